@@ -1,0 +1,154 @@
+"""The encoding operator of multi-coil MRI, A_S u = M F (S_c u), c = 1..coils, its adjoint and its normal operator.
+
+F is centred and orthonormal, so the norm of A_S is at most 1 when the maps have unit root-sum-of-squares. The network
+sees the data only through A_S^H k and A_S^H A_S: that is what makes smoothing and attacks cheap.
+"""
+import tensorflow as tf
+from tensorflow import keras
+
+from tfvn.fourier import fft2c, ifft2c
+
+_SHAPES = {
+    "kspace": "(batch, coils, height, width)",
+    "sensitivity_maps": "(batch, coils, height, width)",
+    "mask": "(batch, 1, 1, width) or (batch, 1, height, width)",
+}
+_RANKS = {"kspace": 4, "sensitivity_maps": 4, "mask": 4, "zero_filled": 3, "initial_image": 3}
+
+
+def _fits(a, b):
+    return a is None or b is None or a == b
+
+
+def _check_pair(name, x, other_name, other, axes):
+    if not all(_fits(x.shape[a], other.shape[b]) for a, b in axes):
+        raise ValueError(
+            f"{name} {_SHAPES.get(name, '(batch, height, width)')} and {other_name} {_SHAPES[other_name]} do not fit. "
+            f"Received: {name}.shape={tuple(x.shape)}, {other_name}.shape={tuple(other.shape)}. "
+            "Coils, height and width must be of the same scan."
+        )
+
+
+def check_inputs(inputs):
+    """Checks ranks and sizes of a dict of `kspace` (or `zero_filled`), `sensitivity_maps` and `mask`.
+
+    Raises:
+        ValueError: naming the key, what came and what was expected.
+    """
+    needed = {"sensitivity_maps", "mask"} | (set() if "zero_filled" in inputs else {"kspace"})
+    missing = sorted(needed - set(inputs))
+    if missing:
+        raise ValueError(f"inputs must hold {sorted(needed)}. Missing: {missing}. Received: {sorted(inputs)}")
+    for name, rank in _RANKS.items():
+        if name in inputs and len(inputs[name].shape) != rank:
+            shape = _SHAPES.get(name, "(batch, height, width)")
+            raise ValueError(f"{name} must have shape {shape}. Received: {name}.shape={tuple(inputs[name].shape)}")
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    if "kspace" in inputs:
+        _check_pair("kspace", inputs["kspace"], "sensitivity_maps", maps, [(0, 0), (1, 1), (2, 2), (3, 3)])
+    axes = [(3, 3)] if mask.shape[2] == 1 else [(2, 2), (3, 3)]
+    _check_pair("mask", mask, "sensitivity_maps", maps, axes)
+    if mask.shape[1] not in (1, None) or not (mask.shape[0] == 1 or _fits(mask.shape[0], maps.shape[0])):
+        raise ValueError(f"mask must have shape {_SHAPES['mask']}. Received: mask.shape={tuple(mask.shape)}")
+
+
+@keras.utils.register_keras_serializable(package="tfvn")
+class Sense(keras.layers.Layer):
+    """The SENSE operator with coil maps and mask as arguments; holds no weights and no state.
+
+    Args:
+        readout_oversampling: the scanner sampled the readout (height) twice as densely as the image needs. Images then
+            are the central half of the height: `height // 4 + 1` rows are cut above, the rest below, as in the code of
+            Hammernik et al. Maps and k-space keep the full height.
+
+    Shapes: `kspace` and `sensitivity_maps` complex (batch, coils, height, width); `mask` real, broadcastable to them,
+    (batch, 1, 1, width) when it is constant along the readout; `image` complex (batch, rows, width) with rows = height,
+    or height // 2 with readout oversampling.
+    """
+
+    def __init__(self, readout_oversampling=False, **kwargs):
+        super().__init__(**kwargs)
+        self.readout_oversampling = bool(readout_oversampling)
+
+    def get_config(self):
+        return {**super().get_config(), "readout_oversampling": self.readout_oversampling}
+
+    def call(self, image, sensitivity_maps, mask):
+        return self.forward(image, sensitivity_maps, mask)
+
+    def forward(self, image, sensitivity_maps, mask):
+        """A_S image: the k-space that the scanner would measure, 0 where `mask` is 0."""
+        image = self._pad_readout(image, sensitivity_maps)
+        return tf.cast(mask, image.dtype) * fft2c(sensitivity_maps * image[:, None])
+
+    def adjoint(self, kspace, sensitivity_maps, mask):
+        """A_S^H kspace: the zero-filled, coil-combined image."""
+        coil_images = ifft2c(tf.cast(mask, kspace.dtype) * kspace)
+        return self._crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
+
+    def normal(self, image, sensitivity_maps, mask):
+        """A_S^H A_S image, differentiable in `image` alone (it is its own adjoint)."""
+
+        @tf.custom_gradient
+        def apply(image):
+            return self._normal(image, sensitivity_maps, mask), lambda cotangent: self._normal(cotangent, sensitivity_maps, mask)
+
+        return apply(image)
+
+    def adjoint_noise(self, sensitivity_maps, mask, seeds):
+        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry N(0, 1), stateless.
+
+        Args:
+            sensitivity_maps, mask: as above, of the same batch.
+            seeds: int32 (batch, 2). A sample's noise depends on its own seed and shapes only.
+        """
+        by_columns = mask.shape[-2] == 1
+        if by_columns:
+            # Rotations leave white noise white: drawn after the readout transform, it needs no transform of that axis.
+            sensitivity_maps = self._crop_readout(sensitivity_maps)
+        shape = tf.concat([[2], tf.shape(sensitivity_maps)[1:]], 0)
+        real = sensitivity_maps.dtype.real_dtype
+        noise = tf.map_fn(lambda seed: tf.random.stateless_normal(shape, seed, dtype=real), seeds, fn_output_signature=real)
+        noise = tf.complex(noise[:, 0], noise[:, 1])
+        noise.set_shape(sensitivity_maps.shape)
+        if not by_columns:
+            return self.adjoint(noise, sensitivity_maps, mask)
+        width = tf.cast(tf.sqrt(tf.cast(tf.shape(noise)[-1], real)), noise.dtype)
+        coil_images = tf.signal.ifft(noise * _unshifted(mask, noise.dtype, axes=(-1,))) * width
+        return tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1)
+
+    def _normal(self, image, sensitivity_maps, mask):
+        # F^H M F is a circular convolution: it commutes with the shifts, so none is needed, and the scalings cancel.
+        # A mask that is constant along the readout leaves a convolution along the width alone.
+        if mask.shape[-2] == 1:
+            maps = self._crop_readout(sensitivity_maps)
+            spectrum = tf.signal.fft(maps * image[:, None]) * _unshifted(tf.square(mask), image.dtype, axes=(-1,))
+            return tf.reduce_sum(tf.math.conj(maps) * tf.signal.ifft(spectrum), 1)
+        image = self._pad_readout(image, sensitivity_maps)
+        spectrum = tf.signal.fft2d(sensitivity_maps * image[:, None])
+        coil_images = tf.signal.ifft2d(spectrum * _unshifted(tf.square(mask), image.dtype, axes=(-2, -1)))
+        return self._crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
+
+    def _rows(self, height):
+        top = height // 4 + 1
+        return top, height // 2, height - height // 2 - top
+
+    def _crop_readout(self, x):
+        if not self.readout_oversampling:
+            return x
+        top, rows, _ = self._rows(_size(x, -2))
+        return x[..., top : top + rows, :]
+
+    def _pad_readout(self, image, sensitivity_maps):
+        if not self.readout_oversampling:
+            return image
+        top, rows, bottom = self._rows(_size(sensitivity_maps, -2))
+        return tf.pad(image, [[0, 0], [top, bottom], [0, 0]])
+
+
+def _size(x, axis):
+    return x.shape[axis] if x.shape[axis] is not None else tf.shape(x)[axis]
+
+
+def _unshifted(mask, dtype, axes):
+    return tf.cast(tf.signal.ifftshift(mask, axes=axes), dtype)
