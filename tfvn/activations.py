@@ -1,0 +1,211 @@
+"""Learned activations: weighted sums of Gaussians on a fixed grid, one set of weights a channel.
+
+    phi(x) = scale * sum_j w_j exp(-(x - c_j)^2 / (2 bandwidth^2)),    c_j equispaced on [-grid_limit, grid_limit]
+
+Three conventions are in use; all are settings of the one layer: bandwidth = range / (n - 1) and scale 1 (PyTorch port,
+the default), the same bandwidth and scale 0.4 (optox), bandwidth = range / n and scale 1 (tensorflow-icg).
+
+Evaluation. With q = (x - c) / bandwidth about a centre c, d the grid spacing in bandwidths and i = j - index of c,
+
+    exp(-(q - i d)^2 / 2) = exp(-q^2 / 2) exp(q d)^i exp(-(i d)^2 / 2):
+
+a polynomial in exp(q d) whose coefficients are the weights times constants. The grid is split into blocks narrow enough
+for float32, so a value costs three exponentials a block and a multiply-add a centre, in one fused kernel, and no
+tensor of (pixels x centres) exists. Value and derivative come as two kernels because XLA's CPU compiler does not
+fuse two outputs (measured in SPEED.md: the pair together is slower than both apart).
+"""
+import functools
+import math
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+# |q| where exp(-q^2/2) leaves float32, and the largest i d: exp(13.5 * 5.5) still fits with room for the weights.
+_CLIP, _HALF_WIDTH = 13.5, 5.5
+# Channels are tiled to a multiple of the vector width before the fused kernels see them.
+_LANES = 16
+
+
+class _Kernels:
+    """The fused kernels of one grid. Pixels come as (pixels, lanes), weights as tables (centres, lanes)."""
+
+    def __init__(self, num_centers, grid_limit, bandwidth):
+        self.centers = np.linspace(-grid_limit, grid_limit, num_centers)
+        self.bandwidth = bandwidth
+        self.spacing = (self.centers[1] - self.centers[0]) / bandwidth
+        half = int(_HALF_WIDTH / self.spacing)
+        count = math.ceil(num_centers / (2 * half + 1))
+        edges = np.round(np.linspace(0, num_centers, count + 1)).astype(int)
+        self.blocks = [(int(a), int(b), int(a + b - 1) // 2) for a, b in zip(edges, edges[1:])]
+        offsets = np.concatenate([np.arange(a, b) - middle for a, b, middle in self.blocks]) * self.spacing
+        self._value_factor = np.exp(-(offsets**2) / 2)[:, None]
+        self._derivative_factor = (np.exp(-(offsets**2) / 2) * offsets)[:, None]
+
+        self.value = tf.function(self._value, jit_compile=True)
+        self.derivative_product = tf.function(self._derivative_product, jit_compile=True)
+        self.weight_gradient = tf.function(self._weight_gradient, jit_compile=True)
+        self.value_and_derivative = tf.function(self._value_and_derivative, jit_compile=True)
+
+    def tables(self, rbf_weights, tile):
+        """Coefficients of value and derivative, (centres, tile * channels). Built outside the fused kernels: reading
+        transposed weights inside them defeats vectorisation."""
+        weights = tf.tile(tf.transpose(rbf_weights), [1, tile])
+        return tuple(weights * tf.cast(f, weights.dtype) for f in (self._value_factor, self._derivative_factor))
+
+    def _block(self, x, middle):
+        q = (x - tf.cast(self.centers[middle], x.dtype)) / tf.cast(self.bandwidth, x.dtype)
+        clipped = tf.clip_by_value(q, -_CLIP, _CLIP)
+        # The Gaussian is not clipped: it is exactly 0 far outside and carries NaN.
+        return q, tf.exp(-q * q / 2), tf.exp(clipped * self.spacing), tf.exp(-clipped * self.spacing)
+
+    @staticmethod
+    def _polynomial(table, block, up, down):
+        first, end, middle = block
+        positive = tf.zeros_like(up)
+        for j in range(end - 1, middle, -1):
+            positive = (positive + table[j]) * up
+        negative = tf.zeros_like(up)
+        for j in range(first, middle):
+            negative = (negative + table[j]) * down
+        return positive + negative + table[middle]
+
+    def _value(self, x, value_table):
+        result = 0.0
+        for block in self.blocks:
+            _, gauss, up, down = self._block(x, block[2])
+            result += gauss * self._polynomial(value_table, block, up, down)
+        return result
+
+    def _derivative(self, x, value_table, derivative_table):
+        result = 0.0
+        for block in self.blocks:
+            q, gauss, up, down = self._block(x, block[2])
+            bracket = self._polynomial(derivative_table, block, up, down)
+            inner = tf.clip_by_value(q, -1e6, 1e6) * self._polynomial(value_table, block, up, down)
+            result += gauss * (bracket - inner)
+        return result / tf.cast(self.bandwidth, x.dtype)
+
+    def _derivative_product(self, x, cotangent, value_table, derivative_table):
+        return cotangent * self._derivative(x, value_table, derivative_table)
+
+    def _value_and_derivative(self, x, value_table, derivative_table):
+        return self._value(x, value_table), self._derivative(x, value_table, derivative_table)
+
+    def _weight_gradient(self, x, cotangent):
+        """sum over rows of cotangent * exp(...): (rows, lanes) -> (centres, lanes), row by row with one accumulator."""
+        centers = tf.constant(self.centers[:, None], x.dtype)
+
+        def body(row, total):
+            return row + 1, total + cotangent[row] * tf.exp(-tf.square((x[row] - centers) / self.bandwidth) / 2)
+
+        start = tf.zeros([len(self.centers), x.shape[1]], x.dtype)
+        return tf.while_loop(lambda row, _: row < tf.shape(x)[0], body, (0, start))[1]
+
+
+_kernels = functools.lru_cache(maxsize=None)(_Kernels)
+
+
+@keras.utils.register_keras_serializable(package="tfvn")
+class RBFActivation(keras.layers.Layer):
+    """Pointwise learned activation phi, with its own weights for every channel (last axis).
+
+    Args:
+        num_centers: number of Gaussians, at least 2.
+        grid_limit: their centres lie on [-grid_limit, grid_limit].
+        bandwidth: standard deviation of each; None means 2 grid_limit / (num_centers - 1), one grid step.
+        scale: factor before the sum.
+        initializer: "linear" (w_j = initial_scale * c_j) or "zeros".
+        initial_scale: slope of the linear initialisation.
+
+    Call arguments:
+        x: real tensor (..., channels).
+
+    Reference: Hammernik et al., MRM 79(6), 2018, Eq. 14.
+    """
+
+    def __init__(
+        self,
+        num_centers=31,
+        grid_limit=1.0,
+        bandwidth=None,
+        scale=1.0,
+        initializer="linear",
+        initial_scale=0.04,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if int(num_centers) != num_centers or num_centers < 2:
+            raise ValueError(f"num_centers must be a whole number >= 2. Received: num_centers={num_centers}")
+        if not grid_limit > 0:
+            raise ValueError(f"grid_limit must be a number > 0. Received: grid_limit={grid_limit}")
+        if bandwidth is not None and not bandwidth > 0:
+            raise ValueError(f"bandwidth must be None or a number > 0. Received: bandwidth={bandwidth}")
+        if initializer not in ("linear", "zeros"):
+            raise ValueError(f"initializer must be 'linear' or 'zeros'. Received: initializer={initializer!r}")
+        self.num_centers, self.grid_limit = int(num_centers), float(grid_limit)
+        self.bandwidth = 2 * self.grid_limit / (self.num_centers - 1) if bandwidth is None else float(bandwidth)
+        self.scale, self.initializer, self.initial_scale = float(scale), initializer, float(initial_scale)
+
+    def get_config(self):
+        names = ("num_centers", "grid_limit", "bandwidth", "scale", "initializer", "initial_scale")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def build(self, input_shape):
+        slope = self.initial_scale if self.initializer == "linear" else 0.0
+        row = slope * np.linspace(-self.grid_limit, self.grid_limit, self.num_centers)
+        self.rbf_weights = self.add_weight(
+            name="rbf_weights",
+            shape=(input_shape[-1], self.num_centers),
+            initializer=lambda shape, dtype=None: tf.cast(tf.broadcast_to(row, shape), dtype or "float32"),
+        )
+        self.built = True
+
+    def call(self, x):
+        @tf.custom_gradient
+        def phi(x, rbf_weights):
+            def gradient(cotangent):
+                return self.derivative_product(x, cotangent, rbf_weights), self.weight_gradient(x, cotangent)
+
+            return self.value(x, rbf_weights), gradient
+
+        return phi(x, tf.convert_to_tensor(self.rbf_weights))
+
+    def value(self, x, rbf_weights):
+        """phi(x) for given weights (channels, num_centers); not differentiable."""
+        kernels, tile = self._prepared(x)
+        table, _ = kernels.tables(self.scale * rbf_weights, tile)
+        return tf.reshape(kernels.value(_flat(x, tile), table), tf.shape(x))
+
+    def derivative_product(self, x, cotangent, rbf_weights):
+        """cotangent * phi'(x): the gradient in the input."""
+        kernels, tile = self._prepared(x)
+        tables = kernels.tables(self.scale * rbf_weights, tile)
+        return tf.reshape(kernels.derivative_product(_flat(x, tile), _flat(cotangent, tile), *tables), tf.shape(x))
+
+    def weight_gradient(self, x, cotangent):
+        """sum over pixels of cotangent * d phi / d w: the gradient in the weights, (channels, num_centers)."""
+        kernels, _ = self._prepared(x)
+        channels = x.shape[-1]
+        # A row of pixels at a time keeps the accumulator (centres x row) in cache.
+        lanes = channels * (x.shape[-2] if len(x.shape) > 1 and x.shape[-2] else 1)
+        total = kernels.weight_gradient(tf.reshape(x, [-1, lanes]), tf.reshape(cotangent, [-1, lanes]))
+        total = tf.reduce_sum(tf.reshape(total, [self.num_centers, -1, channels]), 1)
+        return self.scale * tf.transpose(total)
+
+    def value_and_derivative(self, x, rbf_weights=None):
+        """phi(x) and phi'(x) of one pass over x, both of its shape. For plots and checks."""
+        rbf_weights = tf.convert_to_tensor(self.rbf_weights) if rbf_weights is None else rbf_weights
+        kernels, tile = self._prepared(x)
+        pair = kernels.value_and_derivative(_flat(x, tile), *kernels.tables(self.scale * rbf_weights, tile))
+        return tuple(tf.reshape(y, tf.shape(x)) for y in pair)
+
+    def _prepared(self, x):
+        # The inner axes must hold a whole number of tiles; an unknown size takes no tiling.
+        pixels = x.shape[-2] if len(x.shape) > 1 and x.shape[-2] else 1
+        tile = math.gcd(_LANES // math.gcd(_LANES, x.shape[-1]), pixels)
+        return _kernels(self.num_centers, self.grid_limit, self.bandwidth), tile
+
+
+def _flat(x, tile):
+    return tf.reshape(x, [-1, tile * x.shape[-1]])

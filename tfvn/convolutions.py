@@ -1,0 +1,73 @@
+"""The filter operator K of a stage, its transpose K^T and the gradient of both in the kernel, for real two-channel images.
+
+    (K u)_f = sum_c k_{.,.,c,f} * u_c     (cross-correlation, no border: the caller pads)
+
+All three are the textbook operations; only their evaluation is arranged for speed. Few input or output channels leave
+vector lanes idle, so several neighbouring output pixels ("phases") are computed as extra channels of a strided
+convolution with shifted copies of the kernel, and interleaved afterwards.
+"""
+import tensorflow as tf
+
+_PHASES_FORWARD = (1, 2)
+_PHASES_TRANSPOSE = (2, 4)
+
+
+def phases(kernel_size):
+    """(rows, columns) that the height and width of the image must be multiples of."""
+    # With an even kernel the sizes of the padded images do not divide; such kernels are rare and take the plain path.
+    return _PHASES_TRANSPOSE if kernel_size % 2 else (1, 1)
+
+
+def static_or_dynamic_shape(x):
+    """The shape as a list of Python ints where known, else of scalar tensors."""
+    dynamic = tf.shape(x)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(x.shape)]
+
+
+def _shifted_copies(kernel, count, axis):
+    copies = []
+    for shift in range(count):
+        paddings = [[0, 0]] * 4
+        paddings[axis] = [shift, count - 1 - shift]
+        copies.append(tf.pad(kernel, paddings))
+    return tf.concat(copies, -1)
+
+
+def _explicit(padding):
+    return [[0, 0], [padding, padding], [padding, padding], [0, 0]]
+
+
+def correlate(image, kernel, padding=0):
+    """K: `image` (batch, h, w, 2), `kernel` (k, k, 2, filters) -> (batch, h + 2 padding - k + 1, w + 2 padding - k + 1, filters)."""
+    if kernel.shape[0] % 2 == 0:
+        return tf.nn.conv2d(image, kernel, 1, _explicit(padding))
+    columns = _PHASES_FORWARD[1]
+    result = tf.nn.conv2d(image, _shifted_copies(kernel, columns, 1), _PHASES_FORWARD, _explicit(padding))
+    # The phases are the slowest part of the channels, so interleaving them along the width moves no memory.
+    batch, height, width, _ = static_or_dynamic_shape(result)
+    return tf.reshape(result, [batch, height, width * columns, kernel.shape[-1]])
+
+
+def correlate_transpose(features, kernel, padding=0):
+    """K^T: `features` (batch, h, w, filters) -> (batch, h + 2 padding - k + 1, w + 2 padding - k + 1, 2)."""
+    kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+    if kernel.shape[0] % 2 == 0:
+        return tf.nn.conv2d(features, kernel, 1, _explicit(padding))
+    rows, columns = _PHASES_TRANSPOSE
+    kernel = _shifted_copies(_shifted_copies(kernel, columns, 1), rows, 0)
+    result = tf.nn.conv2d(features, kernel, _PHASES_TRANSPOSE, _explicit(padding))
+    batch, height, width, _ = static_or_dynamic_shape(result)
+    result = tf.reshape(result, [batch, height, width, rows, columns, 2])
+    result = tf.transpose(result, [0, 1, 3, 2, 4, 5])
+    return tf.reshape(result, [batch, height * rows, width * columns, 2])
+
+
+def kernel_gradient(image, features, kernel_size, padding=0):
+    """d <features, correlate(image, kernel, padding)> / d kernel, of shape (k, k, 2, filters)."""
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=tf.pad(image, _explicit(padding)) if padding else image,
+        filter_sizes=[kernel_size, kernel_size, image.shape[-1], features.shape[-1]],
+        out_backprop=features,
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    )

@@ -1,0 +1,130 @@
+"""One slice as NumPy arrays, A^H k on the CPU, and the checks and the scaling that every slice passes.
+
+The conventions are those of `tfvn.fourier` and `tfvn.operators.Sense`: centred, orthonormal transforms over the last
+two axes; with readout oversampling the image is the central half of the height. Normalised data have max |A^H k| = 1.
+"""
+from typing import NamedTuple
+
+import numpy as np
+import scipy.fft
+
+_AXES = (-2, -1)
+
+
+class Sample(NamedTuple):
+    """One slice, not normalised.
+
+    kspace: complex64 (coils, height, width), 0 where `mask` is 0.
+    sensitivity_maps: complex64 (coils, height, width).
+    mask: float32 (1, 1, width) where it is constant along the readout (height), else (1, height, width).
+    reference: complex64 (rows, width), rows = height, or height // 2 with readout oversampling; all NaN where no fully
+        sampled reference exists.
+    """
+
+    kspace: np.ndarray
+    sensitivity_maps: np.ndarray
+    mask: np.ndarray
+    reference: np.ndarray
+
+
+def fft2c(x):
+    """Image to k-space, equal to `tfvn.fourier.fft2c`; complex64 stays complex64."""
+    return scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifftshift(x, _AXES), norm="ortho"), _AXES)
+
+
+def ifft2c(x):
+    """k-space to image, equal to `tfvn.fourier.ifft2c`."""
+    return scipy.fft.fftshift(scipy.fft.ifft2(scipy.fft.ifftshift(x, _AXES), norm="ortho"), _AXES)
+
+
+def image_rows(height, readout_oversampling):
+    """The rows of the full height that belong to the image, as a slice: those that `Sense` keeps."""
+    return slice(height // 4 + 1, height // 4 + 1 + height // 2) if readout_oversampling else slice(0, height)
+
+
+def combine(coil_images, sensitivity_maps, readout_oversampling=False):
+    """sum_coils conj(S) x over the image's rows: (coils, height, width) to (rows, width)."""
+    rows = image_rows(coil_images.shape[-2], readout_oversampling)
+    return np.einsum("chw,chw->hw", np.conj(sensitivity_maps[:, rows]), coil_images[:, rows])
+
+
+def mask_array(mask, height, width):
+    """A mask as `Sample` holds it.
+
+    Args:
+        mask: 0/1 array (width,) or (height, width), or a function of the width that returns one.
+
+    Returns:
+        float32 (1, 1, width) where it is constant along the height, else (1, height, width).
+
+    Raises:
+        ValueError: for another shape, other values than 0 and 1, or a mask without samples.
+    """
+    mask = np.asarray(mask(width) if callable(mask) else mask)
+    if mask.shape not in ((width,), (1, width), (height, width)):
+        raise ValueError(
+            f"the mask must have shape (width,) or (height, width) of the k-space. "
+            f"Received: mask.shape={mask.shape}, height={height}, width={width}. Use a mask made for this width."
+        )
+    if not np.isin(mask, (0, 1)).all() or not mask.any():
+        raise ValueError(f"a mask holds zeros and at least one 1. Received: mask with values {np.unique(mask)[:5]}")
+    mask = np.atleast_2d(mask).astype(np.float32)
+    return (mask[:1] if (mask == mask[:1]).all() else mask)[None]
+
+
+def measured_mask(kspace):
+    """Where any coil is not zero: float32, (1, 1, width) or (1, height, width). `kspace` is (coils, height, width)."""
+    return mask_array((kspace != 0).any(0), *kspace.shape[1:])
+
+
+def check(sample, name):
+    """Checks that the arrays of a sample belong together and can be reconstructed.
+
+    Raises:
+        ValueError: naming the slice `name`, what came and what was expected.
+    """
+    kspace, maps, mask, _ = sample
+    if kspace.ndim != 3:
+        raise ValueError(f"{name}: kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}")
+    if maps.shape != kspace.shape:
+        raise ValueError(
+            f"{name}: sensitivity_maps and kspace must have the same shape (coils, height, width). "
+            f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. Use the maps of this scan."
+        )
+    height, width = kspace.shape[1:]
+    if mask.shape not in ((1, 1, width), (1, height, width)):
+        raise ValueError(
+            f"{name}: the mask must have shape (1, 1, width) or (1, height, width). "
+            f"Received: mask.shape={mask.shape}, kspace.shape={kspace.shape}. Use a mask made for this width."
+        )
+    for key, array in (("kspace", kspace), ("sensitivity_maps", maps)):
+        # A sum is finite only if all terms are: one pass, no temporary of the array's size.
+        if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            count = np.count_nonzero(~np.isfinite(array))
+            raise ValueError(f"{name}: {key} must be finite. Received: {count} NaN or infinite of {array.size} entries")
+    if not kspace.any():
+        raise ValueError(f"{name}: kspace is zero everywhere. Is it the right file, and does the mask sample any of it?")
+
+
+def normalise(sample, name, readout_oversampling=False):
+    """Divides kspace and reference by scale = max |A^H kspace|, after `check`.
+
+    Args:
+        sample: a `Sample`.
+        name: the slice's name for error messages.
+        readout_oversampling: the image is the central half of the height.
+
+    Returns:
+        The normalised `Sample` and `scale`, float32.
+
+    Raises:
+        ValueError: see `check`; also if A^H kspace is zero, so that nothing can be divided by.
+    """
+    check(sample, name)
+    scale = np.abs(combine(ifft2c(sample.kspace), sample.sensitivity_maps, readout_oversampling)).max()
+    if not scale > 0 or not np.isfinite(scale):
+        raise ValueError(
+            f"{name}: the zero-filled image A^H kspace must have a finite maximum > 0. Received: max={scale}. "
+            "Do the sensitivity maps belong to this scan?"
+        )
+    return sample._replace(kspace=sample.kspace / scale, reference=sample.reference / scale), np.float32(scale)
