@@ -281,6 +281,8 @@ class VariationalNetwork(keras.Model):
             )
             for t in range(int(num_stages))
         ]
+        # Held by the model, because a decorated method would not survive `load_model(path).reconstruct(inputs)`.
+        self._compiled = tf.function(lambda inputs: magnitude(self(inputs)))
         self.built = True
 
     def get_config(self):
@@ -308,7 +310,7 @@ class VariationalNetwork(keras.Model):
             return inputs["zero_filled"]
         return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
 
-    @tf.function
     def reconstruct(self, inputs):
         """The reconstruction map f: the magnitude image, real (batch, rows, width)."""
-        return magnitude(self(inputs))
+        check_inputs(inputs)
+        return self._compiled(inputs)

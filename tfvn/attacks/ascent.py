@@ -1,0 +1,196 @@
+"""Projected gradient ascent with momentum on the change of a reconstruction (Wolf, 2019).
+
+    maximise E(r) = 1/2 || f(k + A r) - f(k) ||_2^2    subject to || r ||_2 <= radius
+
+over complex images r, by  v <- momentum v + step_size grad E(r),  r <- project(r + v)  for every image of a batch on its
+own. The measurement changes in every place where the model reads it, and so does the gradient (`gradient="full"`).
+"""
+import functools
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfvn.operators import Sense, check_inputs
+from tfvn.projections import l2_ball
+
+# Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
+_START, _NOISE = 3, 4
+_MODES = {"gradient": ("full", "initial-image"), "noise": ("fresh", "fixed")}
+
+
+class AttackResult(NamedTuple):
+    """perturbation: complex (batch, rows, width), the strongest r found. reconstruction: the model's answer to k + A r.
+    objective: E(r), (batch,). history: E at every iterate, (restarts, steps + 1, batch)."""
+
+    perturbation: tf.Tensor
+    reconstruction: tf.Tensor
+    objective: tf.Tensor
+    history: tf.Tensor
+
+
+class ProjectedGradientAscent:
+    """The attack; the defaults are the paper's setting.
+
+    Args:
+        radius: largest L2 norm of r, >= 0, in units of the normalised image.
+        steps, step_size, momentum: of the ascent.
+        restarts: random starts (uniform on the sphere of that radius); per image the strongest result is kept.
+        gradient: "full", through every stage's data term, or "initial-image", through the first iterate alone, as the
+            code of Antun et al. (2020) does; only models that read `initial_image` have the latter.
+        noise: against smoothed models, "fresh" draws in each step (an adversary who cannot foresee the draws; expectation
+            over transformation) or "fixed", the draws that the model itself is going to use.
+        seed: of starts and noise. Starts depend on (seed, restart, `inputs["sample_index"]`), not on the batch.
+
+    Raises:
+        ValueError: for values outside the ranges above.
+    """
+
+    def __init__(
+        self, radius, steps=60, step_size=0.5, momentum=0.9, restarts=1, gradient="full", noise="fresh", seed=0
+    ):
+        for name, value in (("radius", radius), ("step_size", step_size), ("momentum", momentum)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be a number >= 0. Received: {name}={value}")
+        for name, value in (("steps", steps), ("restarts", restarts)):
+            if int(value) != value or value < 1:
+                raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
+        for name, value in (("gradient", gradient), ("noise", noise)):
+            if value not in _MODES[name]:
+                raise ValueError(f"{name} must be one of {_MODES[name]}. Received: {name}={value!r}")
+        self.radius, self.steps, self.step_size, self.momentum = float(radius), int(steps), float(step_size), float(momentum)
+        self.restarts, self.gradient, self.noise, self.seed = int(restarts), gradient, noise, int(seed)
+
+    def run(self, model, inputs):
+        """Attacks every image of a batch.
+
+        Args:
+            model: anything with `.reconstruct(inputs)`. A model that offers `.zero_filled(inputs)` is attacked without
+                k-space in the loop (`zero_filled` = A^H k + A^H A r is all that changes); any other is given `kspace`.
+                Its `.sense` is the A of the attack, a plain `Sense` where it has none.
+            inputs: dict of `kspace`, `sensitivity_maps`, `mask` and, to name the images, `sample_index`.
+
+        Returns:
+            An `AttackResult`. The iterate with the largest E is kept, so E never ends below its start.
+        """
+        check_inputs(inputs)
+        inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
+        real = inputs["sensitivity_maps"].dtype.real_dtype
+        numbers = [tf.constant(x, real) for x in (self.radius, self.step_size, self.momentum)]
+        counts = [tf.constant(x) for x in (self.steps, self.restarts, self.seed)]
+        return AttackResult(*_compiled(model, self.gradient, self.noise)(inputs, *numbers, *counts))
+
+
+# Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last few models alive.
+@functools.lru_cache(maxsize=8)
+def _compiled(model, gradient, noise):
+    return tf.function(functools.partial(_attack, model, gradient, noise))
+
+
+def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed):
+    sense = getattr(model, "sense", None) or Sense()
+    shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    clean_kspace = inputs.get("kspace")
+    clean_zero_filled = model.zero_filled(inputs) if hasattr(model, "zero_filled") else None
+    like = clean_zero_filled if clean_zero_filled is not None else sense.adjoint(clean_kspace, maps, mask)
+    # Rounding must not leave the ball.
+    ball = radius * (1 - 1e-6)
+
+    def predict(perturbation, noise_key=None):
+        if clean_zero_filled is None:
+            change = sense.forward(perturbation, maps, mask)
+            if gradient == "initial-image":
+                raise ValueError("gradient='initial-image' needs a model that reads `initial_image` (it has `.zero_filled`).")
+            measured = {"kspace": clean_kspace + change}
+        else:
+            zero_filled = clean_zero_filled + sense.normal(perturbation, maps, mask)
+            measured = {"zero_filled": zero_filled}
+            if gradient == "initial-image":
+                measured = {"zero_filled": tf.stop_gradient(zero_filled), "initial_image": zero_filled}
+        if noise_key is not None:
+            measured["noise_seed"] = noise_key
+        return model.reconstruct({**shared, **measured})
+
+    def energy(prediction, reference):
+        return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
+
+    def noise_key(restart, step):
+        if noise == "fixed":
+            return None
+        return _fold_in([seed, _NOISE], restart * (steps + 2) + step)
+
+    clean = predict(tf.zeros_like(like))
+
+    def ascend(restart):
+        # The adversary's own view of the clean prediction; with fresh noise it does not know the model's draws.
+        target = clean if noise == "fixed" else predict(tf.zeros_like(like), noise_key(restart, steps + 1))
+
+        def evaluate(r, step):
+            return energy(predict(r, noise_key(restart, step)), target)
+
+        def body(step, r, velocity, best, best_value, history):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(r)
+                value = evaluate(r, step)
+            velocity = _scaled(momentum, velocity) + _scaled(step_size, tape.gradient(value, r))
+            best, best_value = _better(r, value, best, best_value)
+            return step + 1, l2_ball(r + velocity, ball), velocity, best, best_value, history.write(step, value)
+
+        start = _random_start(like, shared.get("sample_index"), seed, restart, ball)
+        history = tf.TensorArray(ball.dtype, size=steps + 1, element_shape=like.shape[:1])
+        nothing = tf.fill(tf.shape(like)[:1], tf.constant(-1, ball.dtype))
+        loop = (tf.constant(0), start, tf.zeros_like(start), start, nothing, history)
+        step, r, _, best, best_value, history = tf.while_loop(
+            lambda step, *_: step < steps, body, loop, parallel_iterations=1
+        )
+        value = evaluate(r, step)
+        best, _ = _better(r, value, best, best_value)
+        return best, history.write(step, value).stack()
+
+    def body(restart, best, best_value, best_prediction, histories):
+        r, history = ascend(restart)
+        prediction = predict(r)
+        value = energy(prediction, clean)
+        best_prediction, _ = _better(prediction, value, best_prediction, best_value)
+        best, best_value = _better(r, value, best, best_value)
+        return restart + 1, best, best_value, best_prediction, histories.write(restart, history)
+
+    histories = tf.TensorArray(ball.dtype, size=restarts, element_shape=[None, *like.shape[:1]])
+    nothing = tf.fill(tf.shape(like)[:1], tf.constant(-1, ball.dtype))
+    loop = (tf.constant(0), tf.zeros_like(like), nothing, clean, histories)
+    _, best, best_value, prediction, histories = tf.while_loop(
+        lambda restart, *_: restart < restarts, body, loop, parallel_iterations=1
+    )
+    return best, prediction, best_value, histories.stack()
+
+
+def _better(candidate, value, best, best_value):
+    """Image by image, the pair with the larger value."""
+    improved = value > best_value
+    return tf.where(improved[:, None, None], candidate, best), tf.where(improved, value, best_value)
+
+
+def _scaled(factor, x):
+    return tf.cast(factor, x.dtype) * x
+
+
+def _fold_in(key, number):
+    return tf.random.experimental.stateless_fold_in(key, number)
+
+
+def _random_start(like, sample_index, seed, restart, radius):
+    """A uniformly random point of the sphere for every image."""
+    index = tf.zeros(tf.shape(like)[:1], tf.int32) if sample_index is None else tf.cast(sample_index, tf.int32)
+    key = _fold_in([seed, _START], restart)
+
+    def draw(number):
+        parts = tf.random.stateless_normal(
+            tf.concat([[2], tf.shape(like)[1:]], 0), _fold_in(key, number), dtype=radius.dtype
+        )
+        direction = tf.complex(parts[0], parts[1])
+        return _scaled(radius / tf.norm(parts), direction)
+
+    start = tf.map_fn(draw, index, fn_output_signature=like.dtype)
+    start.set_shape(like.shape)
+    # Against rounding, as in the loop.
+    return l2_ball(start, radius)

@@ -1,0 +1,145 @@
+"""Inertial proximal alternating linearised minimisation (iPALM; Pock & Sabach, SIAM J. Imaging Sci. 9(4), 2016).
+
+    min_x H(x_1, ..., x_n) + sum_b indicator(x_b in C_b)
+
+for a smooth H and blocks x_b that each have a constraint set C_b with a projection. One iteration does, block by block,
+
+    v = x + momentum (x - x_previous)
+    x <- project_C(v - grad_b H(v) / L),    L by backtracking on the descent lemma
+         H(x) <= (H(v) + <grad, x - v> + L/2 ||x - v||^2) (1 +- slack).
+
+An accepted trial lowers L (x 0.75) for the next iteration, a rejected one raises it (x 2), as in the code of Hammernik
+et al. (2018). The algorithm takes callables and variables and knows nothing of images.
+"""
+import tensorflow as tf
+from tensorflow import keras
+
+
+class IPALM(keras.layers.Layer):
+    """The iteration and its state (previous iterates, one L a block), kept as weights so that it survives saving.
+
+    Args:
+        blocks: list of lists of variables.
+        projections: one callable a block, applied to each of its variables.
+        momentum: inertia in [0, 1).
+        initial_lipschitz: L of every block at the start.
+        slack: relative slack of the descent lemma.
+        decrease, increase: factors of L after an accepted and a rejected trial.
+        max_trials: trials an iteration.
+        lipschitz_range: smallest and largest L.
+
+    Raises:
+        ValueError: for a momentum outside [0, 1), bounds that are not positive or blocks without projections.
+    """
+
+    def __init__(
+        self,
+        blocks,
+        projections,
+        momentum=0.7,
+        initial_lipschitz=1000.0,
+        slack=1e-3,
+        decrease=0.75,
+        increase=2.0,
+        max_trials=40,
+        lipschitz_range=(1e-3, 1e12),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1). Received: momentum={momentum}")
+        if not lipschitz_range[0] <= initial_lipschitz <= lipschitz_range[1] or not lipschitz_range[0] > 0:
+            raise ValueError(
+                f"initial_lipschitz must lie in lipschitz_range={lipschitz_range}. "
+                f"Received: initial_lipschitz={initial_lipschitz}"
+            )
+        if len(blocks) != len(projections):
+            raise ValueError(f"Every block needs a projection. Received: {len(blocks)} blocks, {len(projections)} projections")
+        # Hidden in a tuple of a lambda, Keras does not count the caller's variables among this layer's own.
+        self._blocks = lambda: blocks
+        self._projections = tuple(projections)
+        self.momentum, self.slack, self.max_trials = momentum, slack, max_trials
+        self._decrease, self._increase, self._range = decrease, increase, lipschitz_range
+
+        def state(name, shape, initializer, dtype):
+            return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False, dtype=dtype)
+
+        self.previous = [
+            [state(f"previous_{b}_{i}", v.shape, "zeros", v.dtype) for i, v in enumerate(block)]
+            for b, block in enumerate(blocks)
+        ]
+        constant = keras.initializers.Constant(initial_lipschitz)
+        self.lipschitz = [state(f"lipschitz_{b}", (), constant, block[0].dtype) for b, block in enumerate(blocks)]
+        self.trials = [state(f"trials_{b}", (), "zeros", "int32") for b in range(len(blocks))]
+        self.started = state("started", (), "zeros", "int32")
+        self.built = True
+
+    def step(self, energy):
+        """One iteration over all blocks. Returns the energy before it.
+
+        Args:
+            energy: callable `energy(block)` -> scalar H at the variables' current values; `block` is the index of the
+                block whose gradient is wanted or None where only the value is. It must be deterministic within the step.
+        """
+        self._start()
+        first = None
+        for index in range(len(self._blocks())):
+            value = self._block_step(index, energy)
+            first = value if first is None else first
+        return first
+
+    def _start(self):
+        # The first iterate is made feasible, and equals its predecessor.
+        def begin():
+            for block, previous, project in zip(self._blocks(), self.previous, self._projections):
+                for variable, old in zip(block, previous):
+                    variable.assign(project(tf.convert_to_tensor(variable)))
+                    old.assign(variable)
+            self.started.assign(1)
+            return 0
+
+        tf.cond(tf.equal(self.started, 0), begin, lambda: 0)
+
+    def _block_step(self, index, energy):
+        variables, previous, project = self._blocks()[index], self.previous[index], self._projections[index]
+        momentum = tf.cast(self.momentum, variables[0].dtype)
+        current = [tf.identity(v) for v in variables]
+        extrapolated = [x + momentum * (x - old) for x, old in zip(current, previous)]
+        _assign(previous, current)
+        _assign(variables, extrapolated)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            value = energy(index)
+        gradients = tape.gradient(value, variables)
+
+        def trial(lipschitz, count, _):
+            new = [project(v - g / lipschitz) for v, g in zip(extrapolated, gradients)]
+            _assign(variables, new)
+            steps = [n - v for n, v in zip(new, extrapolated)]
+            bound = value + _inner(gradients, steps) + lipschitz / 2 * _inner(steps, steps)
+            # A NaN energy compares false: the step is rejected and shortened.
+            accepted = energy(None) <= bound * (1 + tf.sign(bound) * tf.cast(self.slack, bound.dtype))
+            factor = tf.where(accepted, tf.cast(self._decrease, bound.dtype), tf.cast(self._increase, bound.dtype))
+            lipschitz = tf.clip_by_value(lipschitz * factor, *(tf.cast(b, bound.dtype) for b in self._range))
+            return lipschitz, count + 1, accepted
+
+        def unfinished(lipschitz, count, accepted):
+            return tf.logical_not(accepted) & (count < self.max_trials)
+
+        start = (tf.identity(self.lipschitz[index]), tf.constant(0), tf.constant(False))
+        lipschitz, count, accepted = tf.while_loop(unfinished, trial, start, parallel_iterations=1)
+        # Without an acceptable step the block stays where it was, inertia included.
+        for variable, old in zip(variables, current):
+            variable.assign(tf.where(accepted, variable, old))
+        self.lipschitz[index].assign(lipschitz)
+        self.trials[index].assign(count)
+        return value
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values):
+        variable.assign(value)
+
+
+def _inner(a, b):
+    return tf.add_n([tf.reduce_sum(x * y) for x, y in zip(a, b)])

@@ -1,0 +1,123 @@
+"""Randomised smoothing of a reconstruction map by noise on the measured k-space.
+
+    g(k) = E f(k + e),    e ~ N(0, sigma^2) on real and imaginary part of every sampled entry,
+
+estimated by the mean of `num_samples` draws. Draws are streamed in chunks, forward and in the gradient, so memory does not
+depend on their number. A draw is keyed by (seed, sample index, draw index): the result depends neither on the chunk
+size nor on the other images of a batch.
+"""
+import tensorflow as tf
+
+from tfvn.operators import check_inputs
+
+_DIFFERENTIABLE = ("zero_filled", "initial_image")
+
+
+class SmoothedNetwork:
+    """The smoothed map of a network. Has the same `reconstruct` and is attacked by the same code.
+
+    Args:
+        network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)` that reads `zero_filled` from its inputs,
+            and with `.sense` and `.zero_filled(inputs)`.
+        sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain prediction).
+        num_samples: K, draws of one prediction.
+        chunk_size: draws processed at once; more use more memory, no more are needed on a CPU.
+        seed: of the noise.
+
+    `inputs` may also hold `sample_index` (int32, (batch,)), the identity of each image: images of the same index share
+    their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
+
+    Raises:
+        ValueError: for a negative sigma, num_samples < 1 or chunk_size < 1.
+    """
+
+    def __init__(self, network, sigma, num_samples, chunk_size=1, seed=0):
+        if not sigma >= 0:
+            raise ValueError(f"sigma must be a number >= 0. Received: sigma={sigma}")
+        for name, value in (("num_samples", num_samples), ("chunk_size", chunk_size)):
+            if int(value) != value or value < 1:
+                raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
+        self.network, self.sigma = network, float(sigma)
+        self.num_samples, self.chunk_size, self.seed = int(num_samples), int(chunk_size), int(seed)
+        self.sense = network.sense
+        # Held by the object, because a decorated method would not survive `SmoothedNetwork(...).reconstruct(...)`.
+        self._compiled = tf.function(lambda inputs: self._reconstruct(inputs))
+
+    def zero_filled(self, inputs):
+        """A^H kspace of the noise-free measurement."""
+        return self.network.zero_filled(inputs)
+
+    def reconstruct(self, inputs):
+        """The mean magnitude image over all draws, real (batch, rows, width).
+
+        Differentiable in the measurement, not in the network's weights: for those, train on noisy copies (`Trainer`).
+        """
+        check_inputs(inputs)
+        return self._compiled(inputs) if self.sigma else self.network.reconstruct(inputs)
+
+    def _reconstruct(self, inputs):
+        zero_filled = self.zero_filled(inputs)
+        measured = (zero_filled, inputs.get("initial_image", zero_filled))
+        fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
+        seeds = self._image_seeds(inputs)
+
+        @tf.custom_gradient
+        def smoothed(*measured):
+            def gradient(cotangent, variables=None):
+                def add(total, start, stop):
+                    with tf.GradientTape(watch_accessed_variables=False) as tape:
+                        tape.watch(measured)
+                        copies = self._copies(measured, fixed, seeds, start, stop)
+                    d_measured = tape.gradient(copies, measured, output_gradients=self._repeat(cotangent, stop - start))
+                    return [t + d for t, d in zip(total, d_measured)]
+
+                total = self._stream(add, [tf.zeros_like(m) for m in measured])
+                total = [t / tf.cast(self.num_samples, t.dtype) for t in total]
+                return total if variables is None else (total, [None] * len(variables))
+
+            def add(total, start, stop):
+                copies = self._copies(measured, fixed, seeds, start, stop)
+                copies = tf.reshape(copies, tf.concat([[stop - start], tf.shape(cotangent_like)], 0))
+                return [total[0] + tf.reduce_sum(copies, 0)]
+
+            cotangent_like = tf.math.real(measured[0])
+            (total,) = self._stream(add, [tf.zeros_like(cotangent_like)])
+            return total / tf.cast(self.num_samples, total.dtype), gradient
+
+        return smoothed(*measured)
+
+    def _image_seeds(self, inputs):
+        batch = tf.shape(inputs["sensitivity_maps"])[0]
+        base = tf.cast(inputs["noise_seed"] if "noise_seed" in inputs else [self.seed, 1], tf.int32)
+        index = tf.cast(inputs["sample_index"], tf.int32) if "sample_index" in inputs else tf.zeros([batch], tf.int32)
+        return _fold_in_each(tf.broadcast_to(base, [batch, 2]), index)
+
+    def _stream(self, add, total):
+        """total <- add(total, start, stop) over all chunks of draws."""
+
+        def body(start, *total):
+            stop = tf.minimum(start + self.chunk_size, self.num_samples)
+            return (stop, *add(total, start, stop))
+
+        loop = (tf.constant(0), *total)
+        return tf.while_loop(lambda start, *_: start < self.num_samples, body, loop, parallel_iterations=1)[1:]
+
+    def _repeat(self, x, count):
+        return x if self.chunk_size == 1 else tf.tile(x, tf.concat([[count], tf.ones_like(tf.shape(x)[1:])], 0))
+
+    def _copies(self, measured, fixed, seeds, start, stop):
+        """Predictions for draws start..stop-1 of every image, (draws * batch, rows, width), draw-major."""
+        count = stop - start
+        batch = tf.shape(seeds)[0]
+        fixed = {key: self._repeat(tf.broadcast_to(x, [batch, *x.shape[1:]]), count) for key, x in fixed.items()}
+        seeds = _fold_in_each(self._repeat(seeds, count), tf.repeat(tf.range(start, stop), batch))
+        noise = self.sigma * self.sense.adjoint_noise(fixed["sensitivity_maps"], fixed["mask"], seeds)
+        noisy = {key: self._repeat(x, count) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
+        return self.network.reconstruct({**noisy, **fixed})
+
+
+def _fold_in_each(seeds, numbers):
+    def fold_in(pair):
+        return tf.random.experimental.stateless_fold_in(*pair)
+
+    return tf.map_fn(fold_in, (seeds, numbers), fn_output_signature=tf.int32)

@@ -1,0 +1,112 @@
+"""Training: iPALM as in the paper, or projected Adam as the quick alternative, on clean or noisy measurements.
+
+    loss = 1/(2N) sum_i || |u_T(k_i + e_i)| - |y_i| ||_2^2,    e_i fresh k-space noise of every step, N(0, sigma^2)
+"""
+import tensorflow as tf
+from tensorflow import keras
+
+from tfvn import metrics
+from tfvn.ipalm import IPALM
+from tfvn.network import PARAMETERS, magnitude
+
+OPTIMIZERS = ("ipalm", "adam")
+
+# Second half of the random keys: streams that must never meet.
+_TRAINING_NOISE, _VALIDATION_NOISE = 0, 2
+
+
+class Trainer(keras.Model):
+    """A Keras model that owns the training step of a network; use it with `fit` on batches (inputs, reference).
+
+    Args:
+        network: a `VariationalNetwork`; it is trained in place.
+        optimizer: "ipalm", "adam" or any Keras optimizer. All keep the constraints: zero-mean filters of norm at most 1,
+            data weights >= 0.
+        sigma: standard deviation of each real component of the k-space noise added in training, >= 0.
+        momentum, initial_lipschitz: of `IPALM`.
+        learning_rate: of Adam; a number or a Keras schedule.
+        seed: of the noise. The noise of a step depends on (seed, step, position in the batch) only.
+
+    Raises:
+        ValueError: for an unknown optimizer or a negative sigma.
+    """
+
+    def __init__(
+        self,
+        network,
+        optimizer="ipalm",
+        sigma=0.0,
+        momentum=0.7,
+        initial_lipschitz=1000.0,
+        learning_rate=1e-3,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not sigma >= 0:
+            raise ValueError(f"sigma must be a number >= 0. Received: sigma={sigma}")
+        if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {OPTIMIZERS} or a Keras optimizer. Received: optimizer={optimizer!r}")
+        self.network, self.sigma, self.seed = network, float(sigma), int(seed)
+        self.steps_done = self.add_weight(name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False)
+        self.ipalm = None
+        if optimizer == "ipalm":
+            blocks = list(network.parameter_blocks.values())
+            projections = [block[0].constraint or tf.identity for block in blocks]
+            self.ipalm = IPALM(blocks, projections, momentum, initial_lipschitz, dtype=network.dtype)
+        elif optimizer == "adam":
+            optimizer = keras.optimizers.Adam(learning_rate)
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
+        # Keras wants an optimizer; iPALM's state is the layer above, so what is compiled beside it is never used.
+        self.compile(optimizer=keras.optimizers.SGD() if self.ipalm else optimizer, jit_compile=False)
+        self.built = True
+
+    @property
+    def metrics(self):
+        return list(self._trackers.values())
+
+    def call(self, inputs):
+        return self.network(inputs)
+
+    def noisy_inputs(self, inputs, stream, step):
+        """The inputs with `zero_filled` = A^H (kspace + e), e keyed by (seed, stream, step, position in the batch)."""
+        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+        zero_filled = self.network.zero_filled(inputs)
+        if self.sigma:
+            batch = tf.shape(maps)[0]
+            key = tf.random.experimental.stateless_fold_in([self.seed, stream], step)
+            seeds = tf.random.experimental.stateless_split(key, batch)
+            zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, mask, seeds)
+        return {"zero_filled": zero_filled, "sensitivity_maps": maps, "mask": mask}
+
+    def batch_loss(self, inputs, reference, wanted=None):
+        """1/(2N) sum over the batch of squared errors of the magnitude; a scalar."""
+        error = magnitude(self.network(inputs, wanted=wanted)) - magnitude(reference)
+        return tf.reduce_sum(tf.square(error)) / (2 * tf.cast(tf.shape(error)[0], error.dtype))
+
+    def train_step(self, data):
+        inputs, reference = data
+        inputs = self.noisy_inputs(inputs, _TRAINING_NOISE, self.steps_done)
+        if self.ipalm is not None:
+            loss = self.ipalm.step(
+                lambda block: self.batch_loss(inputs, reference, wanted=() if block is None else PARAMETERS[block : block + 1])
+            )
+        else:
+            variables = self.network.trainable_variables
+            with tf.GradientTape() as tape:
+                loss = self.batch_loss(inputs, reference, wanted=PARAMETERS)
+            # The variables' own constraints are projections: the optimizer applies them after its update.
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        self.steps_done.assign_add(1)
+        self._trackers["loss"].update_state(loss)
+        return {"loss": self._trackers["loss"].result()}
+
+    def test_step(self, data):
+        """Loss, nrmse and SSIM on one batch, with noisy inputs if the network is trained for them."""
+        inputs, reference = data
+        # Keyed by the slice, so that every validation sees the same draws.
+        image = self.network(self.noisy_inputs(inputs, _VALIDATION_NOISE, inputs["sample_index"][0]))
+        self._trackers["loss"].update_state(tf.reduce_sum(tf.square(metrics.error_norm(image, reference))) / 2)
+        self._trackers["nrmse"].update_state(metrics.nrmse(image, reference))
+        self._trackers["ssim"].update_state(metrics.ssim(image, reference))
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
