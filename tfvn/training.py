@@ -99,7 +99,17 @@ class Trainer(keras.Model):
             self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
-        return {"loss": self._trackers["loss"].result()}
+        return {"loss": self._trackers["loss"].result(), **self._step_logs()}
+
+    def _step_logs(self):
+        if self.ipalm is None:
+            return {}
+        pairs = zip(PARAMETERS, self.ipalm.lipschitz, self.ipalm.trials)
+        return {
+            key: tf.convert_to_tensor(value)
+            for name, lipschitz, trials in pairs
+            for key, value in ((f"lipschitz_{name}", lipschitz), (f"trials_{name}", trials))
+        }
 
     def test_step(self, data):
         """Loss, nrmse and SSIM on one batch, with noisy inputs if the network is trained for them."""

@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+"""Attacks the network of a run directory on every test slice, at every radius; run again, it continues.
+
+    python attack.py --run-dir runs/original
+    python attack.py --config configs/brain.yaml        (a trained network given by the config's `model`)
+"""
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from tfvn import cli, experiments, runs
+
+
+def main(argv=None):
+    arguments = cli.run_parser(__doc__).parse_args(argv)
+
+    def work():
+        run_dir = cli.run_dir_of(arguments)
+        experiments.attack(run_dir, runs.open_run(run_dir, arguments.config, arguments.set))
+
+    return cli.guarded(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Evaluates run directories on their test slices, clean and attacked: the paper's Table 1 and Figures 1 to 3.
+
+    python evaluate.py runs/original runs/sigma_0.05 --output results
+"""
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from tfvn import cli, evaluation
+
+
+def main(argv=None):
+    parser = cli.parser(__doc__)
+    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="run directories, in the order of the table")
+    parser.add_argument("--output", metavar="DIR", help="where table and figures go (default: <first run directory>/results)")
+    parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override smoothing keys")
+    arguments = parser.parse_args(argv)
+    output = arguments.output or os.path.join(arguments.run_dirs[0], "results")
+    return cli.guarded(lambda: evaluation.evaluate(arguments.run_dirs, output, arguments.set))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The command line shared by the three scripts."""
+import argparse
+import os
+import sys
+
+from tfvn import config
+
+
+def parser(description, epilog=""):
+    """An argument parser that shows `description` as written and every configuration key below the flags."""
+    keys = f"configuration keys, their defaults and meaning:\n{config.describe()}"
+    return argparse.ArgumentParser(
+        description=description, epilog=epilog + keys, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def run_parser(description):
+    """The parser of a script that works on one run directory."""
+    result = parser(description)
+    result.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
+    result.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
+    result.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of the config")
+    return result
+
+
+def run_dir_of(arguments):
+    """The run directory asked for, or the one named after the config file."""
+    if arguments.run_dir:
+        return os.path.normpath(arguments.run_dir)
+    if not arguments.config:
+        raise ValueError("Give --config FILE, or --run-dir DIR of an existing run.")
+    return os.path.join("runs", os.path.splitext(os.path.basename(arguments.config))[0])
+
+
+def guarded(work):
+    """Calls `work()`; a wrong input ends in one sentence and exit code 2, Ctrl-C in 130. Returns the exit code."""
+    try:
+        work()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted. The same command continues after the last finished unit.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,195 @@
+"""What `train.py` and `attack.py` do: train the network of a run directory, attack it slice by slice."""
+import csv
+import os
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+from tqdm import tqdm
+
+from tfvn import data, runs
+from tfvn.attacks import ProjectedGradientAscent
+from tfvn.importers import load_model
+from tfvn.network import VariationalNetwork
+from tfvn.smoothing import SmoothedNetwork
+from tfvn.training import Trainer
+
+
+def build_network(config):
+    """A new network as configured; with the weights of `config.initial_weights` where given.
+
+    Raises:
+        ValueError: if those weights belong to a network of another shape.
+    """
+    network = VariationalNetwork(
+        num_stages=config.num_stages,
+        filters=config.filters,
+        kernel_size=config.kernel_size,
+        num_centers=config.num_centers,
+        grid_limit=config.grid_limit,
+        initial_scale=config.initial_scale,
+        initial_data_weight=config.initial_data_weight,
+        readout_oversampling=config.readout_oversampling,
+        seed=config.seed,
+    )
+    if config.initial_weights:
+        weights = load_model(config.initial_weights).get_weights()
+        shapes = [w.shape for w in weights], [w.shape for w in network.get_weights()]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"initial_weights={config.initial_weights} must be of a network of the configured shape. "
+                f"Received weights of shapes {shapes[0][:3]}..., expected {shapes[1][:3]}..."
+            )
+        network.set_weights(weights)
+    return network
+
+
+def predictor(network, config, num_samples=None):
+    """The model that a run stands for: the network itself, or smoothed if it was trained with noise."""
+    if not config.sigma:
+        return network
+    return SmoothedNetwork(network, config.sigma, num_samples or config.num_samples, config.chunk_size, config.seed)
+
+
+def train(run_dir, config):
+    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped."""
+    if os.path.exists(os.path.join(run_dir, "model.keras")):
+        print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
+        return
+    if config.model:
+        runs.network_of(run_dir, config)
+        return
+    network = build_network(config)
+    rate = config.learning_rate
+    if config.learning_rate_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, max(1, config.iterations))
+    trainer = Trainer(
+        network,
+        config.optimizer,
+        sigma=config.sigma,
+        momentum=config.momentum,
+        initial_lipschitz=config.initial_lipschitz,
+        learning_rate=rate,
+        seed=config.seed,
+    )
+    if trainer.ipalm is None:
+        trainer.optimizer.build(network.trainable_variables)
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(trainer=trainer), os.path.join(run_dir, "checkpoints"), max_to_keep=2
+    )
+    if manager.latest_checkpoint:
+        manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
+    done = int(trainer.steps_done)
+    with tqdm(total=config.iterations, initial=done, desc=f"train {os.path.basename(run_dir)}", unit="it") as bar:
+        while done < config.iterations:
+            # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
+            epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
+            epochs, steps = (epochs, config.checkpoint_every) if epochs else (1, steps)
+            callbacks = [_Log(run_dir, manager, bar), keras.callbacks.TensorBoard(os.path.join(run_dir, "logs"), write_graph=False)]
+            with data.clear_errors():
+                trainer.fit(
+                    data.load(config, "train", start=done),
+                    epochs=epochs,
+                    steps_per_epoch=steps,
+                    validation_data=data.load(config, "test"),
+                    callbacks=callbacks,
+                    verbose=0,
+                )
+            done = int(trainer.steps_done)
+    runs.save_network(network, run_dir)
+    for name in ("history.csv", "logs", "checkpoints"):
+        if os.path.exists(os.path.join(run_dir, name)):
+            print(f"wrote {os.path.join(run_dir, name)}")
+
+
+def attack(run_dir, config):
+    """Attacks every test slice at every radius; finished slices are kept, so a rerun continues after the last."""
+    network = runs.network_of(run_dir, config)
+    digest = runs.model_hash(network)
+    model = predictor(network, config, config.attack_num_samples)
+    total = len(data.source(config, "test")) * len(config.attack_radii)
+    with tqdm(total=total, desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
+        for radius in config.attack_radii:
+            ascent = ProjectedGradientAscent(
+                radius,
+                steps=config.attack_steps,
+                step_size=config.attack_step_size,
+                momentum=config.attack_momentum,
+                restarts=config.attack_restarts,
+                gradient=config.attack_gradient,
+                noise=config.attack_noise,
+                seed=config.seed,
+            )
+            settings = attack_settings(config, radius)
+            names = data.names(config, "test")
+            for index, (inputs, _) in enumerate(data.iterate(data.load(config, "test"))):
+                path = runs.attack_path(run_dir, radius, index)
+                if os.path.exists(path):
+                    runs.read_attack(path, settings, digest)
+                else:
+                    result = ascent.run(model, inputs)
+                    measured = network.sense.forward(result.perturbation, inputs["sensitivity_maps"], inputs["mask"])
+                    arrays = {
+                        "perturbation": result.perturbation[0].numpy(),
+                        "objective": result.objective[0].numpy(),
+                        "history": result.history[..., 0].numpy(),
+                    }
+                    attributes = {
+                        "name": names[index],
+                        "radius": radius,
+                        "norm": float(np.linalg.norm(arrays["perturbation"])),
+                        "kspace_norm": float(tf.norm(tf.abs(measured))),
+                        "seed": config.seed,
+                        "settings": settings,
+                        "model_hash": digest,
+                    }
+                    runs.write_attack(path, arrays, attributes)
+                bar.update()
+    for radius in config.attack_radii:
+        print(f"wrote {runs.attack_dir(run_dir, radius)}")
+
+
+def attack_settings(config, radius):
+    """What identifies an attack, stored in its file."""
+    keys = [key for key in vars(config) if key.startswith("attack_") and key not in ("attack_radii", "attack_num_samples")]
+    settings = {key: vars(config)[key] for key in keys}
+    settings.update(radius=radius, seed=config.seed, sigma=config.sigma)
+    if config.sigma:
+        settings["num_samples"] = config.attack_num_samples or config.num_samples
+    return settings
+
+
+class _Log(keras.callbacks.Callback):
+    """Progress bar, `history.csv` and checkpoints."""
+
+    def __init__(self, run_dir, manager, bar):
+        super().__init__()
+        self.run_dir, self.manager, self.bar = run_dir, manager, bar
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        iteration = int(self.model.steps_done)
+        self.bar.set_postfix(loss=f"{logs['loss']:.4g}", nrmse=f"{logs['val_nrmse']:.4f}")
+        if not all(np.isfinite(w).all() for w in self.model.network.get_weights()):
+            raise ValueError(
+                f"{self.run_dir}: training diverged before iteration {iteration} (NaN weights). Lower the learning rate; "
+                "the last good checkpoint is kept."
+            )
+        _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
+        self.manager.save()
+
+
+def _add_row(path, iteration, logs):
+    rows = []
+    if os.path.exists(path):
+        with open(path, newline="", encoding="utf-8") as file:
+            # Rows after the checkpoint that a killed run continues from are written again.
+            rows = [row for row in csv.DictReader(file) if int(row["iteration"]) < iteration]
+    rows.append({"iteration": iteration, **{key: f"{float(value):.8g}" for key, value in logs.items()}})
+    with runs.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+        writer.writeheader()
+        writer.writerows(rows)

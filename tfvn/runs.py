@@ -1,0 +1,152 @@
+"""The run directory: everything one run made, and the rules that keep it whole.
+
+    config.yaml          the resolved configuration; a directory never holds two
+    checkpoints/         of an unfinished training
+    logs/                TensorBoard
+    history.csv          learning curve
+    model.keras          the network, once training is done
+    attacks/radius_R/    one HDF5 file a slice
+
+A file appears under its name only when it is complete: it is written beside it and renamed.
+"""
+import contextlib
+import hashlib
+import json
+import os
+
+import h5py
+import numpy as np
+
+from tfvn import config as configs
+from tfvn.importers import load_model
+
+# Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
+# and attacks store them in each file.
+FREE_KEYS = ("num_samples", "chunk_size")
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
+    stem, suffix = os.path.splitext(os.fspath(path))
+    temporary = f"{stem}.partial-{os.getpid()}{suffix}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+
+
+def open_run(run_dir, config_path=None, overrides=()):
+    """The configuration of a run directory, which is created if need be.
+
+    A new directory takes the configuration from `config_path` and `overrides`. An existing one has its own; what is given
+    again must agree with it, apart from smoothing and attack settings.
+
+    Raises:
+        ValueError: if the directory holds another configuration (the message names the keys), or none is given.
+    """
+    path = os.path.join(run_dir, "config.yaml")
+    if not os.path.exists(path):
+        if config_path is None and not overrides:
+            raise ValueError(f"{run_dir} holds no run. Give --config to start one there.")
+        config = configs.load(config_path, overrides)
+        os.makedirs(run_dir, exist_ok=True)
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.write(config.to_yaml())
+        print(f"wrote {path}")
+        return config
+    stored = configs.load(path)
+    given = configs.load(config_path, overrides) if config_path else configs.load(path, overrides)
+    different = [key for key, value in vars(given).items() if value != vars(stored)[key] and not _is_free(key)]
+    if different:
+        rows = ", ".join(f"{key}={vars(given)[key]!r} (there: {vars(stored)[key]!r})" for key in different)
+        raise ValueError(f"{run_dir} already holds another configuration: {rows}. Use another --run-dir.")
+    return given
+
+
+def _is_free(key):
+    return key in FREE_KEYS or key.startswith("attack_")
+
+
+def network_of(run_dir, config):
+    """The run's network: `model.keras`, made from `config.model` on first use.
+
+    Raises:
+        ValueError: if the run has not been trained.
+    """
+    path = os.path.join(run_dir, "model.keras")
+    if not os.path.exists(path):
+        if not config.model:
+            raise ValueError(f"{run_dir} holds no model.keras. Run train.py --run-dir {run_dir} to the end first.")
+        save_network(load_model(config.model), run_dir)
+    return load_model(path)
+
+
+def save_network(network, run_dir):
+    """Writes `model.keras`."""
+    path = os.path.join(run_dir, "model.keras")
+    with replacing(path) as temporary:
+        network.save(temporary)
+    print(f"wrote {path}")
+
+
+def model_hash(network):
+    """SHA-256 of architecture and weights: the same network has the same hash, whatever file it came from."""
+    architecture = {key: value for key, value in network.get_config().items() if key not in ("name", "seed")}
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
+    for block in network.parameter_blocks.values():
+        for variable in block:
+            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def attack_dir(run_dir, radius):
+    return os.path.join(run_dir, "attacks", f"radius_{radius:g}")
+
+
+def attack_path(run_dir, radius, index):
+    return os.path.join(attack_dir(run_dir, radius), f"slice_{index:05d}.h5")
+
+
+def attacked_radii(run_dir):
+    """Radii for which the run has attacks, ascending."""
+    folder = os.path.join(run_dir, "attacks")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(float(name[len("radius_") :]) for name in names if name.startswith("radius_"))
+
+
+def write_attack(path, arrays, attributes):
+    """One slice's attack as HDF5: `arrays` become datasets, `attributes` (dicts as JSON) attributes of the file."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        for name, value in attributes.items():
+            file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
+def read_attack(path, settings=None, digest=None):
+    """The arrays and attributes of `write_attack`, as one dict.
+
+    Args:
+        settings, digest: if given, the settings and model hash that the attack must have been made with.
+
+    Raises:
+        ValueError: if the file is damaged or was made with other settings or for another model.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            attack = {**{name: file[name][()] for name in file}, **dict(file.attrs)}
+            attack["settings"] = json.loads(attack["settings"])
+            attack["perturbation"], attack["model_hash"]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not an attack file, or damaged ({error}). Remove it and run attack.py again.") from error
+    if digest is not None and attack["model_hash"] != digest:
+        raise ValueError(f"{path}: made for another model (hash {attack['model_hash'][:12]}, not {digest[:12]}).")
+    if settings is not None and attack["settings"] != settings:
+        keys = sorted(k for k in {**settings, **attack["settings"]} if settings.get(k) != attack["settings"].get(k))
+        rows = ", ".join(f"{key}={settings.get(key)!r} (there: {attack['settings'].get(key)!r})" for key in keys)
+        raise ValueError(f"{path}: made with other settings: {rows}. Remove that folder or use another --run-dir.")
+    return attack
