@@ -108,7 +108,8 @@ def attack(run_dir, config):
     network = runs.network_of(run_dir, config)
     digest = runs.model_hash(network)
     model = predictor(network, config, config.attack_num_samples)
-    total = len(data.source(config, "test")) * len(config.attack_radii)
+    source = data.source(config, "test")
+    total = len(source) * len(config.attack_radii)
     with tqdm(total=total, desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
         for radius in config.attack_radii:
             ascent = ProjectedGradientAscent(
@@ -122,7 +123,6 @@ def attack(run_dir, config):
                 seed=config.seed,
             )
             settings = attack_settings(config, radius)
-            names = data.names(config, "test")
             for index, (inputs, _) in enumerate(data.iterate(data.load(config, "test"))):
                 path = runs.attack_path(run_dir, radius, index)
                 if os.path.exists(path):
@@ -136,7 +136,7 @@ def attack(run_dir, config):
                         "history": result.history[..., 0].numpy(),
                     }
                     attributes = {
-                        "name": names[index],
+                        "name": source.name(index),
                         "radius": radius,
                         "norm": float(np.linalg.norm(arrays["perturbation"])),
                         "kspace_norm": float(tf.norm(tf.abs(measured))),

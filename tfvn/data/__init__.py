@@ -1,0 +1,13 @@
+"""Data: sources of multi-coil slices and the `tf.data` batches made of them."""
+from tfvn.data import anatomy, files, measurement, pipeline, sample, sensitivity, synthetic, vlo
+from tfvn.data.measurement import Measurement
+from tfvn.data.pipeline import batches, clear_errors, iterate, load, source
+from tfvn.data.sample import Sample, normalise
+from tfvn.data.sensitivity import low_resolution_maps
+from tfvn.data.synthetic import SyntheticKnee
+from tfvn.data.vlo import VLOKnee
+
+__all__ = [
+    "Measurement", "Sample", "SyntheticKnee", "VLOKnee", "anatomy", "batches", "clear_errors", "files", "iterate", "load",
+    "low_resolution_maps", "measurement", "normalise", "pipeline", "sample", "sensitivity", "source", "synthetic", "vlo",
+]  # fmt: skip

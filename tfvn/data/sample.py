@@ -52,7 +52,7 @@ def mask_array(mask, height, width):
     """A mask as `Sample` holds it.
 
     Args:
-        mask: 0/1 array (width,) or (height, width), or a function of the width that returns one.
+        mask: 0/1 array (width,) or (height, width), or a function of the width that returns (width,).
 
     Returns:
         float32 (1, 1, width) where it is constant along the height, else (1, height, width).
@@ -70,6 +70,14 @@ def mask_array(mask, height, width):
         raise ValueError(f"a mask holds zeros and at least one 1. Received: mask with values {np.unique(mask)[:5]}")
     mask = np.atleast_2d(mask).astype(np.float32)
     return (mask[:1] if (mask == mask[:1]).all() else mask)[None]
+
+
+def mask_height(mask):
+    """The height that `mask_array` will give: 1 where the mask is constant along it; None if that depends on the data."""
+    if mask is None or callable(mask):
+        return None if mask is None else 1
+    rows = np.atleast_2d(mask)
+    return 1 if (rows == rows[:1]).all() else len(rows)
 
 
 def measured_mask(kspace):

@@ -1,0 +1,24 @@
+# Two commands: `make demo` and `make test`. Each sets up all it needs in .venv; a second call reuses it.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 12))' 2>/dev/null && { command -v $$p; break; }; done)
+VENV := .venv
+STAMP := $(VENV)/installed
+
+.PHONY: demo test setup clean
+
+demo: $(STAMP)
+	$(VENV)/bin/python -m tfvn.demo
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest
+
+setup: $(STAMP)
+
+$(STAMP): setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.9, 3.10 or 3.11 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,155 @@
+"""Arrays in `.mat`, `.h5` and `.npy` files, as (name, array) pairs, with errors that name the file.
+
+Axes are those that the file's own language shows: for `.mat` of both formats MATLAB's `size()`, for `.h5` and `.npy`
+NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes reversed; they are turned back here.)
+"""
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+
+_USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
+
+
+@contextlib.contextmanager
+def _readable(path, kind):
+    """Turns whatever a reader raises on a missing or damaged file into one clear ValueError."""
+    if not Path(path).is_file():
+        raise ValueError(f"no such file: {path}. Check the path in the configuration.")
+    try:
+        yield
+    # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error, MatReadError, EOFError...
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as {kind}: {type(error).__name__}: {error}. "
+            "It is damaged, cut short or of another format. Copy it again from its origin."
+        ) from error
+
+
+def _complex(array):
+    """Compound (real, imag) to complex."""
+    if array.dtype.names and set(array.dtype.names) in ({"real", "imag"}, {"r", "i"}):
+        real, imaginary = (array[name] for name in sorted(array.dtype.names, reverse=True))
+        return real + 1j * imaginary
+    return array
+
+
+def read_mat(path):
+    """All numeric arrays of a MATLAB file, v5 or v7.3: a dict of name to array, axes as MATLAB shows them.
+
+    Raises:
+        ValueError: naming the file, if it is missing, damaged or no MATLAB file.
+    """
+    with _readable(path, "a MATLAB file"):
+        if h5py.is_hdf5(path):
+            return {name: array.T for name, array in _hdf5_arrays(path).items()}
+        variables = scipy.io.loadmat(path)
+    return {name: array for name, array in variables.items() if isinstance(array, np.ndarray) and array.dtype.kind in "biufc"}
+
+
+def mat_shape(path, name):
+    """The shape of one array of a MATLAB file as MATLAB shows it, without reading the array.
+
+    Raises:
+        ValueError: as `read_mat`; also if the array is not there.
+    """
+    with _readable(path, "a MATLAB file"):
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                shapes = {key: item.shape[::-1] for key, item in file.items() if isinstance(item, h5py.Dataset)}
+        else:
+            shapes = {key: shape for key, shape, _ in scipy.io.whosmat(path)}
+    return variable(shapes, name, path)
+
+
+def _hdf5_arrays(path):
+    with h5py.File(path, "r") as file:
+        arrays = {name: _complex(item[()]) for name, item in file.items() if isinstance(item, h5py.Dataset)}
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray) and array.dtype.kind in "biufc"}
+
+
+def read_arrays(path):
+    """All numeric arrays of a `.mat`, `.h5`, `.hdf5` or `.npy` file: a dict; the array of `.npy` is named ''.
+
+    Raises:
+        ValueError: naming the file, if it is missing, damaged or of another kind.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".mat":
+        return read_mat(path)
+    if suffix in (".h5", ".hdf5"):
+        with _readable(path, "an HDF5 file"):
+            return _hdf5_arrays(path)
+    if suffix == ".npy":
+        with _readable(path, "a NumPy file"):
+            return {"": np.load(path, allow_pickle=False)}
+    raise ValueError(f"arrays are read from .mat, .h5, .hdf5 and .npy files. Received: path={str(path)!r}")
+
+
+def read_array(path, names):
+    """One array of a file: the first of `names` that is there, else the only array of the file.
+
+    Raises:
+        ValueError: as `read_arrays`; also if neither is there: naming what was expected and what is present.
+    """
+    arrays = read_arrays(path)
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise ValueError(f"{path}: expected a variable named {' or '.join(names)}. Received: {sorted(arrays) or 'no arrays'}.")
+
+
+def variable(arrays, name, path):
+    """`arrays[name]`, or a ValueError that names the file, the variable and those present."""
+    if name not in arrays:
+        raise ValueError(f"{path}: expected a variable named {name}. Received: {sorted(arrays) or 'no arrays'}.")
+    return arrays[name]
+
+
+def write_mat(path, arrays, version=5):
+    """Writes a dict of arrays as MATLAB would: `version` 5, or '7.3' (HDF5). A file of that name appears whole or not.
+
+    Raises:
+        ValueError: for another version.
+    """
+    if version not in (5, "7.3"):
+        raise ValueError(f"version must be 5 or '7.3'. Received: version={version!r}")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if version == 5:
+            with open(temporary, "wb") as file:
+                scipy.io.savemat(file, arrays, oned_as="row")
+        else:
+            _write_mat73(temporary, arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_mat73(path, arrays):
+    classes = {"f4": "single", "f8": "double", "c8": "single", "c16": "double"}
+    with h5py.File(path, "w", userblock_size=_USERBLOCK) as file:
+        for name, array in arrays.items():
+            array = np.atleast_2d(array)
+            kind = classes.get(array.dtype.str[1:])
+            if kind is None:
+                array, kind = array.astype(np.float64), "double"
+            if array.dtype.kind == "c":
+                # MATLAB's complex numbers are pairs of these names; h5py's own are called r and i.
+                array = np.ascontiguousarray(array.T).view([("real", array.real.dtype), ("imag", array.real.dtype)])
+            else:
+                array = array.T
+            file[name] = array
+            file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+    text = f"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: {time.asctime()} HDF5 schema 1.00 ."
+    with open(path, "r+b") as file:
+        # 116 bytes of text, 8 of no subsystem offset, the version and the mark of the byte order.
+        file.write(text.ljust(116).encode() + bytes(8) + b"\x00\x02IM")

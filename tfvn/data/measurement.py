@@ -1,0 +1,174 @@
+"""One scan of one's own: k-space in a `.mat`, `.h5` or `.npy` file, maps from a file or from its centre.
+
+The order of axes in the file, for MATLAB files (v5 and v7.3) as `size()` shows them and else as NumPy's `shape` does:
+
+    .mat          (height, width, coils)    or (height, width, slices, coils)
+    .h5, .npy     (coils, height, width)    or (slices, coils, height, width)
+
+and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs along the width. The rule
+is applied only if the axis that it takes for the coils is the shortest of coils, height and width; else `coil_axis` must
+say which axis of the file it is. The other axes keep their order. Real arrays end in an axis of (real, imaginary).
+"""
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from tfvn.data.files import read_array
+from tfvn.data.sample import Sample, combine, ifft2c, mask_array, measured_mask
+from tfvn.data.sensitivity import low_resolution_maps
+
+_KSPACE_NAMES = ("kspace", "rawdata", "raw")
+_MAPS_NAMES = ("sensitivity_maps", "sensitivities", "maps")
+# Scanners leave lines at the ends out and write zeros (partial resolution); a scan with more than this is undersampled.
+_LARGEST_PADDING = 0.25
+
+
+class Measurement:
+    """A source of length 1.
+
+    Args:
+        path: the k-space. Of several arrays in a file the one named kspace, rawdata or raw.
+        sensitivity_path: coil maps, with the axes of the same rule or those of `coil_axis`; '' estimates them from the
+            centre of the scan as it is in the file, before `mask`, as from a separate calibration scan.
+        mask: undersamples a fully sampled scan: 0/1 array (width,) or (height, width), or a function of the width. None:
+            what was measured, that is where any coil is not zero.
+        coil_axis: axis of the coils in the file; -1 applies the rule above.
+        slice_index: which slice of a file of several.
+        calibration_lines: centre lines for the estimate of the maps.
+        readout_oversampling: images are the central half of the height.
+        transpose: swap height and width, for a file whose phase encoding runs along its first image axis.
+
+    The reference is the coil-combined image if the file holds a fully sampled scan (up to lines of zeros at the two ends),
+    else NaN.
+
+    Raises:
+        ValueError: at construction if a file is missing; when the scan is read, if it is damaged or ambiguous.
+    """
+
+    def __init__(
+        self,
+        path,
+        sensitivity_path="",
+        mask=None,
+        coil_axis=-1,
+        slice_index=0,
+        calibration_lines=24,
+        readout_oversampling=False,
+        transpose=False,
+    ):
+        if coil_axis < -1 or slice_index < 0:
+            raise ValueError(
+                f"coil_axis must be -1 or an axis, slice_index >= 0. Received: coil_axis={coil_axis}, slice_index={slice_index}"
+            )
+        for file in filter(None, (path, sensitivity_path)):
+            if not Path(file).is_file():
+                raise ValueError(f"no such file: {file}. Check data_path and sensitivity_path.")
+        self._path, self._sensitivity_path, self._mask = Path(path), sensitivity_path, mask
+        self._axes = dict(coil_axis=coil_axis, slice_index=slice_index, transpose=transpose)
+        self._calibration_lines, self.readout_oversampling = calibration_lines, readout_oversampling
+
+    def __len__(self):
+        return 1
+
+    def name(self, index):
+        del index  # there is one
+        return self._path.stem
+
+    def shape(self, index):
+        """(coils, height, width) of the scan; reads it."""
+        return self[index].kspace.shape
+
+    @property
+    def mask_height(self):
+        """1 where the mask is constant along the height; reads the scan."""
+        return self._sample.mask.shape[1]
+
+    def __getitem__(self, index):
+        if index != 0:
+            raise IndexError(f"a measurement holds slice 0 alone. Received: index={index}")
+        return self._sample
+
+    @functools.cached_property
+    def _sample(self):
+        try:
+            return self._read()
+        except ValueError as error:
+            raise error if str(self._path) in str(error) else ValueError(f"{self._path}: {error}") from error
+
+    def _read(self):
+        kspace = _arrange(read_array(self._path, _KSPACE_NAMES), self._path, **self._axes)
+        if not np.isfinite(kspace).all():
+            raise ValueError(f"kspace must be finite. Received: {np.count_nonzero(~np.isfinite(kspace))} NaN or infinite entries")
+        if not kspace.any():
+            raise ValueError("kspace is zero everywhere. Is it the right file and slice?")
+        if self._sensitivity_path:
+            maps = _arrange(read_array(self._sensitivity_path, _MAPS_NAMES), self._sensitivity_path, **self._axes)
+        else:
+            maps = low_resolution_maps(kspace, self._calibration_lines)
+        if maps.shape != kspace.shape:
+            raise ValueError(
+                f"sensitivity_maps and kspace must have the same shape (coils, height, width). "
+                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. Use the maps of this scan."
+            )
+        measured = measured_mask(kspace)
+        mask = measured if self._mask is None else self._undersampled(measured, *kspace.shape[1:])
+        if _is_fully_sampled(measured):
+            reference = combine(ifft2c(kspace), maps, self.readout_oversampling)
+        else:
+            reference = np.full_like(combine(kspace, maps, self.readout_oversampling), np.nan)
+        return Sample(kspace * mask, maps, mask, reference)
+
+    def _undersampled(self, measured, height, width):
+        mask = mask_array(self._mask, height, width)
+        if not _is_fully_sampled(measured) and (mask > measured).any():
+            raise ValueError(
+                "a mask can only undersample a fully sampled scan. "
+                f"Received: k-space of which {measured.mean():.0%} was measured. Use mask: measured."
+            )
+        # Lines that the scanner left out at the ends were not measured, whatever the mask says.
+        return mask * measured
+
+
+def _is_fully_sampled(measured):
+    """All lines, or all but some at the two ends."""
+    lines = np.flatnonzero(measured[0, 0])
+    contiguous = measured.shape[1] == 1 and len(lines) == lines[-1] - lines[0] + 1
+    return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
+
+
+def _arrange(array, path, coil_axis, slice_index, transpose):
+    """(coils, height, width), complex64, by the rule of this file."""
+    matlab = Path(path).suffix.lower() == ".mat"
+    if array.dtype.kind != "c":
+        if array.shape[-1] != 2:
+            raise ValueError(
+                f"{path}: k-space and maps are complex, or real with a last axis of (real, imaginary). "
+                f"Received: {array.dtype} array of shape {array.shape}"
+            )
+        array = array[..., 0] + 1j * array[..., 1]
+    shape = array.shape
+    if array.ndim == 2 and coil_axis == -1:
+        array = array[None]
+    elif array.ndim not in (3, 4) or coil_axis >= array.ndim:
+        raise ValueError(
+            f"{path}: expected axes coils, height, width and perhaps slices. Received: shape={shape}, coil_axis={coil_axis}"
+        )
+    else:
+        taken = coil_axis if coil_axis >= 0 else array.ndim - 1 if matlab else array.ndim - 3
+        array = np.moveaxis(array, taken, 0)
+        slice_axis = (3 if matlab else 1) if array.ndim == 4 else None
+        if coil_axis == -1:
+            coils, *image = [size for axis, size in enumerate(array.shape) if axis != slice_axis]
+            if coils >= min(image):
+                raise ValueError(
+                    f"{path}: which axis holds the coils is ambiguous. By the rule for {path.suffix} files it is axis {taken} "
+                    f"of shape {shape}, but another is as short. Set coil_axis to the axis of the coils (0 to {len(shape) - 1})."
+                )
+        if slice_axis is not None:
+            array = np.moveaxis(array, slice_axis, 0)
+    slices = array if array.ndim == 4 else array[None]
+    if slice_index >= len(slices):
+        raise ValueError(f"{path}: the file holds {len(slices)} slices. Received: slice_index={slice_index}")
+    array = slices[slice_index]
+    return np.ascontiguousarray(np.swapaxes(array, 1, 2) if transpose else array, np.complex64)

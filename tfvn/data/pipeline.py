@@ -1,0 +1,194 @@
+"""Sources to batches: `tf.data` sets of (inputs, reference), read lazily, the same at every run.
+
+Training goes through the slices in an order drawn for each epoch from (seed, epoch), without end. A batch holds slices
+of one shape; slices left over from an epoch begin the batches of the next. Batch n is a function of the configuration
+alone, so a training that resumes with `start=n` sees what an uninterrupted one would have seen.
+"""
+import contextlib
+import functools
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import config as configuration
+from tfvn import masks
+from tfvn.data.files import read_array
+from tfvn.data.measurement import Measurement
+from tfvn.data.sample import normalise
+from tfvn.data.synthetic import SyntheticKnee
+from tfvn.data.vlo import VLOKnee, mask_path
+
+_SPLITS = ("train", "test")
+# The synthetic sets are fixed: runs with different seeds train and are compared on the same slices.
+_SYNTHETIC_SEEDS = {"train": 0, "test": 1}
+# What the reading threads raised last: TensorFlow passes on the text of an error alone.
+_raised = []
+
+
+def source(config, split="train"):
+    """The source of slices that a configuration describes.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        split: 'train' or 'test'. A measurement is one scan, the same for both.
+
+    Returns:
+        An object with `len(source)`, `source.name(index)`, `source[index]` (a `Sample`, not normalised) and
+        `source.shape(index)`, (coils, height, width).
+
+    Raises:
+        ValueError: for missing files or values that make no data.
+    """
+    if split not in _SPLITS:
+        raise ValueError(f"split must be one of {', '.join(_SPLITS)}. Received: split={split!r}")
+    mask = _mask(config)
+    if config.dataset == "measurement":
+        return Measurement(
+            _needed(config, "data_path", "the k-space file"),
+            sensitivity_path=config.sensitivity_path,
+            mask=mask,
+            coil_axis=config.coil_axis,
+            slice_index=config.slice_index,
+            calibration_lines=config.calibration_lines,
+            readout_oversampling=config.readout_oversampling,
+        )
+    if config.dataset == "vlo":
+        return VLOKnee(
+            _needed(config, "data_path", "the folder of the knee data"),
+            config.protocol,
+            configuration.numbers(getattr(config, f"{split}_patients")),
+            configuration.numbers(getattr(config, f"{split}_slices")),
+            mask,
+            padding_lines=config.padding_lines,
+            readout_oversampling=config.readout_oversampling,
+        )
+    return SyntheticKnee(
+        getattr(config, f"num_{split}"),
+        config.height,
+        config.width,
+        config.num_coils,
+        mask,
+        config.receiver_noise,
+        _SYNTHETIC_SEEDS[split],
+        readout_oversampling=config.readout_oversampling,
+    )
+
+
+def _needed(config, key, meaning):
+    if not getattr(config, key):
+        raise ValueError(f"dataset {config.dataset} needs {key}, {meaning}. Received: {key}=''")
+    return getattr(config, key)
+
+
+def _mask(config):
+    """A function of the width, an array, or None for what was measured."""
+    if config.mask == "measured":
+        return None
+    if config.mask == "file":
+        path = _needed(config, "mask_path", "the mask's file (vlo: its name)")
+        if config.dataset == "vlo":
+            path = mask_path(_needed(config, "data_path", "the folder of the knee data"), config.protocol, path)
+        mask = np.squeeze(read_array(path, ("mask",)))
+        return mask.real if mask.dtype.kind == "c" else mask
+    if config.mask == "constant":
+        return functools.partial(masks.constant, fraction=config.mask_fraction)
+    options = dict(acceleration=config.acceleration, center_fraction=config.center_fraction)
+    if config.mask == "equispaced":
+        return functools.partial(masks.equispaced, **options)
+    return functools.partial(masks.random, **options, seed=config.mask_seed)
+
+
+def load(config, split="train", start=0):
+    """Batches of (inputs, reference) as a `tf.data.Dataset`.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        split: 'train': endless, shuffled, batches of `config.batch_size`. 'test': in order, once, one slice a batch.
+        start: number of batches to skip, without reading them.
+
+    Returns:
+        A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch, coils, height, width),
+        `mask` float32 (batch, 1, 1, width) or (batch, 1, height, width), `sample_index` int32 (batch,), the index in the
+        source, and `scale` float32 (batch,), by which k-space and reference were divided. `reference` is complex64
+        (batch, rows, width), NaN where there is none.
+
+    Raises:
+        ValueError: as `source`; and while it is iterated through `iterate` or inside `clear_errors`.
+    """
+    slices = source(config, split)
+    if split == "test":
+        return batches(slices, range(start, len(slices)), 1)
+    stream = functools.partial(_shuffled, slices, config.batch_size, config.seed, start)
+    return batches(slices, stream, config.batch_size)
+
+
+def _shuffled(slices, batch_size, seed, start):
+    """Indices of the slices, without end: `batch_size` after `batch_size` of one shape."""
+    return itertools.chain.from_iterable(itertools.islice(_plan(slices, batch_size, seed), start, None))
+
+
+def _plan(slices, batch_size, seed):
+    waiting = {}
+    for epoch in itertools.count():
+        for index in np.random.default_rng([seed, epoch]).permutation(len(slices)).tolist():
+            group = waiting.setdefault(slices.shape(index), [])
+            group.append(index)
+            if len(group) == batch_size:
+                yield tuple(group)
+                group.clear()
+
+
+def batches(slices, indices, batch_size):
+    """A dataset of the slices `indices` of a source (an iterable, or a function that returns one), as `load` gives them."""
+    oversampled = slices.readout_oversampling
+    stream = indices if callable(indices) else lambda: iter(indices)
+
+    def read(index):
+        try:
+            sample, scale = normalise(slices[int(index)], slices.name(int(index)), oversampled)
+        except Exception as error:
+            _raised[:] = [error]
+            raise
+        return (*(np.ascontiguousarray(array) for array in sample), scale)
+
+    shapes = _static_shapes(slices)
+    kinds = (tf.complex64, tf.complex64, tf.float32, tf.complex64, tf.float32)
+
+    def read_in_graph(index):
+        arrays = tf.numpy_function(read, [index], kinds, stateful=False)
+        for array, shape in zip(arrays, shapes):
+            array.set_shape(shape)
+        kspace, maps, mask, reference, scale = arrays
+        inputs = dict(kspace=kspace, sensitivity_maps=maps, mask=mask, sample_index=index, scale=scale)
+        return inputs, reference
+
+    dataset = tf.data.Dataset.from_generator(stream, output_signature=tf.TensorSpec((), tf.int32))
+    dataset = dataset.map(read_in_graph, num_parallel_calls=2, deterministic=True)
+    return dataset.batch(batch_size).prefetch(1)
+
+
+def _static_shapes(slices):
+    """Shapes of (kspace, maps, mask, reference, scale) that all slices share; None where they differ."""
+    shapes = {slices.shape(index) for index in range(len(slices))}
+    coils, height, width = (sizes.pop() if len(sizes) == 1 else None for sizes in map(set, zip(*shapes)))
+    rows = height and (height // 2 if slices.readout_oversampling else height)
+    return (coils, height, width), (coils, height, width), (1, slices.mask_height, width), (rows, width), ()
+
+
+@contextlib.contextmanager
+def clear_errors():
+    """Inside, an error of reading data arrives as the ValueError that was raised, not as a TensorFlow OpError."""
+    _raised.clear()
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if _raised and str(_raised[0]) in str(error.message):
+            raise _raised[0] from None
+        raise
+
+
+def iterate(dataset):
+    """The elements of a dataset, with clear errors (see `clear_errors`)."""
+    with clear_errors():
+        yield from dataset

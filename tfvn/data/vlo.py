@@ -1,0 +1,147 @@
+"""The knee data of Hammernik et al. (2018): one folder of MATLAB files for each protocol and patient.
+
+    <root>/<protocol>/<patient>/rawdata<slice>.mat    rawdata (height, width, coils); optional padlength_left, _right
+    <root>/<protocol>/<patient>/espirit<slice>.mat    sensitivities (height, width, coils), reference (height, width)
+    <root>/<protocol>/masks/<name>.mat                mask (height, width)
+
+Both MATLAB v5 and v7.3 occur. Phase encoding runs along the width. Padding lines at the left and right of k-space were
+never measured and are zero. The original code counts them as measured zeros (mask 1): an encoding operator with that
+mask sees lines that the scanner never saw. 'unmeasured' gives them mask 0.
+"""
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+
+from tfvn.data.files import mat_shape, read_mat, variable, write_mat
+from tfvn.data.sample import Sample, image_rows, mask_array, mask_height, measured_mask
+
+__all__ = ["VLOKnee", "mask_path", "read_mat", "write_folder", "write_mat"]
+
+
+def _paths(root, protocol, patient, number):
+    folder = Path(root) / protocol / str(patient)
+    return folder / f"rawdata{number}.mat", folder / f"espirit{number}.mat"
+
+
+def mask_path(root, protocol, name):
+    """The file of the mask called `name`."""
+    return Path(root) / protocol / "masks" / f"{name}.mat"
+
+
+class VLOKnee:
+    """A source of knee slices, patient by patient.
+
+    Args:
+        root, protocol: the folder of the data and the protocol's name in it, such as 'coronal_pd_fs'.
+        patients, slices: numbers; every patient has every slice.
+        mask: 0/1 array (width,) or (height, width), or a function of the width; None where k-space is not zero.
+        padding_lines: 'measured' (original code: mask 1) or 'unmeasured' (mask 0).
+        readout_oversampling: references are cropped to the central half of the height.
+
+    Raises:
+        ValueError: at construction if files are missing, listing them; when a slice is read, if its files are damaged,
+            lack a variable or do not fit together.
+    """
+
+    def __init__(self, root, protocol, patients, slices, mask, padding_lines="measured", readout_oversampling=False):
+        if padding_lines not in ("measured", "unmeasured"):
+            raise ValueError(f"padding_lines must be measured or unmeasured. Received: padding_lines={padding_lines!r}")
+        self._slices = [(patient, number) for patient in patients for number in slices]
+        self._paths = [_paths(root, protocol, *key) for key in self._slices]
+        missing = [str(path) for pair in self._paths for path in pair if not path.is_file()]
+        if missing or not self._paths:
+            listed = "\n  ".join(missing[:10] + (["..."] if len(missing) > 10 else []))
+            raise ValueError(
+                f"{len(missing)} of {2 * len(self._paths)} files are missing below {Path(root) / protocol}. "
+                f"Check data_path, protocol, patients and slices.\n  {listed}"
+            )
+        self._mask, self._padding_lines, self.readout_oversampling = mask, padding_lines, readout_oversampling
+        self.mask_height = mask_height(mask)
+
+    def __len__(self):
+        return len(self._slices)
+
+    def name(self, index):
+        return "patient{}/slice{}".format(*self._slices[index])
+
+    def shape(self, index):
+        """(coils, height, width) of a slice, from the header of its file."""
+        height, width, *coils = mat_shape(self._paths[index][0], "rawdata")
+        return (*(coils or (1,)), height, width)
+
+    def __getitem__(self, index):
+        raw_path, maps_path = self._paths[index]
+        raw, espirit = read_mat(raw_path), read_mat(maps_path)
+        kspace = _coils_first(variable(raw, "rawdata", raw_path), "rawdata", raw_path)
+        maps = _coils_first(variable(espirit, "sensitivities", maps_path), "sensitivities", maps_path)
+        mask = self._sampling(kspace, raw, raw_path)
+        reference = self._reference(variable(espirit, "reference", maps_path), kspace.shape[1:], maps_path)
+        return Sample(kspace * mask, maps, mask, reference)
+
+    def _sampling(self, kspace, raw, path):
+        height, width = kspace.shape[1:]
+        try:
+            mask = measured_mask(kspace) if self._mask is None else mask_array(self._mask, height, width)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        left, right = (int(np.sum(raw.get(f"padlength_{side}", 0))) for side in ("left", "right"))
+        if not 0 <= left <= left + right < width or min(left, right) < 0:
+            raise ValueError(f"{path}: padding must leave lines. Received: padlength_left={left}, padlength_right={right}")
+        padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
+        return np.where(padding, np.float32(self._padding_lines == "measured"), mask)
+
+    def _reference(self, reference, size, path):
+        rows = image_rows(size[0], self.readout_oversampling)
+        if reference.shape == size:
+            reference = reference[rows]
+        if reference.shape != (rows.stop - rows.start, size[1]):
+            raise ValueError(f"{path}: reference must have the k-space's size {size}. Received: shape={reference.shape}")
+        return reference.astype(np.complex64)
+
+
+def _coils_first(array, name, path):
+    if array.ndim == 2:
+        array = array[..., None]  # MATLAB drops the last axis of a single coil
+    if array.ndim != 3:
+        raise ValueError(f"{path}: {name} must have shape (height, width, coils). Received: shape={array.shape}")
+    return np.ascontiguousarray(np.moveaxis(array, -1, 0), np.complex64)
+
+
+def write_folder(root, protocol, patients, slices, source, version=5, mask=None, mask_name="mask", padding=(0, 0)):
+    """Writes fully sampled slices in the layout above.
+
+    Args:
+        root, protocol, patients, slices: as for `VLOKnee`; slice n of `source` becomes the n-th pair of them.
+        source: a source of fully sampled slices, such as `SyntheticKnee(..., mask=None, ...)`.
+        version: 5 or '7.3', see `write_mat`.
+        mask: 0/1 array (width,) or (height, width), written as masks/<mask_name>.mat; None writes none.
+        padding: numbers of lines at the left and right to set to zero and to declare as padding.
+
+    Raises:
+        ValueError: if the source holds too few slices.
+    """
+    keys = [(patient, number) for patient in patients for number in slices]
+    if len(source) < len(keys):
+        raise ValueError(f"the source must hold {len(keys)} slices. Received: len(source)={len(source)}")
+    left, right = padding
+    for index, key in enumerate(keys):
+        sample = source[index]
+        height, width = sample.kspace.shape[1:]
+        kspace = sample.kspace.copy()
+        kspace[..., :left] = 0
+        kspace[..., width - right :] = 0
+        rows = image_rows(height, sample.reference.shape[0] != height)
+        reference = np.zeros((height, width), np.complex64)
+        reference[rows] = sample.reference
+        raw = {"rawdata": np.moveaxis(kspace, 0, -1)}
+        if left or right:
+            raw.update(padlength_left=np.float64(left), padlength_right=np.float64(right))
+        raw_path, maps_path = _paths(root, protocol, *key)
+        write_mat(raw_path, raw, version)
+        maps = np.moveaxis(sample.sensitivity_maps, 0, -1)
+        write_mat(maps_path, {"sensitivities": maps, "reference": reference}, version)
+    if mask is not None:
+        full = np.broadcast_to(mask_array(mask, height, width)[0], (height, width))
+        write_mat(mask_path(root, protocol, mask_name), {"mask": full.astype(np.float64)}, version)

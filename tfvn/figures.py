@@ -1,0 +1,310 @@
+"""The paper's figures, drawn for a page 7 inches wide: text of 8 points, colours told apart by colour-blind readers.
+
+Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is needed and no state is left behind.
+Images are in normalised units, see DESIGN.md, section 1; magnitudes are shown.
+"""
+import functools
+from typing import NamedTuple, Optional
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from scipy.ndimage import uniform_filter
+
+_WIDTH = 7.0
+_STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.3,
+    "savefig.dpi": 300,
+}
+# Okabe and Ito's palette, black first; yellow is left out, it is hard to see on white.
+_COLORS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+_MARKERS = "osD^vP*X<>"
+_OUTLINE = "#F0E442"
+_UNITS = "normalised image units"
+# The zoomed region's share of each side of the image, and the inset's: it is shown at about twice its size.
+_REGION, _INSET = 0.2, 0.42
+
+
+class Example(NamedTuple):
+    """One slice as one model sees it; a row of figure 3.
+
+    name: of the model.
+    clean: its prediction, real (rows, width).
+    clean_scores: (RMSE, SSIM) of `clean`; NaN without a reference.
+    radius, perturbation, attacked, attacked_scores: of an attack with complex r (rows, width); None without one.
+    """
+
+    name: str
+    clean: np.ndarray
+    clean_scores: tuple
+    radius: Optional[float] = None
+    perturbation: Optional[np.ndarray] = None
+    attacked: Optional[np.ndarray] = None
+    attacked_scores: Optional[tuple] = None
+
+
+def _styled(draw):
+    """Draws with the style above, whatever the user's own settings are, and puts those back."""
+
+    @functools.wraps(draw)
+    def styled(*arguments):
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            draw(*arguments)
+
+    return styled
+
+
+@_styled
+def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
+    """The data: k-space of one coil, its sensitivity map, the zero-filled image and the ground truth.
+
+    Args:
+        path: file to write; its suffix says in which format.
+        kspace_coil, sensitivity_map: complex (height, width), of the same coil. k-space is shown as log10(|k| / max |k|),
+            unsampled entries in the colour of the smallest value.
+        reference: (rows, width), complex or magnitude; None if there is none.
+        zero_filled: (rows, width), complex or magnitude.
+    """
+    magnitude = np.abs(kspace_coil)
+    with np.errstate(divide="ignore"):
+        logarithm = np.log10(magnitude / magnitude.max())
+    floor = max(np.floor(np.percentile(logarithm[magnitude > 0], 5)), -5.0)
+    images = {"zero-filled": np.abs(zero_filled)}
+    if reference is not None:
+        images["ground truth"] = np.abs(reference)
+    panels = [
+        ("k-space, $\\log_{10}|k|$", np.maximum(logarithm, floor), "gray", (floor, 0)),
+        ("coil map, magnitude", np.abs(sensitivity_map), "viridis", (0, np.abs(sensitivity_map).max())),
+        ("coil map, phase", np.angle(sensitivity_map), "twilight", (-np.pi, np.pi)),
+        *[(title, image, "gray", (0, np.percentile(image, 99.9))) for title, image in images.items()],
+    ]
+    gap, head, foot = 0.12, 0.22, 0.34
+    shares = [image.shape[1] / image.shape[0] for _, image, _, _ in panels]
+    height = min((_WIDTH - gap * (len(panels) + 1)) / sum(shares), 3.5)
+    figure = Figure((height * sum(shares) + gap * (len(panels) + 1), head + height + foot))
+    left = gap
+    for (title, image, colors, limits), share in zip(panels, shares):
+        axes = _axes(figure, left, foot, height * share, height)
+        drawn = _show(axes, image, limits, colors)
+        axes.set_title(title, pad=3)
+        bar = figure.colorbar(drawn, cax=_axes(figure, left, foot - 0.11, height * share, 0.06), orientation="horizontal")
+        ticks = [(limits[0], f"{limits[0]:.0f}"), (limits[1], f"{limits[1]:.2g}")]
+        bar.set_ticks([value for value, _ in ticks], labels=["$-\\pi$", "$\\pi$"] if colors == "twilight" else [t for _, t in ticks])
+        bar.ax.tick_params(length=2, pad=1)
+        # The labels of two bars must not meet.
+        bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
+        bar.ax.get_xticklabels()[1].set_horizontalalignment("right")
+        left += height * share + gap
+    figure.savefig(path)
+
+
+@_styled
+def figure2(path, rows):
+    """Perturbation effect ||f(k + A r) - f(k)|| and error || f(k + A r) - |y| || against ||r||, with 25 to 75 % bands.
+
+    Args:
+        path: file to write.
+        rows: one dict an image, as in `results.csv`: `model`, `radius` (0: clean), `norm` = ||r||, `effect`, `rmse`
+            (NaN without a reference) and `image_norm` = ||y||.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    many = len(models) > len(_COLORS)
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(models))) if many else _COLORS
+    figure = Figure((_WIDTH, 3.0 + 0.17 * (len(models) // 4)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    panels = figure.subplots(1, 2)
+    norms = [row["image_norm"] for row in rows if np.isfinite(row["image_norm"])]
+    for axes, key, title in zip(panels, ("effect", "rmse"), ("perturbation effect", "error")):
+        empty = True
+        for number, model in enumerate(models):
+            points = _curve([row for row in rows if row["model"] == model], key)
+            if len(points) == 0 or (key == "effect" and len(points) < 2):
+                continue
+            empty = False
+            x, mean, low, high = points.T
+            marker, color = _MARKERS[number % len(_MARKERS)], colors[number]
+            axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0)
+            axes.plot(x, mean, color=color, marker=marker, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5, label=model)
+        axes.set_xlabel(f"$\\|r\\|_2$ ({_UNITS})")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(linewidth=0.4, alpha=0.4)
+        formula = "$\\|f(k + Ar) - f(k)\\|_2$" if key == "effect" else "$\\|f(k + Ar) - |y|\\,\\|_2$"
+        axes.set_ylabel(f"{title} {formula}")
+        axes.set_ylim(bottom=0)
+        if empty:
+            axes.set(xticks=[], yticks=[])
+            axes.text(0.5, 0.5, "no attacks" if key == "effect" else "no reference", transform=axes.transAxes, ha="center")
+        elif norms:
+            to_percent = 100 / np.mean(norms)
+            upper = axes.secondary_xaxis("top", functions=(lambda x, p=to_percent: x * p, lambda x, p=to_percent: x / p))
+            upper.set_xlabel("% of the mean image norm")
+    handles = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+    figure.savefig(path)
+
+
+def _curve(rows, key):
+    """Mean norm, and mean, 25th and 75th percentile of a key, for each radius with numbers: (radii, 4)."""
+    points = []
+    for radius in sorted({row["radius"] for row in rows}):
+        chosen = [row for row in rows if row["radius"] == radius and np.isfinite(row[key])]
+        if chosen:
+            values = [row[key] for row in chosen]
+            norm = np.mean([row["norm"] for row in chosen])
+            points.append([norm, np.mean(values), *np.percentile(values, [25, 75])])
+    return np.array(points)
+
+
+@_styled
+def figure3(path, reference, examples):
+    """A row a model: truth, truth + r, its clean and attacked prediction, and the error of the attacked prediction.
+
+    All images share one grey scale, up to the 99.9th percentile of the truth, all errors another. Insets show the same
+    region everywhere: the one inside the object where the first attacked model errs most. Without a reference, the
+    panels that need one are left out and the last column is the change that the attack made.
+
+    Args:
+        path: file to write.
+        reference: complex (rows, width); None if there is none.
+        examples: a list of `Example`.
+    """
+    truth = None if reference is None else np.abs(reference)
+    attacked = [example for example in examples if example.attacked is not None]
+    radii = {example.radius for example in attacked}
+    norm = f", $\\|r\\|_2 = {radii.pop():g}$" if len(radii) == 1 else ""
+    scale = (0, max(np.percentile(examples[0].clean if truth is None else truth, 99.9), 1e-12))
+    maps = [_difference(example, truth) for example in examples]
+    largest = max((np.percentile(np.abs(error), 99.9) for error in maps if error is not None), default=0)
+    focus = next((error for error, e in zip(maps, examples) if e.attacked is not None), maps[0])
+    region = _region(examples[0].clean if focus is None else focus, examples[0].clean if truth is None else truth)
+
+    columns = [] if truth is None else [("ground truth $y$", lambda e: truth)]
+    if truth is not None and attacked:
+        columns.append(("$|y + r|$" + norm, lambda e: None if e.perturbation is None else np.abs(reference + e.perturbation)))
+    columns.append(("clean $f(k)$", lambda e: e.clean))
+    if attacked:
+        columns.append(("attacked $f(k + Ar)$", lambda e: e.attacked))
+    if largest > 0:
+        if truth is None:
+            title = "attacked $-$ clean" + norm
+        else:
+            title = "error, " + ("attacked" if attacked else "clean")
+        columns.append((title, None))
+
+    rows, width = examples[0].clean.shape
+    gap, head, foot, side, bar_side = 0.04, 0.24, 0.2, 0.22, 0.74 if largest > 0 else 0.04
+    panel = min((_WIDTH - side - bar_side - gap * (len(columns) - 1)) / len(columns), 2.2)
+    step = panel * rows / width + gap
+    figure = Figure((side + bar_side + (panel + gap) * len(columns) - gap, head + step * len(examples) + foot))
+    for row, (example, error) in enumerate(zip(examples, maps)):
+        bottom = foot + gap / 2 + (len(examples) - 1 - row) * step
+        for column, (title, image_of) in enumerate(columns):
+            axes = _axes(figure, side + column * (panel + gap), bottom, panel, step - gap)
+            if row == 0:
+                axes.set_title(title, pad=4)
+            if column == 0:
+                axes.set_ylabel(example.name, labelpad=3)
+            image = error if image_of is None else image_of(example)
+            if image is None:
+                axes.text(0.5, 0.5, "no attack", transform=axes.transAxes, ha="center", color="0.5")
+            elif image_of is None:
+                drawn = _show_with_inset(axes, image, (-largest, largest), "RdBu_r", region, "black")
+            else:
+                _show_with_inset(axes, image, scale, "gray", region, _OUTLINE)
+                radius = example.radius if image is example.attacked and not norm else None
+                scores = {id(example.clean): example.clean_scores, id(example.attacked): example.attacked_scores}
+                _print_scores(axes, scores.get(id(image)), radius, region, image.shape)
+    if largest > 0:
+        height = min(step * len(examples) - gap, 3.0)
+        middle = foot + step * len(examples) / 2
+        left = side + (panel + gap) * len(columns) + 0.03
+        bar = figure.colorbar(drawn, cax=_axes(figure, left, middle - height / 2, 0.08, height))
+        bar.set_label(f"{'change' if truth is None else 'error'} ({_UNITS})", labelpad=1)
+        bar.ax.tick_params(length=2, pad=1)
+        bar.locator = MaxNLocator(5)
+        bar.update_ticks()
+    source = "clean prediction" if truth is None else "ground truth"
+    note = f"Grey scale: 0 to {scale[1]:.3g}, the 99.9th percentile of the {source}. Inset: {_INSET / _REGION:.1f} x."
+    figure.text(side / figure.get_figwidth(), 0.06 / figure.get_figheight(), note)
+    figure.savefig(path)
+
+
+def _difference(example, truth):
+    """What the last column of figure 3 shows of a model, or None."""
+    if truth is not None:
+        return (example.clean if example.attacked is None else example.attacked) - truth
+    return None if example.attacked is None else example.attacked - example.clean
+
+
+def _region(error, image):
+    """(top, left, height, width) of the window inside the object with the largest mean squared error."""
+    size = [max(4, round(_REGION * n)) for n in image.shape]
+    share = np.minimum(uniform_filter(image, size) / max(np.percentile(image, 99), 1e-12), 0.2)
+    energy = uniform_filter(np.square(error), size) * share
+    top, left = (n // 2 for n in size)
+    # Whole windows only, a little away from the border, where the outline would not be seen.
+    inside = energy[top + 2 : energy.shape[0] - top - 2, left + 2 : energy.shape[1] - left - 2]
+    row, column = np.unravel_index(np.argmax(inside), inside.shape)
+    return row + 2, column + 2, *size
+
+
+def _corner(region, shape):
+    """The corner farthest from a region: (is it at the left, is it at the bottom)."""
+    top, left, height, width = region
+    return left + width / 2 > shape[1] / 2, top + height / 2 < shape[0] / 2
+
+
+def _axes(figure, left, bottom, width, height):
+    """Axes at a place given in inches, without ticks."""
+    total = figure.get_size_inches()
+    axes = figure.add_axes((left / total[0], bottom / total[1], width / total[0], height / total[1]))
+    axes.set(xticks=[], yticks=[])
+    return axes
+
+
+def _show(axes, image, limits, colors):
+    axes.spines[:].set_visible(False)
+    # Averaging neighbouring pixels would draw lines where the phase wraps.
+    interpolation = "nearest" if colors == "twilight" else "antialiased"
+    return axes.imshow(image, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="equal", interpolation=interpolation)
+
+
+def _show_with_inset(axes, image, limits, colors, region, outline):
+    top, left, height, width = region
+    at_left, at_bottom = _corner(region, image.shape)
+    inset = axes.inset_axes((0 if at_left else 1 - _INSET, 0 if at_bottom else 1 - _INSET, _INSET, _INSET))
+    window = image[top : top + height, left : left + width]
+    inset.imshow(window, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
+    inset.set(xticks=[], yticks=[])
+    inset.spines[:].set(color=outline, linewidth=0.8)
+    axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=outline, linewidth=0.8))
+    return _show(axes, image, limits, colors)
+
+
+def _print_scores(axes, scores, radius, region, shape):
+    if scores is None or not np.isfinite(scores[0]):
+        return
+    # Beside the inset, at the same end of the image, the region being at the other one.
+    at_left, at_bottom = _corner(region, shape)
+    text = f"RMSE {scores[0]:.3g}\nSSIM {scores[1]:.3f}" + (f"\n$\\|r\\|_2={radius:g}$" if radius else "")
+    x, y = 0.97 if at_left else 0.03, 0.03 if at_bottom else 0.97
+    axes.text(
+        x, y, text, transform=axes.transAxes, color="white", linespacing=1.1,
+        ha="right" if at_left else "left", va="bottom" if at_bottom else "top",
+        bbox=dict(facecolor="black", alpha=0.45, linewidth=0, pad=1),
+    )  # fmt: skip
