@@ -4,6 +4,7 @@ Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is 
 Images are in normalised units, see DESIGN.md, section 1; magnitudes are shown.
 """
 import functools
+import math
 from typing import NamedTuple, Optional
 
 import matplotlib
@@ -71,8 +72,8 @@ def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
 
     Args:
         path: file to write; its suffix says in which format.
-        kspace_coil, sensitivity_map: complex (height, width), of the same coil. k-space is shown as log10(|k| / max |k|),
-            unsampled entries in the colour of the smallest value.
+        kspace_coil, sensitivity_map: complex (height, width), (rows, width), of the same coil. k-space is shown as
+            log10(|k| / max |k|), unsampled entries in the colour of the smallest value.
         reference: (rows, width), complex or magnitude; None if there is none.
         zero_filled: (rows, width), complex or magnitude.
     """
@@ -84,12 +85,12 @@ def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
     if reference is not None:
         images["ground truth"] = np.abs(reference)
     panels = [
-        ("k-space, $\\log_{10}|k|$", np.maximum(logarithm, floor), "gray", (floor, 0)),
-        ("coil map, magnitude", np.abs(sensitivity_map), "viridis", (0, np.abs(sensitivity_map).max())),
-        ("coil map, phase", np.angle(sensitivity_map), "twilight", (-np.pi, np.pi)),
+        ("k-space\n$\\log_{10}|k|$", np.maximum(logarithm, floor), "gray", (floor, 0)),
+        ("coil map\nmagnitude", np.abs(sensitivity_map), "viridis", (0, np.abs(sensitivity_map).max())),
+        ("coil map\nphase", np.angle(sensitivity_map), "twilight", (-np.pi, np.pi)),
         *[(title, image, "gray", (0, np.percentile(image, 99.9))) for title, image in images.items()],
     ]
-    gap, head, foot = 0.12, 0.22, 0.34
+    gap, head, foot = 0.12, 0.36, 0.34
     shares = [image.shape[1] / image.shape[0] for _, image, _, _ in panels]
     height = min((_WIDTH - gap * (len(panels) + 1)) / sum(shares), 3.5)
     figure = Figure((height * sum(shares) + gap * (len(panels) + 1), head + height + foot))
@@ -98,9 +99,9 @@ def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
         axes = _axes(figure, left, foot, height * share, height)
         drawn = _show(axes, image, limits, colors)
         axes.set_title(title, pad=3)
-        bar = figure.colorbar(drawn, cax=_axes(figure, left, foot - 0.11, height * share, 0.06), orientation="horizontal")
-        ticks = [(limits[0], f"{limits[0]:.0f}"), (limits[1], f"{limits[1]:.2g}")]
-        bar.set_ticks([value for value, _ in ticks], labels=["$-\\pi$", "$\\pi$"] if colors == "twilight" else [t for _, t in ticks])
+        bar_axes = _axes(figure, left, foot - 0.11, height * share, 0.06)
+        bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
+        bar.set_ticks(limits, labels=["$-\\pi$", "$\\pi$"] if colors == "twilight" else [f"{x:.2g}" for x in limits])
         bar.ax.tick_params(length=2, pad=1)
         # The labels of two bars must not meet.
         bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
@@ -121,7 +122,9 @@ def figure2(path, rows):
     models = list(dict.fromkeys(row["model"] for row in rows))
     many = len(models) > len(_COLORS)
     colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(models))) if many else _COLORS
-    figure = Figure((_WIDTH, 3.0 + 0.17 * (len(models) // 4)), layout="constrained")
+    # As many names side by side as fit at 8 points.
+    columns = min(len(models), max(1, int(_WIDTH / (0.55 + 0.065 * max(map(len, models))))))
+    figure = Figure((_WIDTH, 3.0 + 0.2 * math.ceil(len(models) / columns)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08)
     panels = figure.subplots(1, 2)
     norms = [row["image_norm"] for row in rows if np.isfinite(row["image_norm"])]
@@ -135,7 +138,8 @@ def figure2(path, rows):
             x, mean, low, high = points.T
             marker, color = _MARKERS[number % len(_MARKERS)], colors[number]
             axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0)
-            axes.plot(x, mean, color=color, marker=marker, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5, label=model)
+            edge = dict(markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
+            axes.plot(x, mean, color=color, marker=marker, label=model, **edge)
         axes.set_xlabel(f"$\\|r\\|_2$ ({_UNITS})")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.4)
@@ -144,17 +148,18 @@ def figure2(path, rows):
         axes.set_ylim(bottom=0)
         if empty:
             axes.set(xticks=[], yticks=[])
-            axes.text(0.5, 0.5, "no attacks" if key == "effect" else "no reference", transform=axes.transAxes, ha="center")
+            reason = "no attacks" if key == "effect" else "no reference"
+            axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
         elif norms:
-            to_percent = 100 / np.mean(norms)
-            upper = axes.secondary_xaxis("top", functions=(lambda x, p=to_percent: x * p, lambda x, p=to_percent: x / p))
+            percent = np.mean(norms) / 100
+            upper = axes.secondary_xaxis("top", functions=(lambda x, p=percent: x / p, lambda x, p=percent: x * p))
             upper.set_xlabel("% of the mean image norm")
     handles = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     if handles:
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path)
 
 
@@ -193,48 +198,51 @@ def figure3(path, reference, examples):
     focus = next((error for error, e in zip(maps, examples) if e.attacked is not None), maps[0])
     region = _region(examples[0].clean if focus is None else focus, examples[0].clean if truth is None else truth)
 
-    columns = [] if truth is None else [("ground truth $y$", lambda e: truth)]
-    if truth is not None and attacked:
-        columns.append(("$|y + r|$" + norm, lambda e: None if e.perturbation is None else np.abs(reference + e.perturbation)))
-    columns.append(("clean $f(k)$", lambda e: e.clean))
+    # Title, and an image and scores for each model.
+    columns = []
+    if truth is not None:
+        columns.append(("ground truth $y$", [truth] * len(examples), None))
+        sums = [None if e.perturbation is None else np.abs(reference + e.perturbation) for e in examples]
+        columns += [("$|y + r|$" + norm, sums, None)] if attacked else []
+    columns.append(("clean $f(k)$", [e.clean for e in examples], [e.clean_scores for e in examples]))
     if attacked:
-        columns.append(("attacked $f(k + Ar)$", lambda e: e.attacked))
+        columns.append(("attacked $f(k + Ar)$", [e.attacked for e in examples], [e.attacked_scores for e in examples]))
     if largest > 0:
-        if truth is None:
-            title = "attacked $-$ clean" + norm
-        else:
-            title = "error, " + ("attacked" if attacked else "clean")
-        columns.append((title, None))
+        title = f"error, {'attacked' if attacked else 'clean'}" if truth is not None else "attacked $-$ clean" + norm
+        columns.append((title, maps, None))
 
     rows, width = examples[0].clean.shape
     gap, head, foot, side, bar_side = 0.04, 0.24, 0.2, 0.22, 0.74 if largest > 0 else 0.04
     panel = min((_WIDTH - side - bar_side - gap * (len(columns) - 1)) / len(columns), 2.2)
     step = panel * rows / width + gap
-    figure = Figure((side + bar_side + (panel + gap) * len(columns) - gap, head + step * len(examples) + foot))
-    for row, (example, error) in enumerate(zip(examples, maps)):
+    # Wide enough for the note below.
+    total = max(side + bar_side + (panel + gap) * len(columns) - gap, 4.8)
+    figure = Figure((total, head + step * len(examples) + foot))
+    for row, example in enumerate(examples):
         bottom = foot + gap / 2 + (len(examples) - 1 - row) * step
-        for column, (title, image_of) in enumerate(columns):
+        for column, (title, images, scores) in enumerate(columns):
             axes = _axes(figure, side + column * (panel + gap), bottom, panel, step - gap)
             if row == 0:
                 axes.set_title(title, pad=4)
             if column == 0:
-                axes.set_ylabel(example.name, labelpad=3)
-            image = error if image_of is None else image_of(example)
-            if image is None:
+                axes.set_ylabel(_shortened(example.name, step), labelpad=3)
+            if images[row] is None:
                 axes.text(0.5, 0.5, "no attack", transform=axes.transAxes, ha="center", color="0.5")
-            elif image_of is None:
-                drawn = _show_with_inset(axes, image, (-largest, largest), "RdBu_r", region, "black")
+            elif images is maps:
+                drawn = _show_with_inset(axes, images[row], (-largest, largest), "RdBu_r", region, "black")
             else:
-                _show_with_inset(axes, image, scale, "gray", region, _OUTLINE)
-                radius = example.radius if image is example.attacked and not norm else None
-                scores = {id(example.clean): example.clean_scores, id(example.attacked): example.attacked_scores}
-                _print_scores(axes, scores.get(id(image)), radius, region, image.shape)
+                _show_with_inset(axes, images[row], scale, "gray", region, _OUTLINE)
+            if scores and scores[row] and np.isfinite(scores[row][0]):
+                text = f"RMSE {scores[row][0]:#.3g}\nSSIM {scores[row][1]:.3f}"
+                # Where the title cannot say the norm, the panel does.
+                differs = images[row] is example.attacked and not norm
+                _print(axes, text + (f"\n$\\|r\\|_2={example.radius:g}$" if differs else ""), region, images[row].shape)
     if largest > 0:
         height = min(step * len(examples) - gap, 3.0)
         middle = foot + step * len(examples) / 2
         left = side + (panel + gap) * len(columns) + 0.03
         bar = figure.colorbar(drawn, cax=_axes(figure, left, middle - height / 2, 0.08, height))
-        bar.set_label(f"{'change' if truth is None else 'error'} ({_UNITS})", labelpad=1)
+        bar.set_label(f"{'change' if truth is None else 'error'} (image units)", labelpad=1)
         bar.ax.tick_params(length=2, pad=1)
         bar.locator = MaxNLocator(5)
         bar.update_ticks()
@@ -242,6 +250,12 @@ def figure3(path, reference, examples):
     note = f"Grey scale: 0 to {scale[1]:.3g}, the 99.9th percentile of the {source}. Inset: {_INSET / _REGION:.1f} x."
     figure.text(side / figure.get_figwidth(), 0.06 / figure.get_figheight(), note)
     figure.savefig(path)
+
+
+def _shortened(name, inches):
+    """A name that fits a length at 8 points, its end cut off where it must be."""
+    length = max(4, int(inches / 0.07))
+    return name if len(name) <= length else name[: length - 3] + "..."
 
 
 def _difference(example, truth):
@@ -296,15 +310,11 @@ def _show_with_inset(axes, image, limits, colors, region, outline):
     return _show(axes, image, limits, colors)
 
 
-def _print_scores(axes, scores, radius, region, shape):
-    if scores is None or not np.isfinite(scores[0]):
-        return
+def _print(axes, text, region, shape):
     # Beside the inset, at the same end of the image, the region being at the other one.
     at_left, at_bottom = _corner(region, shape)
-    text = f"RMSE {scores[0]:.3g}\nSSIM {scores[1]:.3f}" + (f"\n$\\|r\\|_2={radius:g}$" if radius else "")
-    x, y = 0.97 if at_left else 0.03, 0.03 if at_bottom else 0.97
     axes.text(
-        x, y, text, transform=axes.transAxes, color="white", linespacing=1.1,
-        ha="right" if at_left else "left", va="bottom" if at_bottom else "top",
+        0.97 if at_left else 0.03, 0.03 if at_bottom else 0.97, text, transform=axes.transAxes, color="white",
+        linespacing=1.1, ha="right" if at_left else "left", va="bottom" if at_bottom else "top",
         bbox=dict(facecolor="black", alpha=0.45, linewidth=0, pad=1),
     )  # fmt: skip

@@ -61,14 +61,26 @@ class SmoothedNetwork:
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
         seeds = self._image_seeds(inputs)
 
+        def chunk(measured, start, stop):
+            """The sum of draws start..stop-1, (batch, rows, width)."""
+            copies = self._copies(measured, fixed, seeds, start, stop)
+            total = tf.reduce_sum(tf.reshape(copies, [stop - start, -1, *tf.unstack(tf.shape(copies)[1:])]), 0)
+            return tf.ensure_shape(total, zero_filled.shape)
+
+        if self.num_samples <= self.chunk_size:
+            # One chunk holds all draws: its plain gradient needs no second pass.
+            return chunk(measured, 0, self.num_samples) / self.num_samples
+
         @tf.custom_gradient
         def smoothed(*measured):
             def gradient(cotangent, variables=None):
                 def add(total, start, stop):
+                    # Copies, because both may be one tensor and each would then be given the gradient of both.
+                    copies = [tf.identity(m) for m in measured]
                     with tf.GradientTape(watch_accessed_variables=False) as tape:
-                        tape.watch(measured)
-                        copies = self._copies(measured, fixed, seeds, start, stop)
-                    d_measured = tape.gradient(copies, measured, output_gradients=self._repeat(cotangent, stop - start))
+                        tape.watch(copies)
+                        prediction = chunk(copies, start, stop)
+                    d_measured = tape.gradient(prediction, copies, output_gradients=cotangent)
                     return [t + d for t, d in zip(total, d_measured)]
 
                 total = self._stream(add, [tf.zeros_like(m) for m in measured])
@@ -76,12 +88,9 @@ class SmoothedNetwork:
                 return total if variables is None else (total, [None] * len(variables))
 
             def add(total, start, stop):
-                copies = self._copies(measured, fixed, seeds, start, stop)
-                copies = tf.reshape(copies, tf.concat([[stop - start], tf.shape(cotangent_like)], 0))
-                return [total[0] + tf.reduce_sum(copies, 0)]
+                return [total[0] + chunk(measured, start, stop)]
 
-            cotangent_like = tf.math.real(measured[0])
-            (total,) = self._stream(add, [tf.zeros_like(cotangent_like)])
+            (total,) = self._stream(add, [tf.zeros_like(tf.math.real(measured[0]))])
             return total / tf.cast(self.num_samples, total.dtype), gradient
 
         return smoothed(*measured)

@@ -168,12 +168,14 @@ def _draw_soft_tissue(canvas, u, v, rng, texture, fine):
     fascia = np.exp(-((texture.field(0.3, 2.5) / 0.07) ** 2))
     canvas.fill(muscle, 0.37 * (1 + 0.16 * fibres + 0.06 * fine) - 0.2 * fascia)
     canvas.stroke(muscle, 0.008, 0.10)
-    for _ in range(rng.integers(5, 9)):
-        centre = (rng.choice([-1, 1]) * rng.uniform(0.45, 0.68), rng.choice([-1, 1]) * rng.uniform(0.5, 1.0))
-        _draw_tubes(canvas, u, v, [(centre, (centre[0] + 1e-3, centre[1]), rng.uniform(0.010, 0.028))])
+    tubes = []
+    for _ in range(rng.integers(6, 10)):
+        centre = rng.choice([-1, 1]) * rng.uniform(0.42, 0.68), rng.choice([-1, 1]) * rng.uniform(0.45, 1.3)
+        tubes.append((centre, (centre[0], centre[1] + 1e-3), rng.uniform(0.008, 0.022)))
     for level in (-1, 1):
-        start = np.array([rng.choice([-1, 1]) * 0.66, level * rng.uniform(0.95, 1.1)])
-        _draw_tubes(canvas, u, v, _branches(start, -level * np.pi / 2, 0.26, 0.018, 4, rng))
+        start = np.array([rng.choice([-1, 1]) * 0.60, level * rng.uniform(0.85, 1.0)])
+        tubes += _branches(start, level * rng.uniform(-1.9, -1.3), 0.17, 0.013, 4, rng)
+    _draw_tubes(canvas, u, v, muscle, tubes)
 
 
 def _branches(start, direction, length, radius, depth, rng):
@@ -181,19 +183,19 @@ def _branches(start, direction, length, radius, depth, rng):
     end = start + length * np.array([np.cos(direction), np.sin(direction)])
     segments = [(start, end, radius)]
     if depth:
-        for turn in (rng.uniform(0.1, 0.5), -rng.uniform(0.3, 0.8)):
+        for turn in (rng.uniform(0.05, 0.4), -rng.uniform(0.2, 0.6)):
             segments += _branches(end, direction + turn, length * rng.uniform(0.6, 0.8), 0.7 * radius, depth - 1, rng)
     return segments
 
 
-def _draw_tubes(canvas, u, v, segments):
-    """Bright vessels with a thin dark wall."""
-    for grow, value in ((0.007, 0.15), (0.0, 0.85)):
+def _draw_tubes(canvas, u, v, muscle, segments):
+    """Bright vessels with a thin dark wall, inside the muscle."""
+    for grow, value in ((0.005, 0.18), (0.0, 0.80)):
         for start, end, radius in segments:
             window = canvas.near(u, v, [start, end], radius + grow + 2 * canvas.pixel)
             if window:
                 tube = _capsule(u[window], v[window], start, end, radius + grow, 0.8 * radius + grow)
-                canvas.fill(tube, value, min(1.0, 2 * radius / canvas.pixel), window)
+                canvas.fill(np.maximum(tube, muscle[window] + 0.01), value, min(1.0, 2 * radius / canvas.pixel), window)
 
 
 def _bones(u, v, rng):

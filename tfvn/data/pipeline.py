@@ -4,9 +4,11 @@ Training goes through the slices in an order drawn for each epoch from (seed, ep
 of one shape; slices left over from an epoch begin the batches of the next. Batch n is a function of the configuration
 alone, so a training that resumes with `start=n` sees what an uninterrupted one would have seen.
 """
+import atexit
 import contextlib
 import functools
 import itertools
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +26,37 @@ _SPLITS = ("train", "test")
 _SYNTHETIC_SEEDS = {"train": 0, "test": 1}
 # What the reading threads raised last: TensorFlow passes on the text of an error alone.
 _raised = []
+_activity = threading.Condition()
+_reads = {"inside": 0, "ever": 0, "stopped": False}
+
+
+@contextlib.contextmanager
+def _reading():
+    """Round every read, which runs in a thread of TensorFlow: keeps its error, and lets `_stop` wait for it."""
+    with _activity:
+        _reads["inside"] += 1
+        _reads["ever"] += 1
+    try:
+        if _reads["stopped"]:
+            raise RuntimeError("the interpreter is closing")
+        yield
+    except Exception as error:
+        _raised[:] = [error]
+        raise
+    finally:
+        with _activity:
+            _reads["inside"] -= 1
+            _activity.notify_all()
+
+
+@atexit.register
+def _stop():
+    # A dataset that is alive when Python closes waits for its reads and they wait for Python: the process would hang.
+    # From here on reads fail at once; when none has come for a while, all buffers are full and the threads asleep.
+    with _activity:
+        _reads["stopped"] = True
+        while _reads["ever"] and (_activity.wait(timeout=0.1) or _reads["inside"]):
+            pass
 
 
 def source(config, split="train"):
@@ -117,18 +150,15 @@ def load(config, split="train", start=0):
         ValueError: as `source`; and while it is iterated through `iterate` or inside `clear_errors`.
     """
     slices = source(config, split)
+    if start < 0:
+        raise ValueError(f"start must be a number of batches >= 0. Received: start={start}")
     if split == "test":
         return batches(slices, range(start, len(slices)), 1)
-    stream = functools.partial(_shuffled, slices, config.batch_size, config.seed, start)
-    return batches(slices, stream, config.batch_size)
-
-
-def _shuffled(slices, batch_size, seed, start):
-    """Indices of the slices, without end: `batch_size` after `batch_size` of one shape."""
-    return itertools.chain.from_iterable(itertools.islice(_plan(slices, batch_size, seed), start, None))
+    return batches(slices, _Endless(_plan(slices, config.batch_size, config.seed), start), config.batch_size)
 
 
 def _plan(slices, batch_size, seed):
+    """The indices of batch 0, 1, 2, ..., each of slices of one shape, without end."""
     waiting = {}
     for epoch in itertools.count():
         for index in np.random.default_rng([seed, epoch]).permutation(len(slices)).tolist():
@@ -139,41 +169,53 @@ def _plan(slices, batch_size, seed):
                 group.clear()
 
 
+class _Endless:
+    """The indices of a plan from batch `start` on, one after the other, by position."""
+
+    def __init__(self, plan, start):
+        self._stream = itertools.chain.from_iterable(itertools.islice(plan, start, None))
+        self._known, self._lock = [], threading.Lock()
+
+    def __getitem__(self, position):
+        with self._lock:  # two reading threads
+            while len(self._known) <= position:
+                self._known.append(next(self._stream))
+            return self._known[position]
+
+
 def batches(slices, indices, batch_size):
-    """A dataset of the slices `indices` of a source (an iterable, or a function that returns one), as `load` gives them."""
-    oversampled = slices.readout_oversampling
-    stream = indices if callable(indices) else lambda: iter(indices)
+    """A dataset of the slices `indices` (a sequence) of a source, in this order, as `load` gives them."""
+    endless = isinstance(indices, _Endless)
 
-    def read(index):
-        try:
-            sample, scale = normalise(slices[int(index)], slices.name(int(index)), oversampled)
-        except Exception as error:
-            _raised[:] = [error]
-            raise
-        return (*(np.ascontiguousarray(array) for array in sample), scale)
+    def read(position):
+        with _reading():
+            index = indices[int(position)]
+            sample, scale = normalise(slices[index], slices.name(index), slices.readout_oversampling)
+            return (*(np.ascontiguousarray(array) for array in sample), np.int32(index), scale)
 
+    kinds = (tf.complex64, tf.complex64, tf.float32, tf.complex64, tf.int32, tf.float32)
     shapes = _static_shapes(slices)
-    kinds = (tf.complex64, tf.complex64, tf.float32, tf.complex64, tf.float32)
 
-    def read_in_graph(index):
-        arrays = tf.numpy_function(read, [index], kinds, stateful=False)
+    def read_in_graph(position):
+        arrays = tf.numpy_function(read, [position], kinds, stateful=False)
         for array, shape in zip(arrays, shapes):
             array.set_shape(shape)
-        kspace, maps, mask, reference, scale = arrays
+        kspace, maps, mask, reference, index, scale = arrays
         inputs = dict(kspace=kspace, sensitivity_maps=maps, mask=mask, sample_index=index, scale=scale)
         return inputs, reference
 
-    dataset = tf.data.Dataset.from_generator(stream, output_signature=tf.TensorSpec((), tf.int32))
-    dataset = dataset.map(read_in_graph, num_parallel_calls=2, deterministic=True)
-    return dataset.batch(batch_size).prefetch(1)
+    positions = tf.data.Dataset.counter() if endless else tf.data.Dataset.range(len(indices))
+    dataset = positions.map(read_in_graph, num_parallel_calls=2, deterministic=True)
+    # A batch size that is known to the graph, wherever all batches have it.
+    return dataset.batch(batch_size, drop_remainder=endless or batch_size == 1).prefetch(1)
 
 
 def _static_shapes(slices):
-    """Shapes of (kspace, maps, mask, reference, scale) that all slices share; None where they differ."""
+    """Shapes of (kspace, maps, mask, reference, index, scale) that all slices share; None where they differ."""
     shapes = {slices.shape(index) for index in range(len(slices))}
     coils, height, width = (sizes.pop() if len(sizes) == 1 else None for sizes in map(set, zip(*shapes)))
     rows = height and (height // 2 if slices.readout_oversampling else height)
-    return (coils, height, width), (coils, height, width), (1, slices.mask_height, width), (rows, width), ()
+    return (coils, height, width), (coils, height, width), (1, slices.mask_height, width), (rows, width), (), ()
 
 
 @contextlib.contextmanager
