@@ -6,15 +6,19 @@ It does in one process what the commands it prints would do one by one. Run agai
 """
 import argparse
 import os
+import shutil
 import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfvn import cli, evaluation, experiments, runs
+from tfvn import cli, data, evaluation, experiments, runs
+from tfvn import config as configs
 
 _MODELS = ("original", "sigma_0.01", "sigma_0.02", "sigma_0.05", "sigma_0.1")
 _CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "demo")
+# Small enough for minutes, and sampled as sparsely as in the paper, so that the original network is really vulnerable.
+_HEIGHT, _WIDTH, _NUM_COILS, _RECEIVER_NOISE = 96, 72, 8, 0.0005
 
 
 def main(argv=None):
@@ -27,22 +31,41 @@ def main(argv=None):
 def demo(parent):
     """Runs the demo below the folder `parent`."""
     start = time.monotonic()
+    data_path, base = os.path.join(parent, "data"), os.path.join(parent, "base")
     run_dirs = [os.path.join(parent, name) for name in _MODELS]
+    write_data(data_path, configs.load(os.path.join(_CONFIGS, "base.yaml")))
+    train("base", base, [f"data_path={data_path}"])
     for name, run_dir in zip(_MODELS, run_dirs):
-        config_path = os.path.join(_CONFIGS, f"{name}.yaml")
-        overrides = []
-        if name != "original":
-            overrides = [f"initial_weights={os.path.join(run_dirs[0], 'model.keras')}"]
-        command = f"--config {os.path.relpath(config_path)} --run-dir {run_dir}"
-        print(f"\n$ python train.py {command}" + "".join(f" --set {item}" for item in overrides), flush=True)
-        config = runs.open_run(run_dir, config_path, overrides)
-        experiments.train(run_dir, config)
+        config = train(name, run_dir, [f"data_path={data_path}", f"initial_weights={base}"])
         print(f"$ python attack.py --run-dir {run_dir}", flush=True)
         experiments.attack(run_dir, config)
     output = os.path.join(parent, "results")
     print(f"\n$ python evaluate.py {' '.join(run_dirs)} --output {output}", flush=True)
     evaluation.evaluate(run_dirs, output)
-    print(f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes. Table and figures are in {output}.")
+    print(f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes. Table and figures are in {output}")
+
+
+def write_data(root, config):
+    """Writes synthetic slices as a knee folder of MATLAB files, unless it is there."""
+    if os.path.isdir(root):
+        return
+    print(f"writing synthetic knees as MATLAB files to {root}", flush=True)
+    shutil.rmtree(f"{root}.partial", ignore_errors=True)
+    for seed, split in enumerate(("train", "test")):
+        patients, slices = (configs.numbers(getattr(config, f"{split}_{what}")) for what in ("patients", "slices"))
+        number = len(patients) * len(slices)
+        source = data.SyntheticKnee(number, _HEIGHT, _WIDTH, _NUM_COILS, None, _RECEIVER_NOISE, seed)
+        data.vlo.write_folder(f"{root}.partial", config.protocol, patients, slices, source)
+    os.replace(f"{root}.partial", root)
+
+
+def train(name, run_dir, overrides):
+    """What `train.py` does, after printing its command."""
+    config_path = os.path.join(_CONFIGS, f"{name}.yaml")
+    print(f"\n$ python train.py --config {os.path.relpath(config_path)} --run-dir {run_dir} --set {' '.join(overrides)}", flush=True)
+    config = runs.open_run(run_dir, config_path, overrides)
+    experiments.train(run_dir, config)
+    return config
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import data, experiments, figures, metrics, runs
+from tfvn import data, figures, metrics, runs
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
 
@@ -250,7 +250,7 @@ def _evaluate_run(trial, names, file, rows, bar):
     config = trial.config
     network = runs.network_of(trial.run_dir, config)
     digest = runs.model_hash(network)
-    model = experiments.predictor(network, config)
+    model = runs.predictor(network, config)
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         maps, mask = inputs["sensitivity_maps"], inputs["mask"]
         zero_filled = model.zero_filled(inputs)
@@ -259,7 +259,7 @@ def _evaluate_run(trial, names, file, rows, bar):
         clean = clean_scores = None
         for radius in (0.0, *trial.radii):
             if radius:
-                perturbation = _perturbation(trial, radius, index, names[index], digest, zero_filled.shape)
+                perturbation = _perturbation(trial, radius, index, names[index], digest, float(inputs["scale"][0]), zero_filled.shape)
             else:
                 perturbation = tf.zeros_like(zero_filled)
             measured = {
@@ -303,10 +303,10 @@ def _evaluate_run(trial, names, file, rows, bar):
     return example
 
 
-def _perturbation(trial, radius, index, name, digest, shape):
+def _perturbation(trial, radius, index, name, digest, scale, shape):
     """The stored r of one slice, (1, rows, width)."""
     path = runs.attack_path(trial.run_dir, radius, index)
-    attack = runs.read_attack(path, digest=digest)
+    attack = runs.read_attack(path, digest=digest, scale=scale)
     if attack.get("name", name) != name or attack["perturbation"].shape != tuple(shape[1:]):
         raise ValueError(
             f"{path}: made for the slice {attack.get('name')!r} of shape {attack['perturbation'].shape}, and this is "

@@ -11,7 +11,6 @@ from tfvn import data, runs
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
-from tfvn.smoothing import SmoothedNetwork
 from tfvn.training import Trainer
 
 
@@ -42,13 +41,6 @@ def build_network(config):
             )
         network.set_weights(weights)
     return network
-
-
-def predictor(network, config, num_samples=None):
-    """The model that a run stands for: the network itself, or smoothed if it was trained with noise."""
-    if not config.sigma:
-        return network
-    return SmoothedNetwork(network, config.sigma, num_samples or config.num_samples, config.chunk_size, config.seed)
 
 
 def train(run_dir, config):
@@ -107,7 +99,7 @@ def attack(run_dir, config):
     """Attacks every test slice at every radius; finished slices are kept, so a rerun continues after the last."""
     network = runs.network_of(run_dir, config)
     digest = runs.model_hash(network)
-    model = predictor(network, config, config.attack_num_samples)
+    model = runs.predictor(network, config, config.attack_num_samples)
     source = data.source(config, "test")
     total = len(source) * len(config.attack_radii)
     with tqdm(total=total, desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
@@ -125,8 +117,9 @@ def attack(run_dir, config):
             settings = attack_settings(config, radius)
             for index, (inputs, _) in enumerate(data.iterate(data.load(config, "test"))):
                 path = runs.attack_path(run_dir, radius, index)
+                scale = float(inputs["scale"][0])
                 if os.path.exists(path):
-                    runs.read_attack(path, settings, digest)
+                    runs.read_attack(path, settings, digest, scale)
                 else:
                     result = ascent.run(model, inputs)
                     measured = network.sense.forward(result.perturbation, inputs["sensitivity_maps"], inputs["mask"])
@@ -137,6 +130,7 @@ def attack(run_dir, config):
                     }
                     attributes = {
                         "name": source.name(index),
+                        "scale": scale,
                         "radius": radius,
                         "norm": float(np.linalg.norm(arrays["perturbation"])),
                         "kspace_norm": float(tf.norm(tf.abs(measured))),

@@ -193,9 +193,9 @@ def figure3(path, reference, examples):
     radii = {example.radius for example in attacked}
     norm = f", $\\|r\\|_2 = {radii.pop():g}$" if len(radii) == 1 else ""
     scale = (0, max(np.percentile(examples[0].clean if truth is None else truth, 99.9), 1e-12))
-    maps = [_difference(example, truth) for example in examples]
+    maps = [_difference(example, truth, bool(attacked)) for example in examples]
     largest = max((np.percentile(np.abs(error), 99.9) for error in maps if error is not None), default=0)
-    focus = next((error for error, e in zip(maps, examples) if e.attacked is not None), maps[0])
+    focus = next((error for error in maps if error is not None), None)
     region = _region(examples[0].clean if focus is None else focus, examples[0].clean if truth is None else truth)
 
     # Title, and an image and scores for each model.
@@ -258,11 +258,11 @@ def _shortened(name, inches):
     return name if len(name) <= length else name[: length - 3] + "..."
 
 
-def _difference(example, truth):
-    """What the last column of figure 3 shows of a model, or None."""
-    if truth is not None:
-        return (example.clean if example.attacked is None else example.attacked) - truth
-    return None if example.attacked is None else example.attacked - example.clean
+def _difference(example, truth, attacked):
+    """What the last column of figure 3 shows of a model: of the attacked prediction where any was attacked; or None."""
+    image, against = (example.attacked, example.clean) if attacked else (example.clean, None)
+    against = against if truth is None else truth
+    return None if image is None or against is None else image - against
 
 
 def _region(error, image):

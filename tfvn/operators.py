@@ -96,12 +96,13 @@ class Sense(keras.layers.Layer):
         return apply(image)
 
     def adjoint_noise(self, sensitivity_maps, mask, seeds):
-        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry N(0, 1), stateless.
+        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry N(0, 1), stateless. A constant to gradients.
 
         Args:
             sensitivity_maps, mask: as above, of the same batch.
             seeds: int32 (batch, 2). A sample's noise depends on its own seed and shapes only.
         """
+        sensitivity_maps, mask = tf.stop_gradient(sensitivity_maps), tf.stop_gradient(mask)
         by_columns = mask.shape[-2] == 1
         if by_columns:
             # Rotations leave white noise white: drawn after the readout transform, it needs no transform of that axis.

@@ -13,12 +13,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 
 import h5py
 import numpy as np
 
 from tfvn import config as configs
 from tfvn.importers import load_model
+from tfvn.network import VariationalNetwork
+from tfvn.smoothing import SmoothedNetwork
 
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
 # and attacks store them in each file.
@@ -49,8 +52,8 @@ def open_run(run_dir, config_path=None, overrides=()):
     """
     path = os.path.join(run_dir, "config.yaml")
     if not os.path.exists(path):
-        if config_path is None and not overrides:
-            raise ValueError(f"{run_dir} holds no run. Give --config to start one there.")
+        if config_path is None:
+            raise ValueError(f"{run_dir} holds no run. Give --config FILE to start one there.")
         config = configs.load(config_path, overrides)
         os.makedirs(run_dir, exist_ok=True)
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
@@ -80,8 +83,21 @@ def network_of(run_dir, config):
     if not os.path.exists(path):
         if not config.model:
             raise ValueError(f"{run_dir} holds no model.keras. Run train.py --run-dir {run_dir} to the end first.")
-        save_network(load_model(config.model), run_dir)
+        network = load_model(config.model)
+        if network.sense.readout_oversampling != config.readout_oversampling:
+            # A property of the scan, not of the weights.
+            weights = network.get_weights()
+            network = VariationalNetwork(**{**network.get_config(), "readout_oversampling": config.readout_oversampling})
+            network.set_weights(weights)
+        save_network(network, run_dir)
     return load_model(path)
+
+
+def predictor(network, config, num_samples=None):
+    """The model that a run stands for: the network itself, or smoothed if it was trained with noise."""
+    if not config.sigma:
+        return network
+    return SmoothedNetwork(network, config.sigma, num_samples or config.num_samples, config.chunk_size, config.seed)
 
 
 def save_network(network, run_dir):
@@ -114,7 +130,7 @@ def attacked_radii(run_dir):
     """Radii for which the run has attacks, ascending."""
     folder = os.path.join(run_dir, "attacks")
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(float(name[len("radius_") :]) for name in names if name.startswith("radius_"))
+    return sorted(float(name[len("radius_") :]) for name in names if re.fullmatch(r"radius_[\d.]+(e[-+]?\d+)?", name))
 
 
 def write_attack(path, arrays, attributes):
@@ -127,24 +143,27 @@ def write_attack(path, arrays, attributes):
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
-def read_attack(path, settings=None, digest=None):
+def read_attack(path, settings=None, digest=None, scale=None):
     """The arrays and attributes of `write_attack`, as one dict.
 
     Args:
-        settings, digest: if given, the settings and model hash that the attack must have been made with.
+        settings, digest, scale: if given, the settings, the model hash and the slice's scale (max |A^H k| of the raw data)
+            that the attack must have been made with.
 
     Raises:
-        ValueError: if the file is damaged or was made with other settings or for another model.
+        ValueError: if the file is damaged or was made with other settings, for another model or for other data.
     """
     try:
         with h5py.File(path, "r") as file:
             attack = {**{name: file[name][()] for name in file}, **dict(file.attrs)}
             attack["settings"] = json.loads(attack["settings"])
-            attack["perturbation"], attack["model_hash"]
+            attack["perturbation"], attack["model_hash"], attack["scale"]
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not an attack file, or damaged ({error}). Remove it and run attack.py again.") from error
     if digest is not None and attack["model_hash"] != digest:
         raise ValueError(f"{path}: made for another model (hash {attack['model_hash'][:12]}, not {digest[:12]}).")
+    if scale is not None and not np.isclose(attack["scale"], scale, rtol=1e-4):
+        raise ValueError(f"{path}: made for another slice (its scale was {attack['scale']:g}, here {scale:g}). Has the data changed?")
     if settings is not None and attack["settings"] != settings:
         keys = sorted(k for k in {**settings, **attack["settings"]} if settings.get(k) != attack["settings"].get(k))
         rows = ", ".join(f"{key}={settings.get(key)!r} (there: {attack['settings'].get(key)!r})" for key in keys)

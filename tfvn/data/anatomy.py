@@ -7,6 +7,8 @@ pixel wide. Texture is made of smooth random lattices; one that is finer than th
 The contrast is proton density with fat suppressed: fluid and cartilage bright, marrow and fat dark grey, cortical bone,
 menisci and ligaments nearly black.
 """
+import functools
+
 import numpy as np
 
 # Lattices repeat after this many units: more than is seen of one leg, and a subject is the same in every window.
@@ -39,7 +41,7 @@ def knee_slice(height, width, seed):
         ValueError: for a side below 16 pixels.
     """
     y, x, pixel = axes(height, width)
-    rng, texture = np.random.default_rng([0, *_numbers(seed)]), _Texture(y, x, pixel, seed)
+    rng, texture = np.random.default_rng([0, *_numbers(seed)]), _Texture((height, width), pixel, seed)
     u, v = _deform(y[:, None], x[None], rng, texture)
     canvas = _Canvas(u.shape, pixel)
     fine = texture.octaves(0.1, 5)
@@ -62,11 +64,24 @@ def _smoothstep(t):
     return t * t * (3 - 2 * t)
 
 
+@functools.lru_cache(maxsize=128)
+def _spline_weights(size, pixel, nodes):
+    """Matrix (size, nodes) from periodic cubic B-spline coefficients to the values at the pixels of an axis."""
+    t = (np.arange(size) - size // 2) * (pixel * nodes / _LATTICE_PERIOD)
+    first = np.floor(t).astype(int)
+    weights = np.zeros((size, nodes), np.float32)
+    for offset in (-1, 0, 1, 2):
+        distance = np.abs(t - first - offset)
+        inner, outer = 2 / 3 - distance**2 * (1 - distance / 2), np.maximum(2 - distance, 0) ** 3 / 6
+        weights[np.arange(size), (first + offset) % nodes] += np.where(distance < 1, inner, outer)
+    return weights
+
+
 class _Texture:
     """Smooth random fields of zero mean and unit variance on the pixels, keyed by (seed, number of the field)."""
 
-    def __init__(self, y, x, pixel, seed):
-        self.axes, self.pixel, self.seed, self.count = (y, x), pixel, _numbers(seed), 0
+    def __init__(self, shape, pixel, seed):
+        self.shape, self.pixel, self.seed, self.count = shape, pixel, _numbers(seed), 0
 
     def field(self, cell, stretch=1.0):
         """A cubic B-spline of white noise on cells of (cell * stretch, cell) units: (height, width), or 0 if too fine."""
@@ -76,24 +91,13 @@ class _Texture:
             return np.float32(0)
         nodes = [max(4, round(_LATTICE_PERIOD / size)) for size in (cell * stretch, cell)]
         noise = np.random.default_rng([self.count, *self.seed]).standard_normal(nodes, np.float32)
-        rows, columns = (self._weights(axis, number) for axis, number in zip(self.axes, nodes))
+        rows, columns = (_spline_weights(size, self.pixel, number) for size, number in zip(self.shape, nodes))
         # 0.479 is the mean over a cell of the sum of squared weights: each axis takes its root from the deviation.
         return np.float32(fade / 0.479) * (rows @ noise @ columns.T)
 
     def octaves(self, cell, number, stretch=1.0):
-        """Fields of cells cell, cell / 2, cell / 4, ... of equal variance, in all 1."""
+        """The mean of fields of cells cell, cell / 2, cell / 4, ..., times sqrt(number): of unit variance again."""
         return sum(self.field(cell / 2**n, stretch) for n in range(number)) / np.float32(np.sqrt(number))
-
-    @staticmethod
-    def _weights(axis, nodes):
-        t = axis * (nodes / _LATTICE_PERIOD)
-        first = np.floor(t).astype(int)
-        weights = np.zeros((len(axis), nodes), np.float32)
-        for offset in (-1, 0, 1, 2):
-            distance = np.abs(t - first - offset)
-            inner, outer = 2 / 3 - distance**2 * (1 - distance / 2), np.maximum(2 - distance, 0) ** 3 / 6
-            weights[np.arange(len(axis)), (first + offset) % nodes] += np.where(distance < 1, inner, outer)
-        return weights
 
 
 class _Canvas:
@@ -109,13 +113,14 @@ class _Canvas:
         part = self.image[window]
         part += self.cover(distance) * np.asarray(opacity, np.float32) * (value - part)
 
-    def stroke(self, distance, thickness, value, opacity=1.0, window=...):
-        """A line along distance = 0. One thinner than a pixel is drawn fainter instead, as partial volume does."""
+    def stroke(self, distance, thickness, value, within=-np.inf):
+        """A line along distance = 0 where within < 0. Thinner than a pixel it is drawn fainter, as partial volume does."""
         half = np.float32(max(thickness, self.pixel) / 2)
-        self.fill(np.abs(distance) - half, value, opacity * min(1.0, thickness / self.pixel), window)
+        self.fill(np.maximum(np.abs(distance) - half, within), value, min(1.0, thickness / self.pixel))
 
-    def near(self, u, v, points, margin):
-        """The rows and columns that hold all pixels within `margin` of the box round `points` (m, 2), or None."""
+    @staticmethod
+    def window(u, v, points, margin):
+        """The rows and columns with all pixels within `margin` of the box round `points` (m, 2); None outside the image."""
         low, high = np.min(points, 0) - margin, np.max(points, 0) + margin
         inside = (u > low[0]) & (u < high[0]) & (v > low[1]) & (v < high[1])
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -168,14 +173,12 @@ def _draw_soft_tissue(canvas, u, v, rng, texture, fine):
     fascia = np.exp(-((texture.field(0.3, 2.5) / 0.07) ** 2))
     canvas.fill(muscle, 0.37 * (1 + 0.16 * fibres + 0.06 * fine) - 0.2 * fascia)
     canvas.stroke(muscle, 0.008, 0.10)
-    tubes = []
     for _ in range(rng.integers(6, 10)):
-        centre = rng.choice([-1, 1]) * rng.uniform(0.42, 0.68), rng.choice([-1, 1]) * rng.uniform(0.45, 1.3)
-        tubes.append((centre, (centre[0], centre[1] + 1e-3), rng.uniform(0.008, 0.022)))
+        x, y = rng.choice([-1, 1]) * rng.uniform(0.42, 0.68), rng.choice([-1, 1]) * rng.uniform(0.45, 1.3)
+        _draw_vessel(canvas, u, v, muscle, [((x, y), (x, y + 1e-3), rng.uniform(0.008, 0.022))])
     for level in (-1, 1):
         start = np.array([rng.choice([-1, 1]) * 0.60, level * rng.uniform(0.85, 1.0)])
-        tubes += _branches(start, level * rng.uniform(-1.9, -1.3), 0.17, 0.013, 4, rng)
-    _draw_tubes(canvas, u, v, muscle, tubes)
+        _draw_vessel(canvas, u, v, muscle, _branches(start, level * rng.uniform(-1.9, -1.3), 0.17, 0.013, 4, rng))
 
 
 def _branches(start, direction, length, radius, depth, rng):
@@ -188,14 +191,15 @@ def _branches(start, direction, length, radius, depth, rng):
     return segments
 
 
-def _draw_tubes(canvas, u, v, muscle, segments):
-    """Bright vessels with a thin dark wall, inside the muscle."""
-    for grow, value in ((0.005, 0.18), (0.0, 0.80)):
-        for start, end, radius in segments:
-            window = canvas.near(u, v, [start, end], radius + grow + 2 * canvas.pixel)
-            if window:
-                tube = _capsule(u[window], v[window], start, end, radius + grow, 0.8 * radius + grow)
-                canvas.fill(np.maximum(tube, muscle[window] + 0.01), value, min(1.0, 2 * radius / canvas.pixel), window)
+def _draw_vessel(canvas, u, v, muscle, segments):
+    """Bright, with a thin dark wall, inside the muscle."""
+    window = canvas.window(u, v, [point for start, end, _ in segments for point in (start, end)], margin=0.05)
+    segments = [segment for segment in segments if segment[2] > 0.2 * canvas.pixel]  # finer ones would not be seen
+    if window and segments:
+        u, v = u[window], v[window]
+        tube = functools.reduce(np.minimum, (_capsule(u, v, start, end, r, 0.8 * r) for start, end, r in segments))
+        canvas.fill(np.maximum(tube - 0.005, muscle[window] + 0.005), 0.18, window=window)
+        canvas.fill(np.maximum(tube, muscle[window] + 0.01), 0.80, window=window)
 
 
 def _bones(u, v, rng):
@@ -225,13 +229,14 @@ def _draw_joint(canvas, u, v, femur, tibia, notch, rng, texture, fine):
         canvas.fill(_capsule(u, v, start, end, 0.017, 0.013), 0.6 * strands)
     swelling = 1 + 0.12 * texture.field(0.25)
     femoral, tibial = rng.uniform(0.038, 0.050) * swelling, rng.uniform(0.034, 0.044) * swelling
-    for bone, depth, end in (
-        (femur, femoral, np.maximum(-0.24 - v, 0.02 - notch)),
-        (tibia, tibial, np.maximum(v - 0.23, 0.10 - side)),
+    for bone, depth, taper in (
+        (femur, femoral, _smoothstep((v + 0.27) / 0.15) * _smoothstep(notch / 0.05)),
+        (tibia, tibial, _smoothstep((0.25 - v) / 0.07) * _smoothstep((side - 0.08) / 0.05)),
     ):
-        # Two laminae: the deep one, on the bone, is darker.
-        canvas.fill(np.maximum(bone - depth, end), 0.70 + 0.07 * fine)
-        canvas.fill(np.maximum(bone - 0.45 * depth, end), 0.56 + 0.07 * fine)
+        # Two laminae: the deep one, on the bone, is darker. Where it tapers off, the layer sinks below the bone's edge.
+        depth = (depth + 0.02) * taper - 0.02
+        canvas.fill(bone - depth, 0.70 + 0.07 * fine)
+        canvas.fill(bone - 0.45 * depth, 0.56 + 0.07 * fine)
     apex, rim = rng.uniform(0.30, 0.36), 0.545 + 0.02 * texture.field(0.4)
     wedge = np.maximum(np.maximum(femoral + 0.010 - femur, tibial + 0.008 - tibia), np.maximum(apex - side, side - rim))
     canvas.fill(np.maximum(wedge, np.abs(v - 0.06) - 0.13), 0.07 + 0.02 * fine)
@@ -247,7 +252,7 @@ def _draw_bones(canvas, v, femur, tibia, fibula, texture, fine):
         canvas.fill(bone + thickness, marrow)
     wave = 0.03 * texture.field(0.25) + 0.006 * texture.field(0.08)
     for bone, level in ((femur, -0.43), (tibia, 0.47)):
-        canvas.stroke(v - level - wave + 10 * np.maximum(bone + 0.02, 0), 0.012, 0.10, opacity=0.8)
+        canvas.stroke(v - level - wave, 0.010, 0.12, within=bone + 0.02)
 
 
 def _draw_lesion(canvas, u, v, femur, tibia, rng, fine):

@@ -68,7 +68,9 @@ def mat_shape(path, name):
 
 def _hdf5_arrays(path):
     with h5py.File(path, "r") as file:
-        arrays = {name: _complex(item[()]) for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        # MATLAB keeps text as numbers of class char.
+        items = {k: v for k, v in file.items() if isinstance(v, h5py.Dataset) and v.attrs.get("MATLAB_class") != b"char"}
+        arrays = {name: _complex(item[()]) for name, item in items.items()}
     return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray) and array.dtype.kind in "biufc"}
 
 

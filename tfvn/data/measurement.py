@@ -94,7 +94,9 @@ class Measurement:
         try:
             return self._read()
         except ValueError as error:
-            raise error if str(self._path) in str(error) else ValueError(f"{self._path}: {error}") from error
+            if str(self._path) in str(error):
+                raise
+            raise ValueError(f"{self._path}: {error}") from error
 
     def _read(self):
         kspace = _arrange(read_array(self._path, _KSPACE_NAMES), self._path, **self._axes)

@@ -5,6 +5,7 @@ of one shape; slices left over from an epoch begin the batches of the next. Batc
 alone, so a training that resumes with `start=n` sees what an uninterrupted one would have seen.
 """
 import atexit
+import collections
 import contextlib
 import functools
 import itertools
@@ -24,8 +25,9 @@ from tfvn.data.vlo import VLOKnee, mask_path
 _SPLITS = ("train", "test")
 # The synthetic sets are fixed: runs with different seeds train and are compared on the same slices.
 _SYNTHETIC_SEEDS = {"train": 0, "test": 1}
-# What the reading threads raised last: TensorFlow passes on the text of an error alone.
-_raised = []
+# Texts of the last ValueErrors of reading: TensorFlow hides them in a long OpError. Texts alone, as an error object
+# would keep the arrays of its frames alive.
+_raised = collections.deque(maxlen=16)
 _activity = threading.Condition()
 _reads = {"inside": 0, "ever": 0, "stopped": False}
 
@@ -40,8 +42,8 @@ def _reading():
         if _reads["stopped"]:
             raise RuntimeError("the interpreter is closing")
         yield
-    except Exception as error:
-        _raised[:] = [error]
+    except ValueError as error:
+        _raised.append(str(error))
         raise
     finally:
         with _activity:
@@ -122,8 +124,7 @@ def _mask(config):
         path = _needed(config, "mask_path", "the mask's file (vlo: its name)")
         if config.dataset == "vlo":
             path = mask_path(_needed(config, "data_path", "the folder of the knee data"), config.protocol, path)
-        mask = np.squeeze(read_array(path, ("mask",)))
-        return mask.real if mask.dtype.kind == "c" else mask
+        return np.squeeze(read_array(path, ("mask",)))
     if config.mask == "constant":
         return functools.partial(masks.constant, fraction=config.mask_fraction)
     options = dict(acceleration=config.acceleration, center_fraction=config.center_fraction)
@@ -221,12 +222,12 @@ def _static_shapes(slices):
 @contextlib.contextmanager
 def clear_errors():
     """Inside, an error of reading data arrives as the ValueError that was raised, not as a TensorFlow OpError."""
-    _raised.clear()
     try:
         yield
     except tf.errors.OpError as error:
-        if _raised and str(_raised[0]) in str(error.message):
-            raise _raised[0] from None
+        for text in reversed(_raised):
+            if text in str(error.message):
+                raise ValueError(text) from None
         raise
 
 

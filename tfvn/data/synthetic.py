@@ -14,8 +14,8 @@ from tfvn.data.anatomy import axes, knee_slice
 from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array
 
 _LOOP_SEGMENTS = 16
-# The fields are smooth inside the rings: cubic splines on a coarse grid give them to about 1e-3 of their maximum.
-_COARSE_NODES = 24
+# The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their maximum.
+_COARSE_NODES = 32
 
 
 @functools.lru_cache(maxsize=16)
