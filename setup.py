@@ -3,7 +3,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="tfvn",
-    version="0.1.0",
+    version="0.1.0",  # also in tfvn/__init__.py
     description="Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and Keras",
     license="MIT",
     packages=find_packages(include=["tfvn", "tfvn.*"]),

@@ -43,6 +43,7 @@ class Config:
     sensitivity_path: str = _key("", "measurement: file of coil maps; empty: estimate them from the k-space centre")
     calibration_lines: int = _key(24, "measurement: centre lines used to estimate coil maps", minimum=4)
     coil_axis: int = _key(-1, "measurement: axis of the coils in the file; -1: the loader's rule (README)")
+    transpose: bool = _key(False, "measurement: exchange height and width (undersampling is along the width)")
     slice_index: int = _key(0, "measurement: which slice of a multi-slice file", minimum=0)
     readout_oversampling: bool = _key(False, "the image is the central half of the readout (height)")
     height: int = _key(640, "synthetic: rows of the slice", minimum=16)

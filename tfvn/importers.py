@@ -21,7 +21,7 @@ def from_npz(path):
         ValueError: if the file is not such a file or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as binary, np.load(binary, allow_pickle=False) as file:
             missing = [key for key in _NPZ_KEYS if key not in file]
             if missing:
                 raise ValueError(f"expected the arrays {', '.join(_NPZ_KEYS)}. Missing: {missing}. Received: {sorted(file)}")

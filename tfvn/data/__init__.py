@@ -8,6 +8,7 @@ from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee
 
 __all__ = [
-    "Measurement", "Sample", "SyntheticKnee", "VLOKnee", "anatomy", "batches", "clear_errors", "files", "iterate", "load",
-    "low_resolution_maps", "measurement", "normalise", "pipeline", "sample", "sensitivity", "source", "synthetic", "vlo",
+    "Measurement", "Sample", "SyntheticKnee", "VLOKnee", "batches", "clear_errors", "iterate", "load",
+    "low_resolution_maps", "normalise", "source",
+    "anatomy", "files", "measurement", "pipeline", "sample", "sensitivity", "synthetic", "vlo",
 ]  # fmt: skip

@@ -84,7 +84,7 @@ class _Texture:
         self.shape, self.pixel, self.seed, self.count = shape, pixel, _numbers(seed), 0
 
     def field(self, cell, stretch=1.0):
-        """A cubic B-spline of white noise on cells of (cell * stretch, cell) units: (height, width), or 0 if too fine."""
+        """A cubic B-spline of white noise on cells of (cell * stretch, cell) units, (height, width); 0 if too fine."""
         self.count += 1
         fade = _smoothstep(cell / self.pixel - 1)
         if fade == 0:
@@ -114,13 +114,13 @@ class _Canvas:
         part += self.cover(distance) * np.asarray(opacity, np.float32) * (value - part)
 
     def stroke(self, distance, thickness, value, within=-np.inf):
-        """A line along distance = 0 where within < 0. Thinner than a pixel it is drawn fainter, as partial volume does."""
+        """A line along distance = 0 where within < 0. Below a pixel it is drawn fainter, as partial volume does."""
         half = np.float32(max(thickness, self.pixel) / 2)
         self.fill(np.maximum(np.abs(distance) - half, within), value, min(1.0, thickness / self.pixel))
 
     @staticmethod
     def window(u, v, points, margin):
-        """The rows and columns with all pixels within `margin` of the box round `points` (m, 2); None outside the image."""
+        """Rows and columns of all pixels within `margin` of the box round `points` (m, 2); None outside the image."""
         low, high = np.min(points, 0) - margin, np.max(points, 0) + margin
         inside = (u > low[0]) & (u < high[0]) & (v > low[1]) & (v < high[1])
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))

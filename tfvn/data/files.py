@@ -22,7 +22,7 @@ def _readable(path, kind):
         raise ValueError(f"no such file: {path}. Check the path in the configuration.")
     try:
         yield
-    # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error, MatReadError, EOFError...
+    # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error, MatReadError, ...
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as {kind}: {type(error).__name__}: {error}. "
@@ -48,7 +48,7 @@ def read_mat(path):
         if h5py.is_hdf5(path):
             return {name: array.T for name, array in _hdf5_arrays(path).items()}
         variables = scipy.io.loadmat(path)
-    return {name: array for name, array in variables.items() if isinstance(array, np.ndarray) and array.dtype.kind in "biufc"}
+    return _numeric(variables)
 
 
 def mat_shape(path, name):
@@ -69,9 +69,15 @@ def mat_shape(path, name):
 def _hdf5_arrays(path):
     with h5py.File(path, "r") as file:
         # MATLAB keeps text as numbers of class char.
-        items = {k: v for k, v in file.items() if isinstance(v, h5py.Dataset) and v.attrs.get("MATLAB_class") != b"char"}
-        arrays = {name: _complex(item[()]) for name, item in items.items()}
-    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray) and array.dtype.kind in "biufc"}
+        items = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+        return _numeric(
+            {name: _complex(item[()]) for name, item in items.items() if item.attrs.get("MATLAB_class") != b"char"}
+        )
+
+
+def _numeric(variables):
+    arrays = {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
+    return {name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}
 
 
 def read_arrays(path):
@@ -104,7 +110,7 @@ def read_array(path, names):
             return arrays[name]
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    raise ValueError(f"{path}: expected a variable named {' or '.join(names)}. Received: {sorted(arrays) or 'no arrays'}.")
+    return variable(arrays, " or ".join(names), path)
 
 
 def variable(arrays, name, path):

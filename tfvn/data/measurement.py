@@ -5,9 +5,10 @@ The order of axes in the file, for MATLAB files (v5 and v7.3) as `size()` shows 
     .mat          (height, width, coils)    or (height, width, slices, coils)
     .h5, .npy     (coils, height, width)    or (slices, coils, height, width)
 
-and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs along the width. The rule
-is applied only if the axis that it takes for the coils is the shortest of coils, height and width; else `coil_axis` must
-say which axis of the file it is. The other axes keep their order. Real arrays end in an axis of (real, imaginary).
+and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs along the width.
+The rule is applied only if the axis that it takes for the coils is the shortest of coils, height and width; else
+`coil_axis` must say which axis of the file it is. The other axes keep their order: with four of them, the slices are
+the last (.mat) or the first (.h5, .npy) of the rest. Real arrays end in an axis of (real, imaginary).
 """
 import functools
 from pathlib import Path
@@ -31,16 +32,16 @@ class Measurement:
         path: the k-space. Of several arrays in a file the one named kspace, rawdata or raw.
         sensitivity_path: coil maps, with the axes of the same rule or those of `coil_axis`; '' estimates them from the
             centre of the scan as it is in the file, before `mask`, as from a separate calibration scan.
-        mask: undersamples a fully sampled scan: 0/1 array (width,) or (height, width), or a function of the width. None:
-            what was measured, that is where any coil is not zero.
+        mask: undersamples a fully sampled scan: 0/1 array (width,) or (height, width), or a function of the width.
+            None: what was measured, that is where any coil is not zero.
         coil_axis: axis of the coils in the file; -1 applies the rule above.
         slice_index: which slice of a file of several.
         calibration_lines: centre lines for the estimate of the maps.
         readout_oversampling: images are the central half of the height.
         transpose: swap height and width, for a file whose phase encoding runs along its first image axis.
 
-    The reference is the coil-combined image if the file holds a fully sampled scan (up to lines of zeros at the two ends),
-    else NaN.
+    The reference is the coil-combined image if the file holds a fully sampled scan (but for lines of zeros at the two
+    ends, a quarter at most, which scanners leave out), else NaN.
 
     Raises:
         ValueError: at construction if a file is missing; when the scan is read, if it is damaged or ambiguous.
@@ -59,7 +60,8 @@ class Measurement:
     ):
         if coil_axis < -1 or slice_index < 0:
             raise ValueError(
-                f"coil_axis must be -1 or an axis, slice_index >= 0. Received: coil_axis={coil_axis}, slice_index={slice_index}"
+                "coil_axis must be -1 or an axis of the file, slice_index >= 0. "
+                f"Received: coil_axis={coil_axis}, slice_index={slice_index}"
             )
         for file in filter(None, (path, sensitivity_path)):
             if not Path(file).is_file():
@@ -101,7 +103,8 @@ class Measurement:
     def _read(self):
         kspace = _arrange(read_array(self._path, _KSPACE_NAMES), self._path, **self._axes)
         if not np.isfinite(kspace).all():
-            raise ValueError(f"kspace must be finite. Received: {np.count_nonzero(~np.isfinite(kspace))} NaN or infinite entries")
+            count = np.count_nonzero(~np.isfinite(kspace))
+            raise ValueError(f"kspace must be finite. Received: {count} NaN or infinite of {kspace.size} entries")
         if not kspace.any():
             raise ValueError("kspace is zero everywhere. Is it the right file and slice?")
         if self._sensitivity_path:
@@ -111,7 +114,8 @@ class Measurement:
         if maps.shape != kspace.shape:
             raise ValueError(
                 f"sensitivity_maps and kspace must have the same shape (coils, height, width). "
-                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. Use the maps of this scan."
+                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. "
+                "Use the maps of this scan."
             )
         measured = measured_mask(kspace)
         mask = measured if self._mask is None else self._undersampled(measured, *kspace.shape[1:])
@@ -154,7 +158,8 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
         array = array[None]
     elif array.ndim not in (3, 4) or coil_axis >= array.ndim:
         raise ValueError(
-            f"{path}: expected axes coils, height, width and perhaps slices. Received: shape={shape}, coil_axis={coil_axis}"
+            f"{path}: expected axes coils, height, width and perhaps slices. "
+            f"Received: shape={shape}, coil_axis={coil_axis}"
         )
     else:
         taken = coil_axis if coil_axis >= 0 else array.ndim - 1 if matlab else array.ndim - 3
@@ -164,8 +169,9 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
             coils, *image = [size for axis, size in enumerate(array.shape) if axis != slice_axis]
             if coils >= min(image):
                 raise ValueError(
-                    f"{path}: which axis holds the coils is ambiguous. By the rule for {path.suffix} files it is axis {taken} "
-                    f"of shape {shape}, but another is as short. Set coil_axis to the axis of the coils (0 to {len(shape) - 1})."
+                    f"{path}: which axis holds the coils is ambiguous. By the rule for {Path(path).suffix} files it is "
+                    f"axis {taken} of shape {shape}, but another is as short. Set coil_axis to the axis of the coils "
+                    f"(0 to {len(shape) - 1})."
                 )
         if slice_axis is not None:
             array = np.moveaxis(array, slice_axis, 0)

@@ -87,6 +87,7 @@ def source(config, split="train"):
             slice_index=config.slice_index,
             calibration_lines=config.calibration_lines,
             readout_oversampling=config.readout_oversampling,
+            transpose=config.transpose,
         )
     if config.dataset == "vlo":
         return VLOKnee(
@@ -142,10 +143,10 @@ def load(config, split="train", start=0):
         start: number of batches to skip, without reading them.
 
     Returns:
-        A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch, coils, height, width),
-        `mask` float32 (batch, 1, 1, width) or (batch, 1, height, width), `sample_index` int32 (batch,), the index in the
-        source, and `scale` float32 (batch,), by which k-space and reference were divided. `reference` is complex64
-        (batch, rows, width), NaN where there is none.
+        A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch, coils, height,
+        width), `mask` float32 (batch, 1, 1, width) or (batch, 1, height, width), `sample_index` int32 (batch,), the
+        index in the source, and `scale` float32 (batch,), by which k-space and reference were divided. `reference` is
+        complex64 (batch, rows, width), NaN where there is none.
 
     Raises:
         ValueError: as `source`; and while it is iterated through `iterate` or inside `clear_errors`.

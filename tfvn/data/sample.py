@@ -73,7 +73,7 @@ def mask_array(mask, height, width):
 
 
 def mask_height(mask):
-    """The height that `mask_array` will give: 1 where the mask is constant along it; None if that depends on the data."""
+    """The height of what `mask_array` will give, 1 where it is constant along it; None if that depends on the data."""
     if mask is None or callable(mask):
         return None if mask is None else 1
     rows = np.atleast_2d(mask)
@@ -93,7 +93,9 @@ def check(sample, name):
     """
     kspace, maps, mask, _ = sample
     if kspace.ndim != 3:
-        raise ValueError(f"{name}: kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}")
+        raise ValueError(
+            f"{name}: kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}"
+        )
     if maps.shape != kspace.shape:
         raise ValueError(
             f"{name}: sensitivity_maps and kspace must have the same shape (coils, height, width). "
@@ -111,7 +113,7 @@ def check(sample, name):
             count = np.count_nonzero(~np.isfinite(array))
             raise ValueError(f"{name}: {key} must be finite. Received: {count} NaN or infinite of {array.size} entries")
     if not kspace.any():
-        raise ValueError(f"{name}: kspace is zero everywhere. Is it the right file, and does the mask sample any of it?")
+        raise ValueError(f"{name}: kspace is zero everywhere. Is it the right file? Does the mask sample any of it?")
 
 
 def normalise(sample, name, readout_oversampling=False):

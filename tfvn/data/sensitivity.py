@@ -1,9 +1,9 @@
 """Coil maps from the centre of a scan's own k-space.
 
 With W a Hann window over the centre block of calibration lines on both axes, x_c = F^H W k_c are images of low
-resolution, and S_c = x_c / sqrt(sum_c |x_c|^2): unit root-sum-of-squares. Phase convention: S_c keeps the whole phase of
-x_c, so relative to these maps the coil-combined image is nearly real and positive. No coil serves as the reference, as
-any coil is dark somewhere. The maps hold wherever the phase of the object is smooth on the scale of width / lines.
+resolution, and S_c = x_c / sqrt(sum_c |x_c|^2): unit root-sum-of-squares. Phase convention: S_c keeps the whole phase
+of x_c, so that the coil-combined image is nearly real and positive. No coil serves as the reference, as every coil is
+dark somewhere. The maps are right where object and coils have a phase that is smooth on the scale of width / lines.
 """
 import numpy as np
 
@@ -45,7 +45,9 @@ def low_resolution_maps(kspace, calibration_lines=24):
             lines += 1
         raise ValueError(
             f"calibration_lines={calibration_lines} must be between 1 and the number of fully sampled centre lines. "
-            f"Received: k-space with {lines} of them. Set calibration_lines to {max(lines, 1)} or less, or give the maps."
+            f"Received: k-space with {lines} of them. "
+            + (f"Set calibration_lines to {lines} or less, or give" if lines else "Give")
+            + " the maps in a file."
         )
     block = _block(height, calibration_lines), _block(width, calibration_lines)
     windows = [np.hanning(part.stop - part.start + 2)[1:-1] for part in block]

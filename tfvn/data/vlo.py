@@ -88,7 +88,9 @@ class VLOKnee:
             raise ValueError(f"{path}: {error}") from error
         left, right = (int(np.sum(raw.get(f"padlength_{side}", 0))) for side in ("left", "right"))
         if not 0 <= left <= left + right < width or min(left, right) < 0:
-            raise ValueError(f"{path}: padding must leave lines. Received: padlength_left={left}, padlength_right={right}")
+            raise ValueError(
+                f"{path}: padding must leave lines of {width}. Received: padlength_left={left}, padlength_right={right}"
+            )
         padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
         return np.where(padding, np.float32(self._padding_lines == "measured"), mask)
 
@@ -97,7 +99,7 @@ class VLOKnee:
         if reference.shape == size:
             reference = reference[rows]
         if reference.shape != (rows.stop - rows.start, size[1]):
-            raise ValueError(f"{path}: reference must have the k-space's size {size}. Received: shape={reference.shape}")
+            raise ValueError(f"{path}: reference must have the size {size} of rawdata. Received: {reference.shape}")
         return reference.astype(np.complex64)
 
 

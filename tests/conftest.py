@@ -1,0 +1,91 @@
+"""Shared fixtures: random multi-coil cases and the optional data folder."""
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def complex_normal(rng, *shape):
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def dft(size):
+    """The centred, orthonormal Fourier matrix by its definition, origin at `size // 2`."""
+    index = np.arange(size) - size // 2
+    return np.exp(-2j * np.pi * np.outer(index, index) / size) / np.sqrt(size)
+
+
+def make_case(batch=1, coils=2, height=24, width=20, mask="columns", dtype="complex64", seed=0, readout_oversampling=False):
+    """Network inputs as NumPy arrays: unit-RSS maps, a sampled image, max |A^H k| = 1, a different one for each sample.
+
+    `mask` is "columns" (half of the lines, the centre among them), "points" (2-D) or "weights" (2-D, not binary).
+    """
+    rng = np.random.default_rng(seed)
+    maps = complex_normal(rng, batch, coils, height, width)
+    maps /= np.sqrt((np.abs(maps) ** 2).sum(1, keepdims=True))
+    sampled = rng.random((batch, 1, 1 if mask == "columns" else height, width))
+    weights = sampled if mask == "weights" else (sampled < 0.5).astype(float)
+    weights[..., width // 2] = 1
+    coil_images = maps * complex_normal(rng, batch, 1, height, width)
+    kspace = (weights > 0) * (dft(height) @ coil_images @ dft(width).T)
+    zero_filled = (np.conj(maps) * (np.conj(dft(height)) @ (weights * kspace) @ np.conj(dft(width)).T)).sum(1)
+    if readout_oversampling:
+        zero_filled = zero_filled[:, height // 4 + 1 :][:, : height // 2]
+    kspace = kspace / np.abs(zero_filled).max((1, 2))[:, None, None, None]
+    real = "float64" if dtype == "complex128" else "float32"
+    return {"kspace": kspace.astype(dtype), "sensitivity_maps": maps.astype(dtype), "mask": weights.astype(real)}
+
+
+@pytest.fixture(scope="session")
+def case():
+    """The function `make_case`."""
+    return make_case
+
+
+@pytest.fixture(scope="session")
+def fourier_matrix():
+    """The function `dft`."""
+    return dft
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """A function from a name to a file of the optional data folder; the test is skipped where it is missing."""
+
+    def find(name):
+        if not (DATA / name).is_file():
+            pytest.skip(f"{DATA / name} is not there")
+        return DATA / name
+
+    return find
+
+
+_PEAK = """
+import os, sys
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def report_peak():
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print("peak", peak * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.fixture(scope="session")
+def peak_memory():
+    """A function that runs Python code in a new process; what `report_peak()` saw there, in bytes, call by call."""
+
+    def run(code, *arguments):
+        command = [sys.executable, "-c", _PEAK + code, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak ")]
+
+    return run

@@ -1,0 +1,140 @@
+"""Claims about smoothed maps, checked by numerical integration in one and two dimensions."""
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import erf
+from scipy.stats import norm
+
+from tfvn import certificates
+
+SIGMA = 0.3
+
+
+def midpoints(count):
+    return (np.arange(count) + 0.5) / count * 16 - 8
+
+
+def smoothed(function, x, sigma=SIGMA):
+    """g(x) = E f(x + e) for a map f of one or two variables, by a midpoint rule over +- 8 sigma."""
+    x = np.atleast_1d(np.asarray(x, float))
+    nodes = midpoints(500 if len(x) == 2 else 400000)
+    weights = norm.pdf(nodes) * (nodes[1] - nodes[0])
+    if len(x) == 1:
+        return function(x[0] + sigma * nodes).T @ weights
+    a, b = np.meshgrid(x[0] + sigma * nodes, x[1] + sigma * nodes, indexing="ij")
+    return np.einsum("abo,a,b->o", function(a, b), weights, weights)
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("sigma", [0.1, 1.0])
+def test_total_variation_is_half_the_integral_of_the_absolute_difference(distance, sigma):
+    def difference(x):
+        return abs(norm.pdf(x, 0, sigma) - norm.pdf(x, distance, sigma)) / 2
+
+    expected, _ = quad(difference, -10 * sigma, distance + 10 * sigma, points=[0, distance / 2, distance], limit=200)
+    assert certificates.total_variation(distance, sigma) == pytest.approx(expected, abs=1e-10)
+
+
+def test_total_variation_takes_arrays():
+    distances = np.linspace(0, 3, 5)
+    expected = [certificates.total_variation(d, SIGMA) for d in distances]
+    np.testing.assert_array_equal(certificates.total_variation(distances, SIGMA), expected)
+
+
+def test_total_variation_grows_with_the_distance_and_stays_below_one():
+    values = certificates.total_variation(np.linspace(0, 2, 50), SIGMA)
+    assert values[0] == 0 and (np.diff(values) > 0).all() and values[-1] < 1
+
+
+def corner(x):
+    """(1, 0) right of 0, (0, 1) left of it: outputs of norm 1, and 0 on a set that vanishes."""
+    return np.stack([x > 0, x < 0], -1).astype(float)
+
+
+@pytest.mark.parametrize("distance", [0.05, 0.3, 1.0])
+def test_the_printed_constant_of_the_paper_is_exceeded(distance):
+    # max ||f|| + min ||f|| = 1 + 0, yet the smoothed map changes by sqrt(2) erf(...).
+    change = np.linalg.norm(smoothed(corner, distance / 2) - smoothed(corner, -distance / 2))
+    assert change == pytest.approx(np.sqrt(2) * erf(distance / (2 * np.sqrt(2) * SIGMA)), rel=1e-3)
+    assert change > 1.4 * certificates.global_bound(distance, SIGMA, diameter=1.0)
+
+
+@pytest.mark.parametrize("distance", [0.05, 0.3, 1.0])
+def test_our_bound_holds_with_equality_for_the_papers_counter_example(distance):
+    change = np.linalg.norm(smoothed(corner, distance / 2) - smoothed(corner, -distance / 2))
+    diameter = certificates.range_diameter(1.0, non_negative=True)
+    assert change == pytest.approx(certificates.global_bound(distance, SIGMA, diameter), rel=1e-3)
+
+
+def random_map(seed, non_negative):
+    """A discontinuous map into the ball of radius 1 with three outputs: one random value a cell."""
+    rng = np.random.default_rng(seed)
+    table = rng.standard_normal((7, 11, 3))
+    table = np.abs(table) if non_negative else table
+    table /= np.linalg.norm(table, axis=-1, keepdims=True)
+
+    def function(a, b=0.0):
+        return table[np.floor(a * 4).astype(int) % 7, np.floor(b * 5 + 0 * a).astype(int) % 11]
+
+    return function
+
+
+@pytest.mark.parametrize("non_negative", [False, True])
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_random_map_changes_more_than_the_bound(seed, dimensions, non_negative):
+    function, rng = random_map(seed, non_negative), np.random.default_rng(seed + 100)
+    diameter = certificates.range_diameter(1.0, non_negative)
+    for distance in (0.02, 0.2, 0.7):
+        x, direction = rng.standard_normal((2, dimensions))
+        shift = distance * direction / np.linalg.norm(direction)
+        change = np.linalg.norm(smoothed(function, x + shift) - smoothed(function, x))
+        assert change <= certificates.global_bound(distance, SIGMA, diameter) + 5e-3
+
+
+@pytest.mark.parametrize("non_negative", [False, True])
+def test_no_range_is_wider_than_the_diameter(non_negative):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (400, 2))
+    points = points * 2.5 / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1)
+    # Among them the pairs that are farthest apart.
+    points = np.concatenate([points, [[2.5, 0], [0, 2.5], [-2.5, 0]]])
+    points = np.abs(points) if non_negative else points
+    widest = np.linalg.norm(points[:, None] - points[None], axis=-1).max()
+    assert widest == pytest.approx(certificates.range_diameter(2.5, non_negative), rel=1e-12)
+
+
+def test_the_lipschitz_constant_is_above_every_secant_and_tangent_at_zero():
+    distances = np.array([1e-6, 0.01, 0.1, 1.0, 10.0])
+    secants = certificates.global_bound(distances, SIGMA, 2.0) / distances
+    lipschitz = certificates.lipschitz_constant(SIGMA, 2.0)
+    assert (secants <= lipschitz * (1 + 1e-12)).all()
+    assert secants[0] == pytest.approx(lipschitz, rel=1e-6)
+
+
+def test_more_noise_certifies_more():
+    bounds = [certificates.global_bound(0.5, sigma, 2.0) for sigma in (0.1, 0.2, 0.5)]
+    assert bounds == sorted(bounds, reverse=True)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.1, float("nan")])
+def test_without_noise_there_is_no_certificate(sigma):
+    for claim in (
+        lambda: certificates.total_variation(0.1, sigma),
+        lambda: certificates.global_bound(0.1, sigma, 1.0),
+        lambda: certificates.lipschitz_constant(sigma, 1.0),
+    ):
+        with pytest.raises(ValueError, match=f"sigma must be > 0.*Received: sigma={sigma}"):
+            claim()
+
+
+@pytest.mark.parametrize("distance", [-0.1, float("nan")])
+def test_a_negative_distance_is_refused(distance):
+    with pytest.raises(ValueError, match=f"Received: distance={distance}"):
+        certificates.total_variation(distance, SIGMA)
+
+
+@pytest.mark.parametrize("max_norm", [-1.0, float("nan")])
+def test_a_negative_norm_is_refused(max_norm):
+    with pytest.raises(ValueError, match=f"Received: max_norm={max_norm}"):
+        certificates.range_diameter(max_norm)

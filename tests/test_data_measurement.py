@@ -1,0 +1,199 @@
+"""One scan of one's own: orders of axes, masks, maps and references, and real brain scans where they are present."""
+import h5py
+import numpy as np
+import pytest
+
+from tfvn import masks
+from tfvn.data import Measurement, SyntheticKnee, low_resolution_maps, normalise
+from tfvn.data.vlo import write_mat
+from tfvn.operators import Sense
+
+HEIGHT, WIDTH, COILS = 40, 32, 4
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return SyntheticKnee(2, HEIGHT, WIDTH, COILS, None, 0.001, 0)[0]
+
+
+@pytest.fixture
+def npy(tmp_path, scan):
+    np.save(tmp_path / "scan.npy", scan.kspace)
+    return tmp_path / "scan.npy"
+
+
+def _save(path, kspace):
+    """`kspace` is (slices, coils, height, width); the file's kind follows from its name."""
+    stem, suffix = path.stem, path.suffix
+    if suffix == ".npy":
+        np.save(path, kspace)
+    elif suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            if stem == "compound":
+                file["kspace"] = kspace.view([("real", "<f4"), ("imag", "<f4")])
+            else:
+                file["kspace"] = kspace if stem == "complex" else np.stack([kspace.real, kspace.imag], -1)
+            file["reconstruction_rss"] = np.ones((2, 5, 5))
+    else:
+        write_mat(path, {"kspace": kspace.transpose(2, 3, 0, 1), "other": np.ones(3)}, 5 if stem == "five" else "7.3")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "complex.h5", "compound.h5", "pairs.h5", "five.mat", "seven.mat"])
+def test_every_kind_of_file_gives_the_same_slice(tmp_path, name):
+    slices = SyntheticKnee(2, HEIGHT, WIDTH, COILS, None, 0.001, 0)
+    kspace = np.stack([slices[0].kspace, slices[1].kspace])
+    _save(tmp_path / name, kspace)
+    for index in (0, 1):
+        np.testing.assert_array_equal(Measurement(tmp_path / name, slice_index=index)[0].kspace, kspace[index])
+    with pytest.raises(ValueError, match=f"{name}: the file holds 2 slices. Received: slice_index=2"):
+        Measurement(tmp_path / name, slice_index=2)[0]
+
+
+def test_three_axes_follow_the_rule_of_the_language(tmp_path, npy, scan):
+    write_mat(tmp_path / "scan.mat", {"anything": np.moveaxis(scan.kspace, 0, -1)})
+    for path in (npy, tmp_path / "scan.mat"):
+        source = Measurement(path)
+        assert len(source) == 1 and source.name(0) == "scan" and source.shape(0) == (COILS, HEIGHT, WIDTH)
+        np.testing.assert_array_equal(source[0].kspace, scan.kspace)
+
+
+def test_two_axes_are_one_coil(tmp_path, scan):
+    np.save(tmp_path / "one.npy", scan.kspace[0])
+    assert Measurement(tmp_path / "one.npy")[0].kspace.shape == (1, HEIGHT, WIDTH)
+
+
+def test_coils_elsewhere_are_asked_for_and_then_taken(tmp_path, scan):
+    np.save(tmp_path / "last.npy", np.moveaxis(scan.kspace, 0, -1))
+    with pytest.raises(ValueError, match=r"last.npy: .* ambiguous.*axis 0 of shape \(40, 32, 4\).*coil_axis"):
+        Measurement(tmp_path / "last.npy")[0]
+    np.testing.assert_array_equal(Measurement(tmp_path / "last.npy", coil_axis=2)[0].kspace, scan.kspace)
+    write_mat(tmp_path / "first.mat", {"kspace": scan.kspace}, "7.3")
+    with pytest.raises(ValueError, match="ambiguous"):
+        Measurement(tmp_path / "first.mat")[0]
+    np.testing.assert_array_equal(Measurement(tmp_path / "first.mat", coil_axis=0)[0].kspace, scan.kspace)
+    with pytest.raises(ValueError, match="coil_axis=3"):
+        Measurement(tmp_path / "last.npy", coil_axis=3)[0]
+
+
+def test_transpose_swaps_height_and_width(npy, scan):
+    np.testing.assert_array_equal(Measurement(npy, transpose=True)[0].kspace, scan.kspace.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("readout_oversampling", [False, True])
+def test_reference_is_the_adjoint_of_the_full_scan(npy, readout_oversampling):
+    mask = masks.equispaced(WIDTH, 4, 0.25)
+    full = Measurement(npy, readout_oversampling=readout_oversampling)[0]
+    sample = Measurement(npy, mask=mask, readout_oversampling=readout_oversampling)[0]
+    adjoint = Sense(readout_oversampling).adjoint(full.kspace[None], full.sensitivity_maps[None], full.mask[None])[0]
+    np.testing.assert_allclose(sample.reference, adjoint, atol=1e-5)
+    np.testing.assert_array_equal(sample.kspace, full.kspace * mask)
+    np.testing.assert_array_equal(sample.mask, mask[None, None])
+
+
+def test_undersampled_scan_has_its_mask_and_no_reference(tmp_path, scan):
+    points = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.5
+    points[HEIGHT // 2 - 5 : HEIGHT // 2 + 5, WIDTH // 2 - 5 : WIDTH // 2 + 5] = True
+    for name, mask in (("lines", masks.equispaced(WIDTH, 4, 0.4)[None]), ("points", points)):
+        np.save(tmp_path / f"{name}.npy", scan.kspace * mask)
+        sample = Measurement(tmp_path / f"{name}.npy", calibration_lines=10)[0]
+        np.testing.assert_array_equal(sample.mask[0], mask)
+        assert np.isnan(sample.reference).all() and sample.reference.shape == (HEIGHT, WIDTH)
+    with pytest.raises(ValueError, match="lines.npy: .*Received: k-space of which .* Use mask: measured"):
+        Measurement(tmp_path / "lines.npy", mask=np.ones(WIDTH), calibration_lines=10)[0]
+
+
+def test_lines_of_zeros_at_the_ends_are_never_sampled(tmp_path, scan):
+    kspace = scan.kspace.copy()
+    kspace[..., :3] = 0
+    np.save(tmp_path / "scan.npy", kspace)
+    sample = Measurement(tmp_path / "scan.npy", mask=np.ones(WIDTH))[0]
+    assert np.isfinite(sample.reference).all() and sample.mask[0, 0, :4].tolist() == [0, 0, 0, 1]
+
+
+def test_maps_come_from_their_file(tmp_path, npy, scan):
+    np.save(tmp_path / "maps.npy", scan.sensitivity_maps)
+    sample = Measurement(npy, tmp_path / "maps.npy")[0]
+    np.testing.assert_array_equal(sample.sensitivity_maps, scan.sensitivity_maps)
+    np.testing.assert_allclose(sample.reference, scan.reference, atol=1e-5)
+    np.save(tmp_path / "maps.npy", scan.sensitivity_maps[:3])
+    with pytest.raises(ValueError, match=r"scan.npy: .*maps.shape=\(3, 40, 32\), kspace.shape=\(4, 40, 32\)"):
+        Measurement(npy, tmp_path / "maps.npy")[0]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".h5", ".mat"])
+def test_damaged_and_missing_files_are_named(tmp_path, suffix, scan):
+    path = tmp_path / f"pairs{suffix}"
+    with pytest.raises(ValueError, match=f"no such file: .*pairs{suffix}"):
+        Measurement(path)
+    _save(path, scan.kspace[None])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=f"pairs{suffix} cannot be read as .* Copy it again"):
+        Measurement(path)[0]
+
+
+@pytest.mark.parametrize(
+    "kspace, message",
+    [
+        (np.full((2, 20, 20), np.nan + 0j), "NaN or infinite"),
+        (np.zeros((2, 20, 20), complex), "zero everywhere"),
+        (np.ones((2, 20, 20)), "complex, or real with a last axis"),
+        (np.ones((1, 1, 2, 20, 20), complex), "expected axes coils, height, width"),
+    ],
+)
+def test_arrays_that_are_no_scan_are_refused_by_file(tmp_path, kspace, message):
+    np.save(tmp_path / "scan.npy", kspace)
+    with pytest.raises(ValueError, match=f"scan.npy: .*{message}"):
+        Measurement(tmp_path / "scan.npy")[0]
+
+
+def test_file_with_several_arrays_and_none_of_the_names_lists_them(tmp_path):
+    write_mat(tmp_path / "scan.mat", {"a": np.ones(3), "b": np.ones(3)})
+    with pytest.raises(ValueError, match=r"expected a variable named kspace or rawdata or raw. Received: \['a', 'b'\]"):
+        Measurement(tmp_path / "scan.mat")[0]
+
+
+def test_estimated_maps_have_unit_root_sum_of_squares_and_match_the_true_ones(scan):
+    maps = low_resolution_maps(scan.kspace, 16)
+    np.testing.assert_allclose((np.abs(maps) ** 2).sum(0), 1, atol=1e-5)
+    # Maps are determined up to a phase for each pixel.
+    agreement = np.abs((np.conj(maps) * scan.sensitivity_maps).sum(0))
+    assert np.median(agreement[np.abs(scan.reference) > 0.3]) > 0.995
+    combined = (np.conj(maps) * np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(scan.kspace, (1, 2))), (1, 2))).sum(0)
+    inside = np.abs(scan.reference) > 0.3
+    assert np.median(combined.real[inside] / np.abs(combined[inside])) > 0.98
+
+
+def test_maps_are_zero_where_there_is_nothing_to_divide_by():
+    # Windowed, the centre is (-1/2, 1, -1/2): an image 1 - cos that vanishes in the middle of the width.
+    kspace = np.zeros((2, 64, 64), complex)
+    kspace[:, 31:34, 31:34] = 1e-30
+    kspace[:, 32, 31:34] = [-1, 1, -1]
+    maps = low_resolution_maps(kspace, 3)
+    assert (maps[..., 32] == 0).all()
+    np.testing.assert_allclose((np.abs(maps[..., 34:]) ** 2).sum(0), 1, rtol=1e-5)
+
+
+def test_too_few_calibration_lines_are_counted(scan):
+    kspace = scan.kspace * masks.equispaced(WIDTH, 4, 10 / 32)
+    with pytest.raises(ValueError, match="lines=24 .* Received: k-space with 10 of them. Set .* to 10 or less"):
+        low_resolution_maps(kspace, 24)
+    assert low_resolution_maps(kspace, 10).shape == kspace.shape
+
+
+def test_brain_scan_gives_the_known_case(shared_data):
+    """In MATLAB's order (y, x, slice, coil); the case undersamples y, the first axis, so y has to become the width."""
+    case = np.load(shared_data("vn_case.npz"))
+    mask = masks.equispaced(96, 4, 16 / 96)
+    source = Measurement(shared_data("brain_16ch_raw.mat"), mask=mask, transpose=True)
+    sample, scale = normalise(source[0], source.name(0))
+    np.testing.assert_array_equal(sample.mask[0, 0], case["mask"])
+    assert scale == pytest.approx(float(case["scale"]), rel=1e-5)
+    np.testing.assert_allclose(sample.kspace, case["kspace"], atol=1e-6)
+    np.testing.assert_allclose(sample.sensitivity_maps, case["sensitivity_maps"], atol=1e-4)
+    np.testing.assert_allclose(sample.reference, case["reference"], atol=1e-5)
+
+
+def test_poisson_scan_has_a_mask_of_points_and_no_reference(shared_data):
+    sample = Measurement(shared_data("brain_8ch_kspace.npy"))[0]
+    assert sample.mask.shape == (1, 230, 180) and sample.mask.mean() == pytest.approx(1 / 8, rel=0.05)
+    assert np.isnan(sample.reference).all()

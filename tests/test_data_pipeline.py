@@ -1,0 +1,204 @@
+"""Batches: of the configuration alone, lazy, resumable, of known shape, with errors that a user can read."""
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvn import data, masks
+from tfvn.config import Config
+from tfvn.data import pipeline
+from tfvn.data.vlo import write_folder, write_mat
+
+TINY = dict(height=32, width=24, num_coils=2, num_train=5, num_test=3, batch_size=2, mask_fraction=0.5)
+
+
+class Counting:
+    """A source that keeps what was read; slice i has shape `shapes[i]`."""
+
+    readout_oversampling, mask_height = False, 1
+
+    def __init__(self, shapes):
+        self.shapes, self.read = shapes, []
+
+    def __len__(self):
+        return len(self.shapes)
+
+    def name(self, index):
+        return f"slice{index}"
+
+    def shape(self, index):
+        return self.shapes[index]
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        ones = np.ones(self.shapes[index], np.complex64)
+        return data.Sample(ones, ones, ones[:1, :1].real, ones[0])
+
+
+def endless(source, batch_size=2, seed=0, start=0):
+    return data.batches(source, pipeline._Endless(pipeline._plan(source, batch_size, seed), start), batch_size)
+
+
+def indices(dataset, count=None):
+    return [inputs["sample_index"].numpy().tolist() for inputs, _ in itertools.islice(data.iterate(dataset), count)]
+
+
+def test_batches_have_the_shapes_and_types_of_the_design():
+    config = Config(**TINY)
+    dataset = data.load(config)
+    inputs, reference = next(iter(dataset))
+    shapes = {key: (value.shape, value.dtype) for key, value in inputs.items()}
+    assert shapes == {
+        "kspace": ((2, 2, 32, 24), tf.complex64),
+        "sensitivity_maps": ((2, 2, 32, 24), tf.complex64),
+        "mask": ((2, 1, 1, 24), tf.float32),
+        "sample_index": ((2,), tf.int32),
+        "scale": ((2,), tf.float32),
+    }
+    assert reference.shape == (2, 32, 24) and reference.dtype == tf.complex64
+    for spec, value in zip(tf.nest.flatten(dataset.element_spec), tf.nest.flatten((inputs, reference))):
+        assert spec.shape == value.shape
+    np.testing.assert_array_equal(inputs["mask"][0, 0, 0], masks.constant(24, 0.5))
+
+
+def test_test_split_is_finite_in_order_and_equal_to_the_source():
+    config = Config(**TINY, readout_oversampling=True)
+    source = data.source(config, "test")
+    elements = list(data.load(config, "test"))
+    assert [int(inputs["sample_index"][0]) for inputs, _ in elements] == [0, 1, 2]
+    sample, scale = data.normalise(source[1], source.name(1), True)
+    inputs, reference = elements[1]
+    np.testing.assert_array_equal(inputs["kspace"][0], sample.kspace)
+    np.testing.assert_array_equal(reference[0], sample.reference)
+    assert inputs["scale"][0] == scale and reference.shape == (1, 16, 24)
+
+
+def test_splits_of_the_synthetic_set_differ():
+    config = Config(**TINY)
+    train, test = data.source(config), data.source(config, "test")
+    assert len(train) == 5 and len(test) == 3
+    assert all(np.abs(train[i].reference - test[j].reference).max() > 0.1 for i in range(5) for j in range(3))
+
+
+def test_every_epoch_is_another_permutation_keyed_by_the_seed():
+    order = np.concatenate(indices(endless(Counting([(1, 4, 4)] * 4)), 6)).reshape(3, 4)
+    assert (np.sort(order) == np.arange(4)).all() and len({tuple(row) for row in order}) > 1
+    assert indices(endless(Counting([(1, 4, 4)] * 4), seed=1), 6) != order.reshape(6, 2).tolist()
+
+
+def test_resumed_training_sees_the_same_batches():
+    config = Config(**TINY)
+    whole = list(itertools.islice(data.load(config), 6))
+    resumed = list(itertools.islice(data.load(config, start=4), 2))
+    tf.nest.map_structure(np.testing.assert_array_equal, whole[4:], resumed)
+
+
+def test_start_skips_without_reading_and_nothing_is_read_early():
+    source = Counting([(1, 4, 4)] * 100)
+    dataset = endless(source, start=20)
+    assert source.read == []
+    assert indices(dataset, 1) == indices(endless(Counting([(1, 4, 4)] * 100)), 21)[20:]
+    # One batch is delivered; a few wait in the buffers.
+    assert len(source.read) <= 12
+
+
+def test_a_batch_never_mixes_shapes_and_no_slice_is_left_out():
+    source = Counting([(1, 4, 4), (1, 4, 6), (1, 4, 4), (1, 4, 6), (1, 4, 6)])
+    dataset = endless(source)
+    assert dataset.element_spec[0]["kspace"].shape == (2, 1, 4, None)
+    batches = indices(dataset, 10)
+    assert all(len({source.shapes[index] for index in batch}) == 1 for batch in batches)
+    assert {index for batch in batches for index in batch} == set(range(5))
+
+
+def test_slices_of_several_shapes_are_tested_one_by_one():
+    source = Counting([(1, 4, 4), (1, 4, 6)])
+    assert [inputs["kspace"].shape[-1] for inputs, _ in data.batches(source, range(2), 1)] == [4, 6]
+
+
+@pytest.fixture
+def knees(tmp_path):
+    slices = data.SyntheticKnee(4, 32, 24, 2, None, 0.01, 0)
+    write_folder(tmp_path, "pd", [1, 2], [11, 12], slices, mask=masks.constant(24, 0.5), mask_name="half")
+    paths = dict(data_path=str(tmp_path), protocol="pd", train_patients="1-2", train_slices="11,12", batch_size=2)
+    return Config(dataset="vlo", mask="file", mask_path="half", test_patients="2", test_slices="12", **paths)
+
+
+def test_knee_folder_feeds_training_and_test(knees):
+    inputs, reference = next(data.iterate(data.load(knees)))
+    assert inputs["kspace"].shape == (2, 2, 32, 24) and reference.shape == (2, 32, 24)
+    assert inputs["mask"][0, 0, 0].numpy().tolist() == masks.constant(24, 0.5).tolist()
+    assert data.source(knees, "test").name(0) == "patient2/slice12" and indices(data.load(knees, "test")) == [[0]]
+
+
+def test_damaged_file_reaches_the_user_as_one_clear_error(knees, tmp_path):
+    path = tmp_path / "pd/2/espirit12.mat"
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ValueError, match="^/.*espirit12.mat cannot be read as a MATLAB file"):
+        list(data.iterate(data.load(knees, "test").take(3)))
+    with pytest.raises(ValueError, match="^/.*espirit12.mat cannot be read"), data.clear_errors():
+        tf.function(lambda dataset: dataset.reduce(0, lambda n, _: n + 1))(data.load(knees, "test"))
+    with pytest.raises(ValueError, match="espirit12.mat cannot be read"):
+        for _ in zip(range(3), data.iterate(data.load(knees))):
+            pass
+
+
+def test_slice_that_cannot_be_reconstructed_is_named(knees, tmp_path):
+    write_mat(tmp_path / "pd/2/rawdata12.mat", {"rawdata": np.zeros((32, 24, 2), complex)})
+    with pytest.raises(ValueError, match="^patient2/slice12: kspace is zero everywhere"):
+        list(data.iterate(data.load(knees, "test")))
+
+
+def test_measurement_serves_both_splits(tmp_path):
+    np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
+    np.save(tmp_path / "mask.npy", masks.constant(24, 0.5))
+    scan = dict(dataset="measurement", data_path=str(tmp_path / "scan.npy"), batch_size=1)
+    config = Config(**scan, mask="file", mask_path=str(tmp_path / "mask.npy"))
+    train, test = next(iter(data.load(config))), next(iter(data.load(config, "test")))
+    tf.nest.map_structure(np.testing.assert_array_equal, train, test)
+    assert test[0]["mask"].numpy().ravel().tolist() == masks.constant(24, 0.5).tolist()
+    measured = next(iter(data.load(Config(**scan, mask="measured"), "test")))
+    assert measured[0]["mask"].numpy().min() == 1
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (dict(mask="constant", mask_fraction=0.3), masks.constant(24, 0.3)),
+        (dict(mask="equispaced", acceleration=3, center_fraction=0.2), masks.equispaced(24, 3, 0.2)),
+        (dict(mask="random", acceleration=3, center_fraction=0.2, mask_seed=4), masks.random(24, 3, 0.2, 4)),
+        (dict(mask="measured"), np.ones(24)),
+    ],
+)
+def test_mask_follows_the_configuration(values, expected):
+    sample = data.source(Config(**{**TINY, **values}))[0]
+    np.testing.assert_array_equal(sample.mask[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(dataset="vlo"), "dataset vlo needs data_path"),
+        (dict(dataset="measurement"), "dataset measurement needs data_path"),
+        (dict(mask="file"), "needs mask_path"),
+        (dict(mask="file", mask_path="/nowhere/mask.npy"), "no such file: /nowhere/mask.npy"),
+        (dict(dataset="vlo", data_path="/nowhere"), "400 of 400 files are missing below /nowhere/coronal_pd_fs"),
+    ],
+)
+def test_configuration_without_data_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(Config(**values))
+
+
+def test_process_ends_while_slices_are_being_read():
+    """A dataset that is alive at the end used to wait for its reads, and they for Python, for ever."""
+    code = (
+        "from tfvn import data; from tfvn.config import Config\n"
+        "batches = iter(data.load(Config(height=96, width=72, num_coils=8, num_train=20)))\n"
+        "next(batches)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

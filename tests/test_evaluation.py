@@ -1,0 +1,271 @@
+import csv
+import os
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from skimage.metrics import structural_similarity
+
+from tfvn import data, evaluation, experiments, figures, runs
+
+RADII = (0.5, 1.0)
+SETTINGS = [
+    "height=32", "width=24", "num_coils=2", "num_test=3", "mask_fraction=0.4", "num_stages=1", "filters=3",
+    "kernel_size=3", "iterations=0", "optimizer=adam", "attack_steps=2", "num_samples=2", "attack_radii=[0.5, 1.0]",
+]  # fmt: skip
+
+
+def make_run(run_dir, *settings, attack=True):
+    """A run directory of a network in its initial state, attacked."""
+    config = runs.open_run(run_dir, None, [*SETTINGS, *settings])
+    experiments.train(run_dir, config)
+    if attack:
+        experiments.attack(run_dir, config)
+    return str(run_dir)
+
+
+@pytest.fixture(scope="module")
+def run_dirs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [make_run(folder / "original"), make_run(folder / "sigma_0.05", "sigma=0.05", "seed=1")]
+
+
+@pytest.fixture(scope="module")
+def results(run_dirs, tmp_path_factory):
+    """The directory of results of both runs, and the paths that `evaluate` returned."""
+    output = tmp_path_factory.mktemp("results")
+    return output, evaluation.evaluate(run_dirs, output)
+
+
+@pytest.fixture
+def original(run_dirs, tmp_path):
+    """A copy of the first run that a test may damage."""
+    return shutil.copytree(run_dirs[0], tmp_path / "original")
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def table_lines(text):
+    """The cells of each line of the Markdown tables."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_every_file_is_written_and_nothing_else(results):
+    output, paths = results
+    assert sorted(os.path.basename(path) for path in paths) == sorted(os.listdir(output))
+    assert {os.path.basename(path) for path in paths} == {
+        "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png", "reconstructions.h5",
+    }  # fmt: skip
+    assert all(os.path.getsize(path) > (20_000 if path.endswith(".png") else 200) for path in paths)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_row_equals_an_independent_computation(run_dirs, results, number):
+    config = runs.open_run(run_dirs[number])
+    model = experiments.predictor(runs.network_of(run_dirs[number], config), config)
+    rows = {
+        (int(row["slice"]), float(row["radius"])): row
+        for row in read_csv(results[0] / "results.csv")
+        if row["model"] == os.path.basename(run_dirs[number])
+    }
+    assert set(rows) == {(index, radius) for index in range(3) for radius in (0, *RADII)}
+    for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
+        truth = np.abs(reference[0].numpy())
+        inputs = {key: inputs[key].numpy() for key in inputs}
+        clean = model.reconstruct(inputs)[0].numpy()
+        for radius in RADII:
+            with h5py.File(runs.attack_path(run_dirs[number], radius, index)) as file:
+                r = file["perturbation"][()]
+            coil_images = np.fft.ifftshift(inputs["sensitivity_maps"] * r, (-2, -1))
+            change = np.fft.fftshift(np.fft.fft2(coil_images, norm="ortho"), (-2, -1)) * inputs["mask"]
+            image = model.reconstruct({**inputs, "kspace": (inputs["kspace"] + change).astype(np.complex64)})[0].numpy()
+            error = np.linalg.norm(image - truth)
+            expected = {
+                "norm": np.linalg.norm(r),
+                "kspace_norm": np.linalg.norm(change),
+                "image_norm": np.linalg.norm(truth),
+                "relative_radius": np.linalg.norm(r) / np.linalg.norm(truth),
+                "rmse": error,
+                "nrmse": error / np.linalg.norm(truth),
+                "ssim": structural_similarity(
+                    truth, image, gaussian_weights=True, use_sample_covariance=False, data_range=np.ptp(truth)
+                ),
+                "psnr": 20 * np.log10(truth.max() * np.sqrt(truth.size) / error),
+                "effect": np.linalg.norm(image - clean),
+                "sigma": config.sigma,
+                "num_samples": 2 if config.sigma else 1,
+                "seed": config.seed,
+            }
+            row = rows[index, radius]
+            assert row["name"] == data.source(config, "test").name(index)
+            np.testing.assert_allclose([float(row[key]) for key in expected], list(expected.values()), rtol=1e-4)
+        assert float(rows[index, 0]["effect"]) == float(rows[index, 0]["norm"]) == 0
+
+
+def test_the_tables_rmse_is_the_root_of_the_mean_square(results):
+    rows = read_csv(results[0] / "results.csv")
+    table = read_csv(results[0] / "table1.csv")
+    assert len(table) == 2 * 3
+    for entry in table:
+        group = [row for row in rows if (row["model"], row["radius"]) == (entry["model"], entry["radius"])]
+        keys = ("rmse", "ssim", "psnr", "nrmse", "effect")
+        column = {key: np.array([float(row[key]) for row in group]) for key in keys}
+        expected = {key: values.mean() for key, values in column.items()}
+        expected["rmse"] = np.sqrt(np.mean(column["rmse"] ** 2))
+        expected["effect_25"], expected["effect_75"] = np.percentile(column["effect"], [25, 75])
+        np.testing.assert_allclose([float(entry[key]) for key in expected], list(expected.values()), rtol=1e-6)
+        assert int(entry["num_images"]) == 3
+
+
+def test_the_markdown_has_a_row_a_model_and_columns_for_each_radius(results):
+    table = read_csv(results[0] / "table1.csv")
+    lines = table_lines((results[0] / "table1.md").read_text())
+    share = 100 / float(table[0]["image_norm"])
+    heads = [cell for cell in lines[0] if cell]
+    assert heads == ["model", "clean", f"radius 0.5 ({0.5 * share:.2g} %)", f"radius 1 ({share:.2g} %)"]
+    assert lines[2] == ["", "RMSE", "SSIM", "RMSE", "SSIM", "RMSE", "SSIM"]
+    assert [line[0] for line in lines[3:5]] == ["original", "sigma_0.05"]
+    for line, entries in zip(lines[3:5], (table[:3], table[3:])):
+        for n, entry in enumerate(entries):
+            assert float(line[1 + 2 * n]) == pytest.approx(float(entry["rmse"]), rel=5e-3)
+            assert float(line[2 + 2 * n]) == pytest.approx(float(entry["ssim"]), abs=6e-4)
+    assert lines[5][:3] == ["model", "sigma", "K"] and lines[8][:3] == ["sigma_0.05", "0.05", "2"]
+    assert float(lines[8][-1]) == pytest.approx(float(table[-1]["effect"]), rel=5e-3)
+
+
+def test_reconstructions_come_back_to_the_scanners_units(run_dirs, results):
+    config = runs.open_run(run_dirs[0])
+    source = data.source(config, "test")
+    with h5py.File(results[0] / "reconstructions.h5") as file:
+        assert set(file["models"]) == {"original", "sigma_0.05"} and len(file["slices"]) == 3
+        shared, group = file["slices/slice_00001"], file["models/original/slice_00001"]
+        assert set(group) == {"clean", "radius_0.5", "radius_1"} and group.attrs["name"] == source.name(1)
+        reference = shared["reference"][()] * shared.attrs["scale"]
+        np.testing.assert_allclose(reference, np.abs(source[1].reference), rtol=1e-5, atol=1e-7)
+        error = np.linalg.norm(group["radius_1"][()] - shared["reference"][()])
+        assert shared["zero_filled"][()].max() == pytest.approx(1, rel=1e-5) and group["clean"].compression == "gzip"
+    (row,) = [
+        row for row in read_csv(results[0] / "results.csv")
+        if (row["model"], row["slice"], row["radius"]) == ("original", "1", "1")
+    ]  # fmt: skip
+    assert float(row["rmse"]) == pytest.approx(error, rel=1e-5)
+
+
+def test_every_file_and_the_table_are_printed(original, tmp_path, capsys):
+    # Also: a run without attacks has a clean column only.
+    shutil.rmtree(original / "attacks")
+    paths = evaluation.evaluate([original], tmp_path / "results")
+    printed = capsys.readouterr().out
+    assert all(f"wrote {path}\n" in printed for path in paths)
+    assert printed.endswith((tmp_path / "results" / "table1.md").read_text())
+    lines = table_lines((tmp_path / "results" / "table1.md").read_text())
+    assert [cell for cell in lines[0] if cell] == ["model", "clean"]
+    assert [row["radius"] for row in read_csv(tmp_path / "results" / "results.csv")] == ["0"] * 3
+
+
+def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
+    with pytest.raises(ValueError, match="sigma=0.1"):
+        evaluation.evaluate([run_dirs[1]], tmp_path / "results", ["sigma=0.1"])
+    smoothed = shutil.copytree(run_dirs[1], tmp_path / "smoothed", ignore=shutil.ignore_patterns("attacks"))
+    evaluation.evaluate([smoothed], tmp_path / "results", ["num_samples=3"])
+    assert {row["num_samples"] for row in read_csv(tmp_path / "results" / "results.csv")} == {"3"}
+
+
+def without_reference(config, split="train", start=0):
+    nothing = tf.constant(complex(np.nan, np.nan), tf.complex64)
+    dataset = data.pipeline.load(config, split, start)
+    return dataset.map(lambda inputs, reference: (inputs, tf.fill(tf.shape(reference), nothing)))
+
+
+def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", without_reference)
+    evaluation.evaluate(run_dirs[:1], tmp_path)
+    for row in read_csv(tmp_path / "results.csv") + read_csv(tmp_path / "table1.csv"):
+        needing_one = ("rmse", "ssim", "nrmse", "psnr", "image_norm", "relative_radius")
+        assert {row[key] for key in needing_one} == {""}
+        assert float(row["effect"]) > 0 or float(row["radius"]) == 0
+    lines = table_lines((tmp_path / "table1.md").read_text())
+    assert lines[0][1::2] == ["clean", "radius 0.5", "radius 1"]
+    assert lines[3][1:] == ["-"] * 6 and float(lines[-1][-1]) > 0
+    with h5py.File(tmp_path / "reconstructions.h5") as file:
+        assert set(file["slices/slice_00000"]) == {"zero_filled"}
+
+
+def test_an_unfinished_attack_is_an_error(original, tmp_path):
+    os.remove(runs.attack_path(original, 1.0, 1))
+    with pytest.raises(ValueError, match=r"slice_00001.h5 is missing.*attack.py has not finished"):
+        evaluation.evaluate([original], tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_attack_on_another_model_is_an_error_and_nothing_is_written(run_dirs, original, tmp_path):
+    shutil.copy(os.path.join(run_dirs[1], "model.keras"), original / "model.keras")
+    with pytest.raises(ValueError, match="made for another model"):
+        evaluation.evaluate([original], tmp_path / "results")
+    assert os.listdir(tmp_path / "results") == []
+
+
+def test_an_attack_on_other_data_is_an_error(original, tmp_path):
+    with h5py.File(runs.attack_path(original, 1.0, 2), "r+") as file:
+        file.attrs["name"] = "synthetic-0007"
+    with pytest.raises(ValueError, match="made for the slice 'synthetic-0007'.*test data have changed"):
+        evaluation.evaluate([original], tmp_path / "results")
+
+
+def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_path):
+    other = make_run(tmp_path / "other", "receiver_noise=0.01", "mask_fraction=0.5", "filters=4", attack=False)
+    words = r"different test data: receiver_noise=0.01 \(there: 0.002\), mask_fraction"
+    with pytest.raises(ValueError, match=words) as error:
+        evaluation.evaluate([run_dirs[0], other], tmp_path / "results")
+    assert "filters" not in str(error.value)
+
+
+def test_a_directory_that_is_no_run_stays_untouched(tmp_path):
+    with pytest.raises(ValueError, match="holds no run"):
+        evaluation.evaluate([tmp_path / "typo"], tmp_path / "results", ["num_samples=3"])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failure_leaves_old_results_and_no_partial_file(original, tmp_path, monkeypatch):
+    def fail(path, *_):
+        with open(path, "w") as file:
+            file.write("half")
+        raise OSError("no space left")
+
+    shutil.rmtree(original / "attacks")
+    output = tmp_path / "results"
+    output.mkdir()
+    (output / "figure2.png").write_text("old")
+    monkeypatch.setattr(figures, "figure2", fail)
+    with pytest.raises(OSError, match="no space"):
+        evaluation.evaluate([original], output)
+    assert (output / "figure2.png").read_text() == "old"
+    assert not [name for name in os.listdir(output) if "partial" in name]
+
+
+def test_equal_names_are_told_apart():
+    assert evaluation._names(["/a/x", "/a/y"]) == ["x", "y"]
+    assert evaluation._names(["/a/x", "/b/x/"]) == ["a-x", "b-x"]
+    with pytest.raises(ValueError, match="must be different"):
+        evaluation._names(["/a/x", "/a/x/."])
+
+
+def test_a_model_without_a_radius_has_a_dash_there():
+    def entry(model, radius, rmse):
+        numbers = {"rmse": rmse, "ssim": 0.5, "effect": radius, "image_norm": 20.0, "num_images": 1}
+        return {"model": model, "radius": radius, "sigma": 0.0, "num_samples": 1, **numbers}
+
+    lines = table_lines(evaluation.markdown([entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)]))
+    assert lines[0][3] == "radius 2 (10 %)"
+    assert lines[3] == ["a", "0.0123", "0.500", "1234", "0.500"]
+    assert lines[4] == ["b", "33.4", "0.500", "-", "-"]
+    assert lines[-1] == ["b", "0", "-", "-"]
+
+
+def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
+    assert set(evaluation.TEST_DATA_KEYS) <= set(vars(runs.open_run(run_dirs[0])))

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from tfvn import figures
+from tfvn.figures import Example
+
+
+def image(rng, rows=48, width=32):
+    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, width), indexing="ij")
+    disc = (y**2 + x**2 < 0.6) * (1 + 0.1 * rng.standard_normal((rows, width)))
+    return (disc * np.exp(1j * y)).astype(np.complex64)
+
+
+def examples(reference, count=2, attacked=True, radii=(3.5,)):
+    rng = np.random.default_rng(1)
+    result = []
+    for number in range(count):
+        clean = 0.9 * np.abs(reference)
+        r = (0.1 * image(rng, *reference.shape)).astype(np.complex64)
+        attack = (radii[number % len(radii)], r, np.abs(0.9 * reference + r), (2.0, 0.8)) if attacked else ()
+        result.append(Example(f"model_{number}", clean, (1.0, 0.9), *attack))
+    return result
+
+
+def rows(models=3, radii=(0.0, 1.5, 3.5), image_norm=20.0):
+    rng = np.random.default_rng(2)
+    return [
+        {
+            "model": f"model_{number}",
+            "radius": radius,
+            "norm": radius,
+            "effect": radius * rng.uniform(0.5, 1.5),
+            "rmse": 1 + radius if image_norm == image_norm else float("nan"),
+            "image_norm": image_norm,
+        }
+        for number in range(models)
+        for radius in radii
+        for _ in range(4)
+    ]
+
+
+def check(path, width=None):
+    """A picture that is there, complete, of a page's width, and shows something up to its sides."""
+    picture = imread(path)
+    if width:
+        assert picture.shape[1] == pytest.approx(width * 300, abs=2)
+    assert picture[..., :3].std() > 0.05
+    for border in (picture[:2], picture[-2:], picture[:, :2], picture[:, -2:]):
+        assert (border[..., :3] > 0.98).all(), "something is cut off at the edge of the picture"
+    return picture
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_figure1_shows_the_data(tmp_path, with_reference):
+    rng = np.random.default_rng(0)
+    reference = image(rng)
+    kspace = np.fft.fftshift(np.fft.fft2(reference)) * (rng.random(32) < 0.4)
+    path = tmp_path / "figure1.png"
+    figures.figure1(path, kspace, reference + 0.3, reference if with_reference else None, 0.5 * reference)
+    check(path, width=7)
+
+
+@pytest.mark.parametrize("models", [1, 5, 9])
+def test_figure2_shows_any_number_of_models(tmp_path, models):
+    figures.figure2(tmp_path / "figure2.png", rows(models))
+    check(tmp_path / "figure2.png", width=7)
+
+
+@pytest.mark.parametrize("radii", [(0.0,), (0.0, 1.5)])
+@pytest.mark.parametrize("image_norm", [20.0, float("nan")])
+def test_figure2_does_without_attacks_or_reference(tmp_path, radii, image_norm):
+    figures.figure2(tmp_path / "figure2.png", rows(2, radii, image_norm))
+    check(tmp_path / "figure2.png")
+
+
+def test_the_band_of_figure2_is_the_middle_half_of_the_images():
+    values = [1.0, 2.0, 3.0, 10.0, 4.0]
+    chosen = [{"radius": 2.0, "norm": 1.9, "effect": value} for value in values]
+    np.testing.assert_allclose(figures._curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    "shape, with_reference, attacked",
+    [((48, 32), True, True), ((32, 32), True, False), ((160, 92), False, True), ((32, 48), False, False)],
+)
+def test_figure3_has_a_row_a_model(tmp_path, shape, with_reference, attacked):
+    reference = image(np.random.default_rng(0), *shape)
+    heights = []
+    for count in (1, 3):
+        path = tmp_path / f"figure3_{count}.png"
+        figures.figure3(path, reference if with_reference else None, examples(reference, count, attacked))
+        heights.append(check(path).shape[0])
+    assert heights[1] > 2 * heights[0]
+
+
+def test_figure3_mixes_runs_with_and_without_attacks_and_radii(tmp_path):
+    reference = image(np.random.default_rng(0))
+    mixed = examples(reference, 2, attacked=False)[:1] + examples(reference, 2, radii=(1.5, 3.5))
+    figures.figure3(tmp_path / "figure3.png", reference, mixed)
+    check(tmp_path / "figure3.png")
+
+
+def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_background():
+    truth = np.zeros((96, 72))
+    truth[20:80, 15:60] = 1
+    error = np.zeros_like(truth)
+    error[40:46, 30:36], error[2:8, 2:8] = 1, 3
+    top, left, height, width = figures._region(error, truth)
+    assert top <= 40 and top + height >= 46 and left <= 30 and left + width >= 36
+    assert 0 < top and top + height < 96 and 0 < left and left + width < 72
+
+
+def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):
+    with matplotlib.rc_context({"font.size": 17}):
+        before = dict(matplotlib.rcParams)
+        figures.figure2(tmp_path / "figure2.png", rows(2))
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_importing_needs_no_pyplot():
+    # The file on its own: TensorFlow takes its time.
+    code = f"import runpy, sys; runpy.run_path({figures.__file__!r}); sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

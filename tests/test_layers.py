@@ -1,0 +1,66 @@
+"""The house rule of DESIGN.md, section 3: a file imports only from lower levels, or from its own package."""
+import ast
+from pathlib import Path
+
+import pytest
+
+import tfvn
+
+ROOT = Path(tfvn.__file__).resolve().parent
+LEVELS = {
+    **dict.fromkeys(
+        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
+    ),
+    **dict.fromkeys(["operators", "activations"], 1),
+    **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
+    **dict.fromkeys(["training", "importers", "summaries", "runs", "figures"], 3),
+    **dict.fromkeys(["experiments", "evaluation", "tuning", "cli"], 4),
+}
+# The package's own __init__ stands above all.
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def unit(path):
+    """The name under which a file is listed above: its own, or that of its package."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imported_units(path):
+    """The names, as listed above, of everything of this package that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}, line {node.lineno}: write imports in full, from tfvn..."
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            assert parts[0] != "tfvn" or len(parts) > 1, f"{path.name}, line {node.lineno}: name what is imported of tfvn"
+            if parts[0] == "tfvn":
+                found.add(parts[1])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
+def test_a_file_imports_only_from_lower_levels(path):
+    own = unit(path)
+    assert own in LEVELS, f"{path.name} has no level. Give it one in DESIGN.md, section 3, and in this test."
+    for other in sorted(imported_units(path) - {own}):
+        assert other in LEVELS, f"{path.name} imports tfvn.{other}, which has no level."
+        assert LEVELS[other] < LEVELS[own], (
+            f"{path.name} (level {LEVELS[own]}) imports tfvn.{other} (level {LEVELS[other]}). "
+            "A file imports only from lower levels."
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
+def test_only_compat_imports_tensorflow_addons_and_nothing_imports_keras_itself(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module] if isinstance(node, ast.ImportFrom) else []
+        for module in modules:
+            top = module.split(".")[0]
+            assert top != "keras", f"{path.name}: write `from tensorflow import keras`"
+            assert top != "tensorflow_addons" or path.name == "compat.py", f"{path.name}: tensorflow-addons belongs in compat.py"

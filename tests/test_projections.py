@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvn.projections import l2_ball, non_negative, zero_mean_unit_ball
+
+
+def kernel(scale=1.0, seed=0):
+    return tf.constant(scale * np.random.default_rng(seed).standard_normal((5, 5, 2, 4)))
+
+
+def norms(x):
+    return np.sqrt((np.abs(x) ** 2).sum((0, 1, 2)))
+
+
+def test_filters_have_zero_mean_over_taps_and_channels():
+    np.testing.assert_allclose(np.mean(zero_mean_unit_ball(kernel()), (0, 1, 2)), 0, atol=1e-15)
+
+
+def test_a_channel_alone_may_have_a_mean():
+    assert np.abs(np.mean(zero_mean_unit_ball(kernel()), (0, 1))).max() > 1e-3
+
+
+def test_long_filters_end_on_the_sphere():
+    np.testing.assert_allclose(norms(zero_mean_unit_ball(kernel(10))), 1, rtol=1e-12)
+
+
+def test_short_filters_only_lose_their_mean():
+    short = kernel(0.01)
+    np.testing.assert_allclose(zero_mean_unit_ball(short), short - np.mean(short, (0, 1, 2)), rtol=0, atol=1e-16)
+
+
+def test_each_filter_is_scaled_on_its_own():
+    mixed = tf.concat([kernel(10)[..., :2], kernel(0.01)[..., 2:]], -1)
+    projected = norms(zero_mean_unit_ball(mixed))
+    np.testing.assert_allclose(projected[:2], 1, rtol=1e-12)
+    assert (projected[2:] < 0.2).all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 100])
+def test_the_filter_projection_is_idempotent(scale):
+    once = zero_mean_unit_ball(kernel(scale))
+    np.testing.assert_allclose(zero_mean_unit_ball(once), once, rtol=0, atol=1e-15)
+
+
+def test_the_filter_projection_is_the_nearest_feasible_point():
+    # <x - P x, y - P x> <= 0 for every feasible y characterises the projection on a convex set.
+    x = kernel(3).numpy()
+    projected = zero_mean_unit_ball(x).numpy()
+    for seed in range(20):
+        y = zero_mean_unit_ball(kernel(seed % 3, seed=seed + 1)).numpy()
+        assert ((x - projected) * (y - projected)).sum((0, 1, 2)).max() <= 1e-12
+
+
+def test_a_constant_filter_becomes_zero():
+    assert not zero_mean_unit_ball(tf.ones([3, 3, 2, 1])).numpy().any()
+
+
+def test_negative_entries_become_zero_and_others_stay():
+    np.testing.assert_array_equal(non_negative(tf.constant([-2.0, -0.0, 0.0, 3.0])), [0, 0, 0, 3])
+
+
+def images(dtype="complex64", shape=(3, 12, 10)):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return tf.constant(x if "complex" in dtype else x.real, dtype)
+
+
+def lengths(x):
+    return np.linalg.norm(np.reshape(np.asarray(x, np.complex128), (len(x), -1)), axis=1)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "float32", "complex128"])
+def test_the_ball_leaves_the_inside_alone(dtype):
+    x = images(dtype)
+    np.testing.assert_array_equal(l2_ball(x, 100.0), x)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("complex64", 1e-6), ("float32", 1e-6), ("complex128", 1e-14)])
+def test_the_ball_puts_the_outside_on_the_sphere_in_the_same_direction(dtype, tolerance):
+    x = images(dtype)
+    projected = l2_ball(x, 0.1)
+    np.testing.assert_allclose(lengths(projected), 0.1, rtol=tolerance)
+    np.testing.assert_allclose(projected, x * (0.1 / lengths(x))[:, None, None], rtol=0, atol=tolerance)
+
+
+def test_each_image_has_its_own_norm_and_radius():
+    x = images("complex128")
+    radii = np.array([0.5, 1e3, 0.0])
+    np.testing.assert_allclose(lengths(l2_ball(x, radii)), np.minimum(radii, lengths(x)), rtol=1e-14)
+
+
+def test_a_ball_of_radius_zero_holds_zero_alone():
+    assert not l2_ball(images(), 0.0).numpy().any()
+
+
+def test_a_zero_image_stays_zero():
+    assert not l2_ball(tf.zeros([2, 4, 4], tf.complex64), 1.0).numpy().any()
+
+
+def test_single_precision_keeps_a_full_size_image_within_a_millionth_of_the_radius():
+    # The attack's margin against rounding is 1e-6 of the radius.
+    x = images(shape=(1, 640, 368))
+    assert lengths(l2_ball(x, 3.5))[0] <= 3.5 * (1 + 1e-6)

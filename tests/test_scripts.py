@@ -1,0 +1,136 @@
+"""The three scripts on the smallest configuration, as a user calls them."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from tensorflow import keras
+
+import attack
+import evaluate
+import tfvn
+import train
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = str(ROOT / "configs" / "smoke.yaml")
+
+
+def contents(run_dir):
+    """Weights and perturbations of a run, as bytes."""
+    result = {"weights": b"".join(w.tobytes() for w in tfvn.load_model(run_dir).get_weights())}
+    for path in sorted(Path(run_dir, "attacks").rglob("*.h5")):
+        with h5py.File(path) as file:
+            result[str(path.relative_to(run_dir))] = file["perturbation"][()].tobytes()
+    return result
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    run_dir = str(tmp_path_factory.mktemp("runs") / "smoke")
+    assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]) == 0
+    assert attack.main(["--run-dir", run_dir]) == 0
+    return run_dir
+
+
+def test_a_run_directory_holds_all_that_a_run_made(smoke):
+    for name in ("config.yaml", "model.keras", "history.csv", "logs", "checkpoints"):
+        assert os.path.exists(os.path.join(smoke, name)), name
+    assert len(list(Path(smoke, "attacks").rglob("slice_*.h5"))) == 4
+    with h5py.File(tfvn.runs.attack_path(smoke, 1.0, 0)) as file:
+        assert {"radius", "seed", "settings", "model_hash", "kspace_norm"} <= set(file.attrs)
+        assert np.linalg.norm(file["perturbation"][()]) <= 1.0
+
+
+def test_the_same_seed_gives_the_same_bytes(smoke, tmp_path):
+    run_dir = str(tmp_path / "again")
+    train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"])
+    attack.main(["--run-dir", run_dir])
+    assert contents(run_dir) == contents(smoke)
+
+
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(smoke, tmp_path, monkeypatch, capsys):
+    run_dir = str(tmp_path / "interrupted")
+    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]
+
+    def interrupt(self, batch, logs=None):
+        if int(self.model.steps_done) == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tfvn.experiments._Log, "on_train_batch_end", interrupt)
+        assert train.main(arguments) == 130
+    assert "continues" in capsys.readouterr().err
+    assert not os.path.exists(os.path.join(run_dir, "model.keras"))
+    assert train.main(arguments) == 0
+    assert "continuing" in capsys.readouterr().out
+    assert contents(run_dir)["weights"] == contents(smoke)["weights"]
+
+
+def test_a_rerun_attacks_only_what_is_missing(smoke, tmp_path):
+    run_dir = str(tmp_path / "copy")
+    shutil.copytree(smoke, run_dir)
+    missing, kept = tfvn.runs.attack_path(run_dir, 1.0, 1), tfvn.runs.attack_path(run_dir, 1.0, 0)
+    os.remove(missing)
+    before = os.stat(kept).st_mtime_ns
+    assert attack.main(["--run-dir", run_dir]) == 0
+    assert os.stat(kept).st_mtime_ns == before
+    assert contents(run_dir) == contents(smoke)
+
+
+def test_evaluation_prints_every_file_it_writes(smoke, tmp_path, capsys):
+    output = tmp_path / "results"
+    assert evaluate.main([smoke, "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    for name in os.listdir(output):
+        assert f"wrote {output / name}" in printed
+    assert (output / "table1.md").read_text() in printed
+
+
+def test_a_trained_run_is_left_as_it_is(smoke, capsys):
+    before = contents(smoke)
+    assert train.main(["--run-dir", smoke]) == 0
+    assert "already trained" in capsys.readouterr().out
+    assert contents(smoke) == before
+
+
+@pytest.mark.parametrize(
+    "script, arguments, message",
+    [
+        (train, ["--config", SMOKE, "--set", "num_stage=3"], "unknown key 'num_stage'. Did you mean 'num_stages'"),
+        (train, ["--config", SMOKE, "--set", "sigma=-0.1"], "sigma must be a number >= 0. Received: sigma=-0.1"),
+        (train, ["--config", SMOKE, "--set", "num_samples=0"], "num_samples must be a number >= 1"),
+        (train, ["--config", SMOKE, "--set", "attack_radii=-1"], "attack_radii must be a number >= 0"),
+        (train, ["--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
+        (train, ["--config", SMOKE, "--set", "dataset=vlo", "data_path=nowhere"], "nowhere"),
+        (train, ["--config", SMOKE, "--set", "initial_weights=nowhere.keras"], "no such model file"),
+        (train, [], "Give --config"),
+        (attack, ["--config", SMOKE], "Run train.py"),
+        (attack, [], "Give --config"),
+    ],
+)
+def test_wrong_input_ends_in_one_clear_sentence(script, arguments, message, tmp_path, capsys):
+    arguments = [*arguments, "--run-dir", str(tmp_path / "run")] if arguments else arguments
+    assert script.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error and message in error and "Traceback" not in error
+    assert not list(tmp_path.rglob("*partial*")) and not list(tmp_path.rglob("model.keras"))
+
+
+def test_evaluating_a_directory_without_a_run_is_an_error(tmp_path, capsys):
+    assert evaluate.main([str(tmp_path), "--output", str(tmp_path / "results")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_help_names_every_configuration_key():
+    for script in ("train.py", "attack.py", "evaluate.py"):
+        text = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True).stdout
+        assert all(f"  {key} (" in text for key in vars(tfvn.config.Config()))
+
+
+def test_the_network_is_a_keras_model_for_reuse(smoke):
+    assert isinstance(keras.models.load_model(os.path.join(smoke, "model.keras")), tfvn.network.VariationalNetwork)

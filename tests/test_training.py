@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from tfvn.network import VariationalNetwork
+from tfvn.training import Trainer
+
+SETTINGS = dict(num_stages=2, filters=3, kernel_size=3, num_centers=7, initial_data_weight=0.5)
+
+
+def trainer(optimizer="ipalm", sigma=0.0, seed=0, **settings):
+    return Trainer(VariationalNetwork(**SETTINGS), optimizer, sigma, seed=seed, **settings)
+
+
+@pytest.fixture(scope="module")
+def data(case):
+    """A repeated batch of two undersampled slices and their fully sampled references."""
+    return _data(case, 2)
+
+
+def _data(case, batch):
+    full = case(batch, height=24, width=20)
+    maps, lines = full["sensitivity_maps"], full["mask"] * np.ones((1, 1, 1, 20), np.float32)
+    rng = np.random.default_rng(4)
+    # Smooth references, so that there is something to learn.
+    image = np.cumsum(np.cumsum(rng.standard_normal((batch, 24, 20)) + 1j * rng.standard_normal((batch, 24, 20)), 1), 2)
+    image /= np.abs(image).max((1, 2), keepdims=True)
+    model = VariationalNetwork(**SETTINGS)
+    maps, reference = tf.constant(maps), tf.constant(image, tf.complex64)
+    kspace = model.sense.forward(reference, maps, lines)
+    inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": lines, "sample_index": tf.range(batch)}
+    return tf.data.Dataset.from_tensors((inputs, reference)).repeat()
+
+
+def fit(model, data, steps, callbacks=()):
+    """The loss of each step."""
+    return model.fit(data, steps_per_epoch=1, epochs=steps, verbose=0, callbacks=list(callbacks)).history["loss"]
+
+
+def weights(model):
+    return model.network.get_weights()
+
+
+def same(a, b):
+    return all((x == y).all() for x, y in zip(a, b))
+
+
+class Feasible(keras.callbacks.Callback):
+    """Asserts every constraint after each step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        for stage in self.model.network.stages:
+            kernel = stage.kernel.numpy().astype(float)
+            np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
+            assert (np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0) <= 1 + 1e-6).all()
+            assert stage.data_weight.numpy() >= 0
+
+
+@pytest.mark.parametrize("optimizer", ["ipalm", "adam", "keras"])
+def test_the_loss_falls_and_every_constraint_holds_after_each_step(data, optimizer):
+    # Steps large enough to leave the sets if nothing projected them back.
+    settings = dict(learning_rate=0.01, initial_lipschitz=10.0)
+    model = trainer(keras.optimizers.SGD(0.01) if optimizer == "keras" else optimizer, **settings)
+    losses = fit(model, data, 8, [Feasible()])
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
+def test_a_data_weight_that_wants_to_be_negative_ends_at_zero(data, optimizer):
+    model = trainer(optimizer, learning_rate=10.0, initial_lipschitz=1e-3)
+    model.network.stages[0].data_weight.assign(1e-3)
+    fit(model, data, 3, [Feasible()])
+
+
+def test_without_noise_ipalm_does_not_end_above_its_start(data):
+    model, (inputs, reference) = trainer(), next(iter(data))
+    before = float(model.batch_loss(inputs, reference))
+    fit(model, data, 20)
+    assert float(model.batch_loss(inputs, reference)) < before
+
+
+def test_the_loss_is_half_the_mean_squared_error_norm_of_magnitudes(data):
+    model, (inputs, reference) = trainer(), next(iter(data))
+    image = np.abs(model.network(inputs))
+    expected = ((image - np.abs(reference)) ** 2).sum() / (2 * 2)
+    assert float(model.batch_loss(inputs, reference)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_reported_loss_is_that_before_the_step(data):
+    model, (inputs, reference) = trainer("adam"), next(iter(data))
+    expected = float(model.batch_loss(inputs, reference))
+    assert fit(model, data, 1) == pytest.approx([expected], rel=1e-5)
+
+
+# Noise
+
+
+def noise(model, data, step, stream=0, batch=2):
+    inputs = {key: value[:batch] for key, value in next(iter(data))[0].items()}
+    return (model.noisy_inputs(inputs, stream, step)["zero_filled"] - model.network.zero_filled(inputs)).numpy()
+
+
+def test_noise_is_fresh_in_each_step(data):
+    model = trainer(sigma=0.1)
+    assert np.array_equal(noise(model, data, 0), noise(model, data, 0))
+    assert (noise(model, data, 0) != noise(model, data, 1)).all()
+
+
+def test_noise_is_the_adjoint_of_kspace_noise_of_the_given_deviation(data):
+    # E ||A^H e||^2 = 2 sigma^2 trace(A^H A), and the trace is that of the mask for maps of unit root-sum-of-squares.
+    model, sigma = trainer(sigma=0.1), 0.1
+    mask = next(iter(data))[0]["mask"].numpy()
+    energy = np.mean([(np.abs(noise(model, data, step)) ** 2).sum((1, 2)) for step in range(50)], 0)
+    np.testing.assert_allclose(energy, 2 * sigma**2 * 24 * mask.sum((1, 2, 3)), rtol=0.05)
+
+
+def test_the_slices_of_a_batch_have_their_own_noise(data):
+    first, second = noise(trainer(sigma=0.1), data, 0)
+    assert abs(np.vdot(first, second)) < 0.3 * np.linalg.norm(first) * np.linalg.norm(second)
+
+
+def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
+    model = trainer(sigma=0.1)
+    np.testing.assert_allclose(noise(model, data, 3, batch=1)[0], noise(model, data, 3)[0], rtol=0, atol=1e-6)
+
+
+def test_training_and_validation_noise_never_meet(data):
+    model = trainer(sigma=0.1)
+    assert (noise(model, data, 0, stream=0) != noise(model, data, 0, stream=2)).all()
+
+
+def test_the_seed_alone_decides_a_training_run(data):
+    runs = []
+    for seed in (1, 1, 2):
+        model = trainer(sigma=0.1, seed=seed)
+        fit(model, data, 3)
+        runs.append(weights(model))
+    assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
+
+
+def test_without_noise_kspace_reaches_the_network_as_it_is(data):
+    assert not noise(trainer(), data, 0).any()
+
+
+# Validation
+
+
+def test_evaluation_reports_loss_nrmse_and_ssim_and_changes_nothing(data):
+    model = trainer(sigma=0.1)
+    before = [x.numpy() for x in model.network.weights + model.ipalm.weights]
+    first = model.evaluate(data, steps=2, verbose=0, return_dict=True)
+    assert set(first) == {"loss", "nrmse", "ssim"}
+    assert same(before, [x.numpy() for x in model.network.weights + model.ipalm.weights])
+    assert model.evaluate(data, steps=2, verbose=0, return_dict=True) == first
+
+
+def test_evaluation_needs_no_sample_index(data):
+    plain = data.map(lambda inputs, reference: ({k: x for k, x in inputs.items() if k != "sample_index"}, reference))
+    trainer().evaluate(plain, steps=1, verbose=0)
+
+
+def test_the_validation_loss_is_that_of_training(data):
+    model, (inputs, reference) = trainer(), next(iter(data))
+    reported = model.evaluate(data, steps=1, verbose=0, return_dict=True)["loss"]
+    assert reported == pytest.approx(float(model.batch_loss(inputs, reference)), rel=1e-4)
+
+
+# Saving
+
+
+@pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
+def test_saved_weights_continue_an_interrupted_training_identically(data, optimizer, tmp_path):
+    def make():
+        return trainer(optimizer, sigma=0.05, initial_lipschitz=10.0)
+
+    whole, first, second = make(), make(), make()
+    fit(whole, data, 4)
+    fit(first, data, 2)
+    first.save_weights(str(tmp_path / "x.weights.h5"))
+    second.load_weights(str(tmp_path / "x.weights.h5"))
+    assert int(second.steps_done) == 2 and same(weights(second), weights(first))
+    fit(second, data, 2)
+    assert same(weights(second), weights(whole))
+
+
+def test_the_network_is_trained_in_place(data):
+    network = VariationalNetwork(**SETTINGS)
+    before = network.get_weights()
+    inputs = next(iter(data))[0]
+    image = network.reconstruct(inputs).numpy()
+    fit(Trainer(network, "adam"), data, 1)
+    assert not same(before, network.get_weights())
+    assert (network.reconstruct(inputs).numpy() != image).any()
+
+
+# Errors by their words
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match="optimizer must be one of .*Received: optimizer='sgd'"):
+        trainer("sgd")
+
+
+@pytest.mark.parametrize("sigma", [-0.1, float("nan")])
+def test_a_negative_sigma_is_refused(sigma):
+    with pytest.raises(ValueError, match=f"Received: sigma={sigma}"):
+        trainer(sigma=sigma)
+
+
+def test_a_momentum_outside_its_range_is_refused():
+    with pytest.raises(ValueError, match="Received: momentum=1.0"):
+        trainer(momentum=1.0)
