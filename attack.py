@@ -9,17 +9,11 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfvn import cli, experiments, runs
+from tfvn import cli, experiments
 
 
 def main(argv=None):
-    arguments = cli.run_parser(__doc__).parse_args(argv)
-
-    def work():
-        run_dir = cli.run_dir_of(arguments)
-        experiments.attack(run_dir, runs.open_run(run_dir, arguments.config, arguments.set))
-
-    return cli.guarded(work)
+    return cli.run(__doc__, experiments.attack, argv)
 
 
 if __name__ == "__main__":

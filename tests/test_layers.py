@@ -13,8 +13,10 @@ LEVELS = {
     ),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
-    **dict.fromkeys(["training", "importers", "summaries", "runs", "figures"], 3),
-    **dict.fromkeys(["experiments", "evaluation", "tuning", "cli"], 4),
+    **dict.fromkeys(["training", "importers", "summaries", "figures"], 3),
+    **dict.fromkeys(["runs"], 4),
+    **dict.fromkeys(["experiments", "evaluation", "tuning", "cli"], 5),
+    **dict.fromkeys(["demo"], 6),
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

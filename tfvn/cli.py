@@ -3,28 +3,31 @@ import argparse
 import os
 import sys
 
-from tfvn import config
+from tfvn import config, runs
 
 
-def parser(description, epilog=""):
+def parser(description):
     """An argument parser that shows `description` as written and every configuration key below the flags."""
     keys = f"configuration keys, their defaults and meaning:\n{config.describe()}"
-    return argparse.ArgumentParser(
-        description=description, epilog=epilog + keys, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return argparse.ArgumentParser(description=description, epilog=keys, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def run_parser(description):
-    """The parser of a script that works on one run directory."""
-    result = parser(description)
-    result.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
-    result.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
-    result.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of the config")
-    return result
+def run(description, work, argv=None):
+    """A script that does `work(run_dir, config)` on one run directory. Returns the exit code."""
+    flags = parser(description)
+    flags.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
+    flags.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
+    flags.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of the config")
+    arguments = flags.parse_args(argv)
+
+    def opened():
+        run_dir = _run_dir(arguments)
+        work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set))
+
+    return guarded(opened)
 
 
-def run_dir_of(arguments):
-    """The run directory asked for, or the one named after the config file."""
+def _run_dir(arguments):
     if arguments.run_dir:
         return os.path.normpath(arguments.run_dir)
     if not arguments.config:
