@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 .PHONY: demo test setup clean
 
 demo: $(STAMP)
-	$(VENV)/bin/python -m tfvn.demo
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.demo
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest

@@ -217,6 +217,11 @@ def test_sizes_may_be_unknown_while_tracing(case, small, mask):
     np.testing.assert_allclose(traced(inputs), small.reconstruct(inputs), rtol=0, atol=1e-6)
 
 
+def test_keras_predicts_batch_by_batch(case, small):
+    inputs = case(batch=3)
+    np.testing.assert_allclose(small.predict(inputs, batch_size=2, verbose=0), small(inputs), rtol=0, atol=1e-6)
+
+
 def test_a_temporary_network_reconstructs(case):
     assert VariationalNetwork(**SETTINGS).reconstruct(case()).shape == (1, 24, 20)
 
@@ -381,6 +386,15 @@ def test_inputs_that_do_not_fit_are_refused_before_anything_is_computed(case, sm
 def test_a_setting_outside_its_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"Received: {name}={value}"):
         VariationalNetwork(**{name: value})
+
+
+def test_a_stage_without_data_term_subtracts_the_regularizer_gradient(case, small):
+    inputs, stage = case(), Stage(filters=4, kernel_size=3, initial_data_weight=0.0)
+    image = small.zero_filled(inputs)
+    channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
+    step = image - stage(image, image, inputs["sensitivity_maps"], inputs["mask"])
+    expected = tf.stack([tf.math.real(step), tf.math.imag(step)], -1)
+    np.testing.assert_allclose(stage.regularizer_gradient(channels), expected, rtol=0, atol=1e-6)
 
 
 def test_a_stage_alone_survives_a_round_trip():

@@ -143,6 +143,12 @@ def test_without_noise_kspace_reaches_the_network_as_it_is(data):
     assert not noise(trainer(), data, 0).any()
 
 
+def test_each_step_of_a_fit_sees_fresh_noise(data):
+    # The network stands still, so only the noise can change the loss.
+    losses = fit(trainer(keras.optimizers.SGD(0.0), sigma=0.1), data, 3)
+    assert len(set(losses)) == 3
+
+
 # Validation
 
 

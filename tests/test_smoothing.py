@@ -1,0 +1,240 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvn.fourier import fft2c
+from tfvn.network import VariationalNetwork
+from tfvn.operators import Sense
+from tfvn.smoothing import SmoothedNetwork
+
+SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
+
+
+class Stub:
+    """The least that can be smoothed: a function of `zero_filled`."""
+
+    def __init__(self, function, key="zero_filled"):
+        self.sense, self.function, self.key = Sense(), function, key
+
+    def zero_filled(self, inputs):
+        if "zero_filled" in inputs:
+            return inputs["zero_filled"]
+        return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+
+    def reconstruct(self, inputs):
+        return self.function(inputs[self.key])
+
+
+@pytest.fixture(scope="module")
+def network():
+    return VariationalNetwork(**SETTINGS)
+
+
+def smoothed(network, inputs, sigma=0.1, num_samples=7, chunk_size=1, seed=0):
+    return SmoothedNetwork(network, sigma, num_samples, chunk_size, seed).reconstruct(inputs).numpy()
+
+
+def test_without_noise_it_is_the_network(case, network):
+    np.testing.assert_array_equal(smoothed(network, case(), sigma=0), network.reconstruct(case()))
+
+
+def test_draws_are_independent(case):
+    # Draw by draw: K g_K - (K - 1) g_(K-1) is the K-th draw, a reconstruction of its own noisy measurement.
+    inputs, model = case(), Stub(tf.math.real)
+    draws = [k * smoothed(model, inputs, num_samples=k) - (k - 1) * smoothed(model, inputs, num_samples=k - 1) for k in (2, 3)]
+    noise = [draw - np.real(model.zero_filled(inputs)) for draw in draws]
+    assert np.linalg.norm(noise[0]) > 0.1
+    assert abs(np.vdot(*noise)) < 0.3 * np.linalg.norm(noise[0]) * np.linalg.norm(noise[1])
+
+
+@pytest.mark.parametrize("num_samples", [10, 100, 1000])
+def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_samples):
+    # E ||Re A^H mean(e)||^2 = sigma^2 trace(A^H A) / K, and the trace is that of the mask for unit-RSS maps.
+    inputs, model, sigma = case(), Stub(tf.math.real), 0.1
+    error = smoothed(model, inputs, sigma, num_samples) - np.real(model.zero_filled(inputs))
+    expected = sigma**2 * 24 * inputs["mask"].sum() / num_samples
+    assert (error**2).sum() == pytest.approx(expected, rel=0.4)
+
+
+@pytest.mark.parametrize("chunk_size", [3, 7, 20])
+def test_the_chunk_size_does_not_matter(case, network, chunk_size):
+    inputs = case(batch=2)
+    expected = smoothed(network, inputs)
+    np.testing.assert_allclose(smoothed(network, inputs, chunk_size=chunk_size), expected, rtol=0, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes(case, network):
+    np.testing.assert_array_equal(smoothed(network, case(), seed=3), smoothed(network, case(), seed=3))
+
+
+def test_another_seed_gives_other_noise(case, network):
+    assert (smoothed(network, case(), seed=3) != smoothed(network, case(), seed=4)).any()
+
+
+def test_a_noise_seed_among_the_inputs_overrides_that_of_the_model(case, network):
+    inputs = {**case(), "noise_seed": np.array([9, 9], np.int32)}
+    np.testing.assert_array_equal(smoothed(network, inputs, seed=3), smoothed(network, inputs, seed=4))
+    assert (smoothed(network, inputs) != smoothed(network, case())).any()
+
+
+def test_batch_mates_do_not_matter(case, network):
+    inputs = {**case(batch=3), "sample_index": np.array([5, 8, 2], np.int32)}
+    together = smoothed(network, inputs)
+    for i in range(3):
+        alone = smoothed(network, {key: x[i : i + 1] for key, x in inputs.items()})
+        np.testing.assert_allclose(together[i], alone[0], rtol=0, atol=1e-6)
+
+
+def test_images_share_their_noise_if_and_only_if_they_share_their_index(case, network):
+    inputs = {key: np.repeat(x, 3, 0) for key, x in case().items()}
+    same = smoothed(network, inputs)
+    np.testing.assert_allclose(same[1:], same[:2], rtol=0, atol=1e-6)
+    images = smoothed(network, {**inputs, "sample_index": np.array([0, 1, 0], np.int32)})
+    np.testing.assert_allclose(images[0], images[2], rtol=0, atol=1e-6)
+    assert np.abs(images[0] - images[1]).max() > 1e-3
+
+
+def test_one_mask_serves_the_whole_batch(case, network):
+    inputs = case(batch=2)
+    inputs["mask"] = inputs["mask"][:1]
+    repeated = {**inputs, "mask": np.repeat(inputs["mask"], 2, 0)}
+    np.testing.assert_array_equal(smoothed(network, inputs), smoothed(network, repeated))
+
+
+@pytest.mark.parametrize("mask", ["columns", "points"])
+def test_noise_lives_on_sampled_entries_alone_and_has_the_given_deviation(case, mask):
+    # One coil of unit sensitivity: the k-space of A^H (k + e) is k + e itself.
+    inputs = case(coils=1, height=48, width=40, mask=mask)
+    inputs["sensitivity_maps"] = np.ones_like(inputs["sensitivity_maps"])
+    sampled = np.broadcast_to(inputs["mask"][:, 0] > 0, (1, 48, 40))
+    for part in (tf.math.real, tf.math.imag):
+        spectra = Stub(lambda zero_filled, part=part: part(fft2c(zero_filled)))
+        noise = smoothed(spectra, inputs, sigma=0.1, num_samples=1) - part(inputs["kspace"][:, 0])
+        np.testing.assert_allclose(noise[~sampled], 0, atol=1e-6)
+        assert np.std(noise[sampled]) == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_separate_initial_image_gets_the_same_noise(case):
+    class Difference(Stub):
+        def reconstruct(self, inputs):
+            return tf.math.real(inputs["initial_image"] - inputs["zero_filled"])
+
+    model, inputs = Difference(None), case()
+    inputs["initial_image"] = 2 * model.zero_filled(inputs)
+    np.testing.assert_allclose(smoothed(model, inputs), np.real(model.zero_filled(inputs)), rtol=0, atol=1e-6)
+
+
+def test_the_same_shapes_are_traced_once(case, network):
+    model = SmoothedNetwork(network, 0.1, 3)
+    for seed in range(3):
+        model.reconstruct(case(seed=seed))
+    assert model._compiled.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_sizes_may_be_unknown_while_tracing(case, network, chunk_size):
+    inputs, model = case(batch=2), SmoothedNetwork(network, 0.1, 3, chunk_size)
+    signature = {key: tf.TensorSpec([None] * 4, tf.complex64) for key in ("kspace", "sensitivity_maps")}
+    signature["mask"] = tf.TensorSpec([None, 1, 1, None])
+    traced = tf.function(model.reconstruct, input_signature=[signature])
+    np.testing.assert_allclose(traced(inputs), model.reconstruct(inputs), rtol=0, atol=1e-6)
+
+
+def test_a_temporary_smoothed_network_reconstructs(case):
+    assert SmoothedNetwork(VariationalNetwork(**SETTINGS), 0.1, 2).reconstruct(case()).shape == (1, 24, 20)
+
+
+# Gradients
+
+
+def gradient(model, inputs, weight, key):
+    variable = tf.constant(inputs[key])
+    with tf.GradientTape() as tape:
+        tape.watch(variable)
+        value = tf.reduce_sum(weight * model.reconstruct({**inputs, key: variable}))
+    return tape.gradient(value, variable)
+
+
+@pytest.mark.parametrize("key, chunk_size", [("kspace", 1), ("kspace", 2), ("zero_filled", 1), ("initial_image", 1)])
+def test_the_gradient_matches_central_differences(case, key, chunk_size):
+    network = VariationalNetwork(**SETTINGS, dtype="float64")
+    model, inputs = SmoothedNetwork(network, 0.05, 3, chunk_size), case(2, 2, 12, 10, dtype="complex128")
+    rng = np.random.default_rng(2)
+    if key != "kspace":
+        inputs[key] = network.zero_filled(inputs).numpy()
+    weight = rng.standard_normal((2, 12, 10))
+    direction = rng.standard_normal(inputs[key].shape) + 1j * rng.standard_normal(inputs[key].shape)
+    values = [np.sum(weight * model.reconstruct({**inputs, key: inputs[key] + step * direction})) for step in (1e-6, -1e-6)]
+    derivative = np.vdot(gradient(model, inputs, weight, key), direction).real
+    assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("chunk_size", [3, 7])
+def test_the_gradient_does_not_depend_on_the_chunk_size(case, network, chunk_size):
+    inputs = case(batch=2)
+    expected = gradient(SmoothedNetwork(network, 0.1, 7), inputs, 1.0, "kspace")
+    actual = gradient(SmoothedNetwork(network, 0.1, 7, chunk_size), inputs, 1.0, "kspace")
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_model_that_reads_zero_filled_alone_has_a_gradient(case):
+    # d sum(Re A^H k) / dk is A applied to an image of ones.
+    inputs, model = case(), Stub(tf.math.real)
+    expected = model.sense.forward(tf.ones([1, 24, 20], tf.complex64), inputs["sensitivity_maps"], inputs["mask"])
+    actual = gradient(SmoothedNetwork(model, 0.1, 3), inputs, 1.0, "kspace")
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
+def test_there_is_no_gradient_in_the_weights(case, network):
+    # Rather none than a part of it: training takes noisy copies.
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(SmoothedNetwork(network, 0.1, 2).reconstruct(case()))
+    assert all(g is None or not np.any(g) for g in tape.gradient(value, network.trainable_variables))
+
+
+# Memory
+
+_MEMORY = """
+import numpy as np
+from tfvn.attacks import ProjectedGradientAscent
+from tfvn.network import VariationalNetwork
+from tfvn.smoothing import SmoothedNetwork
+
+rng = np.random.default_rng(0)
+maps, kspace = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32).view(np.complex64)[..., 0] / 4
+inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": np.ones((1, 1, 1, 128), np.float32)}
+model = SmoothedNetwork(VariationalNetwork(num_stages=2, filters=8, kernel_size=5), 0.1, int(sys.argv[1]))
+model.reconstruct(inputs)
+report_peak()
+ProjectedGradientAscent(1.0, steps=2).run(model, inputs)
+report_peak()
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_draws(peak_memory):
+    # All 64 draws held at once (chunk_size=64) take 1.6 times the memory of 4 for a prediction, 1.8 times for an attack.
+    few, many = peak_memory(_MEMORY, 4), peak_memory(_MEMORY, 64)
+    for name, a, b in zip(("prediction", "attack"), few, many):
+        assert b <= 1.1 * a, f"{name}: {a / 1e6:.0f} MB with 4 draws, {b / 1e6:.0f} MB with 64"
+
+
+# Errors by their words
+
+
+@pytest.mark.parametrize("sigma", [-0.1, float("nan")])
+def test_a_negative_sigma_is_refused(network, sigma):
+    with pytest.raises(ValueError, match=f"sigma must be a number >= 0. Received: sigma={sigma}"):
+        SmoothedNetwork(network, sigma, 3)
+
+
+@pytest.mark.parametrize("name, value", [("num_samples", 0), ("num_samples", 2.5), ("chunk_size", 0), ("chunk_size", -1)])
+def test_a_number_of_draws_below_one_is_refused(network, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number >= 1. Received: {name}={value}"):
+        SmoothedNetwork(network, 0.1, **{"num_samples": 3, name: value})
+
+
+def test_inputs_that_do_not_fit_are_refused(case, network):
+    inputs = {**case(), "mask": np.ones((1, 1, 1, 19), np.float32)}
+    with pytest.raises(ValueError, match="mask .* do not fit"):
+        SmoothedNetwork(network, 0.1, 3).reconstruct(inputs)
