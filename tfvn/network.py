@@ -19,7 +19,7 @@ from tensorflow import keras
 
 from tfvn.activations import RBFActivation
 from tfvn.convolutions import correlate, correlate_transpose, kernel_gradient, phases, static_or_dynamic_shape
-from tfvn.operators import Sense, check_inputs
+from tfvn.operators import Sense, check_inputs, without_kspace
 from tfvn.projections import non_negative, zero_mean_unit_ball
 
 # Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of about 1.
@@ -313,4 +313,4 @@ class VariationalNetwork(keras.Model):
     def reconstruct(self, inputs):
         """The reconstruction map f: the magnitude image, real (batch, rows, width)."""
         check_inputs(inputs)
-        return self._compiled(inputs)
+        return self._compiled(without_kspace(inputs, self.zero_filled(inputs)))

@@ -52,6 +52,11 @@ def check_inputs(inputs):
         raise ValueError(f"mask must have shape {_SHAPES['mask']}. Received: mask.shape={tuple(mask.shape)}")
 
 
+def without_kspace(inputs, zero_filled):
+    """The inputs with `zero_filled` in place of `kspace`: all that compiled code needs to be given."""
+    return {**{key: value for key, value in inputs.items() if key != "kspace"}, "zero_filled": zero_filled}
+
+
 @keras.utils.register_keras_serializable(package="tfvn")
 class Sense(keras.layers.Layer):
     """The SENSE operator with coil maps and mask as arguments; holds no weights and no state.

@@ -8,7 +8,7 @@ size nor on the other images of a batch.
 """
 import tensorflow as tf
 
-from tfvn.operators import check_inputs
+from tfvn.operators import check_inputs, without_kspace
 
 _DIFFERENTIABLE = ("zero_filled", "initial_image")
 
@@ -53,11 +53,13 @@ class SmoothedNetwork:
         Differentiable in the measurement, not in the network's weights: for those, train on noisy copies (`Trainer`).
         """
         check_inputs(inputs)
-        return self._compiled(inputs) if self.sigma else self.network.reconstruct(inputs)
+        if not self.sigma:
+            return self.network.reconstruct(inputs)
+        return self._compiled(without_kspace(inputs, self.zero_filled(inputs)))
 
     def _reconstruct(self, inputs):
-        zero_filled = self.zero_filled(inputs)
-        measured = (zero_filled, inputs.get("initial_image", zero_filled))
+        zero_filled = inputs["zero_filled"]
+        measured = [inputs[key] for key in _DIFFERENTIABLE if key in inputs]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
         seeds = self._image_seeds(inputs)
 
@@ -75,12 +77,11 @@ class SmoothedNetwork:
         def smoothed(*measured):
             def gradient(cotangent, variables=None):
                 def add(total, start, stop):
-                    # Copies, because both may be one tensor and each would then be given the gradient of both.
-                    copies = [tf.identity(m) for m in measured]
                     with tf.GradientTape(watch_accessed_variables=False) as tape:
-                        tape.watch(copies)
-                        prediction = chunk(copies, start, stop)
-                    d_measured = tape.gradient(prediction, copies, output_gradients=cotangent)
+                        tape.watch(measured)
+                        prediction = chunk(measured, start, stop)
+                    d_measured = tape.gradient(prediction, measured, output_gradients=cotangent)
+                    _check_read(d_measured)
                     return [t + d for t, d in zip(total, d_measured)]
 
                 total = self._stream(add, [tf.zeros_like(m) for m in measured])
@@ -118,11 +119,22 @@ class SmoothedNetwork:
         """Predictions for draws start..stop-1 of every image, (draws * batch, rows, width), draw-major."""
         count = stop - start
         batch = tf.shape(seeds)[0]
-        fixed = {key: self._repeat(tf.broadcast_to(x, [batch, *x.shape[1:]]), count) for key, x in fixed.items()}
+        fixed = {key: self._repeat(_broadcast(x, batch), count) for key, x in fixed.items()}
         seeds = _fold_in_each(self._repeat(seeds, count), tf.repeat(tf.range(start, stop), batch))
         noise = self.sigma * self.sense.adjoint_noise(fixed["sensitivity_maps"], fixed["mask"], seeds)
         noisy = {key: self._repeat(x, count) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
         return self.network.reconstruct({**noisy, **fixed})
+
+
+def _broadcast(x, batch):
+    result = tf.broadcast_to(x, tf.concat([[batch], tf.shape(x)[1:]], 0))
+    return tf.ensure_shape(result, [None, *x.shape[1:]])
+
+
+def _check_read(gradients):
+    for key, gradient in zip(_DIFFERENTIABLE, gradients):
+        if gradient is None:
+            raise ValueError(f"There is no gradient in `{key}`: the smoothed network does not read it from its inputs.")
 
 
 def _fold_in_each(seeds, numbers):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfvn.operators import Sense, check_inputs
+from tfvn.operators import Sense, check_inputs, without_kspace
 from tfvn.projections import l2_ball
 
 # Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
@@ -74,6 +74,10 @@ class ProjectedGradientAscent:
         """
         check_inputs(inputs)
         inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
+        if hasattr(model, "zero_filled"):
+            inputs = without_kspace(inputs, model.zero_filled(inputs))
+        elif "kspace" not in inputs:
+            raise ValueError(f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}")
         real = inputs["sensitivity_maps"].dtype.real_dtype
         numbers = [tf.constant(x, real) for x in (self.radius, self.step_size, self.momentum)]
         counts = [tf.constant(x) for x in (self.steps, self.restarts, self.seed)]
@@ -90,9 +94,8 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
     sense = getattr(model, "sense", None) or Sense()
     shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
-    clean_kspace = inputs.get("kspace")
-    clean_zero_filled = model.zero_filled(inputs) if hasattr(model, "zero_filled") else None
-    like = clean_zero_filled if clean_zero_filled is not None else sense.adjoint(clean_kspace, maps, mask)
+    clean_kspace, clean_zero_filled = inputs.get("kspace"), inputs.get("zero_filled")
+    like = sense.adjoint(clean_kspace, maps, mask) if clean_zero_filled is None else clean_zero_filled
     # Rounding must not leave the ball.
     ball = radius * (1 - 1e-6)
 
@@ -166,7 +169,8 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
 
 def _better(candidate, value, best, best_value):
     """Image by image, the pair with the larger value."""
-    improved = value > best_value
+    # A NaN counts as larger: it is reported, not hidden behind an older value.
+    improved = tf.logical_not(value <= best_value)
     return tf.where(improved[:, None, None], candidate, best), tf.where(improved, value, best_value)
 
 
