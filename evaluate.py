@@ -15,7 +15,7 @@ def main(argv=None):
     parser = cli.parser(__doc__)
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="run directories, in the order of the table")
     parser.add_argument("--output", metavar="DIR", help="where table and figures go (default: <first run directory>/results)")
-    parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override smoothing keys")
+    parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override num_samples or chunk_size")
     arguments = parser.parse_args(argv)
     output = arguments.output or os.path.join(arguments.run_dirs[0], "results")
     return cli.guarded(lambda: evaluation.evaluate(arguments.run_dirs, output, arguments.set))

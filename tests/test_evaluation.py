@@ -19,7 +19,7 @@ SETTINGS = [
 
 def make_run(run_dir, *settings, attack=True):
     """A run directory of a network in its initial state, attacked."""
-    config = runs.open_run(run_dir, None, [*SETTINGS, *settings])
+    config = runs.open_run(run_dir, os.devnull, [*SETTINGS, *settings])
     experiments.train(run_dir, config)
     if attack:
         experiments.attack(run_dir, config)
@@ -67,7 +67,7 @@ def test_every_file_is_written_and_nothing_else(results):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_row_equals_an_independent_computation(run_dirs, results, number):
     config = runs.open_run(run_dirs[number])
-    model = experiments.predictor(runs.network_of(run_dirs[number], config), config)
+    model = runs.predictor(runs.network_of(run_dirs[number], config), config)
     rows = {
         (int(row["slice"]), float(row["radius"])): row
         for row in read_csv(results[0] / "results.csv")

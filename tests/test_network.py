@@ -388,15 +388,6 @@ def test_a_setting_outside_its_range_is_refused(name, value):
         VariationalNetwork(**{name: value})
 
 
-def test_a_stage_without_data_term_subtracts_the_regularizer_gradient(case, small):
-    inputs, stage = case(), Stage(filters=4, kernel_size=3, initial_data_weight=0.0)
-    image = small.zero_filled(inputs)
-    channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
-    step = image - stage(image, image, inputs["sensitivity_maps"], inputs["mask"])
-    expected = tf.stack([tf.math.real(step), tf.math.imag(step)], -1)
-    np.testing.assert_allclose(stage.regularizer_gradient(channels), expected, rtol=0, atol=1e-6)
-
-
 def test_a_stage_alone_survives_a_round_trip():
     stage = Stage(filters=3, kernel_size=5, seed=4, name="first")
     assert Stage.from_config(stage.get_config()).get_config() == stage.get_config()

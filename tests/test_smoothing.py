@@ -169,6 +169,18 @@ def test_the_gradient_matches_central_differences(case, key, chunk_size):
     assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
 
 
+def test_an_image_given_in_both_places_is_counted_once_in_each(case):
+    network = VariationalNetwork(**SETTINGS, dtype="float64")
+    model, inputs = SmoothedNetwork(network, 0.05, 3), case(1, 2, 12, 10, dtype="complex128")
+    image = network.zero_filled(inputs)
+    apart = {**inputs, "zero_filled": tf.identity(image), "initial_image": tf.identity(image)}
+    expected = gradient(model, apart, 1.0, "zero_filled") + gradient(model, apart, 1.0, "initial_image")
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        value = tf.reduce_sum(model.reconstruct({**inputs, "zero_filled": image, "initial_image": image}))
+    np.testing.assert_allclose(tape.gradient(value, image), expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("chunk_size", [3, 7])
 def test_the_gradient_does_not_depend_on_the_chunk_size(case, network, chunk_size):
     inputs = case(batch=2)

@@ -3,6 +3,8 @@ import argparse
 import os
 import sys
 
+import tensorflow as tf
+
 from tfvn import config, runs
 
 
@@ -22,7 +24,14 @@ def run(description, work, argv=None):
 
     def opened():
         run_dir = _run_dir(arguments)
-        work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set))
+        new = not os.path.exists(os.path.join(run_dir, "config.yaml"))
+        try:
+            work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set))
+        except ValueError:
+            # A run that never began must not keep its directory from the corrected command.
+            if new:
+                runs.remove_if_empty(run_dir)
+            raise
 
     return guarded(opened)
 
@@ -41,6 +50,9 @@ def guarded(work):
         work()
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, tf.errors.OpError) as error:
+        print(f"error: {type(error).__name__}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted. The same command continues after the last finished unit.", file=sys.stderr)

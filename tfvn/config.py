@@ -19,8 +19,9 @@ _CHOICES = {
 }
 
 
-def _key(default, meaning, minimum=None, above=None, maximum=None):
-    return dataclasses.field(default=default, metadata=dict(meaning=meaning, minimum=minimum, above=above, maximum=maximum))
+def _key(default, meaning, minimum=None, above=None, maximum=None, below=None):
+    limits = dict(minimum=minimum, above=above, maximum=maximum, below=below)
+    return dataclasses.field(default=default, metadata=dict(meaning=meaning, **limits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Config:
     # Sampling
     mask: str = _key("constant", "constant (the paper's) | equispaced | random | file | measured (where k-space is not zero)")
     mask_fraction: float = _key(0.15, "constant: sampled fraction of the lines", above=0, maximum=1)
-    acceleration: float = _key(4.0, "equispaced, random: width / sampled lines", minimum=1)
+    acceleration: float = _key(4.0, "equispaced: distance of the lines outside the centre; random: width / sampled lines", minimum=1)
     center_fraction: float = _key(0.08, "equispaced, random: width of the fully sampled centre / width", minimum=0, maximum=1)
     mask_seed: int = _key(0, "random: seed of the mask", minimum=0)
     mask_path: str = _key("", "file: mask file (.mat, .h5, .npy); vlo: name below <protocol>/masks")
@@ -66,6 +67,8 @@ class Config:
     kernel_size: int = _key(11, "side of a filter", minimum=2)
     num_centers: int = _key(31, "radial basis functions of an activation", minimum=2)
     grid_limit: float = _key(1.0, "their centres lie on [-grid_limit, grid_limit]", above=0)
+    bandwidth: float = _key(0.0, "their standard deviation; 0: the grid step (optox: the same; tensorflow-icg: 2 grid_limit / num_centers)", minimum=0)
+    scale: float = _key(1.0, "factor before their sum (optox: 0.4)", above=0)
     initial_scale: float = _key(0.04, "slope of the initial, linear activation", minimum=0)
     initial_data_weight: float = _key(1.0, "initial data-term weight", minimum=0)
     # Training
@@ -73,7 +76,7 @@ class Config:
     optimizer: str = _key("ipalm", "ipalm (the paper's) | adam (projected after each step)")
     iterations: int = _key(1000, "training iterations, one batch each", minimum=0)
     batch_size: int = _key(10, "slices of a training batch", minimum=1)
-    momentum: float = _key(0.7, "ipalm: inertia", minimum=0, maximum=1)
+    momentum: float = _key(0.7, "ipalm: inertia", minimum=0, below=1)
     initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0)
     learning_rate: float = _key(1e-3, "adam: learning rate", above=0)
     learning_rate_schedule: str = _key("constant", "adam: constant | cosine (to 0 over all iterations)")
@@ -133,9 +136,22 @@ def _number(name, kind, value, limits):
         raise ValueError(f"{name} must be a number >= {limits['minimum']}. Received: {name}={value}")
     if limits["above"] is not None and value <= limits["above"]:
         raise ValueError(f"{name} must be a number > {limits['above']}. Received: {name}={value}")
+    if limits["below"] is not None and value >= limits["below"]:
+        raise ValueError(f"{name} must be a number < {limits['below']}. Received: {name}={value}")
     if limits["maximum"] is not None and value > limits["maximum"]:
         raise ValueError(f"{name} must be a number <= {limits['maximum']}. Received: {name}={value}")
     return kind(value)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, but a key given twice is an error: the plain one takes the last without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(f"given more than once: {', '.join(twice)}")
+        return super().construct_mapping(node, deep=deep)
 
 
 def load(path=None, overrides=()):
@@ -149,7 +165,7 @@ def load(path=None, overrides=()):
     try:
         if path:
             with open(path, encoding="utf-8") as file:
-                values = yaml.safe_load(file) or {}
+                values = yaml.load(file, _UniqueKeyLoader) or {}
             if not isinstance(values, dict):
                 raise ValueError(f"expected lines of 'key: value'. Received: {type(values).__name__}")
             _check_keys(values)

@@ -6,6 +6,7 @@ It does in one process what the commands it prints would do one by one. Run agai
 """
 import argparse
 import os
+import pathlib
 import shutil
 import sys
 import time
@@ -44,8 +45,16 @@ def demo(parent):
 
 
 def write_data(root, config):
-    """Writes synthetic slices as a knee folder of MATLAB files, unless it is there."""
+    """Writes synthetic slices as a knee folder of MATLAB files, unless it is there.
+
+    Raises:
+        ValueError: if the folder holds other slices.
+    """
+    settings = f"synthetic: {_HEIGHT} x {_WIDTH}, {_NUM_COILS} coils, receiver noise {_RECEIVER_NOISE}\n"
+    marker = os.path.join(root, "README")
     if os.path.isdir(root):
+        if not os.path.exists(marker) or pathlib.Path(marker).read_text(encoding="utf-8") != settings:
+            raise ValueError(f"{root} does not hold this demo's data ({settings.strip()}). Remove {os.path.dirname(root)}.")
         return
     print(f"writing synthetic knees as MATLAB files to {root}", flush=True)
     shutil.rmtree(f"{root}.partial", ignore_errors=True)
@@ -54,6 +63,8 @@ def write_data(root, config):
         number = len(patients) * len(slices)
         source = data.SyntheticKnee(number, _HEIGHT, _WIDTH, _NUM_COILS, None, _RECEIVER_NOISE, seed)
         data.vlo.write_folder(f"{root}.partial", config.protocol, patients, slices, source)
+    with open(os.path.join(f"{root}.partial", "README"), "w", encoding="utf-8") as file:
+        file.write(settings)
     os.replace(f"{root}.partial", root)
 
 

@@ -11,6 +11,7 @@
 All errors are those of magnitude images, in normalised units (DESIGN.md, section 1).
 """
 import csv
+import dataclasses
 import math
 import os
 from typing import NamedTuple
@@ -25,12 +26,14 @@ from tfvn import data, figures, metrics, runs
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
 
-# What decides which slices are tested and how they are sampled: equal in all runs of one table.
-TEST_DATA_KEYS = (
-    "dataset", "data_path", "protocol", "test_patients", "test_slices", "padding_lines", "sensitivity_path",
-    "calibration_lines", "coil_axis", "slice_index", "readout_oversampling", "height", "width", "num_coils",
-    "receiver_noise", "num_test", "mask", "mask_fraction", "acceleration", "center_fraction", "mask_seed", "mask_path",
-)  # fmt: skip
+_FIELDS = [field.name for field in dataclasses.fields(configs.Config)]
+# What decides which slices are tested and how they are sampled, equal in all runs of one table: all keys of the schema's
+# first two sections but those of the training set.
+TEST_DATA_KEYS = tuple(
+    name for name in _FIELDS[: _FIELDS.index("model")] if name not in ("train_patients", "train_slices", "num_train")
+)
+# Attacks may differ in these: the rest of their settings must agree in one table.
+_OWN_SETTINGS = ("radius", "sigma", "num_samples", "seed")
 
 _FILES = ("reconstructions.h5", "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png")
 _MEANS = ("ssim", "nrmse", "psnr", "norm", "kspace_norm", "image_norm", "relative_radius", "effect")
@@ -213,7 +216,7 @@ def _names(run_dirs):
 
 
 def _check_attacks(trials, count):
-    """Before any work: are the attack files of every slice there?"""
+    """Before any work: are the attack files of every slice there, and of one attack?"""
     for trial in trials:
         for radius in trial.radii:
             missing = [i for i in range(count) if not os.path.exists(runs.attack_path(trial.run_dir, radius, i))]
@@ -222,6 +225,15 @@ def _check_attacks(trials, count):
                     f"{runs.attack_path(trial.run_dir, radius, missing[0])} is missing, and {len(missing) - 1} more of "
                     f"{count} slices: attack.py has not finished. Run: python attack.py --run-dir {trial.run_dir}"
                 )
+    first = None
+    for path in (runs.attack_path(trial.run_dir, radius, 0) for trial in trials for radius in trial.radii):
+        settings = {k: v for k, v in runs.read_attack(path)["settings"].items() if k not in _OWN_SETTINGS}
+        first = first or (path, settings)
+        if settings != first[1]:
+            raise ValueError(
+                f"{path} and {first[0]} were made by different attacks: {settings} and {first[1]}. One table compares "
+                "models under the same attack: evaluate these runs one by one."
+            )
 
 
 def _write_slices(file, config, names):
@@ -259,7 +271,8 @@ def _evaluate_run(trial, names, file, rows, bar):
         clean = clean_scores = None
         for radius in (0.0, *trial.radii):
             if radius:
-                perturbation = _perturbation(trial, radius, index, names[index], digest, float(inputs["scale"][0]), zero_filled.shape)
+                scale = float(inputs["scale"][0])
+                perturbation = _perturbation(trial, radius, index, names[index], digest, scale, zero_filled.shape)
             else:
                 perturbation = tf.zeros_like(zero_filled)
             measured = {

@@ -14,6 +14,10 @@ from tfvn.network import VariationalNetwork
 from tfvn.training import Trainer
 
 
+# What a network's weights mean depends on.
+_ARCHITECTURE = ("num_stages", "filters", "kernel_size", "num_centers", "grid_limit", "bandwidth", "scale")
+
+
 def build_network(config):
     """A new network as configured; with the weights of `config.initial_weights` where given.
 
@@ -26,20 +30,21 @@ def build_network(config):
         kernel_size=config.kernel_size,
         num_centers=config.num_centers,
         grid_limit=config.grid_limit,
+        bandwidth=config.bandwidth or None,
+        scale=config.scale,
         initial_scale=config.initial_scale,
         initial_data_weight=config.initial_data_weight,
         readout_oversampling=config.readout_oversampling,
         seed=config.seed,
     )
     if config.initial_weights:
-        weights = load_model(config.initial_weights).get_weights()
-        shapes = [w.shape for w in weights], [w.shape for w in network.get_weights()]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"initial_weights={config.initial_weights} must be of a network of the configured shape. "
-                f"Received weights of shapes {shapes[0][:3]}..., expected {shapes[1][:3]}..."
-            )
-        network.set_weights(weights)
+        given = load_model(config.initial_weights)
+        theirs, ours = given.get_config(), network.get_config()
+        different = {key: (theirs[key], ours[key]) for key in _ARCHITECTURE if theirs[key] != ours[key]}
+        if different:
+            rows = ", ".join(f"{key}={there!r} (configured: {here!r})" for key, (there, here) in different.items())
+            raise ValueError(f"initial_weights={config.initial_weights} belong to another network: {rows}. Configure the same.")
+        network.set_weights(given.get_weights())
     return network
 
 
@@ -51,6 +56,9 @@ def train(run_dir, config):
     if config.model:
         runs.network_of(run_dir, config)
         return
+    first = data.source(config, "train")[0]
+    if not np.isfinite(first.reference).all():
+        raise ValueError("Training needs fully sampled references, and these data have none (or NaN in them).")
     network = build_network(config)
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
@@ -78,11 +86,13 @@ def train(run_dir, config):
             # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
             epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
             epochs, steps = (epochs, config.checkpoint_every) if epochs else (1, steps)
+            first = -(-done // config.checkpoint_every)
             callbacks = [_Log(run_dir, manager, bar), keras.callbacks.TensorBoard(os.path.join(run_dir, "logs"), write_graph=False)]
             with data.clear_errors():
                 trainer.fit(
                     data.load(config, "train", start=done),
-                    epochs=epochs,
+                    epochs=first + epochs,
+                    initial_epoch=first,
                     steps_per_epoch=steps,
                     validation_data=data.load(config, "test"),
                     callbacks=callbacks,
@@ -167,10 +177,10 @@ class _Log(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         iteration = int(self.model.steps_done)
         self.bar.set_postfix(loss=f"{logs['loss']:.4g}", nrmse=f"{logs['val_nrmse']:.4f}")
-        if not all(np.isfinite(w).all() for w in self.model.network.get_weights()):
+        if not np.isfinite(logs["loss"]) or not all(np.isfinite(w).all() for w in self.model.network.get_weights()):
             raise ValueError(
-                f"{self.run_dir}: training diverged before iteration {iteration} (NaN weights). Lower the learning rate; "
-                "the last good checkpoint is kept."
+                f"{self.run_dir}: the loss is not finite before iteration {iteration}. Lower the learning rate, and check "
+                "that the references are finite. The last good checkpoint is kept."
             )
         _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
         self.manager.save()

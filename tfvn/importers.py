@@ -1,6 +1,7 @@
 """Networks from files: our own `.keras`, and weights trained elsewhere. Nothing here runs code from a file."""
 import os
 import zipfile
+import zlib
 
 import numpy as np
 from tensorflow import keras
@@ -21,12 +22,12 @@ def from_npz(path):
         ValueError: if the file is not such a file or its arrays do not fit together.
     """
     try:
-        with open(path, "rb") as binary, np.load(binary, allow_pickle=False) as file:
+        with open(path, "rb") as binary, _opened(binary) as file:
             missing = [key for key in _NPZ_KEYS if key not in file]
             if missing:
                 raise ValueError(f"expected the arrays {', '.join(_NPZ_KEYS)}. Missing: {missing}. Received: {sorted(file)}")
             arrays = {key: file[key] for key in _NPZ_KEYS}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a file of network weights: {error}") from error
     kernels, rbf_weights, data_weights = (arrays[key] for key in _NPZ_KEYS[:3])
     expected = "kernels (stage, k, k, 2, filter), rbf_weights (stage, filter, centre), data_term_weights (stage,)"
@@ -54,6 +55,13 @@ def from_npz(path):
         stage.rbf_weights.assign(weights)
         stage.data_weight.assign(data_weight)
     return network
+
+
+def _opened(binary):
+    file = np.load(binary, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it is a single array, not an .npz archive.")
+    return file
 
 
 def load_model(path):

@@ -44,7 +44,7 @@ def ssim(image, reference):
         ValueError: if an axis is shorter than the window.
     """
     image, reference = tf.abs(image), tf.abs(reference)
-    if min(reference.shape[-2:]) < 11:
+    if any(size is not None and size < 11 for size in reference.shape[-2:]):
         raise ValueError(f"ssim needs images of at least 11 x 11 pixels. Received: shape={tuple(reference.shape)}")
     data_range = (tf.reduce_max(reference, _AXES) - tf.reduce_min(reference, _AXES))[..., None, None]
     scaled = [(x / data_range)[..., None] for x in (image, reference)]

@@ -140,11 +140,6 @@ class Stage(keras.layers.Layer):
     def rbf_weights(self):
         return self.activation.rbf_weights
 
-    def regularizer_gradient(self, image):
-        """(1/filters) K^T phi(K image) of a real image (batch, rows, width, 2)."""
-        features = self.activation.value(self._analysis(image), tf.convert_to_tensor(self.rbf_weights))
-        return self._synthesis(features, image, tf.convert_to_tensor(self.kernel))
-
     def call(self, image, zero_filled, sensitivity_maps, mask, wanted=None):
         parameters = [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
         step = tf.custom_gradient(lambda *tensors: self._step(wanted, *tensors))
@@ -155,7 +150,7 @@ class Stage(keras.layers.Layer):
             return to_channels(self.sense.normal(to_complex(channels), sensitivity_maps, mask))
 
         residual = normal(image) - zero_filled
-        features = self.activation.value(self._analysis(image, kernel), rbf_weights)
+        features = self.activation.value(correlate(self._pad(image), kernel), rbf_weights)
         result = image - self._synthesis(features, image, kernel) - data_weight * residual
 
         def gradient(cotangent):
@@ -194,9 +189,6 @@ class Stage(keras.layers.Layer):
             )
 
         return result, gradient
-
-    def _analysis(self, image, kernel=None):
-        return correlate(self._pad(image), tf.convert_to_tensor(self.kernel) if kernel is None else kernel)
 
     def _synthesis(self, features, image, kernel):
         _, height, width, _ = static_or_dynamic_shape(image)
@@ -305,7 +297,15 @@ class VariationalNetwork(keras.Model):
         return image
 
     def zero_filled(self, inputs):
-        """A^H kspace, complex (batch, rows, width); taken from `inputs` if it is there."""
+        """A^H kspace, complex (batch, rows, width); taken from `inputs` if it is there.
+
+        Raises:
+            ValueError: for complex numbers of another precision than the network's.
+        """
+        expected = {"float32": "complex64", "float64": "complex128"}[self.dtype]
+        received = tf.as_dtype(inputs["sensitivity_maps"].dtype).name
+        if received != expected:
+            raise ValueError(f"The network works in {self.dtype}: its inputs must be {expected}. Received: {received}")
         if "zero_filled" in inputs:
             return inputs["zero_filled"]
         return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])

@@ -44,8 +44,18 @@ def check_inputs(inputs):
             shape = _SHAPES.get(name, "(batch, height, width)")
             raise ValueError(f"{name} must have shape {shape}. Received: {name}.shape={tuple(inputs[name].shape)}")
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    for name in sorted(set(_RANKS) & set(inputs) - {"mask"}):
+        dtype = tf.as_dtype(inputs[name].dtype)
+        if not dtype.is_complex or dtype != tf.as_dtype(maps.dtype):
+            raise ValueError(
+                f"k-space, maps and images must be complex, all of one type. Received: {name}.dtype={dtype.name}, "
+                f"sensitivity_maps.dtype={tf.as_dtype(maps.dtype).name}. Convert with .astype('complex64')."
+            )
     if "kspace" in inputs:
         _check_pair("kspace", inputs["kspace"], "sensitivity_maps", maps, [(0, 0), (1, 1), (2, 2), (3, 3)])
+    for name in ("zero_filled", "initial_image"):
+        if name in inputs:
+            _check_pair(name, inputs[name], "sensitivity_maps", maps, [(0, 0), (2, 3)])
     axes = [(3, 3)] if mask.shape[2] == 1 else [(2, 2), (3, 3)]
     _check_pair("mask", mask, "sensitivity_maps", maps, axes)
     if mask.shape[1] not in (1, None) or not (mask.shape[0] == 1 or _fits(mask.shape[0], maps.shape[0])):
@@ -83,22 +93,25 @@ class Sense(keras.layers.Layer):
 
     def forward(self, image, sensitivity_maps, mask):
         """A_S image: the k-space that the scanner would measure, 0 where `mask` is 0."""
+        image, sensitivity_maps = tf.convert_to_tensor(image), tf.convert_to_tensor(sensitivity_maps)
         image = self._pad_readout(image, sensitivity_maps)
         return tf.cast(mask, image.dtype) * fft2c(sensitivity_maps * image[:, None])
 
     def adjoint(self, kspace, sensitivity_maps, mask):
         """A_S^H kspace: the zero-filled, coil-combined image."""
+        kspace, sensitivity_maps = tf.convert_to_tensor(kspace), tf.convert_to_tensor(sensitivity_maps)
         coil_images = ifft2c(tf.cast(mask, kspace.dtype) * kspace)
         return self._crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
 
     def normal(self, image, sensitivity_maps, mask):
         """A_S^H A_S image, differentiable in `image` alone (it is its own adjoint)."""
+        sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
 
         @tf.custom_gradient
         def apply(image):
             return self._normal(image, sensitivity_maps, mask), lambda cotangent: self._normal(cotangent, sensitivity_maps, mask)
 
-        return apply(image)
+        return apply(tf.convert_to_tensor(image))
 
     def adjoint_noise(self, sensitivity_maps, mask, seeds):
         """A_S^H e of k-space noise e: real and imaginary part of each sampled entry N(0, 1), stateless. A constant to gradients.
@@ -128,11 +141,11 @@ class Sense(keras.layers.Layer):
         # A mask that is constant along the readout leaves a convolution along the width alone.
         if mask.shape[-2] == 1:
             maps = self._crop_readout(sensitivity_maps)
-            spectrum = tf.signal.fft(maps * image[:, None]) * _unshifted(tf.square(mask), image.dtype, axes=(-1,))
+            spectrum = tf.signal.fft(maps * image[:, None]) * tf.square(_unshifted(mask, image.dtype, axes=(-1,)))
             return tf.reduce_sum(tf.math.conj(maps) * tf.signal.ifft(spectrum), 1)
         image = self._pad_readout(image, sensitivity_maps)
         spectrum = tf.signal.fft2d(sensitivity_maps * image[:, None])
-        coil_images = tf.signal.ifft2d(spectrum * _unshifted(tf.square(mask), image.dtype, axes=(-2, -1)))
+        coil_images = tf.signal.ifft2d(spectrum * tf.square(_unshifted(mask, image.dtype, axes=(-2, -1))))
         return self._crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
 
     def _rows(self, height):
@@ -157,4 +170,4 @@ def _size(x, axis):
 
 
 def _unshifted(mask, dtype, axes):
-    return tf.cast(tf.signal.ifftshift(mask, axes=axes), dtype)
+    return tf.signal.ifftshift(tf.cast(mask, dtype), axes=axes)

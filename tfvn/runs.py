@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -69,6 +70,12 @@ def open_run(run_dir, config_path=None, overrides=()):
     return given
 
 
+def remove_if_empty(run_dir):
+    """Removes a run directory that holds a configuration and at most an imported model: nothing that took work."""
+    if os.path.isdir(run_dir) and set(os.listdir(run_dir)) <= {"config.yaml", "model.keras"}:
+        shutil.rmtree(run_dir)
+
+
 def _is_free(key):
     return key in FREE_KEYS or key.startswith("attack_")
 
@@ -119,7 +126,8 @@ def model_hash(network):
 
 
 def attack_dir(run_dir, radius):
-    return os.path.join(run_dir, "attacks", f"radius_{radius:g}")
+    # All digits, so that two radii never share a folder.
+    return os.path.join(run_dir, "attacks", f"radius_{float(radius)!r}")
 
 
 def attack_path(run_dir, radius, index):

@@ -8,6 +8,7 @@ from tensorflow import keras
 from tfvn import metrics
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
+from tfvn.operators import without_kspace
 
 OPTIMIZERS = ("ipalm", "adam")
 
@@ -68,16 +69,13 @@ class Trainer(keras.Model):
     def call(self, inputs):
         return self.network(inputs)
 
-    def noisy_inputs(self, inputs, stream, step):
-        """The inputs with `zero_filled` = A^H (kspace + e), e keyed by (seed, stream, step, position in the batch)."""
-        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    def noisy_inputs(self, inputs, seeds):
+        """The inputs with `zero_filled` = A^H (kspace + e), e keyed by `seeds`, int32 (batch, 2)."""
         zero_filled = self.network.zero_filled(inputs)
         if self.sigma:
-            batch = tf.shape(maps)[0]
-            key = tf.random.experimental.stateless_fold_in([self.seed, stream], step)
-            seeds = tf.random.experimental.stateless_split(key, batch)
-            zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, mask, seeds)
-        return {"zero_filled": zero_filled, "sensitivity_maps": maps, "mask": mask}
+            noise = self.network.sense.adjoint_noise(inputs["sensitivity_maps"], inputs["mask"], seeds)
+            zero_filled += self.sigma * noise
+        return without_kspace(inputs, zero_filled)
 
     def batch_loss(self, inputs, reference, wanted=None):
         """1/(2N) sum over the batch of squared errors of the magnitude; a scalar."""
@@ -86,7 +84,8 @@ class Trainer(keras.Model):
 
     def train_step(self, data):
         inputs, reference = data
-        inputs = self.noisy_inputs(inputs, _TRAINING_NOISE, self.steps_done)
+        key = tf.random.experimental.stateless_fold_in([self.seed, _TRAINING_NOISE], self.steps_done)
+        inputs = self.noisy_inputs(inputs, tf.random.experimental.stateless_split(key, tf.shape(reference)[0]))
         if self.ipalm is not None:
             loss = self.ipalm.step(
                 lambda block: self.batch_loss(inputs, reference, wanted=() if block is None else PARAMETERS[block : block + 1])
@@ -115,8 +114,10 @@ class Trainer(keras.Model):
         """Loss, nrmse and SSIM on one batch, with noisy inputs if the network is trained for them."""
         inputs, reference = data
         # Keyed by the slice, so that every validation sees the same draws.
-        image = self.network(self.noisy_inputs(inputs, _VALIDATION_NOISE, inputs["sample_index"][0]))
-        self._trackers["loss"].update_state(tf.reduce_sum(tf.square(metrics.error_norm(image, reference))) / 2)
+        index = inputs.get("sample_index", tf.range(tf.shape(reference)[0]))
+        seeds = tf.stack([tf.cast(index, tf.int32), tf.fill(tf.shape(index), _VALIDATION_NOISE)], 1)
+        image = self.network(self.noisy_inputs(inputs, seeds))
+        self._trackers["loss"].update_state(tf.reduce_mean(tf.square(metrics.error_norm(image, reference))) / 2)
         self._trackers["nrmse"].update_state(metrics.nrmse(image, reference))
         self._trackers["ssim"].update_state(metrics.ssim(image, reference))
         return {name: tracker.result() for name, tracker in self._trackers.items()}

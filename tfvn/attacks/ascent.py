@@ -38,7 +38,8 @@ class ProjectedGradientAscent:
         gradient: "full", through every stage's data term, or "initial-image", through the first iterate alone, as the
             code of Antun et al. (2020) does; only models that read `initial_image` have the latter.
         noise: against smoothed models, "fresh" draws in each step (an adversary who cannot foresee the draws; expectation
-            over transformation) or "fixed", the draws that the model itself is going to use.
+            over transformation; clean and attacked prediction of a step share them) or "fixed", the draws that the model
+            itself is going to use.
         seed: of starts and noise. Starts depend on (seed, restart, `inputs["sample_index"]`), not on the batch.
 
     Raises:
@@ -66,13 +67,20 @@ class ProjectedGradientAscent:
         Args:
             model: anything with `.reconstruct(inputs)`. A model that offers `.zero_filled(inputs)` is attacked without
                 k-space in the loop (`zero_filled` = A^H k + A^H A r is all that changes); any other is given `kspace`.
-                Its `.sense` is the A of the attack, a plain `Sense` where it has none.
+                Its `.sense` is the A of the attack, a plain `Sense` where it has none. A model that draws noise has
+                `.num_samples` and reads `noise_seed`.
             inputs: dict of `kspace`, `sensitivity_maps`, `mask` and, to name the images, `sample_index`.
 
         Returns:
-            An `AttackResult`. The iterate with the largest E is kept, so E never ends below its start.
+            An `AttackResult`. The iterate with the largest E is kept, so E never ends below its start (against fresh
+            noise: the E that was seen; `objective` is measured again on the model's own draws).
+
+        Raises:
+            ValueError: for inputs that do not fit, or that hold an `initial_image` of their own.
         """
         check_inputs(inputs)
+        if "initial_image" in inputs:
+            raise ValueError("The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs.")
         inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
         if hasattr(model, "zero_filled"):
             inputs = without_kspace(inputs, model.zero_filled(inputs))
@@ -81,7 +89,9 @@ class ProjectedGradientAscent:
         real = inputs["sensitivity_maps"].dtype.real_dtype
         numbers = [tf.constant(x, real) for x in (self.radius, self.step_size, self.momentum)]
         counts = [tf.constant(x) for x in (self.steps, self.restarts, self.seed)]
-        return AttackResult(*_compiled(model, self.gradient, self.noise)(inputs, *numbers, *counts))
+        # A model without draws answers the same every time.
+        noise = self.noise if hasattr(model, "num_samples") else "fixed"
+        return AttackResult(*_compiled(model, self.gradient, noise)(inputs, *numbers, *counts))
 
 
 # Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last few models alive.
@@ -117,19 +127,16 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
     def energy(prediction, reference):
         return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
 
-    def noise_key(restart, step):
-        if noise == "fixed":
-            return None
-        return _fold_in([seed, _NOISE], restart * (steps + 2) + step)
-
     clean = predict(tf.zeros_like(like))
 
     def ascend(restart):
-        # The adversary's own view of the clean prediction; with fresh noise it does not know the model's draws.
-        target = clean if noise == "fixed" else predict(tf.zeros_like(like), noise_key(restart, steps + 1))
-
         def evaluate(r, step):
-            return energy(predict(r, noise_key(restart, step)), target)
+            if noise == "fixed":
+                return energy(predict(r), clean)
+            # Both predictions see the same draws. Independent ones would add the draws' variance to E, and the ascent
+            # would go after that instead of after the change.
+            key = _fold_in([seed, _NOISE], restart * (steps + 1) + step)
+            return energy(predict(r, key), predict(tf.zeros_like(r), key))
 
         def body(step, r, velocity, best, best_value, history):
             with tf.GradientTape(watch_accessed_variables=False) as tape:

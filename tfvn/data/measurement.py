@@ -147,7 +147,7 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
     """(coils, height, width), complex64, by the rule of this file."""
     matlab = Path(path).suffix.lower() == ".mat"
     if array.dtype.kind != "c":
-        if array.shape[-1] != 2:
+        if array.ndim == 0 or array.shape[-1] != 2:
             raise ValueError(
                 f"{path}: k-space and maps are complex, or real with a last axis of (real, imaginary). "
                 f"Received: {array.dtype} array of shape {array.shape}"

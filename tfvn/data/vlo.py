@@ -100,6 +100,8 @@ class VLOKnee:
             reference = reference[rows]
         if reference.shape != (rows.stop - rows.start, size[1]):
             raise ValueError(f"{path}: reference must have the size {size} of rawdata. Received: {reference.shape}")
+        if not np.isfinite(reference).all():
+            raise ValueError(f"{path}: reference holds NaN or infinite values.")
         return reference.astype(np.complex64)
 
 
