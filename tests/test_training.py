@@ -9,8 +9,8 @@ from tfvn.training import Trainer
 SETTINGS = dict(num_stages=2, filters=3, kernel_size=3, num_centers=7, initial_data_weight=0.5)
 
 
-def trainer(optimizer="ipalm", sigma=0.0, seed=0, **settings):
-    return Trainer(VariationalNetwork(**SETTINGS), optimizer, sigma, seed=seed, **settings)
+def trainer(optimizer="ipalm", sigma=0.0, seed=0, num_stages=2, **settings):
+    return Trainer(VariationalNetwork(**{**SETTINGS, "num_stages": num_stages}), optimizer, sigma, seed=seed, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def noise(model, data, first_seed=0):
 
 def still(sigma=0.1):
     """A trainer whose network stands still, so that only the noise can change the loss."""
-    return trainer(keras.optimizers.SGD(0.0), sigma=sigma)
+    return trainer(keras.optimizers.SGD(0.0), sigma=sigma, num_stages=1)
 
 
 def only(data, *positions):
@@ -144,7 +144,7 @@ def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
 def test_the_seed_alone_decides_a_training_run(data):
     runs = []
     for seed in (1, 1, 2):
-        model = trainer(sigma=0.1, seed=seed)
+        model = trainer(sigma=0.1, seed=seed, num_stages=1)
         fit(model, data, 3)
         runs.append(weights(model))
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
@@ -191,7 +191,7 @@ def test_the_validation_loss_is_that_of_training(data):
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
 def test_saved_weights_continue_an_interrupted_training_identically(data, optimizer, tmp_path):
     def make():
-        return trainer(optimizer, sigma=0.05, initial_lipschitz=10.0)
+        return trainer(optimizer, sigma=0.05, num_stages=1, initial_lipschitz=10.0)
 
     whole, first, second = make(), make(), make()
     fit(whole, data, 4)

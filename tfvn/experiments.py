@@ -72,8 +72,6 @@ def train(run_dir, config):
         learning_rate=rate,
         seed=config.seed,
     )
-    if trainer.ipalm is None:
-        trainer.optimizer.build(network.trainable_variables)
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(trainer=trainer), os.path.join(run_dir, "checkpoints"), max_to_keep=2
     )

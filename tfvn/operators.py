@@ -120,7 +120,6 @@ class Sense(keras.layers.Layer):
             sensitivity_maps, mask: as above, of the same batch.
             seeds: int32 (batch, 2). A sample's noise depends on its own seed and shapes only.
         """
-        sensitivity_maps, mask = tf.stop_gradient(sensitivity_maps), tf.stop_gradient(mask)
         by_columns = mask.shape[-2] == 1
         if by_columns:
             # Rotations leave white noise white: drawn after the readout transform, it needs no transform of that axis.
@@ -131,10 +130,10 @@ class Sense(keras.layers.Layer):
         noise = tf.complex(noise[:, 0], noise[:, 1])
         noise.set_shape(sensitivity_maps.shape)
         if not by_columns:
-            return self.adjoint(noise, sensitivity_maps, mask)
+            return tf.stop_gradient(self.adjoint(noise, sensitivity_maps, mask))
         width = tf.cast(tf.sqrt(tf.cast(tf.shape(noise)[-1], real)), noise.dtype)
         coil_images = tf.signal.ifft(noise * _unshifted(mask, noise.dtype, axes=(-1,))) * width
-        return tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1)
+        return tf.stop_gradient(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
 
     def _normal(self, image, sensitivity_maps, mask):
         # F^H M F is a circular convolution: it commutes with the shifts, so none is needed, and the scalings cancel.

@@ -60,6 +60,8 @@ class Trainer(keras.Model):
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
         # Keras wants an optimizer; iPALM's state is the layer above, so what is compiled beside it is never used.
         self.compile(optimizer=keras.optimizers.SGD() if self.ipalm else optimizer, jit_compile=False)
+        # With its slots made now, an optimizer's state can be restored before its first step.
+        self.optimizer.build(network.trainable_variables)
         self.built = True
 
     @property

@@ -177,7 +177,7 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
 def _better(candidate, value, best, best_value):
     """Image by image, the pair with the larger value."""
     # A NaN counts as larger: it is reported, not hidden behind an older value.
-    improved = tf.logical_not(value <= best_value)
+    improved = (value > best_value) | tf.math.is_nan(value)
     return tf.where(improved[:, None, None], candidate, best), tf.where(improved, value, best_value)
 
 
