@@ -20,7 +20,8 @@ def test_the_defaults_are_valid():
 
 
 def test_yaml_survives_a_round_trip(tmp_path):
-    changed = load(overrides=["sigma=0.05", "attack_radii=[1, 2]", "readout_oversampling=true", "test_slices=22", "data_path=a b"])
+    overrides = ["sigma=0.05", "attack_radii=[1, 2]", "readout_oversampling=true", "test_slices=22", "data_path=a b"]
+    changed = load(overrides=overrides)
     assert load(write(tmp_path, changed.to_yaml())) == changed
 
 

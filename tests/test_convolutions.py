@@ -18,7 +18,8 @@ def arrays(kernel_size, channels, padding, filters=3, seed=0):
     border = kernel_size - 1
     height, width = (8, 12) if padding == "full" and channels == 2 else (8 + border, 12 + border)
     image = rng.standard_normal((2, height, width, channels))
-    return tf.constant(image), tf.constant(rng.standard_normal((kernel_size, kernel_size, 2, filters))), 0 if padding == "none" else border
+    kernel = rng.standard_normal((kernel_size, kernel_size, 2, filters))
+    return tf.constant(image), tf.constant(kernel), 0 if padding == "none" else border
 
 
 def explicit(function, images, kernel, padding, transpose=False):
