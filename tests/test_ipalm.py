@@ -139,8 +139,8 @@ def test_an_accepted_step_keeps_the_descent_lemma_without_inertia():
         assert float(problem.energy()) <= before * (1 + 1e-3) ** 3
 
 
-def test_a_step_returns_the_energy_before_it():
-    problem = Problem(initial_lipschitz=10.0)
+def test_without_inertia_a_step_returns_the_energy_before_it():
+    problem = Problem(initial_lipschitz=10.0, momentum=0.0)
     problem.step()
     for _ in range(3):
         before = float(problem.energy())

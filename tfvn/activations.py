@@ -117,7 +117,8 @@ class RBFActivation(keras.layers.Layer):
         bandwidth: standard deviation of each; None means 2 grid_limit / (num_centers - 1), one grid step.
         scale: factor before the sum.
         initializer: "linear" (w_j = initial_scale * c_j) or "zeros".
-        initial_scale: slope of the linear initialisation.
+        initial_scale: slope of the linear initialisation's weights over their centres (phi itself is steeper, by the Gaussians'
+            area over the grid spacing: sqrt(2 pi) at the default bandwidth).
 
     Call arguments:
         x: real tensor (..., channels).
@@ -189,7 +190,8 @@ class RBFActivation(keras.layers.Layer):
         kernels, _ = self._prepared(x)
         channels = x.shape[-1]
         # A row of pixels at a time keeps the accumulator (centres x row) in cache.
-        lanes = channels * (x.shape[-2] if len(x.shape) > 1 and x.shape[-2] else 1)
+        row = x.shape[-2] if len(x.shape) > 1 and x.shape[-2] else 1
+        lanes = channels * (row if len(x.shape) > 2 else math.gcd(row, 64))
         total = kernels.weight_gradient(tf.reshape(x, [-1, lanes]), tf.reshape(cotangent, [-1, lanes]))
         total = tf.reduce_sum(tf.reshape(total, [self.num_centers, -1, channels]), 1)
         return self.scale * tf.transpose(total)

@@ -69,7 +69,7 @@ class Config:
     grid_limit: float = _key(1.0, "their centres lie on [-grid_limit, grid_limit]", above=0)
     bandwidth: float = _key(0.0, "their standard deviation; 0: the grid step (optox: the same; tensorflow-icg: 2 grid_limit / num_centers)", minimum=0)
     scale: float = _key(1.0, "factor before their sum (optox: 0.4)", above=0)
-    initial_scale: float = _key(0.04, "slope of the initial, linear activation", minimum=0)
+    initial_scale: float = _key(0.04, "slope of the initial weights over their centres", minimum=0)
     initial_data_weight: float = _key(1.0, "initial data-term weight", minimum=0)
     # Training
     initial_weights: str = _key("", "start from these weights: a run directory or a model file")

@@ -75,7 +75,7 @@ class IPALM(keras.layers.Layer):
         self.built = True
 
     def step(self, energy):
-        """One iteration over all blocks. Returns the energy before it.
+        """One iteration over all blocks. Returns the energy where it began, at the first block's extrapolated point.
 
         Args:
             energy: callable `energy(block)` -> scalar H at the variables' current values; `block` is the index of the
@@ -102,7 +102,7 @@ class IPALM(keras.layers.Layer):
 
     def _block_step(self, index, energy):
         variables, previous, project = self._blocks()[index], self.previous[index], self._projections[index]
-        momentum = tf.cast(self.momentum, variables[0].dtype)
+        momentum = tf.constant(self.momentum, variables[0].dtype)
         current = [tf.identity(v) for v in variables]
         extrapolated = [x + momentum * (x - old) for x, old in zip(current, previous)]
         _assign(previous, current)
@@ -118,9 +118,9 @@ class IPALM(keras.layers.Layer):
             steps = [n - v for n, v in zip(new, extrapolated)]
             bound = value + _inner(gradients, steps) + lipschitz / 2 * _inner(steps, steps)
             # A NaN energy compares false: the step is rejected and shortened.
-            accepted = energy(None) <= bound * (1 + tf.sign(bound) * tf.cast(self.slack, bound.dtype))
-            factor = tf.where(accepted, tf.cast(self._decrease, bound.dtype), tf.cast(self._increase, bound.dtype))
-            lipschitz = tf.clip_by_value(lipschitz * factor, *(tf.cast(b, bound.dtype) for b in self._range))
+            accepted = energy(None) <= bound * (1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype))
+            factor = tf.where(accepted, tf.constant(self._decrease, bound.dtype), tf.constant(self._increase, bound.dtype))
+            lipschitz = tf.clip_by_value(lipschitz * factor, *(tf.constant(b, bound.dtype) for b in self._range))
             return lipschitz, count + 1, accepted
 
         def unfinished(lipschitz, count, accepted):

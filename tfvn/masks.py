@@ -48,7 +48,8 @@ def constant(width, fraction=0.15, center_lines=None):
     outer = total - center_lines
     first, after = width // 2 - center_lines // 2, width // 2 - center_lines // 2 + center_lines
     left = min(first, outer // 2)
-    right = outer - left
+    right = min(outer - left, width - after)
+    left = outer - right
     # Equispaced from the outermost line inwards; the step to the centre block is the same as between lines.
     left_lines = np.floor(np.arange(left) * first / max(left, 1))
     right_lines = width - 1 - np.floor(np.arange(right) * (width - after) / max(right, 1))
@@ -67,5 +68,5 @@ def random(width, acceleration=4, center_fraction=0.08, seed=0):
     _check(width, acceleration, center_fraction)
     center = _center(width, round(center_fraction * width))
     others = np.setdiff1d(np.arange(width), center)
-    number = min(len(others), max(0, round(width / acceleration) - len(center)))
+    number = min(len(others), max(0, max(1, round(width / acceleration)) - len(center)))
     return _mask(width, center, np.random.default_rng(seed).choice(others, number, replace=False))

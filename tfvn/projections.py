@@ -24,7 +24,8 @@ def l2_ball(image, radius):
     magnitude = tf.abs(image)
     axes = tuple(range(1, len(image.shape)))
     norm = tf.sqrt(tf.reduce_sum(tf.square(magnitude), axes, keepdims=True))
-    radius = tf.cast(radius, norm.dtype)
+    # The hint keeps a Python number from passing through float32.
+    radius = tf.cast(tf.convert_to_tensor(radius, dtype_hint=norm.dtype), norm.dtype)
     if radius.shape.rank:
         radius = tf.reshape(radius, [-1] + [1] * len(axes))
     # A norm inside the ball divides by itself, so that inside points come back bit for bit (times exactly 1).
