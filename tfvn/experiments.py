@@ -56,8 +56,7 @@ def train(run_dir, config):
     if config.model:
         runs.network_of(run_dir, config)
         return
-    first = data.source(config, "train")[0]
-    if not np.isfinite(first.reference).all():
+    if not np.isfinite(data.source(config, "train")[0].reference).all():
         raise ValueError("Training needs fully sampled references, and these data have none (or NaN in them).")
     network = build_network(config)
     rate = config.learning_rate

@@ -6,6 +6,7 @@ sees the data only through A_S^H k and A_S^H A_S: that is what makes smoothing a
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.convolutions import static_or_dynamic_shape
 from tfvn.fourier import fft2c, ifft2c
 
 _SHAPES = {
@@ -154,18 +155,14 @@ class Sense(keras.layers.Layer):
     def _crop_readout(self, x):
         if not self.readout_oversampling:
             return x
-        top, rows, _ = self._rows(_size(x, -2))
+        top, rows, _ = self._rows(static_or_dynamic_shape(x)[-2])
         return x[..., top : top + rows, :]
 
     def _pad_readout(self, image, sensitivity_maps):
         if not self.readout_oversampling:
             return image
-        top, rows, bottom = self._rows(_size(sensitivity_maps, -2))
+        top, rows, bottom = self._rows(static_or_dynamic_shape(sensitivity_maps)[-2])
         return tf.pad(image, [[0, 0], [top, bottom], [0, 0]])
-
-
-def _size(x, axis):
-    return x.shape[axis] if x.shape[axis] is not None else tf.shape(x)[axis]
 
 
 def _unshifted(mask, dtype, axes):
