@@ -9,7 +9,7 @@ import tfvn
 ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
     **dict.fromkeys(
-        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
+        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
     ),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),

@@ -10,9 +10,9 @@ Evaluation. With q = (x - c) / bandwidth about a centre c, d the grid spacing in
     exp(-(q - i d)^2 / 2) = exp(-q^2 / 2) exp(q d)^i exp(-(i d)^2 / 2):
 
 a polynomial in exp(q d) whose coefficients are the weights times constants. The grid is split into blocks narrow enough
-for float32, so a value costs three exponentials a block and a multiply-add a centre, in one fused kernel, and no
-tensor of (pixels x centres) exists. Value and derivative come as two kernels because XLA's CPU compiler does not
-fuse two outputs (measured in SPEED.md: the pair together is slower than both apart).
+for float32, which share exp(q d) and exp(-q d) up to a factor: a value costs two exponentials, one more a block and a
+multiply-add a centre, in one fused kernel, and no tensor of (pixels x centres) exists. Value and derivative come as two
+kernels because XLA's CPU compiler does not fuse two outputs (measured: the pair together is slower than both apart).
 """
 import functools
 import math
@@ -21,10 +21,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.convolutions import static_or_dynamic_shape
+from tfvn.device import on_accelerator
+
 # |q| where exp(-q^2/2) leaves float32, and the largest i d: exp(13.5 * 5.5) still fits with room for the weights.
 _CLIP, _HALF_WIDTH = 13.5, 5.5
+# Powers beyond it are not taken in float32: a grid that needs them computes each block's exponentials by themselves.
+_LARGEST_POWER = 80.0
 # Channels are tiled to a multiple of the vector width before the fused kernels see them.
 _LANES = 16
+# Pixels in one step of the weight gradient's loop: few enough for its sums (centres x pixels x channels) to stay in cache.
+_ROW, _ACCELERATOR_ROW = 48, 1 << 14
 
 
 class _Kernels:
@@ -39,14 +46,16 @@ class _Kernels:
         count = math.ceil(num_centers / (2 * half + 1))
         edges = np.round(np.linspace(0, num_centers, count + 1)).astype(int)
         self.blocks = [(int(a), int(b), int(a + b - 1) // 2) for a, b in zip(edges, edges[1:])]
+        # |x| / bandwidth beyond which every block's own clip holds.
+        self._reach = _CLIP + max(abs(self.centers[middle]) for _, _, middle in self.blocks) * self._inverse
         offsets = np.concatenate([np.arange(a, b) - middle for a, b, middle in self.blocks]) * self.spacing
         self._value_factor = np.exp(-(offsets**2) / 2)[:, None]
         self._derivative_factor = (np.exp(-(offsets**2) / 2) * offsets)[:, None]
 
-        self.value = tf.function(self._value, jit_compile=True)
-        self.derivative_product = tf.function(self._derivative_product, jit_compile=True)
-        self.weight_gradient = tf.function(self._weight_gradient, jit_compile=True)
-        self.value_and_derivative = tf.function(self._value_and_derivative, jit_compile=True)
+        self.value = tf.function(self._value, jit_compile=True, autograph=False)
+        self.derivative_product = tf.function(self._derivative_product, jit_compile=True, autograph=False)
+        self.weight_gradient = tf.function(self._weight_gradient, jit_compile=True, autograph=False)
+        self.value_and_derivative = tf.function(self._value_and_derivative, jit_compile=True, autograph=False)
 
     def tables(self, rbf_weights, tile):
         """Coefficients of value and derivative, (centres, tile * channels). Built outside the fused kernels: reading
@@ -54,11 +63,23 @@ class _Kernels:
         weights = tf.tile(tf.transpose(rbf_weights), [1, tile])
         return tuple(weights * tf.cast(f, weights.dtype) for f in (self._value_factor, self._derivative_factor))
 
-    def _block(self, x, middle):
-        q = x * self._inverse - self.centers[middle] * self._inverse
-        clipped = tf.clip_by_value(q, -_CLIP, _CLIP)
-        # The Gaussian is not clipped: it is exactly 0 far outside and carries NaN.
-        return q, tf.exp(-q * q / 2), tf.exp(clipped * self.spacing), tf.exp(-clipped * self.spacing)
+    def _terms(self, x):
+        """For every block: itself, q about its centre, exp(-q^2/2), exp(q d) and exp(-q d)."""
+        scaled = x * self._inverse
+        limit = self._reach * self.spacing
+        power = tf.clip_by_value(scaled * self.spacing, -limit, limit)
+        up, down = tf.exp(power), tf.exp(-power)
+        for block in self.blocks:
+            center = self.centers[block[2]] * self._inverse
+            q = scaled - center
+            # The Gaussian is not clipped: it is exactly 0 far outside and carries NaN.
+            gauss = tf.exp(-q * q / 2)
+            if limit < _LARGEST_POWER:
+                factor, bound = math.exp(-center * self.spacing), math.exp(_CLIP * self.spacing)
+                yield block, q, gauss, *(tf.clip_by_value(e, 1 / bound, bound) for e in (up * factor, down / factor))
+            else:
+                clipped = tf.clip_by_value(q, -_CLIP, _CLIP) * self.spacing
+                yield block, q, gauss, tf.exp(clipped), tf.exp(-clipped)
 
     @staticmethod
     def _polynomial(table, block, up, down):
@@ -72,19 +93,13 @@ class _Kernels:
         return positive + negative + table[middle]
 
     def _value(self, x, value_table):
-        result = 0.0
-        for block in self.blocks:
-            _, gauss, up, down = self._block(x, block[2])
-            result += gauss * self._polynomial(value_table, block, up, down)
-        return result
+        return sum(gauss * self._polynomial(value_table, block, *powers) for block, _, gauss, *powers in self._terms(x))
 
     def _derivative(self, x, value_table, derivative_table):
         result = 0.0
-        for block in self.blocks:
-            q, gauss, up, down = self._block(x, block[2])
-            bracket = self._polynomial(derivative_table, block, up, down)
-            inner = tf.clip_by_value(q, -1e6, 1e6) * self._polynomial(value_table, block, up, down)
-            result += gauss * (bracket - inner)
+        for block, q, gauss, *powers in self._terms(x):
+            inner = tf.clip_by_value(q, -1e6, 1e6) * self._polynomial(value_table, block, *powers)
+            result += gauss * (self._polynomial(derivative_table, block, *powers) - inner)
         return result * self._inverse
 
     def _derivative_product(self, x, cotangent, value_table, derivative_table):
@@ -187,14 +202,27 @@ class RBFActivation(keras.layers.Layer):
 
     def weight_gradient(self, x, cotangent):
         """sum over pixels of cotangent * d phi / d w: the gradient in the weights, (channels, num_centers)."""
-        kernels, _ = self._prepared(x)
-        channels = x.shape[-1]
-        # A row of pixels at a time keeps the accumulator (centres x row) in cache.
-        row = x.shape[-2] if len(x.shape) > 1 and x.shape[-2] else 1
-        lanes = channels * (row if len(x.shape) > 2 else math.gcd(row, 64))
-        total = kernels.weight_gradient(tf.reshape(x, [-1, lanes]), tf.reshape(cotangent, [-1, lanes]))
-        total = tf.reduce_sum(tf.reshape(total, [self.num_centers, -1, channels]), 1)
+        kernel = _kernels(self.num_centers, self.grid_limit, self.bandwidth).weight_gradient
+        channels, row = x.shape[-1], _ACCELERATOR_ROW if on_accelerator() else _ROW
+        x, cotangent = tf.reshape(x, [-1, channels]), tf.reshape(cotangent, [-1, channels])
+        # Two halves, as a fused kernel runs on one thread of a CPU, and what they leave, up to two rows.
+        half = (static_or_dynamic_shape(x)[0] - 1) // (2 * row) * row
+
+        def halves():
+            return sum(self._weight_sums(kernel, x[i : i + half], cotangent[i : i + half], row) for i in (0, half))
+
+        total = self._weight_sums(kernel, x[2 * half :], cotangent[2 * half :], 1)
+        if not isinstance(half, int):
+            total += tf.cond(half > 0, halves, lambda: tf.zeros_like(total))
+        elif half:
+            total += halves()
         return self.scale * tf.transpose(total)
+
+    def _weight_sums(self, kernel, x, cotangent, row):
+        """(pixels, channels) twice, `row` pixels at a time -> (centres, channels)."""
+        channels = x.shape[-1]
+        sums = kernel(tf.reshape(x, [-1, row * channels]), tf.reshape(cotangent, [-1, row * channels]))
+        return tf.reduce_sum(tf.reshape(sums, [self.num_centers, row, channels]), 1)
 
     def value_and_derivative(self, x, rbf_weights=None):
         """phi(x) and phi'(x) of one pass over x, both of its shape. For plots and checks."""

@@ -85,7 +85,7 @@ class Config:
     seed: int = _key(0, "seed of initial weights, data order, noise and attacks", minimum=0)
     # Smoothing
     num_samples: int = _key(9, "K, noisy draws of the smoothed prediction (sigma > 0)", minimum=1)
-    chunk_size: int = _key(1, "draws processed at once", minimum=1)
+    chunk_size: int = _key(0, "draws processed at once; 0: one on a CPU, as many as memory holds on an accelerator", minimum=0)
     # Attack
     attack_radii: list = _key((1.5, 2.5, 3.5), "largest L2 norms of the perturbation r", minimum=0)
     attack_steps: int = _key(60, "ascent steps", minimum=1)

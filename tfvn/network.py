@@ -14,6 +14,8 @@ Inputs of a network are a dict:
     zero_filled       optional, A^H kspace (batch, rows, width): used in place of `kspace`, which may then be missing
     initial_image     optional, u_0, where it is to differ from `zero_filled`
 """
+import functools
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -57,6 +59,137 @@ class FilterInitializer(keras.initializers.Initializer):
         return {"seed": self.seed}
 
 
+class _Descent:
+    """Value and gradient of consecutive equal stages, as functions of tensors: `image` and `zero_filled` real (batch, rows,
+    width, 2), the stages' parameters stacked along a first axis, maps and mask."""
+
+    def __init__(self, kernel_size, activation, sense):
+        self.kernel_size, self.activation, self.sense = kernel_size, activation, sense
+        # Not inlined: TensorFlow would otherwise optimise every call anew, and start the recomputation of the gradient
+        # during the forward pass (its inputs are ready), which keeps all features in memory.
+        options = dict(autograph=False, experimental_attributes={"_noinline": True})
+        self.value = tf.function(self._value, **options)
+        self.gradient = tf.function(self._gradient, **options)
+
+    def _value(self, image, zero_filled, parameters, sensitivity_maps, mask):
+        """The last image; and of every stage the image it began with and its residual A^H A u - A^H k."""
+        stages = parameters[0].shape[0]
+
+        def stage(t, image, images, residuals):
+            result, residual = self._stage_value(image, zero_filled, *(x[t] for x in parameters), sensitivity_maps, mask)
+            return t + 1, tf.ensure_shape(result, image.shape), images.write(t, image), residuals.write(t, residual)
+
+        kept = [tf.TensorArray(image.dtype, size=stages, element_shape=image.shape) for _ in range(2)]
+        _, result, *kept = tf.while_loop(lambda t, *_: t < stages, stage, (tf.constant(0), image, *kept), parallel_iterations=1)
+        return result, *(x.stack() for x in kept)
+
+    def _gradient(self, wanted, cotangent, images, residuals, parameters, sensitivity_maps, mask):
+        """The gradient in the first image, in `zero_filled`, and in the `wanted` parameters of every stage, stacked."""
+        stages = parameters[0].shape[0]
+        shapes = [x.shape[1:] for name, x in zip(PARAMETERS, parameters) if name in wanted]
+
+        def stage(t, cotangent, d_zero_filled, *d_parameters):
+            own = (x[t] for x in (images, residuals, *parameters))
+            d_image, d_stage, d_own = self._stage_gradient(wanted, cotangent, *own, sensitivity_maps, mask)
+            d_parameters = (array.write(t, d) for array, d in zip(d_parameters, d_own))
+            return t - 1, tf.ensure_shape(d_image, cotangent.shape), d_zero_filled + d_stage, *d_parameters
+
+        d_parameters = [tf.TensorArray(cotangent.dtype, size=stages, element_shape=shape) for shape in shapes]
+        loop = (tf.constant(stages - 1), cotangent, tf.zeros_like(cotangent), *d_parameters)
+        _, d_image, d_zero_filled, *d_parameters = tf.while_loop(lambda t, *_: t >= 0, stage, loop, parallel_iterations=1)
+        return d_image, d_zero_filled, [x.stack() for x in d_parameters]
+
+    def _stage_value(self, image, zero_filled, kernel, rbf_weights, data_weight, sensitivity_maps, mask):
+        _, height, width, _ = static_or_dynamic_shape(image)
+        residual = self._normal(image, sensitivity_maps, mask) - zero_filled
+        features = self.activation.value(correlate(self._pad(image), kernel), rbf_weights)
+        regulariser = correlate_transpose(features, kernel)[:, :height, :width] / kernel.shape[-1]
+        return image - regulariser - data_weight * residual, residual
+
+    def _stage_gradient(self, wanted, cotangent, image, residual, kernel, rbf_weights, data_weight, sensitivity_maps, mask):
+        padded = self._pad(image)
+        filtered = correlate(padded, kernel)
+        d_regulariser = self._fill(-cotangent / kernel.shape[-1])
+        d_features = correlate(d_regulariser, kernel, self.kernel_size - 1)
+        d_filtered = self.activation.derivative_product(filtered, d_features, rbf_weights)
+
+        d_parameters = []
+        if "kernel" in wanted:
+            features = self.activation.value(filtered, rbf_weights)
+            d_parameters.append(
+                kernel_gradient(padded, d_filtered, self.kernel_size)
+                + kernel_gradient(d_regulariser, features, self.kernel_size, self.kernel_size - 1)
+            )
+        if "rbf_weights" in wanted:
+            # By itself: its two threads and those of the convolutions would be in each other's way.
+            with tf.control_dependencies(d_parameters + [d_filtered]):
+                d_parameters.append(self.activation.weight_gradient(tf.identity(filtered), tf.identity(d_features)))
+        if "data_weight" in wanted:
+            d_parameters.append(-tf.reduce_sum(cotangent * residual))
+
+        d_padded = correlate_transpose(d_filtered, kernel, self.kernel_size - 1)
+        d_image = cotangent - data_weight * self._normal(cotangent, sensitivity_maps, mask)
+        d_image += tf.raw_ops.MirrorPadGrad(input=d_padded, paddings=self._paddings(image), mode="SYMMETRIC")
+        return d_image, data_weight * cotangent, d_parameters
+
+    def _normal(self, channels, sensitivity_maps, mask):
+        return to_channels(self.sense.normal(to_complex(channels), sensitivity_maps, mask))
+
+    def _extra(self, image):
+        # Rows and columns that fill the image up to whole phases of the convolutions; cropped again afterwards.
+        _, height, width, _ = static_or_dynamic_shape(image)
+        rows, columns = phases(self.kernel_size)
+        return -height % rows, -width % columns
+
+    def _paddings(self, image):
+        border = self.kernel_size - 1
+        extra = self._extra(image)
+        smallest = [size for size in image.shape[1:3] if size is not None]
+        if smallest and min(smallest) < border + max(e if isinstance(e, int) else 0 for e in extra):
+            raise ValueError(
+                f"An image must have at least {border + 3} rows and columns for kernel_size={self.kernel_size}. "
+                f"Received: image of {image.shape[1]} x {image.shape[2]}"
+            )
+        return [[0, 0], [border, border + extra[0]], [border, border + extra[1]], [0, 0]]
+
+    def _pad(self, image):
+        return tf.pad(image, self._paddings(image), "SYMMETRIC")
+
+    def _fill(self, image):
+        rows, columns = self._extra(image)
+        return tf.pad(image, [[0, 0], [0, rows], [0, columns], [0, 0]])
+
+
+@functools.lru_cache(maxsize=16)
+def _descent(kernel_size, num_centers, grid_limit, bandwidth, scale, readout_oversampling, sizes_known):
+    del sizes_known  # A function traced for unknown sizes would serve the known ones too, and slower.
+    return _Descent(kernel_size, RBFActivation(num_centers, grid_limit, bandwidth, scale), Sense(readout_oversampling))
+
+
+def _descend(stages, image, zero_filled, sensitivity_maps, mask, wanted):
+    """The complex image after consecutive equal stages."""
+    wanted = PARAMETERS if wanted is None else tuple(wanted)
+    parameters = [tf.stack([getattr(stage, name) for stage in stages]) for name in PARAMETERS]
+    tensors = [to_channels(image), to_channels(zero_filled), *parameters]
+    sizes_known = all(x.shape.is_fully_defined() for x in (image, zero_filled, sensitivity_maps, mask))
+    descent = _descent(*stages[0].formula, sizes_known)
+
+    @tf.custom_gradient
+    def apply(image, zero_filled, *parameters):
+        # The gradient is given: without this TensorFlow would derive one of the call of `value` as well.
+        image, zero_filled, *parameters = (tf.stop_gradient(x) for x in (image, zero_filled, *parameters))
+        result, *kept = descent.value(image, zero_filled, parameters, sensitivity_maps, mask)
+
+        def gradient(cotangent):
+            d_image, d_zero_filled, found = descent.gradient(wanted, cotangent, *kept, parameters, sensitivity_maps, mask)
+            found = dict(zip((name for name in PARAMETERS if name in wanted), found))
+            return d_image, d_zero_filled, *(found.get(name) for name in PARAMETERS)
+
+        return result, gradient
+
+    return to_complex(apply(*tensors))
+
+
 @keras.utils.register_keras_serializable(package="tfvn")
 class Stage(keras.layers.Layer):
     """One step of the unrolled descent: u - (1/filters) K^T phi(K u) - data_weight (A^H A u - A^H k).
@@ -76,8 +209,8 @@ class Stage(keras.layers.Layer):
         image: complex (batch, rows, width), u.
         zero_filled: complex (batch, rows, width), A^H k.
         sensitivity_maps, mask: as for `Sense`.
-        wanted: names out of `PARAMETERS` whose gradients the caller is going to ask for, or None. Naming them bounds
-            memory (a stage's gradients are finished before the next stage's begin); gradients of the others are then None.
+        wanted: names out of `PARAMETERS` whose gradients the caller is going to ask for; None means all. No gradient of
+            the others is computed.
 
     Raises:
         ValueError: if the image is smaller than the padding.
@@ -122,6 +255,9 @@ class Stage(keras.layers.Layer):
             initializer=keras.initializers.Constant(self.initial_data_weight),
             constraint=non_negative,
         )
+        phi = self.activation
+        grid = (phi.num_centers, phi.grid_limit, phi.bandwidth, phi.scale)
+        self.formula = (self.kernel_size, *grid, self.sense.readout_oversampling)
         self.built = True
 
     def get_config(self):
@@ -141,82 +277,7 @@ class Stage(keras.layers.Layer):
         return self.activation.rbf_weights
 
     def call(self, image, zero_filled, sensitivity_maps, mask, wanted=None):
-        parameters = [tf.convert_to_tensor(getattr(self, name)) for name in PARAMETERS]
-        step = tf.custom_gradient(lambda *tensors: self._step(wanted, *tensors))
-        return to_complex(step(to_channels(image), to_channels(zero_filled), *parameters, sensitivity_maps, mask))
-
-    def _step(self, wanted, image, zero_filled, kernel, rbf_weights, data_weight, sensitivity_maps, mask):
-        def normal(channels):
-            return to_channels(self.sense.normal(to_complex(channels), sensitivity_maps, mask))
-
-        residual = normal(image) - zero_filled
-        features = self.activation.value(correlate(self._pad(image), kernel), rbf_weights)
-        result = image - self._synthesis(features, image, kernel) - data_weight * residual
-
-        def gradient(cotangent):
-            # Without this the executor recomputes during the forward pass (the inputs are ready) and keeps everything.
-            with tf.control_dependencies([cotangent]):
-                u = tf.identity(image)
-            padded = self._pad(u)
-            filtered = correlate(padded, kernel)
-            d_synthesis = self._fill(-cotangent / self.filters)
-            d_features = correlate(d_synthesis, kernel, self.kernel_size - 1)
-            d_filtered = self.activation.derivative_product(filtered, d_features, rbf_weights)
-
-            parameter_gradients = {}
-            if wanted is None or "kernel" in wanted:
-                parameter_gradients["kernel"] = kernel_gradient(padded, d_filtered, self.kernel_size) + kernel_gradient(
-                    d_synthesis, self.activation.value(filtered, rbf_weights), self.kernel_size, self.kernel_size - 1
-                )
-            if wanted is None or "rbf_weights" in wanted:
-                parameter_gradients["rbf_weights"] = self.activation.weight_gradient(filtered, d_features)
-            if wanted is None or "data_weight" in wanted:
-                parameter_gradients["data_weight"] = -tf.reduce_sum(cotangent * residual)
-
-            d_padded = correlate_transpose(d_filtered, kernel, self.kernel_size - 1)
-            d_image = cotangent - data_weight * normal(cotangent) + tf.raw_ops.MirrorPadGrad(
-                input=d_padded, paddings=self._paddings(u), mode="SYMMETRIC"
-            )
-            if wanted:
-                with tf.control_dependencies(list(parameter_gradients.values())):
-                    d_image = tf.identity(d_image)
-            return (
-                d_image,
-                data_weight * cotangent,
-                *(parameter_gradients.get(name) for name in PARAMETERS),
-                None,
-                None,
-            )
-
-        return result, gradient
-
-    def _synthesis(self, features, image, kernel):
-        _, height, width, _ = static_or_dynamic_shape(image)
-        return correlate_transpose(features, kernel)[:, :height, :width] / self.filters
-
-    def _extra(self, image):
-        # Rows and columns that fill the image up to whole phases of the convolutions; cropped again afterwards.
-        _, height, width, _ = static_or_dynamic_shape(image)
-        rows, columns = phases(self.kernel_size)
-        return -height % rows, -width % columns
-
-    def _paddings(self, image):
-        border = self.kernel_size - 1
-        extra = self._extra(image)
-        smallest = [size for size in image.shape[1:3] if size is not None]
-        if smallest and min(smallest) < border + max(e if isinstance(e, int) else 0 for e in extra):
-            raise ValueError(
-                f"An image must have at least {border + 3} rows and columns for kernel_size={self.kernel_size}. "
-                f"Received: image of {image.shape[1]} x {image.shape[2]}"
-            )
-        return [[0, 0], [border, border + extra[0]], [border, border + extra[1]], [0, 0]]
-
-    def _pad(self, image):
-        return tf.pad(image, self._paddings(image), "SYMMETRIC")
-
-    def _fill(self, image):
-        rows, columns = self._extra(image)
-        return tf.pad(image, [[0, 0], [0, rows], [0, columns], [0, 0]])
+        return _descend([self], image, zero_filled, sensitivity_maps, mask, wanted)
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -274,7 +335,7 @@ class VariationalNetwork(keras.Model):
             for t in range(int(num_stages))
         ]
         # Held by the model, because a decorated method would not survive `load_model(path).reconstruct(inputs)`.
-        self._compiled = tf.function(lambda inputs: magnitude(self(inputs)))
+        self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
         self.built = True
 
     def get_config(self):
@@ -292,9 +353,7 @@ class VariationalNetwork(keras.Model):
         sensitivity_maps, mask = inputs["sensitivity_maps"], inputs["mask"]
         zero_filled = self.zero_filled(inputs)
         image = inputs.get("initial_image", zero_filled)
-        for stage in self.stages:
-            image = stage(image, zero_filled, sensitivity_maps, mask, wanted=wanted)
-        return image
+        return _descend(self.stages, image, zero_filled, sensitivity_maps, mask, wanted)
 
     def zero_filled(self, inputs):
         """A^H kspace, complex (batch, rows, width); taken from `inputs` if it is there.
@@ -310,7 +369,22 @@ class VariationalNetwork(keras.Model):
             return inputs["zero_filled"]
         return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
 
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass: four arrays of features,
+        six of coils, two images a stage."""
+        _, coils, height, width = shape
+        stage = self.stages[0]
+        pixels = (height + 2 * stage.kernel_size) * (width + 2 * stage.kernel_size)
+        return tf.as_dtype(self.dtype).size * pixels * (4 * stage.filters + 12 * coils + 4 * len(self.stages))
+
     def reconstruct(self, inputs):
-        """The reconstruction map f: the magnitude image, real (batch, rows, width)."""
+        """The reconstruction map f: the magnitude image, real (batch, rows, width).
+
+        Differentiable in the measurement, not in the weights: for those, call the network.
+        """
         check_inputs(inputs)
-        return self._compiled(without_kspace(inputs, self.zero_filled(inputs)))
+        reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
+        return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
+
+    def _reconstruct(self, inputs):
+        return magnitude(self(inputs, wanted=()))

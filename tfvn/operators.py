@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn.convolutions import static_or_dynamic_shape
+from tfvn.device import on_accelerator
 from tfvn.fourier import fft2c, ifft2c
 
 _SHAPES = {
@@ -119,34 +120,50 @@ class Sense(keras.layers.Layer):
 
         Args:
             sensitivity_maps, mask: as above, of the same batch.
-            seeds: int32 (batch, 2). A sample's noise depends on its own seed and shapes only.
+            seeds: int32 (batch, 2). A sample's noise depends on its own seed, mask and shapes only.
         """
-        by_columns = mask.shape[-2] == 1
-        if by_columns:
-            # Rotations leave white noise white: drawn after the readout transform, it needs no transform of that axis.
-            sensitivity_maps = self._crop_readout(sensitivity_maps)
-        shape = tf.concat([[2], tf.shape(sensitivity_maps)[1:]], 0)
-        real = sensitivity_maps.dtype.real_dtype
-        noise = tf.map_fn(lambda seed: tf.random.stateless_normal(shape, seed, dtype=real), seeds, fn_output_signature=real)
-        noise = tf.complex(noise[:, 0], noise[:, 1])
-        noise.set_shape(sensitivity_maps.shape)
-        if not by_columns:
-            return tf.stop_gradient(self.adjoint(noise, sensitivity_maps, mask))
-        width = tf.cast(tf.sqrt(tf.cast(tf.shape(noise)[-1], real)), noise.dtype)
-        coil_images = tf.signal.ifft(noise * _unshifted(mask, noise.dtype, axes=(-1,))) * width
-        return tf.stop_gradient(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
+        mask = tf.broadcast_to(mask, tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0))
+        draw = self._column_noise if mask.shape[-2] == 1 else self._point_noise
+        like = self._crop_readout(sensitivity_maps[:1, 0])[0]
+        spec = tf.TensorSpec(like.shape, like.dtype)
+        return tf.stop_gradient(tf.map_fn(lambda x: draw(*x), (sensitivity_maps, mask, seeds), fn_output_signature=spec))
+
+    def _point_noise(self, sensitivity_maps, mask, seed):
+        noise = _complex_normal(static_or_dynamic_shape(sensitivity_maps), seed, sensitivity_maps.dtype)
+        return self.adjoint(noise[None], sensitivity_maps[None], mask[None])[0]
+
+    def _column_noise(self, sensitivity_maps, mask, seed):
+        # Rotations leave white noise white: drawn after the readout transform, it needs no transform of that axis, and
+        # lines that are not sampled need no draw.
+        weights = _unshifted(mask[0, 0], sensitivity_maps.dtype, axes=(-1,))
+        sampled = tf.cast(weights != 0, tf.int32)
+        source = tf.cumsum(sampled, exclusive=True) * sampled
+        image = self._crop_readout(sensitivity_maps[:1])
+        coils, (_, rows, width) = static_or_dynamic_shape(sensitivity_maps)[0], static_or_dynamic_shape(image)
+        lines = _complex_normal([coils, rows, tf.maximum(tf.reduce_sum(sampled), 1)], seed, image.dtype)
+        weights *= tf.cast(tf.sqrt(tf.cast(width, image.dtype.real_dtype)), image.dtype)
+
+        def coil(maps, lines):
+            return tf.math.conj(self._crop_readout(maps)) * tf.signal.ifft(tf.gather(lines, source, axis=-1) * weights)
+
+        return _sum_over_coils(coil, image, sensitivity_maps, lines)
 
     def _normal(self, image, sensitivity_maps, mask):
         # F^H M F is a circular convolution: it commutes with the shifts, so none is needed, and the scalings cancel.
         # A mask that is constant along the readout leaves a convolution along the width alone.
-        if mask.shape[-2] == 1:
-            maps = self._crop_readout(sensitivity_maps)
-            spectrum = tf.signal.fft(maps * image[:, None]) * tf.square(_unshifted(mask, image.dtype, axes=(-1,)))
-            return tf.reduce_sum(tf.math.conj(maps) * tf.signal.ifft(spectrum), 1)
-        image = self._pad_readout(image, sensitivity_maps)
-        spectrum = tf.signal.fft2d(sensitivity_maps * image[:, None])
-        coil_images = tf.signal.ifft2d(spectrum * tf.square(_unshifted(mask, image.dtype, axes=(-2, -1))))
-        return self._crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
+        image = image[:, None]
+        by_columns = mask.shape[-2] == 1
+        weights = tf.square(_unshifted(mask, image.dtype, axes=(-1,) if by_columns else (-2, -1)))
+
+        def by_lines(maps):
+            maps = self._crop_readout(maps)
+            return tf.math.conj(maps) * tf.signal.ifft(tf.signal.fft(maps * image) * weights)
+
+        def by_points(maps):
+            spectrum = tf.signal.fft2d(maps * self._pad_readout(image, sensitivity_maps))
+            return self._crop_readout(tf.math.conj(maps) * tf.signal.ifft2d(spectrum * weights))
+
+        return _sum_over_coils(by_lines if by_columns else by_points, image, sensitivity_maps)
 
     def _rows(self, height):
         top = height // 4 + 1
@@ -162,7 +179,29 @@ class Sense(keras.layers.Layer):
         if not self.readout_oversampling:
             return image
         top, rows, bottom = self._rows(static_or_dynamic_shape(sensitivity_maps)[-2])
-        return tf.pad(image, [[0, 0], [top, bottom], [0, 0]])
+        return tf.pad(image, [[0, 0]] * (len(image.shape) - 2) + [[top, bottom], [0, 0]])
+
+
+def _sum_over_coils(term, like, *arrays):
+    """sum_c term(coil c of `arrays`), of the shape of `like` without its coil axis. All are (..., coils, rows, width).
+
+    On a CPU coil by coil, two at a time: the arrays of one stay in cache. An accelerator takes all coils at once.
+    """
+    if on_accelerator():
+        return tf.reduce_sum(term(*arrays), -3)
+
+    def add(coil, total):
+        return coil + 1, total + term(*(x[..., coil, None, :, :] for x in arrays))
+
+    coils = static_or_dynamic_shape(arrays[0])[-3]
+    start = (tf.constant(0), tf.zeros_like(like))
+    total = tf.while_loop(lambda coil, _: coil < coils, add, start, parallel_iterations=2)[1]
+    return tf.squeeze(total, -3)
+
+
+def _complex_normal(shape, seed, dtype):
+    # The pairs of normals are the complex numbers as they lie in memory.
+    return tf.bitcast(tf.random.stateless_normal([*shape, 2], seed, dtype=dtype.real_dtype), dtype)
 
 
 def _unshifted(mask, dtype, axes):

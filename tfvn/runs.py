@@ -104,7 +104,8 @@ def predictor(network, config, num_samples=None):
     """The model that a run stands for: the network itself, or smoothed if it was trained with noise."""
     if not config.sigma:
         return network
-    return SmoothedNetwork(network, config.sigma, num_samples or config.num_samples, config.chunk_size, config.seed)
+    chunk_size = config.chunk_size or "auto"
+    return SmoothedNetwork(network, config.sigma, num_samples or config.num_samples, chunk_size, config.seed)
 
 
 def save_network(network, run_dir):

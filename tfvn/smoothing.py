@@ -8,6 +8,7 @@ size nor on the other images of a batch.
 """
 import tensorflow as tf
 
+from tfvn.device import free_memory
 from tfvn.operators import check_inputs, without_kspace
 
 _DIFFERENTIABLE = ("zero_filled", "initial_image")
@@ -21,8 +22,11 @@ class SmoothedNetwork:
             and with `.sense` and `.zero_filled(inputs)`.
         sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain prediction).
         num_samples: K, draws of one prediction.
-        chunk_size: draws processed at once; more use more memory, no more are needed on a CPU.
+        chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory; on an accelerator as
+            many as its free memory holds, if the network tells what one takes (`.memory_per_image`).
         seed: of the noise.
+
+    `sigma`, `num_samples` and `seed` may be set later; nothing is compiled again.
 
     `inputs` may also hold `sample_index` (int32, (batch,)), the identity of each image: images of the same index share
     their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
@@ -31,17 +35,43 @@ class SmoothedNetwork:
         ValueError: for a negative sigma, num_samples < 1 or chunk_size < 1.
     """
 
-    def __init__(self, network, sigma, num_samples, chunk_size=1, seed=0):
-        if not sigma >= 0:
-            raise ValueError(f"sigma must be a number >= 0. Received: sigma={sigma}")
-        for name, value in (("num_samples", num_samples), ("chunk_size", chunk_size)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
-        self.network, self.sigma = network, float(sigma)
-        self.num_samples, self.chunk_size, self.seed = int(num_samples), int(chunk_size), int(seed)
-        self.sense = network.sense
+    def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0):
+        if chunk_size != "auto":
+            _check_count("chunk_size", chunk_size)
+        self.network, self.sense, self.chunk_size = network, network.sense, chunk_size
+        # Variables, so that compiled code, an attack's too, sees what they are set to.
+        self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._num_samples, self._seed = (tf.Variable(0, trainable=False) for _ in range(2))
+        self.sigma, self.num_samples, self.seed = sigma, num_samples, seed
         # Held by the object, because a decorated method would not survive `SmoothedNetwork(...).reconstruct(...)`.
-        self._compiled = tf.function(lambda inputs: self._reconstruct(inputs))
+        self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
+
+    @property
+    def sigma(self):
+        return float(self._sigma)
+
+    @sigma.setter
+    def sigma(self, value):
+        if not value >= 0:
+            raise ValueError(f"sigma must be a number >= 0. Received: sigma={value}")
+        self._sigma.assign(value)
+
+    @property
+    def num_samples(self):
+        return int(self._num_samples)
+
+    @num_samples.setter
+    def num_samples(self, value):
+        _check_count("num_samples", value)
+        self._num_samples.assign(int(value))
+
+    @property
+    def seed(self):
+        return int(self._seed)
+
+    @seed.setter
+    def seed(self, value):
+        self._seed.assign(int(value))
 
     def zero_filled(self, inputs):
         """A^H kspace of the noise-free measurement."""
@@ -53,25 +83,44 @@ class SmoothedNetwork:
         Differentiable in the measurement, not in the network's weights: for those, train on noisy copies (`Trainer`).
         """
         check_inputs(inputs)
-        if not self.sigma:
-            return self.network.reconstruct(inputs)
-        return self._compiled(without_kspace(inputs, self.zero_filled(inputs)))
+        reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
+        return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
 
     def _reconstruct(self, inputs):
         zero_filled = inputs["zero_filled"]
         measured = [inputs[key] for key in _DIFFERENTIABLE if key in inputs]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
-        seeds = self._image_seeds(inputs)
+        seeds, chunk_size = self._image_seeds(inputs), self._chunk_size(inputs["sensitivity_maps"].shape)
+        sigma = tf.cast(self._sigma, zero_filled.dtype)
+        # Without noise all draws are one.
+        num_samples = tf.where(self._sigma > 0, self._num_samples, 1)
 
         def chunk(measured, start, stop):
             """The sum of draws start..stop-1, (batch, rows, width)."""
-            copies = self._copies(measured, fixed, seeds, start, stop)
-            total = tf.reduce_sum(tf.reshape(copies, [stop - start, -1, *tf.unstack(tf.shape(copies)[1:])]), 0)
+            count, batch = stop - start, tf.shape(seeds)[0]
+
+            def repeat(x):
+                return x if chunk_size == 1 else tf.tile(x, tf.concat([[count], tf.ones_like(tf.shape(x)[1:])], 0))
+
+            # Draw-major: every image with draw `start`, then every image with the next.
+            copies = {key: repeat(_broadcast(x, batch)) for key, x in fixed.items()}
+            draws = _fold_in_each(repeat(seeds), tf.repeat(tf.range(start, stop), batch))
+            noise = sigma * self.sense.adjoint_noise(copies["sensitivity_maps"], copies["mask"], draws)
+            noisy = {key: repeat(x) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
+            images = self.network.reconstruct({**noisy, **copies})
+            total = tf.reduce_sum(tf.reshape(images, [count, batch, *tf.unstack(tf.shape(images)[1:])]), 0)
             return tf.ensure_shape(total, zero_filled.shape)
 
-        if self.num_samples <= self.chunk_size:
-            # One chunk holds all draws: its plain gradient needs no second pass.
-            return chunk(measured, 0, self.num_samples) / self.num_samples
+        def stream(add, total):
+            """total <- add(total, start, stop) over all chunks of draws, divided by the number of draws."""
+
+            def body(start, *total):
+                stop = tf.minimum(start + chunk_size, num_samples)
+                return (stop, *add(total, start, stop))
+
+            loop = (tf.constant(0), *total)
+            _, *total = tf.while_loop(lambda start, *_: start < num_samples, body, loop, parallel_iterations=1)
+            return [t / tf.cast(num_samples, t.dtype) for t in total]
 
         @tf.custom_gradient
         def smoothed(*measured):
@@ -84,46 +133,33 @@ class SmoothedNetwork:
                     _check_read(d_measured)
                     return [t + d for t, d in zip(total, d_measured)]
 
-                total = self._stream(add, [tf.zeros_like(m) for m in measured])
-                total = [t / tf.cast(self.num_samples, t.dtype) for t in total]
+                total = stream(add, [tf.zeros_like(m) for m in measured])
                 return total if variables is None else (total, [None] * len(variables))
 
-            def add(total, start, stop):
-                return [total[0] + chunk(measured, start, stop)]
-
-            (total,) = self._stream(add, [tf.zeros_like(tf.math.real(measured[0]))])
-            return total / tf.cast(self.num_samples, total.dtype), gradient
+            start = [tf.zeros_like(tf.math.real(measured[0]))]
+            return stream(lambda total, start, stop: [total[0] + chunk(measured, start, stop)], start)[0], gradient
 
         return smoothed(*measured)
 
+    def _chunk_size(self, shape):
+        if self.chunk_size != "auto":
+            return int(self.chunk_size)
+        free = free_memory()
+        if free is None or not hasattr(self.network, "memory_per_image") or None in shape:
+            return 1
+        # Half, as the allocator's blocks do not fit together without gaps.
+        return max(1, free // (2 * shape[0] * self.network.memory_per_image(shape)))
+
     def _image_seeds(self, inputs):
         batch = tf.shape(inputs["sensitivity_maps"])[0]
-        base = tf.cast(inputs["noise_seed"] if "noise_seed" in inputs else [self.seed, 1], tf.int32)
+        base = tf.cast(inputs["noise_seed"] if "noise_seed" in inputs else [self._seed, 1], tf.int32)
         index = tf.cast(inputs["sample_index"], tf.int32) if "sample_index" in inputs else tf.zeros([batch], tf.int32)
         return _fold_in_each(tf.broadcast_to(base, [batch, 2]), index)
 
-    def _stream(self, add, total):
-        """total <- add(total, start, stop) over all chunks of draws."""
 
-        def body(start, *total):
-            stop = tf.minimum(start + self.chunk_size, self.num_samples)
-            return (stop, *add(total, start, stop))
-
-        loop = (tf.constant(0), *total)
-        return tf.while_loop(lambda start, *_: start < self.num_samples, body, loop, parallel_iterations=1)[1:]
-
-    def _repeat(self, x, count):
-        return x if self.chunk_size == 1 else tf.tile(x, tf.concat([[count], tf.ones_like(tf.shape(x)[1:])], 0))
-
-    def _copies(self, measured, fixed, seeds, start, stop):
-        """Predictions for draws start..stop-1 of every image, (draws * batch, rows, width), draw-major."""
-        count = stop - start
-        batch = tf.shape(seeds)[0]
-        fixed = {key: self._repeat(_broadcast(x, batch), count) for key, x in fixed.items()}
-        seeds = _fold_in_each(self._repeat(seeds, count), tf.repeat(tf.range(start, stop), batch))
-        noise = self.sigma * self.sense.adjoint_noise(fixed["sensitivity_maps"], fixed["mask"], seeds)
-        noisy = {key: self._repeat(x, count) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
-        return self.network.reconstruct({**noisy, **fixed})
+def _check_count(name, value):
+    if isinstance(value, str) or int(value) != value or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
 
 
 def _broadcast(x, batch):

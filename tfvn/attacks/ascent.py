@@ -15,6 +15,8 @@ from tfvn.projections import l2_ball
 
 # Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
 _START, _NOISE = 3, 4
+# Sets of fresh draws that the steps of an attack take in turn. The momentum averages over about as many steps.
+_NOISE_SETS = 10
 _MODES = {"gradient": ("full", "initial-image"), "noise": ("fresh", "fixed")}
 
 
@@ -37,9 +39,9 @@ class ProjectedGradientAscent:
         restarts: random starts (uniform on the sphere of that radius); per image the strongest result is kept.
         gradient: "full", through every stage's data term, or "initial-image", through the first iterate alone, as the
             code of Antun et al. (2020) does; only models that read `initial_image` have the latter.
-        noise: against smoothed models, "fresh" draws in each step (an adversary who cannot foresee the draws; expectation
-            over transformation; clean and attacked prediction of a step share them) or "fixed", the draws that the model
-            itself is going to use.
+        noise: against smoothed models, "fresh" draws (an adversary who cannot foresee the model's; expectation over
+            transformation): ten sets of them, another in each step, whose clean predictions are made once; or "fixed",
+            the draws that the model itself is going to use.
         seed: of starts and noise. Starts depend on (seed, restart, `inputs["sample_index"]`), not on the batch.
 
     Raises:
@@ -97,7 +99,7 @@ class ProjectedGradientAscent:
 # Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last few models alive.
 @functools.lru_cache(maxsize=8)
 def _compiled(model, gradient, noise):
-    return tf.function(functools.partial(_attack, model, gradient, noise))
+    return tf.function(functools.partial(_attack, model, gradient, noise), autograph=False)
 
 
 def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed):
@@ -127,21 +129,30 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
     def energy(prediction, reference):
         return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
 
-    clean = predict(tf.zeros_like(like))
+    # Where no gradient is asked for, one graph serves all predictions; TensorFlow would inline a copy at each place.
+    predict_alone = tf.function(predict, autograph=False, experimental_attributes={"_noinline": True})
+    clean = predict_alone(tf.zeros_like(like))
+    if noise == "fresh":
+        # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and attacked prediction see
+        # the same draws: independent ones would add the draws' variance to E, and the ascent would go after that.
+        sets = tf.range(tf.minimum(_NOISE_SETS, steps + 1))
+        keys = tf.map_fn(lambda number: _fold_in([seed, _NOISE], number), sets)
+        spec = tf.TensorSpec(clean.shape, clean.dtype)
+        clean_sets = tf.map_fn(
+            lambda key: predict_alone(tf.zeros_like(like), key), keys, fn_output_signature=spec, parallel_iterations=1
+        )
 
     def ascend(restart):
-        def evaluate(r, step):
+        def evaluate(predict, r, step):
             if noise == "fixed":
                 return energy(predict(r), clean)
-            # Both predictions see the same draws. Independent ones would add the draws' variance to E, and the ascent
-            # would go after that instead of after the change.
-            key = _fold_in([seed, _NOISE], restart * (steps + 1) + step)
-            return energy(predict(r, key), predict(tf.zeros_like(r), key))
+            number = step % tf.size(sets)
+            return energy(predict(r, keys[number]), clean_sets[number])
 
         def body(step, r, velocity, best, best_value, history):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(r)
-                value = evaluate(r, step)
+                value = evaluate(predict, r, step)
             velocity = _scaled(momentum, velocity) + _scaled(step_size, tape.gradient(value, r))
             best, best_value = _better(r, value, best, best_value)
             return step + 1, l2_ball(r + velocity, ball), velocity, best, best_value, history.write(step, value)
@@ -153,13 +164,13 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
         step, r, _, best, best_value, history = tf.while_loop(
             lambda step, *_: step < steps, body, loop, parallel_iterations=1
         )
-        value = evaluate(r, step)
+        value = evaluate(predict_alone, r, step)
         best, _ = _better(r, value, best, best_value)
         return best, history.write(step, value).stack()
 
     def body(restart, best, best_value, best_prediction, histories):
         r, history = ascend(restart)
-        prediction = predict(r)
+        prediction = predict_alone(r)
         value = energy(prediction, clean)
         best_prediction, _ = _better(prediction, value, best_prediction, best_value)
         best, best_value = _better(r, value, best, best_value)

@@ -1,0 +1,28 @@
+"""What the formulations need to know of the device: a CPU works best on one coil and one copy at a time, which stay in its
+caches; an accelerator on all at once, as far as its memory goes."""
+import tensorflow as tf
+
+
+def accelerators():
+    """TensorFlow's names of the GPUs, or TPUs, of this machine; empty on a CPU."""
+    return [device for kind in ("GPU", "TPU") for device in tf.config.list_physical_devices(kind)]
+
+
+def on_accelerator():
+    return bool(accelerators())
+
+
+def grow_memory():
+    """Lets TensorFlow take memory of GPUs as it needs it, not all at once. Called before anything is computed."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def free_memory():
+    """Bytes that are free for TensorFlow on the first GPU; None on a machine without one."""
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    from tensorflow.python.client import device_lib  # the only place where TensorFlow tells the limit
+
+    limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
+    return limits[0] - tf.config.experimental.get_memory_info("GPU:0")["current"]
