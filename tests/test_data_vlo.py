@@ -37,7 +37,7 @@ def test_written_slices_come_back(tmp_path, version):
         np.testing.assert_array_equal(sample.mask, MASK[None, None])
         np.testing.assert_array_equal(sample.reference, written.reference)
         assert [array.dtype for array in sample] == ["complex64", "complex64", "float32", "complex64"]
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*partial*"))
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -9,7 +9,6 @@
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
 """
-import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ import h5py
 import numpy as np
 
 from tfvn import config as configs
+from tfvn.data.files import replacing
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.smoothing import SmoothedNetwork
@@ -27,19 +27,6 @@ from tfvn.smoothing import SmoothedNetwork
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
 # and attacks store them in each file.
 FREE_KEYS = ("num_samples", "chunk_size")
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
-    stem, suffix = os.path.splitext(os.fspath(path))
-    temporary = f"{stem}.partial-{os.getpid()}{suffix}"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
 
 
 def open_run(run_dir, config_path=None, overrides=()):

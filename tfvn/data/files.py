@@ -5,6 +5,7 @@ NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes reversed; they are tu
 """
 import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,22 @@ import numpy as np
 import scipy.io
 
 _USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
+
+    Processes and threads that write the same path at once have different ones; the last to end wins.
+    """
+    stem, suffix = os.path.splitext(os.fspath(path))
+    temporary = f"{stem}.partial-{os.getpid()}-{threading.get_ident()}{suffix}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
 
 
 @contextlib.contextmanager
@@ -130,16 +147,12 @@ def write_mat(path, arrays, version=5):
         raise ValueError(f"version must be 5 or '7.3'. Received: version={version!r}")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         if version == 5:
             with open(temporary, "wb") as file:
                 scipy.io.savemat(file, arrays, oned_as="row")
         else:
             _write_mat73(temporary, arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_mat73(path, arrays):
