@@ -39,7 +39,8 @@ class Counting:
 
 
 def endless(source, batch_size=2, seed=0, start=0):
-    return data.batches(source, pipeline._Endless(pipeline._plan(source, batch_size, seed), start), batch_size)
+    slices = data.PreparedSlices(source)
+    return data.batches(slices, pipeline._Endless(pipeline._plan(slices, batch_size, seed), start), batch_size)
 
 
 def indices(dataset, count=None):
@@ -115,8 +116,8 @@ def test_a_batch_never_mixes_shapes_and_no_slice_is_left_out():
 
 
 def test_slices_of_several_shapes_are_tested_one_by_one():
-    source = Counting([(1, 4, 4), (1, 4, 6)])
-    assert [inputs["kspace"].shape[-1] for inputs, _ in data.batches(source, range(2), 1)] == [4, 6]
+    slices = data.PreparedSlices(Counting([(1, 4, 4), (1, 4, 6)]))
+    assert [inputs["kspace"].shape[-1] for inputs, _ in data.batches(slices, range(2), 1)] == [4, 6]
 
 
 @pytest.fixture

@@ -267,5 +267,15 @@ def test_a_model_without_a_radius_has_a_dash_there():
     assert lines[-1] == ["b", "0", "-", "-"]
 
 
+def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
+    cached = tmp_path / "cached"
+    shutil.copytree(original, cached)
+    lines = (cached / "config.yaml").read_text().splitlines()
+    lines = [f"cache_dir: {tmp_path / 'prepared'}" if line.startswith("cache_dir:") else line for line in lines]
+    (cached / "config.yaml").write_text("\n".join(lines))
+    evaluation.evaluate([original, cached], tmp_path / "results")
+    assert os.listdir(tmp_path / "prepared")
+
+
 def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
     assert set(evaluation.TEST_DATA_KEYS) <= set(vars(runs.open_run(run_dirs[0])))

@@ -24,9 +24,9 @@ def test_another_configuration_is_refused_and_named(tmp_path):
         runs.open_run(tmp_path, "configs/smoke.yaml", ["sigma=0.1"])
 
 
-def test_attack_and_smoothing_settings_may_differ(tmp_path):
+def test_settings_that_change_no_weight_may_differ(tmp_path):
     runs.open_run(tmp_path, "configs/smoke.yaml")
-    config = runs.open_run(tmp_path, None, ["attack_steps=5", "num_samples=2"])
+    config = runs.open_run(tmp_path, None, ["attack_steps=5", "num_samples=2", "cache_dir=elsewhere"])
     assert (config.attack_steps, config.num_samples) == (5, 2)
     assert runs.open_run(tmp_path).attack_steps == 3
 

@@ -47,6 +47,7 @@ class Config:
     transpose: bool = _key(False, "measurement: exchange height and width (undersampling is along the width)")
     slice_index: int = _key(0, "measurement: which slice of a multi-slice file", minimum=0)
     readout_oversampling: bool = _key(False, "the image is the central half of the readout (height)")
+    cache_dir: str = _key("", "folder that keeps prepared slices; empty: read and prepare the raw data each time")
     height: int = _key(640, "synthetic: rows of the slice", minimum=16)
     width: int = _key(368, "synthetic: columns of the slice", minimum=16)
     num_coils: int = _key(15, "synthetic: receiver coils", minimum=1)

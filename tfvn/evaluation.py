@@ -28,9 +28,9 @@ from tfvn.operators import Sense
 
 _FIELDS = [field.name for field in dataclasses.fields(configs.Config)]
 # What decides which slices are tested and how they are sampled, equal in all runs of one table: all keys of the schema's
-# first two sections but those of the training set.
+# first two sections but those of the training set and the one that changes no data.
 TEST_DATA_KEYS = tuple(
-    name for name in _FIELDS[: _FIELDS.index("model")] if name not in ("train_patients", "train_slices", "num_train")
+    name for name in _FIELDS[: _FIELDS.index("model")] if name not in ("train_patients", "train_slices", "num_train", "cache_dir")
 )
 # Attacks may differ in these: the rest of their settings must agree in one table.
 _OWN_SETTINGS = ("radius", "sigma", "num_samples", "seed")

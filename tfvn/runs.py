@@ -25,8 +25,8 @@ from tfvn.network import VariationalNetwork
 from tfvn.smoothing import SmoothedNetwork
 
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
-# and attacks store them in each file.
-FREE_KEYS = ("num_samples", "chunk_size")
+# and attacks store those that change a result in each file.
+FREE_KEYS = ("num_samples", "chunk_size", "cache_dir")
 
 
 def open_run(run_dir, config_path=None, overrides=()):

@@ -1,14 +1,15 @@
 """Data: sources of multi-coil slices and the `tf.data` batches made of them."""
-from tfvn.data import anatomy, files, measurement, pipeline, sample, sensitivity, synthetic, vlo
+from tfvn.data import anatomy, files, measurement, pipeline, prepared, sample, sensitivity, synthetic, vlo
 from tfvn.data.measurement import Measurement
 from tfvn.data.pipeline import batches, clear_errors, iterate, load, source
+from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee
 
 __all__ = [
-    "Measurement", "Sample", "SyntheticKnee", "VLOKnee", "batches", "clear_errors", "iterate", "load",
+    "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "clear_errors", "iterate", "load",
     "low_resolution_maps", "normalise", "source",
-    "anatomy", "files", "measurement", "pipeline", "sample", "sensitivity", "synthetic", "vlo",
+    "anatomy", "files", "measurement", "pipeline", "prepared", "sample", "sensitivity", "synthetic", "vlo",
 ]  # fmt: skip

@@ -32,6 +32,18 @@ def replacing(path):
             os.remove(temporary)
 
 
+def state(path):
+    """[absolute path, size in bytes, time of the last modification in ns] of a file: another after every change.
+
+    (But for one that keeps size and time, as a copying tool may.) A file that is not there has None for size and time.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return [os.path.abspath(path), None, None]
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
+
+
 @contextlib.contextmanager
 def _readable(path, kind):
     """Turns whatever a reader raises on a missing or damaged file into one clear ValueError."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfvn.data.files import read_array
-from tfvn.data.sample import Sample, combine, ifft2c, mask_array, measured_mask
+from tfvn.data.files import read_array, state
+from tfvn.data.sample import Sample, combine, ifft2c, mask_array, mask_digest, measured_mask
 from tfvn.data.sensitivity import low_resolution_maps
 
 _KSPACE_NAMES = ("kspace", "rawdata", "raw")
@@ -66,6 +66,8 @@ class Measurement:
         for file in filter(None, (path, sensitivity_path)):
             if not Path(file).is_file():
                 raise ValueError(f"no such file: {file}. Check data_path and sensitivity_path.")
+        # Of now, as the scan is read once: a file that changes later is another scan to the next process.
+        self._states = [state(file) for file in (path, sensitivity_path) if file]
         self._path, self._sensitivity_path, self._mask = Path(path), sensitivity_path, mask
         self._axes = dict(coil_axis=coil_axis, slice_index=slice_index, transpose=transpose)
         self._calibration_lines, self.readout_oversampling = calibration_lines, readout_oversampling
@@ -90,6 +92,17 @@ class Measurement:
         if index != 0:
             raise IndexError(f"a measurement holds slice 0 alone. Received: index={index}")
         return self._sample
+
+    def fingerprint(self, index):
+        """What the slice is made of: settings and the state of its files, see `tfvn.data.prepared`."""
+        settings = dict(
+            self._axes,
+            source="measurement",
+            mask=mask_digest(self._mask),
+            calibration_lines=self._calibration_lines,
+            readout_oversampling=self.readout_oversampling,
+        )
+        return settings, self._states
 
     @functools.cached_property
     def _sample(self):

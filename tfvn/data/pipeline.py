@@ -18,7 +18,7 @@ from tfvn import config as configuration
 from tfvn import masks
 from tfvn.data.files import read_array
 from tfvn.data.measurement import Measurement
-from tfvn.data.sample import normalise
+from tfvn.data.prepared import PreparedSlices
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee, mask_path
 
@@ -69,8 +69,8 @@ def source(config, split="train"):
         split: 'train' or 'test'. A measurement is one scan, the same for both.
 
     Returns:
-        An object with `len(source)`, `source.name(index)`, `source[index]` (a `Sample`, not normalised) and
-        `source.shape(index)`, (coils, height, width).
+        An object with `len(source)`, `source.name(index)`, `source[index]` (a `Sample`, not normalised),
+        `source.shape(index)`, (coils, height, width), and `source.fingerprint(index)` (see `tfvn.data.prepared`).
 
     Raises:
         ValueError: for missing files or values that make no data.
@@ -151,7 +151,7 @@ def load(config, split="train", start=0):
     Raises:
         ValueError: as `source`; and while it is iterated through `iterate` or inside `clear_errors`.
     """
-    slices = source(config, split)
+    slices = PreparedSlices(source(config, split), config.cache_dir)
     if start < 0:
         raise ValueError(f"start must be a number of batches >= 0. Received: start={start}")
     if split == "test":
@@ -186,13 +186,13 @@ class _Endless:
 
 
 def batches(slices, indices, batch_size):
-    """A dataset of the slices `indices` (a sequence) of a source, in this order, as `load` gives them."""
+    """A dataset of the slices `indices` (a sequence) of `PreparedSlices`, in this order, as `load` gives them."""
     endless = isinstance(indices, _Endless)
 
     def read(position):
         with _reading():
             index = indices[int(position)]
-            sample, scale = normalise(slices[index], slices.name(index), slices.readout_oversampling)
+            sample, scale = slices[index]
             return (*(np.ascontiguousarray(array) for array in sample), np.int32(index), scale)
 
     kinds = (tf.complex64, tf.complex64, tf.float32, tf.complex64, tf.int32, tf.float32)

@@ -3,6 +3,8 @@
 The conventions are those of `tfvn.fourier` and `tfvn.operators.Sense`: centred, orthonormal transforms over the last
 two axes; with readout oversampling the image is the central half of the height. Normalised data have max |A^H k| = 1.
 """
+import hashlib
+import pickle
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +82,26 @@ def mask_height(mask):
     return 1 if (rows == rows[:1]).all() else len(rows)
 
 
+def mask_digest(mask):
+    """A text for the fingerprint of a source, another for every other mask.
+
+    A function counts by its name and its arguments: its result depends on a width, to know which may mean to read a scan.
+
+    Args:
+        mask: an array, None, or a function that is known by a name (no lambda), alone or in a `functools.partial`.
+
+    Raises:
+        ValueError: for another function.
+    """
+    try:
+        return hashlib.sha256(pickle.dumps(mask, protocol=4)).hexdigest()
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise ValueError(
+            "with a cache_dir the mask must be an array or a function that is defined by a name in a module. "
+            f"Received: mask={mask!r}"
+        ) from error
+
+
 def measured_mask(kspace):
     """Where any coil is not zero: float32, (1, 1, width) or (1, height, width). `kspace` is (coils, height, width)."""
     return mask_array((kspace != 0).any(0), *kspace.shape[1:])
@@ -137,4 +159,6 @@ def normalise(sample, name, readout_oversampling=False):
             f"{name}: the zero-filled image A^H kspace must have a finite maximum > 0. Received: max={scale}. "
             "Do the sensitivity maps belong to this scan?"
         )
-    return sample._replace(kspace=sample.kspace / scale, reference=sample.reference / scale), np.float32(scale)
+    # +0 where the mask is 0: a masked negative number is -0, which equals it in all but its bits.
+    kspace = np.divide(sample.kspace, scale, out=np.zeros_like(sample.kspace), where=sample.mask > 0)
+    return sample._replace(kspace=kspace, reference=sample.reference / scale), np.float32(scale)

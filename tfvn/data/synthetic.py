@@ -11,7 +11,7 @@ import numpy as np
 from scipy.interpolate import make_interp_spline
 
 from tfvn.data.anatomy import axes, knee_slice
-from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array
+from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mask_digest
 
 _LOOP_SEGMENTS = 16
 # The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their maximum.
@@ -118,6 +118,19 @@ class SyntheticKnee:
         """(coils, height, width) of a slice, known without making it."""
         del index  # all are equal
         return self._shape
+
+    def fingerprint(self, index):
+        """What a slice is made of: settings and no files, see `tfvn.data.prepared`."""
+        settings = dict(
+            source="synthetic",
+            shape=self._shape,
+            mask=mask_digest(self._mask),
+            receiver_noise=self._receiver_noise,
+            seed=self._seed,
+            index=index,
+            readout_oversampling=self.readout_oversampling,
+        )
+        return settings, []
 
     def __getitem__(self, index):
         if not 0 <= index < len(self):

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import scipy.io
 
-from tfvn.data.files import mat_shape, read_mat, variable, write_mat
-from tfvn.data.sample import Sample, image_rows, mask_array, mask_height, measured_mask
+from tfvn.data.files import mat_shape, read_mat, state, variable, write_mat
+from tfvn.data.sample import Sample, image_rows, mask_array, mask_digest, mask_height, measured_mask
 
 __all__ = ["VLOKnee", "mask_path", "read_mat", "write_folder", "write_mat"]
 
@@ -70,6 +70,16 @@ class VLOKnee:
         """(coils, height, width) of a slice, from the header of its file."""
         height, width, *coils = mat_shape(self._paths[index][0], "rawdata")
         return (*(coils or (1,)), height, width)
+
+    def fingerprint(self, index):
+        """What a slice is made of: settings and the state of its files, see `tfvn.data.prepared`."""
+        settings = dict(
+            source="vlo",
+            mask=mask_digest(self._mask),
+            padding_lines=self._padding_lines,
+            readout_oversampling=self.readout_oversampling,
+        )
+        return settings, [state(path) for path in self._paths[index]]
 
     def __getitem__(self, index):
         raw_path, maps_path = self._paths[index]

@@ -1,0 +1,147 @@
+"""Normalised slices, and a folder that keeps them: raw files are read, decoded and prepared once.
+
+A file of the folder holds one slice:
+
+    sensitivity_maps, mask    of its `Sample`
+    sampled                   (coils, samples): k-space where the mask is 1; it is 0 elsewhere
+    reference                 (1, rows, width)
+    scale, fingerprint        attributes: max |A^H k| of the raw data, and what the slice was made of
+
+A fingerprint holds the settings of the source and path, size and modification time of each raw file. The settings and
+the paths name the file, so that slices of several sources or masks share a folder; one whose fingerprint is another is
+replaced. HDF5 checks the arrays by their Fletcher-32 sums and, in its newest layout, everything else by sums of its own:
+a damaged file is replaced too. The data are not compressed, which would cost more time than it saves.
+"""
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+
+import h5py
+import numpy as np
+
+from tfvn.data.files import replacing
+from tfvn.data.sample import Sample, normalise
+
+# To be raised with every change of this layout or of what the package makes of the same files and settings.
+FORMAT = 1
+
+
+class PreparedSlices:
+    """The slices of a source, normalised: `prepared[index]` is what `normalise` returns, bit for bit, stored or not.
+
+    Threads and processes may share a folder. It may be deleted at any time between runs.
+
+    Args:
+        source: a source of slices, see `tfvn.data.source`. `source.fingerprint(index)` returns all that a slice depends
+            on: settings, a dict of plain values, and the list of `tfvn.data.files.state` of the files that it is read from.
+        cache_dir: the folder, made if need be; '' prepares a slice each time that it is asked for.
+
+    Raises:
+        ValueError: at construction if the folder cannot be written; when a slice is read, what the source and `normalise`
+            raise, or if it cannot be stored.
+    """
+
+    def __init__(self, source, cache_dir=""):
+        self._source, self._folder = source, cache_dir
+        self.readout_oversampling = source.readout_oversampling
+        if cache_dir:
+            with self._writing():
+                os.makedirs(cache_dir, exist_ok=True)
+                tempfile.TemporaryFile(dir=cache_dir).close()
+
+    def __len__(self):
+        return len(self._source)
+
+    def shape(self, index):
+        """(coils, height, width) of a slice."""
+        stored = self._stored(*self._place(index), lambda file: file["sensitivity_maps"].shape)
+        return stored or self._source.shape(index)
+
+    @property
+    def mask_height(self):
+        """1 where all masks are constant along the height; None if that is not known."""
+        # A source of one slice may have to read it to know.
+        stored = len(self) == 1 and self._stored(*self._place(0), lambda file: file["mask"].shape[1])
+        return stored or self._source.mask_height
+
+    def __getitem__(self, index):
+        # Asked before the raw files are read: should they change meanwhile, what is stored is out of date, never wrong.
+        path, fingerprint = self._place(index)
+        prepared = self._stored(path, fingerprint, _read)
+        if prepared is None:
+            source = self._source
+            prepared = normalise(source[index], source.name(index), source.readout_oversampling)
+            if path:
+                with self._writing(), replacing(path) as temporary, open(temporary, "wb") as file:
+                    file.write(_image(*prepared, fingerprint))
+        return prepared
+
+    def _place(self, index):
+        """The path and the fingerprint of a slice's file; None without a folder."""
+        if not self._folder:
+            return None, None
+        settings, states = self._source.fingerprint(index)
+        identity = _text([settings, [path for path, *_ in states]])
+        path = os.path.join(self._folder, hashlib.sha256(identity).hexdigest()[:32] + ".h5")
+        return path, _text([FORMAT, settings, states])
+
+    @staticmethod
+    def _stored(path, fingerprint, read):
+        """What `read` gives of a slice's open file; None if there is none that can be used."""
+        if not path:
+            return None
+        try:
+            with h5py.File(path, "r") as file:
+                return read(file) if file.attrs["fingerprint"] == fingerprint else None
+        except FileNotFoundError:
+            return None
+        # As in `tfvn.data.files`: readers of damaged files raise nearly anything.
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"{path} is damaged ({reason}). Its slice is prepared again.", flush=True)
+            with contextlib.suppress(OSError):
+                os.remove(path)  # reported once
+            return None
+
+    @contextlib.contextmanager
+    def _writing(self):
+        try:
+            yield
+        except OSError as error:
+            raise ValueError(
+                f"cache_dir must be a folder that can be written, with space for the prepared slices. "
+                f"Received: cache_dir={self._folder!r}: {error.strerror or error}. Name another, or '' for none."
+            ) from error
+
+
+def _text(values):
+    return json.dumps(values, sort_keys=True, default=str).encode()
+
+
+def _points(mask, maps):
+    """Where the mask is 1: bool (height, width)."""
+    return np.broadcast_to(mask[0] > 0, maps.shape[1:])
+
+
+def _read(file):
+    maps, mask, (reference,) = (file[name][()] for name in ("sensitivity_maps", "mask", "reference"))
+    kspace = np.zeros(maps.shape, np.complex64)
+    kspace[:, _points(mask, maps)] = file["sampled"][()]
+    return Sample(kspace, maps, mask, reference), file.attrs["scale"]
+
+
+def _image(sample, scale, fingerprint):
+    """The bytes of a slice's file. Made in memory, as HDF5 may crash the process when it meets a full disk."""
+    kspace, maps, mask, reference = sample
+    arrays = dict(sensitivity_maps=maps, mask=mask, sampled=kspace[:, _points(mask, maps)], reference=reference[None])
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver="latest") as file:
+        for name, array in arrays.items():
+            # A coil a chunk: the check of a chunk then runs in the processor's cache.
+            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
+        # Of fixed length: HDF5 keeps text of variable length where no sum guards it.
+        file.attrs.update(fingerprint=np.bytes_(fingerprint), scale=scale)
+    return image.getbuffer()
