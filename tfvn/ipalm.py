@@ -74,19 +74,18 @@ class IPALM(keras.layers.Layer):
         self.started = state("started", (), "zeros", "int32")
         self.built = True
 
-    def step(self, energy):
+    def step(self, energy, energy_and_gradients):
         """One iteration over all blocks. Returns the energy where it began, at the first block's extrapolated point.
 
         Args:
-            energy: callable `energy(block)` -> scalar H at the variables' current values; `block` is the index of the
-                block whose gradient is wanted or None where only the value is. It must be deterministic within the step.
+            energy: callable `energy()` -> scalar H at the variables' current values. It must be deterministic within the
+                step.
+            energy_and_gradients: callable `energy_and_gradients(block)` -> H and the list of its gradients in the
+                variables of the block with that index.
         """
         self._start()
-        first = None
-        for index in range(len(self._blocks())):
-            value = self._block_step(index, energy)
-            first = value if first is None else first
-        return first
+        values = [self._block_step(index, energy, energy_and_gradients) for index in range(len(self._blocks()))]
+        return values[0]
 
     def _start(self):
         # The first iterate is made feasible, and equals its predecessor.
@@ -100,17 +99,14 @@ class IPALM(keras.layers.Layer):
 
         tf.cond(tf.equal(self.started, 0), begin, lambda: 0)
 
-    def _block_step(self, index, energy):
+    def _block_step(self, index, energy, energy_and_gradients):
         variables, previous, project = self._blocks()[index], self.previous[index], self._projections[index]
         momentum = tf.constant(self.momentum, variables[0].dtype)
         current = [tf.identity(v) for v in variables]
         extrapolated = [x + momentum * (x - old) for x, old in zip(current, previous)]
         _assign(previous, current)
         _assign(variables, extrapolated)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            value = energy(index)
-        gradients = tape.gradient(value, variables)
+        value, gradients = energy_and_gradients(index)
 
         def trial(lipschitz, count, _):
             new = [project(v - g / lipschitz) for v, g in zip(extrapolated, gradients)]
@@ -118,7 +114,7 @@ class IPALM(keras.layers.Layer):
             steps = [n - v for n, v in zip(new, extrapolated)]
             bound = value + _inner(gradients, steps) + lipschitz / 2 * _inner(steps, steps)
             # A NaN energy compares false: the step is rejected and shortened.
-            accepted = energy(None) <= bound * (1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype))
+            accepted = energy() <= bound * (1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype))
             factor = tf.where(accepted, tf.constant(self._decrease, bound.dtype), tf.constant(self._increase, bound.dtype))
             lipschitz = tf.clip_by_value(lipschitz * factor, *(tf.constant(b, bound.dtype) for b in self._range))
             return lipschitz, count + 1, accepted

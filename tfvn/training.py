@@ -1,6 +1,8 @@
 """Training: iPALM as in the paper, or projected Adam as the quick alternative, on clean or noisy measurements.
 
     loss = 1/(2N) sum_i || |u_T(k_i + e_i)| - |y_i| ||_2^2,    e_i fresh k-space noise of every step, N(0, sigma^2)
+
+Losses and gradients go through a batch slice by slice and are summed: memory does not grow with the batch, apart from its data.
 """
 import tensorflow as tf
 from tensorflow import keras
@@ -73,31 +75,65 @@ class Trainer(keras.Model):
 
     def noisy_inputs(self, inputs, seeds):
         """The inputs with `zero_filled` = A^H (kspace + e), e keyed by `seeds`, int32 (batch, 2)."""
-        zero_filled = self.network.zero_filled(inputs)
+        maps = inputs["sensitivity_maps"]
+        zero_filled = self._by_slice(inputs, lambda one: self.network.zero_filled(one)[0], maps.dtype)
         if self.sigma:
-            noise = self.network.sense.adjoint_noise(inputs["sensitivity_maps"], inputs["mask"], seeds)
-            zero_filled += self.sigma * noise
+            zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, inputs["mask"], seeds)
         return without_kspace(inputs, zero_filled)
 
-    def batch_loss(self, inputs, reference, wanted=None):
+    def batch_loss(self, inputs, reference):
         """1/(2N) sum over the batch of squared errors of the magnitude; a scalar."""
-        error = magnitude(self.network(inputs, wanted=wanted)) - magnitude(reference)
-        return tf.reduce_sum(tf.square(error)) / (2 * tf.cast(tf.shape(error)[0], error.dtype))
+        losses = self._by_slice(
+            {**inputs, "reference": reference}, lambda one: self._loss(one, one["reference"]), reference.dtype.real_dtype
+        )
+        return tf.reduce_mean(losses)
 
+    def loss_and_gradients(self, inputs, reference, wanted=PARAMETERS):
+        """`batch_loss` and its gradients in all stages' parameters of the names `wanted`, name by name in one list."""
+        blocks = self.network.parameter_blocks
+        variables = [variable for name in wanted for variable in blocks[name]]
+        batch = tf.shape(reference)[0]
+
+        def add(index, loss, *gradients):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                own = self._loss(_slice(inputs, index), reference[index][None], wanted) / tf.cast(batch, loss.dtype)
+            return index + 1, loss + own, *(g + d for g, d in zip(gradients, tape.gradient(own, variables)))
+
+        start = (tf.constant(0), tf.zeros([], reference.dtype.real_dtype), *(tf.zeros_like(v) for v in variables))
+        _, loss, *gradients = tf.while_loop(lambda index, *_: index < batch, add, start, parallel_iterations=1)
+        return loss, gradients
+
+    def _loss(self, inputs, reference, wanted=()):
+        error = magnitude(self.network(inputs, wanted=wanted)) - magnitude(reference)
+        return tf.reduce_sum(tf.square(error)) / 2
+
+    @staticmethod
+    def _by_slice(inputs, function, dtype):
+        """function(inputs of one slice) for each slice of a batch, stacked."""
+        batch = tf.range(tf.shape(inputs["sensitivity_maps"])[0])
+        return tf.map_fn(
+            lambda index: function(_slice(inputs, index)), batch, fn_output_signature=dtype, parallel_iterations=1
+        )
+
+    # AutoGraph would only cost time: all control flow is TensorFlow's own.
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, data):
         inputs, reference = data
         key = tf.random.experimental.stateless_fold_in([self.seed, _TRAINING_NOISE], self.steps_done)
         inputs = self.noisy_inputs(inputs, tf.random.experimental.stateless_split(key, tf.shape(reference)[0]))
         if self.ipalm is not None:
+            # One graph for the trials of all blocks; TensorFlow would inline a copy at each place.
+            options = dict(autograph=False, experimental_attributes={"_noinline": True})
             loss = self.ipalm.step(
-                lambda block: self.batch_loss(inputs, reference, wanted=() if block is None else PARAMETERS[block : block + 1])
+                tf.function(lambda: self.batch_loss(inputs, reference), **options),
+                lambda block: self.loss_and_gradients(inputs, reference, PARAMETERS[block : block + 1]),
             )
         else:
-            variables = self.network.trainable_variables
-            with tf.GradientTape() as tape:
-                loss = self.batch_loss(inputs, reference, wanted=PARAMETERS)
+            loss, gradients = self.loss_and_gradients(inputs, reference)
+            variables = [variable for block in self.network.parameter_blocks.values() for variable in block]
             # The variables' own constraints are projections: the optimizer applies them after its update.
-            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+            self.optimizer.apply_gradients(zip(gradients, variables))
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
         return {"loss": self._trackers["loss"].result(), **self._step_logs()}
@@ -112,6 +148,7 @@ class Trainer(keras.Model):
             for key, value in ((f"lipschitz_{name}", lipschitz), (f"trials_{name}", trials))
         }
 
+    @tf.autograph.experimental.do_not_convert
     def test_step(self, data):
         """Loss, nrmse and SSIM on one batch, with noisy inputs if the network is trained for them."""
         inputs, reference = data
@@ -123,3 +160,9 @@ class Trainer(keras.Model):
         self._trackers["nrmse"].update_state(metrics.nrmse(image, reference))
         self._trackers["ssim"].update_state(metrics.ssim(image, reference))
         return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+
+def _slice(inputs, index):
+    """The inputs of one slice of a batch, as a batch of one. What all slices share has a batch of one already."""
+    keys = set(inputs) & {"kspace", "zero_filled", "initial_image", "sensitivity_maps", "mask", "reference"}
+    return {key: inputs[key][tf.minimum(index, tf.shape(inputs[key])[0] - 1)][None] for key in keys}
