@@ -1,0 +1,64 @@
+"""One measurement in a process of its own: `python -m benchmarks.measure '{"workload": "forward", ...}'` prints one JSON line.
+
+Keys: `workload`, a function of `benchmarks.workloads`; `arguments` of it beside the size; `size`, what differs from
+`problem.Size`; `what`: "time" (product, plain formulation and floor in turn, `rounds` times), "memory of product" or
+"memory of plain" (two calls; the peak of the process).
+"""
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import workloads
+from benchmarks.problem import Size
+from tfvn import device
+
+
+def make_floor(size):
+    """The arithmetic that no formulation avoids: K and K^T of every stage as plain convolutions of the padded image."""
+    rng = np.random.default_rng(0)
+    image = tf.constant(rng.standard_normal((1, size.height + 22, size.width + 22, 2), np.float32))
+    kernel = tf.constant(rng.standard_normal((11, 11, 2, size.filters), np.float32))
+    convolution = tf.function(lambda image, kernel: tf.nn.conv2d(image, kernel, 1, "SAME"), autograph=False)
+    return lambda: [convolution(image, kernel) for _ in range(2 * size.stages)][-1]
+
+
+def seconds(function):
+    start = time.perf_counter()
+    tf.nest.map_structure(lambda x: x.numpy(), function())
+    return time.perf_counter() - start
+
+
+def peak_memory():
+    """Of this process, in bytes. Not getrusage: its maximum includes the process that this one was forked from."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
+def measure(workload, what, arguments=(), size=None, rounds=5):
+    size = Size(**(size or {}))
+    product, plain, units = getattr(workloads, workload)(size, *arguments)
+    if what != "time":
+        for _ in range(2):
+            seconds(plain if what == "memory of plain" else product)
+        return {"peak": peak_memory()}
+    functions = {"floor": make_floor(size), "product": product, **({"plain": plain} if plain else {})}
+    first = {name: seconds(function) for name, function in functions.items()}
+    times = {name: [] for name in functions}
+    # In turn, so that what else the machine does meets all of them.
+    for _ in range(rounds):
+        for name, function in functions.items():
+            times[name].append(seconds(function))
+    best = {name: min(values) for name, values in times.items()}
+    best["product"] /= units
+    return {"first": first["product"] - min(times["product"]), "units": units, **best}
+
+
+if __name__ == "__main__":
+    device.grow_memory()
+    print(json.dumps(measure(**json.loads(sys.argv[1]))), flush=True)

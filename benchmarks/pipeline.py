@@ -1,0 +1,61 @@
+"""Seconds a slice of the input pipeline: raw files read, decoded and prepared; and from the prepared cache.
+
+    python -m benchmarks.pipeline FOLDER COUNT HEIGHT WIDTH COILS    prints one JSON line
+
+The slices are synthetic, written to FOLDER as MATLAB v5 and v7.3 files of the knee layout and, one scan a file, as `.h5`. Files
+that were just written are in the page cache: this measures decoding and preparing, not the disk.
+"""
+import json
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tfvn import data
+from tfvn.config import Config
+from tfvn.data.synthetic import SyntheticKnee
+from tfvn.data.vlo import write_folder
+
+
+def _seconds_a_slice(configs):
+    """Over all slices of some configurations, one pass of the test split each."""
+    start, count = time.perf_counter(), 0
+    for config in configs:
+        for inputs, _ in data.iterate(data.load(config, "test")):
+            count += len(inputs["kspace"])
+    return (time.perf_counter() - start) / count
+
+
+def measure(folder, count, height, width, coils):
+    folder = Path(folder)
+    source = SyntheticKnee(count, height, width, coils, None, 0.002, 0)
+    for version in (5, "7.3"):
+        write_folder(folder / str(version), "knee", [1], range(count), source, version)
+    for index in range(count):
+        sample = source[index]
+        for name, array in (("kspace", sample.kspace), ("sensitivity_maps", sample.sensitivity_maps)):
+            with h5py.File(folder / f"{name}{index}.h5", "w") as file:
+                file[name] = array
+    knee = dict(dataset="vlo", protocol="knee", test_patients="1", test_slices=f"0-{count - 1}")
+    sources = {
+        "MATLAB v5": [dict(knee, data_path=str(folder / "5"))],
+        "MATLAB v7.3": [dict(knee, data_path=str(folder / "7.3"))],
+        ".h5": [
+            dict(dataset="measurement", data_path=str(folder / f"kspace{i}.h5"), sensitivity_path=str(folder / f"sensitivity_maps{i}.h5"))
+            for i in range(count)
+        ],
+    }
+    result = {}
+    for name, settings in sources.items():
+        raw = [Config(**x) for x in settings]
+        prepared = [Config(**x, cache_dir=str(folder / "prepared")) for x in settings]
+        _seconds_a_slice(prepared)
+        result[name] = {"raw": _seconds_a_slice(raw), "prepared": _seconds_a_slice(prepared)}
+    return result
+
+
+if __name__ == "__main__":
+    np.seterr(all="raise", under="ignore")
+    print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[2:]))), flush=True)

@@ -1,0 +1,39 @@
+"""The benchmarks' plain formulation computes what the product computes: else the comparison would mean nothing."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = dict(coils=2, height=32, width=28, stages=2, filters=4)
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The folder is not part of the package."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import problem, workloads
+
+    return problem, workloads
+
+
+@pytest.mark.parametrize("name", ["forward", "attack_gradient", "training_gradient"])
+def test_the_plain_formulation_equals_the_product(benchmarks, name):
+    problem, workloads = benchmarks
+    product, plain, units = getattr(workloads, name)(problem.Size(**SMALL))
+    ours, theirs = (tf.nest.flatten(function()) for function in (product, plain))
+    assert units == 1 and len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
+def test_a_measurement_runs_in_a_process_of_its_own():
+    task = json.dumps(dict(workload="smoothed", arguments=[3], what="time", size=SMALL, rounds=1))
+    command = [sys.executable, "-m", "benchmarks.measure", task]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["units"] == 3 and min(found[key] for key in ("floor", "product", "plain")) > 0
