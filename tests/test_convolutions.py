@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from scipy.signal import convolve2d, correlate2d
 
-from tfvn.convolutions import correlate, correlate_transpose, kernel_gradient, phases
+from tfvn.convolutions import _SUMS, correlate, correlate_transpose, kernel_gradient, phases
 
 SIZES = pytest.mark.parametrize("kernel_size", [2, 3, 5, 11])
 PADDINGS = pytest.mark.parametrize("padding", ["none", "full"])
@@ -76,6 +76,26 @@ def test_the_kernel_gradient_is_that_of_the_inner_product(kernel_size, padding):
         product = tf.reduce_sum(z * tf.nn.conv2d(padded, kernel, 1, "VALID"))
     expected = tape.gradient(product, kernel)
     np.testing.assert_allclose(kernel_gradient(image, z, kernel_size, padding), expected, rtol=1e-11, atol=1e-12)
+
+
+# Around the number of parts of the sum: fewer rows than parts, as many, whole and broken multiples.
+@pytest.mark.parametrize("known", [True, False], ids=["known size", "unknown size"])
+@pytest.mark.parametrize("rows", [1, _SUMS - 1, _SUMS, _SUMS + 1, 2 * _SUMS, 3 * _SUMS - 1])
+def test_the_kernel_gradient_holds_for_any_number_of_rows(rows, known):
+    rng = np.random.default_rng(0)
+    image, z = tf.constant(rng.standard_normal((2, rows + 2, 8, 2))), tf.constant(rng.standard_normal((2, rows, 6, 3)))
+    with tf.GradientTape() as tape:
+        kernel = tf.zeros([3, 3, 2, 3], tf.float64)
+        tape.watch(kernel)
+        product = tf.reduce_sum(z * tf.nn.conv2d(image, kernel, 1, "VALID"))
+
+    def gradient(image, z):
+        return kernel_gradient(image, z, 3)
+
+    if not known:
+        signature = [tf.TensorSpec([None, None, None, x.shape[-1]], tf.float64) for x in (image, z)]
+        gradient = tf.function(gradient, input_signature=signature)
+    np.testing.assert_allclose(gradient(image, z), tape.gradient(product, kernel), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernel_size", [3, 11])
