@@ -68,6 +68,19 @@ def shared_data():
     return find
 
 
+@pytest.fixture(scope="session")
+def operations():
+    """A function that traces `function(*arguments)`: the types of all operations of its graph and of all functions in it."""
+    import tensorflow as tf
+
+    def find(function, *arguments):
+        traced = tf.function(function, autograph=False).get_concrete_function(*arguments)
+        graph = traced.graph.as_graph_def()
+        return {node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes}
+
+    return find
+
+
 _PEAK = """
 import os, sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.activations import RBFActivation
+from tfvn.activations import _LARGEST_POWER, _ROW, RBFActivation, _kernels
 
 # The three conventions that exist, and grids that need one and many blocks of the evaluation.
 CONVENTIONS = {
@@ -95,6 +95,39 @@ def test_sizes_may_be_unknown_while_tracing():
     x, cotangent = pixels(SHAPE), pixels(SHAPE, seed=2)
     for actual, expected in zip(traced(x, cotangent), gradients(activation, x, cotangent)):
         assert_close(actual, expected, 1e-5)
+
+
+def largest_power(activation):
+    kernels = _kernels(activation.num_centers, activation.grid_limit, activation.bandwidth)
+    return kernels._reach * kernels.spacing
+
+
+# Of 21 centres, about the narrowest bandwidth (widest spacing) below the largest power.
+LAST_SHARED = 0.0431
+
+
+# Up to the largest power all blocks of a grid share their exponentials, beyond it each has its own.
+@pytest.mark.parametrize("bandwidth", [LAST_SHARED, 0.99 * LAST_SHARED, 0.5 * LAST_SHARED, 0.2 * LAST_SHARED])
+def test_value_and_gradients_hold_up_to_the_largest_power_of_single_precision_and_beyond(bandwidth):
+    check(layer(3, num_centers=21, bandwidth=bandwidth), SHAPE)
+
+
+def test_the_examples_lie_on_both_sides_of_the_largest_power():
+    powers = [largest_power(RBFActivation(21, bandwidth=factor * LAST_SHARED)) for factor in (1, 0.99)]
+    assert 0.98 * _LARGEST_POWER < powers[0] < _LARGEST_POWER < powers[1]
+
+
+# The weight gradient takes whole rows of pixels in two halves and the rest one by one.
+@pytest.mark.parametrize("known", [True, False], ids=["known size", "unknown size"])
+@pytest.mark.parametrize("count", [1, 2 * _ROW - 1, 2 * _ROW, 2 * _ROW + 1, 4 * _ROW, 4 * _ROW + 1])
+def test_the_weight_gradient_holds_for_any_number_of_pixels(count, known):
+    activation, rng = layer(3, num_centers=7, scale=0.4), np.random.default_rng(1)
+    x, cotangent = (tf.constant(rng.uniform(-1.6, 1.6, (count, 3)), "float32") for _ in range(2))
+    function = activation.weight_gradient
+    if not known:
+        function = tf.function(function, input_signature=[tf.TensorSpec([None, 3])] * 2)
+    expected = np.einsum("pc,pcn->cn", cotangent, plain(activation, x)[2])
+    assert_close(function(x, cotangent), expected, 1e-5)
 
 
 def test_the_input_gradient_matches_central_differences():

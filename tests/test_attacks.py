@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.attacks import AttackResult, ProjectedGradientAscent
+from tfvn.attacks import AttackResult, ProjectedGradientAscent, ascent
 from tfvn.network import VariationalNetwork
 from tfvn.operators import Sense
 from tfvn.smoothing import SmoothedNetwork
@@ -155,6 +155,18 @@ def test_the_attack_sees_later_changes_of_the_weights(batch):
     first = attack().run(network, batch)
     network.stages[0].rbf_weights.assign(0.5 * network.stages[0].rbf_weights)
     assert (attack().run(network, batch).objective.numpy() != first.objective.numpy()).all()
+
+
+def test_the_attack_sees_later_changes_of_the_smoothing_and_traces_nothing(network, batch):
+    model = SmoothedNetwork(network, 0.05, 3)
+    first = attack(noise="fixed").run(model, batch)
+    model.sigma, model.num_samples, model.seed = 0.2, 5, 4
+    changed = attack(noise="fixed").run(model, batch)
+    expected = attack(noise="fixed").run(SmoothedNetwork(network, 0.2, 5, seed=4), batch)
+    for x, y, z in zip(changed, expected, first):
+        np.testing.assert_array_equal(x, y)
+        assert (x.numpy() != z.numpy()).any()
+    assert ascent._compiled(model, "full", "fixed").experimental_get_tracing_count() == 1
 
 
 @EVERY_MODEL

@@ -144,6 +144,45 @@ def test_a_temporary_smoothed_network_reconstructs(case):
     assert SmoothedNetwork(VariationalNetwork(**SETTINGS), 0.1, 2).reconstruct(case()).shape == (1, 24, 20)
 
 
+# Settings that are changed later
+
+
+CHANGES = [dict(sigma=0.3), dict(num_samples=8), dict(seed=5), dict(sigma=0.0), dict(sigma=0.05, num_samples=1, seed=-2)]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3])
+def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(case, network, chunk_size):
+    settings, inputs = dict(sigma=0.1, num_samples=7, seed=0), case(batch=2)
+    model = SmoothedNetwork(network, chunk_size=chunk_size, **settings)
+    previous = model.reconstruct(inputs).numpy()
+    for change in CHANGES:
+        settings.update(change)
+        for name, value in change.items():
+            setattr(model, name, value)
+            assert getattr(model, name) == value
+        result = model.reconstruct(inputs).numpy()
+        np.testing.assert_array_equal(result, smoothed(network, inputs, chunk_size=chunk_size, **settings))
+        assert (result != previous).any()
+        previous = result
+    assert model._compiled.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("sigma", -0.1), ("sigma", float("nan")), ("num_samples", 0), ("num_samples", 2.5), ("num_samples", "many")],
+)
+def test_a_wrong_value_is_refused_later_in_the_words_of_construction(network, name, value):
+    settings = dict(sigma=0.1, num_samples=3)
+    with pytest.raises(ValueError) as at_construction:
+        SmoothedNetwork(network, **{**settings, name: value})
+    assert f"Received: {name}={value}" in str(at_construction.value)
+    model = SmoothedNetwork(network, **settings)
+    with pytest.raises(ValueError) as later:
+        setattr(model, name, value)
+    assert str(later.value) == str(at_construction.value)
+    assert (model.sigma, model.num_samples) == (0.1, 3)
+
+
 # Gradients
 
 
@@ -240,7 +279,9 @@ def test_a_negative_sigma_is_refused(network, sigma):
         SmoothedNetwork(network, sigma, 3)
 
 
-@pytest.mark.parametrize("name, value", [("num_samples", 0), ("num_samples", 2.5), ("chunk_size", 0), ("chunk_size", -1)])
+@pytest.mark.parametrize(
+    "name, value", [("num_samples", 0), ("num_samples", 2.5), ("chunk_size", 0), ("chunk_size", -1), ("chunk_size", "many")]
+)
 def test_a_number_of_draws_below_one_is_refused(network, name, value):
     with pytest.raises(ValueError, match=f"{name} must be a whole number >= 1. Received: {name}={value}"):
         SmoothedNetwork(network, 0.1, **{"num_samples": 3, name: value})

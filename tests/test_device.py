@@ -1,0 +1,179 @@
+"""The device only arranges what is computed: an accelerator, pretended on a CPU, gives the same numbers."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.client import device_lib
+
+from tfvn import device
+from tfvn.activations import RBFActivation
+from tfvn.network import VariationalNetwork
+from tfvn.operators import Sense
+from tfvn.smoothing import SmoothedNetwork
+
+BYTES = 10**9
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine that lists two GPUs of 8 and 4 GB, with 1 GB in use on the first."""
+    gpus = [SimpleNamespace(name=f"GPU:{i}") for i in range(2)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    listed = [("CPU", 2), ("GPU", 8), ("GPU", 4)]
+    devices = [SimpleNamespace(device_type=kind, memory_limit=size * BYTES) for kind, size in listed]
+    monkeypatch.setattr(device_lib, "list_local_devices", lambda: devices)
+    in_use = {"GPU:0": {"current": BYTES, "peak": 3 * BYTES}}
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", in_use.__getitem__)
+    return gpus
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """A function that makes a module believe that there is an accelerator."""
+    return lambda module: monkeypatch.setattr(f"tfvn.{module}.on_accelerator", lambda: True)
+
+
+# What there is
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+def test_a_cpu_is_no_accelerator():
+    assert device.accelerators() == [] and device.on_accelerator() is False
+    assert device.free_memory() is None
+    device.grow_memory()
+
+
+def test_gpus_are_accelerators(two_gpus):
+    assert device.accelerators() == two_gpus and device.on_accelerator() is True
+
+
+def test_a_tpu_is_an_accelerator_without_known_memory(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["TPU:0"] if kind == "TPU" else [])
+    assert device.accelerators() == ["TPU:0"] and device.on_accelerator() is True
+    assert device.free_memory() is None
+
+
+def test_memory_grows_on_every_gpu(two_gpus, monkeypatch):
+    calls = []
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: calls.append((gpu, grows)))
+    device.grow_memory()
+    assert calls == [(gpu, True) for gpu in two_gpus]
+
+
+def test_free_memory_is_what_is_not_in_use_of_the_first_gpu(two_gpus):
+    assert device.free_memory() == 7 * BYTES
+
+
+# The same numbers
+
+
+OPERATORS = pytest.mark.parametrize("readout_oversampling", [False, True])
+MASKS = pytest.mark.parametrize("mask", ["columns", "points", "weights"])
+
+
+def problem(case, mask, readout_oversampling):
+    inputs = case(2, 3, 9, 8, mask, "complex128")
+    rng, shape = np.random.default_rng(1), (2, 4 if readout_oversampling else 9, 8)
+    image = tf.constant(rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
+    fixed = (tf.constant(inputs[key]) for key in ("sensitivity_maps", "mask"))
+    return Sense(readout_oversampling, dtype="float64"), image, *fixed
+
+
+@OPERATORS
+@MASKS
+def test_the_normal_operator_is_the_same_on_an_accelerator(case, pretend, mask, readout_oversampling):
+    sense, *arguments = problem(case, mask, readout_oversampling)
+    expected = sense.normal(*arguments)
+    pretend("operators")
+    np.testing.assert_allclose(sense.normal(*arguments), expected, rtol=0, atol=1e-12)
+
+
+@OPERATORS
+@MASKS
+def test_the_noise_is_the_same_on_an_accelerator(case, pretend, mask, readout_oversampling):
+    sense, _, *fixed = problem(case, mask, readout_oversampling)
+    seeds = tf.constant([[3, 1], [4, 1]])
+    expected = sense.adjoint_noise(*fixed, seeds)
+    pretend("operators")
+    np.testing.assert_allclose(sense.adjoint_noise(*fixed, seeds), expected, rtol=0, atol=1e-12)
+
+
+@MASKS
+def test_coils_are_a_loop_on_a_cpu_alone(case, operations, pretend, mask):
+    sense, *arguments = problem(case, mask, False)
+    loops = {"While", "StatelessWhile"}
+    assert operations(sense.normal, *arguments) & loops
+    pretend("operators")
+    assert not operations(sense.normal, *arguments) & loops
+
+
+def test_the_weight_gradient_is_the_same_on_an_accelerator(pretend):
+    # More pixels than two rows of an accelerator hold.
+    activation, rng = RBFActivation(num_centers=7), np.random.default_rng(1)
+    x, cotangent = (tf.constant(rng.uniform(-1.6, 1.6, (1, 200, 200, 2)), "float32") for _ in range(2))
+    expected = activation.weight_gradient(x, cotangent)
+    pretend("activations")
+    actual = activation.weight_gradient(x, cotangent)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+# How many draws at once
+
+
+@pytest.fixture(scope="module")
+def network():
+    return VariationalNetwork(num_stages=2, filters=4, kernel_size=3)
+
+
+def chunk(network, inputs):
+    return SmoothedNetwork(network, 0.1, 7)._chunk_size(inputs["sensitivity_maps"].shape)
+
+
+# Half of the free memory, for two slices, in units of what an image takes.
+@pytest.mark.parametrize("images, expected", [(0, 1), (1.9, 1), (2, 1), (3.9, 1), (4, 2), (14, 7), (1000, 500)])
+def test_a_chunk_is_what_half_of_the_free_memory_holds(case, network, monkeypatch, images, expected):
+    inputs = case(batch=2)
+    free = int(images * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape))
+    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: free)
+    assert chunk(network, inputs) == expected
+
+
+def test_a_chunk_of_a_cpu_is_one_draw(case, network, monkeypatch):
+    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: None)
+    assert chunk(network, case()) == 1
+
+
+def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(case, network, monkeypatch):
+    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: 10**12)
+    silent = SimpleNamespace(sense=network.sense, zero_filled=network.zero_filled, reconstruct=network.reconstruct)
+    assert chunk(silent, case()) == 1 < chunk(network, case())
+
+
+def test_a_chunk_of_unknown_sizes_is_one_draw(network, monkeypatch):
+    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: 10**12)
+    assert chunk(network, {"sensitivity_maps": tf.keras.Input([2, 24, 20], dtype="complex64")}) == 1
+
+
+def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
+    shape = (1, 2, 24, 20)
+    least = network.memory_per_image(shape)
+    # At least the features of one stage and the coils, in bytes.
+    assert least >= 4 * 24 * 20 * (4 * 4 + 2 * 2)
+    for axis in (1, 2, 3):
+        assert network.memory_per_image([size + (i == axis) for i, size in enumerate(shape)]) > least
+    for settings in (dict(num_stages=3), dict(filters=5), dict(kernel_size=5), dict(dtype="float64")):
+        other = VariationalNetwork(**{**dict(num_stages=2, filters=4, kernel_size=3), **settings})
+        assert other.memory_per_image(shape) > least
+
+
+def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):
+    inputs, sizes = case(batch=2), []
+    expected = SmoothedNetwork(network, 0.1, 7).reconstruct(inputs)
+    free = 2 * 3 * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape)
+    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: free)
+    model = SmoothedNetwork(network, 0.1, 7)
+    original = model._chunk_size
+    monkeypatch.setattr(model, "_chunk_size", lambda shape: sizes.append(original(shape)) or sizes[-1])
+    np.testing.assert_allclose(model.reconstruct(inputs), expected, rtol=0, atol=1e-6)
+    assert sizes == [3]
