@@ -5,7 +5,7 @@ import sys
 
 import tensorflow as tf
 
-from tfvn import config, runs
+from tfvn import config, device, runs
 
 
 def parser(description):
@@ -46,6 +46,7 @@ def _run_dir(arguments):
 
 def guarded(work):
     """Calls `work()`; a wrong input ends in one sentence and exit code 2, Ctrl-C in 130. Returns the exit code."""
+    device.grow_memory()
     try:
         work()
     except ValueError as error:

@@ -1,5 +1,7 @@
 """What the formulations need to know of the device: a CPU works best on one coil and one copy at a time, which stay in its
 caches; an accelerator on all at once, as far as its memory goes."""
+import contextlib
+
 import tensorflow as tf
 
 
@@ -15,7 +17,8 @@ def on_accelerator():
 def grow_memory():
     """Lets TensorFlow take memory of GPUs as it needs it, not all at once. Called before anything is computed."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        with contextlib.suppress(RuntimeError):  # TensorFlow has been computing already: too late to change it
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def free_memory():

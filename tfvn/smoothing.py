@@ -37,7 +37,7 @@ class SmoothedNetwork:
 
     def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0):
         if chunk_size != "auto":
-            _check_count("chunk_size", chunk_size)
+            _check_count("chunk_size", chunk_size, '"auto" or ')
         self.network, self.sense, self.chunk_size = network, network.sense, chunk_size
         # Variables, so that compiled code, an attack's too, sees what they are set to.
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -52,7 +52,7 @@ class SmoothedNetwork:
 
     @sigma.setter
     def sigma(self, value):
-        if not value >= 0:
+        if not 0 <= value < float("inf"):
             raise ValueError(f"sigma must be a number >= 0. Received: sigma={value}")
         self._sigma.assign(value)
 
@@ -71,6 +71,8 @@ class SmoothedNetwork:
 
     @seed.setter
     def seed(self, value):
+        if not -(2**31) <= value < 2**31 or int(value) != value:
+            raise ValueError(f"seed must be a whole number of 32 bits. Received: seed={value}")
         self._seed.assign(int(value))
 
     def zero_filled(self, inputs):
@@ -157,9 +159,9 @@ class SmoothedNetwork:
         return _fold_in_each(tf.broadcast_to(base, [batch, 2]), index)
 
 
-def _check_count(name, value):
-    if isinstance(value, str) or int(value) != value or value < 1:
-        raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
+def _check_count(name, value, alternative=""):
+    if isinstance(value, str) or not 1 <= value < 2**31 or int(value) != value:
+        raise ValueError(f"{name} must be {alternative}a whole number >= 1. Received: {name}={value}")
 
 
 def _broadcast(x, batch):
