@@ -1,6 +1,6 @@
 """Time and memory of what the package computes, beside a plain formulation and the floor of the arithmetic.
 
-    python -m benchmarks                        the table, about a quarter of an hour on 2 cores
+    python -m benchmarks                        the table, about 25 minutes on 2 cores
     python -m benchmarks --sweeps               and the plots over K, coils, image size and filters, 10 minutes more
     python -m benchmarks --long                 and the 60-step attack and the demo, 40 minutes more
     python -m benchmarks --only forward ...     some rows
@@ -35,12 +35,12 @@ ROWS = {
     "ipalm": ("one iPALM iteration on 10 slices, per slice", "ipalm_iteration", (10,), 1, False),
 }
 LONG = {"attack_60": ("attack of 60 steps with K = 9, per step and copy", "full_attack", (9, 60), 1, False)}
+QUARTER = {"height": 320, "width": 184}  # of the full size, so that the sweeps take minutes
 SWEEPS = {
-    # A quarter of the full size: 256 copies of it take long enough.
-    "K": ("smoothed", [({"height": 320, "width": 184}, (k,)) for k in (1, 4, 16, 64, 256)]),
-    "coils": ("attack_gradient", [({"coils": c}, ()) for c in (4, 8, 16, 32)]),
+    "K": ("smoothed", [(QUARTER, (k,)) for k in (1, 4, 16, 64, 256)]),
+    "coils": ("attack_gradient", [({**QUARTER, "coils": c}, ()) for c in (4, 8, 16, 32)]),
     "image side": ("attack_gradient", [({"height": n, "width": n}, ()) for n in (128, 256, 384, 512)]),
-    "filters": ("attack_gradient", [({"filters": n}, ()) for n in (8, 16, 24, 48)]),
+    "filters": ("attack_gradient", [({**QUARTER, "filters": n}, ()) for n in (8, 16, 24, 48)]),
 }
 
 
@@ -115,10 +115,10 @@ def sweep(name, size):
     workload, points = SWEEPS[name]
     results = []
     for change, arguments in points:
-        rounds = 1 if arguments and arguments[0] > 16 else 3
+        rounds = 1 if arguments and arguments[0] > 16 else 2
         point = measure(workload, "time", arguments, {**size, **change}, rounds)
         point["peak"] = measure(workload, "memory of product", arguments, {**size, **change})["peak"]
-        results.append(dict(x=arguments[0] if arguments else list(change.values())[0], **point))
+        results.append(dict(x=arguments[0] if arguments else list(change.values())[-1], **point))
         print(name, results[-1], flush=True)
     return results
 
@@ -133,10 +133,11 @@ def plot(sweeps, path):
         x = [p["x"] for p in points]
         for key, label, style in (("product", "tfvn", "o-"), ("plain", "plain TensorFlow", "s--")):
             column[0].plot(x, [p[key] for p in points], style, label=label)
-        column[0].set(ylabel=f"seconds, {unit}", ylim=(0, None))
-        column[1].plot(x, [p["peak"] / 1e9 for p in points], "o-", label="tfvn, peak of the process")
-        column[1].set(xlabel=name, ylabel="GB", ylim=(0, None))
+        column[0].set(ylabel=f"seconds, {unit}")
+        column[1].plot(x, [p["peak"] / 1e9 for p in points], "o-")
+        column[1].set(xlabel=name, ylabel="GB, peak of the process")
         for axis in column:
+            axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
             if name == "K":
                 axis.set_xscale("log", base=2)
             axis.set_xticks(x, [str(value) for value in x])
