@@ -1,5 +1,5 @@
-"""What the formulations need to know of the device: a CPU works best on one coil and one copy at a time, which stay in its
-caches; an accelerator on all at once, as far as its memory goes."""
+"""What the formulations need to know of the device, and how they are compiled for it. A CPU works best on one coil and one
+copy at a time, which stay in its caches; an accelerator on all at once, as far as its memory goes."""
 import contextlib
 
 import tensorflow as tf
@@ -29,3 +29,9 @@ def free_memory():
 
     limits = [device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU"]
     return limits[0] - tf.config.experimental.get_memory_info("GPU:0")["current"]
+
+
+def one_graph(function):
+    """`function` compiled once, wherever it is called. TensorFlow would otherwise inline it: optimise all copies anew, and
+    start what is ready in one while another still holds its memory."""
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})

@@ -21,6 +21,7 @@ from tensorflow import keras
 
 from tfvn.activations import RBFActivation
 from tfvn.convolutions import correlate, correlate_transpose, kernel_gradient, phases, static_or_dynamic_shape
+from tfvn.device import one_graph
 from tfvn.operators import Sense, check_inputs, without_kspace
 from tfvn.projections import non_negative, zero_mean_unit_ball
 
@@ -65,11 +66,8 @@ class _Descent:
 
     def __init__(self, kernel_size, activation, sense):
         self.kernel_size, self.activation, self.sense = kernel_size, activation, sense
-        # Not inlined: TensorFlow would otherwise optimise every call anew, and start the recomputation of the gradient
-        # during the forward pass (its inputs are ready), which keeps all features in memory.
-        options = dict(autograph=False, experimental_attributes={"_noinline": True})
-        self.value = tf.function(self._value, **options)
-        self.gradient = tf.function(self._gradient, **options)
+        # Inlined, the gradient would recompute during the forward pass (its inputs are ready) and keep all features.
+        self.value, self.gradient = one_graph(self._value), one_graph(self._gradient)
 
     def _value(self, image, zero_filled, parameters, sensitivity_maps, mask):
         """The last image; and of every stage the image it began with and its residual A^H A u - A^H k."""

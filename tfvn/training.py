@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import metrics
+from tfvn.device import one_graph
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
 from tfvn.operators import without_kspace
@@ -123,10 +124,8 @@ class Trainer(keras.Model):
         key = tf.random.experimental.stateless_fold_in([self.seed, _TRAINING_NOISE], self.steps_done)
         inputs = self.noisy_inputs(inputs, tf.random.experimental.stateless_split(key, tf.shape(reference)[0]))
         if self.ipalm is not None:
-            # One graph for the trials of all blocks; TensorFlow would inline a copy at each place.
-            options = dict(autograph=False, experimental_attributes={"_noinline": True})
             loss = self.ipalm.step(
-                tf.function(lambda: self.batch_loss(inputs, reference), **options),
+                one_graph(lambda: self.batch_loss(inputs, reference)),  # for the trials of all blocks
                 lambda block: self.loss_and_gradients(inputs, reference, PARAMETERS[block : block + 1]),
             )
         else:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfvn.device import one_graph
 from tfvn.operators import Sense, check_inputs, without_kspace
 from tfvn.projections import l2_ball
 
@@ -129,8 +130,8 @@ def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, 
     def energy(prediction, reference):
         return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
 
-    # Where no gradient is asked for, one graph serves all predictions; TensorFlow would inline a copy at each place.
-    predict_alone = tf.function(predict, autograph=False, experimental_attributes={"_noinline": True})
+    # Where no gradient is asked for, one graph serves all predictions.
+    predict_alone = one_graph(predict)
     clean = predict_alone(tf.zeros_like(like))
     if noise == "fresh":
         # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and attacked prediction see
