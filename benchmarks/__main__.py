@@ -1,6 +1,6 @@
 """Time and memory of what the package computes, beside a plain formulation and the floor of the arithmetic.
 
-    python -m benchmarks                        the table, about 25 minutes on 2 cores
+    python -m benchmarks                        the table, about 30 minutes on 2 cores
     python -m benchmarks --sweeps               and the plots over K, coils, image size and filters, 10 minutes more
     python -m benchmarks --long                 and the 60-step attack and the demo, 40 minutes more
     python -m benchmarks --only forward ...     some rows
@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import tensorflow as tf
 
 SMALL = dict(coils=4, height=64, width=48, stages=2, filters=8)
@@ -28,6 +30,7 @@ ROWS = {
     "forward": ("forward, `reconstruct`", "forward", (), 8, True),
     "attack_gradient": ("attack gradient, one step", "attack_gradient", (), 8, True),
     "training_gradient": ("training gradient, all parameters, one slice", "training_gradient", (), 6, True),
+    "training_automatic": ("the same; plain: automatic differentiation", "training_gradient", (True,), 2, True),
     "smoothed_9": ("smoothed prediction, K = 9, per copy", "smoothed", (9,), 4, True),
     "smoothed_64": ("smoothed prediction, K = 64, per copy", "smoothed", (64,), 2, True),
     "smoothed_attack_9": ("attack step on a smoothed model, K = 9, per copy", "smoothed_attack_step", (9,), 3, False),
@@ -85,25 +88,28 @@ def table(rows):
     return "\n".join(lines)
 
 
-def pipeline(size, training_seconds):
+def pipeline(size):
     height, width, coils = (size.get(key, default) for key, default in (("height", 640), ("width", 368), ("coils", 15)))
     with tempfile.TemporaryDirectory() as folder:
-        result = run("benchmarks.pipeline", folder, *map(str, (8, height, width, coils)))
+        return run("benchmarks.pipeline", folder, *map(str, (8, height, width, coils)))
+
+
+def pipeline_table(seconds, training_seconds):
     lines = [
         "| input pipeline, seconds a slice | raw files | prepared cache | training gradients in the time of one raw slice |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for name, seconds in result.items():
-        share = f"{seconds['raw'] / training_seconds:.2f}" if training_seconds else ""
-        lines.append(f"| {name} | {seconds['raw']:.3f} | {seconds['prepared']:.3f} | {share} |")
-    return result, "\n".join(lines)
+    for name, found in seconds.items():
+        share = f"{found['raw'] / training_seconds:.2f}" if training_seconds else ""
+        lines.append(f"| {name} | {found['raw']:.3f} | {found['prepared']:.3f} | {share} |")
+    return "\n".join(lines)
 
 
 def demo():
     """Seconds and peak memory, in bytes, of the whole demo, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        environment = {**os.environ, "PYTHONPATH": os.getcwd(), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = {**os.environ, "PYTHONPATH": os.getcwd()}
         process = subprocess.Popen([sys.executable, "-m", "tfvn.demo"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
@@ -160,6 +166,45 @@ def machine():
     )
 
 
+NOTES = """\
+Every row comes from processes of its own; times are the best of some rounds in which product, plain formulation and floor take
+turns. 15 coils, 640 x 368, 10 stages of 24 filters 11 x 11 and 31 centres, if the command says nothing else.
+
+* *Floor*: 20 plain `tf.nn.conv2d` 2 -> 24, 11 x 11, of the padded image: K and K^T of every stage and nothing else.
+* *Plain*: `benchmarks/plain.py`, what a competent user writes. Its activation is fused by XLA, with a derivative written by
+  hand, except in the row that says automatic differentiation.
+* *First call*: tracing and compiling, the first call less the best later one.
+"""
+
+
+def text(found):
+    """What was found so far, as a page."""
+    parts = [f"`{found['command']}`: {found['machine']}.", NOTES.strip(), table(found["rows"])]
+    if "pipeline" in found:
+        training = [r["product"] for r in found["rows"] if r["name"] == "training_gradient"]
+        parts.append(pipeline_table(found["pipeline"], training[0] if training else None))
+        parts.append("The files were in the page cache: this is decoding and preparing.")
+    if "demo" in found:
+        parts.append(f"The demo: {found['demo']['seconds'] / 60:.1f} minutes, {found['demo']['peak'] / 1e9:.2f} GB.")
+    if "sweeps" in found:
+        parts.append("![Time and memory against K, coils, image size and filters](benchmarks.png)")
+        parts.append("All but the image side at a quarter of the full size, 320 x 184.")
+    return "\n\n".join(parts)
+
+
+def write(found, folder):
+    if not folder:
+        return
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "benchmarks")
+    if found.get("sweeps"):
+        plot(found["sweeps"], path + ".png")
+    with open(path + ".json", "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1)
+    with open(path + ".md", "w", encoding="utf-8") as file:
+        file.write("# Benchmarks\n\n" + text(found) + "\n")
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[*ROWS, *LONG, "pipeline", "demo"], help="these rows alone")
@@ -171,34 +216,24 @@ def main(argv=None):
     size = SMALL if arguments.small else {}
     names = arguments.only or [*ROWS, "pipeline", *([*LONG, "demo"] if arguments.long else [])]
 
-    found = {"machine": machine(), "rows": [], "sweeps": {}}
+    command = "python -m benchmarks " + " ".join(sys.argv[1:] if argv is None else argv)
+    found = {"command": command.strip(), "machine": machine(), "rows": []}
     print(found["machine"], flush=True)
     for name in names:
-        if name in {**ROWS, **LONG}:
+        if name == "pipeline":
+            found["pipeline"] = pipeline(size)
+        elif name == "demo":
+            found["demo"] = demo()
+        else:
             found["rows"].append(dict(name=name, **row(name, size)))
             print(table(found["rows"][-1:]).splitlines()[-1], flush=True)
-    text = [f"Measured by `python -m benchmarks {' '.join(sys.argv[1:] if argv is None else argv)}`: {found['machine']}.", table(found["rows"])]
-    if "pipeline" in names:
-        training = [r["product"] for r in found["rows"] if r["name"] == "training_gradient"]
-        found["pipeline"], part = pipeline(size, training[0] if training else None)
-        text.append(part)
-    if "demo" in names:
-        found["demo"] = demo()
-        text.append(f"The demo: {found['demo']['seconds'] / 60:.1f} minutes, {found['demo']['peak'] / 1e9:.2f} GB.")
+        write(found, arguments.output)
     if arguments.sweeps:
-        found["sweeps"] = {name: sweep(name, size) for name in SWEEPS}
-    print("\n" + "\n\n".join(text))
-    if arguments.output:
-        os.makedirs(arguments.output, exist_ok=True)
-        path = os.path.join(arguments.output, "benchmarks")
-        if found["sweeps"]:
-            plot(found["sweeps"], path + ".png")
-            text.append("![Time and memory against K, coils, image size and filters](benchmarks.png)")
-        with open(path + ".json", "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
-        with open(path + ".md", "w", encoding="utf-8") as file:
-            file.write("# Benchmarks\n\n" + "\n\n".join(text) + "\n")
-        print(f"wrote {path}.md and {path}.json" + (f" and {path}.png" if found["sweeps"] else ""))
+        found["sweeps"] = {}
+        for name in SWEEPS:
+            found["sweeps"][name] = sweep(name, size)
+            write(found, arguments.output)
+    print("\n" + text(found))
 
 
 if __name__ == "__main__":

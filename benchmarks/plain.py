@@ -1,10 +1,13 @@
 """The variational network as a competent user writes it in TensorFlow, textbook line by textbook line: the baseline of the benchmarks.
 
 Shifted, orthonormal 2-D transforms and the residual in k-space; `tf.nn.conv2d` and its transpose on the padded image; the
-activation a loop over the centres, which XLA fuses into one pass, with its derivative as a second result (automatic
-differentiation would keep 31 tensors a stage); its weight gradient centre by centre, as automatic differentiation of
-the loop has it; automatic differentiation of everything else, compiled as a whole. It reads the weights of a
-`tfvn.network.VariationalNetwork` and uses none of its code.
+activation a loop over the centres; compiled as a whole. It reads the weights of a `tfvn.network.VariationalNetwork` and uses
+none of its code. Gradients come in two ways:
+
+    by hand     XLA fuses the activation into one pass, with its derivative as a second result; its weight gradient is
+                taken centre by centre; the rest is differentiated automatically
+    automatic   everything is. As that keeps 31 tensors for each activation, more than fits for all stages, the
+                regulariser is recomputed stage by stage (`tf.recompute_grad`)
 """
 import tensorflow as tf
 
@@ -34,6 +37,10 @@ def _gaussian(x, activation, j):
 
 
 def rbf(x, weights, activation):
+    return sum(weights[:, j] * _gaussian(x, activation, j)[1] for j in range(activation.num_centers))
+
+
+def rbf_by_hand(x, weights, activation):
     @tf.function(jit_compile=True)
     def value_and_derivative(x, weights):
         value = derivative = 0.0
@@ -55,24 +62,31 @@ def rbf(x, weights, activation):
     return phi(x, weights)
 
 
-def regulariser(image, kernel, weights, stage):
+def _regulariser(channels, kernel, weights, stage, activation):
     k = stage.kernel_size
-    channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
     padded = tf.pad(channels, [[0, 0], [k, k], [k, k], [0, 0]], "SYMMETRIC")
-    features = rbf(tf.nn.conv2d(padded, kernel, 1, "SAME"), weights, stage.activation)
-    result = tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k] / stage.filters
+    features = activation(tf.nn.conv2d(padded, kernel, 1, "SAME"), weights, stage.activation)
+    return tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k] / stage.filters
+
+
+def regulariser(image, kernel, weights, stage, automatic):
+    channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
+    if automatic:
+        result = tf.recompute_grad(lambda *x: _regulariser(*x, stage, rbf))(channels, kernel, weights)
+    else:
+        result = _regulariser(channels, kernel, weights, stage, rbf_by_hand)
     return tf.complex(result[..., 0], result[..., 1])
 
 
-def network(model, kspace, maps, mask, parameters=None):
+def network(model, kspace, maps, mask, parameters=None, automatic=False):
     """The complex image of `model` (batch, rows, width); `parameters` are its kernels, RBF weights and data weights."""
     image = adjoint(kspace, maps, mask)
     parameters = parameters or [[tf.convert_to_tensor(x) for x in block] for block in model.parameter_blocks.values()]
     for stage, kernel, weights, data_weight in zip(model.stages, *parameters):
         residual = adjoint(forward(image, maps, mask) - kspace, maps, mask)
-        image = image - regulariser(image, kernel, weights, stage) - tf.cast(data_weight, image.dtype) * residual
+        image = image - regulariser(image, kernel, weights, stage, automatic) - tf.cast(data_weight, image.dtype) * residual
     return image
 
 
-def reconstruct(model, kspace, maps, mask, parameters=None):
-    return tf.abs(network(model, kspace, maps, mask, parameters))
+def reconstruct(model, kspace, maps, mask, parameters=None, automatic=False):
+    return tf.abs(network(model, kspace, maps, mask, parameters, automatic))

@@ -57,7 +57,7 @@ def attack_gradient(size):
     return _attack_step(model, model, size, inputs), (lambda: baseline(perturbation, *arrays)), 1
 
 
-def training_gradient(size):
+def training_gradient(size, automatic=False):
     model, inputs, arrays = _problem(size)
     reference, trainer = make_image(size), Trainer(model)
     product = _compiled(trainer.loss_and_gradients)
@@ -69,7 +69,7 @@ def training_gradient(size):
         parameters = [[tf.identity(x) for x in block] for block in model.parameter_blocks.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parameters)
-            error = plain.reconstruct(model, kspace, maps, mask, parameters) - tf.abs(reference)
+            error = plain.reconstruct(model, kspace, maps, mask, parameters, automatic) - tf.abs(reference)
             loss = tf.reduce_sum(tf.square(error)) / 2
         return tape.gradient(loss, parameters)
 

@@ -21,10 +21,12 @@ def benchmarks(monkeypatch):
     return problem, workloads
 
 
-@pytest.mark.parametrize("name", ["forward", "attack_gradient", "training_gradient"])
-def test_the_plain_formulation_equals_the_product(benchmarks, name):
+@pytest.mark.parametrize("name, arguments", [
+    ("forward", ()), ("attack_gradient", ()), ("training_gradient", ()), ("training_gradient", (True,)),
+])
+def test_the_plain_formulation_equals_the_product(benchmarks, name, arguments):
     problem, workloads = benchmarks
-    product, plain, units = getattr(workloads, name)(problem.Size(**SMALL))
+    product, plain, units = getattr(workloads, name)(problem.Size(**SMALL), *arguments)
     ours, theirs = (tf.nest.flatten(function()) for function in (product, plain))
     assert units == 1 and len(ours) == len(theirs)
     for a, b in zip(ours, theirs):

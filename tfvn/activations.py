@@ -66,9 +66,11 @@ class _Kernels:
     def _terms(self, x):
         """For every block: itself, q about its centre, exp(-q^2/2), exp(q d) and exp(-q d)."""
         scaled = x * self._inverse
+        # The largest |x d / bandwidth| before every block's own clip holds.
         limit = self._reach * self.spacing
-        power = tf.clip_by_value(scaled * self.spacing, -limit, limit)
-        up, down = tf.exp(power), tf.exp(-power)
+        if limit < _LARGEST_POWER:
+            power = tf.clip_by_value(scaled * self.spacing, -limit, limit)
+            up, down = tf.exp(power), tf.exp(-power)
         for block in self.blocks:
             center = self.centers[block[2]] * self._inverse
             q = scaled - center
