@@ -1,8 +1,13 @@
-"""Networks from files: real weights against an independent reconstruction, and files that are something else."""
+"""Networks from files: weights against an independent reconstruction, and files that are something else."""
+import shutil
+import sys
+import types
 import zipfile
 
 import numpy as np
 import pytest
+import scipy.signal
+import tensorflow as tf
 from tensorflow import keras
 
 import tfvn
@@ -22,6 +27,107 @@ def write_npz(path, **changes):
     arrays.update(changes)
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
     return arrays
+
+
+def random_weights(**changes):
+    """Two stages of three filters in the layout of `.npz` files, strong enough for every term to count."""
+    rng = np.random.default_rng(1)
+    weights = {
+        "kernels": rng.normal(size=(2, 5, 5, 2, 3)).astype("f4") / 5,
+        "rbf_weights": rng.normal(size=(2, 3, 9)).astype("f4"),
+        "data_term_weights": np.float32([0.3, 0.7]),
+    }
+    return {**weights, **changes}
+
+
+def write_checkpoint(prefix, remove=(), **changes):
+    """As the original script does: `prefix`-1000.index and .data, `checkpoint` beside them, state of its optimizer within."""
+    weights = random_weights()
+    kernels = weights["kernels"]
+    variables = {
+        "k1": (kernels[:, :, :, :1] + 1j * kernels[:, :, :, 1:]).astype("c8"),
+        "w1": weights["rbf_weights"],
+        "lambda": weights["data_term_weights"][:, None],
+        "k1/Adam": np.full_like(kernels[..., :1, :], 3, dtype="c8"),
+        "w1_old": -weights["rbf_weights"],
+        "global_step": np.int64(1000),
+    }
+    variables.update(changes)
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        for name, value in variables.items():
+            if name not in remove:
+                v1.Variable(value, name=name, use_resource=False)
+        session.run(v1.global_variables_initializer())
+        return v1.train.Saver().save(session, str(prefix), global_step=1000, write_meta_graph=False)
+
+
+def torch_arrays(weights):
+    """The state dict of the PyTorch port as NumPy arrays."""
+    arrays = {}
+    for t, kernel in enumerate(weights["kernels"]):
+        arrays[f"cell_list.{t}.conv_kernel"] = kernel.transpose(3, 0, 1, 2)[:, None]
+        arrays[f"cell_list.{t}.lamb"] = np.asarray(weights["data_term_weights"][t])
+        arrays[f"cell_list.{t}.activation.w"] = weights["rbf_weights"][t][None, :, None, None]
+    return arrays
+
+
+class FakeTensor:
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return types.SimpleNamespace(numpy=lambda: self.array)
+
+
+@pytest.fixture
+def torch_file(tmp_path, monkeypatch):
+    """A function that makes `varnet.pt`, of which a stand-in for PyTorch reads the given arrays."""
+
+    def make(arrays):
+        def load(path, map_location, weights_only):
+            assert (path, map_location, weights_only) == (str(tmp_path / "varnet.pt"), "cpu", True)
+            return tensors(arrays)
+
+        def tensors(x):
+            return {key: tensors(value) for key, value in x.items()} if isinstance(x, dict) else FakeTensor(x)
+
+        (tmp_path / "varnet.pt").write_bytes(b"read by the stand-in")
+        monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
+        return tmp_path / "varnet.pt"
+
+    return make
+
+
+def independent_reconstruction(inputs, weights, bandwidth, scale, grid_limit=1.0):
+    """u <- u - (1/F) K^T phi(K u) - lambda A^H (A u - k), in float64, as it is written."""
+
+    def fourier(x, transform):
+        return np.fft.fftshift(transform(np.fft.ifftshift(x, (-2, -1)), norm="ortho"), (-2, -1))
+
+    kspace, maps = (inputs[key][0].astype("c16") for key in ("kspace", "sensitivity_maps"))
+    mask = inputs["mask"][0].astype("f8")
+    image = zero_filled = (maps.conj() * fourier(mask * kspace, np.fft.ifft2)).sum(0)
+    for kernel, rbf_weights, data_weight in zip(*(weights[key].astype("f8") for key in random_weights())):
+        size, _, _, filters = kernel.shape
+        centers = np.linspace(-grid_limit, grid_limit, rbf_weights.shape[1])
+        padded = np.pad(image, size, "symmetric")
+        regulariser = np.zeros_like(padded)
+        for f in range(filters):
+            real, imaginary = kernel[..., 0, f], kernel[..., 1, f]
+            response = scipy.signal.correlate2d(padded.real, real, "same")
+            response += scipy.signal.correlate2d(padded.imag, imaginary, "same")
+            gaussians = np.exp(-((response[..., None] - centers) ** 2) / (2 * bandwidth**2))
+            activated = scale * gaussians @ rbf_weights[f]
+            regulariser += scipy.signal.convolve2d(activated, real, "same")
+            regulariser += 1j * scipy.signal.convolve2d(activated, imaginary, "same")
+        normal = (maps.conj() * fourier(mask * fourier(maps * image, np.fft.fft2), np.fft.ifft2)).sum(0)
+        image = image - regulariser[size:-size, size:-size] / filters - data_weight * (normal - zero_filled)
+    return image
+
+
+def assert_reconstructs(network, inputs, expected):
+    assert np.linalg.norm(network(inputs)[0] - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
 def test_pretrained_weights_give_the_independent_reconstruction(shared_data):
@@ -48,6 +154,211 @@ def test_an_npz_file_sets_weights_and_convention(tmp_path):
     assert (activation.bandwidth, activation.scale) == (0.25, pytest.approx(0.4))
 
 
+@pytest.mark.parametrize("convention, bandwidth, scale", [("icg", 2 * 1.5 / 9, 1.0), ("optox", 2 * 1.5 / 8, 0.4)])
+def test_a_tensorflow_1_checkpoint_gives_the_independent_reconstruction(tmp_path, case, convention, bandwidth, scale):
+    inputs = case(coils=2, height=13, width=11)
+    expected = independent_reconstruction(inputs, random_weights(), bandwidth, scale, grid_limit=1.5)
+    prefix = write_checkpoint(tmp_path / "checkpoint")
+    network = tfvn.importers.from_tf1_checkpoint(prefix, convention, grid_limit=1.5)
+    assert_reconstructs(network, inputs, expected)
+    one_stage = {key: value[:1] for key, value in random_weights().items()}
+    assert np.linalg.norm(independent_reconstruction(inputs, one_stage, bandwidth, scale, 1.5) - expected) > 0.1
+
+
+def test_the_conventions_of_checkpoints_differ_and_another_is_refused(tmp_path, case):
+    inputs = case(coils=2, height=13, width=11)
+    prefix = write_checkpoint(tmp_path / "checkpoint")
+    icg, optox = (tfvn.importers.from_tf1_checkpoint(prefix, name)(inputs) for name in ("icg", "optox"))
+    assert np.linalg.norm(icg - optox) > 0.1 * np.linalg.norm(icg)
+    assert np.array_equal(tfvn.importers.from_tf1_checkpoint(prefix)(inputs), icg)
+    with pytest.raises(ValueError, match="'icg' or 'optox'. Received: convention='tf'") as error:
+        tfvn.importers.from_tf1_checkpoint(prefix, "tf")
+    assert str(error.value).startswith(prefix)
+
+
+def test_a_checkpoint_is_found_by_prefix_index_file_and_folder(tmp_path):
+    prefix = write_checkpoint(tmp_path / "logs" / "checkpoint")
+    expected = tfvn.importers.from_tf1_checkpoint(prefix).get_weights()
+    for path in (f"{prefix}.index", tmp_path / "logs"):
+        for weights, array in zip(expected, tfvn.importers.from_tf1_checkpoint(path).get_weights()):
+            np.testing.assert_array_equal(weights, array)
+
+
+def test_a_folder_without_its_checkpoint_names_what_is_there(tmp_path):
+    write_checkpoint(tmp_path / "old" / "checkpoint")
+    shutil.copytree(tmp_path / "old", tmp_path / "moved")
+    # The file `checkpoint` holds the absolute path of the computer that trained.
+    shutil.rmtree(tmp_path / "old")
+    with pytest.raises(ValueError, match=r"name one itself. Received: \['checkpoint-1000.index'\]") as error:
+        tfvn.importers.from_tf1_checkpoint(tmp_path / "moved")
+    assert str(error.value).startswith(str(tmp_path / "moved"))
+    with pytest.raises(ValueError, match=r"Received: \[\]"):
+        tfvn.importers.from_tf1_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"remove": ["lambda"]}, r"Missing: \['lambda'\]. Received: .*'global_step'"),
+        ({"k1": np.ones((2, 5, 5, 1, 3), "f4")}, r"Received: k1 float32 \(2, 5, 5, 1, 3\)"),
+        ({"k1": np.ones((2, 5, 5, 2, 3), "c8")}, r"k1 complex \(stage, k, k, 1, filter\)"),
+        ({"k1": np.ones((2, 5, 4, 1, 3), "c8")}, r"Received: kernels float32 \(2, 5, 4, 2, 3\)"),
+        ({"k1": np.full((2, 5, 5, 1, 3), np.nan * 1j, "c8")}, "NaN"),
+        ({"w1": np.ones((2, 4, 9), "f4")}, r"rbf_weights float32 \(2, 4, 9\)"),
+        ({"w1": np.ones((2, 3), "f4")}, r"w1 \(2, 3\)"),
+        ({"w1": np.ones((2, 3, 0), "f4")}, r"w1 \(2, 3, 0\)"),
+        ({"w1": np.ones((2, 3, 1), "f4")}, "num_centers"),
+        ({"w1": np.full((2, 3, 9), np.inf, "f4")}, "infinite"),
+        ({"lambda": np.ones((3, 1), "f4")}, r"lambda \(3, 1\)"),
+        ({"lambda": np.ones(2, "f4")}, r"lambda \(2,\)"),
+    ],
+)
+def test_checkpoints_of_other_variables_are_refused_by_name(tmp_path, changes, message):
+    prefix = write_checkpoint(tmp_path / "checkpoint", **changes)
+    for convention in ("icg", "optox"):
+        with pytest.raises(ValueError, match=message) as error:
+            tfvn.importers.from_tf1_checkpoint(prefix, convention)
+        assert str(error.value).startswith(prefix)
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+def test_damaged_checkpoints_are_refused_by_name(tmp_path, suffix):
+    # The file ends with w1 then: what is lost of other variables is no loss.
+    prefix = write_checkpoint(tmp_path / "checkpoint", remove=["w1_old"])
+    file = tmp_path / f"checkpoint-1000{suffix}"
+    content = file.read_bytes()
+    altered = bytes([*content[:40], content[40] ^ 255, *content[41:]])
+    for damaged in (content[: len(content) // 2], content[:-1], b"", altered, None):
+        if damaged is None:
+            file.unlink()
+        else:
+            file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be read as a checkpoint") as error:
+            tfvn.importers.from_tf1_checkpoint(prefix)
+        assert str(error.value).startswith(prefix)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_torch_state_dict_gives_the_independent_reconstruction(torch_file, case, nested):
+    inputs = case(coils=2, height=13, width=11)
+    arrays = {**torch_arrays(random_weights()), "loss.weight": np.ones(3)}
+    path = torch_file({"epoch": np.int64(4), "state_dict": arrays} if nested else arrays)
+    expected = independent_reconstruction(inputs, random_weights(), bandwidth=2 / 8, scale=1)
+    for network in (tfvn.importers.from_torch(path), tfvn.load_model(path)):
+        assert_reconstructs(network, inputs, expected)
+
+
+def test_stages_of_a_torch_state_dict_are_ordered_by_number(torch_file):
+    weights = {key: np.concatenate([value] * 6) for key, value in random_weights().items()}
+    weights["data_term_weights"] = np.arange(12, dtype="f4")
+    network = tfvn.importers.from_torch(torch_file(torch_arrays(weights)))
+    assert [float(stage.data_weight) for stage in network.stages] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"cell_list.1.lamb": None}, r"Missing: \['cell_list.1.lamb'\]. Received: \['cell_list.0.activation.w'"),
+        (dict.fromkeys(torch_arrays(random_weights())), r"Missing: \[\]. Received: \['other'\]"),
+        ({"cell_list.3.lamb": np.float32(1)}, r"Missing: \['cell_list.2.activation.w', 'cell_list.2.conv"),
+        ({"cell_list.1.bias": np.ones(3)}, "'cell_list.1.bias'"),
+        ({"cell_list.1.conv_kernel": np.ones((4, 1, 5, 5, 2))}, r"Received: \[\(3, 1, 5, 5, 2\), \(4, 1, 5, 5, 2\)\]"),
+        ({f"cell_list.{t}.conv_kernel": np.ones((3, 1, 5, 4, 2)) for t in range(2)}, r"kernels float64 \(2, 5, 4, 2, 3\)"),
+        ({f"cell_list.{t}.conv_kernel": np.ones((3, 2, 5, 5, 2)) for t in range(2)}, r"Received: \[\(3, 2, 5, 5, 2\)\]"),
+        ({f"cell_list.{t}.conv_kernel": np.ones((4, 1, 5, 5, 2)) for t in range(2)}, r"kernels float64 \(2, 5, 5, 2, 4\)"),
+        ({f"cell_list.{t}.activation.w": np.ones((3, 9)) for t in range(2)}, r"\[\(3, 9\)\]"),
+        ({f"cell_list.{t}.activation.w": np.ones((1, 3, 1, 1, 1)) for t in range(2)}, "num_centers"),
+        ({f"cell_list.{t}.lamb": np.ones(1) for t in range(2)}, r"data_term_weights float64 \(2, 1\)"),
+        ({"cell_list.1.lamb": np.float32(np.nan)}, "NaN"),
+        ({"cell_list.1.lamb": np.float64(1e39)}, "too large"),
+    ],
+)
+def test_torch_state_dicts_that_do_not_fit_are_refused_by_name(torch_file, changes, message):
+    arrays = {**torch_arrays(random_weights()), "other": np.ones(1), **changes}
+    path = torch_file({key: value for key, value in arrays.items() if value is not None})
+    with pytest.raises(ValueError, match=message) as error:
+        tfvn.importers.from_torch(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_torch_file_without_torch_names_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "varnet.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"pip install torch. Or .* \.npz") as error:
+        tfvn.load_model(tmp_path / "varnet.pth")
+    assert str(error.value).startswith(str(tmp_path / "varnet.pth"))
+    with pytest.raises(ValueError, match="no such file"):
+        tfvn.importers.from_torch(tmp_path / "missing.pt")
+
+
+def test_something_else_in_a_torch_file_is_refused_by_name(torch_file):
+    for content in (np.ones(3), {"state_dict": np.ones(3)}, {1: np.ones(3)}):
+        path = torch_file(content)
+        with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict") as error:
+            tfvn.importers.from_torch(path)
+        assert str(error.value).startswith(str(path))
+
+
+def test_a_file_of_torch_itself(tmp_path, case):
+    torch = pytest.importorskip("torch")
+    inputs = case(coils=2, height=13, width=11)
+    parameters = {key: torch.nn.Parameter(torch.tensor(x)) for key, x in torch_arrays(random_weights()).items()}
+    torch.save({"state_dict": parameters, "epoch": 3}, tmp_path / "varnet.pt")
+    expected = independent_reconstruction(inputs, random_weights(), bandwidth=2 / 8, scale=1)
+    assert_reconstructs(tfvn.load_model(tmp_path / "varnet.pt"), inputs, expected)
+
+    content = (tmp_path / "varnet.pt").read_bytes()
+    (tmp_path / "short.pt").write_bytes(content[: len(content) // 2])
+    torch.save(WritesAFile(str(tmp_path / "executed")), tmp_path / "code.pt")
+    for name in ("short.pt", "code.pt"):
+        with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict"):
+            tfvn.importers.from_torch(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+class WritesAFile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
+    # None of these settings is a float32.
+    network = tfvn.network.VariationalNetwork(2, 3, 5, 9, grid_limit=1.3, bandwidth=0.1, scale=0.7, seed=4)
+    network.stages[1].data_weight.assign(0.3)
+    network.stages[0].rbf_weights.assign(np.random.default_rng(0).normal(size=(3, 9)))
+    tfvn.importers.to_npz(network, tmp_path / "weights.npz")
+    loaded = tfvn.load_model(tmp_path / "weights.npz")
+    for name, block in network.parameter_blocks.items():
+        np.testing.assert_array_equal(np.stack(block), np.stack(loaded.parameter_blocks[name]))
+    ours, theirs = network.get_config(), loaded.get_config()
+    names = ("num_stages", "filters", "kernel_size", "num_centers", "grid_limit", "bandwidth", "scale")
+    assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
+    inputs = case(height=13, width=11)
+    np.testing.assert_array_equal(network(inputs), loaded(inputs))
+
+
+def test_a_failed_export_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    network = tfvn.network.VariationalNetwork(1, 3, 5, 9)
+    tfvn.importers.to_npz(network, tmp_path / "weights.npz")
+    content = (tmp_path / "weights.npz").read_bytes()
+
+    def full_disk(file, **arrays):
+        file.write(b"half")
+        raise OSError("no space left")
+
+    with pytest.raises(ValueError, match="cannot be written") as error:
+        tfvn.importers.to_npz(network, tmp_path / "missing" / "weights.npz")
+    assert str(error.value).startswith(str(tmp_path / "missing" / "weights.npz"))
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(ValueError, match="no space left"):
+        tfvn.importers.to_npz(network, tmp_path / "weights.npz")
+    assert (tmp_path / "weights.npz").read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
+
+
 def test_a_loaded_model_equals_the_saved_one(tmp_path):
     write_npz(tmp_path / "weights.npz")
     network = tfvn.load_model(tmp_path / "weights.npz")
@@ -65,14 +376,20 @@ def test_a_loaded_model_equals_the_saved_one(tmp_path):
         ({"rbf_weights": np.zeros((2, 4, 9), "f4")}, "rbf_weights"),
         ({"kernels": np.zeros((2, 5, 5, 3), "f4")}, "kernels"),
         ({"kernels": np.full((2, 5, 5, 2, 3), np.nan, "f4")}, "NaN"),
+        ({"kernels": np.full((2, 5, 5, 2, 3), "a")}, "kernels <U1"),
+        ({"kernels": np.ones((2, 5, 5, 2, 3), "c8")}, "kernels complex64"),
         ({"vmin": np.float32(0)}, "symmetric grid"),
+        ({"vmin": -np.ones(2), "vmax": np.ones(2)}, "not a file of network weights"),
+        ({"vmin": np.float32(1), "vmax": np.float32(-1)}, "grid_limit"),
+        ({"rbf_sigma": np.float32(0)}, "bandwidth"),
+        ({"rbf_scale": np.float32(np.inf)}, "infinite"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_by_name(tmp_path, changes, message):
     write_npz(tmp_path / "weights.npz", **changes)
     with pytest.raises(ValueError, match=message) as error:
         tfvn.load_model(tmp_path / "weights.npz")
-    assert "weights.npz" in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "weights.npz"))
 
 
 def test_pickled_objects_in_an_npz_file_are_refused(tmp_path):
@@ -90,7 +407,7 @@ def test_files_of_something_else_are_refused_by_name(tmp_path):
     (tmp_path / "text.npz").write_text("no arrays")
     for name, message in {
         "other.keras": "expected a tfvn VariationalNetwork",
-        "text.keras": "neither, or is damaged",
+        "text.keras": "none of them, or is damaged",
         "zip.keras": "cannot be loaded",
         "text.npz": "not a file of network weights",
         "missing.keras": "no such model file",

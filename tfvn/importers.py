@@ -1,22 +1,29 @@
-"""Networks from files: our own `.keras`, and weights trained elsewhere. Nothing here runs code from a file."""
+"""Networks from files: our own `.keras`, and weights trained elsewhere. Nothing here runs code from a file.
+
+Weights are taken as they are: imported filters need not have zero mean and unit norm. Whether the readout is oversampled is
+a property of the scan, not of the weights: imported networks have `readout_oversampling=False`.
+"""
 import os
 import zipfile
 import zlib
 
 import numpy as np
+import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.data.files import replacing
 from tfvn.network import VariationalNetwork
 
 _NPZ_KEYS = ("kernels", "rbf_weights", "data_term_weights", "vmin", "vmax", "rbf_sigma", "rbf_scale")
+_TF1_KEYS = ("k1", "w1", "lambda")
+_TORCH_KEYS = ("conv_kernel", "activation.w", "lamb")
 
 
 def from_npz(path):
     """A network from an `.npz` file of plain arrays.
 
     The file holds `kernels` (stage, row, column, re/im, filter), `rbf_weights` (stage, filter, centre), `data_term_weights`
-    (stage,), and the scalars `vmin` = -`vmax` (grid), `rbf_sigma` (bandwidth), `rbf_scale`. Weights are taken as they are:
-    imported filters need not have zero mean and unit norm.
+    (stage,), and the scalars `vmin` = -`vmax` (grid), `rbf_sigma` (bandwidth), `rbf_scale`.
 
     Raises:
         ValueError: if the file is not such a file or its arrays do not fit together.
@@ -26,35 +33,13 @@ def from_npz(path):
             missing = [key for key in _NPZ_KEYS if key not in file]
             if missing:
                 raise ValueError(f"expected the arrays {', '.join(_NPZ_KEYS)}. Missing: {missing}. Received: {sorted(file)}")
-            arrays = {key: file[key] for key in _NPZ_KEYS}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            weights = [file[key] for key in _NPZ_KEYS[:3]]
+            vmin, vmax, bandwidth, scale = (float(file[key].item()) for key in _NPZ_KEYS[3:])
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a file of network weights: {error}") from error
-    kernels, rbf_weights, data_weights = (arrays[key] for key in _NPZ_KEYS[:3])
-    expected = "kernels (stage, k, k, 2, filter), rbf_weights (stage, filter, centre), data_term_weights (stage,)"
-    shapes = f"Received: {kernels.shape}, {rbf_weights.shape}, {data_weights.shape}"
-    if (kernels.ndim, rbf_weights.ndim, data_weights.ndim) != (5, 3, 1):
-        raise ValueError(f"{path}: expected {expected}. {shapes}")
-    stages, rows, columns, channels, filters = kernels.shape
-    if (rows, channels) != (columns, 2) or rbf_weights.shape[:2] != (stages, filters) or len(data_weights) != stages:
-        raise ValueError(f"{path}: expected {expected}. {shapes}")
-    if not np.isclose(arrays["vmin"], -arrays["vmax"]):
-        raise ValueError(f"{path}: expected a symmetric grid. Received: vmin={arrays['vmin']}, vmax={arrays['vmax']}")
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise ValueError(f"{path}: the weights hold NaN or infinite values.")
-    network = VariationalNetwork(
-        num_stages=stages,
-        filters=filters,
-        kernel_size=rows,
-        num_centers=rbf_weights.shape[2],
-        grid_limit=float(arrays["vmax"]),
-        bandwidth=float(arrays["rbf_sigma"]),
-        scale=float(arrays["rbf_scale"]),
-    )
-    for stage, kernel, weights, data_weight in zip(network.stages, kernels, rbf_weights, data_weights):
-        stage.kernel.assign(kernel)
-        stage.rbf_weights.assign(weights)
-        stage.data_weight.assign(data_weight)
-    return network
+    if not np.isclose(vmin, -vmax):
+        raise ValueError(f"{path}: expected a symmetric grid. Received: vmin={vmin}, vmax={vmax}")
+    return _network(*weights, vmax, bandwidth, scale, path)
 
 
 def _opened(binary):
@@ -64,8 +49,158 @@ def _opened(binary):
     return file
 
 
+def to_npz(network, path):
+    """Writes the weights and the activation's settings of a `VariationalNetwork` as `from_npz` reads them, bit for bit.
+
+    A file of that name appears whole or not. Weights in float64 are written as such, and rounded when they are read.
+
+    Raises:
+        ValueError: if the file cannot be written.
+    """
+    phi = network.stages[0].activation
+    weights = (tf.stack(block).numpy() for block in network.parameter_blocks.values())
+    values = (*weights, -phi.grid_limit, phi.grid_limit, phi.bandwidth, phi.scale)
+    try:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **dict(zip(_NPZ_KEYS, values)))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error}") from error
+
+
+def from_tf1_checkpoint(prefix, convention="icg", grid_limit=1.0):
+    """A network from a TensorFlow 1 checkpoint of the original training script (VLOGroup/mri-variationalnetwork).
+
+    Of the variables are read `k1` complex (stage, k, k, 1, filter), whose real part acts on the real image and whose
+    imaginary part on the imaginary one, `w1` (stage, filter, centre) and `lambda` (stage, 1).
+
+    Args:
+        prefix: as in "checkpoint-1000" of the files checkpoint-1000.index and checkpoint-1000.data-*; the .index file; or a
+            folder whose file `checkpoint` names the latest.
+        convention: of the activation, which no checkpoint tells. "icg": a script that imports tensorflow.contrib.icg,
+            bandwidth 2 grid_limit / num_centers and scale 1. "optox": one that imports optotf, bandwidth
+            2 grid_limit / (num_centers - 1) and scale 0.4.
+        grid_limit: `vmax` of the script's network configuration.
+
+    Raises:
+        ValueError: for another convention, if there is no such checkpoint, if it is damaged, or its variables are others.
+    """
+    path = prefix = os.fspath(prefix)
+    if convention not in ("icg", "optox"):
+        raise ValueError(f"{path}: convention must be 'icg' or 'optox'. Received: convention={convention!r}")
+    try:
+        if os.path.isdir(path):
+            prefix = tf.train.latest_checkpoint(path)
+            if prefix is None:
+                found = sorted(name for name in os.listdir(path) if name.endswith(".index"))
+                raise ValueError(f"its file `checkpoint` names none that is there; name one itself. Received: {found}")
+        reader = tf.train.load_checkpoint(prefix.removesuffix(".index"))
+        variables = reader.get_variable_to_shape_map()
+        missing = [key for key in _TF1_KEYS if key not in variables]
+        if missing:
+            raise ValueError(f"expected the variables k1, w1, lambda. Missing: {missing}. Received: {variables}")
+        k1, w1, data_weights = (reader.get_tensor(key) for key in _TF1_KEYS)
+    except Exception as error:  # Of a damaged file TensorFlow raises OpError, IndexError, ValueError and more.
+        raise ValueError(f"{path}: cannot be read as a checkpoint of a variational network: {error}") from error
+    kernels_fit = k1.dtype.kind == "c" and k1.ndim == 5 and k1.shape[3] == 1
+    if not kernels_fit or w1.ndim != 3 or not w1.size or data_weights.shape != (len(k1), 1):
+        received = f"k1 {k1.dtype} {k1.shape}, w1 {w1.shape}, lambda {data_weights.shape}"
+        raise ValueError(
+            f"{path}: expected k1 complex (stage, k, k, 1, filter), w1 (stage, filter, centre), lambda (stage, 1). "
+            f"Received: {received}"
+        )
+    kernels = np.concatenate([k1.real, k1.imag], 3)
+    bandwidth, scale = {"icg": (2 * grid_limit / w1.shape[2], 1.0), "optox": (None, 0.4)}[convention]
+    return _network(kernels, w1, data_weights[:, 0], grid_limit, bandwidth, scale, path)
+
+
+def from_torch(path):
+    """A network from a PyTorch state dict of the port rixez/pytorch_mri_variationalnetwork, or one below "state_dict".
+
+    For every stage t it holds `cell_list.<t>.conv_kernel` (filter, 1, k, k, 2), `cell_list.<t>.activation.w`
+    (1, filter, 1, 1, centre) and `cell_list.<t>.lamb` (). The grid is that of the port, [-1, 1]. Only the border differs:
+    the port reflects the image without repeating its outermost pixels, here and in the original code they are repeated.
+
+    Raises:
+        ValueError: if PyTorch is not installed, the file is not such a file, or its arrays do not fit together.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: there is no such file.")
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"{path}: a PyTorch file is read by PyTorch, which cannot be imported ({error}). Install it: pip install torch. "
+            "Or write the arrays to an .npz file where it is installed; help(tfvn.importers.from_npz) lists them."
+        ) from error
+    try:
+        # Without `weights_only` a file may run any code.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        arrays = {key: value.detach().numpy() for key, value in state.items() if key.startswith("cell_list.")}
+    except Exception as error:  # Readers of pickles raise anything; the caller needs the file's name and one type.
+        raise ValueError(f"{path}: cannot be loaded as a PyTorch state dict: {type(error).__name__}: {error}") from error
+    num_stages = len({key.split(".")[1] for key in arrays})
+    expected = {f"cell_list.{t}.{name}" for t in range(num_stages) for name in _TORCH_KEYS}
+    if not arrays or arrays.keys() != expected:
+        raise ValueError(
+            f"{path}: expected cell_list.<stage>.conv_kernel, .activation.w and .lamb of the stages 0, 1, ... "
+            f"Missing: {sorted(expected - arrays.keys())}. Received: {sorted(state)}"
+        )
+    blocks = [[arrays[f"cell_list.{t}.{name}"] for t in range(num_stages)] for name in _TORCH_KEYS]
+    try:
+        kernels, rbf_weights, data_weights = (np.stack(block) for block in blocks)
+        kernels, rbf_weights = kernels.squeeze(2).transpose(0, 2, 3, 4, 1), rbf_weights.squeeze((1, 3, 4))
+    except ValueError as error:
+        shapes = [sorted({array.shape for array in block}) for block in blocks]
+        raise ValueError(
+            f"{path}: expected of every stage conv_kernel (filter, 1, k, k, 2), activation.w (1, filter, 1, 1, centre) and "
+            f"lamb (). Received: {', '.join(map(str, shapes))}"
+        ) from error
+    return _network(kernels, rbf_weights, data_weights, grid_limit=1.0, bandwidth=None, scale=1.0, source=path)
+
+
+def _network(kernels, rbf_weights, data_weights, grid_limit, bandwidth, scale, source):
+    """The network of arrays in the layout of `from_npz`; errors begin with `source`. No bandwidth means one grid step."""
+    arrays = {"kernels": kernels, "rbf_weights": rbf_weights, "data_term_weights": data_weights}
+    fit = all(array.dtype.kind in "fiu" for array in arrays.values())
+    fit = fit and (kernels.ndim, rbf_weights.ndim, data_weights.ndim) == (5, 3, 1)
+    if fit:
+        stages, rows, columns, channels, filters = kernels.shape
+        fit = (rows, channels) == (columns, 2) and rbf_weights.shape[:2] == (stages, filters) and len(data_weights) == stages
+    if not fit:
+        received = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+        raise ValueError(
+            f"{source}: expected real kernels (stage, k, k, 2, filter), rbf_weights (stage, filter, centre), "
+            f"data_term_weights (stage,). Received: {received}"
+        )
+    settings = [value for value in (grid_limit, bandwidth, scale) if value is not None]
+    # A larger number would be infinite in the network. NaN is not <= anything.
+    largest = np.finfo(np.float32).max
+    if not all((np.abs(array) <= largest).all() for array in (*arrays.values(), settings)):
+        raise ValueError(f"{source}: expected finite numbers. Received: NaN, infinite or too large weights or settings.")
+    try:
+        network = VariationalNetwork(
+            num_stages=stages,
+            filters=filters,
+            kernel_size=rows,
+            num_centers=rbf_weights.shape[2],
+            grid_limit=grid_limit,
+            bandwidth=bandwidth,
+            scale=scale,
+        )
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    for stage, kernel, weights, data_weight in zip(network.stages, kernels, rbf_weights, data_weights):
+        stage.kernel.assign(kernel)
+        stage.rbf_weights.assign(weights)
+        stage.data_weight.assign(data_weight)
+    return network
+
+
 def load_model(path):
-    """A `VariationalNetwork` from `network.save("model.keras")`, an `.npz` file (`from_npz`) or a run directory.
+    """A `VariationalNetwork` from `network.save("model.keras")`, an `.npz` (`from_npz`) or `.pt`, `.pth` file
+    (`from_torch`), or a run directory.
 
     Raises:
         ValueError: if there is no such file or it holds something else.
@@ -77,8 +212,11 @@ def load_model(path):
         raise ValueError(f"{path}: there is no such model file.")
     if path.endswith(".npz"):
         return from_npz(path)
+    if path.endswith((".pt", ".pth")):
+        return from_torch(path)
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: expected a model in the .keras or .npz format. This file is neither, or is damaged.")
+        formats = ".keras, .npz, .pt or .pth"
+        raise ValueError(f"{path}: expected a model in the format {formats}. This file is none of them, or is damaged.")
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly every type here; the caller needs the file's name and one type.
