@@ -13,7 +13,7 @@ from tfvn import cli, experiments
 
 
 def main(argv=None):
-    return cli.run(__doc__, experiments.attack, argv)
+    return cli.run(__doc__, experiments.attack, argv, splits=("test",))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """Trains the network of a run directory; run again, it continues an interrupted training.
 
     python train.py --config configs/knee/original.yaml --set data_path=/data/knee
+    python train.py --config configs/knee/original.yaml --set data_path=/data/knee --check-data
 """
 import os
 import sys

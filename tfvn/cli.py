@@ -5,7 +5,7 @@ import sys
 
 import tensorflow as tf
 
-from tfvn import config, device, runs
+from tfvn import config, data, device, runs
 
 
 def parser(description):
@@ -14,12 +14,13 @@ def parser(description):
     return argparse.ArgumentParser(description=description, epilog=keys, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def run(description, work, argv=None):
-    """A script that does `work(run_dir, config)` on one run directory. Returns the exit code."""
+def run(description, work, argv=None, splits=("train", "test")):
+    """A script that does `work(run_dir, config)` on one run directory, or checks its data. Returns the exit code."""
     flags = parser(description)
     flags.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
     flags.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
     flags.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of the config")
+    flags.add_argument("--check-data", action="store_true", help="only read all data once and list what is wrong")
     arguments = flags.parse_args(argv)
 
     def opened():
@@ -33,7 +34,16 @@ def run(description, work, argv=None):
                 runs.remove_if_empty(run_dir)
             raise
 
-    return guarded(opened)
+    def checked():
+        # A configuration given is checked alone: this starts no run, so none has to fit it.
+        if arguments.config:
+            settings = config.load(arguments.config, arguments.set)
+        else:
+            settings = runs.open_run(_run_dir(arguments), overrides=arguments.set)
+        count = data.check(settings, splits)
+        print(f"read {count} slices ({', '.join(splits)}): all can be used")
+
+    return guarded(checked if arguments.check_data else opened)
 
 
 def _run_dir(arguments):

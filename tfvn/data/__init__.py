@@ -1,5 +1,6 @@
 """Data: sources of multi-coil slices and the `tf.data` batches made of them."""
 from tfvn.data import anatomy, files, measurement, pipeline, prepared, sample, sensitivity, synthetic, vlo
+from tfvn.data.check import check
 from tfvn.data.measurement import Measurement
 from tfvn.data.pipeline import batches, clear_errors, iterate, load, source
 from tfvn.data.prepared import PreparedSlices
@@ -9,7 +10,7 @@ from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee
 
 __all__ = [
-    "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "clear_errors", "iterate", "load",
-    "low_resolution_maps", "normalise", "source",
+    "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "check", "clear_errors", "iterate",
+    "load", "low_resolution_maps", "normalise", "source",
     "anatomy", "files", "measurement", "pipeline", "prepared", "sample", "sensitivity", "synthetic", "vlo",
 ]  # fmt: skip

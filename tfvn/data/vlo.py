@@ -17,10 +17,11 @@ import scipy.io
 from tfvn.data.files import mat_shape, read_mat, state, variable, write_mat
 from tfvn.data.sample import Sample, image_rows, mask_array, mask_digest, mask_height, measured_mask
 
-__all__ = ["VLOKnee", "mask_path", "read_mat", "write_folder", "write_mat"]
+__all__ = ["VLOKnee", "mask_path", "read_mat", "slice_paths", "write_folder", "write_mat"]
 
 
-def _paths(root, protocol, patient, number):
+def slice_paths(root, protocol, patient, number):
+    """The two files of a slice: rawdata and espirit."""
     folder = Path(root) / protocol / str(patient)
     return folder / f"rawdata{number}.mat", folder / f"espirit{number}.mat"
 
@@ -49,7 +50,7 @@ class VLOKnee:
         if padding_lines not in ("measured", "unmeasured"):
             raise ValueError(f"padding_lines must be measured or unmeasured. Received: padding_lines={padding_lines!r}")
         self._slices = [(patient, number) for patient in patients for number in slices]
-        self._paths = [_paths(root, protocol, *key) for key in self._slices]
+        self._paths = [slice_paths(root, protocol, *key) for key in self._slices]
         missing = [str(path) for pair in self._paths for path in pair if not path.is_file()]
         if missing or not self._paths:
             listed = "\n  ".join(missing[:10] + (["..."] if len(missing) > 10 else []))
@@ -96,10 +97,10 @@ class VLOKnee:
             mask = measured_mask(kspace) if self._mask is None else mask_array(self._mask, height, width)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        left, right = (int(np.sum(raw.get(f"padlength_{side}", 0))) for side in ("left", "right"))
+        left, right = (float(np.sum(raw.get(f"padlength_{side}", 0))) for side in ("left", "right"))
         if not 0 <= left <= left + right < width or min(left, right) < 0:
             raise ValueError(
-                f"{path}: padding must leave lines of {width}. Received: padlength_left={left}, padlength_right={right}"
+                f"{path}: padding must leave lines of {width}. Received: padlength_left={left:g}, padlength_right={right:g}"
             )
         padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
         return np.where(padding, np.float32(self._padding_lines == "measured"), mask)
@@ -129,7 +130,7 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
     Args:
         root, protocol, patients, slices: as for `VLOKnee`; slice n of `source` becomes the n-th pair of them.
         source: a source of fully sampled slices, such as `SyntheticKnee(..., mask=None, ...)`.
-        version: 5 or '7.3', see `write_mat`.
+        version: 5 or '7.3', see `write_mat`; or 'mixed', patient by patient in turn.
         mask: 0/1 array (width,) or (height, width), written as masks/<mask_name>.mat; None writes none.
         padding: numbers of lines at the left and right to set to zero and to declare as padding.
 
@@ -141,6 +142,7 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         raise ValueError(f"the source must hold {len(keys)} slices. Received: len(source)={len(source)}")
     left, right = padding
     for index, key in enumerate(keys):
+        kind = (5, "7.3")[patients.index(key[0]) % 2] if version == "mixed" else version
         sample = source[index]
         height, width = sample.kspace.shape[1:]
         kspace = sample.kspace.copy()
@@ -152,10 +154,10 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         raw = {"rawdata": np.moveaxis(kspace, 0, -1)}
         if left or right:
             raw.update(padlength_left=np.float64(left), padlength_right=np.float64(right))
-        raw_path, maps_path = _paths(root, protocol, *key)
-        write_mat(raw_path, raw, version)
+        raw_path, maps_path = slice_paths(root, protocol, *key)
+        write_mat(raw_path, raw, kind)
         maps = np.moveaxis(sample.sensitivity_maps, 0, -1)
-        write_mat(maps_path, {"sensitivities": maps, "reference": reference}, version)
+        write_mat(maps_path, {"sensitivities": maps, "reference": reference}, kind)
     if mask is not None:
         full = np.broadcast_to(mask_array(mask, height, width)[0], (height, width))
-        write_mat(mask_path(root, protocol, mask_name), {"mask": full.astype(np.float64)}, version)
+        write_mat(mask_path(root, protocol, mask_name), {"mask": full.astype(np.float64)}, 5 if version == "mixed" else version)

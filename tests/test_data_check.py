@@ -1,0 +1,205 @@
+"""The pass over all data before a training: every problem at once, each with the name of its file."""
+import os
+import re
+
+import numpy as np
+import pytest
+
+import attack
+import train
+from tfvn import config, runs
+from tfvn.data import SyntheticKnee, check
+from tfvn.data.vlo import read_mat, slice_paths, write_folder, write_mat
+
+HEIGHT, WIDTH, COILS = 16, 16, 2
+VERSIONS = [5, "7.3"]
+
+
+def write(root, version=5):
+    """Patients 1 to 3 with the slices 11 and 12."""
+    slices = SyntheticKnee(6, HEIGHT, WIDTH, COILS, None, 0.01, 0)
+    write_folder(root, "pd", [1, 2, 3], [11, 12], slices, version, mask=np.ones(WIDTH))
+
+
+def overrides(root, **changes):
+    values = dict(
+        dataset="vlo", data_path=root, protocol="pd", train_patients="1-2", train_slices="11-12", test_patients="2-3",
+        test_slices="11-12", mask="file", mask_path="mask", **changes,
+    )  # fmt: skip
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def settings(root, **changes):
+    return config.load(None, overrides(root, **changes))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change(path, version=5, **arrays):
+    write_mat(path, {**read_mat(path), **arrays}, version)
+
+
+def damage(root, version):
+    """One file missing, one cut short, one of another shape, one with NaN: their paths, in the order of the slices."""
+    (missing, _), (_, short), (shape, _), (values, _) = (
+        slice_paths(root, "pd", *key) for key in [(1, 11), (1, 12), (2, 12), (3, 11)]
+    )
+    missing.unlink()
+    truncate(short)
+    change(shape, version, rawdata=read_mat(shape)["rawdata"][..., :1])
+    rawdata = read_mat(values)["rawdata"].copy()
+    rawdata[3, 4, 1] = np.nan
+    change(values, version, rawdata=rawdata)
+    return missing, short, shape, values
+
+
+def lines_of(text):
+    """The lines below the head of the one error."""
+    return [line[2:] for line in text.splitlines() if line.startswith("  ")]
+
+
+def assert_all_damage_is_named(text, paths):
+    lines = lines_of(text)
+    for line, path, reason in zip(lines, paths, ("no such file", "cannot be read", "same shape", "1 NaN")):
+        assert str(path) in line and reason in line, line
+    assert "4 of 6 slices cannot be used:" in text and len(lines) == 4
+
+
+def error_of(*arguments):
+    with pytest.raises(ValueError) as caught:
+        check(*arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_good_data_pass_and_each_slice_is_read_once(tmp_path, version, monkeypatch):
+    write(tmp_path, version)
+    names = []
+    monkeypatch.setattr("tfvn.data.vlo.read_mat", lambda path: names.append(path) or read_mat(path))
+    assert check(settings(tmp_path)) == 6
+    assert len(names) == len(set(names)) == 12
+    assert check(settings(tmp_path), ["test"]) == 4
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_damage_is_named_in_one_error(tmp_path, version):
+    write(tmp_path, version)
+    paths = damage(tmp_path, version)
+    assert_all_damage_is_named(error_of(settings(tmp_path)), paths)
+    assert error_of(settings(tmp_path), ["test"]).startswith("2 of 4 slices")
+
+
+def test_both_files_of_a_slice_are_named(tmp_path):
+    write(tmp_path)
+    raw, maps = slice_paths(tmp_path, "pd", 1, 11)
+    raw.unlink()
+    truncate(maps)
+    text = error_of(settings(tmp_path))
+    missing, short = lines_of(text)
+    assert text.startswith("1 of 6 slices") and str(raw) in missing and str(maps) in short
+
+
+@pytest.mark.parametrize(
+    "which, arrays, reason",
+    [
+        (1, {"sensitivities": np.zeros((HEIGHT, WIDTH, COILS), complex)}, "finite maximum > 0"),
+        (0, {"rawdata": np.zeros((HEIGHT, WIDTH, COILS), complex)}, "zero everywhere"),
+        (1, {"reference": np.full((HEIGHT, WIDTH), np.nan)}, "reference holds NaN"),
+        (1, {"reference": np.ones((HEIGHT, 3))}, "reference must have the size"),
+        (0, {"rawdata": np.ones((HEIGHT, WIDTH - 2, COILS))}, "the mask must have shape"),
+        (0, {"padlength_left": np.nan}, "padlength_left=nan"),
+        (0, {"padlength_right": np.inf}, "padlength_right=inf"),
+    ],
+)
+def test_unusable_values_are_named_with_their_file(tmp_path, which, arrays, reason):
+    write(tmp_path)
+    path = slice_paths(tmp_path, "pd", 2, 11)[which]
+    change(path, **arrays)
+    (line,) = lines_of(error_of(settings(tmp_path)))
+    assert str(path) in line and reason in line
+
+
+def test_what_concerns_all_slices_is_said_once(tmp_path):
+    write(tmp_path)
+    mask = tmp_path / "pd/masks/mask.mat"
+    mask.unlink()
+    text = error_of(settings(tmp_path))
+    assert text.startswith("6 of 6 slices cannot be used:\n  no such file:") and str(mask) in text
+    assert len(lines_of(text)) == 1
+
+
+def test_a_long_list_is_cut_and_the_rest_counted(tmp_path):
+    nowhere = config.load(None, ["dataset=vlo", f"data_path={tmp_path}", "train_patients=1-10", "train_slices=1-5"])
+    lines = lines_of(error_of(nowhere, ["train"]))
+    assert len(lines) == 51 and lines[-1] == "... and 50 more"
+
+
+@pytest.mark.parametrize("dataset", ["vlo", "measurement"])
+def test_a_data_set_without_its_path_is_refused_at_once(dataset):
+    with pytest.raises(ValueError, match=f"^dataset {dataset} needs data_path"):
+        check(config.Config(dataset=dataset))
+
+
+@pytest.mark.parametrize("splits", ["test", [], ["training"]])
+def test_unknown_splits_are_refused(splits):
+    with pytest.raises(ValueError, match=re.escape(f"Received: splits={splits!r}")):
+        check(config.Config(), splits)
+
+
+def test_synthetic_slices_of_both_splits_count():
+    assert check(config.load(None, ["height=16", "width=16", "num_coils=2", "num_train=3", "num_test=2"])) == 5
+
+
+def test_a_scan_without_a_reference_can_be_attacked_but_not_trained_on(tmp_path):
+    path = tmp_path / "scan.npy"
+    kspace = SyntheticKnee(1, HEIGHT, WIDTH, COILS, None, 0.01, 0)[0].kspace
+    kspace[..., [0, 1, 2, 3, 12, 13, 14, 15]] = 0
+    np.save(path, kspace)
+    values = ["dataset=measurement", f"data_path={path}", "mask=measured", "calibration_lines=8"]
+    undersampled = config.load(None, values)
+    assert check(undersampled, ["test"]) == 1
+    text = error_of(undersampled)
+    assert text.startswith("1 of 1 slices") and "training needs" in text and str(path) in text
+    assert check(config.load(None, [*values, "model=model.keras"])) == 1
+
+
+def test_the_pass_fills_the_cache(tmp_path):
+    write(tmp_path)
+    cache = tmp_path / "cache"
+    assert check(settings(tmp_path, cache_dir=cache)) == 6
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(before) == 6
+    assert check(settings(tmp_path, cache_dir=cache)) == 6
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+
+
+def test_the_flag_lists_all_damage_and_starts_no_run(tmp_path, monkeypatch, capsys):
+    root, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    write(root)
+    file = tmp_path / "knee.yaml"
+    file.write_text(config.Config().to_yaml())
+    arguments = ["--config", str(file), "--check-data", "--set", *overrides(root)]
+    assert train.main(arguments) == 0
+    assert "read 6 slices (train, test): all can be used" in capsys.readouterr().out
+    assert attack.main(arguments) == 0
+    assert "read 4 slices (test): all can be used" in capsys.readouterr().out
+    paths = damage(root, 5)
+    assert train.main(arguments) == 2
+    assert_all_damage_is_named(capsys.readouterr().err, paths)
+    assert not os.listdir(elsewhere)
+
+
+def test_the_flag_takes_the_configuration_of_a_run(tmp_path, capsys):
+    write(tmp_path)
+    run_dir = tmp_path / "run"
+    assert train.main(["--run-dir", str(run_dir), "--check-data"]) == 2
+    assert "holds no run" in capsys.readouterr().err and not run_dir.exists()
+    file = tmp_path / "knee.yaml"
+    file.write_text(config.Config().to_yaml())
+    runs.open_run(str(run_dir), str(file), overrides(tmp_path))
+    assert attack.main(["--run-dir", str(run_dir), "--check-data"]) == 0
+    assert os.listdir(run_dir) == ["config.yaml"]
