@@ -106,4 +106,4 @@ def full_attack(size, num_samples, steps):
     model, inputs, _ = _problem(size)
     smooth = SmoothedNetwork(model, sigma=0.05, num_samples=num_samples)
     attack = ProjectedGradientAscent(radius=3.5, steps=steps)
-    return (lambda: attack.run(smooth, inputs)), None, num_samples * steps
+    return (lambda: attack.run(smooth, inputs)[:4]), None, num_samples * steps

@@ -57,7 +57,7 @@ def test_an_attack_is_traced_once_for_all_settings_and_data(case, name, noise):
     ]
     for seed, s in enumerate(settings):
         ProjectedGradientAscent(**s, noise=noise).run(model, make_data(case, seed)[0])
-    assert ascent._compiled(model, "full", noise).experimental_get_tracing_count() == 1
+    assert ascent._compiled(model, "l2", "full", noise).experimental_get_tracing_count() == 1
 
 
 @OPTIMIZERS

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.projections import l2_ball, non_negative, zero_mean_unit_ball
+from tfvn.projections import BALLS, l1_ball, l2_ball, linf_ball, non_negative, norm, zero_mean_unit_ball
 
 
 def kernel(scale=1.0, seed=0):
@@ -102,3 +102,63 @@ def test_single_precision_keeps_a_full_size_image_within_a_millionth_of_the_radi
     # The attack's margin against rounding is 1e-6 of the radius.
     x = images(shape=(1, 640, 368))
     assert lengths(l2_ball(x, 3.5))[0] <= 3.5 * (1 + 1e-6)
+
+
+# Balls in other norms
+
+
+def complex_batch(scale=1.0):
+    rng = np.random.default_rng(8)
+    return (scale * (rng.standard_normal((3, 5, 4)) + 1j * rng.standard_normal((3, 5, 4)))).astype(np.complex64)
+
+
+def parts(image):
+    return np.stack([image.real, image.imag], -1).reshape(len(image), -1).astype(float)
+
+
+@pytest.mark.parametrize("kind, order", [("l2", 2), ("l1", 1), ("linf", np.inf)])
+def test_norms_are_those_of_the_real_and_imaginary_parts(kind, order):
+    images = complex_batch()
+    np.testing.assert_allclose(norm(images, kind), np.linalg.norm(parts(images), order, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", BALLS)
+@pytest.mark.parametrize("radius", [0.0, 0.3, 3.0])
+def test_points_end_inside_the_ball_and_stay_there(kind, radius):
+    projected = BALLS[kind](tf.constant(complex_batch()), radius)
+    assert projected.dtype == tf.complex64 and (norm(projected, kind).numpy() <= radius * (1 + 1e-6)).all()
+    np.testing.assert_allclose(BALLS[kind](projected, radius), projected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", BALLS)
+def test_points_inside_come_back_bit_for_bit(kind):
+    images = tf.constant(complex_batch(1e-3))
+    np.testing.assert_array_equal(BALLS[kind](images, 1.0), images)
+
+
+@pytest.mark.parametrize("project, kind", [(l1_ball, "l1"), (linf_ball, "linf")])
+def test_no_point_of_the_ball_is_nearer(project, kind):
+    images, radius = complex_batch(), 2.0
+    projected = parts(project(tf.constant(images), radius).numpy())
+    rng = np.random.default_rng(1)
+    others = rng.standard_normal((2000, *projected.shape)) * rng.choice([0.01, 0.1, 1], (2000, 1, 1))
+    # Neighbours of the projection itself, made feasible, are the sharpest rivals.
+    for candidate in projected + others:
+        scale = np.linalg.norm(candidate, {"l1": 1, "linf": np.inf}[kind], axis=1, keepdims=True) / radius
+        candidate = candidate / np.maximum(scale, 1)
+        nearer = np.linalg.norm(candidate - parts(images), axis=1) < np.linalg.norm(projected - parts(images), axis=1) - 1e-5
+        assert not nearer.any()
+
+
+def test_a_long_vector_ends_on_the_l1_sphere():
+    # In single precision the sum alone would be wrong by more.
+    image = np.random.default_rng(0).standard_normal((1, 640, 368)).astype(np.float32)
+    projected = l1_ball(tf.constant(image), 100.0).numpy()
+    assert np.abs(projected.astype(float)).sum() == pytest.approx(100, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", BALLS)
+def test_samples_are_projected_on_their_own(kind):
+    images = complex_batch()
+    images[0] *= 100
+    np.testing.assert_array_equal(BALLS[kind](tf.constant(images), 2.0)[1:], BALLS[kind](tf.constant(images[1:]), 2.0))

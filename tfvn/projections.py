@@ -1,4 +1,7 @@
-"""Projections on the constraint sets of the network's parameters. Each maps a tensor to its nearest feasible one."""
+"""Projections on the constraint sets of the network's parameters and of attacks. Each maps a tensor to its nearest feasible one.
+
+The norms of a complex image are those of the vector of its real and imaginary parts, as in the certificates.
+"""
 import tensorflow as tf
 
 
@@ -31,3 +34,50 @@ def l2_ball(image, radius):
     # A norm inside the ball divides by itself, so that inside points come back bit for bit (times exactly 1).
     factor = tf.where(norm > radius, radius / tf.where(norm > 0, norm, 1), 1)
     return image * tf.cast(factor, image.dtype)
+
+
+def l1_ball(image, radius):
+    """Each sample's nearest point whose parts' magnitudes sum to <= radius (Duchi et al., ICML 2008). Arguments as `l2_ball`, `radius` a scalar."""
+    parts = _parts(image)
+    # In double precision, as the sums are long.
+    magnitudes, radius = tf.cast(tf.abs(parts), tf.float64), tf.cast(radius, tf.float64)
+    ordered = tf.sort(magnitudes, direction="DESCENDING")
+    excess = tf.cumsum(ordered, 1) - radius
+    count = tf.range(1, tf.shape(ordered)[1] + 1, dtype=tf.float64)
+    kept = tf.reduce_sum(tf.cast(ordered * count > excess, tf.int32), 1, keepdims=True)
+    threshold = tf.gather(excess, tf.maximum(kept, 1) - 1, batch_dims=1) / tf.cast(tf.maximum(kept, 1), tf.float64)
+    shrunk = tf.sign(parts) * tf.cast(tf.nn.relu(magnitudes - threshold), parts.dtype)
+    inside = tf.reduce_sum(magnitudes, 1, keepdims=True) <= radius
+    return _like(tf.where(inside, parts, shrunk), image)
+
+
+def linf_ball(image, radius):
+    """Each sample's nearest point whose parts all lie in [-radius, radius]. Arguments as `l2_ball`, `radius` a scalar."""
+    parts = _parts(image)
+    radius = tf.cast(tf.convert_to_tensor(radius, dtype_hint=parts.dtype), parts.dtype)
+    return _like(tf.clip_by_value(parts, -radius, radius), image)
+
+
+BALLS = {"l2": l2_ball, "l1": l1_ball, "linf": linf_ball}
+
+
+def norm(image, kind="l2"):
+    """The "l2", "l1" or "linf" norm of each sample, (batch,). `image` is (batch, ...), real or complex."""
+    order = {"l2": 2, "l1": 1, "linf": float("inf")}[kind]
+    return tf.norm(_parts(image), order, axis=1)
+
+
+def _parts(image):
+    """(batch, number of real and imaginary parts)."""
+    image = tf.convert_to_tensor(image)
+    if image.dtype.is_complex:
+        image = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
+    return tf.reshape(image, [tf.shape(image)[0], -1])
+
+
+def _like(parts, image):
+    image = tf.convert_to_tensor(image)
+    if not image.dtype.is_complex:
+        return tf.reshape(parts, tf.shape(image))
+    parts = tf.reshape(parts, tf.concat([tf.shape(image), [2]], 0))
+    return tf.ensure_shape(tf.complex(parts[..., 0], parts[..., 1]), image.shape)

@@ -1,43 +1,46 @@
 """Projected gradient ascent with momentum on the change of a reconstruction (Wolf, 2019).
 
-    maximise E(r) = 1/2 || f(k + A r) - f(k) ||_2^2    subject to || r ||_2 <= radius
+    maximise E(r) = 1/2 || f(k + A r) - f(k) ||_2^2    subject to || r || <= radius
 
 over complex images r, by  v <- momentum v + step_size grad E(r),  r <- project(r + v)  for every image of a batch on its
 own. The measurement changes in every place where the model reads it, and so does the gradient (`gradient="full"`).
 """
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
 from tfvn.device import one_graph
 from tfvn.operators import Sense, check_inputs, without_kspace
-from tfvn.projections import l2_ball
+from tfvn.projections import BALLS, norm as norm_of
 
 # Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
-_START, _NOISE = 3, 4
+START, NOISE = 3, 4
 # Sets of fresh draws that the steps of an attack take in turn. The momentum averages over about as many steps.
 _NOISE_SETS = 10
-_MODES = {"gradient": ("full", "initial-image"), "noise": ("fresh", "fixed")}
+_MODES = {"gradient": ("full", "initial-image"), "noise": ("fresh", "fixed"), "norm": tuple(BALLS)}
 
 
 class AttackResult(NamedTuple):
-    """perturbation: complex (batch, rows, width), the strongest r found. reconstruction: the model's answer to k + A r.
-    objective: E(r), (batch,). history: E at every iterate, (restarts, steps + 1, batch)."""
+    """perturbation: complex (batch, rows, width), the r found. reconstruction: the model's answer to k + A r. objective:
+    E(r), (batch,). history: E at every iterate, (restarts, steps + 1, batch). velocity: the last v, to continue from, of
+    attacks that can be continued."""
 
     perturbation: tf.Tensor
     reconstruction: tf.Tensor
     objective: tf.Tensor
     history: tf.Tensor
+    velocity: Optional[tf.Tensor] = None
 
 
 class ProjectedGradientAscent:
     """The attack; the defaults are the paper's setting.
 
     Args:
-        radius: largest L2 norm of r, >= 0, in units of the normalised image.
+        radius: largest norm of r, >= 0, in units of the normalised image.
         steps, step_size, momentum: of the ascent.
-        restarts: random starts (uniform on the sphere of that radius); per image the strongest result is kept.
+        restarts: random starts of that norm; per image the strongest result is kept.
+        norm: "l2", or "l1" or "linf" of the real and imaginary parts of r.
         gradient: "full", through every stage's data term, or "initial-image", through the first iterate alone, as the
             code of Antun et al. (2020) does; only models that read `initial_image` have the latter.
         noise: against smoothed models, "fresh" draws (an adversary who cannot foresee the model's; expectation over
@@ -50,19 +53,13 @@ class ProjectedGradientAscent:
     """
 
     def __init__(
-        self, radius, steps=60, step_size=0.5, momentum=0.9, restarts=1, gradient="full", noise="fresh", seed=0
+        self, radius, steps=60, step_size=0.5, momentum=0.9, restarts=1, norm="l2", gradient="full", noise="fresh", seed=0
     ):
-        for name, value in (("radius", radius), ("step_size", step_size), ("momentum", momentum)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be a number >= 0. Received: {name}={value}")
-        for name, value in (("steps", steps), ("restarts", restarts)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
-        for name, value in (("gradient", gradient), ("noise", noise)):
-            if value not in _MODES[name]:
-                raise ValueError(f"{name} must be one of {_MODES[name]}. Received: {name}={value!r}")
+        check_numbers(radius=radius, step_size=step_size, momentum=momentum)
+        check_counts(steps=steps, restarts=restarts)
+        check_modes(norm=norm, gradient=gradient, noise=noise)
         self.radius, self.steps, self.step_size, self.momentum = float(radius), int(steps), float(step_size), float(momentum)
-        self.restarts, self.gradient, self.noise, self.seed = int(restarts), gradient, noise, int(seed)
+        self.restarts, self.norm, self.gradient, self.noise, self.seed = int(restarts), norm, gradient, noise, int(seed)
 
     def run(self, model, inputs):
         """Attacks every image of a batch.
@@ -81,139 +78,219 @@ class ProjectedGradientAscent:
         Raises:
             ValueError: for inputs that do not fit, or that hold an `initial_image` of their own.
         """
-        check_inputs(inputs)
-        if "initial_image" in inputs:
-            raise ValueError("The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs.")
-        inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
-        if hasattr(model, "zero_filled"):
-            inputs = without_kspace(inputs, model.zero_filled(inputs))
-        elif "kspace" not in inputs:
-            raise ValueError(f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}")
+        inputs = measured(model, inputs)
         real = inputs["sensitivity_maps"].dtype.real_dtype
         numbers = [tf.constant(x, real) for x in (self.radius, self.step_size, self.momentum)]
         counts = [tf.constant(x) for x in (self.steps, self.restarts, self.seed)]
         # A model without draws answers the same every time.
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
-        return AttackResult(*_compiled(model, self.gradient, noise)(inputs, *numbers, *counts))
+        return AttackResult(*_compiled(model, self.norm, self.gradient, noise)(inputs, *numbers, *counts))
+
+
+def check_numbers(**numbers):
+    for name, value in numbers.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} must be a number >= 0. Received: {name}={value}")
+
+
+def check_counts(**counts):
+    for name, value in counts.items():
+        if int(value) != value or value < 1:
+            raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
+
+
+def check_modes(**modes):
+    for name, value in modes.items():
+        if value not in _MODES[name]:
+            raise ValueError(f"{name} must be one of {_MODES[name]}. Received: {name}={value!r}")
+
+
+def measured(model, inputs):
+    """The inputs of an attack, checked: `zero_filled` for `kspace` where the model takes it."""
+    check_inputs(inputs)
+    if "initial_image" in inputs:
+        raise ValueError("The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs.")
+    inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
+    if hasattr(model, "zero_filled"):
+        return without_kspace(inputs, model.zero_filled(inputs))
+    if "kspace" not in inputs:
+        raise ValueError(f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}")
+    return inputs
 
 
 # Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last few models alive.
 @functools.lru_cache(maxsize=8)
-def _compiled(model, gradient, noise):
-    return tf.function(functools.partial(_attack, model, gradient, noise), autograph=False)
+def _compiled(model, norm, gradient, noise):
+    return tf.function(functools.partial(_attack, model, norm, gradient, noise), autograph=False)
 
 
-def _attack(model, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed):
-    sense = getattr(model, "sense", None) or Sense()
-    shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
-    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
-    clean_kspace, clean_zero_filled = inputs.get("kspace"), inputs.get("zero_filled")
-    like = sense.adjoint(clean_kspace, maps, mask) if clean_zero_filled is None else clean_zero_filled
-    # Rounding must not leave the ball.
-    ball = radius * (1 - 1e-6)
+class Objective:
+    """E(r) = 1/2 || f(k + A r) - reference ||_2^2 of every image, built inside a compiled attack.
 
-    def predict(perturbation, noise_key=None):
-        if clean_zero_filled is None:
-            change = sense.forward(perturbation, maps, mask)
-            if gradient == "initial-image":
-                raise ValueError("gradient='initial-image' needs a model that reads `initial_image` (it has `.zero_filled`).")
-            measured = {"kspace": clean_kspace + change}
-        else:
-            zero_filled = clean_zero_filled + sense.normal(perturbation, maps, mask)
-            measured = {"zero_filled": zero_filled}
-            if gradient == "initial-image":
-                measured = {"zero_filled": tf.stop_gradient(zero_filled), "initial_image": zero_filled}
-        if noise_key is not None:
-            measured["noise_seed"] = noise_key
-        return model.reconstruct({**shared, **measured})
+    Args:
+        model, gradient, noise, seed: as above; `noise` is "fixed" for models without draws.
+        inputs: from `measured`.
+        steps: of the attack, a tensor.
+        reference: real (batch, rows, width); None means the model's answer f(k), to the same draws.
+    """
 
-    def energy(prediction, reference):
-        return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
-
-    # Where no gradient is asked for, one graph serves all predictions.
-    predict_alone = one_graph(predict)
-    clean = predict_alone(tf.zeros_like(like))
-    if noise == "fresh":
+    def __init__(self, model, gradient, noise, inputs, steps, seed, reference=None):
+        self._model, self._gradient, self._fresh = model, gradient, noise == "fresh"
+        self._sense = getattr(model, "sense", None) or Sense()
+        self._shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
+        self._kspace, self._zero_filled = inputs.get("kspace"), inputs.get("zero_filled")
+        # A tensor of the shape of r.
+        self.like = self._zero_filled
+        if self.like is None:
+            self.like = self._sense.adjoint(self._kspace, inputs["sensitivity_maps"], inputs["mask"])
+        # Where no gradient is asked for, one graph serves all predictions.
+        self._predict_alone = one_graph(self._predict)
+        self.clean = self._predict_alone(tf.zeros_like(self.like))
+        self._reference = self.clean if reference is None else reference
+        if not self._fresh:
+            return
         # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and attacked prediction see
         # the same draws: independent ones would add the draws' variance to E, and the ascent would go after that.
         sets = tf.range(tf.minimum(_NOISE_SETS, steps + 1))
-        keys = tf.map_fn(lambda number: _fold_in([seed, _NOISE], number), sets)
-        spec = tf.TensorSpec(clean.shape, clean.dtype)
-        clean_sets = tf.map_fn(
-            lambda key: predict_alone(tf.zeros_like(like), key), keys, fn_output_signature=spec, parallel_iterations=1
-        )
+        self._keys = tf.map_fn(lambda number: fold_in([seed, NOISE], number), sets)
+        self._references = None
+        if reference is None:
+            spec = tf.TensorSpec(self.clean.shape, self.clean.dtype)
+            self._references = tf.map_fn(
+                lambda key: self._predict_alone(tf.zeros_like(self.like), key),
+                self._keys,
+                fn_output_signature=spec,
+                parallel_iterations=1,
+            )
 
-    def ascend(restart):
-        def evaluate(predict, r, step):
-            if noise == "fixed":
-                return energy(predict(r), clean)
-            number = step % tf.size(sets)
-            return energy(predict(r, keys[number]), clean_sets[number])
+    def _predict(self, perturbation, noise_key=None):
+        maps, mask = self._shared["sensitivity_maps"], self._shared["mask"]
+        if self._zero_filled is None:
+            if self._gradient == "initial-image":
+                raise ValueError("gradient='initial-image' needs a model that reads `initial_image` (it has `.zero_filled`).")
+            changed = {"kspace": self._kspace + self._sense.forward(perturbation, maps, mask)}
+        else:
+            zero_filled = self._zero_filled + self._sense.normal(perturbation, maps, mask)
+            changed = {"zero_filled": zero_filled}
+            if self._gradient == "initial-image":
+                changed = {"zero_filled": tf.stop_gradient(zero_filled), "initial_image": zero_filled}
+        if noise_key is not None:
+            changed["noise_seed"] = noise_key
+        return self._model.reconstruct({**self._shared, **changed})
 
-        def body(step, r, velocity, best, best_value, history):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(r)
-                value = evaluate(predict, r, step)
-            velocity = _scaled(momentum, velocity) + _scaled(step_size, tape.gradient(value, r))
-            best, best_value = _better(r, value, best, best_value)
-            return step + 1, l2_ball(r + velocity, ball), velocity, best, best_value, history.write(step, value)
+    def _at(self, predict, r, step):
+        if not self._fresh:
+            return _energy(predict(r), self._reference)
+        number = step % tf.shape(self._keys)[0]
+        reference = self._reference if self._references is None else self._references[number]
+        return _energy(predict(r, self._keys[number]), reference)
 
-        start = _random_start(like, shared.get("sample_index"), seed, restart, ball)
-        history = tf.TensorArray(ball.dtype, size=steps + 1, element_shape=like.shape[:1])
-        nothing = tf.fill(tf.shape(like)[:1], tf.constant(-1, ball.dtype))
-        loop = (tf.constant(0), start, tf.zeros_like(start), start, nothing, history)
-        step, r, _, best, best_value, history = tf.while_loop(
-            lambda step, *_: step < steps, body, loop, parallel_iterations=1
-        )
-        value = evaluate(predict_alone, r, step)
-        best, _ = _better(r, value, best, best_value)
-        return best, history.write(step, value).stack()
+    def value(self, r, step):
+        """E(r) on the draws of a step, (batch,)."""
+        return self._at(self._predict_alone, r, step)
+
+    def value_and_gradient(self, r, step):
+        """The same, and its gradient, of the shape of r."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(r)
+            value = self._at(self._predict, r, step)
+        return value, tape.gradient(value, r)
+
+    def answer(self, r):
+        """The model's own answer f(k + A r), and its E."""
+        prediction = self._predict_alone(r)
+        return prediction, _energy(prediction, self._reference)
+
+
+def _energy(prediction, reference):
+    return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
+
+
+def ascend(objective, start, velocity, steps, update):
+    """r, v <- update(r, v, gradient) from (start, velocity), `steps` times.
+
+    Returns:
+        (r, v, best, history): the last r and v, the iterate with the largest E, and E at every iterate.
+    """
+
+    def body(step, r, velocity, best, best_value, history):
+        value, gradient = objective.value_and_gradient(r, step)
+        best, best_value = better(r, value, best, best_value)
+        r, velocity = update(r, velocity, gradient)
+        return step + 1, r, velocity, best, best_value, history.write(step, value)
+
+    real = start.dtype.real_dtype
+    history = tf.TensorArray(real, size=steps + 1, element_shape=start.shape[:1])
+    loop = (tf.constant(0), start, velocity, start, nothing_yet(start), history)
+    step, r, velocity, best, best_value, history = tf.while_loop(
+        lambda step, *_: step < steps, body, loop, parallel_iterations=1
+    )
+    value = objective.value(r, step)
+    best, _ = better(r, value, best, best_value)
+    return r, velocity, best, history.write(step, value).stack()
+
+
+def _attack(model, norm, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed):
+    objective = Objective(model, gradient, noise, inputs, steps, seed)
+    like, sample_index = objective.like, inputs.get("sample_index")
+    # Rounding must not leave the ball.
+    ball = radius * (1 - 1e-6)
+
+    def update(r, velocity, gradient):
+        velocity = scaled(momentum, velocity) + scaled(step_size, gradient)
+        return BALLS[norm](r + velocity, ball), velocity
 
     def body(restart, best, best_value, best_prediction, histories):
-        r, history = ascend(restart)
-        prediction = predict_alone(r)
-        value = energy(prediction, clean)
-        best_prediction, _ = _better(prediction, value, best_prediction, best_value)
-        best, best_value = _better(r, value, best, best_value)
+        start = _random_start(like, sample_index, seed, restart, norm, ball)
+        _, _, r, history = ascend(objective, start, tf.zeros_like(start), steps, update)
+        prediction, value = objective.answer(r)
+        best_prediction, _ = better(prediction, value, best_prediction, best_value)
+        best, best_value = better(r, value, best, best_value)
         return restart + 1, best, best_value, best_prediction, histories.write(restart, history)
 
     histories = tf.TensorArray(ball.dtype, size=restarts, element_shape=[None, *like.shape[:1]])
-    nothing = tf.fill(tf.shape(like)[:1], tf.constant(-1, ball.dtype))
-    loop = (tf.constant(0), tf.zeros_like(like), nothing, clean, histories)
+    loop = (tf.constant(0), tf.zeros_like(like), nothing_yet(like), objective.clean, histories)
     _, best, best_value, prediction, histories = tf.while_loop(
         lambda restart, *_: restart < restarts, body, loop, parallel_iterations=1
     )
     return best, prediction, best_value, histories.stack()
 
 
-def _better(candidate, value, best, best_value):
+def nothing_yet(like):
+    """The value of a best iterate before there is one, (batch,)."""
+    return tf.fill(tf.shape(like)[:1], tf.constant(-1, like.dtype.real_dtype))
+
+
+def better(candidate, value, best, best_value):
     """Image by image, the pair with the larger value."""
     # A NaN counts as larger: it is reported, not hidden behind an older value.
     improved = (value > best_value) | tf.math.is_nan(value)
     return tf.where(improved[:, None, None], candidate, best), tf.where(improved, value, best_value)
 
 
-def _scaled(factor, x):
+def scaled(factor, x):
     return tf.cast(factor, x.dtype) * x
 
 
-def _fold_in(key, number):
+def fold_in(key, number):
     return tf.random.experimental.stateless_fold_in(key, number)
 
 
-def _random_start(like, sample_index, seed, restart, radius):
-    """A uniformly random point of the sphere for every image."""
+def drawn(like, sample_index, key, draw):
+    """draw(key of the image) for every image, of the shape of `like`."""
     index = tf.zeros(tf.shape(like)[:1], tf.int32) if sample_index is None else tf.cast(sample_index, tf.int32)
-    key = _fold_in([seed, _START], restart)
+    result = tf.map_fn(lambda number: draw(fold_in(key, number)), index, fn_output_signature=like.dtype)
+    result.set_shape(like.shape)
+    return result
 
-    def draw(number):
-        parts = tf.random.stateless_normal(
-            tf.concat([[2], tf.shape(like)[1:]], 0), _fold_in(key, number), dtype=radius.dtype
-        )
+
+def _random_start(like, sample_index, seed, restart, norm, radius):
+    """A random point on the ball's surface for every image, in l2 uniformly."""
+
+    def draw(key):
+        parts = tf.random.stateless_normal(tf.concat([[2], tf.shape(like)[1:]], 0), key, dtype=radius.dtype)
         direction = tf.complex(parts[0], parts[1])
-        return _scaled(radius / tf.norm(parts), direction)
+        return scaled(radius / norm_of(direction[None], norm)[0], direction)
 
-    start = tf.map_fn(draw, index, fn_output_signature=like.dtype)
-    start.set_shape(like.shape)
     # Against rounding, as in the loop.
-    return l2_ball(start, radius)
+    return BALLS[norm](drawn(like, sample_index, fold_in([seed, START], restart), draw), radius)

@@ -1,0 +1,116 @@
+"""The attack of Antun et al. (PNAS 117(48), 2020): gradient ascent with momentum, held back by a penalty and not by a ball.
+
+    maximise Q(r) = 1/2 || f(k + A r) - p ||_2^2 - penalty/2 || r ||_2^2
+
+by  v <- momentum v + step_size grad Q(r),  r <- r + v.  The size of r is what comes out: it grows with the steps, and an
+attack may be continued from an earlier r and v, which gives a ladder of perturbations.
+"""
+import functools
+
+import tensorflow as tf
+
+from tfvn.attacks import ascent
+
+
+class PenalisedGradientAscent:
+    """The attack; the defaults are the setting of Antun et al. for the variational network.
+
+    Args:
+        penalty: lambda, >= 0.
+        steps, step_size, momentum: of the ascent.
+        start_scale: r starts as start_scale * U[0, 1], real and non-negative.
+        gradient, noise, seed: as for `ProjectedGradientAscent`. The code of Antun et al. has "initial-image".
+
+    Raises:
+        ValueError: for values outside the ranges above.
+    """
+
+    def __init__(
+        self, penalty=1.0, steps=25, step_size=0.005, momentum=0.9, start_scale=0.001, gradient="full", noise="fresh", seed=0
+    ):
+        ascent.check_numbers(penalty=penalty, step_size=step_size, momentum=momentum, start_scale=start_scale)
+        ascent.check_counts(steps=steps)
+        ascent.check_modes(gradient=gradient, noise=noise)
+        self.penalty, self.steps, self.step_size, self.momentum = float(penalty), int(steps), float(step_size), float(momentum)
+        self.start_scale, self.gradient, self.noise, self.seed = float(start_scale), gradient, noise, int(seed)
+
+    def run(self, model, inputs, reference=None, start=None, velocity=None):
+        """Attacks every image of a batch.
+
+        Args:
+            model, inputs: as for `ProjectedGradientAscent.run`.
+            reference: p, real or complex (batch, rows, width), of which the magnitude is taken: the truth or any image;
+                None means the model's answer f(k).
+            start, velocity: r and v to continue from, complex (batch, rows, width), as an earlier result holds them; None
+                means a random r and v = 0.
+
+        Returns:
+            An `AttackResult` with the last r, as in the original. `objective` and `history` are 1/2 || f(k + A r) - p ||^2,
+            without the penalty.
+
+        Raises:
+            ValueError: as `ProjectedGradientAscent.run`; or for a reference, start or velocity of another shape, and for a
+                velocity without a start.
+        """
+        inputs = ascent.measured(model, inputs)
+        real = inputs["sensitivity_maps"].dtype.real_dtype
+        if velocity is not None and start is None:
+            raise ValueError("A velocity needs the start it belongs to. Received: start=None")
+        given = {}
+        for name, array in (("reference", reference), ("start", start), ("velocity", velocity)):
+            if array is not None:
+                array = tf.convert_to_tensor(array)
+                given[name] = tf.cast(tf.abs(array), real) if name == "reference" else tf.cast(array, inputs["sensitivity_maps"].dtype)
+        numbers = [tf.constant(x, real) for x in (self.penalty, self.step_size, self.momentum, self.start_scale)]
+        counts = [tf.constant(x) for x in (self.steps, self.seed)]
+        noise = self.noise if hasattr(model, "num_samples") else "fixed"
+        return ascent.AttackResult(*_compiled(model, self.gradient, noise)(inputs, given, *numbers, *counts))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(model, gradient, noise):
+    return tf.function(functools.partial(_attack, model, gradient, noise), autograph=False)
+
+
+def _attack(model, gradient, noise, inputs, given, penalty, step_size, momentum, start_scale, steps, seed):
+    objective = ascent.Objective(model, gradient, noise, inputs, steps, seed, given.get("reference"))
+    like = objective.like
+    for name, array in given.items():
+        if not array.shape.is_compatible_with(like.shape):
+            raise ValueError(f"{name} must have the shape of the image, {tuple(like.shape)}. Received: {tuple(array.shape)}")
+
+    def draw(key):
+        shape = tf.shape(like)[1:]
+        return tf.cast(start_scale * tf.random.stateless_uniform(shape, key, dtype=start_scale.dtype), like.dtype)
+
+    def update(r, velocity, gradient):
+        velocity = ascent.scaled(momentum, velocity) + ascent.scaled(step_size, gradient - ascent.scaled(penalty, r))
+        return r + velocity, velocity
+
+    start = given.get("start")
+    if start is None:
+        start = ascent.drawn(like, inputs.get("sample_index"), [seed, ascent.START], draw)
+    velocity = given.get("velocity", tf.zeros_like(like))
+    r, velocity, _, history = ascent.ascend(objective, start, velocity, steps, update)
+    prediction, value = objective.answer(r)
+    return r, prediction, value, history[None], velocity
+
+
+def keep_region(perturbation, rows=(0.35, 0.75), columns=(0.35, 0.7)):
+    """The perturbation with 0 outside a window, as in the figures of Antun et al.
+
+    Args:
+        perturbation: (..., rows, width).
+        rows, columns: the window as shares of height and width, (begin, end).
+
+    Raises:
+        ValueError: for a window that is not inside [0, 1].
+    """
+    perturbation = tf.convert_to_tensor(perturbation)
+    window = []
+    for name, (begin, end), size in (("rows", rows, perturbation.shape[-2]), ("columns", columns, perturbation.shape[-1])):
+        if not 0 <= begin < end <= 1:
+            raise ValueError(f"{name} must be (begin, end) with 0 <= begin < end <= 1. Received: {name}={(begin, end)}")
+        position = tf.range(size)
+        window.append((position >= round(begin * size)) & (position < round(end * size)))
+    return tf.where(window[0][:, None] & window[1], perturbation, tf.zeros_like(perturbation))
