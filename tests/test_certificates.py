@@ -1,6 +1,7 @@
 """Claims about smoothed maps, checked by numerical integration in one and two dimensions."""
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.integrate import quad
 from scipy.special import erf
 from scipy.stats import norm
@@ -138,3 +139,113 @@ def test_a_negative_distance_is_refused(distance):
 def test_a_negative_norm_is_refused(max_norm):
     with pytest.raises(ValueError, match=f"Received: max_norm={max_norm}"):
         certificates.range_diameter(max_norm)
+
+
+# Other noises
+
+DENSITIES = {
+    "gaussian": norm,
+    "uniform": stats.uniform(-np.sqrt(3), 2 * np.sqrt(3)),
+    "laplace": stats.laplace(0, 1 / np.sqrt(2)),
+}
+EVERY_NOISE = pytest.mark.parametrize("noise", DENSITIES)
+
+
+def smoothed_by(noise, function, x, sigma):
+    """E f(x + e) for components of that noise and standard deviation, by a midpoint rule."""
+    nodes = midpoints(600 if len(x) == 2 else 400000) * 1.5
+    weights = DENSITIES[noise].pdf(nodes) * (nodes[1] - nodes[0])
+    weights /= weights.sum()
+    if len(x) == 1:
+        return function(x[0] + sigma * nodes).T @ weights
+    a, b = np.meshgrid(x[0] + sigma * nodes, x[1] + sigma * nodes, indexing="ij")
+    return np.einsum("abo,a,b->o", function(a, b), weights, weights)
+
+
+@EVERY_NOISE
+def test_noises_have_the_standard_deviation_they_are_named_by(noise):
+    assert DENSITIES[noise].std() == pytest.approx(1, rel=1e-12) and DENSITIES[noise].mean() == pytest.approx(0, abs=1e-12)
+
+
+@EVERY_NOISE
+@pytest.mark.parametrize("distance", [0.01, 0.3, 1.0])
+def test_total_variation_of_one_component_is_half_the_integral_of_the_absolute_difference(noise, distance):
+    sigma, density = 0.5, DENSITIES[noise].pdf
+    nodes = np.linspace(-8, 9, 2_000_001)
+    expected = np.trapz(np.abs(density(nodes / sigma) - density((nodes - distance) / sigma)) / sigma, nodes) / 2
+    assert certificates.total_variation(distance, sigma, noise) == pytest.approx(expected, abs=2e-5)
+
+
+def bound_at(noise, shift, sigma, diameter):
+    order = 2 if certificates.NORMS[noise] == "l2" else 1
+    return certificates.global_bound(np.linalg.norm(shift, order), sigma, diameter, noise)
+
+
+@EVERY_NOISE
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_random_map_changes_more_than_the_bound_of_its_noise(noise, dimensions, seed):
+    function, rng = random_map(seed, False), np.random.default_rng(seed + 50)
+    for distance in (0.02, 0.2, 0.7):
+        x, direction = rng.standard_normal((2, dimensions))
+        shift = distance * direction / np.linalg.norm(direction)
+        change = np.linalg.norm(smoothed_by(noise, function, x + shift, SIGMA) - smoothed_by(noise, function, x, SIGMA))
+        assert change <= bound_at(noise, shift, SIGMA, 2.0) + 1e-2
+
+
+@EVERY_NOISE
+def test_the_bound_is_attained_by_a_step_and_broken_by_less_noise(noise):
+    # A map with a known answer: a step of height 2. Were the noise smaller than claimed, it would change by more.
+    shift = np.array([0.4])
+
+    def step(x):
+        return np.where(x[..., None] > 0, [1.0, 0.0], [-1.0, 0.0])
+
+    def change(sigma):
+        return np.linalg.norm(smoothed_by(noise, step, shift / 2, sigma) - smoothed_by(noise, step, -shift / 2, sigma))
+
+    assert change(SIGMA) == pytest.approx(bound_at(noise, shift, SIGMA, 2.0), rel=2e-3)
+    assert change(SIGMA / 2) > 1.2 * bound_at(noise, shift, SIGMA, 2.0)
+
+
+@EVERY_NOISE
+def test_the_certified_distance_is_where_the_bound_reaches_the_change(noise):
+    distance = certificates.certified_distance(0.3, SIGMA, 2.0, noise)
+    assert certificates.global_bound(distance, SIGMA, 2.0, noise) == pytest.approx(0.3, rel=1e-12)
+    assert certificates.certified_distance(2.0, SIGMA, 2.0, noise) == np.inf
+    assert certificates.certified_distance(0.0, SIGMA, 2.0, noise) == 0
+    with pytest.raises(ValueError, match="Received: change=-1"):
+        certificates.certified_distance(-1, SIGMA, 2.0, noise)
+
+
+@EVERY_NOISE
+def test_the_lipschitz_constant_is_the_slope_at_zero(noise):
+    slope = certificates.global_bound(1e-7, SIGMA, 2.0, noise) / 1e-7
+    assert certificates.lipschitz_constant(SIGMA, 2.0, noise) == pytest.approx(slope, rel=1e-6)
+
+
+def test_an_unknown_noise_is_refused():
+    with pytest.raises(ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise='salt'"):
+        certificates.total_variation(0.1, 1.0, "salt")
+
+
+@pytest.mark.parametrize("distance", [0.02, 0.2, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_local_bound_holds_for_unbounded_maps(distance, seed):
+    rng = np.random.default_rng(seed)
+    matrix, weights = rng.standard_normal((3, 1)), rng.standard_normal(3)
+
+    def function(x):
+        return matrix[:, 0] * x[..., None] + weights * np.sin(9 * x[..., None]) + np.square(x[..., None])
+
+    x = rng.standard_normal(1)
+    mean = smoothed(function, x)
+    trace = smoothed(lambda y: np.square(function(y) - mean).sum(-1, keepdims=True), x)[0]
+    change = np.linalg.norm(smoothed(function, x + distance) - mean)
+    assert change <= certificates.local_bound(distance, SIGMA, trace)
+    assert certificates.local_bound(0.0, SIGMA, trace) == 0
+
+
+def test_the_local_bound_refuses_a_negative_variance():
+    with pytest.raises(ValueError, match="variance must be >= 0"):
+        certificates.local_bound(0.1, SIGMA, -1.0)

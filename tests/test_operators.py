@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
+from tfvn.fourier import fft2c
 from tfvn.operators import Sense, check_inputs
 
 SHAPES = [(1, 8, 6), (3, 7, 5), (2, 9, 6), (4, 6, 7)]
@@ -160,6 +162,23 @@ def test_a_samples_noise_depends_on_its_own_seed_alone(case, mask):
     for i in range(3):
         alone = sense.adjoint_noise(maps[i : i + 1], mask[i : i + 1], tf.constant(seeds[i : i + 1]))
         np.testing.assert_allclose(alone[0], together[i], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("noise, law", [("gaussian", stats.norm()), ("uniform", stats.uniform(-3**0.5, 12**0.5)), ("laplace", stats.laplace(0, 0.5**0.5))])
+def test_kspace_noise_has_its_distribution_on_sampled_entries_and_is_nowhere_else(noise, law):
+    # One coil with a map of 1: F A^H e is e.
+    mask = np.zeros((1, 1, 1, 40))
+    mask[..., ::3] = 1
+    image = Sense(dtype="float64").adjoint_noise(np.ones((1, 1, 200, 40), complex), mask, tf.constant([[3, 1]]), noise)
+    kspace = fft2c(image)[0].numpy()
+    sampled = kspace[:, mask[0, 0, 0] > 0]
+    assert np.abs(kspace[:, mask[0, 0, 0] == 0]).max() < 1e-12
+    parts = np.concatenate([sampled.real.ravel(), sampled.imag.ravel()])
+    assert stats.kstest(parts, law.cdf).pvalue > 1e-3
+    assert parts.std() == pytest.approx(1, abs=0.05)
+    # Neighbours, and real and imaginary part, know nothing of each other.
+    for pair in ((sampled.real, sampled.imag), (sampled.real[1:], sampled.real[:-1])):
+        assert abs(np.corrcoef(*(x.ravel() for x in pair))[0, 1]) < 0.06
 
 
 def test_different_seeds_give_independent_noise(case):

@@ -292,3 +292,15 @@ def test_inputs_that_do_not_fit_are_refused(case, network):
     inputs = {**case(), "mask": np.ones((1, 1, 1, 19), np.float32)}
     with pytest.raises(ValueError, match="mask .* do not fit"):
         SmoothedNetwork(network, 0.1, 3).reconstruct(inputs)
+
+
+def test_an_unknown_noise_is_refused(network):
+    with pytest.raises(ValueError, match="noise must be one of .*Received: noise='salt'"):
+        SmoothedNetwork(network, 0.1, 3, noise="salt")
+
+
+@pytest.mark.parametrize("noise", ["uniform", "laplace"])
+def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
+    results = [SmoothedNetwork(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy() for chunk in (1, 3, 7)]
+    np.testing.assert_allclose(results[1:], results[:1] * np.ones((2, 1, 1, 1)), rtol=0, atol=1e-6)
+    assert not np.allclose(results[0], smoothed(network, case()), atol=1e-4)

@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn.network import VariationalNetwork
+from tfvn.ipalm import IPALM
+from tfvn.network import VariationalNetwork, magnitude
 from tfvn.training import Trainer
 
 SETTINGS = dict(num_stages=2, filters=3, kernel_size=3, num_centers=7, initial_data_weight=0.5)
@@ -148,6 +149,65 @@ def test_the_seed_alone_decides_a_training_run(data):
         fit(model, data, 3)
         runs.append(weights(model))
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("noise", ["uniform", "laplace"])
+def test_the_distribution_of_the_noise_can_be_chosen(data, noise):
+    def first_noise(**settings):
+        model = trainer(sigma=0.1, num_stages=1, **settings)
+        inputs = next(iter(data))[0]
+        return model.noisy_inputs(inputs, tf.constant([[1, 0], [2, 0]]))["zero_filled"].numpy()
+
+    assert not np.allclose(first_noise(noise=noise), first_noise(), atol=1e-3)
+    with pytest.raises(ValueError, match="noise must be one of .*Received: noise='salt'"):
+        trainer(noise="salt")
+
+
+# Stage by stage
+
+
+def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
+    model = trainer(stagewise=True, initial_lipschitz=10.0)
+    inputs, reference = next(iter(data))
+    names = [f"{name}_{stage}" for stage in (1, 2) for name in ("kernel", "rbf_weights", "data_weight")]
+
+    def snapshot():
+        return [[x.numpy() for x in block] for block in model.ipalm._blocks()]
+
+    before = snapshot()
+    logs = model.train_step((inputs, reference))
+    assert [len(block) for block in before] == [1] * 6
+    assert list(logs) == ["loss", *(f"{kind}_{name}" for name in names for kind in ("lipschitz", "trials"))]
+    assert all((a != b).any() for old, new in zip(before, snapshot()) for a, b in zip(old, new))
+
+
+def test_of_a_network_with_one_stage_both_variants_are_the_same(data):
+    models = [trainer(num_stages=1, initial_lipschitz=10.0, stagewise=stagewise) for stagewise in (False, True)]
+    losses = [fit(model, data, 4) for model in models]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+
+def test_a_stagewise_step_is_that_of_ipalm_on_the_stages_blocks(data):
+    # Against the algorithm on the same blocks with gradients from the outside.
+    model, other = (trainer(initial_lipschitz=10.0, stagewise=stagewise) for stagewise in (True, False))
+    inputs, reference = next(iter(data))
+    blocks = [[getattr(stage, name)] for stage in other.network.stages for name in ("kernel", "rbf_weights", "data_weight")]
+    plain = IPALM(blocks, [block[0].constraint or tf.identity for block in blocks], initial_lipschitz=10.0)
+
+    def energy():
+        return other.batch_loss(inputs, reference)
+
+    def energy_and_gradients(index):
+        with tf.GradientTape() as tape:
+            error = magnitude(other.network(inputs)) - magnitude(reference)
+            loss = tf.reduce_sum(tf.square(error)) / 4
+        return loss, tape.gradient(loss, blocks[index])
+
+    for _ in range(2):
+        model.train_step((inputs, reference))
+        plain.step(energy, energy_and_gradients)
+    for a, b in zip(weights(model), weights(other)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5)
 
 
 # Validation

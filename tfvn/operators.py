@@ -3,6 +3,8 @@
 F is centred and orthonormal, so the norm of A_S is at most 1 when the maps have unit root-sum-of-squares. The network
 sees the data only through A_S^H k and A_S^H A_S: that is what makes smoothing and attacks cheap.
 """
+import math
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -16,6 +18,10 @@ _SHAPES = {
     "mask": "(batch, 1, 1, width) or (batch, 1, height, width)",
 }
 _RANKS = {"kspace": 4, "sensitivity_maps": 4, "mask": 4, "zero_filled": 3, "initial_image": 3}
+
+
+# Distributions of the k-space noise. All have mean 0 and, for each real component, standard deviation sigma.
+NOISES = ("gaussian", "uniform", "laplace")
 
 
 def _fits(a, b):
@@ -115,25 +121,29 @@ class Sense(keras.layers.Layer):
 
         return apply(tf.convert_to_tensor(image))
 
-    def adjoint_noise(self, sensitivity_maps, mask, seeds):
-        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry N(0, 1), stateless. A constant to gradients.
+    def adjoint_noise(self, sensitivity_maps, mask, seeds, noise="gaussian"):
+        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry independent, of mean 0 and variance 1,
+        stateless. A constant to gradients.
 
         Args:
             sensitivity_maps, mask: as above, of the same batch.
             seeds: int32 (batch, 2). A sample's noise depends on its own seed, mask and shapes only.
+            noise: the components' distribution, one of `NOISES`.
         """
         mask = tf.broadcast_to(mask, tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0))
-        draw = self._column_noise if mask.shape[-2] == 1 else self._point_noise
+        by_columns = noise == "gaussian" and mask.shape[-2] == 1
+        draw = self._column_noise if by_columns else lambda *x: self._point_noise(*x, noise)
         like = self._crop_readout(sensitivity_maps[:1, 0])[0]
         spec = tf.TensorSpec(like.shape, like.dtype)
         return tf.stop_gradient(tf.map_fn(lambda x: draw(*x), (sensitivity_maps, mask, seeds), fn_output_signature=spec))
 
-    def _point_noise(self, sensitivity_maps, mask, seed):
-        noise = _complex_normal(static_or_dynamic_shape(sensitivity_maps), seed, sensitivity_maps.dtype)
-        return self.adjoint(noise[None], sensitivity_maps[None], mask[None])[0]
+    def _point_noise(self, sensitivity_maps, mask, seed, noise):
+        draw = {"gaussian": _complex_normal, "uniform": _complex_uniform, "laplace": _complex_laplace}[noise]
+        kspace = draw(static_or_dynamic_shape(sensitivity_maps), seed, sensitivity_maps.dtype)
+        return self.adjoint(kspace[None], sensitivity_maps[None], mask[None])[0]
 
     def _column_noise(self, sensitivity_maps, mask, seed):
-        # Rotations leave white noise white: drawn after the readout transform, it needs no transform of that axis, and
+        # Rotations leave white normal noise white: drawn after the readout transform, it needs no transform of that axis, and
         # lines that are not sampled need no draw.
         weights = _unshifted(mask[0, 0], sensitivity_maps.dtype, axes=(-1,))
         sampled = tf.cast(weights != 0, tf.int32)
@@ -202,6 +212,18 @@ def _sum_over_coils(term, like, *arrays):
 def _complex_normal(shape, seed, dtype):
     # The pairs of normals are the complex numbers as they lie in memory.
     return tf.bitcast(tf.random.stateless_normal([*shape, 2], seed, dtype=dtype.real_dtype), dtype)
+
+
+def _complex_uniform(shape, seed, dtype):
+    limit = tf.constant(math.sqrt(3), dtype.real_dtype)
+    return tf.bitcast(tf.random.stateless_uniform([*shape, 2], seed, -limit, limit, dtype=dtype.real_dtype), dtype)
+
+
+def _complex_laplace(shape, seed, dtype):
+    uniform = tf.random.stateless_uniform([*shape, 2], seed, -1, 1, dtype=dtype.real_dtype)
+    # -1 itself is drawn, and its logarithm would be infinite.
+    magnitude = -tf.math.log1p(-tf.minimum(tf.abs(uniform), 1 - 2.0**-24)) / math.sqrt(2)
+    return tf.bitcast(tf.sign(uniform) * magnitude, dtype)
 
 
 def _unshifted(mask, dtype, axes):

@@ -1,15 +1,15 @@
 """Randomised smoothing of a reconstruction map by noise on the measured k-space.
 
-    g(k) = E f(k + e),    e ~ N(0, sigma^2) on real and imaginary part of every sampled entry,
+    g(k) = E f(k + e),    e independent on real and imaginary part of every sampled entry, of standard deviation sigma
 
-estimated by the mean of `num_samples` draws. Draws are streamed in chunks, forward and in the gradient, so memory does not
+(normal in the paper; uniform and Laplace noise have certificates in l1), estimated by the mean of `num_samples` draws. Draws are streamed in chunks, forward and in the gradient, so memory does not
 depend on their number. A draw is keyed by (seed, sample index, draw index): the result depends neither on the chunk
 size nor on the other images of a batch.
 """
 import tensorflow as tf
 
 from tfvn.device import free_memory
-from tfvn.operators import check_inputs, without_kspace
+from tfvn.operators import NOISES, check_inputs, without_kspace
 
 _DIFFERENTIABLE = ("zero_filled", "initial_image")
 
@@ -25,6 +25,7 @@ class SmoothedNetwork:
         chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory; on an accelerator as
             many as its free memory holds, if the network tells what one takes (`.memory_per_image`).
         seed: of the noise.
+        noise: its distribution, "gaussian", "uniform" or "laplace".
 
     `sigma`, `num_samples` and `seed` may be set later; nothing is compiled again.
 
@@ -32,13 +33,15 @@ class SmoothedNetwork:
     their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
 
     Raises:
-        ValueError: for a negative sigma, num_samples < 1 or chunk_size < 1.
+        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1 or an unknown noise.
     """
 
-    def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0):
+    def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0, noise="gaussian"):
         if chunk_size != "auto":
             _check_count("chunk_size", chunk_size, '"auto" or ')
-        self.network, self.sense, self.chunk_size = network, network.sense, chunk_size
+        if noise not in NOISES:
+            raise ValueError(f"noise must be one of {NOISES}. Received: noise={noise!r}")
+        self.network, self.sense, self.chunk_size, self.noise = network, network.sense, chunk_size, noise
         # Variables, so that compiled code, an attack's too, sees what they are set to.
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._num_samples, self._seed = (tf.Variable(0, trainable=False) for _ in range(2))
@@ -107,7 +110,7 @@ class SmoothedNetwork:
             # Draw-major: every image with draw `start`, then every image with the next.
             copies = {key: repeat(_broadcast(x, batch)) for key, x in fixed.items()}
             draws = _fold_in_each(repeat(seeds), tf.repeat(tf.range(start, stop), batch))
-            noise = sigma * self.sense.adjoint_noise(copies["sensitivity_maps"], copies["mask"], draws)
+            noise = sigma * self.sense.adjoint_noise(copies["sensitivity_maps"], copies["mask"], draws, self.noise)
             noisy = {key: repeat(x) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
             images = self.network.reconstruct({**noisy, **copies})
             total = tf.reduce_sum(tf.reshape(images, [count, batch, *tf.unstack(tf.shape(images)[1:])]), 0)

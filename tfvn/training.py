@@ -1,6 +1,6 @@
 """Training: iPALM as in the paper, or projected Adam as the quick alternative, on clean or noisy measurements.
 
-    loss = 1/(2N) sum_i || |u_T(k_i + e_i)| - |y_i| ||_2^2,    e_i fresh k-space noise of every step, N(0, sigma^2)
+    loss = 1/(2N) sum_i || |u_T(k_i + e_i)| - |y_i| ||_2^2,    e_i fresh k-space noise of every step, of standard deviation sigma
 
 Losses and gradients go through a batch slice by slice and are summed: memory does not grow with the batch, apart from its data.
 """
@@ -11,7 +11,7 @@ from tfvn import metrics
 from tfvn.device import one_graph
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
-from tfvn.operators import without_kspace
+from tfvn.operators import NOISES, without_kspace
 
 OPTIMIZERS = ("ipalm", "adam")
 
@@ -28,11 +28,14 @@ class Trainer(keras.Model):
             data weights >= 0.
         sigma: standard deviation of each real component of the k-space noise added in training, >= 0.
         momentum, initial_lipschitz: of `IPALM`.
+        stagewise: False: one block of iPALM is one kind of parameter of all stages. True: of one stage, stage by stage, as the
+            stage-wise optimizer of the original code; its iteration costs as many gradients and trials as there are blocks.
         learning_rate: of Adam; a number or a Keras schedule.
+        noise: distribution of that noise, "gaussian", "uniform" or "laplace".
         seed: of the noise. The noise of a step depends on (seed, step, position in the batch) only.
 
     Raises:
-        ValueError: for an unknown optimizer or a negative sigma.
+        ValueError: for an unknown optimizer or noise, or a negative sigma.
     """
 
     def __init__(
@@ -44,18 +47,28 @@ class Trainer(keras.Model):
         initial_lipschitz=1000.0,
         learning_rate=1e-3,
         seed=0,
+        stagewise=False,
+        noise="gaussian",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if noise not in NOISES:
+            raise ValueError(f"noise must be one of {NOISES}. Received: noise={noise!r}")
         if not sigma >= 0:
             raise ValueError(f"sigma must be a number >= 0. Received: sigma={sigma}")
         if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {OPTIMIZERS} or a Keras optimizer. Received: optimizer={optimizer!r}")
-        self.network, self.sigma, self.seed = network, float(sigma), int(seed)
+        self.network, self.sigma, self.seed, self.noise = network, float(sigma), int(seed), noise
         self.steps_done = self.add_weight(name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False)
         self.ipalm = None
         if optimizer == "ipalm":
-            blocks = list(network.parameter_blocks.values())
+            parameters = network.parameter_blocks
+            stages = range(len(network.stages))
+            if stagewise:
+                self._blocks = {f"{name}_{t + 1}": (name, slice(t, t + 1)) for t in stages for name in PARAMETERS}
+            else:
+                self._blocks = {name: (name, slice(None)) for name in PARAMETERS}
+            blocks = [parameters[name][chosen] for name, chosen in self._blocks.values()]
             projections = [block[0].constraint or tf.identity for block in blocks]
             self.ipalm = IPALM(blocks, projections, momentum, initial_lipschitz, dtype=network.dtype)
         elif optimizer == "adam":
@@ -79,7 +92,7 @@ class Trainer(keras.Model):
         maps = inputs["sensitivity_maps"]
         zero_filled = self._by_slice(inputs, lambda one: self.network.zero_filled(one)[0], maps.dtype)
         if self.sigma:
-            zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, inputs["mask"], seeds)
+            zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, inputs["mask"], seeds, self.noise)
         return without_kspace(inputs, zero_filled)
 
     def batch_loss(self, inputs, reference):
@@ -124,10 +137,18 @@ class Trainer(keras.Model):
         key = tf.random.experimental.stateless_fold_in([self.seed, _TRAINING_NOISE], self.steps_done)
         inputs = self.noisy_inputs(inputs, tf.random.experimental.stateless_split(key, tf.shape(reference)[0]))
         if self.ipalm is not None:
-            loss = self.ipalm.step(
-                one_graph(lambda: self.batch_loss(inputs, reference)),  # for the trials of all blocks
-                lambda block: self.loss_and_gradients(inputs, reference, PARAMETERS[block : block + 1]),
-            )
+            # One graph serves the trials of all blocks, one the gradients of all stages.
+            gradients_of = {
+                name: one_graph(lambda name=name: self.loss_and_gradients(inputs, reference, (name,))) for name in PARAMETERS
+            }
+            blocks = list(self._blocks.values())
+
+            def energy_and_gradients(block):
+                name, stages = blocks[block]
+                energy, gradients = gradients_of[name]()
+                return energy, gradients[stages]
+
+            loss = self.ipalm.step(one_graph(lambda: self.batch_loss(inputs, reference)), energy_and_gradients)
         else:
             loss, gradients = self.loss_and_gradients(inputs, reference)
             variables = [variable for block in self.network.parameter_blocks.values() for variable in block]
@@ -140,7 +161,7 @@ class Trainer(keras.Model):
     def _step_logs(self):
         if self.ipalm is None:
             return {}
-        pairs = zip(PARAMETERS, self.ipalm.lipschitz, self.ipalm.trials)
+        pairs = zip(self._blocks, self.ipalm.lipschitz, self.ipalm.trials)
         return {
             key: tf.convert_to_tensor(value)
             for name, lipschitz, trials in pairs
