@@ -2,6 +2,7 @@
 """Evaluates run directories on their test slices, clean and attacked: the paper's Table 1 and Figures 1 to 3.
 
     python evaluate.py runs/original runs/sigma_0.05 --output results
+    python evaluate.py runs/sigma_0.05 --num-samples 1 3 9 27 81
 """
 import os
 import sys
@@ -16,8 +17,11 @@ def main(argv=None):
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="run directories, in the order of the table")
     parser.add_argument("--output", metavar="DIR", help="where table and figures go (default: <first run directory>/results)")
     parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override num_samples or chunk_size")
+    parser.add_argument("--num-samples", metavar="K", type=int, nargs="+", help="instead: error, effect and spread against the draws K")
     arguments = parser.parse_args(argv)
     output = arguments.output or os.path.join(arguments.run_dirs[0], "results")
+    if arguments.num_samples:
+        return cli.guarded(lambda: evaluation.sample_sweep(arguments.run_dirs, output, arguments.num_samples, arguments.set))
     return cli.guarded(lambda: evaluation.evaluate(arguments.run_dirs, output, arguments.set))
 
 

@@ -6,9 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import erf
 from skimage.metrics import structural_similarity
 
 from tfvn import data, evaluation, experiments, figures, runs
+from tfvn.attacks import PenalisedGradientAscent
 
 RADII = (0.5, 1.0)
 SETTINGS = [
@@ -60,6 +62,7 @@ def test_every_file_is_written_and_nothing_else(results):
     assert sorted(os.path.basename(path) for path in paths) == sorted(os.listdir(output))
     assert {os.path.basename(path) for path in paths} == {
         "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png", "reconstructions.h5",
+        "certificates.csv",
     }  # fmt: skip
     assert all(os.path.getsize(path) > (20_000 if path.endswith(".png") else 200) for path in paths)
 
@@ -88,6 +91,7 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
             expected = {
                 "norm": np.linalg.norm(r),
                 "kspace_norm": np.linalg.norm(change),
+                "kspace_l1": np.abs(change.real).sum() + np.abs(change.imag).sum(),
                 "image_norm": np.linalg.norm(truth),
                 "relative_radius": np.linalg.norm(r) / np.linalg.norm(truth),
                 "rmse": error,
@@ -257,8 +261,8 @@ def test_equal_names_are_told_apart():
 
 def test_a_model_without_a_radius_has_a_dash_there():
     def entry(model, radius, rmse):
-        numbers = {"rmse": rmse, "ssim": 0.5, "effect": radius, "image_norm": 20.0, "num_images": 1}
-        return {"model": model, "radius": radius, "sigma": 0.0, "num_samples": 1, **numbers}
+        numbers = {"rmse": rmse, "ssim": 0.5, "effect": radius, "image_norm": 20.0, "num_images": 1, "noise": ""}
+        return {"model": model, "attack": "l2" if radius else "none", "radius": radius, "sigma": 0.0, "num_samples": 1, **numbers}
 
     lines = table_lines(evaluation.markdown([entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)]))
     assert lines[0][3] == "radius 2 (10 %)"
@@ -279,3 +283,129 @@ def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
 
 def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
     assert set(evaluation.TEST_DATA_KEYS) <= set(vars(runs.open_run(run_dirs[0])))
+
+
+# Other attacks, certificates, draws
+
+
+@pytest.fixture(scope="module")
+def smoothed_run(run_dirs, tmp_path_factory):
+    """The noisy run with attacks of all kinds."""
+    run_dir = shutil.copytree(run_dirs[1], tmp_path_factory.mktemp("kinds") / "smoothed")
+    for overrides in (["attack_method=antun", "antun_steps=[2, 5]"], ["attack_norm=l1", "attack_radii=20"], ["attack_norm=linf", "attack_radii=0.02"]):
+        experiments.attack(run_dir, runs.open_run(run_dir, None, overrides))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def kinds(smoothed_run, tmp_path_factory):
+    output = tmp_path_factory.mktemp("kinds")
+    evaluation.evaluate([smoothed_run], output)
+    return output
+
+
+def test_every_kind_of_attack_has_its_rows_and_its_table(kinds):
+    rows = read_csv(kinds / "results.csv")
+    found = {(row["attack"], row["radius"], row["steps"]) for row in rows}
+    balls = {("l2", "0.5", ""), ("l2", "1", ""), ("l1", "20", ""), ("linf", "0.02", "")}
+    assert found == {("none", "0", ""), *balls, ("antun", "", "2"), ("antun", "", "5")}
+    text = (kinds / "table1.md").read_text()
+    assert "l1 balls" in text and "linf balls" in text and "attack of Antun et al." in text
+    assert (kinds / "figure4.png").stat().st_size > 20_000
+    with h5py.File(kinds / "reconstructions.h5") as file:
+        assert {"clean", "radius_1", "l1_radius_20", "linf_radius_0.02", "antun_5"} <= set(file["models/smoothed/slice_00000"])
+
+
+def test_the_ladder_continues_its_first_rung(smoothed_run):
+    config = runs.open_run(smoothed_run)
+    model = runs.predictor(runs.network_of(smoothed_run, config), config)
+    inputs, _ = next(iter(data.load(config, "test")))
+    first, second = (runs.read_attack(runs.attack_path(smoothed_run, steps, 0, "antun")) for steps in (2, 5))
+    attack = PenalisedGradientAscent(steps=3, seed=config.seed)
+    again = attack.run(model, inputs, None, first["iterate"][None], first["velocity"][None])
+    np.testing.assert_array_equal(again.perturbation[0], second["perturbation"])
+    assert second["settings"]["steps"] == 5 and second["norm"] == pytest.approx(np.linalg.norm(second["perturbation"]))
+
+
+def test_the_two_attacks_are_compared_at_equal_norm():
+    def row(attack, norm, effect):
+        return {"model": "m", "slice": 0, "attack": attack, "norm": norm, "effect": effect}
+
+    rows = [row("none", 0, 0), row("l2", 1, 2), row("l2", 3, 4), row("antun", 0.5, 0.8), row("antun", 2, 3.5), row("antun", 5, 9)]
+    pairs = evaluation.compare_attacks(rows)
+    np.testing.assert_allclose([pair[4] for pair in pairs], [1, 3, np.nan])
+    assert "stronger in 1 of 2 cases" in evaluation._comparison_text(pairs) and "In 1 cases" in evaluation._comparison_text(pairs)
+
+
+def test_a_certificate_is_computed_from_what_is_in_the_table(kinds):
+    claims = {(row["attack"], row["size"]): row for row in read_csv(kinds / "certificates.csv")}
+    rows = read_csv(kinds / "results.csv")
+    diameter = np.sqrt(2) * max(float(row["prediction_norm"]) for row in rows)
+    claim, group = claims["l2", "1"], [row for row in rows if row["radius"] == "1"]
+    distance = np.mean([float(row["kspace_norm"]) for row in group])
+    assert float(claim["diameter"]) == pytest.approx(diameter, rel=1e-6)
+    assert float(claim["lipschitz"]) == pytest.approx(diameter / (np.sqrt(2 * np.pi) * 0.05), rel=1e-6)
+    assert float(claim["distance"]) == pytest.approx(distance, rel=1e-6)
+    assert float(claim["bound"]) == pytest.approx(diameter * erf(distance / (2 * np.sqrt(2) * 0.05)), rel=1e-6)
+    assert all(float(row["bound"]) >= float(row["effect"]) for row in claims.values())
+    lines = table_lines((kinds / "table1.md").read_text())
+    weakest = min(float(row["total_variation"]) for row in claims.values() if row["attack"] != "none")
+    assert lines[-1][0] == "smoothed" and lines[-1][-1] == ("yes" if weakest < 0.5 else "no")
+
+
+def test_a_stopped_evaluation_goes_on_after_its_last_slice(smoothed_run, kinds, tmp_path, monkeypatch):
+    done = []
+    evaluate_slice = evaluation._evaluate_slice
+
+    def stop_at_the_third(trial, names, index, *arguments):
+        if index == 2 and len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(index)
+        return evaluate_slice(trial, names, index, *arguments)
+
+    monkeypatch.setattr(evaluation, "_evaluate_slice", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate([smoothed_run], tmp_path)
+    assert not (tmp_path / "results.csv").exists()
+    done.append("again")
+    evaluation.evaluate([smoothed_run], tmp_path)
+    assert done == [0, 1, "again", 2]
+    assert (tmp_path / "results.csv").read_text() == (kinds / "results.csv").read_text()
+    assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(kinds))
+
+
+def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(smoothed_run, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluation.evaluate([smoothed_run], tmp_path)
+    evaluation.evaluate([smoothed_run], tmp_path, ["num_samples=3"])
+    assert {row["num_samples"] for row in read_csv(tmp_path / "results.csv")} == {"3"}
+
+
+def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_path, capsys):
+    paths = evaluation.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
+    assert sorted(os.path.basename(path) for path in paths) == ["num_samples.csv", "num_samples.md", "num_samples.png"]
+    rows = read_csv(tmp_path / "num_samples.csv")
+    # The run without noise has no draws.
+    assert [(row["model"], row["num_samples"]) for row in rows] == [("sigma_0.05", n) for n in "1 4 16".split()]
+    spread = [float(row["spread"]) for row in rows]
+    np.testing.assert_allclose([spread[0] / spread[1], spread[1] / spread[2]], 2, rtol=0.2)
+    assert all(float(row["rmse_attacked"]) > 0 and float(row["radius"]) == 1 for row in rows)
+    assert (tmp_path / "num_samples.md").read_text() in capsys.readouterr().out
+
+
+def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, results, tmp_path):
+    evaluation.sample_sweep(run_dirs[1:], tmp_path, [2])
+    (row,) = read_csv(tmp_path / "num_samples.csv")
+    table = [entry for entry in read_csv(results[0] / "table1.csv") if entry["model"] == "sigma_0.05"]
+    assert float(row["rmse_clean"]) == pytest.approx(float(table[0]["rmse"]), rel=1e-5)
+    assert float(row["rmse_attacked"]) == pytest.approx(float(table[-1]["rmse"]), rel=1e-5)
+    assert float(row["effect"]) == pytest.approx(float(table[-1]["effect"]), rel=1e-5)
+
+
+def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
+    with pytest.raises(ValueError, match="none of these has noise"):
+        evaluation.sample_sweep(run_dirs[:1], tmp_path, [1])
+    with pytest.raises(ValueError, match="must be >= 1"):
+        evaluation.sample_sweep(run_dirs, tmp_path, [0])

@@ -59,7 +59,7 @@ def test_an_attack_file_returns_what_was_written(tmp_path):
     runs.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
     attack = runs.read_attack(path, attributes()["settings"], "a" * 64, 2.0)
     np.testing.assert_array_equal(attack["perturbation"], np.ones((4, 3)))
-    assert runs.attacked_radii(tmp_path) == [1.5]
+    assert runs.attacks_of(tmp_path) == [("l2", 1.5)]
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_a_truncated_attack_file_is_named(tmp_path):
 def test_stray_folders_are_no_attacks(tmp_path):
     os.makedirs(tmp_path / "attacks" / "radius_old")
     os.makedirs(tmp_path / "attacks" / "radius_2.5")
-    assert runs.attacked_radii(tmp_path) == [2.5]
+    assert runs.attacks_of(tmp_path) == [("l2", 2.5)]

@@ -1,6 +1,7 @@
 """The three scripts on the smallest configuration, as a user calls them."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,75 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(smoke, tmp_path,
     assert train.main(arguments) == 0
     assert "continuing" in capsys.readouterr().out
     assert contents(run_dir)["weights"] == contents(smoke)["weights"]
+
+
+_KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from tfvn import evaluation, experiments, runs
+from tfvn.data import files
+module, name, number = {module}, {name!r}, {number}
+original, calls = getattr(module, name), []
+
+def counted(*arguments, **keywords):
+    calls.append(0)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **keywords)
+
+setattr(module, name, counted)
+import {script}
+{script}.main({arguments!r})
+"""
+
+
+def kill(script, arguments, module, name, number):
+    """Runs a script in a process of its own that is killed (SIGKILL) at the n-th call of a function."""
+    code = _KILLED.format(root=str(ROOT), script=script, arguments=arguments, module=module, name=name, number=number)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+# In the middle of a step's epoch, and between the writing of a file and its renaming.
+@pytest.mark.parametrize(
+    "module, name, number",
+    [("experiments._Log", "on_train_batch_end", 5), ("experiments", "_add_row", 2), ("files.os", "replace", 3)],
+)
+def test_a_killed_training_ends_like_an_uninterrupted_one(smoke, tmp_path, module, name, number):
+    run_dir = str(tmp_path / "killed")
+    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]
+    kill("train", arguments, module, name, number)
+    assert not os.path.exists(os.path.join(run_dir, "model.keras"))
+    assert train.main(arguments) == 0
+    assert contents(run_dir)["weights"] == contents(smoke)["weights"]
+    histories = [Path(folder, "history.csv").read_text() for folder in (run_dir, smoke)]
+    assert histories[0] == histories[1]
+    assert not list(Path(run_dir).rglob("*.partial-*"))
+
+
+@pytest.mark.parametrize("module, name, number", [("runs", "write_attack", 3), ("files.os", "replace", 2)])
+def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path, module, name, number):
+    run_dir = str(tmp_path / "killed")
+    shutil.copytree(smoke, run_dir, ignore=shutil.ignore_patterns("attacks"))
+    kill("attack", ["--run-dir", run_dir], module, name, number)
+    found = list(Path(run_dir, "attacks").rglob("slice_?????.h5"))
+    assert 0 < len(found) < 4
+    times = {path: path.stat().st_mtime_ns for path in found}
+    assert attack.main(["--run-dir", run_dir]) == 0
+    assert contents(run_dir) == contents(smoke)
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert not list(Path(run_dir).rglob("*.partial-*"))
+
+
+def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert evaluate.main([smoke, "--output", str(whole)]) == 0
+    kill("evaluate", [smoke, "--output", str(killed)], "evaluation", "_evaluate_slice", 2)
+    assert len(list((killed / ".unfinished").rglob("*.h5"))) == 1 and not (killed / "results.csv").exists()
+    assert evaluate.main([smoke, "--output", str(killed)]) == 0
+    assert sorted(os.listdir(killed)) == sorted(os.listdir(whole))
+    assert (killed / "results.csv").read_text() == (whole / "results.csv").read_text()
 
 
 def test_a_rerun_attacks_only_what_is_missing(smoke, tmp_path):

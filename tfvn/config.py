@@ -14,6 +14,10 @@ _CHOICES = {
     "padding_lines": ("measured", "unmeasured"),
     "optimizer": ("ipalm", "adam"),
     "learning_rate_schedule": ("constant", "cosine"),
+    "noise": ("gaussian", "uniform", "laplace"),
+    "attack_method": ("projected", "antun"),
+    "attack_norm": ("l2", "l1", "linf"),
+    "antun_reference": ("prediction", "truth"),
     "attack_gradient": ("full", "initial-image"),
     "attack_noise": ("fresh", "fixed"),
 }
@@ -77,18 +81,22 @@ class Config:
     optimizer: str = _key("ipalm", "ipalm (the paper's) | adam (projected after each step)")
     iterations: int = _key(1000, "training iterations, one batch each", minimum=0)
     batch_size: int = _key(10, "slices of a training batch", minimum=1)
+    stagewise: bool = _key(False, "ipalm: one stage's block at a time, each with its own curvature bound, as the original can")
     momentum: float = _key(0.7, "ipalm: inertia", minimum=0, below=1)
     initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0)
     learning_rate: float = _key(1e-3, "adam: learning rate", above=0)
     learning_rate_schedule: str = _key("constant", "adam: constant | cosine (to 0 over all iterations)")
     checkpoint_every: int = _key(50, "iterations between checkpoints and validations", minimum=1)
     sigma: float = _key(0.0, "k-space noise of training and smoothing, a real component's standard deviation", minimum=0)
+    noise: str = _key("gaussian", "distribution of that noise: gaussian (the paper's) | uniform | laplace")
     seed: int = _key(0, "seed of initial weights, data order, noise and attacks", minimum=0)
     # Smoothing
     num_samples: int = _key(9, "K, noisy draws of the smoothed prediction (sigma > 0)", minimum=1)
     chunk_size: int = _key(0, "draws processed at once; 0: one on a CPU, as many as memory holds on an accelerator", minimum=0)
     # Attack
-    attack_radii: list = _key((1.5, 2.5, 3.5), "largest L2 norms of the perturbation r", minimum=0)
+    attack_method: str = _key("projected", "projected (the paper's) | antun (penalty instead of a ball, Antun et al. 2020)")
+    attack_norm: str = _key("l2", "projected: norm of the ball, l2 | l1 | linf (of real and imaginary parts of r)")
+    attack_radii: list = _key((1.5, 2.5, 3.5), "projected: largest norms of the perturbation r", minimum=0)
     attack_steps: int = _key(60, "ascent steps", minimum=1)
     attack_step_size: float = _key(0.5, "step size of the ascent", above=0)
     attack_momentum: float = _key(0.9, "momentum of the ascent", minimum=0, maximum=1)
@@ -96,6 +104,12 @@ class Config:
     attack_gradient: str = _key("full", "full | initial-image (through the first iterate only)")
     attack_noise: str = _key("fresh", "against smoothed models: fresh draws each step | fixed, the model's own draws")
     attack_num_samples: int = _key(0, "draws per attack step; 0: as many as num_samples", minimum=0)
+    antun_steps: list = _key((25,), "antun: steps after which r is stored, a ladder of growing perturbations", minimum=1)
+    antun_step_size: float = _key(0.005, "antun: step size", above=0)
+    antun_penalty: float = _key(1.0, "antun: lambda of the penalty on ||r||^2 / 2", minimum=0)
+    antun_start_scale: float = _key(0.001, "antun: r starts as this times U[0, 1]", minimum=0)
+    antun_reference: str = _key("prediction", "antun: what the reconstruction is driven away from, prediction | truth")
+    antun_region: bool = _key(False, "antun: keep r in rows 35-75 %, columns 35-70 % only, as in their figures")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -5,6 +5,8 @@
     figure1.png           the data: k-space and map of one coil, zero-filled image, ground truth
     figure2.png           perturbation effect and error against ||r||
     figure3.png           the middle slice as every model sees it
+    figure4.png           effect against ||r|| of the projected attack and that of Antun et al., where there are both
+    certificates.csv      of every smoothed model: its Lipschitz constant, and what it says of each attack
     reconstructions.h5    slices/slice_I/{zero_filled, reference}, models/NAME/slice_I/{clean, radius_R}: magnitudes in
                           normalised units; times the slice's attribute `scale` they are in the scanner's units
 
@@ -12,8 +14,10 @@ All errors are those of magnitude images, in normalised units (DESIGN.md, sectio
 """
 import csv
 import dataclasses
+import json
 import math
 import os
+import shutil
 from typing import NamedTuple
 
 import h5py
@@ -22,7 +26,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import data, figures, metrics, runs
+from tfvn import certificates, data, figures, metrics, projections, runs
+from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
 
@@ -33,27 +38,32 @@ TEST_DATA_KEYS = tuple(
     name for name in _FIELDS[: _FIELDS.index("model")] if name not in ("train_patients", "train_slices", "num_train", "cache_dir")
 )
 # Attacks may differ in these: the rest of their settings must agree in one table.
-_OWN_SETTINGS = ("radius", "sigma", "num_samples", "seed")
+_OWN_SETTINGS = ("radius", "steps", "sigma", "noise", "num_samples", "seed")
 
-_FILES = ("reconstructions.h5", "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png")
-_MEANS = ("ssim", "nrmse", "psnr", "norm", "kspace_norm", "image_norm", "relative_radius", "effect")
+_MEANS = (
+    "ssim", "nrmse", "psnr", "norm", "kspace_norm", "kspace_l1", "total_variation", "image_norm", "relative_radius", "effect",
+)  # fmt: skip
+_MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
+# A change of the image by this share of its norm is what certificates are asked about in the table.
+_SHARE = 0.1
 
 
 class _Run(NamedTuple):
     name: str
     run_dir: str
     config: configs.Config
-    radii: list
+    attacks: list
 
 
 def evaluate(run_dirs, output, overrides=()):
     """Evaluates the models of several runs on their common test slices, clean and under all of their attacks.
 
-    A row of `results.csv` is one image f(k + A r). Its columns: `model`, `slice`, `name`, `radius` (0: clean), `norm` =
-    ||r||_2, `kspace_norm` = ||A r||_2, `image_norm` = ||y||_2, `relative_radius` = norm / image_norm, `rmse` = || f -
+    A row of `results.csv` is one image f(k + A r). Its columns: `model`, `slice`, `name`, `attack` (none, the norm of the
+    ball l2, l1 or linf, or antun), `radius` of the ball (0: clean) or `steps` of antun, `norm` = ||r||_2, `kspace_norm` =
+    ||A r||_2, `kspace_l1` = ||A r||_1 of real and imaginary parts, `total_variation` in the certificate of a smoothed model, `image_norm` = ||y||_2, `relative_radius` = norm / image_norm, `rmse` = || f -
     |y| ||_2 (what a set's RMSE is the root mean square of), `nrmse` = rmse / image_norm (of magnitudes, other than the
     original code's, which is of complex images), `ssim`, `psnr`, `effect` = ||f(k + A r) - f(k)||_2, and the `sigma`,
-    `num_samples` and `seed` of the model. Without a reference the columns that need one are empty.
+    `noise`, `num_samples` and `seed` of the model. Without a reference the columns that need one are empty.
 
     Args:
         run_dirs: run directories of trained networks, in the order of the table. One without attacks has
@@ -72,33 +82,137 @@ def evaluate(run_dirs, output, overrides=()):
     source = data.source(trials[0].config, "test")
     names = [source.name(index) for index in range(len(source))]
     _check_attacks(trials, len(names))
-    paths = [os.path.join(output, name) for name in _FILES]
     os.makedirs(output, exist_ok=True)
+    files.remove_stale(output)
+    unfinished = os.path.join(output, ".unfinished")
     rows, examples = [], []
-    total = len(names) * sum(1 + len(trial.radii) for trial in trials)
-    bar = tqdm(total=total, unit="image")
-    with runs.replacing(paths[0]) as temporary, bar, h5py.File(temporary, "w") as file:
+    total = len(names) * sum(1 + len(trial.attacks) for trial in trials)
+    paths = [os.path.join(output, "reconstructions.h5")]
+    with runs.replacing(paths[0]) as temporary, tqdm(total=total, unit="image") as bar, h5py.File(temporary, "w") as file:
         shown = _write_slices(file, trials[0].config, names)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            examples.append(_evaluate_run(trial, names, file, rows, bar))
+            examples.append(_evaluate_run(trial, names, file, rows, bar, os.path.join(unfinished, trial.name)))
     table = aggregate(rows)
-    text = markdown(table)
-    writers = (
-        lambda path: _write_csv(path, rows),
-        lambda path: _write_csv(path, table),
-        lambda path: _write_text(path, text),
-        lambda path: figures.figure1(path, *shown),
-        lambda path: figures.figure2(path, rows),
-        lambda path: figures.figure3(path, shown[2], examples),
-    )
-    for path, write in zip(paths[1:], writers):
-        with runs.replacing(path) as temporary:
+    claims = certificates_of(table, rows)
+    text = markdown(table) + _certificate_text(claims) + _comparison_text(compare_attacks(rows))
+    balls = [row for row in rows if row["attack"] in ("none", "l2")]
+    writers = {
+        "results.csv": lambda path: _write_csv(path, rows),
+        "table1.csv": lambda path: _write_csv(path, table),
+        "table1.md": lambda path: _write_text(path, text),
+        "figure1.png": lambda path: figures.figure1(path, *shown),
+        "figure2.png": lambda path: figures.figure2(path, balls),
+        "figure3.png": lambda path: figures.figure3(path, shown[2], examples),
+    }
+    if {"l2", "antun"} <= {row["attack"] for row in rows}:
+        writers["figure4.png"] = lambda path: figures.figure4(path, rows)
+    if claims:
+        writers["certificates.csv"] = lambda path: _write_csv(path, claims)
+    for name, write in writers.items():
+        paths.append(os.path.join(output, name))
+        with runs.replacing(paths[-1]) as temporary:
             write(temporary)
+    shutil.rmtree(unfinished, ignore_errors=True)
     for path in paths:
         print(f"wrote {path}")
     print(f"\n{text}", end="")
     return paths
+
+
+def sample_sweep(run_dirs, output, counts, overrides=()):
+    """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and `num_samples.png`.
+
+    A row is one model and one K: `rmse_clean`, and under the run's attack of the largest l2 radius `rmse_attacked` and
+    `effect` = mean || g_K(k + A r) - g_K(k) || (the stored r is not made anew for each K); `spread` = sqrt(mean ||
+    g_K - g'_K ||^2 / 2) of two clean predictions from independent draws: the standard deviation that K draws leave.
+
+    Args:
+        run_dirs, output, overrides: as for `evaluate`. Runs without noise are left out.
+        counts: the numbers of draws.
+
+    Raises:
+        ValueError: as `evaluate`; also if no run was trained with noise or a count is not >= 1.
+    """
+    if not counts or any(count < 1 for count in counts):
+        raise ValueError(f"the numbers of draws must be >= 1. Received: {list(counts)}")
+    trials = [trial for trial in _open(run_dirs, overrides) if trial.config.sigma]
+    if not trials:
+        raise ValueError("a smoothed prediction needs a run with sigma > 0, and none of these has noise.")
+    _check_attacks(trials, len(data.source(trials[0].config, "test")))
+    counts, rows = sorted(set(counts)), []
+    os.makedirs(output, exist_ok=True)
+    files.remove_stale(output)
+    for trial in trials:
+        rows.extend(_sweep_run(trial, counts))
+    lines = [["model", "K", "RMSE clean", "RMSE attacked", "effect", "spread"]]
+    for row in rows:
+        numbers = (_digits(row[key]) for key in ("rmse_clean", "rmse_attacked", "effect", "spread"))
+        lines.append([row["model"], str(row["num_samples"]), *numbers])
+    radii = {row["radius"] for row in rows if not math.isnan(row["radius"])}
+    text = (
+        f"{_aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= {', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: "
+        "sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean predictions from independent draws.\n"
+    )
+    writers = {
+        "num_samples.csv": lambda path: _write_csv(path, rows),
+        "num_samples.md": lambda path: _write_text(path, text),
+        "num_samples.png": lambda path: figures.figure5(path, rows),
+    }
+    paths = [os.path.join(output, name) for name in writers]
+    for path, write in zip(paths, writers.values()):
+        with runs.replacing(path) as temporary:
+            write(temporary)
+        print(f"wrote {path}")
+    print(f"\n{text}", end="")
+    return paths
+
+
+def _sweep_run(trial, counts):
+    """The rows of one run."""
+    config = trial.config
+    network = runs.network_of(trial.run_dir, config)
+    digest = runs.model_hash(network)
+    model = runs.predictor(network, config)
+    radius = max((size for kind, size in trial.attacks if kind == "l2"), default=math.nan)
+    source = data.source(config, "test")
+    squares = {count: [] for count in counts}
+    with tqdm(total=len(source) * len(counts), desc=f"draws {trial.name}", unit="image") as bar:
+        for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
+            zero_filled = model.zero_filled(inputs)
+            measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
+            attacked = None
+            if not math.isnan(radius):
+                path = runs.attack_path(trial.run_dir, radius, index)
+                perturbation = _perturbation(path, source.name(index), digest, float(inputs["scale"][0]), zero_filled.shape)
+                attacked = zero_filled + network.sense.normal(perturbation, inputs["sensitivity_maps"], inputs["mask"])
+            for count in counts:
+                model.num_samples, model.seed = count, config.seed
+                clean = model.reconstruct({**measured, "zero_filled": zero_filled})
+                answer = clean if attacked is None else model.reconstruct({**measured, "zero_filled": attacked})
+                model.seed = config.seed + 1
+                other = model.reconstruct({**measured, "zero_filled": zero_filled})
+                errors = [metrics.error_norm(image, reference)[0] for image in (clean, answer)]
+                squares[count].append([*errors, tf.norm(answer - clean), tf.norm(other - clean)])
+                bar.update()
+    rows = []
+    for count, values in squares.items():
+        values = np.array(values, float)
+        root = np.sqrt(np.mean(np.square(values), 0))
+        unattacked = math.isnan(radius)
+        rows.append({
+            "model": trial.name,
+            "num_samples": count,
+            "radius": radius,
+            "rmse_clean": float(root[0]),
+            "rmse_attacked": math.nan if unattacked else float(root[1]),
+            "effect": math.nan if unattacked else float(values[:, 2].mean()),
+            "spread": float(root[3] / math.sqrt(2)),
+            "num_images": len(values),
+            "sigma": config.sigma,
+            "noise": config.noise,
+        })  # fmt: skip
+    return rows
 
 
 def aggregate(rows):
@@ -109,58 +223,171 @@ def aggregate(rows):
     """
     groups = {}
     for row in rows:
-        groups.setdefault((row["model"], row["radius"]), []).append(row)
+        groups.setdefault((row["model"], row["attack"], _size(row)), []).append(row)
     table = []
-    for (model, radius), group in groups.items():
+    for (model, attack, _), group in groups.items():
         values = {key: np.array([row[key] for row in group], float) for key in _MEANS + ("rmse",)}
         values = {key: array[~np.isnan(array)] for key, array in values.items()}
         means = {key: float(array.mean()) if array.size else math.nan for key, array in values.items()}
         effects = np.percentile(values["effect"], [25, 75])
         table.append({
             "model": model,
-            "radius": radius,
+            "attack": attack,
+            "radius": group[0]["radius"],
+            "steps": group[0]["steps"],
             "rmse": float(np.sqrt(np.mean(values["rmse"] ** 2))) if values["rmse"].size else math.nan,
             **{key: means[key] for key in _MEANS},
             "effect_25": float(effects[0]),
             "effect_75": float(effects[1]),
             "num_images": len(group),
-            **{key: group[0][key] for key in ("sigma", "num_samples", "seed")},
+            **{key: group[0][key] for key in _MODEL_KEYS},
         })  # fmt: skip
     return table
 
 
+def _size(row):
+    return row["steps"] if row["attack"] == "antun" else row["radius"]
+
+
 def markdown(table):
-    """Table 1 as Markdown: RMSE and SSIM, then mean perturbation effects, model by radius; aligned, to be read as text.
+    """Table 1 as Markdown: RMSE and SSIM, then mean perturbation effects, model by radius; aligned, to be read as text. The
+    norms of the attack's ball, and the attack of Antun et al., have such tables one after the other.
 
     Args:
         table: the list of dicts of `aggregate`.
     """
-    cells = {(entry["model"], entry["radius"]): entry for entry in table}
-    models = list(dict.fromkeys(entry["model"] for entry in table))
-    radii = sorted({entry["radius"] for entry in table})
-    image_norm = table[0]["image_norm"]
-    heads = ["clean"] + [f"radius {radius:g}{_percent(radius / image_norm)}" for radius in radii[1:]]
-
-    def cell(model, radius, key, digits):
-        return digits(cells[model, radius][key]) if (model, radius) in cells else "-"
-
-    errors = [["model", *(text for head in heads for text in (head, ""))], ["", *(("RMSE", "SSIM") * len(radii))]]
-    effects = [["model", "sigma", "K", *heads[1:]]]
-    for model in models:
-        pairs = [(cell(model, radius, "rmse", _digits), cell(model, radius, "ssim", _decimals)) for radius in radii]
-        errors.append([model, *(text for pair in pairs for text in pair)])
-        first = cells[model, radii[0]]
-        samples = str(first["num_samples"]) if first["sigma"] else "-"
-        means = [cell(model, radius, "effect", _digits) for radius in radii[1:]]
-        effects.append([model, f"{first['sigma']:g}", samples, *means])
+    kinds = [kind for kind in runs.ATTACKS if any(entry["attack"] == kind for entry in table)] or ["l2"]
+    parts = [_markdown_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)]) for kind in kinds]
     count = table[0]["num_images"]
-    return (
-        f"Error of the reconstructions\n\n{_aligned(errors)}\n"
-        f"Mean perturbation effect\n\n{_aligned(effects)}\n"
+    return "".join(parts) + (
         "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with ||r||_2 <= radius (in %: of the "
         "mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
         f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1.\n"
     )
+
+
+def _markdown_of(kind, table):
+    cells = {(entry["model"], _size(entry)): entry for entry in table}
+    models = list(dict.fromkeys(entry["model"] for entry in table))
+    sizes = sorted({_size(entry) for entry in table})
+    image_norm = table[0]["image_norm"]
+    if kind == "antun":
+        heads, of = ["clean"] + [f"{steps:d} steps" for steps in sizes[1:]], ", attack of Antun et al. (mean ||r||_2)"
+    else:
+        shares = [_percent(size / image_norm) if kind == "l2" else "" for size in sizes]
+        heads = ["clean"] + [f"radius {size:g}{share}" for size, share in zip(sizes[1:], shares[1:])]
+        of = "" if kind == "l2" else f", {kind} balls"
+
+    def cell(model, size, key, digits):
+        return digits(cells[model, size][key]) if (model, size) in cells else "-"
+
+    errors = [["model", *(text for head in heads for text in (head, ""))], ["", *(("RMSE", "SSIM") * len(sizes))]]
+    effects = [["model", "sigma", "K", *heads[1:]]]
+    for model in models:
+        pairs = [(cell(model, size, "rmse", _digits), cell(model, size, "ssim", _decimals)) for size in sizes]
+        errors.append([model, *(text for pair in pairs for text in pair)])
+        first = cells[model, sizes[0]]
+        samples = str(first["num_samples"]) if first["sigma"] else "-"
+        means = [cell(model, size, "effect", _digits) for size in sizes[1:]]
+        if kind == "antun":
+            means = [f"{text} ({cell(model, size, 'norm', _digits)})" for text, size in zip(means, sizes[1:])]
+        effects.append([model, f"{first['sigma']:g}{_noise_name(first)}", samples, *means])
+    return f"Error of the reconstructions{of}\n\n{_aligned(errors)}\nMean perturbation effect{of}\n\n{_aligned(effects)}\n"
+
+
+def _noise_name(entry):
+    return "" if entry["noise"] in ("", "gaussian") else f" {entry['noise']}"
+
+
+def certificates_of(table, rows):
+    """What can be claimed of every smoothed model, one dict a model and attack (attack "none": of the model alone).
+
+    `diameter` is sqrt(2) times the largest norm of a prediction in `rows`: that of the map whose outputs are scaled back to
+    that norm, which changes none of these predictions. `lipschitz` is the Lipschitz constant of the smoothed map, in the
+    `norm` of the noise's certificate; `certified_distance` the largest ||A r|| in that norm that certifies a change below
+    a tenth of the mean image norm. Of an attack: `distance`, its mean ||A r|| in that norm, `total_variation` and `bound` =
+    diameter * total_variation at it, and the measured `effect`. The bound holds for K to infinity: the mean of K draws has its own spread.
+    """
+    claims = []
+    for model in dict.fromkeys(entry["model"] for entry in table if entry["sigma"]):
+        largest = max(row["prediction_norm"] for row in rows if row["model"] == model)
+        diameter = float(certificates.range_diameter(largest, non_negative=True))
+        for entry in (entry for entry in table if entry["model"] == model):
+            sigma, noise = entry["sigma"], entry["noise"]
+            norm = certificates.NORMS[noise]
+            distance = entry["kspace_norm" if norm == "l2" else "kspace_l1"]
+            tolerance = _SHARE * entry["image_norm"]
+            unknown = math.isnan(tolerance)
+            claims.append({
+                "model": model,
+                "attack": entry["attack"],
+                "size": _size(entry),
+                "sigma": sigma,
+                "noise": noise,
+                "norm": norm,
+                "diameter": diameter,
+                "lipschitz": float(certificates.lipschitz_constant(sigma, diameter, noise)),
+                "certified_distance": math.nan if unknown else float(certificates.certified_distance(tolerance, sigma, diameter, noise)),
+                "distance": distance,
+                "total_variation": float(certificates.total_variation(distance, sigma, noise)),
+                "bound": float(certificates.global_bound(distance, sigma, diameter, noise)),
+                "effect": entry["effect"],
+            })  # fmt: skip
+    return claims
+
+
+def _certificate_text(claims):
+    if not claims:
+        return ""
+    lines = [["model", "norm", "D", "Lipschitz constant", "certified to", "attack", "its A r", "bound", "effect", "says something"]]
+    for model in dict.fromkeys(claim["model"] for claim in claims):
+        own = [claim for claim in claims if claim["model"] == model]
+        # The weakest attack: where even that is beyond the certificate, the others are.
+        attacks = [claim for claim in own if claim["attack"] != "none"]
+        claim = min(attacks, key=lambda c: c["total_variation"], default=own[0])
+        numbers = [_digits(claim[key]) for key in ("diameter", "lipschitz", "certified_distance")]
+        if attacks:
+            says = "yes" if claim["total_variation"] < 0.5 else "no"
+            kind = f"{claim['attack']} {claim['size']:g}"
+            rest = [kind, *(_digits(claim[key]) for key in ("distance", "bound", "effect")), says]
+        lines.append([model, claim["norm"], *numbers, *(rest if attacks else ["-"] * 5)])
+    return (
+        f"\nCertificates of the smoothed models (docs/theorem.md)\n\n{_aligned(lines)}\n"
+        "D: diameter of the range, sqrt(2) times the largest norm of a prediction here; certified to: the largest ||A r|| that "
+        f"cannot change the reconstruction by more than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its mean norm of A r, the "
+        "bound at it and what it did; the bound says something where it is below half of D. Norms of A r as the noise "
+        "demands, of real and imaginary parts.\n"
+    )
+
+
+def compare_attacks(rows):
+    """Of every image that both attacks were made on: (model, slice, norm, effect of Antun et al., projected effect), the last
+    interpolated linearly between the radii, 0 at 0, at the ||r||_2 that the attack of Antun et al. came to; NaN beyond the
+    largest radius."""
+    found = []
+    for row in rows:
+        if row["attack"] != "antun":
+            continue
+        same = [r for r in rows if (r["model"], r["slice"]) == (row["model"], row["slice"]) and r["attack"] in ("none", "l2")]
+        same.sort(key=lambda r: r["norm"])
+        if len(same) > 1:
+            norms, effects = ([r[key] for r in same] for key in ("norm", "effect"))
+            projected = float(np.interp(row["norm"], norms, effects, right=math.nan))
+            found.append((row["model"], row["slice"], row["norm"], row["effect"], projected))
+    return found
+
+
+def _comparison_text(pairs):
+    if not pairs:
+        return ""
+    inside = [(antun, projected) for *_, antun, projected in pairs if not math.isnan(projected)]
+    text = "\nProjected attack against that of Antun et al., at equal ||r||_2 (linear interpolation between the radii): "
+    if inside:
+        wins = sum(projected > antun for antun, projected in inside)
+        ratio = float(np.exp(np.mean([np.log(max(p, 1e-12) / max(a, 1e-12)) for a, p in inside])))
+        text += f"the projected one is stronger in {wins} of {len(inside)} cases, its effect {ratio:.2f} times as large (geometric mean)."
+    outside = len(pairs) - len(inside)
+    return text + (f" In {outside} cases ||r||_2 is beyond the largest radius." if outside else "") + "\n"
 
 
 def _aligned(lines):
@@ -201,7 +428,7 @@ def _open(run_dirs, overrides):
                 f"{run_dir} and {trials[0].run_dir} have different test data: {pairs}. "
                 "One table compares models on the same slices: evaluate these runs one by one."
             )
-        trials.append(_Run(name, run_dir, config, [radius for radius in runs.attacked_radii(run_dir) if radius > 0]))
+        trials.append(_Run(name, run_dir, config, [attack for attack in runs.attacks_of(run_dir) if attack[1] > 0]))
     return trials
 
 
@@ -218,22 +445,25 @@ def _names(run_dirs):
 def _check_attacks(trials, count):
     """Before any work: are the attack files of every slice there, and of one attack?"""
     for trial in trials:
-        for radius in trial.radii:
-            missing = [i for i in range(count) if not os.path.exists(runs.attack_path(trial.run_dir, radius, i))]
+        for kind, size in trial.attacks:
+            paths = [runs.attack_path(trial.run_dir, size, index, kind) for index in range(count)]
+            missing = [path for path in paths if not os.path.exists(path)]
             if missing:
                 raise ValueError(
-                    f"{runs.attack_path(trial.run_dir, radius, missing[0])} is missing, and {len(missing) - 1} more of "
-                    f"{count} slices: attack.py has not finished. Run: python attack.py --run-dir {trial.run_dir}"
+                    f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices: attack.py has not "
+                    f"finished. Run: python attack.py --run-dir {trial.run_dir}"
                 )
-    first = None
-    for path in (runs.attack_path(trial.run_dir, radius, 0) for trial in trials for radius in trial.radii):
-        settings = {k: v for k, v in runs.read_attack(path)["settings"].items() if k not in _OWN_SETTINGS}
-        first = first or (path, settings)
-        if settings != first[1]:
-            raise ValueError(
-                f"{path} and {first[0]} were made by different attacks: {settings} and {first[1]}. One table compares "
-                "models under the same attack: evaluate these runs one by one."
-            )
+    first = {}
+    for trial in trials:
+        for kind, size in trial.attacks:
+            path = runs.attack_path(trial.run_dir, size, 0, kind)
+            settings = {k: v for k, v in runs.read_attack(path)["settings"].items() if k not in _OWN_SETTINGS}
+            earlier = first.setdefault(kind, (path, settings))
+            if settings != earlier[1]:
+                raise ValueError(
+                    f"{path} and {earlier[0]} were made by different attacks: {settings} and {earlier[1]}. One table compares "
+                    "models under the same attack: evaluate these runs one by one."
+                )
 
 
 def _write_slices(file, config, names):
@@ -257,68 +487,126 @@ def _write_slices(file, config, names):
     return shown
 
 
-def _evaluate_run(trial, names, file, rows, bar):
-    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3."""
+def _evaluate_run(trial, names, file, rows, bar, unfinished):
+    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3.
+
+    What is done of a slice is kept in the folder `unfinished`, from which an evaluation that was stopped goes on.
+    """
     config = trial.config
     network = runs.network_of(trial.run_dir, config)
     digest = runs.model_hash(network)
     model = runs.predictor(network, config)
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
-        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
-        zero_filled = model.zero_filled(inputs)
+        paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
+        made_of = [digest, names[index], float(inputs["scale"][0]), *(getattr(config, key) for key in _MODEL_KEYS)]
+        key = json.dumps([made_of, trial.attacks, [files.state(path) for path in paths]])
+        path = os.path.join(unfinished, f"{_key(index)}.h5")
+        done = _read_partial(path, key)
+        if done is None:
+            done = _evaluate_slice(trial, names, index, inputs, reference, network, model, digest)
+            _write_partial(path, key, *done)
+        images, found = done
         group = file.create_group(f"models/{trial.name}/{_key(index)}")
         group.attrs.update(name=names[index], scale=float(inputs["scale"][0]))
-        clean = clean_scores = None
-        for radius in (0.0, *trial.radii):
-            if radius:
-                scale = float(inputs["scale"][0])
-                perturbation = _perturbation(trial, radius, index, names[index], digest, scale, zero_filled.shape)
-            else:
-                perturbation = tf.zeros_like(zero_filled)
-            measured = {
-                "sensitivity_maps": maps,
-                "mask": mask,
-                "sample_index": inputs["sample_index"],
-                "zero_filled": zero_filled + network.sense.normal(perturbation, maps, mask),
-            }
-            image = model.reconstruct(measured)
-            clean = clean if radius else image
-            norm, image_norm = tf.norm(tf.abs(perturbation)), tf.norm(tf.abs(reference))
-            numbers = {
-                "norm": norm,
-                "kspace_norm": tf.norm(tf.abs(network.sense.forward(perturbation, maps, mask))),
-                "image_norm": image_norm,
-                "relative_radius": norm / image_norm,
-                "rmse": metrics.error_norm(image, reference),
-                "nrmse": metrics.nrmse(image, tf.abs(reference)),
-                "ssim": metrics.ssim(image, reference),
-                "psnr": metrics.psnr(image, reference),
-                "effect": tf.norm(image - clean),
-            }
-            rows.append({
-                "model": trial.name,
-                "slice": index,
-                "name": names[index],
-                "radius": radius,
-                **{key: float(np.squeeze(value)) for key, value in numbers.items()},
-                "sigma": config.sigma,
-                "num_samples": config.num_samples if config.sigma else 1,
-                "seed": config.seed,
-            })  # fmt: skip
-            scores = rows[-1]["rmse"], rows[-1]["ssim"]
-            clean_scores = scores if clean_scores is None else clean_scores
-            _write_image(group, f"radius_{radius:g}" if radius else "clean", image[0].numpy())
-            bar.update()
+        for name, image in images.items():
+            _write_image(group, name, image)
+        rows.extend(found)
+        bar.update(len(found))
         if index == len(names) // 2:
-            # The last radius is the largest.
-            attack = (radius, perturbation[0].numpy(), image[0].numpy(), scores) if trial.radii else ()
-            example = figures.Example(trial.name, clean[0].numpy(), clean_scores, *attack)
+            scores = [(row["rmse"], row["ssim"]) for row in found]
+            balls = [n for n, (kind, _) in enumerate(trial.attacks) if kind == "l2"]
+            attack = ()
+            if balls:
+                # The last radius is the largest.
+                kind, size = trial.attacks[balls[-1]]
+                perturbation = runs.read_attack(paths[balls[-1]])["perturbation"]
+                attack = size, perturbation, images[_dataset(kind, size)], scores[1 + balls[-1]]
+            example = figures.Example(trial.name, images["clean"], scores[0], *attack)
     return example
 
 
-def _perturbation(trial, radius, index, name, digest, scale, shape):
+def _evaluate_slice(trial, names, index, inputs, reference, network, model, digest):
+    """The images of one slice by name, and its rows of results.csv."""
+    config, images, rows = trial.config, {}, []
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    zero_filled = model.zero_filled(inputs)
+    scale = float(inputs["scale"][0])
+    for kind, size in [("none", 0.0), *trial.attacks]:
+        if kind == "none":
+            perturbation = tf.zeros_like(zero_filled)
+        else:
+            path = runs.attack_path(trial.run_dir, size, index, kind)
+            perturbation = _perturbation(path, names[index], digest, scale, zero_filled.shape)
+        measured = {
+            "sensitivity_maps": maps,
+            "mask": mask,
+            "sample_index": inputs["sample_index"],
+            "zero_filled": zero_filled + network.sense.normal(perturbation, maps, mask),
+        }
+        image = model.reconstruct(measured)
+        clean = image if kind == "none" else clean
+        change = network.sense.forward(perturbation, maps, mask)
+        norm, image_norm = tf.norm(tf.abs(perturbation)), tf.norm(tf.abs(reference))
+        distances = {"kspace_norm": projections.norm(change, "l2"), "kspace_l1": projections.norm(change, "l1")}
+        variation = math.nan
+        if config.sigma:
+            distance = float(distances["kspace_norm" if certificates.NORMS[config.noise] == "l2" else "kspace_l1"][0])
+            variation = certificates.total_variation(distance, config.sigma, config.noise)
+        numbers = {
+            "norm": norm,
+            **distances,
+            "total_variation": variation,
+            "image_norm": image_norm,
+            "relative_radius": norm / image_norm,
+            "rmse": metrics.error_norm(image, reference),
+            "nrmse": metrics.nrmse(image, tf.abs(reference)),
+            "ssim": metrics.ssim(image, reference),
+            "psnr": metrics.psnr(image, reference),
+            "prediction_norm": tf.norm(image),
+            "effect": tf.norm(image - clean),
+        }
+        rows.append({
+            "model": trial.name,
+            "slice": index,
+            "name": names[index],
+            "attack": kind,
+            "radius": math.nan if kind == "antun" else size,
+            "steps": size if kind == "antun" else math.nan,
+            **{key: float(np.squeeze(value)) for key, value in numbers.items()},
+            "sigma": config.sigma,
+            "noise": config.noise if config.sigma else "",
+            "num_samples": config.num_samples if config.sigma else 1,
+            "seed": config.seed,
+        })  # fmt: skip
+        images["clean" if kind == "none" else _dataset(kind, size)] = image[0].numpy()
+    return images, rows
+
+
+def _dataset(kind, size):
+    return f"antun_{size:d}" if kind == "antun" else f"{'' if kind == 'l2' else kind + '_'}radius_{size:g}"
+
+
+def _read_partial(path, key):
+    """The images and rows of a slice that was evaluated before, or None."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs["key"] == key:
+                return {name: file[name][()] for name in file}, json.loads(file.attrs["rows"])
+    except (OSError, KeyError, ValueError):
+        pass  # not there, or not readable: done again
+    return None
+
+
+def _write_partial(path, key, images, rows):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with files.replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        for name, image in images.items():
+            file[name] = image
+        file.attrs.update(key=key, rows=json.dumps(rows))
+
+
+def _perturbation(path, name, digest, scale, shape):
     """The stored r of one slice, (1, rows, width)."""
-    path = runs.attack_path(trial.run_dir, radius, index)
     attack = runs.read_attack(path, digest=digest, scale=scale)
     if attack.get("name", name) != name or attack["perturbation"].shape != tuple(shape[1:]):
         raise ValueError(

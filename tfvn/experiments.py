@@ -8,7 +8,7 @@ from tensorflow import keras
 from tqdm import tqdm
 
 from tfvn import data, runs
-from tfvn.attacks import ProjectedGradientAscent
+from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.training import Trainer
@@ -56,8 +56,9 @@ def train(run_dir, config):
     if config.model:
         runs.network_of(run_dir, config)
         return
-    if not np.isfinite(data.source(config, "train")[0].reference).all():
-        raise ValueError("Training needs fully sampled references, and these data have none (or NaN in them).")
+    if config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
+        # Hours of training must not end at a file that could have been looked at before.
+        data.check(config)
     network = build_network(config)
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
@@ -70,6 +71,8 @@ def train(run_dir, config):
         initial_lipschitz=config.initial_lipschitz,
         learning_rate=rate,
         seed=config.seed,
+        stagewise=config.stagewise,
+        noise=config.noise,
     )
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(trainer=trainer), os.path.join(run_dir, "checkpoints"), max_to_keep=2
@@ -103,61 +106,109 @@ def train(run_dir, config):
 
 
 def attack(run_dir, config):
-    """Attacks every test slice at every radius; finished slices are kept, so a rerun continues after the last."""
+    """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept, so a rerun continues."""
     network = runs.network_of(run_dir, config)
     digest = runs.model_hash(network)
     model = runs.predictor(network, config, config.attack_num_samples)
     source = data.source(config, "test")
-    total = len(source) * len(config.attack_radii)
-    with tqdm(total=total, desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
-        for radius in config.attack_radii:
-            ascent = ProjectedGradientAscent(
-                radius,
-                steps=config.attack_steps,
-                step_size=config.attack_step_size,
-                momentum=config.attack_momentum,
-                restarts=config.attack_restarts,
-                gradient=config.attack_gradient,
-                noise=config.attack_noise,
-                seed=config.seed,
-            )
-            settings = attack_settings(config, radius)
-            for index, (inputs, _) in enumerate(data.iterate(data.load(config, "test"))):
-                path = runs.attack_path(run_dir, radius, index)
+    kind, sizes = _sizes(config)
+    with tqdm(total=len(source) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
+        for number, size in enumerate(sizes):
+            settings = attack_settings(config, kind, size)
+            earlier = sizes[number - 1] if number else None
+            for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
+                path = runs.attack_path(run_dir, size, index, kind)
                 scale = float(inputs["scale"][0])
                 if os.path.exists(path):
                     runs.read_attack(path, settings, digest, scale)
+                    bar.update()
+                    continue
+                if kind == "antun":
+                    begun = earlier and runs.read_attack(runs.attack_path(run_dir, earlier, index, kind), None, digest, scale)
+                    found, arrays = _penalised(config, model, inputs, reference, size - (earlier or 0), begun)
                 else:
-                    result = ascent.run(model, inputs)
-                    measured = network.sense.forward(result.perturbation, inputs["sensitivity_maps"], inputs["mask"])
-                    arrays = {
-                        "perturbation": result.perturbation[0].numpy(),
-                        "objective": result.objective[0].numpy(),
-                        "history": result.history[..., 0].numpy(),
-                    }
-                    attributes = {
-                        "name": source.name(index),
-                        "scale": scale,
-                        "radius": radius,
-                        "norm": float(np.linalg.norm(arrays["perturbation"])),
-                        "kspace_norm": float(tf.norm(tf.abs(measured))),
-                        "seed": config.seed,
-                        "settings": settings,
-                        "model_hash": digest,
-                    }
-                    runs.write_attack(path, arrays, attributes)
+                    found, arrays = _projected(config, size, model, inputs)
+                measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
+                arrays.update(objective=found.objective[0].numpy(), history=found.history[..., 0].numpy())
+                attributes = {
+                    "name": source.name(index),
+                    "scale": scale,
+                    "kind": kind,
+                    "radius" if kind != "antun" else "steps": size,
+                    "norm": float(np.linalg.norm(arrays["perturbation"])),
+                    "kspace_norm": float(tf.norm(tf.abs(measured))),
+                    "seed": config.seed,
+                    "settings": settings,
+                    "model_hash": digest,
+                }
+                runs.write_attack(path, arrays, attributes)
                 bar.update()
-    for radius in config.attack_radii:
-        print(f"wrote {runs.attack_dir(run_dir, radius)}")
+    for size in sizes:
+        print(f"wrote {runs.attack_dir(run_dir, size, kind)}")
 
 
-def attack_settings(config, radius):
+def _sizes(config):
+    """Kind of the attack, and its radii or rungs."""
+    if config.attack_method == "projected":
+        return config.attack_norm, config.attack_radii
+    steps = sorted({int(n) for n in config.antun_steps})
+    if steps != sorted(config.antun_steps):
+        raise ValueError(f"antun_steps must be different whole numbers. Received: antun_steps={config.antun_steps}")
+    return "antun", steps
+
+
+def _projected(config, radius, model, inputs):
+    ascent = ProjectedGradientAscent(
+        radius,
+        steps=config.attack_steps,
+        step_size=config.attack_step_size,
+        momentum=config.attack_momentum,
+        restarts=config.attack_restarts,
+        norm=config.attack_norm,
+        gradient=config.attack_gradient,
+        noise=config.attack_noise,
+        seed=config.seed,
+    )
+    found = ascent.run(model, inputs)
+    return found, {"perturbation": found.perturbation[0].numpy()}
+
+
+def _penalised(config, model, inputs, reference, steps, begun):
+    """The next rung of the ladder; `begun` is the file of the one before."""
+    ascent = PenalisedGradientAscent(
+        config.antun_penalty,
+        steps=steps,
+        step_size=config.antun_step_size,
+        momentum=config.attack_momentum,
+        start_scale=config.antun_start_scale,
+        gradient=config.attack_gradient,
+        noise=config.attack_noise,
+        seed=config.seed,
+    )
+    truth = reference if config.antun_reference == "truth" else None
+    start, velocity = (begun[name][None] for name in ("iterate", "velocity")) if begun else (None, None)
+    found = ascent.run(model, inputs, truth, start, velocity)
+    # The window is for the eye: the ascent goes on from all of r.
+    arrays = {"iterate": found.perturbation[0].numpy(), "velocity": found.velocity[0].numpy()}
+    if config.antun_region:
+        found = found._replace(perturbation=keep_region(found.perturbation))
+    return found, {**arrays, "perturbation": found.perturbation[0].numpy()}
+
+
+# Of the projected attack alone; norm and radius are in the folder's name.
+_PROJECTED_KEYS = ("attack_steps", "attack_step_size", "attack_restarts")
+
+
+def attack_settings(config, kind, size):
     """What identifies an attack, stored in its file."""
-    keys = [key for key in vars(config) if key.startswith("attack_") and key not in ("attack_radii", "attack_num_samples")]
-    settings = {key: vars(config)[key] for key in keys}
-    settings.update(radius=radius, seed=config.seed, sigma=config.sigma)
+    shared = ("attack_momentum", "attack_gradient", "attack_noise")
+    own = [key for key in vars(config) if key.startswith("antun_") and key != "antun_steps"] if kind == "antun" else _PROJECTED_KEYS
+    settings = {key: vars(config)[key] for key in (*shared, *own)}
+    settings.update({"steps" if kind == "antun" else "radius": size}, seed=config.seed, sigma=config.sigma)
     if config.sigma:
         settings["num_samples"] = config.attack_num_samples or config.num_samples
+    if config.noise != "gaussian":
+        settings["noise"] = config.noise
     return settings
 
 

@@ -176,6 +176,74 @@ def _curve(rows, key):
 
 
 @_styled
+def figure4(path, rows):
+    """Effect against ||r|| of the projected attack (line: mean, band: 25 to 75 %) and of that of Antun et al. (points:
+    slices, dashed: mean of each rung), a panel a model, all on one scale.
+
+    Args:
+        path: file to write.
+        rows: one dict an image, as in `results.csv`: `model`, `attack`, `radius`, `steps`, `norm` and `effect`.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows if row["attack"] == "antun"))
+    columns = min(3, len(models))
+    lines = math.ceil(len(models) / columns)
+    figure = Figure((_WIDTH, 0.5 + 2.0 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, model in zip(panels.flat, models):
+        own = [row for row in rows if row["model"] == model]
+        x, mean, low, high = _curve([row for row in own if row["attack"] in ("none", "l2")], "effect").T
+        axes.fill_between(x, low, high, color=_COLORS[1], alpha=0.2, linewidth=0)
+        axes.plot(x, mean, color=_COLORS[1], marker="o", markersize=3.5, label="projected on the ball")
+        ladder = [{**row, "radius": row["steps"]} for row in own if row["attack"] == "antun"]
+        axes.plot([row["norm"] for row in ladder], [row["effect"] for row in ladder], "s", color=_COLORS[4], markersize=2.5, alpha=0.5)
+        x, mean, _, _ = _curve(ladder, "effect").T
+        axes.plot(x, mean, "--", color=_COLORS[4], marker="s", markersize=3.5, label="Antun et al. (penalty)")
+        axes.set_title(_shortened(model, _WIDTH / columns))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(linewidth=0.4, alpha=0.4)
+        axes.set(xlim=(0, None), ylim=(0, None))
+    for axes in panels.flat[len(models) :]:
+        axes.set_visible(False)
+    figure.supxlabel(f"$\\|r\\|_2$ ({_UNITS})", fontsize=8)
+    figure.supylabel("effect $\\|f(k + Ar) - f(k)\\|_2$", fontsize=8)
+    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(path)
+
+
+@_styled
+def figure5(path, rows):
+    """Error, effect and spread of smoothed predictions against the number of draws K, a line a model, both axes logarithmic
+    but the first's value.
+
+    Args:
+        path: file to write.
+        rows: dicts of `model`, `num_samples`, `rmse_clean`, `rmse_attacked`, `effect` and `spread` (NaN where unknown).
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure = Figure((_WIDTH, 2.9), layout="constrained")
+    panels = figure.subplots(1, 3)
+    titles = {"rmse": "RMSE, clean (solid), attacked (dashed)", "effect": "perturbation effect", "spread": "Monte Carlo spread"}
+    for axes, (key, title) in zip(panels, titles.items()):
+        for number, model in enumerate(models):
+            own = sorted((row for row in rows if row["model"] == model), key=lambda row: row["num_samples"])
+            x = [row["num_samples"] for row in own]
+            style = dict(color=_COLORS[number % len(_COLORS)], marker=_MARKERS[number % len(_MARKERS)], markersize=4)
+            for column, line in ((f"{key}_clean", "-"), (f"{key}_attacked", "--")) if key == "rmse" else ((key, "-"),):
+                axes.plot(x, [row[column] for row in own], line, label=model if line == "-" else None, **style)
+        axes.set_xscale("log", base=3)
+        axes.set_xticks(x, [str(value) for value in x])
+        axes.minorticks_off()
+        axes.set_title(title)
+        axes.set_xlabel("draws $K$")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(linewidth=0.4, alpha=0.4)
+    panels[2].set_yscale("log")
+    panels[1].set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(models)), frameon=False)
+    figure.savefig(path)
+
+
+@_styled
 def figure3(path, reference, examples):
     """A row a model: truth, truth + r, its clean and attacked prediction, and the error of the attacked prediction.
 

@@ -5,7 +5,7 @@
     logs/                TensorBoard
     history.csv          learning curve
     model.keras          the network, once training is done
-    attacks/radius_R/    one HDF5 file a slice
+    attacks/radius_R/    one HDF5 file a slice; l1_radius_R, linf_radius_R, antun_N for other attacks
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
 """
@@ -19,10 +19,13 @@ import h5py
 import numpy as np
 
 from tfvn import config as configs
-from tfvn.data.files import replacing
+from tfvn.data.files import remove_stale, replacing
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.smoothing import SmoothedNetwork
+
+# Norms of the ball of projected attacks, and the attack of Antun et al.
+ATTACKS = ("l2", "l1", "linf", "antun")
 
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
 # and attacks store those that change a result in each file.
@@ -48,6 +51,7 @@ def open_run(run_dir, config_path=None, overrides=()):
             file.write(config.to_yaml())
         print(f"wrote {path}")
         return config
+    remove_stale(run_dir)
     stored = configs.load(path)
     given = configs.load(config_path, overrides) if config_path else configs.load(path, overrides)
     different = [key for key, value in vars(given).items() if value != vars(stored)[key] and not _is_free(key)]
@@ -64,7 +68,7 @@ def remove_if_empty(run_dir):
 
 
 def _is_free(key):
-    return key in FREE_KEYS or key.startswith("attack_")
+    return key in FREE_KEYS or key.startswith(("attack_", "antun_"))
 
 
 def network_of(run_dir, config):
@@ -92,7 +96,8 @@ def predictor(network, config, num_samples=None):
     if not config.sigma:
         return network
     chunk_size = config.chunk_size or "auto"
-    return SmoothedNetwork(network, config.sigma, num_samples or config.num_samples, chunk_size, config.seed)
+    num_samples = num_samples or config.num_samples
+    return SmoothedNetwork(network, config.sigma, num_samples, chunk_size, config.seed, config.noise)
 
 
 def save_network(network, run_dir):
@@ -113,20 +118,26 @@ def model_hash(network):
     return digest.hexdigest()
 
 
-def attack_dir(run_dir, radius):
+def attack_dir(run_dir, size, kind="l2"):
+    """The folder of an attack: `kind` "l2", "l1" or "linf" is a ball of radius `size`, "antun" stands for `size` steps."""
     # All digits, so that two radii never share a folder.
-    return os.path.join(run_dir, "attacks", f"radius_{float(radius)!r}")
+    name = f"antun_{size:d}" if kind == "antun" else f"{'' if kind == 'l2' else kind + '_'}radius_{float(size)!r}"
+    return os.path.join(run_dir, "attacks", name)
 
 
-def attack_path(run_dir, radius, index):
-    return os.path.join(attack_dir(run_dir, radius), f"slice_{index:05d}.h5")
+def attack_path(run_dir, size, index, kind="l2"):
+    return os.path.join(attack_dir(run_dir, size, kind), f"slice_{index:05d}.h5")
 
 
-def attacked_radii(run_dir):
-    """Radii for which the run has attacks, ascending."""
+def attacks_of(run_dir):
+    """The attacks that the run has, as pairs (kind, size): balls of each norm by radius, then those of Antun et al. by steps."""
     folder = os.path.join(run_dir, "attacks")
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(float(name[len("radius_") :]) for name in names if re.fullmatch(r"radius_[\d.]+(e[-+]?\d+)?", name))
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        match = re.fullmatch(r"(?:(l1|linf)_)?radius_([\d.]+(?:e[-+]?\d+)?)|antun_(\d+)", name)
+        if match:
+            found.append(("antun", int(match[3])) if match[3] else (match[1] or "l2", float(match[2])))
+    return sorted(found, key=lambda attack: (ATTACKS.index(attack[0]), attack[1]))
 
 
 def write_attack(path, arrays, attributes):

@@ -5,6 +5,8 @@ NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes reversed; they are tu
 """
 import contextlib
 import os
+import platform
+import re
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,8 @@ import h5py
 import numpy as np
 import scipy.io
 
+# In the names of temporary files, as folders may be shared between machines.
+_NODE = re.sub(r"\W", "", platform.node()) or "here"
 _USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
 
 
@@ -23,13 +27,31 @@ def replacing(path):
     Processes and threads that write the same path at once have different ones; the last to end wins.
     """
     stem, suffix = os.path.splitext(os.fspath(path))
-    temporary = f"{stem}.partial-{os.getpid()}-{threading.get_ident()}{suffix}"
+    temporary = f"{stem}.partial-{_NODE}-{os.getpid()}-{threading.get_ident()}{suffix}"
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+def remove_stale(folder):
+    """Removes what processes of this machine that were killed inside `replacing` left anywhere below `folder`."""
+    for path in Path(folder).rglob(f"*.partial-{_NODE}-*"):
+        match = re.search(rf"\.partial-{_NODE}-(\d+)-\d+", path.name)
+        if match and not _is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is another user's
+    return True
 
 
 def state(path):
