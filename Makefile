@@ -4,10 +4,17 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
 VENV := .venv
 STAMP := $(VENV)/installed
 
-.PHONY: demo test setup clean
+.PHONY: demo paper rehearsal test setup clean
 
 demo: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.demo
+
+paper: $(STAMP)
+	@test -n "$(DATA)" || { echo "make paper needs the knee data: make paper DATA=/path/to/folder"; exit 1; }
+	$(VENV)/bin/python -m tfvn.paper "$(DATA)"
+
+rehearsal: $(STAMP)
+	$(VENV)/bin/python -m tfvn.paper --rehearse
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest

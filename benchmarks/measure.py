@@ -1,7 +1,7 @@
 """One measurement in a process of its own: `python -m benchmarks.measure '{"workload": "forward", ...}'` prints one JSON line.
 
 Keys: `workload`, a function of `benchmarks.workloads`; `arguments` of it beside the size; `size`, what differs from
-`problem.Size`; `what`: "time" (product, plain formulation and floor in turn, `rounds` times), "memory of product" or
+`problem.Size`; `what`: "time" (product, plain formulation and floor in turn, `rounds` times; 0: the product's first call), "memory of product" or
 "memory of plain" (the peak of the process).
 """
 import json
@@ -50,6 +50,9 @@ def measure(workload, what, arguments=(), size=None, rounds=5):
         return {"peak": peak_memory()}
     functions = {"floor": make_floor(size), "product": product, **({"plain": plain} if plain else {})}
     first = {name: seconds(function) for name, function in functions.items()}
+    if not rounds:
+        # Too long for a second call, and so long that compiling does not count.
+        return {"first": 0.0, "units": units, "product": first["product"] / units, "floor": min(seconds(functions["floor"]) for _ in range(5))}
     times = {name: [] for name in functions}
     # In turn, so that what else the machine does meets all of them.
     for _ in range(rounds):

@@ -16,7 +16,8 @@ LEVELS = {
     **dict.fromkeys(["training", "importers", "summaries", "figures"], 3),
     **dict.fromkeys(["runs"], 4),
     **dict.fromkeys(["experiments", "evaluation", "tuning", "cli"], 5),
-    **dict.fromkeys(["demo"], 6),
+    **dict.fromkeys(["protocol"], 6),
+    **dict.fromkeys(["demo", "paper"], 7),
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -1,0 +1,87 @@
+"""The paper's protocol, rehearsed on a slice of stamp size, and the comparison with the printed table."""
+import csv
+import os
+
+import pytest
+
+from tfvn import data, paper, protocol, runs
+
+SMALL = [
+    "train_patients=1-2", "train_slices=1", "num_stages=1", "filters=2", "kernel_size=3", "num_centers=5", "batch_size=2",
+    "iterations=1", "attack_steps=1", "num_samples=2", "attack_radii=[1.0, 3.5]",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory):
+    parent = tmp_path_factory.mktemp("paper") / "rehearsal"
+    paper.paper(str(parent), None, SMALL, (32, 24, 2))
+    return parent
+
+
+def test_a_rehearsal_ends_with_table_figures_comparison_and_times(rehearsal):
+    results = set(os.listdir(rehearsal / "results"))
+    assert {"table1.md", "figure1.png", "figure2.png", "figure3.png", "certificates.csv", "comparison.md"} <= results
+    text = (rehearsal / "results" / "table1.md").read_text()
+    assert all(f"| {name} " in text for name in protocol.MODELS)
+    with open(rehearsal / "times.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["what"].split()[0] for row in rows] == ["training", "attack"] * 5
+    assert all(float(row["seconds"]) >= 0 and int(row["peak_bytes"]) > 1e8 for row in rows)
+    comparison = (rehearsal / "results" / "comparison.md").read_text()
+    assert "| original | 3.5 | rmse | 33.4 |" in comparison and "-" in comparison
+
+
+def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
+    folder = rehearsal / "data" / "coronal_pd_fs"
+    assert sorted(os.listdir(folder / "1")) == ["espirit1.mat", "rawdata1.mat"]
+    starts = [(folder / patient / "rawdata1.mat").read_bytes()[:10] for patient in ("1", "2")]
+    assert starts == [b"MATLAB 5.0", b"MATLAB 7.3"]
+    config = runs.open_run(str(rehearsal / "original"))
+    assert data.source(config, "train").shape(0) == (2, 32, 24) and config.sigma == 0
+
+
+def test_the_five_networks_differ_in_their_noise_alone(rehearsal):
+    configs = [vars(runs.open_run(str(rehearsal / name))) for name in protocol.MODELS]
+    assert [config["sigma"] for config in configs] == [0, 0.01, 0.02, 0.05, 0.1]
+    assert all({**config, "sigma": 0} == configs[0] for config in configs)
+
+
+def test_a_second_call_does_nothing_again(rehearsal, capsys):
+    before = {path: path.stat().st_mtime_ns for path in rehearsal.rglob("model.keras")}
+    paper.paper(str(rehearsal), None, SMALL, (32, 24, 2))
+    assert capsys.readouterr().out.count("already trained") == 5
+    assert before == {path: path.stat().st_mtime_ns for path in rehearsal.rglob("model.keras")}
+
+
+def test_another_rehearsal_does_not_take_the_same_folder(rehearsal):
+    with pytest.raises(ValueError, match="does not hold these data"):
+        paper.paper(str(rehearsal), None, SMALL, (32, 32, 2))
+
+
+def test_damaged_data_stop_before_any_training(rehearsal, tmp_path, capsys):
+    (tmp_path / "coronal_pd_fs").mkdir()
+    code = paper.main([str(tmp_path), "--run-dir", str(tmp_path / "run"), "--set", "test_patients=1", "train_patients=1", "train_slices=1-2"])
+    error = capsys.readouterr().err
+    assert code == 2 and "3 of 3 slices cannot be used" in error and "rawdata2.mat" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_or_a_rehearsal_must_be_chosen(capsys):
+    for arguments in ([], ["folder", "--rehearse"]):
+        with pytest.raises(SystemExit):
+            paper.main(arguments)
+    assert "give either DATA" in capsys.readouterr().err
+
+
+def test_printed_numbers_stand_beside_ours_with_the_difference(tmp_path):
+    table, printed = tmp_path / "table1.csv", tmp_path / "printed.csv"
+    table.write_text("model,attack,radius,rmse,ssim\na,none,0,12.5,0.9\na,l2,3.5,30,0.5\na,antun,,99,0.1\n")
+    printed.write_text("model,radius,metric,value\na,0,rmse,14.8\na,3.5,ssim,0.4\nb,0,rmse,1\n")
+    protocol.compare(table, printed, tmp_path / "out.md")
+    assert (tmp_path / "out.md").read_text().splitlines()[2:] == [
+        "| a | 0 | rmse | 14.8 | 12.5 | -2.3 |", "| a | 3.5 | ssim | 0.4 | 0.5 | +0.1 |", "| b | 0 | rmse | 1 | - | - |",
+    ]  # fmt: skip
+    printed.write_text("model,radius,metric,value\na,0,speed,14.8\n")
+    with pytest.raises(ValueError, match="printed.csv: expected model, radius, metric, value"):
+        protocol.compare(table, printed, tmp_path / "out.md")

@@ -1,0 +1,70 @@
+"""The paper in full: its five networks on the knee data, trained, attacked, tabulated beside the printed numbers.
+
+    python -m tfvn.paper /data/knee [--run-dir runs/paper]      the paper's setting: days on a CPU
+    python -m tfvn.paper --rehearse [--run-dir runs/rehearsal]  the same protocol, shortened, on synthetic knees in the real layout
+
+Run again, it continues where it stopped. A rehearsal changes the configuration by overrides alone: few patients, few
+iterations and steps. Its numbers mean nothing; that it ends does, and what its steps cost.
+"""
+import argparse
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tfvn import cli, data, protocol
+from tfvn import config as configs
+
+_CONFIGS = os.path.join(protocol.CONFIGS, "knee")
+_REHEARSAL = (
+    "train_patients=1-2", "train_slices=11-15", "test_patients=11", "iterations=2", "checkpoint_every=1", "attack_steps=3",
+    "num_samples=3",
+)  # fmt: skip
+# Small enough for minutes; --size 640 368 15 is the real one.
+_SIZE, _RECEIVER_NOISE = (96, 72, 8), 0.002
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", metavar="DATA", nargs="?", help="root of the knee data")
+    parser.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/paper, runs/rehearsal)")
+    parser.add_argument("--rehearse", action="store_true", help="write synthetic knees below the run directory and use them, shortened")
+    parser.add_argument("--size", metavar="N", type=int, nargs=3, default=_SIZE, help="of a rehearsal: height, width, coils (default: 96 72 8)")
+    parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of all five configs")
+    arguments = parser.parse_args(argv)
+    if arguments.rehearse == bool(arguments.data):
+        parser.error("give either DATA, the root of the knee data, or --rehearse")
+    parent = arguments.run_dir or os.path.join("runs", "rehearsal" if arguments.rehearse else "paper")
+    return cli.guarded(lambda: paper(parent, arguments.data, arguments.set, arguments.size))
+
+
+def paper(parent, data_path=None, overrides=(), size=_SIZE):
+    """Runs the protocol below the folder `parent`, on the knee data or, without a `data_path`, as a rehearsal of that size."""
+    first = os.path.join(_CONFIGS, f"{protocol.MODELS[0]}.yaml")
+    if data_path is None:
+        data_path = os.path.join(parent, "data")
+        overrides = [*_REHEARSAL, *overrides]
+        protocol.write_knees(data_path, configs.load(first, overrides), size, _RECEIVER_NOISE, "mixed")
+    overrides = [f"data_path={data_path}", *overrides]
+    print(f"read {data.check(configs.load(first, overrides))} slices: all can be used")
+    watch = protocol.Stopwatch(os.path.join(parent, "times.csv"))
+    run_dirs = [os.path.join(parent, name) for name in protocol.MODELS]
+    for name, run_dir in zip(protocol.MODELS, run_dirs):
+        path = os.path.join(_CONFIGS, f"{name}.yaml")
+        config = configs.load(path, overrides)
+        new = not os.path.exists(run_dir)
+        work = lambda path=path, run_dir=run_dir: protocol.train(path, run_dir, overrides)
+        config = watch.measure(f"training of {name}, iterations", config.iterations, work) if new else work()
+        slices = len(data.source(config, "test"))
+        steps = config.attack_steps * len(config.attack_radii) * slices
+        new = not os.path.exists(os.path.join(run_dir, "attacks"))
+        work = lambda run_dir=run_dir, config=config: protocol.attack(run_dir, config)
+        watch.measure(f"attack on {name}, steps", steps, work) if new else work()
+    output = os.path.join(parent, "results")
+    protocol.evaluate(run_dirs, output)
+    printed = os.path.join(_CONFIGS, "printed.csv")
+    protocol.compare(os.path.join(output, "table1.csv"), printed, os.path.join(output, "comparison.md"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
