@@ -14,6 +14,7 @@ from tfvn import cli, evaluation
 
 def main(argv=None):
     parser = cli.parser(__doc__)
+    parser.usage = "evaluate.py RUN_DIR [RUN_DIR ...] [--output DIR] [--set KEY=VALUE ...] [--num-samples K ...]"
     parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="run directories, in the order of the table")
     parser.add_argument("--output", metavar="DIR", help="where table and figures go (default: <first run directory>/results)")
     parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override num_samples or chunk_size")

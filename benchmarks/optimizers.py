@@ -36,14 +36,17 @@ def curve(options, seconds, validation):
     inputs, reference = validation
     inputs = {**inputs, "zero_filled": trainer.network.zero_filled(inputs)}
     batches = iter(data.load(CONFIG, "train"))
-    step.get_concrete_function(*next(iter(data.load(CONFIG, "train"))))
+    # A step that compiles, and is undone.
+    before = [variable.numpy() for variable in trainer.variables]
+    step(*next(iter(data.load(CONFIG, "train"))))
+    for variable, value in zip(trainer.variables, before):
+        variable.assign(value)
     spent, points = 0.0, [(0.0, 0, float(loss(inputs, reference)))]
     while spent < seconds:
         pair = next(batches)
         start = time.perf_counter()
         step(*pair)
-        if len(points) > 1 or int(trainer.steps_done) > 1:
-            spent += time.perf_counter() - start
+        spent += time.perf_counter() - start
         points.append((spent, int(trainer.steps_done), float(loss(inputs, reference))))
     return points
 

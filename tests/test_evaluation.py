@@ -322,7 +322,7 @@ def test_the_ladder_continues_its_first_rung(smoothed_run):
     inputs, _ = next(iter(data.load(config, "test")))
     first, second = (runs.read_attack(runs.attack_path(smoothed_run, steps, 0, "antun")) for steps in (2, 5))
     attack = PenalisedGradientAscent(steps=3, seed=config.seed)
-    again = attack.run(model, inputs, None, first["iterate"][None], first["velocity"][None])
+    again = attack.run(model, inputs, None, first["iterate"][None], first["velocity"][None], steps_done=2)
     np.testing.assert_array_equal(again.perturbation[0], second["perturbation"])
     assert second["settings"]["steps"] == 5 and second["norm"] == pytest.approx(np.linalg.norm(second["perturbation"]))
 
@@ -333,14 +333,15 @@ def test_the_two_attacks_are_compared_at_equal_norm():
 
     rows = [row("none", 0, 0), row("l2", 1, 2), row("l2", 3, 4), row("antun", 0.5, 0.8), row("antun", 2, 3.5), row("antun", 5, 9)]
     pairs = evaluation.compare_attacks(rows)
-    np.testing.assert_allclose([pair[4] for pair in pairs], [1, 3, np.nan])
-    assert "stronger in 1 of 2 cases" in evaluation._comparison_text(pairs) and "In 1 cases" in evaluation._comparison_text(pairs)
+    np.testing.assert_allclose([pair[4] for pair in pairs], [np.nan, 3, np.nan])
+    text = evaluation._comparison_text(pairs)
+    assert "stronger in 0 of 1 cases" in text and "2 of 3 cases are outside the radii: ||r||_2 from 0.5 to 5" in text
 
 
 def test_a_certificate_is_computed_from_what_is_in_the_table(kinds):
     claims = {(row["attack"], row["size"]): row for row in read_csv(kinds / "certificates.csv")}
     rows = read_csv(kinds / "results.csv")
-    diameter = np.sqrt(2) * max(float(row["prediction_norm"]) for row in rows)
+    diameter = np.sqrt(2) * max(float(row["draw_norm"]) for row in rows)
     claim, group = claims["l2", "1"], [row for row in rows if row["radius"] == "1"]
     distance = np.mean([float(row["kspace_norm"]) for row in group])
     assert float(claim["diameter"]) == pytest.approx(diameter, rel=1e-6)
@@ -409,3 +410,73 @@ def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
         evaluation.sample_sweep(run_dirs[:1], tmp_path, [1])
     with pytest.raises(ValueError, match="must be >= 1"):
         evaluation.sample_sweep(run_dirs, tmp_path, [0])
+
+
+def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run_dirs, results):
+    config = runs.open_run(run_dirs[1])
+    model = runs.predictor(runs.network_of(run_dirs[1], config), config)
+    inputs, _ = next(iter(data.load(config, "test")))
+    mean, norm = model.reconstruct_with_norm(inputs)
+    np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
+    assert float(norm[0]) > float(tf.norm(mean))
+    model.num_samples = 1
+    first = float(tf.norm(model.reconstruct(inputs)))
+    # Of two draws, a and (a + b) / 2 are known, so b is.
+    second = float(tf.norm(2 * mean - model.reconstruct(inputs)))
+    assert float(norm[0]) == pytest.approx(max(first, second), rel=1e-5)
+    (row,) = [r for r in read_csv(results[0] / "results.csv") if (r["model"], r["slice"], r["radius"]) == ("sigma_0.05", "0", "0")]
+    assert float(row["draw_norm"]) == pytest.approx(float(norm[0]), rel=1e-5)
+
+
+def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluation.evaluate([original], tmp_path)
+    source = type(data.source(runs.open_run(original), "test"))
+    monkeypatch.setattr(source, "fingerprint", lambda self, index: ({"changed": True}, []))
+    done = []
+    evaluate_slice = evaluation._evaluate_slice
+    monkeypatch.setattr(evaluation, "_evaluate_slice", lambda *a: done.append(0) or evaluate_slice(*a))
+    evaluation.evaluate([original], tmp_path)
+    assert len(done) == 3
+
+
+def test_files_of_an_earlier_table_do_not_stay_beside_a_new_one(run_dirs, tmp_path):
+    for name in ("certificates.csv", "figure4.png"):
+        (tmp_path / name).write_text("old")
+    evaluation.evaluate(run_dirs[:1], tmp_path)
+    assert not {"certificates.csv", "figure4.png"} & set(os.listdir(tmp_path))
+
+
+def test_attacks_of_one_kind_have_one_setting(original):
+    with pytest.raises(ValueError, match=r"made with other settings.*attack_steps=9 \(there: 2\)"):
+        experiments.attack(original, runs.open_run(original, None, ["attack_steps=9", "attack_radii=2"]))
+    assert runs.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
+
+
+def test_a_diverged_attack_is_not_stored(original):
+    config = runs.open_run(original, None, ["attack_method=antun", "antun_step_size=1e30", "antun_steps=8"])
+    with pytest.raises(ValueError, match="has diverged"):
+        experiments.attack(original, config)
+    assert not any(kind == "antun" for kind, _ in runs.attacks_of(original))
+
+
+def test_attacks_on_the_truth_need_one(original, monkeypatch):
+    monkeypatch.setattr(data, "load", without_reference)
+    config = runs.open_run(original, None, ["attack_method=antun", "antun_reference=truth"])
+    with pytest.raises(ValueError, match="has no ground truth"):
+        experiments.attack(original, config)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
+    run_dir = original if not sigma else run_dirs[1]
+    config = runs.open_run(run_dir)
+    model = runs.predictor(runs.network_of(run_dir, config), config)
+    inputs, _ = next(iter(data.load(config, "test")))
+    whole = PenalisedGradientAscent(steps=4, step_size=0.05).run(model, inputs)
+    first = PenalisedGradientAscent(steps=1, step_size=0.05).run(model, inputs)
+    rest = PenalisedGradientAscent(steps=3, step_size=0.05)
+    second = rest.run(model, inputs, start=first.perturbation, velocity=first.velocity, steps_done=1)
+    np.testing.assert_allclose(second.perturbation, whole.perturbation, rtol=0, atol=1e-6)

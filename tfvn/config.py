@@ -66,7 +66,7 @@ class Config:
     mask_seed: int = _key(0, "random: seed of the mask", minimum=0)
     mask_path: str = _key("", "file: mask file (.mat, .h5, .npy); vlo: name below <protocol>/masks")
     # Network
-    model: str = _key("", "a trained network to use as it is (.keras or .npz) instead of training one")
+    model: str = _key("", "a trained network to use as it is (.keras, .npz or .pt) instead of training one")
     num_stages: int = _key(10, "stages of the network", minimum=1)
     filters: int = _key(24, "filters of a stage", minimum=1)
     kernel_size: int = _key(11, "side of a filter", minimum=2)
@@ -97,14 +97,14 @@ class Config:
     attack_method: str = _key("projected", "projected (the paper's) | antun (penalty instead of a ball, Antun et al. 2020)")
     attack_norm: str = _key("l2", "projected: norm of the ball, l2 | l1 | linf (of real and imaginary parts of r)")
     attack_radii: list = _key((1.5, 2.5, 3.5), "projected: largest norms of the perturbation r", minimum=0)
-    attack_steps: int = _key(60, "ascent steps", minimum=1)
-    attack_step_size: float = _key(0.5, "step size of the ascent", above=0)
-    attack_momentum: float = _key(0.9, "momentum of the ascent", minimum=0, maximum=1)
-    attack_restarts: int = _key(1, "random starts; the strongest result is kept", minimum=1)
+    attack_steps: int = _key(60, "projected: ascent steps", minimum=1)
+    attack_step_size: float = _key(0.5, "projected: step size of the ascent", above=0)
+    attack_momentum: float = _key(0.9, "momentum of both attacks", minimum=0, maximum=1)
+    attack_restarts: int = _key(1, "projected: random starts; the strongest result is kept", minimum=1)
     attack_gradient: str = _key("full", "full | initial-image (through the first iterate only)")
     attack_noise: str = _key("fresh", "against smoothed models: fresh draws each step | fixed, the model's own draws")
     attack_num_samples: int = _key(0, "draws per attack step; 0: as many as num_samples", minimum=0)
-    antun_steps: list = _key((25,), "antun: steps after which r is stored, a ladder of growing perturbations", minimum=1)
+    antun_steps: list = _key((25,), "antun: steps after which r is stored, a ladder of perturbations", minimum=1)
     antun_step_size: float = _key(0.005, "antun: step size", above=0)
     antun_penalty: float = _key(1.0, "antun: lambda of the penalty on ||r||^2 / 2", minimum=0)
     antun_start_scale: float = _key(0.001, "antun: r starts as this times U[0, 1]", minimum=0)
@@ -123,6 +123,9 @@ class Config:
 def _checked(field, value):
     name, limits = field.name, field.metadata
     if field.type is list:
+        if isinstance(value, str):
+            # From the command line, where brackets are a nuisance.
+            value = [yaml.safe_load(item) for item in value.split(",")]
         value = list(value) if isinstance(value, (list, tuple)) else [value]
         if not value:
             raise ValueError(f"{name} must hold at least one number. Received: {name}=[]")

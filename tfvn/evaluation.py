@@ -17,6 +17,7 @@ import dataclasses
 import json
 import math
 import os
+import pathlib
 import shutil
 from typing import NamedTuple
 
@@ -60,7 +61,8 @@ def evaluate(run_dirs, output, overrides=()):
 
     A row of `results.csv` is one image f(k + A r). Its columns: `model`, `slice`, `name`, `attack` (none, the norm of the
     ball l2, l1 or linf, or antun), `radius` of the ball (0: clean) or `steps` of antun, `norm` = ||r||_2, `kspace_norm` =
-    ||A r||_2, `kspace_l1` = ||A r||_1 of real and imaginary parts, `total_variation` in the certificate of a smoothed model, `image_norm` = ||y||_2, `relative_radius` = norm / image_norm, `rmse` = || f -
+    ||A r||_2, `kspace_l1` = ||A r||_1 of real and imaginary parts, `total_variation` in the certificate of a smoothed model,
+    `draw_norm`, the largest norm of a single draw, `image_norm` = ||y||_2, `relative_radius` = norm / image_norm, `rmse` = || f -
     |y| ||_2 (what a set's RMSE is the root mean square of), `nrmse` = rmse / image_norm (of magnitudes, other than the
     original code's, which is of complex images), `ssim`, `psnr`, `effect` = ||f(k + A r) - f(k)||_2, and the `sigma`,
     `noise`, `num_samples` and `seed` of the model. Without a reference the columns that need one are empty.
@@ -109,6 +111,9 @@ def evaluate(run_dirs, output, overrides=()):
         writers["figure4.png"] = lambda path: figures.figure4(path, rows)
     if claims:
         writers["certificates.csv"] = lambda path: _write_csv(path, claims)
+    # An earlier evaluation's would belong to another table.
+    for name in {"figure4.png", "certificates.csv"} - set(writers):
+        pathlib.Path(output, name).unlink(missing_ok=True)
     for name, write in writers.items():
         paths.append(os.path.join(output, name))
         with runs.replacing(paths[-1]) as temporary:
@@ -229,7 +234,7 @@ def aggregate(rows):
         values = {key: np.array([row[key] for row in group], float) for key in _MEANS + ("rmse",)}
         values = {key: array[~np.isnan(array)] for key, array in values.items()}
         means = {key: float(array.mean()) if array.size else math.nan for key, array in values.items()}
-        effects = np.percentile(values["effect"], [25, 75])
+        effects = np.percentile(values["effect"], [25, 75]) if values["effect"].size else (math.nan, math.nan)
         table.append({
             "model": model,
             "attack": attack,
@@ -260,8 +265,8 @@ def markdown(table):
     parts = [_markdown_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)]) for kind in kinds]
     count = table[0]["num_images"]
     return "".join(parts) + (
-        "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with ||r||_2 <= radius (in %: of the "
-        "mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
+        "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r <= radius (l2 unless it says "
+        "otherwise; in %: of the mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
         f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1.\n"
     )
 
@@ -292,7 +297,10 @@ def _markdown_of(kind, table):
         if kind == "antun":
             means = [f"{text} ({cell(model, size, 'norm', _digits)})" for text, size in zip(means, sizes[1:])]
         effects.append([model, f"{first['sigma']:g}{_noise_name(first)}", samples, *means])
-    return f"Error of the reconstructions{of}\n\n{_aligned(errors)}\nMean perturbation effect{of}\n\n{_aligned(effects)}\n"
+    text = f"Error of the reconstructions{of}\n\n{_aligned(errors)}\n"
+    if len(sizes) == 1:
+        return text + "None of these runs has attacks: attack.py makes them.\n\n"
+    return text + f"Mean perturbation effect{of}\n\n{_aligned(effects)}\n"
 
 
 def _noise_name(entry):
@@ -302,15 +310,15 @@ def _noise_name(entry):
 def certificates_of(table, rows):
     """What can be claimed of every smoothed model, one dict a model and attack (attack "none": of the model alone).
 
-    `diameter` is sqrt(2) times the largest norm of a prediction in `rows`: that of the map whose outputs are scaled back to
-    that norm, which changes none of these predictions. `lipschitz` is the Lipschitz constant of the smoothed map, in the
+    `diameter` is sqrt(2) times the largest norm of a single draw in `rows`: that of the map f whose images are scaled back to
+    that norm, which changes none of the draws that were averaged here. `lipschitz` is the Lipschitz constant of the smoothed map, in the
     `norm` of the noise's certificate; `certified_distance` the largest ||A r|| in that norm that certifies a change below
     a tenth of the mean image norm. Of an attack: `distance`, its mean ||A r|| in that norm, `total_variation` and `bound` =
     diameter * total_variation at it, and the measured `effect`. The bound holds for K to infinity: the mean of K draws has its own spread.
     """
     claims = []
     for model in dict.fromkeys(entry["model"] for entry in table if entry["sigma"]):
-        largest = max(row["prediction_norm"] for row in rows if row["model"] == model)
+        largest = max(row["draw_norm"] for row in rows if row["model"] == model)
         diameter = float(certificates.range_diameter(largest, non_negative=True))
         for entry in (entry for entry in table if entry["model"] == model):
             sigma, noise = entry["sigma"], entry["noise"]
@@ -353,7 +361,7 @@ def _certificate_text(claims):
         lines.append([model, claim["norm"], *numbers, *(rest if attacks else ["-"] * 5)])
     return (
         f"\nCertificates of the smoothed models (docs/theorem.md)\n\n{_aligned(lines)}\n"
-        "D: diameter of the range, sqrt(2) times the largest norm of a prediction here; certified to: the largest ||A r|| that "
+        "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified to: the largest ||A r|| that "
         f"cannot change the reconstruction by more than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its mean norm of A r, the "
         "bound at it and what it did; the bound says something where it is below half of D. Norms of A r as the noise "
         "demands, of real and imaginary parts.\n"
@@ -362,8 +370,7 @@ def _certificate_text(claims):
 
 def compare_attacks(rows):
     """Of every image that both attacks were made on: (model, slice, norm, effect of Antun et al., projected effect), the last
-    interpolated linearly between the radii, 0 at 0, at the ||r||_2 that the attack of Antun et al. came to; NaN beyond the
-    largest radius."""
+    interpolated linearly between the radii at the ||r||_2 that the attack of Antun et al. came to; NaN outside the radii."""
     found = []
     for row in rows:
         if row["attack"] != "antun":
@@ -372,7 +379,7 @@ def compare_attacks(rows):
         same.sort(key=lambda r: r["norm"])
         if len(same) > 1:
             norms, effects = ([r[key] for r in same] for key in ("norm", "effect"))
-            projected = float(np.interp(row["norm"], norms, effects, right=math.nan))
+            projected = float(np.interp(row["norm"], norms, effects, right=math.nan)) if row["norm"] >= norms[1] else math.nan
             found.append((row["model"], row["slice"], row["norm"], row["effect"], projected))
     return found
 
@@ -387,7 +394,10 @@ def _comparison_text(pairs):
         ratio = float(np.exp(np.mean([np.log(max(p, 1e-12) / max(a, 1e-12)) for a, p in inside])))
         text += f"the projected one is stronger in {wins} of {len(inside)} cases, its effect {ratio:.2f} times as large (geometric mean)."
     outside = len(pairs) - len(inside)
-    return text + (f" In {outside} cases ||r||_2 is beyond the largest radius." if outside else "") + "\n"
+    if outside:
+        norms = [norm for _, _, norm, _, projected in pairs if math.isnan(projected)]
+        text += f" {outside} of {len(pairs)} cases are outside the radii: ||r||_2 from {min(norms):.3g} to {max(norms):.3g}; attack with such radii to compare."
+    return text + "\n"
 
 
 def _aligned(lines):
@@ -414,6 +424,9 @@ def _percent(share):
 
 def _open(run_dirs, overrides):
     """The runs, named and checked to have the same test data."""
+    fixed = [text for text in overrides if text.partition("=")[0].strip() not in runs.FREE_KEYS]
+    if fixed:
+        raise ValueError(f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the run. Received: {' '.join(fixed)}")
     trials = []
     for name, run_dir in zip(_names(run_dirs), run_dirs):
         # With overrides, opening would make a new run of a mistyped directory.
@@ -451,7 +464,7 @@ def _check_attacks(trials, count):
             if missing:
                 raise ValueError(
                     f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices: attack.py has not "
-                    f"finished. Run: python attack.py --run-dir {trial.run_dir}"
+                    f"finished. Run it again with what it was given: python attack.py --run-dir {trial.run_dir} [--set ...]"
                 )
     first = {}
     for trial in trials:
@@ -462,7 +475,7 @@ def _check_attacks(trials, count):
             if settings != earlier[1]:
                 raise ValueError(
                     f"{path} and {earlier[0]} were made by different attacks: {settings} and {earlier[1]}. One table compares "
-                    "models under the same attack: evaluate these runs one by one."
+                    "models under the same attack: evaluate these runs one by one, or remove one of the folders."
                 )
 
 
@@ -496,10 +509,13 @@ def _evaluate_run(trial, names, file, rows, bar, unfinished):
     network = runs.network_of(trial.run_dir, config)
     digest = runs.model_hash(network)
     model = runs.predictor(network, config)
+    source = data.source(config, "test")
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
         made_of = [digest, names[index], float(inputs["scale"][0]), *(getattr(config, key) for key in _MODEL_KEYS)]
-        key = json.dumps([made_of, trial.attacks, [files.state(path) for path in paths]])
+        settings, raw = source.fingerprint(index)
+        test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
+        key = json.dumps([made_of, trial.attacks, test_data, settings, [files.state(path) for path in (*raw, *paths)]])
         path = os.path.join(unfinished, f"{_key(index)}.h5")
         done = _read_partial(path, key)
         if done is None:
@@ -543,7 +559,11 @@ def _evaluate_slice(trial, names, index, inputs, reference, network, model, dige
             "sample_index": inputs["sample_index"],
             "zero_filled": zero_filled + network.sense.normal(perturbation, maps, mask),
         }
-        image = model.reconstruct(measured)
+        if config.sigma:
+            image, draw_norm = model.reconstruct_with_norm(measured)
+        else:
+            image = model.reconstruct(measured)
+            draw_norm = tf.norm(image, axis=[1, 2])
         clean = image if kind == "none" else clean
         change = network.sense.forward(perturbation, maps, mask)
         norm, image_norm = tf.norm(tf.abs(perturbation)), tf.norm(tf.abs(reference))
@@ -562,7 +582,7 @@ def _evaluate_slice(trial, names, index, inputs, reference, network, model, dige
             "nrmse": metrics.nrmse(image, tf.abs(reference)),
             "ssim": metrics.ssim(image, reference),
             "psnr": metrics.psnr(image, reference),
-            "prediction_norm": tf.norm(image),
+            "draw_norm": draw_norm,
             "effect": tf.norm(image - clean),
         }
         rows.append({

@@ -53,12 +53,12 @@ def train(run_dir, config):
     if os.path.exists(os.path.join(run_dir, "model.keras")):
         print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
         return
+    if config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
+        # Hours of training must not end at a file that could have been looked at before.
+        data.check(config, ("test",) if config.model else ("train", "test"))
     if config.model:
         runs.network_of(run_dir, config)
         return
-    if config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
-        # Hours of training must not end at a file that could have been looked at before.
-        data.check(config)
     network = build_network(config)
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
@@ -112,6 +112,7 @@ def attack(run_dir, config):
     model = runs.predictor(network, config, config.attack_num_samples)
     source = data.source(config, "test")
     kind, sizes = _sizes(config)
+    _check_earlier(run_dir, config, kind)
     with tqdm(total=len(source) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
         for number, size in enumerate(sizes):
             settings = attack_settings(config, kind, size)
@@ -123,13 +124,17 @@ def attack(run_dir, config):
                     runs.read_attack(path, settings, digest, scale)
                     bar.update()
                     continue
+                if kind == "antun" and config.antun_reference == "truth" and not np.isfinite(reference).all():
+                    raise ValueError(f"{source.name(index)} has no ground truth. Set antun_reference=prediction.")
                 if kind == "antun":
                     begun = earlier and runs.read_attack(runs.attack_path(run_dir, earlier, index, kind), None, digest, scale)
-                    found, arrays = _penalised(config, model, inputs, reference, size - (earlier or 0), begun)
+                    found, arrays = _penalised(config, model, inputs, reference, earlier or 0, size, begun)
                 else:
                     found, arrays = _projected(config, size, model, inputs)
                 measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
-                arrays.update(objective=found.objective[0].numpy(), history=found.history[..., 0].numpy())
+                if not np.isfinite(arrays["perturbation"]).all():
+                    raise ValueError(f"the attack on {source.name(index)} has diverged (NaN). Lower its step size, and check the data.")
+                arrays["history"] = found.history[..., 0].numpy()
                 attributes = {
                     "name": source.name(index),
                     "scale": scale,
@@ -170,14 +175,14 @@ def _projected(config, radius, model, inputs):
         seed=config.seed,
     )
     found = ascent.run(model, inputs)
-    return found, {"perturbation": found.perturbation[0].numpy()}
+    return found, {"perturbation": found.perturbation[0].numpy(), "objective": found.objective[0].numpy()}
 
 
-def _penalised(config, model, inputs, reference, steps, begun):
-    """The next rung of the ladder; `begun` is the file of the one before."""
+def _penalised(config, model, inputs, reference, done, steps, begun):
+    """The next rung of the ladder, from `done` to `steps`; `begun` is the file of the one before."""
     ascent = PenalisedGradientAscent(
         config.antun_penalty,
-        steps=steps,
+        steps=steps - done,
         step_size=config.antun_step_size,
         momentum=config.attack_momentum,
         start_scale=config.antun_start_scale,
@@ -187,12 +192,21 @@ def _penalised(config, model, inputs, reference, steps, begun):
     )
     truth = reference if config.antun_reference == "truth" else None
     start, velocity = (begun[name][None] for name in ("iterate", "velocity")) if begun else (None, None)
-    found = ascent.run(model, inputs, truth, start, velocity)
+    found = ascent.run(model, inputs, truth, start, velocity, done)
     # The window is for the eye: the ascent goes on from all of r.
     arrays = {"iterate": found.perturbation[0].numpy(), "velocity": found.velocity[0].numpy()}
+    arrays["objective_of_iterate"] = found.objective[0].numpy()
     if config.antun_region:
         found = found._replace(perturbation=keep_region(found.perturbation))
     return found, {**arrays, "perturbation": found.perturbation[0].numpy()}
+
+
+def _check_earlier(run_dir, config, kind):
+    """Attacks of one kind in one run must be of one setting: no table could hold them together."""
+    for size in (size for other, size in runs.attacks_of(run_dir) if other == kind):
+        path = runs.attack_path(run_dir, size, 0, kind)
+        if os.path.exists(path):
+            runs.read_attack(path, attack_settings(config, kind, size))
 
 
 # Of the projected attack alone; norm and radius are in the folder's name.

@@ -145,7 +145,7 @@ def figure2(path, rows):
         axes.grid(linewidth=0.4, alpha=0.4)
         formula = "$\\|f(k + Ar) - f(k)\\|_2$" if key == "effect" else "$\\|f(k + Ar) - |y|\\,\\|_2$"
         axes.set_ylabel(f"{title} {formula}")
-        axes.set_ylim(bottom=0)
+        axes.set(xlim=(0, None), ylim=(0, None))
         if empty:
             axes.set(xticks=[], yticks=[])
             reason = "no attacks" if key == "effect" else "no reference"
@@ -222,7 +222,7 @@ def figure5(path, rows):
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure((_WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, 3)
-    titles = {"rmse": "RMSE, clean (solid), attacked (dashed)", "effect": "perturbation effect", "spread": "Monte Carlo spread"}
+    titles = {"rmse": "RMSE (dashed: attacked)", "effect": "perturbation effect", "spread": "Monte Carlo spread"}
     for axes, (key, title) in zip(panels, titles.items()):
         for number, model in enumerate(models):
             own = sorted((row for row in rows if row["model"] == model), key=lambda row: row["num_samples"])
@@ -238,7 +238,11 @@ def figure5(path, rows):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.4)
     panels[2].set_yscale("log")
-    panels[1].set_ylim(bottom=0)
+    effects = [row["effect"] for row in rows if np.isfinite(row["effect"])]
+    panels[1].set_ylim(0, 1.15 * max(effects, default=1))
+    for axis in (panels[2].yaxis,):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(models)), frameon=False)
     figure.savefig(path)
 

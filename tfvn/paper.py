@@ -56,7 +56,8 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
         work = lambda path=path, run_dir=run_dir: protocol.train(path, run_dir, overrides)
         config = watch.measure(f"training of {name}, iterations", config.iterations, work) if new else work()
         slices = len(data.source(config, "test"))
-        steps = config.attack_steps * len(config.attack_radii) * slices
+        steps = max(config.antun_steps) if config.attack_method == "antun" else config.attack_steps * len(config.attack_radii)
+        steps = int(steps * slices)
         new = not os.path.exists(os.path.join(run_dir, "attacks"))
         work = lambda run_dir=run_dir, config=config: protocol.attack(run_dir, config)
         watch.measure(f"attack on {name}, steps", steps, work) if new else work()

@@ -31,11 +31,14 @@ def write_knees(root, config, size, receiver_noise, version=5):
     """
     height, width, coils = size
     chosen = {f"{split}_{what}": getattr(config, f"{split}_{what}") for split in ("train", "test") for what in ("patients", "slices")}
-    settings = f"synthetic: {height} x {width}, {coils} coils, receiver noise {receiver_noise}, {chosen}\n"
+    settings = f"synthetic: {height} x {width}, {coils} coils, receiver noise {receiver_noise}\n"
+    slices = ", ".join(f"{key} {value}" for key, value in chosen.items())
     marker = os.path.join(root, "README")
     if os.path.isdir(root):
-        if not os.path.exists(marker) or pathlib.Path(marker).read_text(encoding="utf-8") != settings:
-            raise ValueError(f"{root} does not hold these data ({settings.strip()}). Remove {os.path.dirname(root)}.")
+        found = pathlib.Path(marker).read_text(encoding="utf-8") if os.path.exists(marker) else ""
+        # The first version of this file did not tell the slices.
+        if found not in (settings, settings + slices):
+            raise ValueError(f"{root} does not hold these data: {settings}{slices}. Remove that folder, or use another --run-dir.")
         return
     print(f"writing synthetic knees as MATLAB files to {root}", flush=True)
     shutil.rmtree(f"{root}.partial", ignore_errors=True)
@@ -44,7 +47,7 @@ def write_knees(root, config, size, receiver_noise, version=5):
         source = data.SyntheticKnee(len(patients) * len(slices), height, width, coils, None, receiver_noise, seed)
         data.vlo.write_folder(f"{root}.partial", config.protocol, patients, slices, source, version)
     with open(os.path.join(f"{root}.partial", "README"), "w", encoding="utf-8") as file:
-        file.write(settings)
+        file.write(settings + slices)
     os.replace(f"{root}.partial", root)
 
 
@@ -102,16 +105,19 @@ class Stopwatch:
 
     def __init__(self, path):
         self.path, self.rows = path, []
+        if os.path.exists(path):
+            with open(path, newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))
 
     def measure(self, what, units, work):
-        """Calls `work()`; `units` is the number of units it does. Nothing is written of work that was done before."""
+        """Calls `work()`, which does `units` units."""
         start = time.monotonic()
         result = work()
         seconds = time.monotonic() - start
         # Kilobytes, but bytes on macOS.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self.rows.append({"what": what, "units": units, "seconds": f"{seconds:.1f}", "seconds_per_unit": f"{seconds / units:.3g}", "peak_bytes": peak})
-        print(f"{what}: {seconds:.0f} s, {seconds / units:.3g} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
+        self.rows.append({"what": what, "units": units, "seconds": f"{seconds:.1f}", "seconds_per_unit": f"{seconds / max(units, 1):.3g}", "peak_bytes": peak})
+        print(f"{what}: {seconds:.0f} s, {seconds / max(units, 1):.3g} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
         with runs.replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
             writer.writeheader()

@@ -80,7 +80,7 @@ def network_of(run_dir, config):
     path = os.path.join(run_dir, "model.keras")
     if not os.path.exists(path):
         if not config.model:
-            raise ValueError(f"{run_dir} holds no model.keras. Run train.py --run-dir {run_dir} to the end first.")
+            raise ValueError(f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir to the end first.")
         network = load_model(config.model)
         if network.sense.readout_oversampling != config.readout_oversampling:
             # A property of the scan, not of the weights.

@@ -48,6 +48,7 @@ class SmoothedNetwork:
         self.sigma, self.num_samples, self.seed = sigma, num_samples, seed
         # Held by the object, because a decorated method would not survive `SmoothedNetwork(...).reconstruct(...)`.
         self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
+        self._compiled_norm = tf.function(lambda inputs: self._largest_norm(inputs), autograph=False)
 
     @property
     def sigma(self):
@@ -91,7 +92,54 @@ class SmoothedNetwork:
         reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
         return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
 
+    def reconstruct_with_norm(self, inputs):
+        """The same, not differentiable, and (batch,) the largest L2 norm of a single draw's image: the range that these
+        draws show, which a certificate needs (docs/theorem.md)."""
+        check_inputs(inputs)
+        return self._compiled_norm(without_kspace(inputs, self.zero_filled(inputs)))
+
+    def _largest_norm(self, inputs):
+        chunk, stream, measured = self._streamed(inputs)
+        zero = tf.zeros_like(tf.math.real(measured[0]))
+
+        def add(total, start, stop):
+            images = chunk(measured, start, stop)
+            norms = tf.reduce_max(tf.norm(images, axis=[2, 3]), 0)
+            return [total[0] + tf.reduce_sum(images, 0), tf.maximum(total[1], tf.ensure_shape(norms, total[1].shape))]
+
+        total, norm, num_samples = stream(add, [zero, zero[:, 0, 0]])
+        return total / tf.cast(num_samples, total.dtype), norm
+
     def _reconstruct(self, inputs):
+        chunk, stream, measured = self._streamed(inputs)
+
+        def mean(add, total):
+            *total, num_samples = stream(add, total)
+            return [t / tf.cast(num_samples, t.dtype) for t in total]
+
+        @tf.custom_gradient
+        def smoothed(*measured):
+            def gradient(cotangent, variables=None):
+                def add(total, start, stop):
+                    with tf.GradientTape(watch_accessed_variables=False) as tape:
+                        tape.watch(measured)
+                        prediction = tf.reduce_sum(chunk(measured, start, stop), 0)
+                    d_measured = tape.gradient(prediction, measured, output_gradients=cotangent)
+                    _check_read(d_measured)
+                    return [t + d for t, d in zip(total, d_measured)]
+
+                total = mean(add, [tf.zeros_like(m) for m in measured])
+                return total if variables is None else (total, [None] * len(variables))
+
+            def add(total, start, stop):
+                return [total[0] + tf.reduce_sum(chunk(measured, start, stop), 0)]
+
+            return mean(add, [tf.zeros_like(tf.math.real(measured[0]))])[0], gradient
+
+        return smoothed(*measured)
+
+    def _streamed(self, inputs):
+        """How the draws of `inputs` are made and gone through: (chunk, stream, what is differentiable)."""
         zero_filled = inputs["zero_filled"]
         measured = [inputs[key] for key in _DIFFERENTIABLE if key in inputs]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
@@ -101,7 +149,7 @@ class SmoothedNetwork:
         num_samples = tf.where(self._sigma > 0, self._num_samples, 1)
 
         def chunk(measured, start, stop):
-            """The sum of draws start..stop-1, (batch, rows, width)."""
+            """Draws start..stop-1, (draws, batch, rows, width)."""
             count, batch = stop - start, tf.shape(seeds)[0]
 
             def repeat(x):
@@ -113,11 +161,11 @@ class SmoothedNetwork:
             noise = sigma * self.sense.adjoint_noise(copies["sensitivity_maps"], copies["mask"], draws, self.noise)
             noisy = {key: repeat(x) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
             images = self.network.reconstruct({**noisy, **copies})
-            total = tf.reduce_sum(tf.reshape(images, [count, batch, *tf.unstack(tf.shape(images)[1:])]), 0)
-            return tf.ensure_shape(total, zero_filled.shape)
+            images = tf.reshape(images, [count, batch, *tf.unstack(tf.shape(images)[1:])])
+            return tf.ensure_shape(images, [None, *zero_filled.shape])
 
         def stream(add, total):
-            """total <- add(total, start, stop) over all chunks of draws, divided by the number of draws."""
+            """total <- add(total, start, stop) over all chunks of draws. Returns total and the number of draws."""
 
             def body(start, *total):
                 stop = tf.minimum(start + chunk_size, num_samples)
@@ -125,26 +173,9 @@ class SmoothedNetwork:
 
             loop = (tf.constant(0), *total)
             _, *total = tf.while_loop(lambda start, *_: start < num_samples, body, loop, parallel_iterations=1)
-            return [t / tf.cast(num_samples, t.dtype) for t in total]
+            return *total, num_samples
 
-        @tf.custom_gradient
-        def smoothed(*measured):
-            def gradient(cotangent, variables=None):
-                def add(total, start, stop):
-                    with tf.GradientTape(watch_accessed_variables=False) as tape:
-                        tape.watch(measured)
-                        prediction = chunk(measured, start, stop)
-                    d_measured = tape.gradient(prediction, measured, output_gradients=cotangent)
-                    _check_read(d_measured)
-                    return [t + d for t, d in zip(total, d_measured)]
-
-                total = stream(add, [tf.zeros_like(m) for m in measured])
-                return total if variables is None else (total, [None] * len(variables))
-
-            start = [tf.zeros_like(tf.math.real(measured[0]))]
-            return stream(lambda total, start, stop: [total[0] + chunk(measured, start, stop)], start)[0], gradient
-
-        return smoothed(*measured)
+        return chunk, stream, measured
 
     def _chunk_size(self, shape):
         if self.chunk_size != "auto":

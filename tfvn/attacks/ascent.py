@@ -17,7 +17,7 @@ from tfvn.projections import BALLS, norm as norm_of
 # Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
 START, NOISE = 3, 4
 # Sets of fresh draws that the steps of an attack take in turn. The momentum averages over about as many steps.
-_NOISE_SETS = 10
+NOISE_SETS = 10
 _MODES = {"gradient": ("full", "initial-image"), "noise": ("fresh", "fixed"), "norm": tuple(BALLS)}
 
 
@@ -130,11 +130,11 @@ class Objective:
     Args:
         model, gradient, noise, seed: as above; `noise` is "fixed" for models without draws.
         inputs: from `measured`.
-        steps: of the attack, a tensor.
+        sets: number of sets of fresh draws.
         reference: real (batch, rows, width); None means the model's answer f(k), to the same draws.
     """
 
-    def __init__(self, model, gradient, noise, inputs, steps, seed, reference=None):
+    def __init__(self, model, gradient, noise, inputs, sets, seed, reference=None):
         self._model, self._gradient, self._fresh = model, gradient, noise == "fresh"
         self._sense = getattr(model, "sense", None) or Sense()
         self._shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
@@ -151,8 +151,7 @@ class Objective:
             return
         # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and attacked prediction see
         # the same draws: independent ones would add the draws' variance to E, and the ascent would go after that.
-        sets = tf.range(tf.minimum(_NOISE_SETS, steps + 1))
-        self._keys = tf.map_fn(lambda number: fold_in([seed, NOISE], number), sets)
+        self._keys = tf.map_fn(lambda number: fold_in([seed, NOISE], number), tf.range(sets))
         self._references = None
         if reference is None:
             spec = tf.TensorSpec(self.clean.shape, self.clean.dtype)
@@ -206,15 +205,15 @@ def _energy(prediction, reference):
     return tf.reduce_sum(tf.square(prediction - reference), [1, 2]) / 2
 
 
-def ascend(objective, start, velocity, steps, update):
-    """r, v <- update(r, v, gradient) from (start, velocity), `steps` times.
+def ascend(objective, start, velocity, steps, update, first_step=0):
+    """r, v <- update(r, v, gradient) from (start, velocity), `steps` times; `first_step` counts the draws on.
 
     Returns:
         (r, v, best, history): the last r and v, the iterate with the largest E, and E at every iterate.
     """
 
     def body(step, r, velocity, best, best_value, history):
-        value, gradient = objective.value_and_gradient(r, step)
+        value, gradient = objective.value_and_gradient(r, first_step + step)
         best, best_value = better(r, value, best, best_value)
         r, velocity = update(r, velocity, gradient)
         return step + 1, r, velocity, best, best_value, history.write(step, value)
@@ -225,13 +224,13 @@ def ascend(objective, start, velocity, steps, update):
     step, r, velocity, best, best_value, history = tf.while_loop(
         lambda step, *_: step < steps, body, loop, parallel_iterations=1
     )
-    value = objective.value(r, step)
+    value = objective.value(r, first_step + step)
     best, _ = better(r, value, best, best_value)
     return r, velocity, best, history.write(step, value).stack()
 
 
 def _attack(model, norm, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed):
-    objective = Objective(model, gradient, noise, inputs, steps, seed)
+    objective = Objective(model, gradient, noise, inputs, tf.minimum(NOISE_SETS, steps + 1), seed)
     like, sample_index = objective.like, inputs.get("sample_index")
     # Rounding must not leave the ball.
     ball = radius * (1 - 1e-6)

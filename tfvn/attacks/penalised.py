@@ -34,7 +34,7 @@ class PenalisedGradientAscent:
         self.penalty, self.steps, self.step_size, self.momentum = float(penalty), int(steps), float(step_size), float(momentum)
         self.start_scale, self.gradient, self.noise, self.seed = float(start_scale), gradient, noise, int(seed)
 
-    def run(self, model, inputs, reference=None, start=None, velocity=None):
+    def run(self, model, inputs, reference=None, start=None, velocity=None, steps_done=0):
         """Attacks every image of a batch.
 
         Args:
@@ -43,6 +43,7 @@ class PenalisedGradientAscent:
                 None means the model's answer f(k).
             start, velocity: r and v to continue from, complex (batch, rows, width), as an earlier result holds them; None
                 means a random r and v = 0.
+            steps_done: steps behind that start: against fresh noise, the draws go on from there.
 
         Returns:
             An `AttackResult` with the last r, as in the original. `objective` and `history` are 1/2 || f(k + A r) - p ||^2,
@@ -62,7 +63,7 @@ class PenalisedGradientAscent:
                 array = tf.convert_to_tensor(array)
                 given[name] = tf.cast(tf.abs(array), real) if name == "reference" else tf.cast(array, inputs["sensitivity_maps"].dtype)
         numbers = [tf.constant(x, real) for x in (self.penalty, self.step_size, self.momentum, self.start_scale)]
-        counts = [tf.constant(x) for x in (self.steps, self.seed)]
+        counts = [tf.constant(x) for x in (self.steps, int(steps_done), self.seed)]
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
         return ascent.AttackResult(*_compiled(model, self.gradient, noise)(inputs, given, *numbers, *counts))
 
@@ -72,8 +73,8 @@ def _compiled(model, gradient, noise):
     return tf.function(functools.partial(_attack, model, gradient, noise), autograph=False)
 
 
-def _attack(model, gradient, noise, inputs, given, penalty, step_size, momentum, start_scale, steps, seed):
-    objective = ascent.Objective(model, gradient, noise, inputs, steps, seed, given.get("reference"))
+def _attack(model, gradient, noise, inputs, given, penalty, step_size, momentum, start_scale, steps, steps_done, seed):
+    objective = ascent.Objective(model, gradient, noise, inputs, ascent.NOISE_SETS, seed, given.get("reference"))
     like = objective.like
     for name, array in given.items():
         if not array.shape.is_compatible_with(like.shape):
@@ -91,7 +92,7 @@ def _attack(model, gradient, noise, inputs, given, penalty, step_size, momentum,
     if start is None:
         start = ascent.drawn(like, inputs.get("sample_index"), [seed, ascent.START], draw)
     velocity = given.get("velocity", tf.zeros_like(like))
-    r, velocity, _, history = ascent.ascend(objective, start, velocity, steps, update)
+    r, velocity, _, history = ascent.ascend(objective, start, velocity, steps, update, steps_done)
     prediction, value = objective.answer(r)
     return r, prediction, value, history[None], velocity
 

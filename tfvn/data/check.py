@@ -1,6 +1,7 @@
 """Every file of a configuration read once, before hours are spent: all that is wrong with the data in one error."""
 import dataclasses
 import itertools
+import os
 
 import numpy as np
 from tqdm import tqdm
@@ -30,6 +31,8 @@ def check(config, splits=("train", "test")):
     """
     if not splits or not set(splits) <= {"train", "test"}:
         raise ValueError(f"splits must hold train, test or both. Received: splits={splits!r}")
+    if config.dataset == "vlo" and config.data_path and not os.path.isdir(config.data_path):
+        raise ValueError(f"no such folder: {config.data_path}. Set data_path to the root of the knee data.")
     slices = {}
     # Training first: of a slice in both splits it asks more.
     for split in sorted(splits, reverse=True):
