@@ -32,13 +32,13 @@ def write_knees(root, config, size, receiver_noise, version=5):
     height, width, coils = size
     chosen = {f"{split}_{what}": getattr(config, f"{split}_{what}") for split in ("train", "test") for what in ("patients", "slices")}
     settings = f"synthetic: {height} x {width}, {coils} coils, receiver noise {receiver_noise}\n"
-    slices = ", ".join(f"{key} {value}" for key, value in chosen.items())
+    told = ", ".join(f"{key} {value}" for key, value in chosen.items())
     marker = os.path.join(root, "README")
     if os.path.isdir(root):
         found = pathlib.Path(marker).read_text(encoding="utf-8") if os.path.exists(marker) else ""
         # The first version of this file did not tell the slices.
-        if found not in (settings, settings + slices):
-            raise ValueError(f"{root} does not hold these data: {settings}{slices}. Remove that folder, or use another --run-dir.")
+        if found not in (settings, settings + told):
+            raise ValueError(f"{root} does not hold these data: {settings}{told}. Remove that folder, or use another --run-dir.")
         return
     print(f"writing synthetic knees as MATLAB files to {root}", flush=True)
     shutil.rmtree(f"{root}.partial", ignore_errors=True)
@@ -47,7 +47,7 @@ def write_knees(root, config, size, receiver_noise, version=5):
         source = data.SyntheticKnee(len(patients) * len(slices), height, width, coils, None, receiver_noise, seed)
         data.vlo.write_folder(f"{root}.partial", config.protocol, patients, slices, source, version)
     with open(os.path.join(f"{root}.partial", "README"), "w", encoding="utf-8") as file:
-        file.write(settings + slices)
+        file.write(settings + told)
     os.replace(f"{root}.partial", root)
 
 
