@@ -513,9 +513,9 @@ def _evaluate_run(trial, names, file, rows, bar, unfinished):
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
         made_of = [digest, names[index], float(inputs["scale"][0]), *(getattr(config, key) for key in _MODEL_KEYS)]
-        settings, raw = source.fingerprint(index)
+        settings, states = source.fingerprint(index)
         test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
-        key = json.dumps([made_of, trial.attacks, test_data, settings, [files.state(path) for path in (*raw, *paths)]])
+        key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
         path = os.path.join(unfinished, f"{_key(index)}.h5")
         done = _read_partial(path, key)
         if done is None:
