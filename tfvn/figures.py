@@ -139,7 +139,7 @@ def figure2(path, rows):
             marker, color = _MARKERS[number % len(_MARKERS)], colors[number]
             axes.fill_between(x, low, high, color=color, alpha=0.14, linewidth=0)
             edge = dict(markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
-            axes.plot(x, mean, color=color, marker=marker, label=model, **edge)
+            axes.plot(x, mean, color=color, marker=marker, label=model, clip_on=False, **edge)
         axes.set_xlabel(f"$\\|r\\|_2$ ({_UNITS})")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.4)
@@ -193,7 +193,7 @@ def figure4(path, rows):
         own = [row for row in rows if row["model"] == model]
         x, mean, low, high = _curve([row for row in own if row["attack"] in ("none", "l2")], "effect").T
         axes.fill_between(x, low, high, color=_COLORS[1], alpha=0.2, linewidth=0)
-        axes.plot(x, mean, color=_COLORS[1], marker="o", markersize=3.5, label="projected on the ball")
+        axes.plot(x, mean, color=_COLORS[1], marker="o", markersize=3.5, label="projected on the ball", clip_on=False)
         ladder = [{**row, "radius": row["steps"]} for row in own if row["attack"] == "antun"]
         axes.plot([row["norm"] for row in ladder], [row["effect"] for row in ladder], "s", color=_COLORS[4], markersize=2.5, alpha=0.5)
         x, mean, _, _ = _curve(ladder, "effect").T
