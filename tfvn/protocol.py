@@ -3,6 +3,7 @@
 It does in one process what the commands it prints would do one by one. Run again, it continues where it stopped.
 """
 import csv
+import gc
 import os
 import pathlib
 import resource
@@ -56,6 +57,8 @@ def train(config_path, run_dir, overrides):
     print(f"\n$ python train.py --config {os.path.relpath(config_path)} --run-dir {run_dir} --set {' '.join(overrides)}", flush=True)
     config = runs.open_run(run_dir, config_path, overrides)
     experiments.train(run_dir, config)
+    # Keras models are cycles of references, and this one's data set holds batches.
+    gc.collect()
     return config
 
 
