@@ -81,10 +81,10 @@ def plot(curves, path):
     for axes, column, label in zip(panels, (0, 1), ("seconds", "steps")):
         for (name, points), style in zip(curves.items(), ("-", "--", "-.", ":")):
             axes.plot([p[column] for p in points], [p[2] for p in points], style, label=name)
-        axes.set(xlabel=label, yscale="log")
-        axes.grid(alpha=0.3, which="both")
+        axes.set(xlabel=label)
+        axes.grid(alpha=0.3)
     panels[0].set_ylabel("loss on other slices")
-    panels[0].legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(path, dpi=120)
 
 
