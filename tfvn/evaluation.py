@@ -156,8 +156,8 @@ def sample_sweep(run_dirs, output, counts, overrides=()):
         lines.append([row["model"], str(row["num_samples"]), *numbers])
     radii = {row["radius"] for row in rows if not math.isnan(row["radius"])}
     text = (
-        f"{_aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= {', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: "
-        "sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean predictions from independent draws.\n"
+        f"{_aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= "
+        f"{', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean predictions from independent draws.\n"
     )
     writers = {
         "num_samples.csv": lambda path: _write_csv(path, rows),
@@ -311,10 +311,11 @@ def certificates_of(table, rows):
     """What can be claimed of every smoothed model, one dict a model and attack (attack "none": of the model alone).
 
     `diameter` is sqrt(2) times the largest norm of a single draw in `rows`: that of the map f whose images are scaled back to
-    that norm, which changes none of the draws that were averaged here. `lipschitz` is the Lipschitz constant of the smoothed map, in the
-    `norm` of the noise's certificate; `certified_distance` the largest ||A r|| in that norm that certifies a change below
-    a tenth of the mean image norm. Of an attack: `distance`, its mean ||A r|| in that norm, `total_variation` and `bound` =
-    diameter * total_variation at it, and the measured `effect`. The bound holds for K to infinity: the mean of K draws has its own spread.
+    that norm, which changes none of the draws that were averaged here. `lipschitz` is the Lipschitz constant of the smoothed
+    map, in the `norm` of the noise's certificate; `certified_distance` the largest ||A r|| in that norm that certifies a
+    change below a tenth of the mean image norm. Of an attack: `distance`, its mean ||A r|| in that norm, `total_variation`
+    and `bound` = diameter * total_variation at it, and the measured `effect`. The bound is for infinitely many draws: the
+    mean of K has its own spread.
     """
     claims = []
     for model in dict.fromkeys(entry["model"] for entry in table if entry["sigma"]):
@@ -325,7 +326,9 @@ def certificates_of(table, rows):
             norm = certificates.NORMS[noise]
             distance = entry["kspace_norm" if norm == "l2" else "kspace_l1"]
             tolerance = _SHARE * entry["image_norm"]
-            unknown = math.isnan(tolerance)
+            certified = math.nan
+            if not math.isnan(tolerance):
+                certified = float(certificates.certified_distance(tolerance, sigma, diameter, noise))
             claims.append({
                 "model": model,
                 "attack": entry["attack"],
@@ -335,7 +338,7 @@ def certificates_of(table, rows):
                 "norm": norm,
                 "diameter": diameter,
                 "lipschitz": float(certificates.lipschitz_constant(sigma, diameter, noise)),
-                "certified_distance": math.nan if unknown else float(certificates.certified_distance(tolerance, sigma, diameter, noise)),
+                "certified_distance": certified,
                 "distance": distance,
                 "total_variation": float(certificates.total_variation(distance, sigma, noise)),
                 "bound": float(certificates.global_bound(distance, sigma, diameter, noise)),
@@ -347,7 +350,8 @@ def certificates_of(table, rows):
 def _certificate_text(claims):
     if not claims:
         return ""
-    lines = [["model", "norm", "D", "Lipschitz constant", "certified to", "attack", "its A r", "bound", "effect", "says something"]]
+    heads = ("model", "norm", "D", "Lipschitz constant", "certified to", "attack", "its A r", "bound", "effect", "says something")
+    lines = [list(heads)]
     for model in dict.fromkeys(claim["model"] for claim in claims):
         own = [claim for claim in claims if claim["model"] == model]
         # The weakest attack: where even that is beyond the certificate, the others are.
@@ -362,8 +366,8 @@ def _certificate_text(claims):
     return (
         f"\nCertificates of the smoothed models (docs/theorem.md)\n\n{_aligned(lines)}\n"
         "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified to: the largest ||A r|| that "
-        f"cannot change the reconstruction by more than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its mean norm of A r, the "
-        "bound at it and what it did; the bound says something where it is below half of D. Norms of A r as the noise "
+        f"cannot change the reconstruction by more than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its "
+        "mean norm of A r, the bound at it and what it did; the bound says something where it is below half of D. Norms of A r as the noise "
         "demands, of real and imaginary parts.\n"
     )
 
@@ -392,11 +396,13 @@ def _comparison_text(pairs):
     if inside:
         wins = sum(projected > antun for antun, projected in inside)
         ratio = float(np.exp(np.mean([np.log(max(p, 1e-12) / max(a, 1e-12)) for a, p in inside])))
-        text += f"the projected one is stronger in {wins} of {len(inside)} cases, its effect {ratio:.2f} times as large (geometric mean)."
+        text += f"the projected one is stronger in {wins} of {len(inside)} cases, "
+        text += f"its effect {ratio:.2f} times as large (geometric mean)."
     outside = len(pairs) - len(inside)
     if outside:
         norms = [norm for _, _, norm, _, projected in pairs if math.isnan(projected)]
-        text += f" {outside} of {len(pairs)} cases are outside the radii: ||r||_2 from {min(norms):.3g} to {max(norms):.3g}; attack with such radii to compare."
+        span = f"||r||_2 from {min(norms):.3g} to {max(norms):.3g}"
+        text += f" {outside} of {len(pairs)} cases are outside the radii: {span}; attack with such radii to compare."
     return text + "\n"
 
 
@@ -426,7 +432,10 @@ def _open(run_dirs, overrides):
     """The runs, named and checked to have the same test data."""
     fixed = [text for text in overrides if text.partition("=")[0].strip() not in runs.FREE_KEYS]
     if fixed:
-        raise ValueError(f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the run. Received: {' '.join(fixed)}")
+        raise ValueError(
+            f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the run. "
+            f"Received: {' '.join(fixed)}"
+        )
     trials = []
     for name, run_dir in zip(_names(run_dirs), run_dirs):
         # With overrides, opening would make a new run of a mistyped directory.

@@ -133,7 +133,8 @@ def attack(run_dir, config):
                     found, arrays = _projected(config, size, model, inputs)
                 measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
                 if not np.isfinite(arrays["perturbation"]).all():
-                    raise ValueError(f"the attack on {source.name(index)} has diverged (NaN). Lower its step size, and check the data.")
+                    name = source.name(index)
+                    raise ValueError(f"the attack on {name} has diverged (NaN). Lower its step size, and check the data.")
                 arrays["history"] = found.history[..., 0].numpy()
                 attributes = {
                     "name": source.name(index),
@@ -216,7 +217,9 @@ _PROJECTED_KEYS = ("attack_steps", "attack_step_size", "attack_restarts")
 def attack_settings(config, kind, size):
     """What identifies an attack, stored in its file."""
     shared = ("attack_momentum", "attack_gradient", "attack_noise")
-    own = [key for key in vars(config) if key.startswith("antun_") and key != "antun_steps"] if kind == "antun" else _PROJECTED_KEYS
+    own = _PROJECTED_KEYS
+    if kind == "antun":
+        own = [key for key in vars(config) if key.startswith("antun_") and key != "antun_steps"]
     settings = {key: vars(config)[key] for key in (*shared, *own)}
     settings.update({"steps" if kind == "antun" else "radius": size}, seed=config.seed, sigma=config.sigma)
     if config.sigma:

@@ -37,7 +37,10 @@ def l2_ball(image, radius):
 
 
 def l1_ball(image, radius):
-    """Each sample's nearest point whose parts' magnitudes sum to <= radius (Duchi et al., ICML 2008). Arguments as `l2_ball`, `radius` a scalar."""
+    """Each sample's nearest point whose parts' magnitudes sum to <= radius (Duchi et al., ICML 2008).
+
+    Arguments as `l2_ball`, `radius` a scalar.
+    """
     parts = _parts(image)
     # In double precision, as the sums are long.
     magnitudes, radius = tf.cast(tf.abs(parts), tf.float64), tf.cast(radius, tf.float64)

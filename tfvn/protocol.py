@@ -119,8 +119,10 @@ class Stopwatch:
         seconds = time.monotonic() - start
         # Kilobytes, but bytes on macOS.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self.rows.append({"what": what, "units": units, "seconds": f"{seconds:.1f}", "seconds_per_unit": f"{seconds / max(units, 1):.3g}", "peak_bytes": peak})
-        print(f"{what}: {seconds:.0f} s, {seconds / max(units, 1):.3g} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
+        each = f"{seconds / max(units, 1):.3g}"
+        row = {"what": what, "units": units, "seconds": f"{seconds:.1f}", "seconds_per_unit": each, "peak_bytes": peak}
+        self.rows.append(row)
+        print(f"{what}: {seconds:.0f} s, {each} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
         with runs.replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
             writer.writeheader()

@@ -2,9 +2,9 @@
 
     g(k) = E f(k + e),    e independent on real and imaginary part of every sampled entry, of standard deviation sigma
 
-(normal in the paper; uniform and Laplace noise have certificates in l1), estimated by the mean of `num_samples` draws. Draws are streamed in chunks, forward and in the gradient, so memory does not
-depend on their number. A draw is keyed by (seed, sample index, draw index): the result depends neither on the chunk
-size nor on the other images of a batch.
+(normal in the paper; uniform and Laplace noise have certificates in l1), estimated by the mean of `num_samples` draws.
+Draws are streamed in chunks, forward and in the gradient, so memory does not depend on their number. A draw is keyed by
+(seed, sample index, draw index): the result depends neither on the chunk size nor on the other images of a batch.
 """
 import tensorflow as tf
 

@@ -57,11 +57,13 @@ class PenalisedGradientAscent:
         real = inputs["sensitivity_maps"].dtype.real_dtype
         if velocity is not None and start is None:
             raise ValueError("A velocity needs the start it belongs to. Received: start=None")
-        given = {}
-        for name, array in (("reference", reference), ("start", start), ("velocity", velocity)):
-            if array is not None:
-                array = tf.convert_to_tensor(array)
-                given[name] = tf.cast(tf.abs(array), real) if name == "reference" else tf.cast(array, inputs["sensitivity_maps"].dtype)
+        given = {
+            name: tf.cast(array, inputs["sensitivity_maps"].dtype)
+            for name, array in (("start", start), ("velocity", velocity))
+            if array is not None
+        }
+        if reference is not None:
+            given["reference"] = tf.cast(tf.abs(reference), real)
         numbers = [tf.constant(x, real) for x in (self.penalty, self.step_size, self.momentum, self.start_scale)]
         counts = [tf.constant(x) for x in (self.steps, int(steps_done), self.seed)]
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
