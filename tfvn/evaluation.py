@@ -44,6 +44,8 @@ _OWN_SETTINGS = ("radius", "steps", "sigma", "noise", "num_samples", "seed")
 _MEANS = (
     "ssim", "nrmse", "psnr", "norm", "kspace_norm", "kspace_l1", "total_variation", "image_norm", "relative_radius", "effect",
 )  # fmt: skip
+# Columns with ||A r|| in the norm of a certificate.
+_DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 _MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
 # A change of the image by this share of its norm is what certificates are asked about in the table.
 _SHARE = 0.1
@@ -82,19 +84,18 @@ def evaluate(run_dirs, output, overrides=()):
     """
     trials = _open(run_dirs, overrides)
     source = data.source(trials[0].config, "test")
-    names = [source.name(index) for index in range(len(source))]
-    _check_attacks(trials, len(names))
+    _check_attacks(trials, len(source))
     os.makedirs(output, exist_ok=True)
     files.remove_stale(output)
     unfinished = os.path.join(output, ".unfinished")
     rows, examples = [], []
-    total = len(names) * sum(1 + len(trial.attacks) for trial in trials)
-    paths = [os.path.join(output, "reconstructions.h5")]
-    with runs.replacing(paths[0]) as temporary, tqdm(total=total, unit="image") as bar, h5py.File(temporary, "w") as file:
-        shown = _write_slices(file, trials[0].config, names)
+    total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
+    images_path = os.path.join(output, "reconstructions.h5")
+    with files.replacing(images_path) as temporary, tqdm(total=total, unit="image") as bar, h5py.File(temporary, "w") as file:
+        shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            examples.append(_evaluate_run(trial, names, file, rows, bar, os.path.join(unfinished, trial.name)))
+            examples.append(_evaluate_run(trial, source, file, rows, bar, os.path.join(unfinished, trial.name)))
     table = aggregate(rows)
     claims = certificates_of(table, rows)
     text = markdown(table) + _certificate_text(claims) + _comparison_text(compare_attacks(rows))
@@ -114,14 +115,20 @@ def evaluate(run_dirs, output, overrides=()):
     # An earlier evaluation's would belong to another table.
     for name in {"figure4.png", "certificates.csv"} - set(writers):
         pathlib.Path(output, name).unlink(missing_ok=True)
-    for name, write in writers.items():
-        paths.append(os.path.join(output, name))
-        with runs.replacing(paths[-1]) as temporary:
-            write(temporary)
+    paths = [images_path, *_write_all(output, writers)]
     shutil.rmtree(unfinished, ignore_errors=True)
     for path in paths:
         print(f"wrote {path}")
     print(f"\n{text}", end="")
+    return paths
+
+
+def _write_all(output, writers):
+    """Writes each file of a dict name: function of a path, whole or not at all. Returns the paths."""
+    paths = [os.path.join(output, name) for name in writers]
+    for path, write in zip(paths, writers.values()):
+        with files.replacing(path) as temporary:
+            write(temporary)
     return paths
 
 
@@ -157,17 +164,16 @@ def sample_sweep(run_dirs, output, counts, overrides=()):
     radii = {row["radius"] for row in rows if not math.isnan(row["radius"])}
     text = (
         f"{_aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= "
-        f"{', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean predictions from independent draws.\n"
+        f"{', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean "
+        "predictions from independent draws.\n"
     )
     writers = {
         "num_samples.csv": lambda path: _write_csv(path, rows),
         "num_samples.md": lambda path: _write_text(path, text),
         "num_samples.png": lambda path: figures.figure5(path, rows),
     }
-    paths = [os.path.join(output, name) for name in writers]
-    for path, write in zip(paths, writers.values()):
-        with runs.replacing(path) as temporary:
-            write(temporary)
+    paths = _write_all(output, writers)
+    for path in paths:
         print(f"wrote {path}")
     print(f"\n{text}", end="")
     return paths
@@ -324,7 +330,7 @@ def certificates_of(table, rows):
         for entry in (entry for entry in table if entry["model"] == model):
             sigma, noise = entry["sigma"], entry["noise"]
             norm = certificates.NORMS[noise]
-            distance = entry["kspace_norm" if norm == "l2" else "kspace_l1"]
+            distance = entry[_DISTANCES[norm]]
             tolerance = _SHARE * entry["image_norm"]
             certified = math.nan
             if not math.isnan(tolerance):
@@ -488,20 +494,20 @@ def _check_attacks(trials, count):
                 )
 
 
-def _write_slices(file, config, names):
+def _write_slices(file, config, source):
     """Writes the images that are the same for all models. Returns the arguments of figure 1, of the middle slice."""
     sense = Sense(config.readout_oversampling)
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         zero_filled = sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])[0].numpy()
         group = file.create_group(f"slices/{_key(index)}")
-        group.attrs.update(name=names[index], scale=float(inputs["scale"][0]))
+        group.attrs.update(name=source.name(index), scale=float(inputs["scale"][0]))
         images = {"zero_filled": zero_filled}
         reference = reference[0].numpy()
         if np.isfinite(reference).all():
             images["reference"] = reference
         for name, image in images.items():
             _write_image(group, name, np.abs(image))
-        if index == len(names) // 2:
+        if index == len(source) // 2:
             kspace, maps = inputs["kspace"][0].numpy(), inputs["sensitivity_maps"][0].numpy()
             coil = np.square(np.abs(kspace)).sum((1, 2)).argmax()
             rows = image_rows(maps.shape[1], config.readout_oversampling)
@@ -509,7 +515,7 @@ def _write_slices(file, config, names):
     return shown
 
 
-def _evaluate_run(trial, names, file, rows, bar, unfinished):
+def _evaluate_run(trial, source, file, rows, bar, unfinished):
     """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3.
 
     What is done of a slice is kept in the folder `unfinished`, from which an evaluation that was stopped goes on.
@@ -518,26 +524,26 @@ def _evaluate_run(trial, names, file, rows, bar, unfinished):
     network = runs.network_of(trial.run_dir, config)
     digest = runs.model_hash(network)
     model = runs.predictor(network, config)
-    source = data.source(config, "test")
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
+        name, scale = source.name(index), float(inputs["scale"][0])
         paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
-        made_of = [digest, names[index], float(inputs["scale"][0]), *(getattr(config, key) for key in _MODEL_KEYS)]
+        made_of = [digest, name, scale, *(getattr(config, key) for key in _MODEL_KEYS)]
         settings, states = source.fingerprint(index)
         test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
         key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
         path = os.path.join(unfinished, f"{_key(index)}.h5")
         done = _read_partial(path, key)
         if done is None:
-            done = _evaluate_slice(trial, names, index, inputs, reference, network, model, digest)
+            done = _evaluate_slice(trial, name, index, inputs, reference, network, model, digest)
             _write_partial(path, key, *done)
         images, found = done
         group = file.create_group(f"models/{trial.name}/{_key(index)}")
-        group.attrs.update(name=names[index], scale=float(inputs["scale"][0]))
-        for name, image in images.items():
-            _write_image(group, name, image)
+        group.attrs.update(name=name, scale=scale)
+        for dataset, image in images.items():
+            _write_image(group, dataset, image)
         rows.extend(found)
         bar.update(len(found))
-        if index == len(names) // 2:
+        if index == len(source) // 2:
             scores = [(row["rmse"], row["ssim"]) for row in found]
             balls = [n for n, (kind, _) in enumerate(trial.attacks) if kind == "l2"]
             attack = ()
@@ -550,7 +556,7 @@ def _evaluate_run(trial, names, file, rows, bar, unfinished):
     return example
 
 
-def _evaluate_slice(trial, names, index, inputs, reference, network, model, digest):
+def _evaluate_slice(trial, name, index, inputs, reference, network, model, digest):
     """The images of one slice by name, and its rows of results.csv."""
     config, images, rows = trial.config, {}, []
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
@@ -561,7 +567,7 @@ def _evaluate_slice(trial, names, index, inputs, reference, network, model, dige
             perturbation = tf.zeros_like(zero_filled)
         else:
             path = runs.attack_path(trial.run_dir, size, index, kind)
-            perturbation = _perturbation(path, names[index], digest, scale, zero_filled.shape)
+            perturbation = _perturbation(path, name, digest, scale, zero_filled.shape)
         measured = {
             "sensitivity_maps": maps,
             "mask": mask,
@@ -576,10 +582,10 @@ def _evaluate_slice(trial, names, index, inputs, reference, network, model, dige
         clean = image if kind == "none" else clean
         change = network.sense.forward(perturbation, maps, mask)
         norm, image_norm = tf.norm(tf.abs(perturbation)), tf.norm(tf.abs(reference))
-        distances = {"kspace_norm": projections.norm(change, "l2"), "kspace_l1": projections.norm(change, "l1")}
+        distances = {column: projections.norm(change, kind) for kind, column in _DISTANCES.items()}
         variation = math.nan
         if config.sigma:
-            distance = float(distances["kspace_norm" if certificates.NORMS[config.noise] == "l2" else "kspace_l1"][0])
+            distance = float(distances[_DISTANCES[certificates.NORMS[config.noise]]][0])
             variation = certificates.total_variation(distance, config.sigma, config.noise)
         numbers = {
             "norm": norm,
@@ -597,7 +603,7 @@ def _evaluate_slice(trial, names, index, inputs, reference, network, model, dige
         rows.append({
             "model": trial.name,
             "slice": index,
-            "name": names[index],
+            "name": name,
             "attack": kind,
             "radius": math.nan if kind == "antun" else size,
             "steps": size if kind == "antun" else math.nan,

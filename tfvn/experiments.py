@@ -48,12 +48,15 @@ def build_network(config):
     return network
 
 
-def train(run_dir, config):
-    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped."""
+def train(run_dir, config, checked=False):
+    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped.
+
+    Data from files are read once before the first iteration, unless they are `checked` already.
+    """
     if os.path.exists(os.path.join(run_dir, "model.keras")):
         print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
         return
-    if config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
+    if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
         # Hours of training must not end at a file that could have been looked at before.
         data.check(config, ("test",) if config.model else ("train", "test"))
     if config.model:
@@ -113,6 +116,9 @@ def attack(run_dir, config):
     source = data.source(config, "test")
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)
+    shared = dict(
+        momentum=config.attack_momentum, gradient=config.attack_gradient, noise=config.attack_noise, seed=config.seed
+    )
     with tqdm(total=len(source) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
         for number, size in enumerate(sizes):
             settings = attack_settings(config, kind, size)
@@ -128,9 +134,9 @@ def attack(run_dir, config):
                     raise ValueError(f"{source.name(index)} has no ground truth. Set antun_reference=prediction.")
                 if kind == "antun":
                     begun = earlier and runs.read_attack(runs.attack_path(run_dir, earlier, index, kind), None, digest, scale)
-                    found, arrays = _penalised(config, model, inputs, reference, earlier or 0, size, begun)
+                    found, arrays = _penalised(config, shared, model, inputs, reference, earlier or 0, size, begun)
                 else:
-                    found, arrays = _projected(config, size, model, inputs)
+                    found, arrays = _projected(config, shared, size, model, inputs)
                 measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
                 if not np.isfinite(arrays["perturbation"]).all():
                     name = source.name(index)
@@ -163,33 +169,27 @@ def _sizes(config):
     return "antun", steps
 
 
-def _projected(config, radius, model, inputs):
+def _projected(config, shared, radius, model, inputs):
     ascent = ProjectedGradientAscent(
         radius,
         steps=config.attack_steps,
         step_size=config.attack_step_size,
-        momentum=config.attack_momentum,
         restarts=config.attack_restarts,
         norm=config.attack_norm,
-        gradient=config.attack_gradient,
-        noise=config.attack_noise,
-        seed=config.seed,
+        **shared,
     )
     found = ascent.run(model, inputs)
     return found, {"perturbation": found.perturbation[0].numpy(), "objective": found.objective[0].numpy()}
 
 
-def _penalised(config, model, inputs, reference, done, steps, begun):
+def _penalised(config, shared, model, inputs, reference, done, steps, begun):
     """The next rung of the ladder, from `done` to `steps`; `begun` is the file of the one before."""
     ascent = PenalisedGradientAscent(
         config.antun_penalty,
         steps=steps - done,
         step_size=config.antun_step_size,
-        momentum=config.attack_momentum,
         start_scale=config.antun_start_scale,
-        gradient=config.attack_gradient,
-        noise=config.attack_noise,
-        seed=config.seed,
+        **shared,
     )
     truth = reference if config.antun_reference == "truth" else None
     start, velocity = (begun[name][None] for name in ("iterate", "velocity")) if begun else (None, None)

@@ -240,9 +240,9 @@ def figure5(path, rows):
     panels[2].set_yscale("log")
     effects = [row["effect"] for row in rows if np.isfinite(row["effect"])]
     panels[1].set_ylim(0, 1.15 * max(effects, default=1))
-    for axis in (panels[2].yaxis,):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
+    axis = panels[2].yaxis
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(models)), frameon=False)
     figure.savefig(path)
 

@@ -7,6 +7,7 @@ Run again, it continues where it stopped. A rehearsal changes the configuration 
 iterations and steps. Its numbers mean nothing; that it ends does, and what its steps cost.
 """
 import argparse
+import functools
 import os
 import sys
 
@@ -52,15 +53,15 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
     for name, run_dir in zip(protocol.MODELS, run_dirs):
         path = os.path.join(_CONFIGS, f"{name}.yaml")
         config = configs.load(path, overrides)
+        train = functools.partial(protocol.train, path, run_dir, overrides)
         new = not os.path.exists(run_dir)
-        work = lambda path=path, run_dir=run_dir: protocol.train(path, run_dir, overrides)
-        config = watch.measure(f"training of {name}, iterations", config.iterations, work) if new else work()
+        config = watch.measure(f"training of {name}, iterations", config.iterations, train) if new else train()
         slices = len(data.source(config, "test"))
         steps = max(config.antun_steps) if config.attack_method == "antun" else config.attack_steps * len(config.attack_radii)
         steps = int(steps * slices)
+        attack = functools.partial(protocol.attack, run_dir, config)
         new = not os.path.exists(os.path.join(run_dir, "attacks"))
-        work = lambda run_dir=run_dir, config=config: protocol.attack(run_dir, config)
-        watch.measure(f"attack on {name}, steps", steps, work) if new else work()
+        watch.measure(f"attack on {name}, steps", steps, attack) if new else attack()
     output = os.path.join(parent, "results")
     protocol.evaluate(run_dirs, output)
     printed = os.path.join(_CONFIGS, "printed.csv")

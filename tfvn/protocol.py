@@ -13,6 +13,7 @@ import time
 
 from tfvn import config as configs
 from tfvn import data, evaluation, experiments, runs
+from tfvn.data.files import replacing
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
 MODELS = ("original", "sigma_0.01", "sigma_0.02", "sigma_0.05", "sigma_0.1")
@@ -53,10 +54,11 @@ def write_knees(root, config, size, receiver_noise, version=5):
 
 
 def train(config_path, run_dir, overrides):
-    """What `train.py` does, after printing its command. Returns the configuration."""
+    """What `train.py` does, after printing its command, on data that are whole: written here, or checked. Returns the
+    configuration."""
     print(f"\n$ python train.py --config {os.path.relpath(config_path)} --run-dir {run_dir} --set {' '.join(overrides)}", flush=True)
     config = runs.open_run(run_dir, config_path, overrides)
-    experiments.train(run_dir, config)
+    experiments.train(run_dir, config, checked=True)
     # Keras models are cycles of references, and this one's data set holds batches.
     gc.collect()
     return config
@@ -98,7 +100,7 @@ def compare(table_path, printed_path, output):
                 raise ValueError(f"{printed_path}: expected model, radius, metric, value. Received: {dict(row)} ({error})") from error
             cells = (row["model"], f"{radius:g}", row["metric"], f"{printed:g}", f"{here:.3g}", f"{here - printed:+.3g}")
             lines.append("| " + " | ".join("-" if cell in ("nan", "+nan") else cell for cell in cells) + " |")
-    with runs.replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     print(f"wrote {output}\n\n" + "\n".join(lines))
 
@@ -123,7 +125,7 @@ class Stopwatch:
         row = {"what": what, "units": units, "seconds": f"{seconds:.1f}", "seconds_per_unit": each, "peak_bytes": peak}
         self.rows.append(row)
         print(f"{what}: {seconds:.0f} s, {each} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
-        with runs.replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)

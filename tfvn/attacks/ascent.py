@@ -145,8 +145,7 @@ class Objective:
             self.like = self._sense.adjoint(self._kspace, inputs["sensitivity_maps"], inputs["mask"])
         # Where no gradient is asked for, one graph serves all predictions.
         self._predict_alone = one_graph(self._predict)
-        self.clean = self._predict_alone(tf.zeros_like(self.like))
-        self._reference = self.clean if reference is None else reference
+        self.reference = self._predict_alone(tf.zeros_like(self.like)) if reference is None else reference
         if not self._fresh:
             return
         # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and attacked prediction see
@@ -154,7 +153,7 @@ class Objective:
         self._keys = tf.map_fn(lambda number: fold_in([seed, NOISE], number), tf.range(sets))
         self._references = None
         if reference is None:
-            spec = tf.TensorSpec(self.clean.shape, self.clean.dtype)
+            spec = tf.TensorSpec(self.reference.shape, self.reference.dtype)
             self._references = tf.map_fn(
                 lambda key: self._predict_alone(tf.zeros_like(self.like), key),
                 self._keys,
@@ -179,9 +178,9 @@ class Objective:
 
     def _at(self, predict, r, step):
         if not self._fresh:
-            return _energy(predict(r), self._reference)
+            return _energy(predict(r), self.reference)
         number = step % tf.shape(self._keys)[0]
-        reference = self._reference if self._references is None else self._references[number]
+        reference = self.reference if self._references is None else self._references[number]
         return _energy(predict(r, self._keys[number]), reference)
 
     def value(self, r, step):
@@ -198,7 +197,7 @@ class Objective:
     def answer(self, r):
         """The model's own answer f(k + A r), and its E."""
         prediction = self._predict_alone(r)
-        return prediction, _energy(prediction, self._reference)
+        return prediction, _energy(prediction, self.reference)
 
 
 def _energy(prediction, reference):
@@ -248,7 +247,7 @@ def _attack(model, norm, gradient, noise, inputs, radius, step_size, momentum, s
         return restart + 1, best, best_value, best_prediction, histories.write(restart, history)
 
     histories = tf.TensorArray(ball.dtype, size=restarts, element_shape=[None, *like.shape[:1]])
-    loop = (tf.constant(0), tf.zeros_like(like), nothing_yet(like), objective.clean, histories)
+    loop = (tf.constant(0), tf.zeros_like(like), nothing_yet(like), objective.reference, histories)
     _, best, best_value, prediction, histories = tf.while_loop(
         lambda restart, *_: restart < restarts, body, loop, parallel_iterations=1
     )
