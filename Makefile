@@ -1,8 +1,22 @@
 # Two commands: `make demo` and `make test`. Each sets up all it needs in .venv; a second call reuses it.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 12))' 2>/dev/null && { command -v $$p; break; }; done)
+# STACK=keras3 does the same with TensorFlow 2.21 and Keras 3, in .venv-keras3.
+STACK ?= keras2
+ifeq ($(STACK),keras3)
+VENV := .venv-keras3
+PINS := constraints-keras3.txt
+VERSIONS := 3.12 3.13 3.11
+else ifeq ($(STACK),keras2)
 VENV := .venv
+PINS := constraints.txt
+VERSIONS := 3.11 3.10 3.9
+else
+$(error STACK=$(STACK) is unknown. It is keras2 or keras3)
+endif
+# The first of these Pythons that runs: by name, or of pyenv, whose names answer only for the version chosen.
+PYTHON ?= $(shell for v in $(VERSIONS); do for p in python$$v python3 $$HOME/.pyenv/versions/$$v.*/bin/python; do \
+	test "$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = $$v && { command -v $$p; exit; }; done; done)
 STAMP := $(VENV)/installed
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo paper rehearsal test setup clean
 
@@ -21,11 +35,17 @@ test: $(STAMP)
 
 setup: $(STAMP)
 
-$(STAMP): setup.py constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.9, 3.10 or 3.11 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+$(STAMP): setup.py $(PINS)
+	@test -n "$(PYTHON)" || { echo "STACK=$(STACK) needs Python $(VERSIONS): make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+ifeq ($(STACK),keras3)
+	# By itself, as setup.py asks for the other stack on Python 3.11.
+	$(PIP) -r $(PINS)
+	$(PIP) --no-deps -e .
+else
+	$(PIP) -c $(PINS) -e '.[test]'
+endif
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf .venv .venv-keras3 build *.egg-info

@@ -1,5 +1,11 @@
-"""Package definition. Every dependency says why it is here; `constraints.txt` pins the versions that were tested."""
+"""Package definition. Every dependency says why it is here; the constraint files pin the versions that were tested.
+
+Two stacks (tfvn/compat.py): Python 3.9 to 3.11 take TensorFlow 2.15 with Keras 2 and tensorflow-addons; Python 3.12 and later,
+for which those do not exist, TensorFlow 2.21 with Keras 3. On an older Python `make STACK=keras3 ...` installs the second.
+"""
 from setuptools import find_packages, setup
+
+_KERAS_2, _KERAS_3 = 'python_version < "3.12"', 'python_version >= "3.12"'
 
 setup(
     name="tfvn",
@@ -7,12 +13,16 @@ setup(
     description="Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and Keras",
     license="MIT",
     packages=find_packages(include=["tfvn", "tfvn.*"]),
-    python_requires=">=3.9,<3.12",
+    python_requires=">=3.9",
     install_requires=[
-        "tensorflow>=2.15,<2.16",  # the last release with Keras 2, which tensorflow-addons needs
-        "tensorflow-addons>=0.23,<0.24",  # asked for by the users: RectifiedAdam, Lookahead, ConditionalGradient, TimeStopping
+        f"tensorflow>=2.15,<2.16; {_KERAS_2}",  # the last release with Keras 2, which tensorflow-addons needs
+        f"tensorflow>=2.21,<2.22; {_KERAS_3}",
+        # asked for by the users: RectifiedAdam, Lookahead, ConditionalGradient, TimeStopping, progress bar
+        f"tensorflow-addons>=0.23,<0.24; {_KERAS_2}",
+        "tensorboard>=2.15",  # asked for by the users; current TensorFlow no longer brings it
         "keras-tuner>=1.4,<2",  # asked for by the users: hyper-parameter search
-        "numpy<2",  # TensorFlow 2.15 is built against NumPy 1
+        f"numpy<2; {_KERAS_2}",  # TensorFlow 2.15 is built against NumPy 1
+        f"numpy; {_KERAS_3}",
         "scipy>=1.9",  # MATLAB v5 files, the error function of the certificates
         "h5py>=3.8",  # MATLAB v7.3 and .h5 scans; attacks and reconstructions are written as HDF5
         "matplotlib>=3.7",  # figures
@@ -22,6 +32,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=7",
+            "pytest-xdist>=3",  # both cores at once: most of a test is tracing, on one
             "scikit-image>=0.20",  # the SSIM that ours must equal
         ],
     },

@@ -36,7 +36,7 @@ def _data(case, batch):
 
 def fit(model, data, steps, callbacks=()):
     """The loss of each step."""
-    return model.fit(data, steps_per_epoch=1, epochs=steps, verbose=0, callbacks=list(callbacks)).history["loss"]
+    return model.fit(data, steps_per_epoch=1, epochs=steps, shuffle=False, verbose=0, callbacks=list(callbacks)).history["loss"]
 
 
 def weights(model):

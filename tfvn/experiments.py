@@ -99,6 +99,7 @@ def train(run_dir, config, checked=False):
                     steps_per_epoch=steps,
                     validation_data=data.load(config, "test"),
                     callbacks=callbacks,
+                    shuffle=False,
                     verbose=0,
                 )
             done = int(trainer.steps_done)

@@ -3,17 +3,20 @@
 Weights are taken as they are: imported filters need not have zero mean and unit norm. Whether the readout is oversampled is
 a property of the scan, not of the weights: imported networks have `readout_oversampling=False`.
 """
+import io
+import json
 import os
 import zipfile
 import zlib
 
+import h5py
 import numpy as np
 import tensorflow as tf
-from tensorflow import keras
 
 from tfvn.data.files import replacing
 from tfvn.network import VariationalNetwork
 
+_REGISTERED_NAME = "tfvn>VariationalNetwork"
 _NPZ_KEYS = ("kernels", "rbf_weights", "data_term_weights", "vmin", "vmax", "rbf_sigma", "rbf_scale")
 _TF1_KEYS = ("k1", "w1", "lambda")
 _TORCH_KEYS = ("conv_kernel", "activation.w", "lamb")
@@ -58,7 +61,7 @@ def to_npz(network, path):
         ValueError: if the file cannot be written.
     """
     phi = network.stages[0].activation
-    weights = (tf.stack(block).numpy() for block in network.parameter_blocks.values())
+    weights = (np.stack([weight.numpy() for weight in block]) for block in network.parameter_blocks.values())
     values = (*weights, -phi.grid_limit, phi.grid_limit, phi.bandwidth, phi.scale)
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -218,9 +221,24 @@ def load_model(path):
         formats = ".keras, .npz, .pt or .pth"
         raise ValueError(f"{path}: expected a model in the format {formats}. This file is none of them, or is damaged.")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises nearly every type here; the caller needs the file's name and one type.
-        raise ValueError(f"{path}: cannot be loaded as a Keras model: {error}") from error
-    if not isinstance(model, VariationalNetwork):
-        raise ValueError(f"{path}: expected a tfvn VariationalNetwork. Received: a model of type {type(model).__name__}")
-    return model
+        return _from_keras(path)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be loaded as a Keras model of tfvn: {error}") from error
+
+
+def _from_keras(path):
+    """Keras 2 and Keras 3 name the groups of the weights differently and only one reads both: read here, they are the same."""
+    with zipfile.ZipFile(path) as archive:
+        described = json.loads(archive.read("config.json"))
+        if described.get("registered_name") != _REGISTERED_NAME:
+            received = described.get("class_name")
+            raise ValueError(f"expected a tfvn VariationalNetwork. Received: a model of type {received}")
+        network = VariationalNetwork(**described["config"])
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            stages = file["stages" if "stages" in file else "layers"]
+            for t, stage in enumerate(network.stages):
+                group = stages[f"stage_{t}" if t else "stage"]
+                stage.kernel.assign(group["vars/0"][()])
+                stage.data_weight.assign(group["vars/1"][()])
+                stage.rbf_weights.assign(group["activation/vars/0"][()])
+    return network

@@ -68,7 +68,11 @@ class IPALM(keras.layers.Layer):
             [state(f"previous_{b}_{i}", v.shape, "zeros", v.dtype) for i, v in enumerate(block)]
             for b, block in enumerate(blocks)
         ]
-        constant = keras.initializers.Constant(initial_lipschitz)
+
+        def constant(shape, dtype=None):
+            # Keras' own goes through single precision.
+            return tf.constant(initial_lipschitz, dtype or "float32", shape)
+
         self.lipschitz = [state(f"lipschitz_{b}", (), constant, block[0].dtype) for b, block in enumerate(blocks)]
         self.trials = [state(f"trials_{b}", (), "zeros", "int32") for b in range(len(blocks))]
         self.started = state("started", (), "zeros", "int32")

@@ -167,7 +167,7 @@ def _descent(kernel_size, num_centers, grid_limit, bandwidth, scale, readout_ove
 def _descend(stages, image, zero_filled, sensitivity_maps, mask, wanted):
     """The complex image after consecutive equal stages."""
     wanted = PARAMETERS if wanted is None else tuple(wanted)
-    parameters = [tf.stack([getattr(stage, name) for stage in stages]) for name in PARAMETERS]
+    parameters = [tf.stack([tf.convert_to_tensor(getattr(stage, name)) for stage in stages]) for name in PARAMETERS]
     tensors = [to_channels(image), to_channels(zero_filled), *parameters]
     sizes_known = all(x.shape.is_fully_defined() for x in (image, zero_filled, sensitivity_maps, mask))
     descent = _descent(*stages[0].formula, sizes_known)
@@ -250,7 +250,8 @@ class Stage(keras.layers.Layer):
         self.data_weight = self.add_weight(
             name="data_weight",
             shape=(),
-            initializer=keras.initializers.Constant(self.initial_data_weight),
+            # Keras' own constant goes through single precision.
+            initializer=lambda shape, dtype=None: tf.constant(self.initial_data_weight, dtype or "float32", shape),
             constraint=non_negative,
         )
         phi = self.activation

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import metrics
+from tfvn.compat import variable_of
 from tfvn.device import one_graph
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
@@ -105,7 +106,7 @@ class Trainer(keras.Model):
     def loss_and_gradients(self, inputs, reference, wanted=PARAMETERS):
         """`batch_loss` and its gradients in all stages' parameters of the names `wanted`, name by name in one list."""
         blocks = self.network.parameter_blocks
-        variables = [variable for name in wanted for variable in blocks[name]]
+        variables = [variable_of(weight) for name in wanted for weight in blocks[name]]
         batch = tf.shape(reference)[0]
 
         def add(index, loss, *gradients):
