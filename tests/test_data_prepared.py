@@ -127,7 +127,7 @@ def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypat
     def raw_is_read(*arguments):
         raise AssertionError(arguments)
 
-    for name in ("vlo.read_mat", "vlo.mat_shape", "measurement.read_array"):
+    for name in ("vlo.read_mat", "vlo.mat_shape", "measurement.open_array"):
         monkeypatch.setattr(f"tfvn.data.{name}", raw_is_read)
     assert batches(cache_dir=str(raw / "cache")) == expected
 

@@ -3,9 +3,12 @@
 Weights are taken as they are: imported filters need not have zero mean and unit norm. Whether the readout is oversampled is
 a property of the scan, not of the weights: imported networks have `readout_oversampling=False`.
 """
+import functools
 import io
 import json
+import math
 import os
+import re
 import zipfile
 import zlib
 
@@ -13,13 +16,35 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from tfvn.data.files import replacing
+from tfvn.data.files import member, replacing
 from tfvn.network import VariationalNetwork
 
-_REGISTERED_NAME = "tfvn>VariationalNetwork"
+_CLASS = {"registered_name": "tfvn>VariationalNetwork", "class_name": "VariationalNetwork"}
 _NPZ_KEYS = ("kernels", "rbf_weights", "data_term_weights", "vmin", "vmax", "rbf_sigma", "rbf_scale")
 _TF1_KEYS = ("k1", "w1", "lambda")
 _TORCH_KEYS = ("conv_kernel", "activation.w", "lamb")
+# Files made to be hostile ran code through `torch.load(weights_only=True)` before 2.6 (CVE-2025-32434), and could corrupt
+# memory before 2.10 (CVE-2026-24747).
+_SAFE_TORCH = (2, 10)
+# What `VariationalNetwork.get_config` holds. `True` is no number.
+_SETTINGS = {
+    "name": str,
+    "dtype": str,
+    "num_stages": int,
+    "filters": int,
+    "kernel_size": int,
+    "num_centers": int,
+    "grid_limit": float,
+    "bandwidth": float,
+    "scale": float,
+    "initial_scale": float,
+    "initial_data_weight": float,
+    "readout_oversampling": bool,
+    "seed": int,
+}
+# Bytes that a file of weights may take besides the numbers: a network of ten stages takes 60 kB.
+_OVERHEAD = 2**20
+_LARGEST_NPZ = 2**28
 
 
 def from_npz(path):
@@ -38,7 +63,7 @@ def from_npz(path):
                 raise ValueError(f"expected the arrays {', '.join(_NPZ_KEYS)}. Missing: {missing}. Received: {sorted(file)}")
             weights = [file[key] for key in _NPZ_KEYS[:3]]
             vmin, vmax, bandwidth, scale = (float(file[key].item()) for key in _NPZ_KEYS[3:])
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a file of network weights: {error}") from error
     if not np.isclose(vmin, -vmax):
         raise ValueError(f"{path}: expected a symmetric grid. Received: vmin={vmin}, vmax={vmax}")
@@ -49,6 +74,9 @@ def _opened(binary):
     file = np.load(binary, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("it is a single array, not an .npz archive.")
+    size = sum(part.file_size for part in file.zip.infolist())
+    if size > _LARGEST_NPZ:
+        raise ValueError(f"expected at most {_LARGEST_NPZ} bytes. Received: {size} bytes, unpacked")
     return file
 
 
@@ -124,7 +152,8 @@ def from_torch(path):
     the port reflects the image without repeating its outermost pixels, here and in the original code they are repeated.
 
     Raises:
-        ValueError: if PyTorch is not installed, the file is not such a file, or its arrays do not fit together.
+        ValueError: if PyTorch is not installed or one of those that files can attack (before 2.10), the file is not such a
+            file, or its arrays do not fit together.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -136,6 +165,12 @@ def from_torch(path):
             f"{path}: a PyTorch file is read by PyTorch, which cannot be imported ({error}). Install it: pip install torch. "
             "Or write the arrays to an .npz file where it is installed; help(tfvn.importers.from_npz) lists them."
         ) from error
+    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE_TORCH:
+        raise ValueError(
+            f"{path}: PyTorch before {'.'.join(map(str, _SAFE_TORCH))} may run code that is hidden in such a file "
+            f"(CVE-2025-32434, CVE-2026-24747). Received: PyTorch {torch.__version__}. Install a later one, or write the "
+            "arrays to an .npz file; help(tfvn.importers.from_npz) lists them."
+        )
     try:
         # Without `weights_only` a file may run any code.
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -201,9 +236,86 @@ def _network(kernels, rbf_weights, data_weights, grid_limit, bandwidth, scale, s
     return network
 
 
+def from_keras(path):
+    """A network from a `.keras` file that `network.save` wrote, under Keras 2 or 3, which name the groups of the weights
+    differently.
+
+    Keras has no part in it: what its readers find in a file they import and call, with `safe_mode` too (CVE-2025-1550,
+    CVE-2025-8747, CVE-2025-9906; the Keras of TensorFlow 2.15 gets no more repairs). Settings are read as JSON and
+    checked, weights as arrays of known shapes.
+
+    Raises:
+        ValueError: if it is not such a file.
+    """
+    path = os.fspath(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = _settings(json.loads(_unpacked(archive, "config.json", _OVERHEAD)))
+            stages, filters, size = config["num_stages"], config["filters"], config["kernel_size"]
+            shapes = {"kernel": (size, size, 2, filters), "data_weight": (), "rbf_weights": (filters, config["num_centers"])}
+            # Before a network is built: a few digits ask for all the memory that there is.
+            needed = stages * sum(map(math.prod, shapes.values())) * np.dtype(config["dtype"]).itemsize
+            weights = _unpacked(archive, "model.weights.h5", 2 * needed + stages * 2**16 + _OVERHEAD, needed)
+        arrays = _stage_weights(weights, stages, shapes)
+        network = VariationalNetwork(**config)
+    # Readers of damaged files raise nearly every type; the caller needs the file's name and one type.
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be loaded as a tfvn VariationalNetwork: {error}") from error
+    for stage, values in zip(network.stages, arrays):
+        for name, value in values.items():
+            getattr(stage, name).assign(value)
+    return network
+
+
+def _unpacked(archive, name, most, least=0):
+    # The archive's own word is enough: reading stops there.
+    size = archive.getinfo(name).file_size
+    if not least <= size <= most:
+        raise ValueError(f"{name} must have {least} to {most} bytes for this network. Received: {size} bytes")
+    return archive.read(name)
+
+
+def _settings(config):
+    """The arguments of `VariationalNetwork` in a `config.json`: plain values of the right type, and nothing else."""
+    received = {key: config.get(key) for key in _CLASS} if isinstance(config, dict) else config
+    if received != _CLASS:
+        raise ValueError(f"expected a tfvn VariationalNetwork. Received: {str(received)[:200]}")
+    settings = config.get("config")
+    if not isinstance(settings, dict) or settings.keys() != _SETTINGS.keys():
+        raise ValueError(f"expected the settings {', '.join(_SETTINGS)}. Received: {str(settings)[:200]}")
+    for key, kind in _SETTINGS.items():
+        value = settings[key]
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if fits and kind in (int, float):
+            fits = 0 <= value < 2**31
+        if not fits:
+            raise ValueError(f"{key} must be of type {kind.__name__}, numbers from 0 to 2^31. Received: {key}={str(value)[:200]}")
+    if settings["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64. Received: dtype={settings['dtype'][:200]!r}")
+    return settings
+
+
+def _stage_weights(content, num_stages, shapes):
+    """The weights of every stage, a dict each, from the bytes of a `model.weights.h5`."""
+    places = {"kernel": "vars/0", "data_weight": "vars/1", "rbf_weights": "activation/vars/0"}
+    with h5py.File(io.BytesIO(content), "r") as file:
+        # Keras 2 files the stages under their attribute's name, Keras 3 under that of all layers.
+        root = member(file, "stages" if "stages" in file else "layers")
+        result = []
+        for stage in (f"stage_{t}" if t else "stage" for t in range(num_stages)):
+            found = {name: functools.reduce(member, [stage, *place.split("/")], root) for name, place in places.items()}
+            for name, item in found.items():
+                # Of other shapes or packed, a small file could fill the memory.
+                fits = isinstance(item, h5py.Dataset) and item.shape == shapes[name] and item.dtype.kind == "f"
+                if not fits or item.chunks:
+                    raise ValueError(f"{name} of {stage} must be numbers of shape {shapes[name]}. Received: {item}")
+            result.append({name: item[()] for name, item in found.items()})
+    return result
+
+
 def load_model(path):
-    """A `VariationalNetwork` from `network.save("model.keras")`, an `.npz` (`from_npz`) or `.pt`, `.pth` file
-    (`from_torch`), or a run directory.
+    """A `VariationalNetwork` from `network.save("model.keras")` (`from_keras`), an `.npz` (`from_npz`) or `.pt`, `.pth` file
+    (`from_torch`), or a run directory. Nothing in the file is run.
 
     Raises:
         ValueError: if there is no such file or it holds something else.
@@ -220,25 +332,4 @@ def load_model(path):
     if not zipfile.is_zipfile(path):
         formats = ".keras, .npz, .pt or .pth"
         raise ValueError(f"{path}: expected a model in the format {formats}. This file is none of them, or is damaged.")
-    try:
-        return _from_keras(path)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be loaded as a Keras model of tfvn: {error}") from error
-
-
-def _from_keras(path):
-    """Keras 2 and Keras 3 name the groups of the weights differently and only one reads both: read here, they are the same."""
-    with zipfile.ZipFile(path) as archive:
-        described = json.loads(archive.read("config.json"))
-        if described.get("registered_name") != _REGISTERED_NAME:
-            received = described.get("class_name")
-            raise ValueError(f"expected a tfvn VariationalNetwork. Received: a model of type {received}")
-        network = VariationalNetwork(**described["config"])
-        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
-            stages = file["stages" if "stages" in file else "layers"]
-            for t, stage in enumerate(network.stages):
-                group = stages[f"stage_{t}" if t else "stage"]
-                stage.kernel.assign(group["vars/0"][()])
-                stage.data_weight.assign(group["vars/1"][()])
-                stage.rbf_weights.assign(group["activation/vars/0"][()])
-    return network
+    return from_keras(path)

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from tfvn import config as configs
-from tfvn.data.files import remove_stale, replacing
+from tfvn.data.files import member, remove_stale, replacing
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.smoothing import SmoothedNetwork
@@ -162,7 +162,7 @@ def read_attack(path, settings=None, digest=None, scale=None):
     """
     try:
         with h5py.File(path, "r") as file:
-            attack = {**{name: file[name][()] for name in file}, **dict(file.attrs)}
+            attack = {**{name: member(file, name)[()] for name in file}, **dict(file.attrs)}
             attack["settings"] = json.loads(attack["settings"])
             attack["perturbation"], attack["model_hash"], attack["scale"]
     except (OSError, KeyError, ValueError) as error:

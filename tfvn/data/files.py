@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -24,7 +25,8 @@ _USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
 def replacing(path):
     """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
 
-    Processes and threads that write the same path at once have different ones; the last to end wins.
+    Processes and threads that write the same path at once have different ones; the last to end wins. The block may make a
+    folder of the temporary path; it replaces no folder but an empty one.
     """
     stem, suffix = os.path.splitext(os.fspath(path))
     temporary = f"{stem}.partial-{_NODE}-{os.getpid()}-{threading.get_ident()}{suffix}"
@@ -32,6 +34,8 @@ def replacing(path):
         yield temporary
         os.replace(temporary, path)
     finally:
+        if os.path.isdir(temporary):
+            shutil.rmtree(temporary)
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
 
@@ -66,6 +70,10 @@ def state(path):
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
+class _ElsewhereError(ValueError):
+    """What an HDF5 file holds lies in another file."""
+
+
 @contextlib.contextmanager
 def _readable(path, kind):
     """Turns whatever a reader raises on a missing or damaged file into one clear ValueError."""
@@ -73,6 +81,8 @@ def _readable(path, kind):
         raise ValueError(f"no such file: {path}. Check the path in the configuration.")
     try:
         yield
+    except _ElsewhereError as error:
+        raise ValueError(f"{path}: {error}") from error
     # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error, MatReadError, ...
     except Exception as error:
         raise ValueError(
@@ -111,19 +121,40 @@ def mat_shape(path, name):
     with _readable(path, "a MATLAB file"):
         if h5py.is_hdf5(path):
             with h5py.File(path, "r") as file:
-                shapes = {key: item.shape[::-1] for key, item in file.items() if isinstance(item, h5py.Dataset)}
+                shapes = {key: item.shape[::-1] for key, item in _datasets(file).items()}
         else:
             shapes = {key: shape for key, shape, _ in scipy.io.whosmat(path)}
     return variable(shapes, name, path)
 
 
+def member(group, name):
+    """`group[name]` of an open HDF5 file, if all of it lies in this file.
+
+    A link can name any other HDF5 file of the machine, a dataset any file at all to take its numbers from: a scan from
+    elsewhere must not bring a file of the reader's into its results.
+
+    Raises:
+        ValueError: if it lies elsewhere.
+        KeyError: if it is not there.
+    """
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise _ElsewhereError(f"{name} is a link, which may lead to another file. Replace it by a copy of what it stands for.")
+    item = group[name]
+    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+        raise _ElsewhereError(f"{name} takes its numbers from other files. Replace it by a copy of them.")
+    return item
+
+
+def _datasets(file):
+    items = {name: member(file, name) for name in file}
+    return {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
+
+
 def _hdf5_arrays(path):
     with h5py.File(path, "r") as file:
         # MATLAB keeps text as numbers of class char.
-        items = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        return _numeric(
-            {name: _complex(item[()]) for name, item in items.items() if item.attrs.get("MATLAB_class") != b"char"}
-        )
+        items = {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
+        return _numeric({name: _complex(item[()]) for name, item in items.items()})
 
 
 def _numeric(variables):
@@ -155,7 +186,39 @@ def read_array(path, names):
     Raises:
         ValueError: as `read_arrays`; also if neither is there: naming what was expected and what is present.
     """
-    arrays = read_arrays(path)
+    return _chosen(read_arrays(path), names, path)
+
+
+def open_array(path, names):
+    """The same array, with `shape`, `ndim`, `dtype` and indices; of `.h5` and `.npy` files only what is indexed is read.
+
+    Raises:
+        ValueError: as `read_array`; on indexing, if the file is damaged.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in (".h5", ".hdf5"):
+        with _readable(path, "an HDF5 file"), h5py.File(path, "r") as file:
+            arrays = {name: _Stored(path, item) for name, item in _datasets(file).items()}
+        return _chosen({name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}, names, path)
+    if suffix == ".npy":
+        with _readable(path, "a NumPy file"):
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+    return read_array(path, names)
+
+
+class _Stored:
+    """An array of an HDF5 file; opened for each index."""
+
+    def __init__(self, path, item):
+        self._path, self._name = path, item.name
+        self.shape, self.ndim, self.dtype = item.shape, item.ndim, _complex(np.empty(0, item.dtype)).dtype
+
+    def __getitem__(self, index):
+        with _readable(self._path, "an HDF5 file"), h5py.File(self._path, "r") as file:
+            return _complex(member(file, self._name)[index])
+
+
+def _chosen(arrays, names, path):
     for name in names:
         if name in arrays:
             return arrays[name]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfvn.data.files import read_array, state
+from tfvn.data.files import open_array, state
 from tfvn.data.sample import Sample, combine, ifft2c, mask_array, mask_digest, measured_mask
 from tfvn.data.sensitivity import low_resolution_maps
 
@@ -114,14 +114,14 @@ class Measurement:
             raise ValueError(f"{self._path}: {error}") from error
 
     def _read(self):
-        kspace = _arrange(read_array(self._path, _KSPACE_NAMES), self._path, **self._axes)
+        kspace = _arrange(open_array(self._path, _KSPACE_NAMES), self._path, **self._axes)
         if not np.isfinite(kspace).all():
             count = np.count_nonzero(~np.isfinite(kspace))
             raise ValueError(f"kspace must be finite. Received: {count} NaN or infinite of {kspace.size} entries")
         if not kspace.any():
             raise ValueError("kspace is zero everywhere. Is it the right file and slice?")
         if self._sensitivity_path:
-            maps = _arrange(read_array(self._sensitivity_path, _MAPS_NAMES), self._sensitivity_path, **self._axes)
+            maps = _arrange(open_array(self._sensitivity_path, _MAPS_NAMES), self._sensitivity_path, **self._axes)
         else:
             maps = low_resolution_maps(kspace, self._calibration_lines)
         if maps.shape != kspace.shape:
@@ -156,40 +156,62 @@ def _is_fully_sampled(measured):
     return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
 
 
-def _arrange(array, path, coil_axis, slice_index, transpose):
-    """(coils, height, width), complex64, by the rule of this file."""
+def num_slices(path, coil_axis=-1):
+    """How many slices the scan in a file holds, see `Measurement`; of `.h5` and `.npy` files nothing else is read.
+
+    Raises:
+        ValueError: as `Measurement`.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no such file: {path}.")
+    array = open_array(path, _KSPACE_NAMES)
+    _, slice_axis = _axes(array, path, coil_axis)
+    return 1 if slice_axis is None else array.shape[slice_axis]
+
+
+def _axes(array, path, coil_axis):
+    """The axes of coils and of slices in the file, None where there is no such axis."""
     matlab = Path(path).suffix.lower() == ".mat"
-    if array.dtype.kind != "c":
-        if array.ndim == 0 or array.shape[-1] != 2:
-            raise ValueError(
-                f"{path}: k-space and maps are complex, or real with a last axis of (real, imaginary). "
-                f"Received: {array.dtype} array of shape {array.shape}"
-            )
-        array = array[..., 0] + 1j * array[..., 1]
-    shape = array.shape
-    if array.ndim == 2 and coil_axis == -1:
-        array = array[None]
-    elif array.ndim not in (3, 4) or coil_axis >= array.ndim:
+    if array.dtype.kind != "c" and (array.ndim == 0 or array.shape[-1] != 2):
+        raise ValueError(
+            f"{path}: k-space and maps are complex, or real with a last axis of (real, imaginary). "
+            f"Received: {array.dtype} array of shape {array.shape}"
+        )
+    shape = array.shape if array.dtype.kind == "c" else array.shape[:-1]
+    ndim = len(shape)
+    if ndim == 2 and coil_axis == -1:
+        return None, None
+    if ndim not in (3, 4) or coil_axis >= ndim:
         raise ValueError(
             f"{path}: expected axes coils, height, width and perhaps slices. "
             f"Received: shape={shape}, coil_axis={coil_axis}"
         )
-    else:
-        taken = coil_axis if coil_axis >= 0 else array.ndim - 1 if matlab else array.ndim - 3
-        array = np.moveaxis(array, taken, 0)
-        slice_axis = (3 if matlab else 1) if array.ndim == 4 else None
-        if coil_axis == -1:
-            coils, *image = [size for axis, size in enumerate(array.shape) if axis != slice_axis]
-            if coils >= min(image):
-                raise ValueError(
-                    f"{path}: which axis holds the coils is ambiguous. By the rule for {Path(path).suffix} files it is "
-                    f"axis {taken} of shape {shape}, but another is as short. Set coil_axis to the axis of the coils "
-                    f"(0 to {len(shape) - 1})."
-                )
-        if slice_axis is not None:
-            array = np.moveaxis(array, slice_axis, 0)
-    slices = array if array.ndim == 4 else array[None]
-    if slice_index >= len(slices):
-        raise ValueError(f"{path}: the file holds {len(slices)} slices. Received: slice_index={slice_index}")
-    array = slices[slice_index]
+    taken = coil_axis if coil_axis >= 0 else ndim - 1 if matlab else ndim - 3
+    rest = [axis for axis in range(ndim) if axis != taken]
+    slice_axis = rest.pop(-1 if matlab else 0) if ndim == 4 else None
+    if coil_axis == -1 and shape[taken] >= min(shape[axis] for axis in rest):
+        raise ValueError(
+            f"{path}: which axis holds the coils is ambiguous. By the rule for {Path(path).suffix} files it is "
+            f"axis {taken} of shape {shape}, but another is as short. Set coil_axis to the axis of the coils "
+            f"(0 to {ndim - 1})."
+        )
+    return taken, slice_axis
+
+
+def _arrange(array, path, coil_axis, slice_index, transpose):
+    """(coils, height, width), complex64, by the rule of this file."""
+    taken, slice_axis = _axes(array, path, coil_axis)
+    count = 1 if slice_axis is None else array.shape[slice_axis]
+    if slice_index >= count:
+        raise ValueError(f"{path}: the file holds {count} slices. Received: slice_index={slice_index}")
+    index = [slice(None)] * array.ndim
+    if slice_axis is not None:
+        # A part of length 1 keeps the other axes where they are.
+        index[slice_axis] = slice(slice_index, slice_index + 1)
+    array = array[tuple(index)]
+    if array.dtype.kind != "c":
+        array = array[..., 0] + 1j * array[..., 1]
+    array = array[None] if taken is None else np.moveaxis(array, taken, 0)
+    if slice_axis is not None:
+        array = array.squeeze(slice_axis + (slice_axis < taken))
     return np.ascontiguousarray(np.swapaxes(array, 1, 2) if transpose else array, np.complex64)
