@@ -13,11 +13,11 @@ LEVELS = {
     ),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
-    **dict.fromkeys(["training", "importers", "summaries", "figures"], 3),
+    **dict.fromkeys(["training", "importers", "serving", "summaries", "figures"], 3),
     **dict.fromkeys(["runs"], 4),
-    **dict.fromkeys(["experiments", "evaluation", "tuning", "cli"], 5),
+    **dict.fromkeys(["experiments", "evaluation", "reconstruction", "tuning", "cli"], 5),
     **dict.fromkeys(["protocol"], 6),
-    **dict.fromkeys(["demo", "paper"], 7),
+    **dict.fromkeys(["demo", "paper", "__main__"], 7),
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -304,3 +304,41 @@ def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
     results = [SmoothedNetwork(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy() for chunk in (1, 3, 7)]
     np.testing.assert_allclose(results[1:], results[:1] * np.ones((2, 1, 1, 1)), rtol=0, atol=1e-6)
     assert not np.allclose(results[0], smoothed(network, case()), atol=1e-4)
+
+
+def test_the_deviation_is_that_of_the_single_draws(case, network):
+    inputs, model, sums = case(batch=2), SmoothedNetwork(network, 0.1, 1), [0]
+    for model.num_samples in range(1, 7):
+        sums.append(model.num_samples * np.float64(model.reconstruct(inputs)))
+    draws = [after - before for before, after in zip(sums, sums[1:])]
+    mean, deviation = model.reconstruct_with_deviation(inputs)
+    np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
+    # Differences of single-precision sums.
+    np.testing.assert_allclose(deviation, np.std(draws, 0, ddof=1), rtol=0, atol=1e-5)
+    assert deviation.shape == (2, 24, 20) and deviation.numpy().mean() > 1e-3
+
+
+@pytest.mark.parametrize("chunk_size", [4, 7, 20])
+def test_the_chunk_size_does_not_matter_to_the_deviation(case, network, chunk_size):
+    one, many = (SmoothedNetwork(network, 0.1, 7, size).reconstruct_with_deviation(case())[1] for size in (1, chunk_size))
+    np.testing.assert_allclose(many, one, rtol=0, atol=1e-6)
+
+
+def test_the_deviation_keeps_its_digits_far_from_zero(case):
+    # A sum of squares in single precision would give 0 or NaN here.
+    inputs = case()
+    near, far = (
+        SmoothedNetwork(Stub(lambda x, offset=offset: tf.math.real(x) + offset), 1e-3, 50, 3).reconstruct_with_deviation(inputs)
+        for offset in (0.0, 10.0)
+    )
+    np.testing.assert_allclose(far[1], near[1], rtol=0.02)
+    # Of the real part of a unitary map, where half of the lines are sampled.
+    assert np.sqrt(np.mean(np.square(near[1]))) == pytest.approx(1e-3 * np.sqrt(inputs["mask"].mean()), rel=0.05)
+
+
+def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):
+    _, deviation = SmoothedNetwork(network, 0.1, 1).reconstruct_with_deviation(case())
+    assert np.isnan(deviation).all()
+    image, deviation = SmoothedNetwork(network, 0, 5).reconstruct_with_deviation(case())
+    assert not np.any(deviation)
+    np.testing.assert_array_equal(image, network.reconstruct(case()))

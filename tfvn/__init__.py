@@ -1,4 +1,11 @@
 """tfvn: MRI reconstruction with variational networks, attacked, defended and certified, in TensorFlow 2 and Keras."""
+import os
+import sys
+
+if sys.argv[:1] == ["-m"]:
+    # `python -m tfvn` comes here before its own first line: TensorFlow's messages are not its user's.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 from tfvn import (
     activations,
     attacks,
@@ -17,7 +24,9 @@ from tfvn import (
     network,
     operators,
     projections,
+    reconstruction,
     runs,
+    serving,
     smoothing,
     training,
 )

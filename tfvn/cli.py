@@ -1,4 +1,4 @@
-"""The command line shared by the three scripts."""
+"""The command line shared by the scripts."""
 import argparse
 import os
 import sys
@@ -54,7 +54,7 @@ def _run_dir(arguments):
     return os.path.join("runs", os.path.splitext(os.path.basename(arguments.config))[0])
 
 
-def guarded(work):
+def guarded(work, interrupted="The same command continues after the last finished unit."):
     """Calls `work()`; a wrong input ends in one sentence and exit code 2, Ctrl-C in 130. Returns the exit code."""
     device.grow_memory()
     try:
@@ -66,6 +66,6 @@ def guarded(work):
         print(f"error: {type(error).__name__}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted. The same command continues after the last finished unit.", file=sys.stderr)
+        print(f"\ninterrupted. {interrupted}", file=sys.stderr)
         return 130
     return 0

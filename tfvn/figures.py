@@ -355,6 +355,33 @@ def _corner(region, shape):
     return left + width / 2 > shape[1] / 2, top + height / 2 < shape[0] / 2
 
 
+@_styled
+def deviation(path, image, standard_deviation, white, brightest, note):
+    """A smoothed reconstruction and beside it the standard deviation of its draws, in % of what is shown as white.
+
+    Args:
+        path: file to write.
+        image, standard_deviation: (rows, width), in the same units.
+        white, brightest: the values at the ends of their scales.
+        note: how the draws were made.
+    """
+    white = white or 1
+    gap, head, foot, bar, labels = 0.1, 0.42, 0.12, 0.1, 0.5
+    width = (_WIDTH - 3 * gap - bar - labels) / 2
+    height = width * image.shape[0] / image.shape[1]
+    figure = Figure((_WIDTH, head + height + foot))
+    panels = [
+        ("mean of the draws", image, (0, white), "gray"),
+        (f"standard deviation of the draws, % of white\n{note}", 100 * standard_deviation / white, (0, 100 * brightest / white), "inferno"),
+    ]
+    for number, (title, shown, limits, colors) in enumerate(panels):
+        axes = _axes(figure, gap + number * (width + gap), foot, width, height)
+        drawn = _show(axes, shown, (0, limits[1] or 1), colors)
+        axes.set_title(title, pad=3)
+    figure.colorbar(drawn, cax=_axes(figure, 3 * gap + 2 * width, foot, bar, height))
+    figure.savefig(path)
+
+
 def _axes(figure, left, bottom, width, height):
     """Axes at a place given in inches, without ticks."""
     total = figure.get_size_inches()

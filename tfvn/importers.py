@@ -287,9 +287,9 @@ def _settings(config):
         value = settings[key]
         fits = type(value) is kind or (kind is float and type(value) is int)
         if fits and kind in (int, float):
-            fits = 0 <= value < 2**31
+            fits = abs(value) < 2**31
         if not fits:
-            raise ValueError(f"{key} must be of type {kind.__name__}, numbers from 0 to 2^31. Received: {key}={str(value)[:200]}")
+            raise ValueError(f"{key} must be of type {kind.__name__}, numbers below 2^31. Received: {key}={str(value)[:200]}")
     if settings["dtype"] not in ("float32", "float64"):
         raise ValueError(f"dtype must be float32 or float64. Received: dtype={settings['dtype'][:200]!r}")
     return settings

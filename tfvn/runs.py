@@ -82,13 +82,17 @@ def network_of(run_dir, config):
         if not config.model:
             raise ValueError(f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir to the end first.")
         network = load_model(config.model)
-        if network.sense.readout_oversampling != config.readout_oversampling:
-            # A property of the scan, not of the weights.
-            weights = network.get_weights()
-            network = VariationalNetwork(**{**network.get_config(), "readout_oversampling": config.readout_oversampling})
-            network.set_weights(weights)
-        save_network(network, run_dir)
+        save_network(with_readout_oversampling(network, config.readout_oversampling), run_dir)
     return load_model(path)
+
+
+def with_readout_oversampling(network, readout_oversampling):
+    """A network of the same weights, which do not depend on it: it is a property of the scan."""
+    if network.sense.readout_oversampling == readout_oversampling:
+        return network
+    other = VariationalNetwork(**{**network.get_config(), "readout_oversampling": readout_oversampling})
+    other.set_weights(network.get_weights())
+    return other
 
 
 def predictor(network, config, num_samples=None):

@@ -49,6 +49,7 @@ class SmoothedNetwork:
         # Held by the object, because a decorated method would not survive `SmoothedNetwork(...).reconstruct(...)`.
         self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
         self._compiled_norm = tf.function(lambda inputs: self._largest_norm(inputs), autograph=False)
+        self._compiled_deviation = tf.function(lambda inputs: self._standard_deviation(inputs), autograph=False)
 
     @property
     def sigma(self):
@@ -97,6 +98,35 @@ class SmoothedNetwork:
         draws show, which a certificate needs (docs/theorem.md)."""
         check_inputs(inputs)
         return self._compiled_norm(without_kspace(inputs, self.zero_filled(inputs)))
+
+    def reconstruct_with_deviation(self, inputs):
+        """The same, not differentiable, and (batch, rows, width) the standard deviation of a single draw's pixel, of all draws
+        about their mean (dividing by K - 1): how far noise of sigma moves the network. NaN for one draw; 0 without noise.
+
+        It is no error bar of the image: what all draws get wrong alike it does not show.
+        """
+        check_inputs(inputs)
+        reconstruct = self._compiled_deviation if tf.executing_eagerly() else self._standard_deviation
+        return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
+
+    def _standard_deviation(self, inputs):
+        chunk, stream, measured = self._streamed(inputs)
+        zero = tf.zeros_like(tf.math.real(measured[0]))
+
+        def add(total, start, stop):
+            # Squares of differences from the mean so far, merged with those of the chunk about its own (Chan et al. 1979):
+            # the sum of squares less the square of the sum would lose the digits that matter.
+            mean, squares = total
+            images = chunk(measured, start, stop)
+            own = tf.reduce_mean(images, 0)
+            share = tf.cast((stop - start) / stop, mean.dtype)
+            squares += tf.reduce_sum(tf.square(images - own), 0) + tf.cast(start, mean.dtype) * share * tf.square(own - mean)
+            return [mean + share * (own - mean), squares]
+
+        mean, squares, num_samples = stream(add, [zero, zero])
+        # One draw has no spread that could be seen: 0 / 0.
+        spread = tf.sqrt(squares / tf.cast(num_samples - 1, squares.dtype))
+        return mean, tf.where(self._sigma > 0, spread, zero)
 
     def _largest_norm(self, inputs):
         chunk, stream, measured = self._streamed(inputs)

@@ -1,0 +1,171 @@
+"""What `python -m tfvn reconstruct` does: the slices of a scan through a trained network, to HDF5 and to images."""
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+from typing import NamedTuple, Optional
+
+import h5py
+import numpy as np
+from PIL import Image, PngImagePlugin
+from tqdm import tqdm
+
+from tfvn import config as configs
+from tfvn import data, figures, runs
+from tfvn.data.files import replacing
+from tfvn.data.measurement import num_slices
+from tfvn.importers import load_model
+
+# Brighter pixels, a thousandth of all, are white too: a single bright vessel would darken all else.
+_WHITE = 99.9
+
+
+class Slice(NamedTuple):
+    """One reconstructed slice; images are float32 (rows, width), in the units of the scan's own zero-filled image.
+
+    number: in the file.
+    magnitude: the reconstruction.
+    standard_deviation: of the smoothed network's draws, pixel by pixel; None for a plain network.
+    zero_filled: |A^H k|.
+    scale: max |A^H k|, by which k-space was divided for the network.
+    """
+
+    number: int
+    magnitude: np.ndarray
+    standard_deviation: Optional[np.ndarray]
+    zero_filled: np.ndarray
+    scale: float
+
+
+def reconstruct(network, config, numbers=None):
+    """Yields a `Slice` for each slice of a scan.
+
+    The noise of a smoothed network is another for each slice of the file, the same whichever others are reconstructed.
+
+    Args:
+        network: a `VariationalNetwork`.
+        config: a `tfvn.config.Config` of `dataset: measurement`. sigma > 0 smooths the network, with num_samples draws.
+        numbers: slices of the file, from 0 on; None: all.
+
+    Raises:
+        ValueError: for a scan that cannot be read or used; for a single draw.
+    """
+    if config.sigma and config.num_samples < 2:
+        raise ValueError(f"a standard deviation needs num_samples >= 2. Received: num_samples={config.num_samples}")
+    model = runs.predictor(network, config)
+    for number in range(num_slices(config.data_path, config.coil_axis)) if numbers is None else numbers:
+        source = data.source(dataclasses.replace(config, slice_index=number))
+        sample, scale = data.normalise(source[0], f"{source.name(0)}, slice {number}", config.readout_oversampling)
+        inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
+        inputs["sample_index"] = np.int32([number])
+        inputs["zero_filled"] = model.zero_filled(inputs)
+        images = model.reconstruct_with_deviation(inputs) if config.sigma else (model.reconstruct(inputs), None)
+        images = [None if x is None else np.float32(scale * x[0]) for x in (*images, np.abs(inputs["zero_filled"]))]
+        yield Slice(number, *images, float(scale))
+
+
+def write(model_path, config, slices, outputs, overwrite=False, readout_oversampling=None, command=""):
+    """Reconstructs slices of a scan and writes them. Nothing is written unless all are done; each file is written whole.
+
+    `.h5` holds `reconstruction`, `zero_filled` and, of a smoothed network, `standard_deviation`, float32 (slices, rows,
+    width), and as attributes what they were made of. `.png` is the magnitude, 8 bit: 0 is black, the 99.9th percentile of
+    all slices white. Of several slices there is a file each, name_000.png; of a smoothed network another with the
+    standard deviation, name_std.png.
+
+    Args:
+        model_path: as for `load_model`.
+        config: as for `reconstruct`.
+        slices: numbers such as '0-3,7', or 'all'.
+        outputs: paths that end in .h5 or .png.
+        overwrite: whether files that are there may be replaced.
+        readout_oversampling: whether images are the central half of the height; None: as the model was trained.
+        command: kept in the `.h5` file.
+
+    Raises:
+        ValueError: for wrong input; if a file is there already.
+    """
+    count = num_slices(config.data_path, config.coil_axis)
+    numbers = list(range(count)) if slices == "all" else configs.numbers(slices)
+    if max(numbers) >= count:
+        raise ValueError(f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received: slices={slices}")
+    paths = [path for output in outputs for path in _paths(output, numbers, config.sigma)]
+    there = [path for path in paths if os.path.exists(path)]
+    if there and not overwrite:
+        raise ValueError(f"{', '.join(there)}: there already. Name another file, or allow to overwrite it (--force).")
+    network = load_model(model_path)
+    if readout_oversampling is not None:
+        network = runs.with_readout_oversampling(network, readout_oversampling)
+    config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
+    done = list(tqdm(reconstruct(network, config, numbers), total=len(numbers), desc="reconstruct", unit="slice"))
+    for output in outputs:
+        os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
+        if _suffix(output) == ".h5":
+            _write_h5(output, done, _attributes(model_path, network, config, command))
+        else:
+            _write_images(output, done, config)
+    for path in paths:
+        print(f"wrote {path}")
+
+
+def _suffix(output):
+    return os.path.splitext(output)[1].lower()
+
+
+def _paths(output, numbers, sigma):
+    """The files that an output becomes: for images those of every slice, and of its deviation."""
+    if _suffix(output) not in (".h5", ".png"):
+        raise ValueError(f"an output ends in .h5 or .png. Received: {output}")
+    if _suffix(output) == ".h5":
+        return [output]
+    stem, suffix = os.path.splitext(output)
+    stems = [stem] if len(numbers) == 1 else [f"{stem}_{number:03d}" for number in numbers]
+    return [f"{stem}{kind}{suffix}" for stem in stems for kind in (("", "_std") if sigma else ("",))]
+
+
+def _attributes(model_path, network, config, command):
+    attributes = {
+        "source": os.path.basename(config.data_path),
+        "sensitivity_maps": os.path.basename(config.sensitivity_path) or f"estimated from {config.calibration_lines} centre lines",
+        "mask": os.path.basename(config.mask_path) or config.mask,
+        "readout_oversampling": config.readout_oversampling,
+        "model": os.path.basename(os.path.normpath(model_path)),
+        "model_hash": runs.model_hash(network),
+        "sigma": config.sigma,
+        "units": "those of |A^H kspace|; sigma is in units of k-space divided by its slice's scale",
+        "command": command,
+    }
+    if config.sigma:
+        attributes.update(noise=config.noise, num_samples=config.num_samples, seed=config.seed)
+    for package in ("tfvn", "tensorflow", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from its folder, not installed
+            attributes[f"{package}_version"] = importlib.metadata.version(package)
+    return attributes
+
+
+def _write_h5(path, slices, attributes):
+    names = ("reconstruction", "standard_deviation", "zero_filled")
+    images = zip(*(x[1:4] for x in slices))
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        for name, stack in zip(names, images):
+            if stack[0] is not None:
+                file.create_dataset(name, data=np.stack(stack), chunks=(1, *stack[0].shape), compression="gzip", shuffle=True)
+        file.attrs.update(
+            slices=np.int32([x.number for x in slices]), scale=np.float32([x.scale for x in slices]), **attributes
+        )
+
+
+def _write_images(output, slices, config):
+    white = float(np.percentile([x.magnitude for x in slices], _WHITE))
+    paths = iter(_paths(output, [x.number for x in slices], config.sigma))
+    spread = [x.standard_deviation for x in slices]
+    brightest = float(np.percentile(spread, _WHITE)) if config.sigma else None
+    note = f"{config.num_samples} draws, {config.noise} noise of $\\sigma$ = {config.sigma:g}; no error bar"
+    for found in slices:
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Comment", f"grey 0 to 255: magnitude 0 to {white:g}")
+        grey = np.uint8(np.round(np.clip(found.magnitude / (white or 1), 0, 1) * 255))
+        with replacing(next(paths)) as temporary:
+            Image.fromarray(grey).save(temporary, pnginfo=info)
+        if config.sigma:
+            with replacing(next(paths)) as temporary:
+                figures.deviation(temporary, found.magnitude, found.standard_deviation, white, brightest, note)
