@@ -5,6 +5,8 @@ import pytest
 
 from tfvn import masks
 from tfvn.data import Measurement, SyntheticKnee, low_resolution_maps, normalise
+from tfvn.data.files import read_arrays
+from tfvn.data.measurement import num_slices
 from tfvn.data.vlo import write_mat
 from tfvn.operators import Sense
 
@@ -47,6 +49,52 @@ def test_every_kind_of_file_gives_the_same_slice(tmp_path, name):
         np.testing.assert_array_equal(Measurement(tmp_path / name, slice_index=index)[0].kspace, kspace[index])
     with pytest.raises(ValueError, match=f"{name}: the file holds 2 slices. Received: slice_index=2"):
         Measurement(tmp_path / name, slice_index=2)[0]
+
+
+def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
+    np.save(tmp_path / "a.npy", np.stack([scan.kspace] * 3))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["kspace"] = np.stack([scan.kspace] * 3)
+    read = []
+    original = h5py.Dataset.__getitem__
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *arguments: read.append(original(*arguments)) or read[-1])
+    assert [num_slices(tmp_path / name) for name in ("a.npy", "a.h5")] == [3, 3] and not read
+    assert Measurement(tmp_path / "a.h5", slice_index=2)[0].kspace.shape == scan.kspace.shape
+    assert [part.shape for part in read] == [(1, *scan.kspace.shape)]
+    np.save(tmp_path / "one.npy", scan.kspace)
+    assert num_slices(tmp_path / "one.npy") == 1
+    with pytest.raises(ValueError, match="no such file"):
+        num_slices(tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize(
+    "put, message",
+    [
+        (lambda file: file.update(kspace=h5py.ExternalLink("secret.h5", "kspace")), "kspace is a link"),
+        (lambda file: file.update(kspace=h5py.SoftLink("/way/kspace"), way=h5py.ExternalLink("secret.h5", "/")), "is a link"),
+        (lambda file: file.create_dataset("kspace", (4, 40, 32), "c8", external=[("secret.h5", 0, 40960)]), "from other files"),
+        (
+            lambda file: file.create_virtual_dataset("kspace", _virtual("secret.h5", (4, 40, 32))),
+            "kspace takes its numbers from other files",
+        ),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".h5", ".mat"])
+def test_a_scan_that_would_bring_another_file_is_refused(tmp_path, scan, monkeypatch, put, message, suffix):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("secret.h5", "w") as file:
+        file["kspace"] = scan.kspace
+    with h5py.File(f"scan{suffix}", "w") as file:
+        put(file)
+    for read in (lambda: Measurement(f"scan{suffix}")[0], lambda: read_arrays(f"scan{suffix}")):
+        with pytest.raises(ValueError, match=f"scan{suffix}: .*{message}.*Replace it by a copy"):
+            read()
+
+
+def _virtual(path, shape):
+    layout = h5py.VirtualLayout(shape, "c8")
+    layout[:] = h5py.VirtualSource(path, "kspace", shape=shape)
+    return layout
 
 
 def test_three_axes_follow_the_rule_of_the_language(tmp_path, npy, scan):

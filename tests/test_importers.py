@@ -1,9 +1,13 @@
-"""Networks from files: weights against an independent reconstruction, and files that are something else."""
+"""Networks from files: weights against an independent reconstruction, and files that are something else or mean harm."""
+import io
+import json
+import os
 import shutil
 import sys
 import types
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 import scipy.signal
@@ -70,6 +74,14 @@ def torch_arrays(weights):
         arrays[f"cell_list.{t}.lamb"] = np.asarray(weights["data_term_weights"][t])
         arrays[f"cell_list.{t}.activation.w"] = weights["rbf_weights"][t][None, :, None, None]
     return arrays
+
+
+class WritesAFile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
 
 
 class FakeTensor:
@@ -299,6 +311,14 @@ def test_something_else_in_a_torch_file_is_refused_by_name(torch_file):
         assert str(error.value).startswith(str(path))
 
 
+def test_a_torch_that_hostile_files_can_attack_is_not_used(torch_file, monkeypatch):
+    path = torch_file(torch_arrays(random_weights()))
+    monkeypatch.setattr(sys.modules["torch"], "__version__", "2.9.1")
+    with pytest.raises(ValueError, match=r"before 2\.10 may run code.*Received: PyTorch 2\.9\.1.*\.npz") as error:
+        tfvn.load_model(path)
+    assert str(error.value).startswith(str(path))
+
+
 def test_a_file_of_torch_itself(tmp_path, case):
     torch = pytest.importorskip("torch")
     inputs = case(coils=2, height=13, width=11)
@@ -314,14 +334,6 @@ def test_a_file_of_torch_itself(tmp_path, case):
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict"):
             tfvn.importers.from_torch(tmp_path / name)
     assert not (tmp_path / "executed").exists()
-
-
-class WritesAFile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (self.path, "w")
 
 
 def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
@@ -392,12 +404,6 @@ def test_arrays_that_do_not_fit_are_refused_by_name(tmp_path, changes, message):
     assert str(error.value).startswith(str(tmp_path / "weights.npz"))
 
 
-def test_pickled_objects_in_an_npz_file_are_refused(tmp_path):
-    write_npz(tmp_path / "weights.npz", kernels=np.array([object()], dtype=object))
-    with pytest.raises(ValueError, match="not a file of network weights"):
-        tfvn.load_model(tmp_path / "weights.npz")
-
-
 def test_files_of_something_else_are_refused_by_name(tmp_path):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     other.save(tmp_path / "other.keras")
@@ -425,3 +431,179 @@ def test_a_truncated_model_file_is_refused_by_name(tmp_path):
         (tmp_path / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(ValueError, match=name):
             tfvn.load_model(tmp_path / name)
+
+
+# Files that mean harm
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory):
+    """The bytes of a `.keras` file, its config and its weights."""
+    path = tmp_path_factory.mktemp("keras") / "model.keras"
+    network = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4)
+    network.save(path)
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json")), archive.read("model.weights.h5")
+
+
+def write_keras(path, config, weights, metadata='{"keras_version": "2.15.0"}'):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", metadata)
+        archive.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
+        archive.writestr("model.weights.h5", weights)
+
+
+def edited(weights, edit):
+    """The bytes of an HDF5 file after `edit` of the open file."""
+    memory = io.BytesIO(weights)
+    with h5py.File(memory, "r+") as file:
+        edit(file)
+    return memory.getvalue()
+
+
+def root(file):
+    return file["stages" if "stages" in file else "layers"]
+
+
+def hostile_configs(config, marker):
+    """Configs that make one version of Keras or another run code, in safe mode too; by what they do."""
+
+    def with_settings(**changes):
+        return {**config, "config": {**config["config"], **changes}}
+
+    call = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+    layer = {
+        "module": "keras.layers",
+        "class_name": "Lambda",
+        "registered_name": None,
+        "config": {"name": "x", "function": call, "arguments": {"command": f"touch {marker}"}, "trainable": True, "dtype": "float32"},
+    }
+    inputs = {
+        "module": "keras.layers", "class_name": "InputLayer", "name": "i", "registered_name": None, "inbound_nodes": [],
+        "config": {"batch_input_shape": [None, 2], "dtype": "float32", "sparse": False, "ragged": False, "name": "i"},
+    }  # fmt: skip
+    functional = {
+        "module": "keras.src.engine.functional", "class_name": "Functional", "registered_name": "Functional",
+        "config": {
+            "name": "model", "trainable": True, "input_layers": [["i", 0, 0]], "output_layers": [["x", 0, 0]],
+            "layers": [inputs, {**layer, "name": "x", "inbound_nodes": [[["i", 0, 0, {}]]]}],
+        },
+    }  # fmt: skip
+    sequential = {
+        "module": "keras", "class_name": "Sequential", "registered_name": None,
+        "config": {"name": "model", "layers": [layer]}, "build_config": {"input_shape": [None, 2]},
+    }  # fmt: skip
+    run = {"module": "subprocess", "class_name": "Popen", "config": {"args": ["touch", str(marker)]}, "registered_name": None}
+    return {
+        "lambda in a functional model": functional,
+        "lambda in a sequential model": sequential,
+        "another class by its module": run,
+        "another registered class": {**config, "class_name": "Stage", "registered_name": "tfvn>Stage"},
+        "a function among the settings": with_settings(num_stages=call),
+        "a module among the settings": with_settings(dtype=run),
+        "one setting more": with_settings(custom=run),
+        "a class compiled in": with_settings(dtype={"module": "keras.mixed_precision", "class_name": "Policy", "config": {}}),
+        "a text as a number": with_settings(filters="3"),
+        "a truth as a number": with_settings(filters=True),
+        "no finite number": json.dumps(with_settings(scale=float("nan"))),
+        "an endless network": with_settings(num_stages=10**9),
+        "filters for all memory": with_settings(filters=2**30, kernel_size=2**15),
+        "no dictionary": [config],
+        "no text": "\xff",
+        "deep nesting": "[" * 100_000,
+    }
+
+
+def test_no_config_of_a_keras_file_runs_anything(tmp_path, keras_file):
+    config, weights = keras_file
+    marker = tmp_path / "executed"
+    for name, hostile in hostile_configs(config, marker).items():
+        write_keras(tmp_path / "model.keras", hostile, weights)
+        with pytest.raises(ValueError, match="model.keras: cannot be loaded as a tfvn VariationalNetwork: .") as error:
+            tfvn.load_model(tmp_path / "model.keras")
+        assert not marker.exists() and len(str(error.value)) < 1000, name
+
+
+def test_keras_has_no_part_in_loading(tmp_path, keras_file, monkeypatch):
+    # The rest of what Keras would deserialise.
+    config, weights = keras_file
+    run = {"module": "os", "class_name": "system", "config": f"touch {tmp_path / 'executed'}", "registered_name": None}
+    config = {**config, "module": "os", "build_config": run, "compile_config": {"optimizer": run, "loss": run}}
+    write_keras(tmp_path / "model.keras", config, weights, metadata="no JSON")
+
+    def fail(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(keras.models, "load_model", fail)
+    network = tfvn.load_model(tmp_path / "model.keras")
+    again = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4)
+    assert tfvn.runs.model_hash(network) == tfvn.runs.model_hash(again)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("rooted", ["stages", "layers"])
+def test_weights_of_both_kerases_are_read(tmp_path, keras_file, rooted):
+    config, weights = keras_file
+    other = edited(weights, lambda file: file.move(root(file).name, "kept") or file.move("kept", rooted))
+    write_keras(tmp_path / "model.keras", config, other)
+    assert tfvn.load_model(tmp_path / "model.keras").stages[1].kernel.shape == (5, 5, 2, 3)
+
+
+def replaced(place, make):
+    def edit(file):
+        stage = root(file)["stage_1"]
+        del stage[place]
+        make(stage, place)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "place, make, message",
+    [
+        ("vars/0", lambda group, place: group.update({place: h5py.ExternalLink("secret.h5", "kernel")}), "0 is a link"),
+        ("vars", lambda group, place: group.update({place: h5py.SoftLink("/elsewhere")}), "vars is a link"),
+        (
+            "vars/0",
+            lambda group, place: group.create_dataset(place, (5, 5, 2, 3), "f4", external=[("secret.h5", 0, 600)]),
+            "0 takes its numbers from other files",
+        ),
+        ("vars/0", lambda group, place: group.create_dataset(place, (10**6, 10**6), "f4", chunks=(10, 10)), "kernel of stage_1"),
+        ("vars/0", lambda group, place: group.create_dataset(place, (5, 5, 2, 3), h5py.string_dtype()), "kernel of stage_1"),
+        ("activation/vars/0", lambda group, place: group.create_group(place), "rbf_weights of stage_1"),
+        ("vars/1", lambda group, place: None, "1 is not there"),
+    ],
+)
+def test_weights_that_lie_elsewhere_or_are_none_are_refused(tmp_path, keras_file, monkeypatch, place, make, message):
+    monkeypatch.chdir(tmp_path)
+    config, weights = keras_file
+    with h5py.File("secret.h5", "w") as file:
+        file["kernel"] = np.ones((5, 5, 2, 3), "f4")
+    write_keras("model.keras", config, edited(weights, replaced(place, make)))
+    with pytest.raises(ValueError, match=f"model.keras: cannot be loaded .*{message}"):
+        tfvn.load_model("model.keras")
+
+
+def test_members_that_unpack_to_more_than_the_network_needs_are_not_unpacked(tmp_path, keras_file, monkeypatch):
+    config, weights = keras_file
+    write_keras(tmp_path / "model.keras", config, weights + bytes(2**24))
+    assert os.path.getsize(tmp_path / "model.keras") < 2**17
+    with pytest.raises(ValueError, match="model.weights.h5 must have 1424 to .* Received: 1679.* bytes"):
+        tfvn.load_model(tmp_path / "model.keras")
+    write_npz(tmp_path / "weights.npz")
+    monkeypatch.setattr(tfvn.importers, "_LARGEST_NPZ", 1000)
+    with pytest.raises(ValueError, match="weights.npz: not a file of network weights: expected at most 1000 bytes"):
+        tfvn.load_model(tmp_path / "weights.npz")
+
+
+def test_pickled_code_in_arrays_is_not_run(tmp_path):
+    code = np.array([WritesAFile(str(tmp_path / "executed"))], dtype=object)
+    write_npz(tmp_path / "weights.npz", kernels=code)
+    np.save(tmp_path / "scan.npy", code)
+    with pytest.raises(ValueError, match="weights.npz: not a file of network weights: .*allow_pickle=False"):
+        tfvn.load_model(tmp_path / "weights.npz")
+    with pytest.raises(ValueError, match="scan.npy cannot be read as a NumPy file"):
+        tfvn.data.files.read_array(tmp_path / "scan.npy", ("kspace",))
+    with pytest.raises(ValueError, match="scan.npy cannot be read as a NumPy file"):
+        tfvn.data.Measurement(tmp_path / "scan.npy")[0]
+    assert not (tmp_path / "executed").exists()

@@ -137,7 +137,10 @@ def member(group, name):
         ValueError: if it lies elsewhere.
         KeyError: if it is not there.
     """
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"{name} is not there")
+    if not isinstance(link, h5py.HardLink):
         raise _ElsewhereError(f"{name} is a link, which may lead to another file. Replace it by a copy of what it stands for.")
     item = group[name]
     if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):

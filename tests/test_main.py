@@ -1,0 +1,206 @@
+"""`python -m tfvn`: a scan in a file to images in files, and a network to a SavedModel."""
+import os
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import tfvn
+from tfvn.__main__ import main
+from tfvn.smoothing import SmoothedNetwork
+
+SCALE = 3e-5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`scan.h5`, two undersampled slices at a scanner's scale, with `maps.npy`; `full.npy` with `mask.npy`; `model.keras`."""
+    folder = tmp_path_factory.mktemp("main")
+    knees = tfvn.data.SyntheticKnee(2, 32, 24, 3, None, 0.001, 0)
+    mask = tfvn.masks.equispaced(24, acceleration=3.0, center_fraction=0.34)
+    kspace, maps = (np.stack([getattr(slice, name) for slice in knees]) for name in ("kspace", "sensitivity_maps"))
+    with h5py.File(folder / "scan.h5", "w") as file:
+        file["kspace"] = np.complex64(SCALE) * kspace * mask.astype("f4") * np.array([1, 2], "f4")[:, None, None, None]
+    np.save(folder / "maps.npy", maps)
+    np.save(folder / "full.npy", kspace[0])
+    np.save(folder / "mask.npy", mask)
+    network = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=7)
+    network.save(folder / "model.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    return tfvn.load_model(folder / "model.keras")
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+    """A function that runs a command in the folder, split at spaces."""
+    monkeypatch.chdir(folder)
+    return lambda command: main(command.split())
+
+
+def inputs_of(folder, number):
+    with h5py.File(folder / "scan.h5", "r") as file:
+        kspace = file["kspace"][number]
+    maps, mask = np.load(folder / "maps.npy")[number], (kspace != 0).any((0, 1)).astype("f4")
+    return {"kspace": kspace[None], "sensitivity_maps": maps[None], "mask": mask[None, None, None]}
+
+
+SMOOTHED = "reconstruct scan.h5 --maps maps.npy --model model.keras --smooth 0.1 --samples 3 --seed 5"
+
+
+@pytest.fixture(scope="module")
+def smoothed(folder):
+    """What `-o smooth.h5 smooth.png` of both slices wrote: arrays, attributes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(f"{SMOOTHED} -o smooth.h5 smooth.png".split()) == 0
+    with h5py.File(folder / "smooth.h5", "r") as file:
+        return {name: file[name][()] for name in file}, dict(file.attrs)
+
+
+def test_every_slice_is_that_of_the_network_at_the_scans_own_scale(folder, run, network, capsys):
+    assert run("reconstruct scan.h5 --maps maps.npy --model model.keras -o plain.h5") == 0
+    assert "wrote plain.h5" in capsys.readouterr().out
+    with h5py.File(folder / "plain.h5", "r") as file:
+        assert sorted(file) == ["reconstruction", "zero_filled"] and "num_samples" not in file.attrs
+        assert file["reconstruction"].shape == (2, 32, 24) and file["reconstruction"].dtype == np.float32
+        for number in (0, 1):
+            inputs = inputs_of(folder, number)
+            zero_filled = network.zero_filled(inputs).numpy()
+            scale = np.abs(zero_filled).max()
+            assert file.attrs["scale"][number] == pytest.approx(scale, rel=1e-5) and scale < 1e-4
+            expected = scale * network.reconstruct({**inputs, "zero_filled": zero_filled / scale})[0]
+            np.testing.assert_allclose(file["reconstruction"][number], expected, rtol=0, atol=1e-5 * scale)
+            np.testing.assert_allclose(file["zero_filled"][number], np.abs(zero_filled[0]), rtol=0, atol=1e-5 * scale)
+
+
+def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network, smoothed):
+    arrays, attributes = smoothed
+    model = SmoothedNetwork(network, 0.1, 3, seed=5)
+    inputs = {**inputs_of(folder, 1), "sample_index": np.int32([1])}
+    scale = attributes["scale"][1]
+    images = model.reconstruct_with_deviation({**inputs, "zero_filled": network.zero_filled(inputs) / scale})
+    for name, image in zip(("reconstruction", "standard_deviation"), images):
+        np.testing.assert_allclose(arrays[name][1], scale * image[0], rtol=0, atol=1e-5 * scale)
+
+
+def test_the_file_tells_what_it_was_made_of(network, smoothed):
+    _, attributes = smoothed
+    expected = dict(source="scan.h5", sensitivity_maps="maps.npy", mask="measured", model="model.keras")
+    expected.update(sigma=0.1, num_samples=3, noise="gaussian", seed=5, model_hash=tfvn.runs.model_hash(network))
+    expected.update(command=f"python -m tfvn {SMOOTHED} -o smooth.h5 smooth.png", tensorflow_version=tf.__version__)
+    assert {key: attributes[key] for key in expected} == expected
+    np.testing.assert_array_equal(attributes["slices"], [0, 1])
+
+
+def test_images_share_one_window_that_is_written_in_them(folder, smoothed):
+    arrays, _ = smoothed
+    magnitude = arrays["reconstruction"]
+    white = np.percentile(magnitude, 99.9)
+    for number in (0, 1):
+        with Image.open(folder / f"smooth_{number:03d}.png") as image:
+            assert (image.mode, image.size) == ("L", (24, 32))
+            assert image.info["Comment"] == f"grey 0 to 255: magnitude 0 to {white:g}"
+            np.testing.assert_allclose(np.asarray(image), np.minimum(magnitude[number] / white, 1) * 255, rtol=0, atol=0.51)
+        with Image.open(folder / f"smooth_{number:03d}_std.png") as image:
+            assert image.width == 2100
+
+
+def test_one_slice_is_the_same_alone_and_has_one_image(folder, run, smoothed):
+    assert run(f"{SMOOTHED} --slices 1 -o one/alone.h5 one/alone.png") == 0
+    with h5py.File(folder / "one" / "alone.h5", "r") as file:
+        np.testing.assert_array_equal(file["reconstruction"][0], smoothed[0]["reconstruction"][1])
+        np.testing.assert_array_equal(file["standard_deviation"][0], smoothed[0]["standard_deviation"][1])
+        np.testing.assert_array_equal(file.attrs["slices"], [1])
+    assert sorted(os.listdir(folder / "one")) == ["alone.h5", "alone.png", "alone_std.png"]
+
+
+def test_a_full_scan_can_be_undersampled_and_halved(folder, run):
+    assert run("reconstruct full.npy --mask mask.npy --model model.keras --readout-oversampling -o half.h5") == 0
+    with h5py.File(folder / "half.h5", "r") as file:
+        assert file["reconstruction"].shape == (1, 16, 24)
+        assert file.attrs["mask"] == "mask.npy" and "24 centre lines" in file.attrs["sensitivity_maps"]
+        half = file["zero_filled"][0]
+    assert run("reconstruct full.npy --mask mask.npy --model model.keras -o whole.h5") == 0
+    with h5py.File(folder / "whole.h5", "r") as file:
+        np.testing.assert_allclose(half, file["zero_filled"][0, 9:25], rtol=0, atol=1e-6)
+
+
+def test_what_is_there_is_overwritten_only_with_force(folder, run, capsys):
+    shutil.copy(folder / "model.keras", folder / "there.h5")
+    command = "reconstruct full.npy --model model.keras -o there.h5"
+    assert run(command) == 2
+    assert "there.h5: there already" in capsys.readouterr().err
+    assert not h5py.is_hdf5(folder / "there.h5")
+    assert run(f"{command} --force") == 0
+    assert h5py.is_hdf5(folder / "there.h5")
+
+
+def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
+    before, read = sorted(os.listdir(folder)), []
+    original = tfvn.data.normalise
+
+    def interrupt(*arguments):
+        read.append(arguments)
+        if len(read) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(tfvn.data, "normalise", interrupt)
+    assert run("reconstruct scan.h5 --maps maps.npy --model model.keras -o cut.h5 cut.png") == 130
+    assert "Nothing was written" in capsys.readouterr().err
+    assert sorted(os.listdir(folder)) == before and len(read) == 2
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("reconstruct none.h5 --model model.keras -o out.h5", "no such file: none.h5"),
+        ("reconstruct scan.h5 --model none.keras -o out.h5", "none.keras: there is no such model file"),
+        ("reconstruct scan.h5 --model model.keras -o out.dcm", "an output ends in .h5 or .png. Received: out.dcm"),
+        ("reconstruct scan.h5 --model model.keras --slices 1-2 -o out.h5", "the file holds the slices 0 to 1"),
+        ("reconstruct scan.h5 --model model.keras --slices x -o out.h5", "expected numbers such as"),
+        ("reconstruct scan.h5 --model model.keras --maps full.npy -o out.h5", "the file holds 1 slices"),
+        ("reconstruct scan.h5 --model model.keras -o out.h5", "fully sampled centre lines"),
+        ("reconstruct scan.h5 --model model.keras --maps maps.npy --mask maps.npy -o out.h5", "the mask must have shape"),
+        ("reconstruct scan.h5 --model model.keras --smooth -1 -o out.h5", "sigma must be a number >= 0"),
+        ("reconstruct scan.h5 --model model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
+        ("reconstruct scan.h5 --model model.keras --noise red -o out.h5", "noise must be one of"),
+        ("export none.keras -o out.h5", "none.keras: there is no such model file"),
+        ("export model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
+    ],
+)
+def test_wrong_input_ends_in_one_clear_sentence(folder, run, capsys, command, message):
+    assert run(command) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not (folder / "out.h5").exists() and not list(folder.rglob("*.partial-*"))
+
+
+def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, capsys):
+    exported = []
+    monkeypatch.setattr(tfvn.serving, "export", lambda *arguments: exported.append(arguments))
+    assert run("export model.keras --smooth 0.2 --samples 2 --noise laplace --seed 7 -o models/knee/1 --force") == 0
+    assert "wrote models/knee/1" in capsys.readouterr().out
+    assert run("export model.keras -o plain") == 0
+    (model, *where), (plain, *elsewhere) = exported
+    assert (model.sigma, model.num_samples, model.noise, model.seed) == (0.2, 2, "laplace", 7)
+    assert where == ["models/knee/1", True] and elsewhere == ["plain", False]
+    digest = tfvn.runs.model_hash(network)
+    assert tfvn.runs.model_hash(model.network) == digest == tfvn.runs.model_hash(plain)
+
+
+def test_alone_it_lists_its_commands_and_the_scripts_and_nothing_else():
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-m", "tfvn"], capture_output=True, text=True, check=True, env=environment)
+    for word in ("reconstruct", "export", "train.py", "attack.py", "evaluate.py"):
+        assert word in done.stdout
+    assert not [line for line in done.stderr.splitlines() if "tensorflow" in line.lower()]

@@ -1,0 +1,148 @@
+"""A SavedModel in a process that knows TensorFlow alone: the same images, for every size, scale, batch and kind of mask."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfvn.network import VariationalNetwork
+from tfvn.serving import export, serve
+from tfvn.smoothing import SmoothedNetwork
+
+SETTINGS = dict(num_stages=2, filters=3, kernel_size=5, num_centers=7)
+
+# Every case through every folder, in one process: TensorFlow takes long to start.
+_SERVE = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+for folder, paths in json.loads(sys.argv[1]):
+    signature = tf.saved_model.load(folder).signatures["serving_default"]
+    specs = {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in signature.structured_input_signature[1].items()}
+    outputs = {}
+    for path in paths:
+        with np.load(path) as inputs:
+            found = signature(**{name: tf.constant(inputs[name]) for name in inputs})
+        outputs.update({path.split("/")[-1][:-4] + "_" + name: image.numpy() for name, image in found.items()})
+    np.savez(folder + ".npz", specs=json.dumps(specs), **outputs)
+assert "tfvn" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def models():
+    network = VariationalNetwork(**SETTINGS, seed=1)
+    halved = VariationalNetwork(**SETTINGS, readout_oversampling=True, dtype="float64")
+    return {"plain": network, "smoothed": SmoothedNetwork(network, 0.1, 4, seed=3), "halved": halved}
+
+
+@pytest.fixture(scope="module")
+def cases(case):
+    """Inputs by name, k-space at a scanner's scale."""
+    found = {
+        "lines": case(),
+        "points": case(batch=2, mask="points"),
+        "larger": case(coils=3, height=32, width=22),
+        "shared": {**case(batch=2), "mask": case()["mask"]},
+    }
+    for inputs in found.values():
+        inputs["kspace"] = inputs["kspace"] * np.float32(3e-5)
+    # A scan of which a part is to be used.
+    found["lines"]["kspace"] = found["lines"]["kspace"] + np.complex64(7) * (found["lines"]["mask"] == 0)
+    found["padding"] = {**found["points"], "kspace": found["points"]["kspace"] * np.float32([1, 0])[:, None, None, None]}
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, models, cases):
+    """What a process without `tfvn` gets: model, then case and name of the output."""
+    folder = tmp_path_factory.mktemp("serving")
+    paths = [str(folder / f"{name}.npz") for name in cases]
+    for path, inputs in zip(paths, cases.values()):
+        np.savez(path, **inputs)
+    for name, model in models.items():
+        export(model, folder / "models" / name)
+    work = [(str(folder / "models" / name), paths[:1] if name == "halved" else paths) for name in models]
+    # Outside of the project's folder, from which Python would import it.
+    command = [sys.executable, "-I", "-c", _SERVE, json.dumps(work)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return {name: dict(np.load(folder / "models" / f"{name}.npz")) for name in models}
+
+
+def test_the_signature_takes_any_size_by_name(served):
+    image = ["complex64", [None, None, None, None]]
+    specs = {"kspace": image, "sensitivity_maps": image, "mask": ["float32", [None, 1, None, None]]}
+    assert json.loads(str(served["plain"]["specs"])) == specs
+
+
+@pytest.mark.parametrize("name", ["lines", "points", "larger", "shared"])
+def test_it_gives_the_images_of_the_network_in_the_units_of_the_scan(served, models, cases, name):
+    inputs = cases[name]
+    zero_filled = models["plain"].zero_filled(inputs)
+    scale = np.abs(zero_filled).max((1, 2), keepdims=True)
+    expected = scale * models["plain"].reconstruct({**inputs, "zero_filled": zero_filled / scale})
+    found = served["plain"][f"{name}_magnitude"]
+    assert found.dtype == np.float32 and scale.max() < 1e-4
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * scale.max())
+    assert f"{name}_standard_deviation" not in served["plain"]
+
+
+@pytest.mark.parametrize("name", ["lines", "points", "larger"])
+def test_a_smoothed_network_gives_its_mean_and_deviation(served, models, cases, name):
+    inputs = cases[name]
+    zero_filled = models["smoothed"].zero_filled(inputs)
+    scale = np.abs(zero_filled).max((1, 2), keepdims=True)
+    images = models["smoothed"].reconstruct_with_deviation({**inputs, "zero_filled": zero_filled / scale})
+    for key, image in zip(("magnitude", "standard_deviation"), images):
+        np.testing.assert_allclose(served["smoothed"][f"{name}_{key}"], scale * image, rtol=0, atol=2e-6 * scale.max())
+    assert served["smoothed"][f"{name}_standard_deviation"].mean() > 1e-3 * scale.max()
+
+
+def test_rows_and_precision_are_those_of_the_network(served, models, cases):
+    found = served["halved"]["lines_magnitude"]
+    assert found.shape == (1, 12, 20) and found.dtype == np.float32
+    expected = serve(models["halved"], **cases["lines"])["magnitude"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
+    for name in ("plain", "smoothed"):
+        found = served[name]["padding_magnitude"]
+        np.testing.assert_allclose(found[0], served[name]["points_magnitude"][0], rtol=0, atol=1e-10)
+        assert not found[1].any()
+
+
+def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, models, monkeypatch):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "precious").write_text("kept")
+    with pytest.raises(ValueError, match="is there already.*--force"):
+        export(models["plain"], path)
+    with pytest.raises(ValueError, match="is no SavedModel, so it is not replaced"):
+        export(models["plain"], path, overwrite=True)
+    (path / "saved_model.pb").write_text("an older one")
+    with monkeypatch.context() as patch:
+        # Ctrl-C while it is written.
+        def interrupted(module, folder, **_):
+            os.mkdir(folder)
+            Path(folder, "saved_model.pb").write_text("half of it")
+            raise KeyboardInterrupt
+
+        patch.setattr("tensorflow.saved_model.save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            export(models["plain"], path, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"] and (path / "precious").exists()
+    export(models["plain"], path, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"] and not (path / "precious").exists()
+
+
+def test_what_cannot_be_served_is_refused(tmp_path, models):
+    with pytest.raises(ValueError, match="model must be a VariationalNetwork or a SmoothedNetwork. Received: str"):
+        export("model.keras", tmp_path / "model")
+    with pytest.raises(ValueError, match="num_samples >= 2. Received: num_samples=1"):
+        export(SmoothedNetwork(models["plain"], 0.1, 1), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
