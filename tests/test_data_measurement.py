@@ -71,7 +71,7 @@ def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
     "put, message",
     [
         (lambda file: file.update(kspace=h5py.ExternalLink("secret.h5", "kspace")), "kspace is a link"),
-        (lambda file: file.update(kspace=h5py.SoftLink("/way/kspace"), way=h5py.ExternalLink("secret.h5", "/")), "is a link"),
+        (lambda file: file.update(kspace=h5py.SoftLink("/w/kspace"), w=h5py.ExternalLink("secret.h5", "/")), "is a link"),
         (lambda file: file.create_dataset("kspace", (4, 40, 32), "c8", external=[("secret.h5", 0, 40960)]), "from other files"),
         (
             lambda file: file.create_virtual_dataset("kspace", _virtual("secret.h5", (4, 40, 32))),

@@ -476,7 +476,7 @@ def hostile_configs(config, marker):
         "module": "keras.layers",
         "class_name": "Lambda",
         "registered_name": None,
-        "config": {"name": "x", "function": call, "arguments": {"command": f"touch {marker}"}, "trainable": True, "dtype": "float32"},
+        "config": {"name": "x", "function": call, "arguments": {"command": f"touch {marker}"}, "dtype": "float32"},
     }
     inputs = {
         "module": "keras.layers", "class_name": "InputLayer", "name": "i", "registered_name": None, "inbound_nodes": [],
@@ -568,7 +568,7 @@ def replaced(place, make):
             lambda group, place: group.create_dataset(place, (5, 5, 2, 3), "f4", external=[("secret.h5", 0, 600)]),
             "0 takes its numbers from other files",
         ),
-        ("vars/0", lambda group, place: group.create_dataset(place, (10**6, 10**6), "f4", chunks=(10, 10)), "kernel of stage_1"),
+        ("vars/0", lambda group, place: group.create_dataset(place, (10**6,) * 2, "f4", chunks=(9, 9)), "kernel of stage_1"),
         ("vars/0", lambda group, place: group.create_dataset(place, (5, 5, 2, 3), h5py.string_dtype()), "kernel of stage_1"),
         ("activation/vars/0", lambda group, place: group.create_group(place), "rbf_weights of stage_1"),
         ("vars/1", lambda group, place: None, "1 is not there"),
@@ -588,10 +588,10 @@ def test_members_that_unpack_to_more_than_the_network_needs_are_not_unpacked(tmp
     config, weights = keras_file
     write_keras(tmp_path / "model.keras", config, weights + bytes(2**24))
     assert os.path.getsize(tmp_path / "model.keras") < 2**17
-    with pytest.raises(ValueError, match="model.weights.h5 must have 1424 to .* Received: 1679.* bytes"):
+    with pytest.raises(ValueError, match="model.weights.h5 must have 1424 to .* Received: 16[0-9]* bytes"):
         tfvn.load_model(tmp_path / "model.keras")
     write_npz(tmp_path / "weights.npz")
-    monkeypatch.setattr(tfvn.importers, "_LARGEST_NPZ", 1000)
+    monkeypatch.setattr(tfvn.importers, "_LARGEST", 1000)
     with pytest.raises(ValueError, match="weights.npz: not a file of network weights: expected at most 1000 bytes"):
         tfvn.load_model(tmp_path / "weights.npz")
 

@@ -328,8 +328,8 @@ def test_the_deviation_keeps_its_digits_far_from_zero(case):
     # A sum of squares in single precision would give 0 or NaN here.
     inputs = case()
     near, far = (
-        SmoothedNetwork(Stub(lambda x, offset=offset: tf.math.real(x) + offset), 1e-3, 50, 3).reconstruct_with_deviation(inputs)
-        for offset in (0.0, 10.0)
+        SmoothedNetwork(Stub(lambda x, far=far: tf.math.real(x) + far), 1e-3, 50, 3).reconstruct_with_deviation(inputs)
+        for far in (0.0, 10.0)
     )
     np.testing.assert_allclose(far[1], near[1], rtol=0.02)
     # Of the real part of a unitary map, where half of the lines are sampled.

@@ -17,9 +17,9 @@ from tfvn.smoothing import SmoothedNetwork
 _RECONSTRUCT = """The slices of a scan through a trained network.
 
 K-space comes at any scale; for the network each slice is divided by max |A^H k|, and its image multiplied by it again.
-Formats and orders of axes are those of `dataset: measurement`, see README.md, "Files it reads". Of a smoothed network, the image
-is the mean of its draws on noisy k-space and the standard deviation is theirs, pixel by pixel: how far such noise moves the
-network, and no error bar of the image.
+Formats and orders of axes are those of `dataset: measurement`, see README.md, "Files it reads". Of a smoothed network, the
+image is the mean of its draws on noisy k-space and the standard deviation is theirs, pixel by pixel: how far such noise moves
+the network, and no error bar of the image.
 """
 _EXPORT = """A network as a SavedModel, for TensorFlow alone and TF Serving (which wants it in a folder named by a number).
 
@@ -52,7 +52,7 @@ def _add_reconstruct(commands):
     flags.add_argument("--calibration-lines", metavar="N", type=int, default=24, help="centre lines of that estimate (24)")
     flags.add_argument("--mask", metavar="FILE", default="", help="undersampling mask (default: where k-space is not 0)")
     flags.add_argument("--slices", metavar="LIST", default="all", help="such as 0-3,7, the first being 0 (default: all)")
-    flags.add_argument("--coil-axis", metavar="N", type=int, default=-1, help="axis of the coils in the file (default: README.md)")
+    flags.add_argument("--coil-axis", metavar="N", type=int, default=-1, help="axis of the coils (default: see README.md)")
     flags.add_argument("--transpose", action="store_true", help="phase encoding runs along the height of the file's images")
     flags.add_argument(
         "--readout-oversampling",
@@ -78,7 +78,7 @@ def _command(commands, name, summary, description):
 
 
 def _add_smoothing(flags):
-    flags.add_argument("--smooth", metavar="SIGMA", type=float, default=0.0, help="smooth with noise of this standard deviation")
+    flags.add_argument("--smooth", metavar="SIGMA", type=float, default=0.0, help="smooth with noise of this deviation")
     flags.add_argument("--samples", metavar="K", type=int, default=32, help="draws of that noise (32)")
     flags.add_argument("--noise", default="gaussian", help="gaussian, uniform or laplace (gaussian)")
     flags.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise (0)")

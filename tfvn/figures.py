@@ -366,13 +366,14 @@ def deviation(path, image, standard_deviation, white, brightest, note):
         note: how the draws were made.
     """
     white = white or 1
+    percent = 100 * standard_deviation / white
     gap, head, foot, bar, labels = 0.1, 0.42, 0.12, 0.1, 0.5
     width = (_WIDTH - 3 * gap - bar - labels) / 2
     height = width * image.shape[0] / image.shape[1]
     figure = Figure((_WIDTH, head + height + foot))
     panels = [
         ("mean of the draws", image, (0, white), "gray"),
-        (f"standard deviation of the draws, % of white\n{note}", 100 * standard_deviation / white, (0, 100 * brightest / white), "inferno"),
+        (f"standard deviation of the draws, % of white\n{note}", percent, (0, 100 * brightest / white), "inferno"),
     ]
     for number, (title, shown, limits, colors) in enumerate(panels):
         axes = _axes(figure, gap + number * (width + gap), foot, width, height)

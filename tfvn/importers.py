@@ -44,7 +44,7 @@ _SETTINGS = {
 }
 # Bytes that a file of weights may take besides the numbers: a network of ten stages takes 60 kB.
 _OVERHEAD = 2**20
-_LARGEST_NPZ = 2**28
+_LARGEST = 2**28
 
 
 def from_npz(path):
@@ -75,8 +75,8 @@ def _opened(binary):
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("it is a single array, not an .npz archive.")
     size = sum(part.file_size for part in file.zip.infolist())
-    if size > _LARGEST_NPZ:
-        raise ValueError(f"expected at most {_LARGEST_NPZ} bytes. Received: {size} bytes, unpacked")
+    if size > _LARGEST:
+        raise ValueError(f"expected at most {_LARGEST} bytes. Received: {size} bytes, unpacked")
     return file
 
 
@@ -255,7 +255,8 @@ def from_keras(path):
             shapes = {"kernel": (size, size, 2, filters), "data_weight": (), "rbf_weights": (filters, config["num_centers"])}
             # Before a network is built: a few digits ask for all the memory that there is.
             needed = stages * sum(map(math.prod, shapes.values())) * np.dtype(config["dtype"]).itemsize
-            weights = _unpacked(archive, "model.weights.h5", 2 * needed + stages * 2**16 + _OVERHEAD, needed)
+            most = min(2 * needed + stages * 2**16 + _OVERHEAD, _LARGEST)
+            weights = _unpacked(archive, "model.weights.h5", most, needed)
         arrays = _stage_weights(weights, stages, shapes)
         network = VariationalNetwork(**config)
     # Readers of damaged files raise nearly every type; the caller needs the file's name and one type.

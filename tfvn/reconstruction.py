@@ -123,9 +123,10 @@ def _paths(output, numbers, sigma):
 
 
 def _attributes(model_path, network, config, command):
+    maps = os.path.basename(config.sensitivity_path) or f"estimated from {config.calibration_lines} centre lines"
     attributes = {
         "source": os.path.basename(config.data_path),
-        "sensitivity_maps": os.path.basename(config.sensitivity_path) or f"estimated from {config.calibration_lines} centre lines",
+        "sensitivity_maps": maps,
         "mask": os.path.basename(config.mask_path) or config.mask,
         "readout_oversampling": config.readout_oversampling,
         "model": os.path.basename(os.path.normpath(model_path)),

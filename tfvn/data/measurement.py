@@ -208,7 +208,8 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
     if slice_axis is not None:
         # A part of length 1 keeps the other axes where they are.
         index[slice_axis] = slice(slice_index, slice_index + 1)
-    array = array[tuple(index)]
+    # A copy: what is mapped would change with its file.
+    array = np.array(array[tuple(index)])
     if array.dtype.kind != "c":
         array = array[..., 0] + 1j * array[..., 1]
     array = array[None] if taken is None else np.moveaxis(array, taken, 0)
