@@ -81,7 +81,7 @@ def test_figure2_does_without_attacks_or_reference(tmp_path, radii, image_norm):
 def test_the_band_of_figure2_is_the_middle_half_of_the_images():
     values = [1.0, 2.0, 3.0, 10.0, 4.0]
     chosen = [{"radius": 2.0, "norm": 1.9, "effect": value} for value in values]
-    np.testing.assert_allclose(figures._curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
+    np.testing.assert_allclose(figures.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
 
 
 @pytest.mark.parametrize(

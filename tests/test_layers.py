@@ -11,12 +11,16 @@ LEVELS = {
     **dict.fromkeys(
         ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
     ),
+    **dict.fromkeys(
+        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
+    ),
+    **dict.fromkeys(["distribution"], 0),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
-    **dict.fromkeys(["training", "importers", "serving", "summaries", "figures"], 3),
-    **dict.fromkeys(["runs"], 4),
-    **dict.fromkeys(["experiments", "evaluation", "reconstruction", "tuning", "cli"], 5),
-    **dict.fromkeys(["protocol"], 6),
+    **dict.fromkeys(["training", "importers", "serving", "figures"], 3),
+    **dict.fromkeys(["runs", "report", "summaries"], 4),
+    **dict.fromkeys(["experiments", "evaluation", "reconstruction", "cli"], 5),
+    **dict.fromkeys(["protocol", "tuning"], 6),
     **dict.fromkeys(["demo", "paper", "__main__"], 7),
 }
 # The package's own __init__ stands above all.

@@ -9,6 +9,7 @@
     certificates.csv      of every smoothed model: its Lipschitz constant, and what it says of each attack
     reconstructions.h5    slices/slice_I/{zero_filled, reference}, models/NAME/slice_I/{clean, radius_R}: magnitudes in
                           normalised units; times the slice's attribute `scale` they are in the scanner's units
+    report.html           all of it on one page, with curves to read values from and images to compare: a single file
 
 All errors are those of magnitude images, in normalised units (DESIGN.md, section 1).
 """
@@ -27,7 +28,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import certificates, data, figures, metrics, projections, runs
+from tfvn import certificates, data, figures, metrics, projections, report, runs
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
@@ -49,6 +50,7 @@ _DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 _MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
 # A change of the image by this share of its norm is what certificates are asked about in the table.
 _SHARE = 0.1
+_NO_ATTACKS = "None of these runs has attacks: attack.py makes them."
 
 
 class _Run(NamedTuple):
@@ -98,7 +100,8 @@ def evaluate(run_dirs, output, overrides=()):
             examples.append(_evaluate_run(trial, source, file, rows, bar, os.path.join(unfinished, trial.name)))
     table = aggregate(rows)
     claims = certificates_of(table, rows)
-    text = markdown(table) + _certificate_text(claims) + _comparison_text(compare_attacks(rows))
+    certified, compared = _certificate_tables(claims), _comparison_text(compare_attacks(rows))
+    text = markdown(table) + "".join(map(_text, certified)) + (f"\n{compared}\n" if compared else "")
     balls = [row for row in rows if row["attack"] in ("none", "l2")]
     writers = {
         "results.csv": lambda path: _write_csv(path, rows),
@@ -112,6 +115,18 @@ def evaluate(run_dirs, output, overrides=()):
         writers["figure4.png"] = lambda path: figures.figure4(path, rows)
     if claims:
         writers["certificates.csv"] = lambda path: _write_csv(path, claims)
+    # Last, as it shows the figures.
+    paths_of_figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
+    writers["report.html"] = lambda path: report.write(
+        path,
+        [{**row, "dataset": _dataset(row["attack"], _size(row))} for row in rows],
+        _labels(table),
+        [*tables(table), *certified],
+        [report.Run(trial.name, trial.run_dir, trial.config, _commands(trial)) for trial in trials],
+        images_path,
+        paths_of_figures,
+        [compared] if compared else [],
+    )
     # An earlier evaluation's would belong to another table.
     for name in {"figure4.png", "certificates.csv"} - set(writers):
         pathlib.Path(output, name).unlink(missing_ok=True)
@@ -261,32 +276,42 @@ def _size(row):
 
 
 def markdown(table):
-    """Table 1 as Markdown: RMSE and SSIM, then mean perturbation effects, model by radius; aligned, to be read as text. The
-    norms of the attack's ball, and the attack of Antun et al., have such tables one after the other.
+    """Table 1 as Markdown: the tables of `tables` one after the other; aligned, to be read as text.
+
+    Args:
+        table: the list of dicts of `aggregate`.
+    """
+    parts = tables(table)
+    text = "".join(f"{part.title}\n\n{_aligned(part.lines)}\n" for part in parts)
+    return text + ("" if len(parts) > 1 else f"{_NO_ATTACKS}\n\n") + f"{parts[0].note}\n"
+
+
+def tables(table):
+    """RMSE and SSIM, then mean perturbation effects, model by radius: a list of `report.Table`. The norms of the attack's
+    ball, and the attack of Antun et al., have such tables one after the other.
 
     Args:
         table: the list of dicts of `aggregate`.
     """
     kinds = [kind for kind in runs.ATTACKS if any(entry["attack"] == kind for entry in table)] or ["l2"]
-    parts = [_markdown_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)]) for kind in kinds]
     count = table[0]["num_images"]
-    return "".join(parts) + (
+    note = (
         "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r <= radius (l2 unless it says "
         "otherwise; in %: of the mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
-        f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1.\n"
+        f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
     )
+    parts = [part for kind in kinds for part in _tables_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)])]
+    return [parts[0]._replace(note=note), *parts[1:]]
 
 
-def _markdown_of(kind, table):
+def _tables_of(kind, table):
     cells = {(entry["model"], _size(entry)): entry for entry in table}
     models = list(dict.fromkeys(entry["model"] for entry in table))
-    sizes = sorted({_size(entry) for entry in table})
-    image_norm = table[0]["image_norm"]
+    sizes = dict(sorted((_size(entry), _head(entry)) for entry in table))
+    heads, attacks = list(sizes.values()), list(sizes)[1:]
     if kind == "antun":
-        heads, of = ["clean"] + [f"{steps:d} steps" for steps in sizes[1:]], ", attack of Antun et al. (mean ||r||_2)"
+        of = ", attack of Antun et al. (mean ||r||_2)"
     else:
-        shares = [_percent(size / image_norm) if kind == "l2" else "" for size in sizes]
-        heads = ["clean"] + [f"radius {size:g}{share}" for size, share in zip(sizes[1:], shares[1:])]
         of = "" if kind == "l2" else f", {kind} balls"
 
     def cell(model, size, key, digits):
@@ -297,16 +322,56 @@ def _markdown_of(kind, table):
     for model in models:
         pairs = [(cell(model, size, "rmse", _digits), cell(model, size, "ssim", _decimals)) for size in sizes]
         errors.append([model, *(text for pair in pairs for text in pair)])
-        first = cells[model, sizes[0]]
+        first = cells[model, 0.0]
         samples = str(first["num_samples"]) if first["sigma"] else "-"
-        means = [cell(model, size, "effect", _digits) for size in sizes[1:]]
+        means = [cell(model, size, "effect", _digits) for size in attacks]
         if kind == "antun":
-            means = [f"{text} ({cell(model, size, 'norm', _digits)})" for text, size in zip(means, sizes[1:])]
+            means = [f"{text} ({cell(model, size, 'norm', _digits)})" for text, size in zip(means, attacks)]
         effects.append([model, f"{first['sigma']:g}{_noise_name(first)}", samples, *means])
-    text = f"Error of the reconstructions{of}\n\n{_aligned(errors)}\n"
-    if len(sizes) == 1:
-        return text + "None of these runs has attacks: attack.py makes them.\n\n"
-    return text + f"Mean perturbation effect{of}\n\n{_aligned(effects)}\n"
+    parts = [report.Table(f"Error of the reconstructions{of}", errors, ("", *(("lowest", "highest") * len(sizes))), heads=2)]
+    if attacks:
+        # The attack of Antun et al. has another norm on each model: its effects are not to be compared.
+        best = ("", "", "", *(["" if kind == "antun" else "lowest"] * len(attacks)))
+        parts.append(report.Table(f"Mean perturbation effect{of}", effects, best))
+    return parts
+
+
+def _head(entry):
+    """What an entry's attack is called above a column."""
+    kind, size = entry["attack"], _size(entry)
+    if kind in ("none", "antun"):
+        return "clean" if kind == "none" else f"{size:d} steps"
+    return f"radius {size:g}{_percent(size / entry['image_norm']) if kind == 'l2' else ''}"
+
+
+def _labels(table):
+    """What the images of `reconstructions.h5` are called in the report: a dict of dataset and text, clean first."""
+    kinds = ("none", *runs.ATTACKS)
+    entries = sorted(table, key=lambda entry: (kinds.index(entry["attack"]), _size(entry)))
+    kinds_said = {"none": "", "l2": ""}
+    return {
+        _dataset(entry["attack"], _size(entry)): f"{kinds_said.get(entry['attack'], entry['attack'] + ', ')}{_head(entry)}"
+        for entry in entries
+    }
+
+
+def _commands(trial):
+    """Commands that make a run again elsewhere, from its configuration and what its attacks record: lists of arguments."""
+    again = f"{trial.run_dir.rstrip(os.sep)}-again"
+    commands = [["python", "train.py", "--config", os.path.join(trial.run_dir, "config.yaml"), "--run-dir", again]]
+    attacks = {}
+    for kind, size in trial.attacks:
+        settings = runs.read_attack(runs.attack_path(trial.run_dir, size, 0, kind))["settings"]
+        values = {key: value for key, value in settings.items() if key.startswith(("attack_", "antun_"))}
+        values["attack_num_samples"] = settings.get("num_samples", trial.config.attack_num_samples)
+        values.update({"attack_method": "antun"} if kind == "antun" else {"attack_method": "projected", "attack_norm": kind})
+        changed = [f"{key}={value}" for key, value in sorted(values.items()) if value != vars(trial.config)[key]]
+        attacks.setdefault((kind, *changed), []).append(size)
+    for (kind, *changed), sizes in attacks.items():
+        key = "antun_steps" if kind == "antun" else "attack_radii"
+        given = [*changed, *([f"{key}={sizes}"] if sizes != vars(trial.config)[key] else [])]
+        commands.append(["python", "attack.py", "--run-dir", again, *(["--set", *given] if given else [])])
+    return commands
 
 
 def _noise_name(entry):
@@ -353,9 +418,10 @@ def certificates_of(table, rows):
     return claims
 
 
-def _certificate_text(claims):
+def _certificate_tables(claims):
+    """The weakest attack on each smoothed model and what its certificate says of it: a list of one `report.Table` or none."""
     if not claims:
-        return ""
+        return []
     heads = ("model", "norm", "D", "Lipschitz constant", "certified to", "attack", "its A r", "bound", "effect", "says something")
     lines = [list(heads)]
     for model in dict.fromkeys(claim["model"] for claim in claims):
@@ -369,13 +435,17 @@ def _certificate_text(claims):
             kind = f"{claim['attack']} {claim['size']:g}"
             rest = [kind, *(_digits(claim[key]) for key in ("distance", "bound", "effect")), says]
         lines.append([model, claim["norm"], *numbers, *(rest if attacks else ["-"] * 5)])
-    return (
-        f"\nCertificates of the smoothed models (docs/theorem.md)\n\n{_aligned(lines)}\n"
+    note = (
         "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified to: the largest ||A r|| that "
         f"cannot change the reconstruction by more than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its "
         "mean norm of A r, the bound at it and what it did; the bound says something where it is below half of D. Norms of A r as the noise "
-        "demands, of real and imaginary parts.\n"
+        "demands, of real and imaginary parts."
     )
+    return [report.Table("Certificates of the smoothed models (docs/theorem.md)", lines, ("",) * len(heads), note)]
+
+
+def _text(table):
+    return f"\n{table.title}\n\n{_aligned(table.lines)}\n{table.note}\n"
 
 
 def compare_attacks(rows):
@@ -398,7 +468,7 @@ def _comparison_text(pairs):
     if not pairs:
         return ""
     inside = [(antun, projected) for *_, antun, projected in pairs if not math.isnan(projected)]
-    text = "\nProjected attack against that of Antun et al., at equal ||r||_2 (linear interpolation between the radii): "
+    text = "Projected attack against that of Antun et al., at equal ||r||_2 (linear interpolation between the radii): "
     if inside:
         wins = sum(projected > antun for antun, projected in inside)
         ratio = float(np.exp(np.mean([np.log(max(p, 1e-12) / max(a, 1e-12)) for a, p in inside])))
@@ -409,7 +479,7 @@ def _comparison_text(pairs):
         norms = [norm for _, _, norm, _, projected in pairs if math.isnan(projected)]
         span = f"||r||_2 from {min(norms):.3g} to {max(norms):.3g}"
         text += f" {outside} of {len(pairs)} cases are outside the radii: {span}; attack with such radii to compare."
-    return text + "\n"
+    return text
 
 
 def _aligned(lines):
@@ -524,6 +594,7 @@ def _evaluate_run(trial, source, file, rows, bar, unfinished):
     network = runs.network_of(trial.run_dir, config)
     digest = runs.model_hash(network)
     model = runs.predictor(network, config)
+    file.create_group(f"models/{trial.name}").attrs["model_hash"] = digest
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         name, scale = source.name(index), float(inputs["scale"][0])
         paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
@@ -613,11 +684,13 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
             "num_samples": config.num_samples if config.sigma else 1,
             "seed": config.seed,
         })  # fmt: skip
-        images["clean" if kind == "none" else _dataset(kind, size)] = image[0].numpy()
+        images[_dataset(kind, size)] = image[0].numpy()
     return images, rows
 
 
 def _dataset(kind, size):
+    if kind == "none":
+        return "clean"
     return f"antun_{size:d}" if kind == "antun" else f"{'' if kind == 'l2' else kind + '_'}radius_{size:g}"
 
 
