@@ -62,7 +62,7 @@ def test_every_file_is_written_and_nothing_else(results):
     assert sorted(os.path.basename(path) for path in paths) == sorted(os.listdir(output))
     assert {os.path.basename(path) for path in paths} == {
         "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png", "reconstructions.h5",
-        "certificates.csv",
+        "certificates.csv", "report.html",
     }  # fmt: skip
     assert all(os.path.getsize(path) > (20_000 if path.endswith(".png") else 200) for path in paths)
 
@@ -314,6 +314,23 @@ def test_every_kind_of_attack_has_its_rows_and_its_table(kinds):
     assert (kinds / "figure4.png").stat().st_size > 20_000
     with h5py.File(kinds / "reconstructions.h5") as file:
         assert {"clean", "radius_1", "l1_radius_20", "linf_radius_0.02", "antun_5"} <= set(file["models/smoothed/slice_00000"])
+
+
+def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(kinds, smoothed_run):
+    text = (kinds / "report.html").read_text()
+    for title in ("l2 ball", "l1 ball", "l-infinity ball", "attack of Antun et al."):
+        assert f"Attack on an {title}" in text or f"<h3>{title.capitalize()}" in text
+    (trial,) = evaluation._open([str(smoothed_run)], ())
+    train, *attacks = evaluation._commands(trial)
+    assert train[:4] == ["python", "train.py", "--config", os.path.join(smoothed_run, "config.yaml")] and train[-1] == f"{smoothed_run}-again"
+    made = {}
+    for command in attacks:
+        assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
+        config = runs.open_run(smoothed_run, None, command[5:])
+        kind, sizes = experiments._sizes(config)
+        made.update({(kind, size): experiments.attack_settings(config, kind, size) for size in sizes})
+    assert made == {attack: runs.read_attack(runs.attack_path(smoothed_run, attack[1], 0, attack[0]))["settings"] for attack in trial.attacks}
+    assert len(made) == 6
 
 
 def test_the_ladder_continues_its_first_rung(smoothed_run):

@@ -357,8 +357,9 @@ def _labels(table):
 
 def _commands(trial):
     """Commands that make a run again elsewhere, from its configuration and what its attacks record: lists of arguments."""
-    again = f"{trial.run_dir.rstrip(os.sep)}-again"
-    commands = [["python", "train.py", "--config", os.path.join(trial.run_dir, "config.yaml"), "--run-dir", again]]
+    run_dir = os.path.normpath(trial.run_dir)
+    again = f"{run_dir}-again"
+    commands = [["python", "train.py", "--config", os.path.join(run_dir, "config.yaml"), "--run-dir", again]]
     attacks = {}
     for kind, size in trial.attacks:
         settings = runs.read_attack(runs.attack_path(trial.run_dir, size, 0, kind))["settings"]

@@ -260,7 +260,7 @@ def _words(point):
 
 
 def _ticks(limit):
-    values = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, limit)
+    values = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, limit)
     # The last one that is not far above what there is to show.
     return [float(value) for value in values if 0 <= value <= 1.001 * limit] or [0.0]
 

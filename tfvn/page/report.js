@@ -71,11 +71,11 @@
     return;
   }
   const controls = Object.fromEntries(["slice", "view", "zoom", "window", "gain", "rate"].map((id) => [id, element(id)]));
-  const panels = [...viewer.querySelectorAll(".panel")].map((figure) => ({
-    side: figure.dataset.side,
-    source: figure.querySelector(".source"),
-    condition: figure.querySelector(".condition"),
-    badge: figure.querySelector(".badge"),
+  const choosers = viewer.querySelectorAll(".chooser");
+  const panels = [...viewer.querySelectorAll(".panel")].map((figure, side) => ({
+    source: choosers[side].querySelector(".source"),
+    condition: choosers[side].querySelector(".condition"),
+    badge: figure.querySelector(".shown"),
     viewport: figure.querySelector(".viewport"),
     sheet: figure.querySelector(".sheet"),
     canvas: figure.querySelector("canvas"),
@@ -153,7 +153,11 @@
     return { values, signed: true, error: true };
   };
 
-  const color = (share, signed) => (signed ? data.map[Math.round(127.5 + 127.5 * share)] : Array(3).fill(Math.round(255 * share)));
+  const scale = (signed) => {
+    const strip = new ImageData(256, 1);
+    for (let place = 0; place < 256; place += 1) strip.data.set([...(signed ? data.map[place] : Array(3).fill(place)), 255], 4 * place);
+    return strip;
+  };
   const limit = (seen) => (seen.error ? data.levels / Number(controls.gain.value) : (data.levels * Number(controls.window.value)) / 100);
 
   const draw = (panel, slice, seen) => {
@@ -164,11 +168,12 @@
     const picture = new ImageData(slice.width, slice.height);
     if (seen.values) {
       const highest = limit(seen);
-      const table = Array.from({ length: 256 }, (_, place) => color(seen.signed ? (place - 127.5) / 127.5 : place / 255, seen.signed));
-      for (let index = 0; index < seen.values.length; index += 1) {
-        const share = Math.min(Math.max(seen.values[index] / highest, -1), 1);
-        const [red, green, blue] = table[Math.max(0, Math.round(seen.signed ? 127.5 + 127.5 * share : 255 * share))];
-        picture.data.set([red, green, blue, 255], 4 * index);
+      // All four bytes of a pixel at once: a flicker must not wait for its images.
+      const table = new Uint32Array(scale(seen.signed).data.buffer);
+      const all = new Uint32Array(picture.data.buffer);
+      const [middle, half] = seen.signed ? [127.5, 127.5] : [0, 255];
+      for (let index = 0; index < all.length; index += 1) {
+        all[index] = table[Math.min(Math.max(Math.round(middle + (half * seen.values[index]) / highest), 0), 255)];
       }
     }
     canvas.getContext("2d").putImageData(picture, 0, 0);
@@ -197,11 +202,11 @@
       const room = viewport.clientWidth;
       if (!room) continue;
       // Fitted, the whole image is seen at once.
-      const fitted = Math.min(room / slice.width, (0.8 * window.innerHeight) / slice.height);
-      const scale = zoom || fitted;
-      sheet.style.width = `${Math.floor(scale * slice.width)}px`;
-      sheet.style.height = `${Math.floor(scale * slice.height)}px`;
-      canvas.classList.toggle("pixels", scale * window.devicePixelRatio >= 1);
+      const fitted = Math.min(room / slice.width, (0.75 * window.innerHeight) / slice.height);
+      const times = zoom || fitted;
+      sheet.style.width = `${Math.floor(times * slice.width)}px`;
+      sheet.style.height = `${Math.floor(times * slice.height)}px`;
+      canvas.classList.toggle("pixels", times * window.devicePixelRatio >= 1);
     }
   };
 
@@ -214,18 +219,14 @@
       const text = caption(slice, choice, "AB"[shown], shown === 1 && controls.view.value === "difference");
       panel.caption.textContent = text;
       panel.canvas.setAttribute("aria-label", `${text}. Slice ${slice.name}, ${views[controls.view.value]}. ${seen.message || ""}`);
-      panel.canvas.dataset.shown = "AB"[shown];
+      panel.badge.textContent = "AB"[shown];
     });
-    const seen = (drawn.find((one) => one.seen.error) || drawn[0]).seen;
-    const kind = drawn.find((one) => one.seen.values) ? (drawn.find((one) => one.seen.error) || drawn.find((one) => one.seen.values)).seen : seen;
+    // Of the difference, where there is one.
+    const kind = (drawn.find((one) => one.seen.error) || drawn.find((one) => one.seen.values) || drawn[0]).seen;
     const units = slice.window / data.levels;
     const highest = (kind.values ? limit(kind) : data.levels) * units;
     const bar = element("bar");
-    const strip = new ImageData(256, 1);
-    for (let place = 0; place < 256; place += 1) {
-      strip.data.set([...color(kind.signed ? (place - 127.5) / 127.5 : place / 255, kind.signed), 255], 4 * place);
-    }
-    bar.getContext("2d").putImageData(strip, 0, 0);
+    bar.getContext("2d").putImageData(scale(kind.signed), 0, 0);
     element("low").textContent = kind.signed ? `−${digits(highest)}` : "0";
     element("high").textContent = `${digits(highest)} ${kind.error ? `(window / ${controls.gain.value})` : "(white)"}`;
     bar.setAttribute("aria-label", `scale from ${element("low").textContent} to ${element("high").textContent}`);
@@ -289,7 +290,7 @@
     if (!running) timer = setInterval(swap, 1000 / Number(controls.rate.value));
     element("flicker").setAttribute("aria-pressed", !running);
     element("flicker").textContent = running ? "Flicker A / B" : "Stop the flicker";
-    viewer.querySelector(".panels").classList.toggle("flickering", !running);
+    element("panels").classList.toggle("flickering", !running);
     paint();
   };
   const exchange = () => {
@@ -348,10 +349,10 @@
       point.column = Math.min(slice.width - 1, Math.max(0, point.column + by * right));
       read();
       const { viewport, sheet } = panel;
-      const scale = sheet.clientWidth / slice.width;
+      const times = sheet.clientWidth / slice.width;
       const follow = (at, from, room) => (at < from + 20 ? at - 20 : at > from + room - 20 ? at - room + 20 : from);
-      viewport.scrollLeft = follow(point.column * scale, viewport.scrollLeft, viewport.clientWidth);
-      viewport.scrollTop = follow(point.row * scale, viewport.scrollTop, viewport.clientHeight);
+      viewport.scrollLeft = follow(point.column * times, viewport.scrollLeft, viewport.clientWidth);
+      viewport.scrollTop = follow(point.row * times, viewport.scrollTop, viewport.clientHeight);
     });
   });
   controls.slice.addEventListener("change", update);
