@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Evaluates run directories on their test slices, clean and attacked: the paper's Table 1 and Figures 1 to 3.
+"""Evaluates run directories on their test slices, clean and attacked: the paper's Table 1 and Figures 1 to 3, and a report of all.
 
     python evaluate.py runs/original runs/sigma_0.05 --output results
     python evaluate.py runs/sigma_0.05 --num-samples 1 3 9 27 81

@@ -50,7 +50,6 @@ _DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 _MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
 # A change of the image by this share of its norm is what certificates are asked about in the table.
 _SHARE = 0.1
-_NO_ATTACKS = "None of these runs has attacks: attack.py makes them."
 
 
 class _Run(NamedTuple):
@@ -78,7 +77,8 @@ def evaluate(run_dirs, output, overrides=()):
         overrides: smoothing settings other than those of the runs, such as `["num_samples=100"]`.
 
     Returns:
-        The paths of all files written; they are printed too, and at the end the table.
+        The paths of all files written; they are printed too, and at the end the table. The last is `report.html`, which holds
+        tables, curves, images and figures, the settings of the runs, and the versions, seeds and commands that made them.
 
     Raises:
         ValueError: if a run is not trained or its attacks are unfinished or of another model, or if the runs have
@@ -283,7 +283,9 @@ def markdown(table):
     """
     parts = tables(table)
     text = "".join(f"{part.title}\n\n{_aligned(part.lines)}\n" for part in parts)
-    return text + ("" if len(parts) > 1 else f"{_NO_ATTACKS}\n\n") + f"{parts[0].note}\n"
+    if len(parts) == 1:
+        text += "None of these runs has attacks: attack.py makes them.\n\n"
+    return f"{text}{parts[0].note}\n"
 
 
 def tables(table):
@@ -347,12 +349,11 @@ def _head(entry):
 def _labels(table):
     """What the images of `reconstructions.h5` are called in the report: a dict of dataset and text, clean first."""
     kinds = ("none", *runs.ATTACKS)
-    entries = sorted(table, key=lambda entry: (kinds.index(entry["attack"]), _size(entry)))
-    kinds_said = {"none": "", "l2": ""}
-    return {
-        _dataset(entry["attack"], _size(entry)): f"{kinds_said.get(entry['attack'], entry['attack'] + ', ')}{_head(entry)}"
-        for entry in entries
-    }
+    labels = {}
+    for entry in sorted(table, key=lambda entry: (kinds.index(entry["attack"]), _size(entry))):
+        kind = entry["attack"]
+        labels[_dataset(kind, _size(entry))] = _head(entry) if kind in ("none", "l2") else f"{kind}, {_head(entry)}"
+    return labels
 
 
 def _commands(trial):

@@ -27,7 +27,7 @@ _STYLE = {
     "savefig.dpi": 300,
 }
 # Okabe and Ito's palette, black first; yellow is left out, it is hard to see on white.
-COLORS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+_COLORS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _MARKERS = "osD^vP*X<>"
 _OUTLINE = "#F0E442"
 _UNITS = "normalised image units"
@@ -120,8 +120,8 @@ def figure2(path, rows):
             (NaN without a reference) and `image_norm` = ||y||.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
-    many = len(models) > len(COLORS)
-    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(models))) if many else COLORS
+    many = len(models) > len(_COLORS)
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(models))) if many else _COLORS
     # As many names side by side as fit at 8 points.
     columns = min(len(models), max(1, int(_WIDTH / (0.55 + 0.065 * max(map(len, models))))))
     figure = Figure((_WIDTH, 3.0 + 0.2 * math.ceil(len(models) / columns)), layout="constrained")
@@ -192,12 +192,12 @@ def figure4(path, rows):
     for axes, model in zip(panels.flat, models):
         own = [row for row in rows if row["model"] == model]
         x, mean, low, high = curve([row for row in own if row["attack"] in ("none", "l2")], "effect").T
-        axes.fill_between(x, low, high, color=COLORS[1], alpha=0.2, linewidth=0)
-        axes.plot(x, mean, color=COLORS[1], marker="o", markersize=3.5, label="projected on the ball", clip_on=False)
+        axes.fill_between(x, low, high, color=_COLORS[1], alpha=0.2, linewidth=0)
+        axes.plot(x, mean, color=_COLORS[1], marker="o", markersize=3.5, label="projected on the ball", clip_on=False)
         ladder = [{**row, "radius": row["steps"]} for row in own if row["attack"] == "antun"]
-        axes.plot([row["norm"] for row in ladder], [row["effect"] for row in ladder], "s", color=COLORS[4], markersize=2.5, alpha=0.5)
+        axes.plot([row["norm"] for row in ladder], [row["effect"] for row in ladder], "s", color=_COLORS[4], markersize=2.5, alpha=0.5)
         x, mean, _, _ = curve(ladder, "effect").T
-        axes.plot(x, mean, "--", color=COLORS[4], marker="s", markersize=3.5, label="Antun et al. (penalty)")
+        axes.plot(x, mean, "--", color=_COLORS[4], marker="s", markersize=3.5, label="Antun et al. (penalty)")
         axes.set_title(_shortened(model, _WIDTH / columns))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.4)
@@ -227,7 +227,7 @@ def figure5(path, rows):
         for number, model in enumerate(models):
             own = sorted((row for row in rows if row["model"] == model), key=lambda row: row["num_samples"])
             x = [row["num_samples"] for row in own]
-            style = dict(color=COLORS[number % len(COLORS)], marker=_MARKERS[number % len(_MARKERS)], markersize=4)
+            style = dict(color=_COLORS[number % len(_COLORS)], marker=_MARKERS[number % len(_MARKERS)], markersize=4)
             for column, line in ((f"{key}_clean", "-"), (f"{key}_attacked", "--")) if key == "rmse" else ((key, "-"),):
                 axes.plot(x, [row[column] for row in own], line, label=model if line == "-" else None, **style)
         axes.set_xscale("log", base=3)

@@ -133,6 +133,7 @@ def _hash(text):
 
 def origin():
     """Versions and machine, as a dict of text."""
+    # Not imported above: the package itself stands above all of its files.
     found = {"tfvn": importlib.import_module("tfvn").__version__, "git commit": _commit() or "unknown"}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -393,5 +393,6 @@
     event.preventDefault();
     act();
   });
+  viewer.addEventListener("submit", (event) => event.preventDefault());
   update();
 })();
