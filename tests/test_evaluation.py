@@ -322,14 +322,16 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
         assert f"Attack on an {title}" in text or f"<h3>{title.capitalize()}" in text
     (trial,) = evaluation._open([str(smoothed_run)], ())
     train, *attacks = evaluation._commands(trial)
-    assert train[:4] == ["python", "train.py", "--config", os.path.join(smoothed_run, "config.yaml")] and train[-1] == f"{smoothed_run}-again"
+    assert train[:4] == ["python", "train.py", "--config", os.path.join(smoothed_run, "config.yaml")]
+    assert train[-1] == f"{smoothed_run}-again"
     made = {}
     for command in attacks:
         assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
         config = runs.open_run(smoothed_run, None, command[5:])
         kind, sizes = experiments._sizes(config)
         made.update({(kind, size): experiments.attack_settings(config, kind, size) for size in sizes})
-    assert made == {attack: runs.read_attack(runs.attack_path(smoothed_run, attack[1], 0, attack[0]))["settings"] for attack in trial.attacks}
+    paths = {(kind, size): runs.attack_path(smoothed_run, size, 0, kind) for kind, size in trial.attacks}
+    assert made == {attack: runs.read_attack(path)["settings"] for attack, path in paths.items()}
     assert len(made) == 6
 
 

@@ -302,7 +302,9 @@ def tables(table):
         "otherwise; in %: of the mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
         f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
     )
-    parts = [part for kind in kinds for part in _tables_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)])]
+    parts = []
+    for kind in kinds:
+        parts += _tables_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)])
     return [parts[0]._replace(note=note), *parts[1:]]
 
 

@@ -36,7 +36,7 @@ _MOST_BYTES = 60e6
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "scipy", "h5py", "matplotlib")
 _SCORES = ("rmse", "ssim", "nrmse", "psnr", "effect", "norm")
 _CAPTIONS = {
-    "figure1": "The data of the middle slice: k-space and sensitivity map of its strongest coil, zero-filled image, ground truth.",
+    "figure1": "The data of the middle slice: k-space and sensitivity map of its strongest coil, zero-filled, truth.",
     "figure2": "Perturbation effect and error against the norm of r, every model: mean and 25 to 75 % band over the slices.",
     "figure3": "The middle slice as every model sees it, clean and under its attack of the largest l2 radius, with the error.",
     "figure4": "Perturbation effect against the norm of r: the projected attack and that of Antun et al.",
@@ -89,7 +89,11 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
     viewer = _viewer(images_path, rows, models, labels)
     parts = {name: _part(name) for name in ("report.css", "report.js")}
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_part), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FunctionLoader(_part),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     # A NaN would be no JSON, and end the page's program.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
@@ -150,7 +154,8 @@ def _commit():
     folder = os.path.dirname(os.path.abspath(__file__))
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", folder, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
         # Not the commit of a checkout that only has this installation somewhere inside.
@@ -219,7 +224,8 @@ def _charts(rows, models, labels):
             # One size: the rungs of Antun et al. have no radius.
             found = {key: figures.curve([{**row, "radius": 0} for row in group], key).tolist() for key in _QUANTITIES}
             if any(found.values()):
-                lines.append((number, label, {key: points[0] if points else None for key, points in found.items()}, len(group)))
+                points = {key: values[0] if values else None for key, values in found.items()}
+                lines.append((number, label, points, len(group)))
         panels = [_panel(key, lines, models, labels) for key in _QUANTITIES if any(line[2][key] for line in lines)]
         charts.append({"title": title, "axis": axis, "panels": panels, "lines": lines})
     return charts
@@ -277,9 +283,11 @@ def _viewer(images_path, rows, models, labels):
         keys = sorted(file["slices"])
         for name in models:
             hashes[name] = str(file[f"models/{name}"].attrs["model_hash"])
-        middle = _slice(file, keys[len(keys) // 2], models, labels)[0]
-        count = int(max(1, min(len(keys), _MOST_BYTES // _size_of(middle))))
-        for index in sorted({round(position) for position in np.linspace(0, len(keys) - 1, count)} if count > 1 else {len(keys) // 2}):
+        middle = len(keys) // 2
+        count = int(min(len(keys), _MOST_BYTES // _size_of(_slice(file, keys[middle], models, labels)[0])))
+        # Evenly spread; the one of the figures, if there is room for no more.
+        shown = [round(position) for position in np.linspace(0, len(keys) - 1, count)] if count > 1 else [middle]
+        for index in shown:
             entry, spread = _slice(file, keys[index], models, labels)
             scores = [[found.get((model, index, label)) for label in labels] for model in models]
             entry["scores"] = [[row and {key: _number(row[key]) for key in _SCORES} for row in line] for line in scores]
