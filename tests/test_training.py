@@ -177,7 +177,7 @@ def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
     before = snapshot()
     logs = model.train_step((inputs, reference))
     assert [len(block) for block in before] == [1] * 6
-    assert list(logs) == ["loss", *(f"{kind}_{name}" for name in names for kind in ("lipschitz", "trials"))]
+    assert list(logs) == ["loss", "step_loss", *(f"{kind}_{name}" for name in names for kind in ("lipschitz", "trials"))]
     assert all((a != b).any() for old, new in zip(before, snapshot()) for a, b in zip(old, new))
 
 

@@ -87,6 +87,8 @@ class Config:
     learning_rate: float = _key(1e-3, "adam: learning rate", above=0)
     learning_rate_schedule: str = _key("constant", "adam: constant | cosine (to 0 over all iterations)")
     checkpoint_every: int = _key(50, "iterations between checkpoints and validations", minimum=1)
+    log_images_every: int = _key(1, "validations from one set of pictures in TensorBoard to the next; 0: none", minimum=0)
+    profile: str = _key("", "iterations for TensorFlow's profiler, as in '11-15'; empty: none")
     sigma: float = _key(0.0, "k-space noise of training and smoothing, a real component's standard deviation", minimum=0)
     noise: str = _key("gaussian", "distribution of that noise: gaussian (the paper's) | uniform | laplace")
     seed: int = _key(0, "seed of initial weights, data order, noise and attacks", minimum=0)

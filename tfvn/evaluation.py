@@ -28,7 +28,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import certificates, data, figures, metrics, projections, report, runs
+from tfvn import certificates, data, figures, metrics, projections, report, runs, summaries
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
@@ -90,14 +90,16 @@ def evaluate(run_dirs, output, overrides=()):
     os.makedirs(output, exist_ok=True)
     files.remove_stale(output)
     unfinished = os.path.join(output, ".unfinished")
-    rows, examples = [], []
+    rows, examples, architectures = [], [], []
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
     images_path = os.path.join(output, "reconstructions.h5")
     with files.replacing(images_path) as temporary, tqdm(total=total, unit="image") as bar, h5py.File(temporary, "w") as file:
         shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            examples.append(_evaluate_run(trial, source, file, rows, bar, os.path.join(unfinished, trial.name)))
+            example, architecture = _evaluate_run(trial, source, file, rows, bar, os.path.join(unfinished, trial.name))
+            examples.append(example)
+            architectures.append(architecture)
     table = aggregate(rows)
     claims = certificates_of(table, rows)
     certified, compared = _certificate_tables(claims), _comparison_text(compare_attacks(rows))
@@ -132,6 +134,9 @@ def evaluate(run_dirs, output, overrides=()):
         pathlib.Path(output, name).unlink(missing_ok=True)
     paths = [images_path, *_write_all(output, writers)]
     shutil.rmtree(unfinished, ignore_errors=True)
+    for trial, architecture in zip(trials, architectures):
+        scores = _scores([entry for entry in table if entry["model"] == trial.name])
+        summaries.write_hparams(trial.run_dir, trial.config, architecture, scores)
     for path in paths:
         print(f"wrote {path}")
     print(f"\n{text}", end="")
@@ -269,6 +274,16 @@ def aggregate(rows):
             **{key: group[0][key] for key in _MODEL_KEYS},
         })  # fmt: skip
     return table
+
+
+def _scores(table):
+    """What TensorBoard compares of one model, as {name: number}."""
+    scores = {}
+    for entry in table:
+        clean = entry["attack"] == "none"
+        name = "clean" if clean else _dataset(entry["attack"], _size(entry))
+        scores.update({f"{name}_{key}": entry[key] for key in ("rmse", "ssim", "effect")[: 2 if clean else 3]})
+    return scores
 
 
 def _size(row):
@@ -590,7 +605,7 @@ def _write_slices(file, config, source):
 
 
 def _evaluate_run(trial, source, file, rows, bar, unfinished):
-    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3.
+    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3, and the network's settings.
 
     What is done of a slice is kept in the folder `unfinished`, from which an evaluation that was stopped goes on.
     """
@@ -628,7 +643,7 @@ def _evaluate_run(trial, source, file, rows, bar, unfinished):
                 perturbation = runs.read_attack(paths[balls[-1]])["perturbation"]
                 attack = size, perturbation, images[_dataset(kind, size)], scores[1 + balls[-1]]
             example = figures.Example(trial.name, images["clean"], scores[0], *attack)
-    return example
+    return example, network.get_config()
 
 
 def _evaluate_slice(trial, name, index, inputs, reference, network, model, digest):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tqdm import tqdm
 
-from tfvn import data, runs
+from tfvn import data, runs, summaries
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
@@ -84,13 +84,13 @@ def train(run_dir, config, checked=False):
         manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
     done = int(trainer.steps_done)
-    with tqdm(total=config.iterations, initial=done, desc=f"train {os.path.basename(run_dir)}", unit="it") as bar:
+    log = summaries.TrainingSummaries(run_dir, config, done)
+    with log, tqdm(total=config.iterations, initial=done, desc=f"train {os.path.basename(run_dir)}", unit="it") as bar:
         while done < config.iterations:
             # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
             epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
             epochs, steps = (epochs, config.checkpoint_every) if epochs else (1, steps)
             first = -(-done // config.checkpoint_every)
-            callbacks = [_Log(run_dir, manager, bar), keras.callbacks.TensorBoard(os.path.join(run_dir, "logs"), write_graph=False)]
             with data.clear_errors():
                 trainer.fit(
                     data.load(config, "train", start=done),
@@ -98,7 +98,8 @@ def train(run_dir, config, checked=False):
                     initial_epoch=first,
                     steps_per_epoch=steps,
                     validation_data=data.load(config, "test"),
-                    callbacks=callbacks,
+                    # In this order: what leads to a checkpoint is logged before there is one.
+                    callbacks=[log, _Log(run_dir, manager, bar)],
                     shuffle=False,
                     verbose=0,
                 )
@@ -124,11 +125,16 @@ def attack(run_dir, config):
         for number, size in enumerate(sizes):
             settings = attack_settings(config, kind, size)
             earlier = sizes[number - 1] if number else None
+            folder = os.path.basename(runs.attack_dir(run_dir, size, kind))
+            # Steps of a ladder count on.
+            first_step = earlier or 0 if kind == "antun" else 0
+            histories = []
             for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
                 path = runs.attack_path(run_dir, size, index, kind)
                 scale = float(inputs["scale"][0])
                 if os.path.exists(path):
-                    runs.read_attack(path, settings, digest, scale)
+                    histories.append(runs.read_attack(path, settings, digest, scale)["history"])
+                    summaries.write_attack(run_dir, folder, index, histories[-1], first_step, keep=True)
                     bar.update()
                     continue
                 if kind == "antun" and config.antun_reference == "truth" and not np.isfinite(reference).all():
@@ -155,7 +161,10 @@ def attack(run_dir, config):
                     "model_hash": digest,
                 }
                 runs.write_attack(path, arrays, attributes)
+                histories.append(arrays["history"])
+                summaries.write_attack(run_dir, folder, index, histories[-1], first_step)
                 bar.update()
+            summaries.write_mean_attack(run_dir, folder, histories, first_step)
     for size in sizes:
         print(f"wrote {runs.attack_dir(run_dir, size, kind)}")
 

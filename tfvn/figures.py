@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 
 import matplotlib
 import numpy as np
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -322,6 +323,57 @@ def figure3(path, reference, examples):
     note = f"Grey scale: 0 to {scale[1]:.3g}, the 99.9th percentile of the {source}. Inset: {_INSET / _REGION:.1f} x."
     figure.text(side / figure.get_figwidth(), 0.06 / figure.get_figheight(), note)
     figure.savefig(path)
+
+
+@_styled
+def stage_picture(path, name, kernel, x, phi, counts):
+    """A stage's parameters, a cell a filter: real and imaginary part of its kernel, below them its activation function.
+
+    Args:
+        path: file to write, or a binary stream, which becomes PNG.
+        name: of the stage, for the title.
+        kernel: (kernel_size, kernel_size, 2, filters), all on one grey scale, symmetric about 0.
+        x, phi: (points,) and (points, filters), the activation functions phi(x), all on one scale.
+        counts: (bins, filters), histogram of their inputs over the range of x; each is drawn as high as its cell.
+    """
+    side, filters = kernel.shape[0], kernel.shape[-1]
+    columns = min(8, filters)
+    lines = math.ceil(filters / columns)
+    # In pixels of the kernels: a cell is two kernels wide, and as high again for the function.
+    gap = max(1, round(side / 5))
+    width, step = 2 * side + 1, (2 * side + 1 + gap, 2 * side + 1 + 2 * gap)
+    montage = np.full((lines * step[1], columns * step[0]), np.nan)
+    curves, areas, crosses, boxes = [], [], [], []
+    largest, range_ = max(np.abs(phi).max(), 1e-12), x[-1]
+    edges = np.repeat(np.linspace(0, width, len(counts) + 1), 2)[1:-1]
+    for number in range(filters):
+        top, left = number // columns * step[1], number % columns * step[0]
+        montage[top : top + side, left : left + side] = kernel[:, :, 0, number]
+        montage[top : top + side, left + side + 1 : left + width] = kernel[:, :, 1, number]
+        # Rows count downwards, from pixel centre to pixel centre.
+        left, top = left - 0.5, top + side + 0.5
+        bottom, middle = top + side, top + side / 2
+        heights = np.repeat(counts[:, number] / max(counts[:, number].max(), 1), 2)
+        areas.append([(left, bottom), *zip(left + edges, bottom - 0.95 * side * heights), (left + width, bottom)])
+        curves.append(np.stack([left + (x / range_ + 1) / 2 * width, middle - 0.47 * side * phi[:, number] / largest], 1))
+        crosses += [[(left, middle), (left + width, middle)], [(left + width / 2, top), (left + width / 2, bottom)]]
+        boxes.append([(left, top), (left + width, top), (left + width, bottom), (left, bottom)])
+    shape, head = montage.shape, 0.42
+    inches = 0.8 * columns
+    figure = Figure((max(inches, 4.6), inches * shape[0] / shape[1] + head))
+    axes = _axes(figure, 0.06, 0.02, inches, inches * shape[0] / shape[1])
+    limit = max(np.abs(kernel).max(), 1e-12)
+    _show(axes, montage, (-limit, limit), "gray")
+    axes.add_collection(PolyCollection(areas, facecolors="#56B4E9", alpha=0.35, linewidths=0))
+    axes.add_collection(LineCollection(crosses, colors="0.6", linewidths=0.4))
+    axes.add_collection(LineCollection(curves, colors=_COLORS[0], linewidths=1.0))
+    axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors="0.6", linewidths=0.4))
+    text = (
+        f"{name}: kernels, real | imaginary, black to white: $\\pm${limit:.2g}\n"
+        f"$\\varphi(x)$ for $|x| \\leq$ {range_:.2g}, $|\\varphi| \\leq$ {largest:.2g}; blue: histogram of its inputs"
+    )
+    figure.text(0.06 / figure.get_figwidth(), 1 - 0.06 / figure.get_figheight(), text, va="top", linespacing=1.3)
+    figure.savefig(path, dpi=150)
 
 
 def _shortened(name, inches):

@@ -354,6 +354,15 @@ class VariationalNetwork(keras.Model):
         image = inputs.get("initial_image", zero_filled)
         return _descend(self.stages, image, zero_filled, sensitivity_maps, mask, wanted)
 
+    def stage_images(self, inputs):
+        """The image after every stage, complex (num_stages, batch, rows, width): the last is the network's. For pictures."""
+        check_inputs(inputs)
+        zero_filled = self.zero_filled(inputs)
+        images = [inputs.get("initial_image", zero_filled)]
+        for stage in self.stages:
+            images.append(_descend([stage], images[-1], zero_filled, inputs["sensitivity_maps"], inputs["mask"], ()))
+        return tf.stack(images[1:])
+
     def zero_filled(self, inputs):
         """A^H kspace, complex (batch, rows, width); taken from `inputs` if it is there.
 

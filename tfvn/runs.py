@@ -2,7 +2,7 @@
 
     config.yaml          the resolved configuration; a directory never holds two
     checkpoints/         of an unfinished training
-    logs/                TensorBoard
+    logs/                TensorBoard, see `tfvn.summaries`
     history.csv          learning curve
     model.keras          the network, once training is done
     attacks/radius_R/    one HDF5 file a slice; l1_radius_R, linf_radius_R, antun_N for other attacks
@@ -30,6 +30,8 @@ ATTACKS = ("l2", "l1", "linf", "antun")
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
 # and attacks store those that change a result in each file.
 FREE_KEYS = ("num_samples", "chunk_size", "cache_dir")
+# Of a training that goes on, too.
+_LOG_KEYS = ("log_images_every", "profile")
 
 
 def open_run(run_dir, config_path=None, overrides=()):
@@ -68,7 +70,7 @@ def remove_if_empty(run_dir):
 
 
 def _is_free(key):
-    return key in FREE_KEYS or key.startswith(("attack_", "antun_"))
+    return key in FREE_KEYS + _LOG_KEYS or key.startswith(("attack_", "antun_"))
 
 
 def network_of(run_dir, config):

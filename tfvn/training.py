@@ -96,6 +96,11 @@ class Trainer(keras.Model):
             zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, inputs["mask"], seeds, self.noise)
         return without_kspace(inputs, zero_filled)
 
+    def validation_inputs(self, inputs):
+        """`noisy_inputs` keyed by the slice, so that every validation sees the same draws."""
+        index = inputs.get("sample_index", tf.range(tf.shape(inputs["sensitivity_maps"])[0]))
+        return self.noisy_inputs(inputs, tf.stack([tf.cast(index, tf.int32), tf.fill(tf.shape(index), _VALIDATION_NOISE)], 1))
+
     def batch_loss(self, inputs, reference):
         """1/(2N) sum over the batch of squared errors of the magnitude; a scalar."""
         losses = self._by_slice(
@@ -157,7 +162,7 @@ class Trainer(keras.Model):
             self.optimizer.apply_gradients(zip(gradients, variables))
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
-        return {"loss": self._trackers["loss"].result(), **self._step_logs()}
+        return {"loss": self._trackers["loss"].result(), "step_loss": loss, **self._step_logs()}
 
     def _step_logs(self):
         if self.ipalm is None:
@@ -173,10 +178,7 @@ class Trainer(keras.Model):
     def test_step(self, data):
         """Loss, nrmse and SSIM on one batch, with noisy inputs if the network is trained for them."""
         inputs, reference = data
-        # Keyed by the slice, so that every validation sees the same draws.
-        index = inputs.get("sample_index", tf.range(tf.shape(reference)[0]))
-        seeds = tf.stack([tf.cast(index, tf.int32), tf.fill(tf.shape(index), _VALIDATION_NOISE)], 1)
-        image = self.network(self.noisy_inputs(inputs, seeds))
+        image = self.network(self.validation_inputs(inputs))
         self._trackers["loss"].update_state(tf.reduce_mean(tf.square(metrics.error_norm(image, reference))) / 2)
         self._trackers["nrmse"].update_state(metrics.nrmse(image, reference))
         self._trackers["ssim"].update_state(metrics.ssim(image, reference))

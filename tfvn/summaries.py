@@ -1,0 +1,291 @@
+"""What TensorBoard shows of a run, written below `logs` of its directory; the x axis is the training iteration everywhere.
+
+    train/        loss of each iteration, curvature bound L and trials of each block, data-term weights
+    validation/   loss, RMSE, nrmse and SSIM of the test slices; pictures of the middle one and of the parameters
+    attack/NAME/  the attack's objective against its steps, slice by slice; NAME is the attack's folder
+    hparams/      one row of the HParams table: settings, last validation, evaluation
+    plugins/      the profiler's traces
+
+Keras' own TensorBoard callback counts epochs, which here are stretches between two checkpoints, and a training that goes on
+from a checkpoint leaves its earlier points doubled. Here what lies behind the checkpoint is removed from the files first.
+
+Event files grow while they are written: the last record of a killed process may be cut off, which readers leave out. Those of
+attacks and of the HParams table are complete when they appear.
+"""
+import contextlib
+import csv
+import glob
+import io
+import math
+import os
+import shutil
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams import api
+from tensorflow import keras
+
+from tfvn import config as configs
+from tfvn import data, figures
+from tfvn.data.files import replacing
+
+# The error is shown this many times brighter than the images.
+ERROR_GAIN = 5
+
+_PREFIX = "events.out.tfevents"
+_TRAINED_KEYS = ("optimizer", "iterations", "batch_size", "seed")
+_ARCHITECTURE = ("num_stages", "filters", "kernel_size", "num_centers")
+_POINTS, _BINS, _SAMPLES = 101, 40, 16384
+
+
+def logs_dir(run_dir, *names):
+    """The folder of one of TensorBoard's runs, see above."""
+    return os.path.join(run_dir, "logs", *names)
+
+
+class TrainingSummaries(keras.callbacks.Callback):
+    """Logs a `Trainer` while it is fitted; a context that closes its files.
+
+    Args:
+        run_dir: the run directory.
+        config: its configuration.
+        iterations_done: where the training starts or goes on. Points after it are removed.
+    """
+
+    def __init__(self, run_dir, config, iterations_done=0):
+        super().__init__()
+        self.run_dir, self.config = run_dir, config
+        folders = [logs_dir(run_dir, name) for name in ("train", "validation")]
+        for folder in folders:
+            drop_after(folder, iterations_done)
+        self._train, self._validation = (tf.summary.create_file_writer(folder) for folder in folders)
+        profiled = configs.numbers(config.profile) if config.profile else [0]
+        self._profiled, self._profiling = (profiled[0], profiled[-1]), False
+        self._shown = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stop_profiler()
+        self._train.close()
+        self._validation.close()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if int(self.model.steps_done) + 1 == self._profiled[0]:
+            tf.profiler.experimental.start(logs_dir(self.run_dir))
+            self._profiling = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        iteration = int(self.model.steps_done)
+        if iteration == self._profiled[1]:
+            self._stop_profiler()
+        with self._train.as_default(step=iteration):
+            tf.summary.scalar("error/loss", logs["step_loss"])
+            for key, value in logs.items():
+                if key.startswith(("lipschitz_", "trials_")):
+                    tf.summary.scalar(f"ipalm/{key}", value)
+            for t, stage in enumerate(self.model.network.stages):
+                tf.summary.scalar(f"data_weight/{_stage(t)}", stage.data_weight)
+
+    def on_epoch_end(self, epoch, logs=None):
+        iteration, every = int(self.model.steps_done), self.config.log_images_every
+        with self._validation.as_default(step=iteration):
+            for name, value in validation_scores(logs).items():
+                tf.summary.scalar(f"error/{name}", value)
+            number = -(-iteration // self.config.checkpoint_every)
+            if every and (number % every == 0 or iteration == self.config.iterations):
+                self._write_images()
+                self._write_parameters()
+        # Before the checkpoint: a training that goes on from it must find all points up to here.
+        self._train.flush()
+        self._validation.flush()
+        write_hparams(self.run_dir, self.config, self.model.network.get_config(), validation=(iteration, logs))
+
+    def _stop_profiler(self):
+        if self._profiling:
+            tf.profiler.experimental.stop()
+            self._profiling = False
+
+    def _middle_slice(self):
+        """Inputs as in a validation, and reference, of the middle test slice."""
+        if self._shown is None:
+            middle = len(data.source(self.config, "test")) // 2
+            for inputs, reference in data.load(self.config, "test", start=middle).take(1):
+                self._shown = self.model.validation_inputs(inputs), reference[0].numpy()
+        return self._shown
+
+    def _write_images(self):
+        inputs, reference = self._middle_slice()
+        zero_filled = inputs["zero_filled"][0].numpy()
+        stages = self.model.network.stage_images(inputs)[:, 0].numpy()
+        has_reference = np.isfinite(reference).all()
+        white = np.percentile(np.abs(reference if has_reference else zero_filled), 99.9)
+        images = {"1_zero_filled": zero_filled}
+        images.update({f"2_{_stage(t)}": image for t, image in enumerate(stages)})
+        images["3_reconstruction"] = stages[-1]
+        if has_reference:
+            images["4_reference"] = reference
+            images[f"5_error_x{ERROR_GAIN}"] = ERROR_GAIN * (np.abs(stages[-1]) - np.abs(reference))
+        note = (
+            f"The middle test slice, as the validation sees it. White: {white:.3g}, the 99.9th percentile of the "
+            f"{'reference' if has_reference else 'zero-filled image'}; the error's magnitude is {ERROR_GAIN} times brighter."
+        )
+        for name, image in images.items():
+            grey = np.clip(np.abs(np.nan_to_num(image)) / white, 0, 1)
+            tf.summary.image(f"image/{name}", np.uint8(np.round(255 * grey))[None, ..., None], description=note)
+
+    def _write_parameters(self):
+        inputs, _ = self._middle_slice()
+        images = [inputs["zero_filled"], *self.model.network.stage_images(inputs)[:-1]]
+        for t, (stage, image) in enumerate(zip(self.model.network.stages, images)):
+            if all(np.isfinite(weight).all() for weight in stage.get_weights()):
+                picture = io.BytesIO()
+                figures.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
+                pixels = tf.io.decode_png(picture.getvalue(), channels=3)
+                tf.summary.image(f"parameters/{_stage(t)}", pixels[None])
+
+
+def _stage(t):
+    return f"stage_{t + 1:02d}"
+
+
+def describe_stage(stage, image):
+    """What a picture of a stage shows: its filters, its activation functions, and where their inputs lie.
+
+    Args:
+        stage: a `Stage`.
+        image: the complex image (1, rows, width) that it begins with.
+
+    Returns:
+        kernel (kernel_size, kernel_size, 2, filters), x (points,), phi(x) (points, filters) and a histogram of K image,
+        (bins, filters), over the range of x; this is half as large again as the one of 99.9 % of these inputs, at most
+        that of the centres.
+    """
+    channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
+    filtered = tf.nn.conv2d(channels, tf.convert_to_tensor(stage.kernel), 1, "VALID").numpy().reshape(-1, stage.filters)
+    # Some of the pixels tell as much.
+    filtered = np.nan_to_num(filtered[:: max(1, len(filtered) // _SAMPLES)])
+    limit = min(stage.activation.grid_limit, max(1.5 * np.percentile(np.abs(filtered), 99.9), 1e-6))
+    x = np.linspace(-limit, limit, _POINTS, dtype=filtered.dtype)
+    phi, _ = stage.activation.value_and_derivative(tf.repeat(x[:, None], stage.filters, 1))
+    counts = [np.histogram(column, _BINS, (-limit, limit))[0] for column in filtered.T]
+    return stage.kernel.numpy(), x, phi.numpy(), np.stack(counts, 1)
+
+
+def validation_scores(logs):
+    """{name: number} of a validation; `logs` are those of Keras or a row of `history.csv`, with `val_` before each name."""
+    scores = {name: float(logs[f"val_{name}"]) for name in ("loss", "nrmse", "ssim") if logs.get(f"val_{name}") not in (None, "")}
+    if "loss" in scores:
+        # The loss is half the mean squared error norm, so this is the paper's RMSE.
+        scores["rmse"] = math.sqrt(2 * scores["loss"])
+    return scores
+
+
+def drop_after(folder, iteration):
+    """Removes all points after an iteration, and records that are cut off, from the event files of a folder."""
+    for path in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
+        # The loader ends where a record is damaged.
+        records = list(RawEventFileLoader(path).Load())
+        kept = [record for record in records if Event.FromString(record).step <= iteration]
+        with replacing(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
+            for record in kept:
+                writer.write(record)
+
+
+@contextlib.contextmanager
+def _complete_file(path):
+    """The block's summaries in an event file that appears when the block has ended well."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        writer = tf.summary.create_file_writer(folder)
+        with writer.as_default(step=0):
+            yield
+        writer.close()
+        (written,) = os.listdir(folder)
+        with replacing(path) as temporary:
+            shutil.copyfile(os.path.join(folder, written), temporary)
+
+
+def write_attack(run_dir, name, index, history, first_step=0, keep=False):
+    """The objective of an attack on one slice against its steps, a curve a restart.
+
+    Args:
+        run_dir, name: the run, and the attack's folder in it.
+        index: of the slice.
+        history: (restarts, steps + 1), the objective at every iterate.
+        first_step: the step of the first one.
+        keep: leave curves alone that are there already.
+    """
+    path = logs_dir(run_dir, "attack", name, f"{_PREFIX}.slice_{index:05d}")
+    if keep and os.path.exists(path):
+        return
+    with _complete_file(path):
+        for restart, values in enumerate(history):
+            _write_curve(f"attack/slice_{index:05d}" + (f"_restart_{restart + 1}" if restart else ""), values, first_step)
+
+
+def write_mean_attack(run_dir, name, histories, first_step=0):
+    """The mean over the slices of each slice's best restart, as in `write_attack`."""
+    best = [history[np.argmax(history.max(1))] for history in histories]
+    with _complete_file(logs_dir(run_dir, "attack", name, f"{_PREFIX}.mean")):
+        _write_curve("attack/mean_of_slices", np.mean(best, 0), first_step)
+
+
+def _write_curve(tag, values, first_step):
+    for step, value in enumerate(values, first_step):
+        tf.summary.scalar(tag, value, step=step)
+
+
+def write_hparams(run_dir, config, architecture, evaluation=None, validation=None):
+    """The run's row of the HParams table: one file, replaced by the next call.
+
+    Args:
+        run_dir, config: the run. A directory that cannot be written is left as it is.
+        architecture: `get_config()` of its network.
+        evaluation: {name: number}, shown as `evaluation/name`; NaN is left out.
+        validation: (iteration, logs of Keras); by default the last row of `history.csv`, if there is one.
+    """
+    if not os.access(run_dir, os.W_OK):
+        return
+    iteration, logs = validation or _last_row(os.path.join(run_dir, "history.csv"))
+    metrics = {f"validation/{name}": value for name, value in validation_scores(logs).items() if name in ("rmse", "ssim")}
+    metrics.update({f"evaluation/{name}": value for name, value in (evaluation or {}).items() if not math.isnan(value)})
+    # By another name each time: a TensorBoard that runs does not read a file again.
+    folder = logs_dir(run_dir, "hparams")
+    path = os.path.join(folder, f"{_PREFIX}.{time.time_ns()}")
+    with _complete_file(path):
+        api.hparams(_hparams(config, architecture), trial_id="/".join(os.path.abspath(run_dir).split(os.sep)[-2:]))
+        for name, value in metrics.items():
+            tf.summary.scalar(name, value, step=iteration)
+    for other in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
+        if other != path:
+            os.remove(other)
+
+
+def _hparams(config, architecture):
+    """Settings by name; one that has no meaning for a run is not there, as None would make text of numbers."""
+    values = {key: architecture[key] for key in _ARCHITECTURE}
+    values["sigma"] = config.sigma
+    # As in `results.csv`: without noise one draw says all.
+    values["num_samples"] = config.num_samples if config.sigma else 1
+    if config.sigma:
+        values["noise"] = config.noise
+    if not config.model:
+        values.update({key: getattr(config, key) for key in _TRAINED_KEYS})
+        own = "momentum" if config.optimizer == "ipalm" else "learning_rate"
+        values[own] = getattr(config, own)
+    return values
+
+
+def _last_row(path):
+    """(iteration, row) of a learning curve; (0, {}) where there is none."""
+    if not os.path.exists(path):
+        return 0, {}
+    with open(path, newline="", encoding="utf-8") as file:
+        row = list(csv.DictReader(file))[-1]
+    return int(row["iteration"]), row
