@@ -115,6 +115,15 @@ def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_bac
     assert 0 < top and top + height < 96 and 0 < left and left + width < 72
 
 
+@pytest.mark.parametrize("filters", [3, 24])
+def test_a_stages_picture_has_a_cell_a_filter(tmp_path, filters):
+    rng, x = np.random.default_rng(0), np.linspace(-0.3, 0.3, 101)
+    phi, counts = np.sin(20 * x)[:, None] * rng.normal(size=filters), rng.integers(0, 9, (40, filters))
+    figures.stage_picture(tmp_path / "stage.png", "stage 1", rng.normal(size=(7, 7, 2, filters)), x, phi, counts)
+    picture = check(tmp_path / "stage.png")
+    assert (picture.shape[0] > 300) == (filters > 16)
+
+
 def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):
     with matplotlib.rc_context({"font.size": 17}):
         before = dict(matplotlib.rcParams)

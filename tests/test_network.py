@@ -34,6 +34,16 @@ def small_double():
     return network("float64")
 
 
+def test_the_image_after_a_stage_is_that_of_the_network_that_ends_there(small, case):
+    inputs = case(batch=2)
+    images = small.stage_images(inputs).numpy()
+    first = VariationalNetwork(**{**SETTINGS, "num_stages": 1})
+    first.set_weights(small.stages[0].get_weights())
+    assert images.shape == (2, 2, 24, 20)
+    np.testing.assert_allclose(images[0], first(inputs), atol=1e-6)
+    np.testing.assert_allclose(images[1], small(inputs), atol=1e-6)
+
+
 # The plain reference
 
 

@@ -277,12 +277,14 @@ def aggregate(rows):
 
 
 def _scores(table):
-    """What TensorBoard compares of one model, as {name: number}."""
+    """What TensorBoard compares of one model, as {name: number}; names are short, for the axes there."""
     scores = {}
     for entry in table:
-        clean = entry["attack"] == "none"
-        name = "clean" if clean else _dataset(entry["attack"], _size(entry))
-        scores.update({f"{name}_{key}": entry[key] for key in ("rmse", "ssim", "effect")[: 2 if clean else 3]})
+        if entry["attack"] == "none":
+            name, keys = "clean", ("rmse", "ssim")
+        else:
+            name, keys = _dataset(entry["attack"], _size(entry)).replace("radius_", "r"), ("rmse", "effect")
+        scores.update({f"{name}_{key}": entry[key] for key in keys})
     return scores
 
 

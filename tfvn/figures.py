@@ -358,10 +358,10 @@ def stage_picture(path, name, kernel, x, phi, counts):
         curves.append(np.stack([left + (x / range_ + 1) / 2 * width, middle - 0.47 * side * phi[:, number] / largest], 1))
         crosses += [[(left, middle), (left + width, middle)], [(left + width / 2, top), (left + width / 2, bottom)]]
         boxes.append([(left, top), (left + width, top), (left + width, bottom), (left, bottom)])
-    shape, head = montage.shape, 0.42
+    shape, head = montage.shape, 0.46
     inches = 0.8 * columns
-    figure = Figure((max(inches, 4.6), inches * shape[0] / shape[1] + head))
-    axes = _axes(figure, 0.06, 0.02, inches, inches * shape[0] / shape[1])
+    figure = Figure((max(inches + 0.12, 4.6), inches * shape[0] / shape[1] + head))
+    axes = _axes(figure, 0.06, 0.04, inches, inches * shape[0] / shape[1])
     limit = max(np.abs(kernel).max(), 1e-12)
     _show(axes, montage, (-limit, limit), "gray")
     axes.add_collection(PolyCollection(areas, facecolors="#56B4E9", alpha=0.35, linewidths=0))
@@ -370,7 +370,7 @@ def stage_picture(path, name, kernel, x, phi, counts):
     axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors="0.6", linewidths=0.4))
     text = (
         f"{name}: kernels, real | imaginary, black to white: $\\pm${limit:.2g}\n"
-        f"$\\varphi(x)$ for $|x| \\leq$ {range_:.2g}, $|\\varphi| \\leq$ {largest:.2g}; blue: histogram of its inputs"
+        f"$\\varphi(x)$ for $|x| \\leq {range_:.2g}$, $|\\varphi| \\leq {largest:.2g}$; blue: histogram of its inputs"
     )
     figure.text(0.06 / figure.get_figwidth(), 1 - 0.06 / figure.get_figheight(), text, va="top", linespacing=1.3)
     figure.savefig(path, dpi=150)

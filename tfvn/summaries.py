@@ -247,21 +247,22 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
     Args:
         run_dir, config: the run. A directory that cannot be written is left as it is.
         architecture: `get_config()` of its network.
-        evaluation: {name: number}, shown as `evaluation/name`; NaN is left out.
-        validation: (iteration, logs of Keras); by default the last row of `history.csv`, if there is one.
+        evaluation: {name: number}, shown as `score/name`; NaN is left out.
+        validation: (iteration, logs of Keras), shown as `score/val_...`; by default the last row of `history.csv`, if any.
     """
     if not os.access(run_dir, os.W_OK):
         return
     iteration, logs = validation or _last_row(os.path.join(run_dir, "history.csv"))
-    metrics = {f"validation/{name}": value for name, value in validation_scores(logs).items() if name in ("rmse", "ssim")}
-    metrics.update({f"evaluation/{name}": value for name, value in (evaluation or {}).items() if not math.isnan(value)})
+    scores = validation_scores(logs)
+    metrics = {f"val_{name}": scores[name] for name in ("rmse", "ssim") if name in scores}
+    metrics.update({name: value for name, value in (evaluation or {}).items() if not math.isnan(value)})
     # By another name each time: a TensorBoard that runs does not read a file again.
     folder = logs_dir(run_dir, "hparams")
     path = os.path.join(folder, f"{_PREFIX}.{time.time_ns()}")
     with _complete_file(path):
         api.hparams(_hparams(config, architecture), trial_id="/".join(os.path.abspath(run_dir).split(os.sep)[-2:]))
         for name, value in metrics.items():
-            tf.summary.scalar(name, value, step=iteration)
+            tf.summary.scalar(f"score/{name}", value, step=iteration)
     for other in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
         if other != path:
             os.remove(other)
