@@ -1,0 +1,215 @@
+"""What TensorBoard is given, read back from the event files."""
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams import metadata
+
+from tfvn import evaluation, experiments, runs, summaries
+
+SETTINGS = [
+    "height=24", "width=20", "num_coils=2", "num_train=2", "num_test=2", "mask=equispaced", "acceleration=2", "batch_size=2",
+    "num_stages=2", "filters=3", "kernel_size=5", "num_centers=7", "iterations=5", "checkpoint_every=2", "sigma=0.05",
+    "num_samples=2", "attack_radii=0.5,1", "attack_steps=2", "attack_restarts=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run that was trained, attacked and evaluated."""
+    run_dir = str(tmp_path_factory.mktemp("runs") / "whole")
+    config = runs.open_run(run_dir, os.devnull, SETTINGS)
+    experiments.train(run_dir, config)
+    experiments.attack(run_dir, config)
+    evaluation.evaluate([run_dir], os.path.join(run_dir, "results"))
+    return run_dir
+
+
+def values(run_dir, *names):
+    """All points of one of TensorBoard's runs as they stand in its files, {tag: {step: value}}; none may be there twice."""
+    found = {}
+    for path in sorted(Path(run_dir, "logs", *names).glob("*tfevents*")):
+        for record in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(record)
+            for value in event.summary.value:
+                curve = found.setdefault(value.tag, {})
+                assert event.step not in curve, f"{value.tag} has step {event.step} twice"
+                # What the HParams table reads stands in the metadata.
+                own = value.tag == metadata.SESSION_START_INFO_TAG
+                curve[event.step] = value.metadata.plugin_data.content if own else tf.make_ndarray(value.tensor)
+    return found
+
+
+def history(run_dir):
+    """{iteration: row} of the learning curve."""
+    with open(Path(run_dir, "history.csv"), newline="", encoding="utf-8") as file:
+        return {int(row.pop("iteration")): {key: float(text) for key, text in row.items()} for row in csv.DictReader(file)}
+
+
+def picture(curve, step):
+    return tf.io.decode_png(curve[step][2]).numpy()
+
+
+def test_every_iteration_is_logged(run_dir):
+    found, rows = values(run_dir, "train"), history(run_dir)
+    blocks = ("kernel", "rbf_weights", "data_weight")
+    assert set(found) == {
+        "error/loss", "data_weight/stage_01", "data_weight/stage_02", *(f"ipalm/{k}_{b}" for k in ("lipschitz", "trials") for b in blocks)
+    }  # fmt: skip
+    assert all(list(curve) == [1, 2, 3, 4, 5] for curve in found.values())
+    loss = found["error/loss"]
+    np.testing.assert_allclose([(loss[1] + loss[2]) / 2, (loss[3] + loss[4]) / 2, loss[5]], [row["loss"] for row in rows.values()], rtol=1e-6)
+    for block in blocks:
+        for iteration, row in rows.items():
+            assert found[f"ipalm/lipschitz_{block}"][iteration] == pytest.approx(row[f"lipschitz_{block}"], rel=1e-6)
+            assert found[f"ipalm/trials_{block}"][iteration] == row[f"trials_{block}"]
+    stages = runs.network_of(run_dir, runs.open_run(run_dir)).stages
+    assert [found[f"data_weight/stage_0{t}"][5] for t in (1, 2)] == [stage.data_weight.numpy() for stage in stages]
+
+
+def test_the_validation_is_that_of_the_learning_curve(run_dir):
+    found, rows = values(run_dir, "validation"), history(run_dir)
+    assert list(rows) == [2, 4, 5]
+    for iteration, row in rows.items():
+        for name in ("loss", "nrmse", "ssim"):
+            assert found[f"error/{name}"][iteration] == pytest.approx(row[f"val_{name}"], rel=1e-6)
+        assert found["error/rmse"][iteration] == pytest.approx(np.sqrt(2 * row["val_loss"]), rel=1e-6)
+    assert all(list(curve) == [2, 4, 5] for curve in found.values())
+
+
+def test_the_pictures_are_those_of_the_middle_slice(run_dir):
+    found = values(run_dir, "validation")
+    names = ("1_zero_filled", "2_stage_01", "2_stage_02", "3_reconstruction", "4_reference", "5_error_x5")
+    assert {tag for tag in found if tag.startswith("image/")} == {f"image/{name}" for name in names}
+    images = {name: picture(found[f"image/{name}"], 5).astype(float) for name in names}
+    assert all(image.shape == (24, 20, 1) for image in images.values())
+    np.testing.assert_array_equal(images["2_stage_02"], images["3_reconstruction"])
+    error = 5 * np.abs(images["3_reconstruction"] - images["4_reference"])
+    inside = np.maximum(images["3_reconstruction"], images["4_reference"]) < 255
+    np.testing.assert_allclose(images["5_error_x5"][inside], np.minimum(error, 255)[inside], atol=6)
+    with h5py.File(Path(run_dir, "results", "reconstructions.h5")) as file:
+        reference = np.abs(file["slices/slice_00001/reference"][()])
+    white = np.percentile(reference, 99.9)
+    np.testing.assert_allclose(images["4_reference"][..., 0], 255 * np.clip(reference / white, 0, 1), atol=0.51)
+    for tag in ("parameters/stage_01", "parameters/stage_02"):
+        assert picture(found[tag], 2).std() > 10
+
+
+def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_weight(run_dir, tmp_path, monkeypatch):
+    again = str(tmp_path / "again")
+    config = runs.open_run(again, os.devnull, [*SETTINGS, "log_images_every=0"])
+
+    def interrupt(self, batch, logs=None):
+        if int(self.model.steps_done) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments._Log, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            experiments.train(again, config)
+    assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
+    # As if it had been killed while it wrote.
+    (path,) = Path(again, "logs", "train").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
+
+    experiments.train(again, runs.open_run(again, None, ["log_images_every=0", "profile=4"]))
+    for name in ("train", "validation"):
+        expected = {tag: curve for tag, curve in values(run_dir, name).items() if not tag.startswith(("image/", "parameters/"))}
+        assert values(again, name) == expected
+    weights = [runs.network_of(folder, config).get_weights() for folder in (run_dir, again)]
+    assert all((a == b).all() for a, b in zip(*weights))
+    assert list(Path(again, "logs", "plugins", "profile").rglob("*.xplane.pb"))
+
+
+def test_only_points_up_to_the_checkpoint_stay(tmp_path):
+    for first in (0, 4):
+        writer = tf.summary.create_file_writer(str(tmp_path / "logs"))
+        with writer.as_default():
+            for step in range(first, first + 4):
+                tf.summary.scalar("tag", 10 * step, step=step)
+        writer.close()
+    summaries.drop_after(str(tmp_path / "logs"), 5)
+    assert values(tmp_path) == {"tag": {step: 10 * step for step in range(6)}}
+    summaries.drop_after(str(tmp_path / "nowhere"), 5)
+
+
+def test_attack_curves_are_the_stored_histories_also_after_a_rerun(run_dir, tmp_path):
+    copy = str(tmp_path / "copy")
+    shutil.copytree(run_dir, copy)
+    lost = Path(copy, "logs", "attack", "radius_1.0", "events.out.tfevents.slice_00001")
+    lost.unlink()
+    experiments.attack(copy, runs.open_run(copy))
+    for folder in (run_dir, copy):
+        for name in ("radius_0.5", "radius_1.0"):
+            found, best = values(folder, "attack", name), []
+            for index in range(2):
+                with h5py.File(Path(folder, "attacks", name, f"slice_{index:05d}.h5")) as file:
+                    stored = file["history"][()]
+                best.append(stored[np.argmax(stored.max(1))])
+                for curve, tag in zip(stored, (f"attack/slice_0000{index}", f"attack/slice_0000{index}_restart_2")):
+                    assert found.pop(tag) == dict(enumerate(curve))
+            mean = found.pop("attack/mean_of_slices")
+            np.testing.assert_allclose(list(mean.values()), np.mean(best, 0), rtol=1e-6)
+            assert list(mean) == [0, 1, 2] and not found
+
+
+def test_curves_of_a_ladder_go_on_where_the_last_rung_ended(tmp_path):
+    summaries.write_attack(str(tmp_path), "antun_7", 0, np.array([[1.0, 2.0, 4.0]]), first_step=5)
+    assert values(tmp_path, "attack", "antun_7") == {"attack/slice_00000": {5: 1.0, 6: 2.0, 7: 4.0}}
+
+
+def table_row(run_dir):
+    """Name, settings and scores of a run's row of the HParams table, from its one file."""
+    assert len(os.listdir(Path(run_dir, "logs", "hparams"))) == 1
+    found = values(run_dir, "hparams")
+    start = metadata.parse_session_start_info_plugin_data(found.pop(metadata.SESSION_START_INFO_TAG)[0])
+    settings = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    return start.group_name, settings, {tag: float(*curve.values()) for tag, curve in found.items()}
+
+
+def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(run_dir, tmp_path):
+    copy = str(tmp_path / "copy")
+    shutil.copytree(run_dir, copy)
+    for draws in (2, 3):
+        if draws == 3:
+            evaluation.evaluate([copy], os.path.join(copy, "results"), ["num_samples=3"])
+        name, settings, scores = table_row(copy)
+        assert name == "/".join(Path(copy if draws == 3 else run_dir).parts[-2:])
+        assert settings == {
+            "sigma": 0.05, "noise": "gaussian", "num_samples": draws, "num_stages": 2, "filters": 3, "kernel_size": 5, "num_centers": 7,
+            "optimizer": "ipalm", "momentum": 0.7, "iterations": 5, "batch_size": 2, "seed": 0,
+        }  # fmt: skip
+        last = history(copy)[5]
+        expected = {"score/val_rmse": np.sqrt(2 * last["val_loss"]), "score/val_ssim": last["val_ssim"]}
+        with open(Path(copy, "results", "table1.csv"), newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                head = "clean" if row["attack"] == "none" else f"r{float(row['radius']):g}"
+                for key in ("rmse", "ssim" if head == "clean" else "effect"):
+                    expected[f"score/{head}_{key}"] = float(row[key])
+        assert len(expected) == 8
+        assert scores == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_run_that_cannot_be_written_is_left_as_it_is(run_dir, tmp_path, monkeypatch):
+    config = runs.open_run(run_dir)
+    monkeypatch.setattr(summaries.os, "access", lambda path, mode: False)
+    summaries.write_hparams(str(tmp_path), config, runs.network_of(run_dir, config).get_config())
+    assert not os.listdir(tmp_path)
+
+
+def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
+    config = runs.open_run(run_dir)
+    settings = {**vars(config), "optimizer": "adam", "sigma": 0.0, "seed": 3}
+    architecture = runs.network_of(run_dir, config).get_config()
+    summaries.write_hparams(str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")})
+    _, settings, scores = table_row(tmp_path)
+    assert {"noise", "momentum"}.isdisjoint(settings) and not scores
+    assert (settings["learning_rate"], settings["num_samples"]) == (0.001, 1)
