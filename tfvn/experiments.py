@@ -127,7 +127,7 @@ def attack(run_dir, config):
             earlier = sizes[number - 1] if number else None
             folder = os.path.basename(runs.attack_dir(run_dir, size, kind))
             # Steps of a ladder count on.
-            first_step = earlier or 0 if kind == "antun" else 0
+            first_step = (earlier or 0) if kind == "antun" else 0
             histories = []
             for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
                 path = runs.attack_path(run_dir, size, index, kind)

@@ -364,7 +364,7 @@ def stage_picture(path, name, kernel, x, phi, counts):
     axes = _axes(figure, 0.06, 0.04, inches, inches * shape[0] / shape[1])
     limit = max(np.abs(kernel).max(), 1e-12)
     _show(axes, montage, (-limit, limit), "gray")
-    axes.add_collection(PolyCollection(areas, facecolors="#56B4E9", alpha=0.35, linewidths=0))
+    axes.add_collection(PolyCollection(areas, facecolors=_COLORS[6], alpha=0.35, linewidths=0))
     axes.add_collection(LineCollection(crosses, colors="0.6", linewidths=0.4))
     axes.add_collection(LineCollection(curves, colors=_COLORS[0], linewidths=1.0))
     axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors="0.6", linewidths=0.4))

@@ -90,7 +90,7 @@ class TrainingSummaries(keras.callbacks.Callback):
                 if key.startswith(("lipschitz_", "trials_")):
                     tf.summary.scalar(f"ipalm/{key}", value)
             for t, stage in enumerate(self.model.network.stages):
-                tf.summary.scalar(f"data_weight/{_stage(t)}", stage.data_weight)
+                tf.summary.scalar(f"data_weight/{_stage(t)}", tf.convert_to_tensor(stage.data_weight))
 
     def on_epoch_end(self, epoch, logs=None):
         iteration, every = int(self.model.steps_done), self.config.log_images_every
@@ -99,8 +99,10 @@ class TrainingSummaries(keras.callbacks.Callback):
                 tf.summary.scalar(f"error/{name}", value)
             number = -(-iteration // self.config.checkpoint_every)
             if every and (number % every == 0 or iteration == self.config.iterations):
-                self._write_images()
-                self._write_parameters()
+                inputs, reference = self._middle_slice()
+                zero_filled, images = inputs["zero_filled"], self.model.network.stage_images(inputs)
+                _write_images(zero_filled[0].numpy(), images[:, 0].numpy(), reference)
+                _write_parameters(self.model.network.stages, [zero_filled, *images[:-1]])
         # Before the checkpoint: a training that goes on from it must find all points up to here.
         self._train.flush()
         self._validation.flush()
@@ -119,39 +121,38 @@ class TrainingSummaries(keras.callbacks.Callback):
                 self._shown = self.model.validation_inputs(inputs), reference[0].numpy()
         return self._shown
 
-    def _write_images(self):
-        inputs, reference = self._middle_slice()
-        zero_filled = inputs["zero_filled"][0].numpy()
-        stages = self.model.network.stage_images(inputs)[:, 0].numpy()
-        has_reference = np.isfinite(reference).all()
-        white = np.percentile(np.abs(reference if has_reference else zero_filled), 99.9)
-        images = {"1_zero_filled": zero_filled}
-        images.update({f"2_{_stage(t)}": image for t, image in enumerate(stages)})
-        images["3_reconstruction"] = stages[-1]
-        if has_reference:
-            images["4_reference"] = reference
-            images[f"5_error_x{ERROR_GAIN}"] = ERROR_GAIN * (np.abs(stages[-1]) - np.abs(reference))
-        note = (
-            f"The middle test slice, as the validation sees it. White: {white:.3g}, the 99.9th percentile of the "
-            f"{'reference' if has_reference else 'zero-filled image'}; the error's magnitude is {ERROR_GAIN} times brighter."
-        )
-        for name, image in images.items():
-            grey = np.clip(np.abs(np.nan_to_num(image)) / white, 0, 1)
-            tf.summary.image(f"image/{name}", np.uint8(np.round(255 * grey))[None, ..., None], description=note)
-
-    def _write_parameters(self):
-        inputs, _ = self._middle_slice()
-        images = [inputs["zero_filled"], *self.model.network.stage_images(inputs)[:-1]]
-        for t, (stage, image) in enumerate(zip(self.model.network.stages, images)):
-            if all(np.isfinite(weight).all() for weight in stage.get_weights()):
-                picture = io.BytesIO()
-                figures.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
-                pixels = tf.io.decode_png(picture.getvalue(), channels=3)
-                tf.summary.image(f"parameters/{_stage(t)}", pixels[None])
-
 
 def _stage(t):
     return f"stage_{t + 1:02d}"
+
+
+def _write_images(zero_filled, stages, reference):
+    """Pictures of one slice: its zero-filled image, the image after every stage, (num_stages, rows, width), and the reference."""
+    has_reference = np.isfinite(reference).all()
+    white = np.percentile(np.abs(reference if has_reference else zero_filled), 99.9)
+    images = {"1_zero_filled": zero_filled}
+    images.update({f"2_{_stage(t)}": image for t, image in enumerate(stages)})
+    images["3_reconstruction"] = stages[-1]
+    if has_reference:
+        images["4_reference"] = reference
+        images[f"5_error_x{ERROR_GAIN}"] = ERROR_GAIN * (np.abs(stages[-1]) - np.abs(reference))
+    note = (
+        f"The middle test slice, as the validation sees it. White: {white:.3g}, the 99.9th percentile of the "
+        f"{'reference' if has_reference else 'zero-filled image'}; the error's magnitude is {ERROR_GAIN} times brighter."
+    )
+    for name, image in images.items():
+        grey = np.clip(np.abs(np.nan_to_num(image)) / white, 0, 1)
+        tf.summary.image(f"image/{name}", np.uint8(np.round(255 * grey))[None, ..., None], description=note)
+
+
+def _write_parameters(stages, images):
+    """Pictures of the stages; `images` are those that they begin with."""
+    for t, (stage, image) in enumerate(zip(stages, images)):
+        # The training is about to end with a sentence of its own where they are not finite.
+        if all(np.isfinite(weight).all() for weight in stage.get_weights()):
+            picture = io.BytesIO()
+            figures.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
+            tf.summary.image(f"parameters/{_stage(t)}", tf.io.decode_png(picture.getvalue(), channels=3)[None])
 
 
 def describe_stage(stage, image):
