@@ -182,7 +182,8 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
         if draws == 3:
             evaluation.evaluate([copy], os.path.join(copy, "results"), ["num_samples=3"])
         name, settings, scores = table_row(copy)
-        assert name == "/".join(Path(copy if draws == 3 else run_dir).parts[-2:])
+        of = Path(copy if draws == 3 else run_dir)
+        assert name == f"{of.name} ({of.parent.name})"
         assert settings == {
             "sigma": 0.05, "noise": "gaussian", "num_samples": draws, "num_stages": 2, "filters": 3, "kernel_size": 5, "num_centers": 7,
             "optimizer": "ipalm", "momentum": 0.7, "iterations": 5, "batch_size": 2, "seed": 0,

@@ -257,13 +257,16 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
     scores = validation_scores(logs)
     metrics = {f"val_{name}": scores[name] for name in ("rmse", "ssim") if name in scores}
     metrics.update({name: value for name, value in (evaluation or {}).items() if not math.isnan(value)})
-    # By another name each time: a TensorBoard that runs does not read a file again.
+    parent, name = os.path.abspath(run_dir).split(os.sep)[-2:]
+    # By another name each time: a TensorBoard that runs does not read a file again. (It shows new scores, but the settings
+    # that it read first.)
     folder = logs_dir(run_dir, "hparams")
     path = os.path.join(folder, f"{_PREFIX}.{time.time_ns()}")
     with _complete_file(path):
-        api.hparams(_hparams(config, architecture), trial_id="/".join(os.path.abspath(run_dir).split(os.sep)[-2:]))
-        for name, value in metrics.items():
-            tf.summary.scalar(f"score/{name}", value, step=iteration)
+        # The table cuts long names off at their end.
+        api.hparams(_hparams(config, architecture), trial_id=f"{name} ({parent})")
+        for metric, value in metrics.items():
+            tf.summary.scalar(f"score/{metric}", value, step=iteration)
     for other in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
         if other != path:
             os.remove(other)
