@@ -357,6 +357,7 @@ class VariationalNetwork(keras.Model):
     def stage_images(self, inputs):
         """The image after every stage, complex (num_stages, batch, rows, width): the last is the network's. For pictures."""
         check_inputs(inputs)
+        inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
         zero_filled = self.zero_filled(inputs)
         images = [inputs.get("initial_image", zero_filled)]
         for stage in self.stages:
