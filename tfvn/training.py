@@ -96,6 +96,8 @@ class Trainer(keras.Model):
             zero_filled += self.sigma * self.network.sense.adjoint_noise(maps, inputs["mask"], seeds, self.noise)
         return without_kspace(inputs, zero_filled)
 
+    # Called eagerly too, where TensorFlow 2.21 converts what it maps, without end.
+    @tf.autograph.experimental.do_not_convert
     def validation_inputs(self, inputs):
         """`noisy_inputs` keyed by the slice, so that every validation sees the same draws."""
         index = inputs.get("sample_index", tf.range(tf.shape(inputs["sensitivity_maps"])[0]))
