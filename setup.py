@@ -13,6 +13,7 @@ setup(
     description="Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and Keras",
     license="MIT",
     packages=find_packages(include=["tfvn", "tfvn.*"]),
+    package_data={"tfvn": ["page/*"]},
     python_requires=">=3.9",
     install_requires=[
         f"tensorflow>=2.15,<2.16; {_KERAS_2}",  # the last release with Keras 2, which tensorflow-addons needs
@@ -26,6 +27,8 @@ setup(
         "scipy>=1.9",  # MATLAB v5 files, the error function of the certificates
         "h5py>=3.8",  # MATLAB v7.3 and .h5 scans; attacks and reconstructions are written as HDF5
         "matplotlib>=3.7",  # figures
+        "pillow>=9",  # 8-bit grey images, which matplotlib does not write
+        "jinja2>=3.1",  # the HTML report: templates that escape all they are given
         "pyyaml>=6",  # configs
         "tqdm>=4.60",  # progress bars with the time left
     ],
@@ -34,6 +37,7 @@ setup(
             "pytest>=7",
             "pytest-xdist>=3",  # both cores at once: most of a test is tracing, on one
             "scikit-image>=0.20",  # the SSIM that ours must equal
+            "selenium>=4.20",  # opens the report in headless Chromium; skipped where there is none
         ],
     },
 )

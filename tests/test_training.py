@@ -249,18 +249,20 @@ def test_the_validation_loss_is_that_of_training(data):
 
 
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
-def test_saved_weights_continue_an_interrupted_training_identically(data, optimizer, tmp_path):
+def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identically(data, optimizer, tmp_path):
     def make():
         return trainer(optimizer, sigma=0.05, num_stages=1, initial_lipschitz=10.0)
 
-    whole, first, second = make(), make(), make()
+    whole, first, second, third = make(), make(), make(), make()
     fit(whole, data, 4)
     fit(first, data, 2)
     first.save_weights(str(tmp_path / "x.weights.h5"))
     second.load_weights(str(tmp_path / "x.weights.h5"))
     assert int(second.steps_done) == 2 and same(weights(second), weights(first))
-    fit(second, data, 2)
-    assert same(weights(second), weights(whole))
+    third.checkpoint().restore(first.checkpoint().save(str(tmp_path / "x"))).assert_existing_objects_matched()
+    for other in (second, third):
+        fit(other, data, 2)
+        assert same(weights(other), weights(whole))
 
 
 def test_the_network_is_trained_in_place(data):

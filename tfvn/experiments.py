@@ -77,9 +77,7 @@ def train(run_dir, config, checked=False):
         stagewise=config.stagewise,
         noise=config.noise,
     )
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(trainer=trainer), os.path.join(run_dir, "checkpoints"), max_to_keep=2
-    )
+    manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"), max_to_keep=2)
     if manager.latest_checkpoint:
         manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import metrics
-from tfvn.compat import variable_of
+from tfvn.compat import hidden_variables, variable_of
 from tfvn.device import one_graph
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
@@ -80,6 +80,10 @@ class Trainer(keras.Model):
         # With its slots made now, an optimizer's state can be restored before its first step.
         self.optimizer.build(network.trainable_variables)
         self.built = True
+
+    def checkpoint(self):
+        """A `tf.train.Checkpoint` of all that an interrupted training goes on from."""
+        return tf.train.Checkpoint(trainer=self, variables=hidden_variables(self))
 
     @property
     def metrics(self):
