@@ -1,5 +1,7 @@
 """What differs between the two stacks: TensorFlow 2.15 with Keras 2, and current TensorFlow with Keras 3. Nothing else here
 or elsewhere asks which one is installed."""
+import warnings
+
 from tensorflow import keras
 
 KERAS_3 = hasattr(keras, "ops")
@@ -14,3 +16,25 @@ def hidden_variables(trainer):
     """The `tf.Variable`s of a compiled model that `tf.train.Checkpoint` does not find by itself: Keras 3 keeps them in lists
     of its own."""
     return [variable_of(weight) for weight in (*trainer.weights, *trainer.optimizer.variables)] if KERAS_3 else []
+
+
+def addons(purpose, instead):
+    """The module tensorflow_addons, imported when something of it is asked for: importing it is slow and warns.
+
+    Args:
+        purpose: what needs it, such as "optimizer=radam-lookahead".
+        instead: what to use without it.
+
+    Raises:
+        ValueError: if the package is not there.
+    """
+    try:
+        with warnings.catch_warnings():
+            # It tells at every import that it is at the end of its life.
+            warnings.simplefilter("ignore")
+            import tensorflow_addons
+    except ImportError as error:
+        raise ValueError(
+            f"{purpose} needs tensorflow-addons, which exists only for TensorFlow up to 2.15 (Python 3.9 to 3.11). Use {instead}."
+        ) from error
+    return tensorflow_addons

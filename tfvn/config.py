@@ -12,8 +12,10 @@ _CHOICES = {
     "dataset": ("synthetic", "vlo", "measurement"),
     "mask": ("constant", "equispaced", "random", "file", "measured"),
     "padding_lines": ("measured", "unmeasured"),
-    "optimizer": ("ipalm", "adam"),
+    "optimizer": ("ipalm", "adam", "radam-lookahead", "conditional-gradient"),
     "learning_rate_schedule": ("constant", "cosine"),
+    "progress": ("tqdm", "addons"),
+    "tune_method": ("hyperband", "bayesian"),
     "noise": ("gaussian", "uniform", "laplace"),
     "attack_method": ("projected", "antun"),
     "attack_norm": ("l2", "l1", "linf"),
@@ -78,20 +80,41 @@ class Config:
     initial_data_weight: float = _key(1.0, "initial data-term weight", minimum=0)
     # Training
     initial_weights: str = _key("", "start from these weights: a run directory or a model file")
-    optimizer: str = _key("ipalm", "ipalm (the paper's) | adam (projected after each step)")
+    optimizer: str = _key(
+        "ipalm",
+        "ipalm (the paper's) | adam (projected after each step) | with tensorflow-addons: radam-lookahead (the same) | "
+        "conditional-gradient (Frank-Wolfe on the filters, adam on the rest)",
+    )
     iterations: int = _key(1000, "training iterations, one batch each", minimum=0)
     batch_size: int = _key(10, "slices of a training batch", minimum=1)
     stagewise: bool = _key(False, "ipalm: one stage's block at a time, each with its own curvature bound, as the original can")
     momentum: float = _key(0.7, "ipalm: inertia", minimum=0, below=1)
     initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0)
-    learning_rate: float = _key(1e-3, "adam: learning rate", above=0)
-    learning_rate_schedule: str = _key("constant", "adam: constant | cosine (to 0 over all iterations)")
+    learning_rate: float = _key(1e-3, "all but ipalm: learning rate; conditional-gradient: also the filters' share of a step, <= 1", above=0)
+    learning_rate_schedule: str = _key("constant", "all but ipalm: constant | cosine (to 0 over all iterations)")
     checkpoint_every: int = _key(50, "iterations between checkpoints and validations", minimum=1)
     log_images_every: int = _key(1, "validations from one set of pictures in TensorBoard to the next; 0: none", minimum=0)
     profile: str = _key("", "iterations for TensorFlow's profiler, as in '11-15'; empty: none")
+    time_budget: int = _key(0, "seconds of a training before it stops at its next checkpoint, to be continued; 0: none", minimum=0)
+    progress: str = _key("tqdm", "progress bar of the training: tqdm | addons (tensorflow-addons': one bar between two checkpoints)")
     sigma: float = _key(0.0, "k-space noise of training and smoothing, a real component's standard deviation", minimum=0)
     noise: str = _key("gaussian", "distribution of that noise: gaussian (the paper's) | uniform | laplace")
     seed: int = _key(0, "seed of initial weights, data order, noise and attacks", minimum=0)
+    # Search (train.py --tune)
+    tune_parameters: str = _key("sigma,num_stages,filters", "keys to search: sigma, num_stages, filters, momentum, learning_rate")
+    tune_sigma: list = _key((0.0, 0.1), "two numbers: from, to; one or more than two: these values (so all lists below)", minimum=0)
+    tune_num_stages: list = _key((4, 10), "stages to try", minimum=1)
+    tune_filters: list = _key((8, 24), "filters to try", minimum=1)
+    tune_momentum: list = _key((0.0, 0.9), "ipalm: inertia to try", minimum=0, below=1)
+    tune_learning_rate: list = _key((1e-4, 1e-2), "all but ipalm: learning rates to try, as many in each decade", above=0)
+    tune_method: str = _key("hyperband", "hyperband (many short trials, the best go on) | bayesian (Gaussian process)")
+    tune_trials: int = _key(20, "bayesian: trials", minimum=1)
+    tune_iterations: int = _key(90, "training iterations of a whole trial", minimum=1)
+    tune_first_iterations: int = _key(10, "hyperband: iterations of the shortest trials; each further round has 3 times as many", minimum=1)
+    tune_validation: int = _key(10, "last training slices, held out: trials are judged on them (vlo: whole patients, please)", minimum=1)
+    tune_radius: float = _key(2.5, "largest l2 norm of the attack that trials are judged under", minimum=0)
+    tune_steps: int = _key(10, "steps of that attack", minimum=1)
+    tune_num_samples: int = _key(3, "K of the smoothed prediction that is judged (sigma > 0)", minimum=1)
     # Smoothing
     num_samples: int = _key(9, "K, noisy draws of the smoothed prediction (sigma > 0)", minimum=1)
     chunk_size: int = _key(0, "draws processed at once; 0: one on a CPU, as many as memory holds on an accelerator", minimum=0)

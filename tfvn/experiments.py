@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tqdm import tqdm
 
-from tfvn import data, runs, summaries
+from tfvn import compat, data, runs, summaries
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
@@ -48,26 +48,17 @@ def build_network(config):
     return network
 
 
-def train(run_dir, config, checked=False):
-    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped.
+def build_trainer(config):
+    """The `Trainer` of a new network, as configured.
 
-    Data from files are read once before the first iteration, unless they are `checked` already.
+    Raises:
+        ValueError: as `build_network` and `Trainer`.
     """
-    if os.path.exists(os.path.join(run_dir, "model.keras")):
-        print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
-        return
-    if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
-        # Hours of training must not end at a file that could have been looked at before.
-        data.check(config, ("test",) if config.model else ("train", "test"))
-    if config.model:
-        runs.network_of(run_dir, config)
-        return
-    network = build_network(config)
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, config.iterations))
-    trainer = Trainer(
-        network,
+    return Trainer(
+        build_network(config),
         config.optimizer,
         sigma=config.sigma,
         momentum=config.momentum,
@@ -77,14 +68,45 @@ def train(run_dir, config, checked=False):
         stagewise=config.stagewise,
         noise=config.noise,
     )
+
+
+def _addons_callbacks(config):
+    """The Keras callbacks of tensorflow-addons that are asked for."""
+    found = []
+    if config.time_budget:
+        callbacks = compat.addons("time_budget", "time_budget=0 and Ctrl-C: a training called again continues").callbacks
+        found.append(callbacks.TimeStopping(config.time_budget))
+    if config.progress == "addons":
+        found.append(compat.addons("progress=addons", "progress=tqdm").callbacks.TQDMProgressBar())
+    return found
+
+
+def train(run_dir, config, checked=False):
+    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped.
+
+    Data from files are read once before the first iteration, unless they are `checked` already. A training that comes to the
+    end of `config.time_budget` stops at its next checkpoint and writes `unfinished.keras` instead: the network as it is, which
+    no later step takes for the one that was configured.
+    """
+    if os.path.exists(os.path.join(run_dir, "model.keras")):
+        print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
+        return
+    addons_callbacks = _addons_callbacks(config)
+    if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
+        # Hours of training must not end at a file that could have been looked at before.
+        data.check(config, ("test",) if config.model else ("train", "test"))
+    if config.model:
+        runs.network_of(run_dir, config)
+        return
+    trainer = build_trainer(config)
     manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"), max_to_keep=2)
     if manager.latest_checkpoint:
         manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
-    done = int(trainer.steps_done)
-    log = summaries.TrainingSummaries(run_dir, config, done)
-    with log, tqdm(total=config.iterations, initial=done, desc=f"train {os.path.basename(run_dir)}", unit="it") as bar:
-        while done < config.iterations:
+    done, stopped, hidden = int(trainer.steps_done), False, config.progress == "addons"
+    log, name = summaries.TrainingSummaries(run_dir, config, done), f"train {os.path.basename(run_dir)}"
+    with log, tqdm(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
+        while done < config.iterations and not stopped:
             # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
             epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
             epochs, steps = (epochs, config.checkpoint_every) if epochs else (1, steps)
@@ -97,12 +119,22 @@ def train(run_dir, config, checked=False):
                     steps_per_epoch=steps,
                     validation_data=data.load(config, "test"),
                     # In this order: what leads to a checkpoint is logged before there is one.
-                    callbacks=[log, _Log(run_dir, manager, bar)],
+                    callbacks=[log, _Log(run_dir, manager, bar), *addons_callbacks],
                     shuffle=False,
                     verbose=0,
                 )
-            done = int(trainer.steps_done)
-    runs.save_network(network, run_dir)
+            done, stopped = int(trainer.steps_done), trainer.stop_training
+    unfinished = os.path.join(run_dir, "unfinished.keras")
+    if done < config.iterations:
+        runs.save_network(trainer.network, run_dir, "unfinished.keras")
+        print(
+            f"stopped by the time budget at iteration {done} of {config.iterations}. The same command continues. To attack or "
+            f"evaluate the network as it is, give it to another run directory: --set model={unfinished}"
+        )
+        return
+    runs.save_network(trainer.network, run_dir)
+    if os.path.exists(unfinished):
+        os.remove(unfinished)
     for name in ("history.csv", "logs", "checkpoints"):
         if os.path.exists(os.path.join(run_dir, name)):
             print(f"wrote {os.path.join(run_dir, name)}")

@@ -11,10 +11,23 @@ def zero_mean_unit_ball(kernel):
     The mean goes over taps and channels of each filter. Subtracting it first and scaling afterwards is the exact
     projection, because the ball is centred in the subspace of zero-mean filters (Hammernik et al., 2018, Eq. 17).
     """
+    kernel, norm = _zero_mean(kernel)
+    return kernel / tf.maximum(norm, 1)
+
+
+def zero_mean_unit_sphere(kernel):
+    """Filters of zero mean and L2 norm 1, 0 where a filter is constant; arguments as `zero_mean_unit_ball`.
+
+    Of a gradient: the point of that set where the linear function it stands for is largest.
+    """
+    return tf.math.divide_no_nan(*_zero_mean(kernel))
+
+
+def _zero_mean(kernel):
+    """The filters without their means, and their norms then."""
     axes = (0, 1, 2)
     kernel = kernel - tf.reduce_mean(kernel, axes, keepdims=True)
-    norm = tf.sqrt(tf.reduce_sum(tf.square(kernel), axes, keepdims=True))
-    return kernel / tf.maximum(norm, 1)
+    return kernel, tf.sqrt(tf.reduce_sum(tf.square(kernel), axes, keepdims=True))
 
 
 def non_negative(weight):

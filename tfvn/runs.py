@@ -2,9 +2,11 @@
 
     config.yaml          the resolved configuration; a directory never holds two
     checkpoints/         of an unfinished training
+    unfinished.keras     the network of a training that its time budget stopped; a finished one removes it
     logs/                TensorBoard, see `tfvn.summaries`
     history.csv          learning curve
     model.keras          the network, once training is done
+    tuning/              of a search: see tfvn.tuning
     attacks/radius_R/    one HDF5 file a slice; l1_radius_R, linf_radius_R, antun_N for other attacks
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
@@ -30,8 +32,8 @@ ATTACKS = ("l2", "l1", "linf", "antun")
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
 # and attacks store those that change a result in each file.
 FREE_KEYS = ("num_samples", "chunk_size", "cache_dir")
-# Of a training that goes on, too.
-_LOG_KEYS = ("log_images_every", "profile")
+# Those of a training or a search, too, that change how far one call goes, what it shows or what it logs.
+_CALL_KEYS = ("time_budget", "progress", "tune_trials", "log_images_every", "profile")
 
 
 def open_run(run_dir, config_path=None, overrides=()):
@@ -70,7 +72,7 @@ def remove_if_empty(run_dir):
 
 
 def _is_free(key):
-    return key in FREE_KEYS + _LOG_KEYS or key.startswith(("attack_", "antun_"))
+    return key in FREE_KEYS + _CALL_KEYS or key.startswith(("attack_", "antun_"))
 
 
 def network_of(run_dir, config):
@@ -106,9 +108,9 @@ def predictor(network, config, num_samples=None):
     return SmoothedNetwork(network, config.sigma, num_samples, chunk_size, config.seed, config.noise)
 
 
-def save_network(network, run_dir):
-    """Writes `model.keras`."""
-    path = os.path.join(run_dir, "model.keras")
+def save_network(network, run_dir, name="model.keras"):
+    """Writes the network to a file of the run directory."""
+    path = os.path.join(run_dir, name)
     with replacing(path) as temporary:
         network.save(temporary)
     print(f"wrote {path}")

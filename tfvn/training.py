@@ -1,20 +1,28 @@
-"""Training: iPALM as in the paper, or projected Adam as the quick alternative, on clean or noisy measurements.
+"""Training: iPALM as in the paper, or first-order optimizers beside it, on clean or noisy measurements.
 
     loss = 1/(2N) sum_i || |u_T(k_i + e_i)| - |y_i| ||_2^2,    e_i fresh k-space noise of every step, of standard deviation sigma
+
+adam and radam-lookahead (RectifiedAdam inside Lookahead) step and project. conditional-gradient (Frank-Wolfe) moves each filter k,
+with gradient g, towards the point of its constraint set that the linearised loss is least at,
+
+    k <- (1 - rate) k + rate s,    s = -(g - mean g) / || g - mean g ||,    of all k with zero mean and || k || <= 1,
+
+and so never leaves the set (what rounding adds is projected away). The sets of the other parameters are unbounded and have no such
+point: they are Adam's, with the same rate.
 
 Losses and gradients go through a batch slice by slice and are summed: memory does not grow with the batch, apart from its data.
 """
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import metrics
-from tfvn.compat import hidden_variables, variable_of
+from tfvn import compat, metrics
 from tfvn.device import one_graph
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
 from tfvn.operators import NOISES, without_kspace
+from tfvn.projections import zero_mean_unit_sphere
 
-OPTIMIZERS = ("ipalm", "adam")
+OPTIMIZERS = ("ipalm", "adam", "radam-lookahead", "conditional-gradient")
 
 # Second half of the random keys: streams that must never meet.
 _TRAINING_NOISE, _VALIDATION_NOISE = 0, 2
@@ -25,18 +33,18 @@ class Trainer(keras.Model):
 
     Args:
         network: a `VariationalNetwork`; it is trained in place.
-        optimizer: "ipalm", "adam" or any Keras optimizer. All keep the constraints: zero-mean filters of norm at most 1,
-            data weights >= 0.
+        optimizer: one of `OPTIMIZERS` or any Keras optimizer. All keep the constraints: zero-mean filters of norm at most 1,
+            data weights >= 0. The last two are those of tensorflow-addons.
         sigma: standard deviation of each real component of the k-space noise added in training, >= 0.
         momentum, initial_lipschitz: of `IPALM`.
         stagewise: False: one block of iPALM is one kind of parameter of all stages. True: of one stage, stage by stage, as the
             stage-wise optimizer of the original code; its iteration costs as many gradients and trials as there are blocks.
-        learning_rate: of Adam; a number or a Keras schedule.
+        learning_rate: of all but iPALM, a number or a Keras schedule; of conditional-gradient at most 1.
         noise: distribution of that noise, "gaussian", "uniform" or "laplace".
         seed: of the noise. The noise of a step depends on (seed, step, position in the batch) only.
 
     Raises:
-        ValueError: for an unknown optimizer or noise, or a negative sigma.
+        ValueError: for an unknown optimizer or noise, a negative sigma, or an optimizer of a package that is not there.
     """
 
     def __init__(
@@ -61,7 +69,7 @@ class Trainer(keras.Model):
             raise ValueError(f"optimizer must be one of {OPTIMIZERS} or a Keras optimizer. Received: optimizer={optimizer!r}")
         self.network, self.sigma, self.seed, self.noise = network, float(sigma), int(seed), noise
         self.steps_done = self.add_weight(name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False)
-        self.ipalm = None
+        self.ipalm = self.filter_optimizer = None
         if optimizer == "ipalm":
             parameters = network.parameter_blocks
             stages = range(len(network.stages))
@@ -72,18 +80,30 @@ class Trainer(keras.Model):
             blocks = [parameters[name][chosen] for name, chosen in self._blocks.values()]
             projections = [block[0].constraint or tf.identity for block in blocks]
             self.ipalm = IPALM(blocks, projections, momentum, initial_lipschitz, dtype=network.dtype)
-        elif optimizer == "adam":
+        elif optimizer == "radam-lookahead":
+            addons = compat.addons("optimizer=radam-lookahead", "optimizer=adam").optimizers
+            optimizer = addons.Lookahead(addons.RectifiedAdam(learning_rate))
+        elif optimizer == "conditional-gradient":
+            self.filter_optimizer = _frank_wolfe(learning_rate, network.stages[0].filters, self.steps_done)
+        if optimizer in ("adam", "conditional-gradient"):
             optimizer = keras.optimizers.Adam(learning_rate)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
         # Keras wants an optimizer; iPALM's state is the layer above, so what is compiled beside it is never used.
         self.compile(optimizer=keras.optimizers.SGD() if self.ipalm else optimizer, jit_compile=False)
-        # With its slots made now, an optimizer's state can be restored before its first step.
-        self.optimizer.build(network.trainable_variables)
+        # With its slots made now, an optimizer's state can be restored before its first step. Those of tensorflow-addons are of
+        # the older kind, which restores a slot when the first step makes it.
+        if hasattr(self.optimizer, "build"):
+            own = network.trainable_variables if self.filter_optimizer is None else self._variables()[len(network.stages) :]
+            self.optimizer.build(own)
         self.built = True
 
     def checkpoint(self):
         """A `tf.train.Checkpoint` of all that an interrupted training goes on from."""
-        return tf.train.Checkpoint(trainer=self, variables=hidden_variables(self))
+        return tf.train.Checkpoint(trainer=self, variables=compat.hidden_variables(self))
+
+    def _variables(self):
+        """All parameters, the kernels first, in the order of `loss_and_gradients`."""
+        return [variable for block in self.network.parameter_blocks.values() for variable in block]
 
     @property
     def metrics(self):
@@ -117,7 +137,7 @@ class Trainer(keras.Model):
     def loss_and_gradients(self, inputs, reference, wanted=PARAMETERS):
         """`batch_loss` and its gradients in all stages' parameters of the names `wanted`, name by name in one list."""
         blocks = self.network.parameter_blocks
-        variables = [variable_of(weight) for name in wanted for weight in blocks[name]]
+        variables = [compat.variable_of(weight) for name in wanted for weight in blocks[name]]
         batch = tf.shape(reference)[0]
 
         def add(index, loss, *gradients):
@@ -163,9 +183,14 @@ class Trainer(keras.Model):
             loss = self.ipalm.step(one_graph(lambda: self.batch_loss(inputs, reference)), energy_and_gradients)
         else:
             loss, gradients = self.loss_and_gradients(inputs, reference)
-            variables = [variable for block in self.network.parameter_blocks.values() for variable in block]
             # The variables' own constraints are projections: the optimizer applies them after its update.
-            self.optimizer.apply_gradients(zip(gradients, variables))
+            pairs = list(zip(gradients, self._variables()))
+            if self.filter_optimizer is not None:
+                kernels = len(self.network.stages)
+                directions = [(zero_mean_unit_sphere(gradient), kernel) for gradient, kernel in pairs[:kernels]]
+                self.filter_optimizer.apply_gradients(directions)
+                pairs = pairs[kernels:]
+            self.optimizer.apply_gradients(pairs)
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
         return {"loss": self._trackers["loss"].result(), "step_loss": loss, **self._step_logs()}
@@ -189,6 +214,22 @@ class Trainer(keras.Model):
         self._trackers["nrmse"].update_state(metrics.nrmse(image, reference))
         self._trackers["ssim"].update_state(metrics.ssim(image, reference))
         return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+
+def _frank_wolfe(rate, filters, steps_done):
+    """ConditionalGradient over the filters of a kernel, given their `zero_mean_unit_sphere` in place of a gradient.
+
+    tensorflow-addons moves a whole variable towards the point -lambda_ g / || g || of one ball around all its filters, where one
+    filter may take up all the norm. Of directions that have norm 1 filter by filter || g || is sqrt(filters): with that lambda_ the
+    point is -g, the vertex of the product of the filters' own sets. Its learning_rate is the share of the old value.
+    """
+    optimizer = compat.addons("optimizer=conditional-gradient", "optimizer=adam").optimizers.ConditionalGradient
+    if callable(rate):
+        # It calls a function, but it cannot take a Keras schedule.
+        return optimizer(lambda: 1 - rate(steps_done), lambda_=filters**0.5)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"conditional-gradient needs a learning_rate of at most 1. Received: learning_rate={rate}")
+    return optimizer(1 - rate, lambda_=filters**0.5)
 
 
 def _slice(inputs, index):
