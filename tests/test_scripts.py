@@ -1,9 +1,11 @@
 """The three scripts on the smallest configuration, as a user calls them."""
+import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -69,6 +71,34 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(smoke, tmp_path,
     assert train.main(arguments) == 0
     assert "continuing" in capsys.readouterr().out
     assert contents(run_dir)["weights"] == contents(smoke)["weights"]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons")
+def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(smoke, tmp_path, monkeypatch, capsys):
+    run_dir = str(tmp_path / "run")
+    # A second that is over at the first look.
+    clock = iter(range(0, 1000, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorflow_addons.callbacks.time_stopping.time", types.SimpleNamespace(time=lambda: next(clock)))
+        arguments = ["sigma=0.05", "time_budget=1", "progress=addons"]
+        assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *arguments]) == 0
+    told = capsys.readouterr()
+    assert "stopped by the time budget at iteration 4 of 6" in told.out and "Training:" in told.err
+    unfinished = os.path.join(run_dir, "unfinished.keras")
+    assert os.path.exists(unfinished) and not os.path.exists(os.path.join(run_dir, "model.keras"))
+    other = str(tmp_path / "other")
+    assert train.main(["--config", SMOKE, "--run-dir", other, "--set", "sigma=0.05", f"model={unfinished}"]) == 0
+    assert train.main(["--run-dir", run_dir, "--set", "time_budget=0", "progress=tqdm"]) == 0
+    assert contents(run_dir)["weights"] == contents(smoke)["weights"] != contents(other)["weights"]
+    assert not os.path.exists(unfinished)
+
+
+@pytest.mark.parametrize("setting, instead", [("time_budget=5", "time_budget=0"), ("progress=addons", "progress=tqdm")])
+def test_without_tensorflow_addons_its_callbacks_name_another_way(setting, instead, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
+    assert train.main(["--config", SMOKE, "--run-dir", str(tmp_path / "run"), "--set", setting]) == 2
+    assert f"Use {instead}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 _KILLED = """

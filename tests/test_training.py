@@ -1,3 +1,6 @@
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +10,10 @@ from tfvn.ipalm import IPALM
 from tfvn.network import VariationalNetwork, magnitude
 from tfvn.training import Trainer
 
+ADDONS = [
+    pytest.param(name, marks=pytest.mark.skipif(not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"))
+    for name in ("radam-lookahead", "conditional-gradient")
+]
 SETTINGS = dict(num_stages=2, filters=3, kernel_size=3, num_centers=7, initial_data_weight=0.5)
 
 
@@ -58,7 +65,7 @@ class Feasible(keras.callbacks.Callback):
             assert stage.data_weight.numpy() >= 0
 
 
-@pytest.mark.parametrize("optimizer", ["ipalm", "adam", "keras"])
+@pytest.mark.parametrize("optimizer", ["ipalm", "adam", "keras", *ADDONS])
 def test_the_loss_falls_and_every_constraint_holds_after_each_step(data, optimizer):
     # Steps large enough to leave the sets if nothing projected them back.
     settings = dict(learning_rate=0.01, initial_lipschitz=10.0)
@@ -67,7 +74,7 @@ def test_the_loss_falls_and_every_constraint_holds_after_each_step(data, optimiz
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
+@pytest.mark.parametrize("optimizer", ["ipalm", "adam", ADDONS[0]])
 def test_a_data_weight_that_wants_to_be_negative_ends_at_zero(data, optimizer):
     model = trainer(optimizer, learning_rate=10.0, initial_lipschitz=1e-3)
     model.network.stages[0].data_weight.assign(1e-3)
@@ -92,6 +99,18 @@ def test_the_reported_loss_is_that_before_the_step(data):
     model, (inputs, reference) = trainer("adam"), next(iter(data))
     expected = float(model.batch_loss(inputs, reference))
     assert fit(model, data, 1) == pytest.approx([expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ADDONS[1:])
+def test_a_filter_goes_a_share_of_the_way_to_its_vertex(data, optimizer):
+    model, (inputs, reference) = trainer(optimizer, learning_rate=0.25), next(iter(data))
+    before = [stage.kernel.numpy() for stage in model.network.stages]
+    gradients = model.loss_and_gradients(inputs, reference)[1]
+    fit(model, data, 1)
+    for stage, old, gradient in zip(model.network.stages, before, gradients):
+        vertex = -(gradient.numpy() - gradient.numpy().mean((0, 1, 2)))
+        vertex /= np.sqrt((vertex**2).sum((0, 1, 2)))
+        np.testing.assert_allclose(stage.kernel, 0.75 * old + 0.25 * vertex, rtol=0, atol=1e-5)
 
 
 # Noise
@@ -265,6 +284,23 @@ def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identica
         assert same(weights(other), weights(whole))
 
 
+@pytest.mark.parametrize("optimizer", ["ipalm", *ADDONS])
+@pytest.mark.parametrize("steps", [5, 7])
+def test_a_checkpoint_continues_an_interrupted_training_identically(data, optimizer, steps, tmp_path):
+    # Lookahead takes its slow weights, made at the start, at step 6.
+    def make():
+        rate = keras.optimizers.schedules.CosineDecay(0.01, 8)
+        return trainer(optimizer, sigma=0.05, num_stages=1, initial_lipschitz=10.0, learning_rate=rate)
+
+    whole, first, second = make(), make(), make()
+    fit(whole, data, 8)
+    fit(first, data, steps)
+    path = tf.train.Checkpoint(trainer=first).write(str(tmp_path / "x"))
+    tf.train.Checkpoint(trainer=second).restore(path).assert_existing_objects_matched()
+    fit(second, data, 8 - steps)
+    assert same(weights(second), weights(whole))
+
+
 def test_the_network_is_trained_in_place(data):
     network = VariationalNetwork(**SETTINGS)
     before = network.get_weights()
@@ -281,6 +317,20 @@ def test_the_network_is_trained_in_place(data):
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="optimizer must be one of .*Received: optimizer='sgd'"):
         trainer("sgd")
+
+
+@pytest.mark.parametrize("optimizer", ["radam-lookahead", "conditional-gradient"])
+def test_without_tensorflow_addons_its_optimizers_name_another(optimizer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
+    message = f"^optimizer={optimizer} needs tensorflow-addons, which exists only .* Use optimizer=adam.$"
+    with pytest.raises(ValueError, match=message):
+        trainer(optimizer)
+
+
+@pytest.mark.parametrize("optimizer", ADDONS[1:])
+def test_a_share_above_one_is_refused(optimizer):
+    with pytest.raises(ValueError, match="at most 1. Received: learning_rate=1.5"):
+        trainer(optimizer, learning_rate=1.5)
 
 
 @pytest.mark.parametrize("sigma", [-0.1, float("nan")])

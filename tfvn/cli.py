@@ -14,14 +14,21 @@ def parser(description):
     return argparse.ArgumentParser(description=description, epilog=keys, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def run(description, work, argv=None, splits=("train", "test")):
-    """A script that does `work(run_dir, config)` on one run directory, or checks its data. Returns the exit code."""
+def run(description, work, argv=None, splits=("train", "test"), tune=None):
+    """A script that does `work(run_dir, config)` on one run directory, or checks its data. Returns the exit code.
+
+    With `tune`, a function like `work`, the script has a flag --tune to do that instead.
+    """
     flags = parser(description)
     flags.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
     flags.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
     flags.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of the config")
     flags.add_argument("--check-data", action="store_true", help="only read all data once and list what is wrong")
+    if tune:
+        flags.add_argument("--tune", action="store_true", help="search hyper-parameters instead (the keys tune_...)")
     arguments = flags.parse_args(argv)
+    if tune and arguments.tune:
+        work = tune
 
     def opened():
         run_dir = _run_dir(arguments)

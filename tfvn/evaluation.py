@@ -183,7 +183,7 @@ def sample_sweep(run_dirs, output, counts, overrides=()):
         lines.append([row["model"], str(row["num_samples"]), *numbers])
     radii = {row["radius"] for row in rows if not math.isnan(row["radius"])}
     text = (
-        f"{_aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= "
+        f"{aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= "
         f"{', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean "
         "predictions from independent draws.\n"
     )
@@ -299,7 +299,7 @@ def markdown(table):
         table: the list of dicts of `aggregate`.
     """
     parts = tables(table)
-    text = "".join(f"{part.title}\n\n{_aligned(part.lines)}\n" for part in parts)
+    text = "".join(f"{part.title}\n\n{aligned(part.lines)}\n" for part in parts)
     if len(parts) == 1:
         text += "None of these runs has attacks: attack.py makes them.\n\n"
     return f"{text}{parts[0].note}\n"
@@ -466,7 +466,7 @@ def _certificate_tables(claims):
 
 
 def _text(table):
-    return f"\n{table.title}\n\n{_aligned(table.lines)}\n{table.note}\n"
+    return f"\n{table.title}\n\n{aligned(table.lines)}\n{table.note}\n"
 
 
 def compare_attacks(rows):
@@ -503,7 +503,8 @@ def _comparison_text(pairs):
     return text
 
 
-def _aligned(lines):
+def aligned(lines):
+    """Rows of texts, the first of them the heads, as a Markdown table that can be read as text."""
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
     rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
     rows = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]

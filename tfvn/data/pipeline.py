@@ -134,13 +134,15 @@ def _mask(config):
     return functools.partial(masks.random, **options, seed=config.mask_seed)
 
 
-def load(config, split="train", start=0):
+def load(config, split="train", start=0, held_out=0):
     """Batches of (inputs, reference) as a `tf.data.Dataset`.
 
     Args:
         config: a `tfvn.config.Config`.
         split: 'train': endless, shuffled, batches of `config.batch_size`. 'test': in order, once, one slice a batch.
+            'validation': the held-out training slices, as 'test'.
         start: number of batches to skip, without reading them.
+        held_out: how many of the last training slices 'train' leaves out and 'validation' holds.
 
     Returns:
         A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch, coils, height,
@@ -151,19 +153,24 @@ def load(config, split="train", start=0):
     Raises:
         ValueError: as `source`; and while it is iterated through `iterate` or inside `clear_errors`.
     """
-    slices = PreparedSlices(source(config, split), config.cache_dir)
+    slices = PreparedSlices(source(config, "train" if split == "validation" else split), config.cache_dir)
     if start < 0:
         raise ValueError(f"start must be a number of batches >= 0. Received: start={start}")
     if split == "test":
         return batches(slices, range(start, len(slices)), 1)
-    return batches(slices, _Endless(_plan(slices, config.batch_size, config.seed), start), config.batch_size)
+    count = len(slices) - held_out
+    if not 0 < count <= len(slices):
+        raise ValueError(f"held_out must leave slices to train on, of {len(slices)}. Received: held_out={held_out}")
+    if split == "validation":
+        return batches(slices, range(count + start, len(slices)), 1)
+    return batches(slices, _Endless(_plan(slices, config.batch_size, config.seed, held_out), start), config.batch_size)
 
 
-def _plan(slices, batch_size, seed):
-    """The indices of batch 0, 1, 2, ..., each of slices of one shape, without end."""
+def _plan(slices, batch_size, seed, held_out=0):
+    """The indices of batch 0, 1, 2, ..., each of slices of one shape, without end; never those of the last `held_out`."""
     waiting = {}
     for epoch in itertools.count():
-        for index in np.random.default_rng([seed, epoch]).permutation(len(slices)).tolist():
+        for index in np.random.default_rng([seed, epoch]).permutation(len(slices) - held_out).tolist():
             group = waiting.setdefault(slices.shape(index), [])
             group.append(index)
             if len(group) == batch_size:

@@ -1,0 +1,211 @@
+"""The search of hyper-parameters: its trials on a tiny problem, its order with trials that only pretend to train."""
+import csv
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import train
+from tfvn import config as configs
+from tfvn import data, metrics, tuning
+from tfvn.attacks import ProjectedGradientAscent
+from tfvn.experiments import build_trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = str(ROOT / "configs" / "smoke.yaml")
+SETTINGS = (
+    "num_stages=1", "filters=2", "sigma=0.05", "num_train=5", "tune_validation=2", "tune_steps=2", "tune_num_samples=2",
+    "tune_iterations=9", "tune_first_iterations=3", "tune_trials=5",
+)  # fmt: skip
+TINY = configs.load(SMOKE, SETTINGS)
+
+
+def search(run_dir, *settings):
+    return train.main(["--config", SMOKE, "--run-dir", str(run_dir), "--tune", "--set", *SETTINGS, *settings])
+
+
+def table(run_dir):
+    """The rows of the search's table, by trial, without what differs from run to run."""
+    with open(run_dir / "tuning" / "tuning.csv", newline="", encoding="utf-8") as file:
+        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    return sorted(rows, key=lambda row: row["trial"])
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Trials that train nothing: the list of the (iterations, sigma) that were asked for, and a list of faults to raise."""
+    asked, faults = [], []
+
+    def trained(config, iterations, folder):
+        os.makedirs(folder, exist_ok=True)
+        asked.append((iterations, config.sigma))
+        if faults and faults[0][0] == len(asked):
+            raise faults.pop(0)[1]
+        return iterations
+
+    def judge(iterations, config):
+        return {"clean_rmse": 1.0, "clean_ssim": 0.5, "attacked_rmse": abs(config.sigma - 0.05) + 1 / iterations}
+
+    monkeypatch.setattr(tuning, "_trained", trained)
+    monkeypatch.setattr(tuning, "_judge", judge)
+    return asked, faults
+
+
+# A trial
+
+
+def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
+    config = dataclasses.replace(TINY, optimizer="adam")
+    for iterations in (2, 5):
+        split = tuning._trained(config, iterations, str(tmp_path / "split"))
+    trainer = build_trainer(config)
+    trainer.fit(data.load(config, "train", held_out=2), steps_per_epoch=5, verbose=0)
+    assert all((a == b).all() for a, b in zip(split.get_weights(), trainer.network.get_weights()))
+
+
+def test_held_out_slices_are_the_last_and_never_trained_on():
+    seen = {int(i) for inputs, _ in data.load(TINY, "train", held_out=2).take(6) for i in inputs["sample_index"]}
+    held_out = [int(inputs["sample_index"][0]) for inputs, _ in data.load(TINY, "validation", held_out=2)]
+    assert (seen, held_out) == ({0, 1, 2}, [3, 4])
+
+
+@pytest.mark.parametrize("held_out", [5, 6, -1])
+def test_slices_to_train_on_must_be_left(held_out):
+    with pytest.raises(ValueError, match=f"Received: held_out={held_out}"):
+        data.load(TINY, "train", held_out=held_out)
+
+
+def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite():
+    config = dataclasses.replace(TINY, sigma=0.0, tune_radius=1.0)
+    network = build_trainer(config).network
+    found = tuning._judge(network, config)
+    batches = list(data.load(config, "validation", held_out=2))
+    inputs, reference = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+    attacked = ProjectedGradientAscent(1.0, 2, seed=config.seed).run(network, inputs).reconstruction
+    assert found["clean_rmse"] == pytest.approx(float(metrics.rmse(network.reconstruct(inputs), reference)), rel=1e-4)
+    assert found["attacked_rmse"] == pytest.approx(float(metrics.rmse(attacked, reference)), rel=1e-3)
+    assert found["attacked_rmse"] > found["clean_rmse"]
+    network.stages[0].data_weight.assign(float("nan"))
+    with pytest.raises(FloatingPointError, match="not finite"):
+        tuning._judge(network, config)
+
+
+# The search
+
+
+def test_hyperband_lets_the_best_trials_go_on(pretended, tmp_path):
+    asked, _ = pretended
+    assert search(tmp_path / "run", "tune_parameters=sigma") == 0
+    # 3 short trials, the best of which goes on, then 2 whole ones.
+    assert [iterations for iterations, _ in asked] == [3, 3, 3, 9, 9, 9]
+    assert asked[3][1] == min(asked[:3], key=lambda trial: abs(trial[1] - 0.05))[1]
+
+
+@pytest.mark.parametrize("method", ["hyperband", "bayesian"])
+def test_an_interrupted_search_ends_like_an_uninterrupted_one(pretended, method, tmp_path):
+    asked, faults = pretended
+    settings = ("tune_parameters=sigma,filters", f"tune_method={method}")
+    assert search(tmp_path / "whole", *settings) == 0
+    expected = list(asked)
+    asked.clear()
+    faults.append((5, KeyboardInterrupt()))
+    assert search(tmp_path / "run", *settings) == 130
+    (tmp_path / "run" / "tuning" / "search" / "oracle.json").write_text("{")
+    assert search(tmp_path / "run", *settings) == 0
+    assert asked == expected[:5] + expected[4:]
+    assert table(tmp_path / "run") == table(tmp_path / "whole")
+    assert search(tmp_path / "run", *settings) == 0
+    assert len(asked) == len(expected) + 1
+
+
+def test_a_search_may_be_prolonged(pretended, tmp_path):
+    asked, _ = pretended
+    for trials in (4, 6):
+        assert search(tmp_path / "run", "tune_parameters=sigma", "tune_method=bayesian", f"tune_trials={trials}") == 0
+    assert len(asked) == len(set(asked)) == len(table(tmp_path / "run")) == 6
+
+
+def test_a_trial_that_diverges_fails_and_the_search_goes_on(pretended, tmp_path, capsys):
+    asked, faults = pretended
+    faults.extend((number, FloatingPointError("diverged before iteration 2")) for number in (1, 2, 3, 4))
+    run_dir = tmp_path / "run"
+    assert search(run_dir, "tune_parameters=sigma", "tune_method=bayesian") == 0
+    rows = table(run_dir)
+    assert [row["failed"] for row in rows] == ["diverged before iteration 2"] * 4 + [""]
+    best = configs.load(run_dir / "tuning" / "best.yaml")
+    assert best == dataclasses.replace(configs.load(run_dir / "config.yaml"), sigma=float(rows[4]["sigma"]))
+    assert " failed |" in capsys.readouterr().out
+
+
+def test_a_search_without_any_result_says_why(pretended, tmp_path, capsys):
+    pretended[1].extend((number, FloatingPointError("diverged")) for number in range(1, 6))
+    assert search(tmp_path / "run", "tune_parameters=sigma", "tune_method=bayesian") == 2
+    assert "no trial of 5 came to an end (diverged)" in capsys.readouterr().err
+
+
+def test_what_is_no_fault_of_the_values_ends_the_search(pretended, tmp_path, capsys):
+    pretended[1].append((2, OSError("disk full")))
+    assert search(tmp_path / "run", "tune_parameters=sigma") == 2
+    assert "disk full" in capsys.readouterr().err
+    assert len(pretended[0]) == 2
+
+
+def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
+    settings = ("tune_parameters=sigma,num_stages", "tune_sigma=0,0.02,0.05", "tune_num_stages=3", "tune_method=bayesian")
+    assert search(tmp_path / "run", *settings) == 0
+    rows = table(tmp_path / "run")
+    assert {row["num_stages"] for row in rows} == {"3"} and {row["sigma"] for row in rows} <= {"0.0", "0.02", "0.05"}
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (["tune_parameters=sigma,width"], "tune_parameters must be different ones of sigma"),
+        (["tune_parameters=sigma,sigma"], "tune_parameters must be different ones of sigma"),
+        (["tune_parameters=learning_rate"], "with optimizer='ipalm'"),
+        (["tune_parameters=momentum", "optimizer=adam"], "with optimizer='adam'"),
+        (["tune_parameters=filters", "initial_weights=x"], "initial_weights='x'"),
+        (["model=x.keras"], "cannot take a trained one"),
+        (["tune_filters=2.5,3"], "tune_filters must be whole numbers"),
+        (["tune_sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
+        (["tune_validation=5"], "held_out must leave slices"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_the_first_trial(settings, message, tmp_path, capsys):
+    assert search(tmp_path / "run", *settings) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_worker_without_an_address_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    assert search(tmp_path / "run") == 2
+    assert "Missing: KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_PORT" in capsys.readouterr().err
+
+
+def test_chief_and_worker_search_together(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = ["tune_parameters=sigma", "tune_method=bayesian", "tune_trials=2", "tune_iterations=2"]
+    command = [sys.executable, ROOT / "train.py", "--config", SMOKE, "--run-dir", tmp_path, "--tune", "--set", *SETTINGS, *settings]
+    processes = {}
+    try:
+        for name in ("chief", "tuner0"):
+            address = dict(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP="127.0.0.1", KERASTUNER_ORACLE_PORT=str(port))
+            pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            processes[name] = subprocess.Popen(command, env={**os.environ, **address}, cwd=tmp_path, **pipes)
+        told = {name: process.communicate(timeout=240)[0] for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+    assert [process.returncode for process in processes.values()] == [0, 0], told
+    assert told["tuner0"].count("attacked_rmse") == 2 and "best.yaml" not in told["tuner0"]
+    assert "best.yaml" in told["chief"]
+    assert np.isfinite([float(row["attacked_rmse"]) for row in table(tmp_path)]).all() and len(table(tmp_path)) == 2
