@@ -296,7 +296,7 @@ def test_a_checkpoint_continues_an_interrupted_training_identically(data, optimi
     fit(whole, data, 8)
     fit(first, data, steps)
     path = tf.train.Checkpoint(trainer=first).write(str(tmp_path / "x"))
-    tf.train.Checkpoint(trainer=second).restore(path).assert_existing_objects_matched()
+    tf.train.Checkpoint(trainer=second).read(path).assert_existing_objects_matched()
     fit(second, data, 8 - steps)
     assert same(weights(second), weights(whole))
 

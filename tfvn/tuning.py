@@ -231,8 +231,9 @@ def _trained(config, iterations, folder):
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
     while (done := int(trainer.steps_done)) < iterations:
         batches = data.load(config, "train", start=done, held_out=config.tune_validation)
+        steps = min(config.checkpoint_every, iterations - done)
         with data.clear_errors():
-            history = trainer.fit(batches, steps_per_epoch=min(config.checkpoint_every, iterations - done), verbose=0)
+            history = trainer.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         if not np.isfinite([history.history["loss"][0], *(np.abs(w).max() for w in trainer.network.get_weights())]).all():
             raise FloatingPointError(f"diverged before iteration {int(trainer.steps_done)}")
         manager.save()
