@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.projections import BALLS, l1_ball, l2_ball, linf_ball, non_negative, norm, zero_mean_unit_ball
+from tfvn.projections import BALLS, l1_ball, l2_ball, linf_ball, non_negative, norm, zero_mean_unit_ball, zero_mean_unit_sphere
 
 
 def kernel(scale=1.0, seed=0):
@@ -50,6 +50,17 @@ def test_the_filter_projection_is_the_nearest_feasible_point():
     for seed in range(20):
         y = zero_mean_unit_ball(kernel(seed % 3, seed=seed + 1)).numpy()
         assert ((x - projected) * (y - projected)).sum((0, 1, 2)).max() <= 1e-12
+
+
+def test_a_linear_function_is_largest_at_the_zero_mean_sphere_point_of_its_gradient():
+    gradient = kernel(3).numpy()
+    gradient[..., 3] = 2.0
+    vertex = zero_mean_unit_sphere(gradient).numpy()
+    np.testing.assert_allclose(norms(vertex), [1, 1, 1, 0], rtol=1e-12)
+    np.testing.assert_allclose(zero_mean_unit_ball(vertex), vertex, rtol=0, atol=1e-15)
+    for seed in range(20):
+        other = zero_mean_unit_ball(kernel(10, seed)).numpy()
+        assert ((gradient * (vertex - other)).sum((0, 1, 2)) >= -1e-12).all()
 
 
 def test_a_constant_filter_becomes_zero():

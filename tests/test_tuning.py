@@ -202,7 +202,7 @@ def test_chief_and_worker_search_together(tmp_path):
             address = dict(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP="127.0.0.1", KERASTUNER_ORACLE_PORT=str(port))
             pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             processes[name] = subprocess.Popen(command, env={**os.environ, **address}, cwd=tmp_path, **pipes)
-        told = {name: process.communicate(timeout=240)[0] for name, process in processes.items()}
+        told = {name: process.communicate(timeout=600)[0] for name, process in processes.items()}
     finally:
         for process in processes.values():
             process.kill()
