@@ -42,7 +42,7 @@ def curve(options, seconds, validation):
     inputs, reference = validation
     inputs = {**inputs, "zero_filled": trainer.network.zero_filled(inputs)}
     batches = iter(data.load(CONFIG, "train"))
-    # A step that compiles, and is undone; what an optimizer of tensorflow-addons made in it stays: moments of this first batch.
+    # A step that compiles, and is undone; of those of tensorflow-addons moments of this first batch stay.
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tf.train.Checkpoint(trainer=trainer)
         before = checkpoint.write(f"{folder}/before")

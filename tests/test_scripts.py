@@ -79,7 +79,8 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(smo
     # A second that is over at the first look.
     clock = iter(range(0, 1000, 10))
     with monkeypatch.context() as patch:
-        patch.setattr("tensorflow_addons.callbacks.time_stopping.time", types.SimpleNamespace(time=lambda: next(clock)))
+        module = tfvn.compat.addons("this test", "another").callbacks.time_stopping
+        patch.setattr(module, "time", types.SimpleNamespace(time=lambda: next(clock)))
         arguments = ["sigma=0.05", "time_budget=1", "progress=addons"]
         assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *arguments]) == 0
     told = capsys.readouterr()

@@ -1,5 +1,5 @@
-import importlib.util
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tfvn.network import VariationalNetwork, magnitude
 from tfvn.training import Trainer
 
 ADDONS = [
-    pytest.param(name, marks=pytest.mark.skipif(not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"))
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec("tensorflow_addons"), reason="needs tensorflow-addons"))
     for name in ("radam-lookahead", "conditional-gradient")
 ]
 SETTINGS = dict(num_stages=2, filters=3, kernel_size=3, num_centers=7, initial_data_weight=0.5)

@@ -195,7 +195,8 @@ def test_chief_and_worker_search_together(tmp_path):
         port = free.getsockname()[1]
     settings = ["tune_parameters=filters", "tune_filters=2,3", "sigma=0", "optimizer=adam"]
     settings += ["tune_method=bayesian", "tune_trials=2", "tune_iterations=2"]
-    command = [sys.executable, ROOT / "train.py", "--config", SMOKE, "--run-dir", tmp_path, "--tune", "--set", *SETTINGS, *settings]
+    arguments = ["--config", SMOKE, "--run-dir", tmp_path, "--tune", "--set", *SETTINGS, *settings]
+    command = [sys.executable, ROOT / "train.py", *arguments]
     processes = {}
     try:
         for name in ("chief", "tuner0"):

@@ -35,6 +35,7 @@ def addons(purpose, instead):
             import tensorflow_addons
     except ImportError as error:
         raise ValueError(
-            f"{purpose} needs tensorflow-addons, which exists only for TensorFlow up to 2.15 (Python 3.9 to 3.11). Use {instead}."
+            f"{purpose} needs tensorflow-addons, which exists only for TensorFlow up to 2.15 (Python 3.9 to 3.11). "
+            f"Use {instead}."
         ) from error
     return tensorflow_addons

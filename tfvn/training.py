@@ -2,13 +2,13 @@
 
     loss = 1/(2N) sum_i || |u_T(k_i + e_i)| - |y_i| ||_2^2,    e_i fresh k-space noise of every step, of standard deviation sigma
 
-adam and radam-lookahead (RectifiedAdam inside Lookahead) step and project. conditional-gradient (Frank-Wolfe) moves each filter k,
-with gradient g, towards the point of its constraint set that the linearised loss is least at,
+adam and radam-lookahead (RectifiedAdam inside Lookahead) step and project. conditional-gradient (Frank-Wolfe) moves each
+filter k, with gradient g, towards the point of its constraint set that the linearised loss is least at,
 
     k <- (1 - rate) k + rate s,    s = -(g - mean g) / || g - mean g ||,    of all k with zero mean and || k || <= 1,
 
-and so never leaves the set (what rounding adds is projected away). The sets of the other parameters are unbounded and have no such
-point: they are Adam's, with the same rate.
+and so never leaves the set (what rounding adds is projected away). The sets of the other parameters are unbounded and have
+no such point: they are Adam's, with the same rate.
 
 Losses and gradients go through a batch slice by slice and are summed: memory does not grow with the batch, apart from its data.
 """
@@ -90,8 +90,8 @@ class Trainer(keras.Model):
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
         # Keras wants an optimizer; iPALM's state is the layer above, so what is compiled beside it is never used.
         self.compile(optimizer=keras.optimizers.SGD() if self.ipalm else optimizer, jit_compile=False)
-        # With its slots made now, an optimizer's state can be restored before its first step. Those of tensorflow-addons are of
-        # the older kind, which restores a slot when the first step makes it.
+        # With its slots made now, an optimizer's state can be restored before its first step. Those of tensorflow-addons are
+        # of the older kind, which restores a slot when the first step makes it.
         if hasattr(self.optimizer, "build"):
             own = network.trainable_variables if self.filter_optimizer is None else self._variables()[len(network.stages) :]
             self.optimizer.build(own)
@@ -219,9 +219,9 @@ class Trainer(keras.Model):
 def _frank_wolfe(rate, filters, steps_done):
     """ConditionalGradient over the filters of a kernel, given their `zero_mean_unit_sphere` in place of a gradient.
 
-    tensorflow-addons moves a whole variable towards the point -lambda_ g / || g || of one ball around all its filters, where one
-    filter may take up all the norm. Of directions that have norm 1 filter by filter || g || is sqrt(filters): with that lambda_ the
-    point is -g, the vertex of the product of the filters' own sets. Its learning_rate is the share of the old value.
+    tensorflow-addons moves a whole variable towards the point -lambda_ g / || g || of one ball around all its filters, where
+    one filter may take up all the norm. Of directions that have norm 1 filter by filter || g || is sqrt(filters): with that
+    lambda_ the point is -g, the vertex of the product of the filters' own sets. Its learning_rate is the share of the old value.
     """
     optimizer = compat.addons("optimizer=conditional-gradient", "optimizer=adam").optimizers.ConditionalGradient
     if callable(rate):

@@ -13,10 +13,13 @@ A search that is called again goes through its trials from the first on and take
 results in the same order make Keras Tuner propose the same next values. So nothing depends on the state that it keeps, which
 a killed process may leave half written, and an interrupted search ends like an uninterrupted one.
 
-Several processes, on one or more machines that share the run directory, search together as Keras Tuner's chief and workers. All
-are given KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, the chief KERASTUNER_TUNER_ID=chief, each worker one of its own (tuner0,
-tuner1, ...). The chief trains nothing; it ends, and writes the table, when the last worker has. Then the order of trials depends
-on who is faster: a search begun again takes over what it meets again, and of a Bayesian one that may not be all.
+Several processes, on one or more machines that share the run directory, search together as Keras Tuner's chief and workers.
+All are given KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, the chief KERASTUNER_TUNER_ID=chief, each worker one of its own
+(tuner0, tuner1, ...). The chief trains nothing; it ends, and writes the table, when the last worker has (it waits for a killed
+one too: start that again). The order of trials then depends on who is faster: a search begun again takes over what it meets
+again, and of a Bayesian one that may not be all.
+
+TensorFlow keeps about 0.1 GB of every trial's compiled code. Should a long search come to the end of the memory: call it again.
 """
 import csv
 import dataclasses
@@ -35,7 +38,7 @@ from tfvn.data.files import replacing
 from tfvn.evaluation import aligned
 from tfvn.experiments import build_trainer
 
-# What a trial is judged by, in validation slices' units as all RMSEs of the package.
+# What a trial is judged by.
 OBJECTIVE = "attacked_rmse"
 _RESULTS = ("iterations", "clean_rmse", "clean_ssim", OBJECTIVE, "seconds")
 # What can be searched, and the type of its values.
@@ -210,11 +213,15 @@ class _Search(keras_tuner.Tuner):
         path = os.path.join(self._folder, "best.yaml")
         best = dataclasses.replace(self._settings, **{name: rows[0][name] for name in names})
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            file.write(f"# The best of {len(rows)} trials: {OBJECTIVE} {rows[0][OBJECTIVE]:.4g} on held-out training slices.\n")
+            error = rows[0][OBJECTIVE]
+            file.write(f"# The best of {len(rows)} trials: {OBJECTIVE} {error:.4g} on held-out training slices.\n")
             file.write(best.to_yaml())
         heads = ("trial", *names, *_RESULTS)
-        lines = [[f"{row[key]:.4g}" if isinstance(row.get(key), float) else str(row.get(key, "failed")) for key in heads] for row in rows]
-        print("\n" + aligned([list(heads), *lines]))
+
+        def text(value):
+            return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+        print("\n" + aligned([list(heads), *([text(row.get(key, "failed")) for key in heads] for row in rows)]))
         print(f"wrote {os.path.join(self._folder, 'tuning.csv')}\nwrote {path}")
 
 
