@@ -14,6 +14,9 @@ LEVELS = {
     **dict.fromkeys(
         ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
     ),
+    **dict.fromkeys(
+        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
+    ),
     **dict.fromkeys(["distribution"], 0),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),

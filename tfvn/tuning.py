@@ -232,7 +232,7 @@ def _trained(config, iterations, folder):
         FloatingPointError: if it diverges.
     """
     trainer = build_trainer(config)
-    checkpoint = tf.train.Checkpoint(trainer=trainer)
+    checkpoint = trainer.checkpoint()
     manager = tf.train.CheckpointManager(checkpoint, os.path.join(folder, "checkpoints"), max_to_keep=1)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
