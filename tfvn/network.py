@@ -285,8 +285,8 @@ class VariationalNetwork(keras.Model):
 
     Args:
         num_stages: stages T.
-        filters, kernel_size, num_centers, grid_limit, bandwidth, scale, initial_scale, initial_data_weight,
-            readout_oversampling: of every `Stage`.
+        filters, kernel_size, num_centers, grid_limit, bandwidth, scale: of every `Stage`.
+        initial_scale, initial_data_weight, readout_oversampling: of every `Stage`.
         seed: of the initial filters.
 
     Call arguments:
@@ -344,7 +344,7 @@ class VariationalNetwork(keras.Model):
 
     @property
     def parameter_blocks(self):
-        """The three blocks of iPALM: lists of all stages' kernels, RBF weights and data-term weights."""
+        """The three blocks of iPALM, lists of all stages' kernels, RBF weights and data-term weights."""
         return {name: [getattr(stage, name) for stage in self.stages] for name in PARAMETERS}
 
     def call(self, inputs, wanted=None):

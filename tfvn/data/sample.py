@@ -16,11 +16,12 @@ _AXES = (-2, -1)
 class Sample(NamedTuple):
     """One slice, not normalised.
 
-    kspace: complex64 (coils, height, width), 0 where `mask` is 0.
-    sensitivity_maps: complex64 (coils, height, width).
-    mask: float32 (1, 1, width) where it is constant along the readout (height), else (1, height, width).
-    reference: complex64 (rows, width), rows = height, or height // 2 with readout oversampling; all NaN where no fully
-        sampled reference exists.
+    Args:
+        kspace: complex64 (coils, height, width), 0 where `mask` is 0.
+        sensitivity_maps: complex64 (coils, height, width).
+        mask: float32 (1, 1, width) where it is constant along the readout (height), else (1, height, width).
+        reference: complex64 (rows, width), rows = height, or height // 2 with readout oversampling; all NaN where no fully
+            sampled reference exists.
     """
 
     kspace: np.ndarray

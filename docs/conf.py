@@ -1,0 +1,97 @@
+"""Sphinx settings: pages in Markdown, the reference from docstrings, formulas as MathML. `make docs` builds docs/_build/html.
+
+Nothing on the built pages is fetched from elsewhere.
+"""
+import dataclasses
+import os
+import re
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.docutils import SphinxDirective
+
+import tfvn
+
+project = "tfvn"
+version = release = tfvn.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"tfvn {release}"
+html_static_path = ["_static"]
+html_css_files = ["tfvn.css"]
+html_math_renderer = "mathml"
+html_copy_source = False
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+# Single backticks in docstrings are code.
+default_role = "code"
+# Formulas and messages, not programs, stand in literal blocks; quotes stay as they are typed.
+highlight_language = "none"
+smartquotes = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_inherit_docstrings = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Call arguments", "params_style")]
+# Bases of our classes; no inventory of other projects is fetched to link to them.
+nitpick_ignore_regex = [("py:class", r"(keras|tensorflow|tf_keras)\..*")]
+
+
+def _show_docstring(app, what, name, obj, options, lines):
+    """Docstrings are written to be read as they are: to reStructuredText their formulas become literal blocks."""
+    del app, what, name, obj, options
+    result, section, literal = [], False, False
+    for number, line in enumerate(lines):
+        indented = line.startswith(" ")
+        after_blank = number == 0 or not lines[number - 1].strip()
+        if line and not indented:
+            literal, section = False, line.endswith(":") and number + 1 < len(lines) and lines[number + 1].startswith(" ")
+        if indented and after_blank and not section and not literal:
+            result += ["::", ""]
+            literal = True
+        # Bars are norms and stars products; what is in backticks stays.
+        parts = re.split(r"(`[^`]*`)", line)
+        result.append(line if literal else "".join(p if p.startswith("`") else re.sub(r"([|*])", r"\\\1", p) for p in parts))
+    lines[:] = result
+
+
+def _skip_fields(app, what, name, obj, skip, options):
+    """The fields of a NamedTuple are described in its docstring; Python adds only their number."""
+    del app, what, name, options
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else skip
+
+
+class ConfigurationKeys(SphinxDirective):
+    """The table of all keys of a configuration, from the schema."""
+
+    def run(self):
+        rows = ["| key | default | limits | meaning |", "| --- | --- | --- | --- |"]
+        for field in dataclasses.fields(tfvn.config.Config):
+            limits = field.metadata
+            signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
+            told = ", ".join(f"{sign} {limits[name]}" for name, sign in signs.items() if limits[name] is not None)
+            default = list(field.default) if field.type is list else field.default
+            meaning = limits["meaning"].replace("|", r"\|").replace("<", r"\<").replace("*", r"\*")
+            rows.append(f"| `{field.name}` | `{default!r}` | {told} | {meaning} |")
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+def setup(app):
+    def visit(as_block):
+        def visit_formula(translator, node):
+            translator.body.append(tex2mathml(node.astext(), as_block=as_block))
+            raise nodes.SkipNode
+
+        return visit_formula
+
+    app.add_html_math_renderer("mathml", (visit(False), None), (visit(True), None))
+    app.add_directive("configuration-keys", ConfigurationKeys)
+    # Before napoleon, which reads the sections.
+    app.connect("autodoc-process-docstring", _show_docstring, priority=400)
+    app.connect("autodoc-skip-member", _skip_fields)
