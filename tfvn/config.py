@@ -49,7 +49,7 @@ class Config:
     padding_lines: str = _key("measured", "vlo: never-measured padding lines count as measured zeros (original code) | unmeasured")
     sensitivity_path: str = _key("", "measurement: file of coil maps; empty: estimate them from the k-space centre")
     calibration_lines: int = _key(24, "measurement: centre lines used to estimate coil maps", minimum=4)
-    coil_axis: int = _key(-1, "measurement: axis of the coils in the file; -1: the loader's rule (README)")
+    coil_axis: int = _key(-1, "measurement: axis of the coils in the file; -1: the loader's rule (docs/howto/data.md)")
     transpose: bool = _key(False, "measurement: exchange height and width (undersampling is along the width)")
     slice_index: int = _key(0, "measurement: which slice of a multi-slice file", minimum=0)
     readout_oversampling: bool = _key(False, "the image is the central half of the readout (height)")
