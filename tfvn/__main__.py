@@ -17,7 +17,7 @@ from tfvn.smoothing import SmoothedNetwork
 _RECONSTRUCT = """The slices of a scan through a trained network.
 
 K-space comes at any scale; for the network each slice is divided by max |A^H k|, and its image multiplied by it again.
-Formats and orders of axes are those of `dataset: measurement`, see README.md, "Files it reads". Of a smoothed network, the
+Formats and orders of axes are those of `dataset: measurement`, see docs/howto/data.md. Of a smoothed network, the
 image is the mean of its draws on noisy k-space and the standard deviation is theirs, pixel by pixel: how far such noise moves
 the network, and no error bar of the image.
 """
@@ -52,7 +52,7 @@ def _add_reconstruct(commands):
     flags.add_argument("--calibration-lines", metavar="N", type=int, default=24, help="centre lines of that estimate (24)")
     flags.add_argument("--mask", metavar="FILE", default="", help="undersampling mask (default: where k-space is not 0)")
     flags.add_argument("--slices", metavar="LIST", default="all", help="such as 0-3,7, the first being 0 (default: all)")
-    flags.add_argument("--coil-axis", metavar="N", type=int, default=-1, help="axis of the coils (default: see README.md)")
+    flags.add_argument("--coil-axis", metavar="N", type=int, default=-1, help="axis of the coils (default: see docs/howto/data.md)")
     flags.add_argument("--transpose", action="store_true", help="phase encoding runs along the height of the file's images")
     flags.add_argument(
         "--readout-oversampling",
