@@ -26,6 +26,7 @@ html_static_path = ["_static"]
 html_css_files = ["tfvn.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+html_show_copyright = False
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
