@@ -18,7 +18,7 @@ PYTHON ?= $(shell for v in $(VERSIONS); do for p in python$$v python3 $$HOME/.py
 STAMP := $(VENV)/installed
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo paper rehearsal test setup clean
+.PHONY: demo paper rehearsal test docs tensorboard setup clean
 
 demo: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.demo
@@ -33,6 +33,14 @@ rehearsal: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest
 
+# Warnings are errors. Keras 3's environment has no Sphinx.
+docs: $(STAMP)
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
+
+# On this machine only.
+tensorboard: $(STAMP)
+	$(VENV)/bin/tensorboard --logdir runs --host 127.0.0.1
+
 setup: $(STAMP)
 
 $(STAMP): setup.py $(PINS)
@@ -43,9 +51,9 @@ ifeq ($(STACK),keras3)
 	$(PIP) -r $(PINS)
 	$(PIP) --no-deps -e .
 else
-	$(PIP) -c $(PINS) -e '.[test]'
+	$(PIP) -c $(PINS) -e '.[test,docs]'
 endif
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv .venv-keras3 build *.egg-info
+	rm -rf .venv .venv-keras3 build docs/_build *.egg-info

@@ -24,6 +24,7 @@ setup(
         "keras-tuner>=1.4,<2",  # asked for by the users: hyper-parameter search
         f"numpy<2; {_KERAS_2}",  # TensorFlow 2.15 is built against NumPy 1
         f"numpy; {_KERAS_3}",
+        "scikit-learn>=1.3",  # Keras Tuner's Bayesian search, which does not bring it
         "scipy>=1.9",  # MATLAB v5 files, the error function of the certificates
         "h5py>=3.8",  # MATLAB v7.3 and .h5 scans; attacks and reconstructions are written as HDF5
         "matplotlib>=3.7",  # figures
@@ -38,6 +39,11 @@ setup(
             "pytest-xdist>=3",  # both cores at once: most of a test is tracing, on one
             "scikit-image>=0.20",  # the SSIM that ours must equal
             "selenium>=4.20",  # opens the report in headless Chromium; skipped where there is none
+        ],
+        "docs": [
+            "sphinx>=7.4,<8",  # pages from docs/ and docstrings; the last for Python 3.9
+            "myst-parser>=3,<4",  # docs/ is Markdown
+            "furo",  # a theme that can be read on a narrow screen
         ],
     },
 )
