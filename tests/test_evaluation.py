@@ -180,9 +180,9 @@ def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
     assert {row["num_samples"] for row in read_csv(tmp_path / "results" / "results.csv")} == {"3"}
 
 
-def without_reference(config, split="train", start=0):
+def without_reference(config, split="train", start=0, step=1):
     nothing = tf.constant(complex(np.nan, np.nan), tf.complex64)
-    dataset = data.pipeline.load(config, split, start)
+    dataset = data.pipeline.load(config, split, start, step)
     return dataset.map(lambda inputs, reference: (inputs, tf.fill(tf.shape(reference), nothing)))
 
 

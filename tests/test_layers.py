@@ -9,15 +9,9 @@ import tfvn
 ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
     **dict.fromkeys(
-        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
+        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
     ),
-    **dict.fromkeys(
-        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
-    ),
-    **dict.fromkeys(
-        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions", "device"], 0
-    ),
-    **dict.fromkeys(["distribution"], 0),
+    **dict.fromkeys(["device", "distribution"], 0),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
     **dict.fromkeys(["training", "importers", "serving", "figures"], 3),

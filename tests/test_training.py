@@ -264,6 +264,32 @@ def test_the_validation_loss_is_that_of_training(data):
     assert reported == pytest.approx(float(model.batch_loss(inputs, reference)), rel=1e-4)
 
 
+# Mixed precision
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_changes_neither_reconstruction_nor_training(data, policy):
+    inputs = next(iter(data))[0]
+    # Weights that half precision would round.
+    inputs = {**inputs, "mask": inputs["mask"] * 0.3}
+
+    def results():
+        network = VariationalNetwork(**SETTINGS)
+        image = network.reconstruct(inputs).numpy()
+        fit(Trainer(network, keras.optimizers.SGD(0.01)), data, 2)
+        return [image, *network.get_weights()]
+
+    expected, before = results(), keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        found = results()
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    # Nothing is computed in half precision, so this is far within the 1e-3 that would do.
+    for a, b in zip(expected, found):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
 # Saving
 
 

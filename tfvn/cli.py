@@ -5,7 +5,7 @@ import sys
 
 import tensorflow as tf
 
-from tfvn import config, data, device, runs
+from tfvn import config, data, device, distribution, runs
 
 
 def parser(description):
@@ -15,9 +15,9 @@ def parser(description):
 
 
 def run(description, work, argv=None, splits=("train", "test"), tune=None):
-    """A script that does `work(run_dir, config)` on one run directory, or checks its data. Returns the exit code.
+    """A script that does `work(run_dir, config, workers=)` on one run directory, or checks its data. Returns the exit code.
 
-    With `tune`, a function like `work`, the script has a flag --tune to do that instead.
+    With `tune`, a function `tune(run_dir, config)`, the script has a flag --tune to do that instead.
     """
     flags = parser(description)
     flags.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
@@ -26,15 +26,22 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None):
     flags.add_argument("--check-data", action="store_true", help="only read all data once and list what is wrong")
     if tune:
         flags.add_argument("--tune", action="store_true", help="search hyper-parameters instead (the keys tune_...)")
+    add_strategy(flags)
     arguments = flags.parse_args(argv)
     if tune and arguments.tune:
-        work = tune
+        if arguments.strategy != "none":
+            flags.error("--tune trains on one device: leave --strategy out.")
+
+        def work(run_dir, settings, workers):
+            tune(run_dir, settings)
+
 
     def opened():
+        workers = distribution.start(arguments.strategy, arguments.replicas)
         run_dir = _run_dir(arguments)
         new = not os.path.exists(os.path.join(run_dir, "config.yaml"))
         try:
-            work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set))
+            work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set), workers=workers)
         except ValueError:
             # A run that never began must not keep its directory from the corrected command.
             if new:
@@ -51,6 +58,13 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None):
         print(f"read {count} slices ({', '.join(splits)}): all can be used")
 
     return guarded(checked if arguments.check_data else opened)
+
+
+def add_strategy(flags):
+    """The flags of `distribution.start`."""
+    meaning = "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names (default: none, one device)"
+    flags.add_argument("--strategy", choices=distribution.STRATEGIES, default="none", help=meaning)
+    flags.add_argument("--replicas", metavar="N", type=int, help="mirrored, without a GPU: split the CPU into N devices")
 
 
 def _run_dir(arguments):

@@ -15,6 +15,7 @@ All errors are those of magnitude images, in normalised units (DESIGN.md, sectio
 """
 import csv
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -28,7 +29,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import certificates, data, figures, metrics, projections, report, runs, summaries
+from tfvn import certificates, data, distribution, figures, metrics, projections, report, runs, summaries
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
@@ -59,7 +60,7 @@ class _Run(NamedTuple):
     attacks: list
 
 
-def evaluate(run_dirs, output, overrides=()):
+def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
     """Evaluates the models of several runs on their common test slices, clean and under all of their attacks.
 
     A row of `results.csv` is one image f(k + A r). Its columns: `model`, `slice`, `name`, `attack` (none, the norm of the
@@ -75,6 +76,7 @@ def evaluate(run_dirs, output, overrides=()):
             clean rows only.
         output: directory for the results, made if need be. Files of an earlier evaluation are replaced.
         overrides: smoothing settings other than those of the runs, such as `["num_samples=100"]`.
+        workers: of several, which need the same directories, all evaluate slices and the first writes the results.
 
     Returns:
         The paths of all files written; they are printed too, and at the end the table. The last is `report.html`, which holds
@@ -89,6 +91,16 @@ def evaluate(run_dirs, output, overrides=()):
     _check_attacks(trials, len(source))
     os.makedirs(output, exist_ok=True)
     files.remove_stale(output)
+    with distribution.Watch(os.path.join(output, ".workers"), workers) as watch:
+        # In one process on one device, slices are evaluated where their results are wanted.
+        if workers.kind != "none":
+            for trial in trials:
+                _evaluate_own(trial, source, workers, output)
+        return [] if workers.index else _write_results(trials, source, output, workers, watch)
+
+
+def _write_results(trials, source, output, workers, watch):
+    """Gathers what the slices gave, evaluates what is missing, and writes all files. Returns their paths."""
     unfinished = os.path.join(output, ".unfinished")
     rows, examples, architectures = [], [], []
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
@@ -97,7 +109,7 @@ def evaluate(run_dirs, output, overrides=()):
         shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            example, architecture = _evaluate_run(trial, source, file, rows, bar, os.path.join(unfinished, trial.name))
+            example, architecture = _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch)
             examples.append(example)
             architectures.append(architecture)
     table = aggregate(rows)
@@ -152,7 +164,7 @@ def _write_all(output, writers):
     return paths
 
 
-def sample_sweep(run_dirs, output, counts, overrides=()):
+def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Workers()):
     """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and `num_samples.png`.
 
     A row is one model and one K: `rmse_clean`, and under the run's attack of the largest l2 radius `rmse_attacked` and
@@ -162,12 +174,15 @@ def sample_sweep(run_dirs, output, counts, overrides=()):
     Args:
         run_dirs, output, overrides: as for `evaluate`. Runs without noise are left out.
         counts: the numbers of draws.
+        workers: of one process, whose devices share the draws.
 
     Raises:
-        ValueError: as `evaluate`; also if no run was trained with noise or a count is not >= 1.
+        ValueError: as `evaluate`; also for several processes, if no run was trained with noise or a count is not >= 1.
     """
     if not counts or any(count < 1 for count in counts):
         raise ValueError(f"the numbers of draws must be >= 1. Received: {list(counts)}")
+    if workers.count > 1:
+        raise ValueError("the sweep over the numbers of draws runs in one process: use --strategy mirrored.")
     trials = [trial for trial in _open(run_dirs, overrides) if trial.config.sigma]
     if not trials:
         raise ValueError("a smoothed prediction needs a run with sigma > 0, and none of these has noise.")
@@ -176,7 +191,7 @@ def sample_sweep(run_dirs, output, counts, overrides=()):
     os.makedirs(output, exist_ok=True)
     files.remove_stale(output)
     for trial in trials:
-        rows.extend(_sweep_run(trial, counts))
+        rows.extend(_sweep_run(trial, counts, workers.strategy()))
     lines = [["model", "K", "RMSE clean", "RMSE attacked", "effect", "spread"]]
     for row in rows:
         numbers = (_digits(row[key]) for key in ("rmse_clean", "rmse_attacked", "effect", "spread"))
@@ -199,12 +214,13 @@ def sample_sweep(run_dirs, output, counts, overrides=()):
     return paths
 
 
-def _sweep_run(trial, counts):
+def _sweep_run(trial, counts, strategy):
     """The rows of one run."""
     config = trial.config
-    network = runs.network_of(trial.run_dir, config)
+    with distribution.scope(strategy):
+        network = runs.network_of(trial.run_dir, config)
     digest = runs.model_hash(network)
-    model = runs.predictor(network, config)
+    model = runs.predictor(network, config, strategy=strategy)
     radius = max((size for kind, size in trial.attacks if kind == "l2"), default=math.nan)
     source = data.source(config, "test")
     squares = {count: [] for count in counts}
@@ -607,29 +623,51 @@ def _write_slices(file, config, source):
     return shown
 
 
-def _evaluate_run(trial, source, file, rows, bar, unfinished):
-    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3, and the network's settings.
+def _evaluate_own(trial, source, workers, output):
+    """Evaluates this process's slices of one run, on all of its devices, for `_evaluate_run` to find."""
+    devices, models = runs.models_of(trial.run_dir, trial.config, workers, len(source))
+    own, digest = workers.own(len(source)), runs.model_hash(models[0][0])
+    work = functools.partial(_evaluated, trial, source, models, digest, os.path.join(output, ".unfinished"), None)
+    slices = data.iterate(data.load(trial.config, "test", start=workers.index, step=workers.count))
+    with tqdm(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
+        for _ in distribution.each(devices, work, zip(own, slices)):
+            bar.update()
 
-    What is done of a slice is kept in the folder `unfinished`, from which an evaluation that was stopped goes on.
+
+def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
+    """The images and rows of one slice, (index, (inputs, reference)).
+
+    They are kept in the folder `unfinished`, from which an evaluation that was stopped goes on. With `wait`, that of a
+    `Watch`, another process puts them there.
     """
+    index, (inputs, reference) = item
+    config, name, scale = trial.config, source.name(index), float(inputs["scale"][0])
+    paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
+    made_of = [digest, name, scale, *(getattr(config, key) for key in _MODEL_KEYS)]
+    settings, states = source.fingerprint(index)
+    test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
+    key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
+    path = os.path.join(unfinished, trial.name, f"{_key(index)}.h5")
+    if wait:
+        wait(lambda: _read_partial(path, key) is None)
+    done = _read_partial(path, key)
+    if done is None:
+        done = _evaluate_slice(trial, name, index, inputs, reference, *models[device], digest)
+        _write_partial(path, key, *done)
+    return done
+
+
+def _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch):
+    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3, and the network's settings."""
     config = trial.config
     network = runs.network_of(trial.run_dir, config)
-    digest = runs.model_hash(network)
-    model = runs.predictor(network, config)
+    models, digest = [(network, runs.predictor(network, config))], runs.model_hash(network)
     file.create_group(f"models/{trial.name}").attrs["model_hash"] = digest
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         name, scale = source.name(index), float(inputs["scale"][0])
         paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
-        made_of = [digest, name, scale, *(getattr(config, key) for key in _MODEL_KEYS)]
-        settings, states = source.fingerprint(index)
-        test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
-        key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
-        path = os.path.join(unfinished, f"{_key(index)}.h5")
-        done = _read_partial(path, key)
-        if done is None:
-            done = _evaluate_slice(trial, name, index, inputs, reference, network, model, digest)
-            _write_partial(path, key, *done)
-        images, found = done
+        wait = None if index in workers.own(len(source)) else watch.wait
+        images, found = _evaluated(trial, source, models, digest, unfinished, wait, 0, (index, (inputs, reference)))
         group = file.create_group(f"models/{trial.name}/{_key(index)}")
         group.attrs.update(name=name, scale=scale)
         for dataset, image in images.items():

@@ -1,5 +1,7 @@
 """What `train.py` and `attack.py` do: train the network of a run directory, attack it slice by slice."""
+import contextlib
 import csv
+import functools
 import os
 
 import numpy as np
@@ -7,7 +9,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tqdm import tqdm
 
-from tfvn import compat, data, runs, summaries
+from tfvn import compat, data, distribution, runs, summaries
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
@@ -48,7 +50,7 @@ def build_network(config):
     return network
 
 
-def build_trainer(config):
+def build_trainer(config, strategy=None):
     """The `Trainer` of a new network, as configured.
 
     Raises:
@@ -57,8 +59,10 @@ def build_trainer(config):
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, config.iterations))
+    with distribution.scope(strategy):
+        network = build_network(config)
     return Trainer(
-        build_network(config),
+        network,
         config.optimizer,
         sigma=config.sigma,
         momentum=config.momentum,
@@ -67,6 +71,7 @@ def build_trainer(config):
         seed=config.seed,
         stagewise=config.stagewise,
         noise=config.noise,
+        strategy=strategy,
     )
 
 
@@ -81,31 +86,56 @@ def _addons_callbacks(config):
     return found
 
 
-def train(run_dir, config, checked=False):
+def train(run_dir, config, checked=False, workers=distribution.Workers()):
     """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped.
 
     Data from files are read once before the first iteration, unless they are `checked` already. A training that comes to the
     end of `config.time_budget` stops at its next checkpoint and writes `unfinished.keras` instead: the network as it is, which
-    no later step takes for the one that was configured.
+    no later step takes for the one that was configured. Of several `workers`, which need one run directory, all train and the
+    first writes.
     """
     if os.path.exists(os.path.join(run_dir, "model.keras")):
         print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
         return
-    addons_callbacks = _addons_callbacks(config)
-    if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
-        # Hours of training must not end at a file that could have been looked at before.
-        data.check(config, ("test",) if config.model else ("train", "test"))
-    if config.model:
-        runs.network_of(run_dir, config)
-        return
-    trainer = build_trainer(config)
+    # What is missing for them is told before anything is done.
+    _addons_callbacks(config)
+    if config.time_budget and workers.count > 1:
+        raise ValueError("several processes would stop at different times. Set time_budget=0, and stop them all by hand.")
+    with distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
+        strategy = None if config.model else workers.strategy()
+        if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
+            # Hours of training must not end at a file that could have been looked at before.
+            data.check(config, ("test",) if config.model else ("train", "test"))
+        if config.model:
+            runs.network_of(run_dir, config)
+            return
+        try:
+            _train(run_dir, config, strategy, workers)
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+            if workers.count == 1:
+                raise
+            raise ValueError(
+                "another worker has stopped. Start the same command in all again: it continues after the last checkpoint."
+            ) from error
+        if workers.index:
+            watch.wait(lambda: not os.path.exists(os.path.join(run_dir, "model.keras")))
+
+
+def _train(run_dir, config, strategy, workers):
+    trainer = build_trainer(config, strategy)
     manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"), max_to_keep=2)
     if manager.latest_checkpoint:
         manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
-    done, stopped, hidden = int(trainer.steps_done), False, config.progress == "addons"
-    log, name = summaries.TrainingSummaries(run_dir, config, done), f"train {os.path.basename(run_dir)}"
+    done, stopped = int(trainer.steps_done), False
+    if not distribution.agree(strategy, done):
+        raise ValueError(f"the workers do not continue at one iteration: {run_dir} must be one folder that all of them see.")
+    # Of several processes the first one writes.
+    quiet = workers.index > 0
+    log = contextlib.nullcontext() if quiet else summaries.TrainingSummaries(run_dir, config, done)
+    name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
     with log, tqdm(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
+        callbacks = [_Log(run_dir, None, bar)] if quiet else [log, _Log(run_dir, manager, bar), *_addons_callbacks(config)]
         while done < config.iterations and not stopped:
             # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
             epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
@@ -119,11 +149,13 @@ def train(run_dir, config, checked=False):
                     steps_per_epoch=steps,
                     validation_data=data.load(config, "test"),
                     # In this order: what leads to a checkpoint is logged before there is one.
-                    callbacks=[log, _Log(run_dir, manager, bar), *addons_callbacks],
+                    callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
                 )
             done, stopped = int(trainer.steps_done), trainer.stop_training
+    if quiet:
+        return
     unfinished = os.path.join(run_dir, "unfinished.keras")
     if done < config.iterations:
         runs.save_network(trainer.network, run_dir, "unfinished.keras")
@@ -140,63 +172,77 @@ def train(run_dir, config, checked=False):
             print(f"wrote {os.path.join(run_dir, name)}")
 
 
-def attack(run_dir, config):
-    """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept, so a rerun continues."""
-    network = runs.network_of(run_dir, config)
-    digest = runs.model_hash(network)
-    model = runs.predictor(network, config, config.attack_num_samples)
+def attack(run_dir, config, workers=distribution.Workers()):
+    """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept, so a rerun continues.
+
+    Several `workers`, which need one run directory, share the slices, and the devices of each share its own.
+    """
     source = data.source(config, "test")
+    devices, models = runs.models_of(run_dir, config, workers, len(source), config.attack_num_samples)
+    digest = runs.model_hash(models[0][0])
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)
+    own = workers.own(len(source))
+    paths = [runs.attack_path(run_dir, size, index, kind) for size in sizes for index in range(len(source))]
+    with distribution.Watch(os.path.join(run_dir, "workers"), workers) as watch:
+        with tqdm(total=len(own) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
+            for size, earlier in zip(sizes, [None, *sizes]):
+                work = functools.partial(_attack_slice, run_dir, config, source, models, digest, kind, size, earlier)
+                slices = data.iterate(data.load(config, "test", start=workers.index, step=workers.count))
+                folder = os.path.basename(runs.attack_dir(run_dir, size, kind))
+                for index, history, there in distribution.each(devices, work, zip(own, slices)):
+                    summaries.write_attack(run_dir, folder, index, history, _first_step(kind, earlier), keep=there)
+                    bar.update()
+        watch.wait(lambda: not all(os.path.exists(path) for path in paths))
+    for size, earlier in zip(sizes, [None, *sizes]):
+        folder = runs.attack_dir(run_dir, size, kind)
+        if workers.index == 0:
+            histories = [runs.read_attack(path)["history"] for path in paths if os.path.dirname(path) == folder]
+            summaries.write_mean_attack(run_dir, os.path.basename(folder), histories, _first_step(kind, earlier))
+        print(f"wrote {folder}")
+
+
+def _first_step(kind, earlier):
+    """Of an attack that goes on from the size `earlier`, if there is one: steps of a ladder count on."""
+    return (earlier or 0) if kind == "antun" else 0
+
+
+def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, device, item):
+    """Writes the attack on one slice, (index, (inputs, reference)), unless it is there. Returns the slice's index, its history,
+    and whether it was there."""
+    index, (inputs, reference) = item
+    network, model = models[device]
+    path, scale = runs.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
+    settings = attack_settings(config, kind, size)
+    if os.path.exists(path):
+        return index, runs.read_attack(path, settings, digest, scale)["history"], True
+    if kind == "antun" and config.antun_reference == "truth" and not np.isfinite(reference).all():
+        raise ValueError(f"{source.name(index)} has no ground truth. Set antun_reference=prediction.")
     shared = dict(
         momentum=config.attack_momentum, gradient=config.attack_gradient, noise=config.attack_noise, seed=config.seed
     )
-    with tqdm(total=len(source) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
-        for number, size in enumerate(sizes):
-            settings = attack_settings(config, kind, size)
-            earlier = sizes[number - 1] if number else None
-            folder = os.path.basename(runs.attack_dir(run_dir, size, kind))
-            # Steps of a ladder count on.
-            first_step = (earlier or 0) if kind == "antun" else 0
-            histories = []
-            for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
-                path = runs.attack_path(run_dir, size, index, kind)
-                scale = float(inputs["scale"][0])
-                if os.path.exists(path):
-                    histories.append(runs.read_attack(path, settings, digest, scale)["history"])
-                    summaries.write_attack(run_dir, folder, index, histories[-1], first_step, keep=True)
-                    bar.update()
-                    continue
-                if kind == "antun" and config.antun_reference == "truth" and not np.isfinite(reference).all():
-                    raise ValueError(f"{source.name(index)} has no ground truth. Set antun_reference=prediction.")
-                if kind == "antun":
-                    begun = earlier and runs.read_attack(runs.attack_path(run_dir, earlier, index, kind), None, digest, scale)
-                    found, arrays = _penalised(config, shared, model, inputs, reference, earlier or 0, size, begun)
-                else:
-                    found, arrays = _projected(config, shared, size, model, inputs)
-                measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
-                if not np.isfinite(arrays["perturbation"]).all():
-                    name = source.name(index)
-                    raise ValueError(f"the attack on {name} has diverged (NaN). Lower its step size, and check the data.")
-                arrays["history"] = found.history[..., 0].numpy()
-                attributes = {
-                    "name": source.name(index),
-                    "scale": scale,
-                    "kind": kind,
-                    "radius" if kind != "antun" else "steps": size,
-                    "norm": float(np.linalg.norm(arrays["perturbation"])),
-                    "kspace_norm": float(tf.norm(tf.abs(measured))),
-                    "seed": config.seed,
-                    "settings": settings,
-                    "model_hash": digest,
-                }
-                runs.write_attack(path, arrays, attributes)
-                histories.append(arrays["history"])
-                summaries.write_attack(run_dir, folder, index, histories[-1], first_step)
-                bar.update()
-            summaries.write_mean_attack(run_dir, folder, histories, first_step)
-    for size in sizes:
-        print(f"wrote {runs.attack_dir(run_dir, size, kind)}")
+    if kind == "antun":
+        begun = earlier and runs.read_attack(runs.attack_path(run_dir, earlier, index, kind), None, digest, scale)
+        found, arrays = _penalised(config, shared, model, inputs, reference, earlier or 0, size, begun)
+    else:
+        found, arrays = _projected(config, shared, size, model, inputs)
+    measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
+    if not np.isfinite(arrays["perturbation"]).all():
+        raise ValueError(f"the attack on {source.name(index)} has diverged (NaN). Lower its step size, and check the data.")
+    arrays["history"] = found.history[..., 0].numpy()
+    attributes = {
+        "name": source.name(index),
+        "scale": scale,
+        "kind": kind,
+        "radius" if kind != "antun" else "steps": size,
+        "norm": float(np.linalg.norm(arrays["perturbation"])),
+        "kspace_norm": float(tf.norm(tf.abs(measured))),
+        "seed": config.seed,
+        "settings": settings,
+        "model_hash": digest,
+    }
+    runs.write_attack(path, arrays, attributes)
+    return index, arrays["history"], False
 
 
 def _sizes(config):
@@ -270,7 +316,7 @@ def attack_settings(config, kind, size):
 
 
 class _Log(keras.callbacks.Callback):
-    """Progress bar, `history.csv` and checkpoints."""
+    """Progress bar, `history.csv` and checkpoints, the last two where there is a `manager`."""
 
     def __init__(self, run_dir, manager, bar):
         super().__init__()
@@ -287,8 +333,9 @@ class _Log(keras.callbacks.Callback):
                 f"{self.run_dir}: the loss is not finite before iteration {iteration}. Lower the learning rate, and check "
                 "that the references are finite. The last good checkpoint is kept."
             )
-        _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
-        self.manager.save()
+        if self.manager:
+            _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
+            self.manager.save()
 
 
 def _add_row(path, iteration, logs):

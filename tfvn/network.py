@@ -46,6 +46,13 @@ def to_complex(channels):
     return tf.complex(channels[..., 0], channels[..., 1])
 
 
+def _precision(dtype):
+    """That of the variables, in which everything is computed: a policy of mixed precision would round kernels and masks."""
+    policy = keras.mixed_precision.global_policy() if dtype is None else dtype
+    policy = keras.mixed_precision.Policy(policy) if isinstance(policy, str) else policy
+    return getattr(policy, "variable_dtype", policy)
+
+
 class FilterInitializer(keras.initializers.Initializer):
     """Random filters inside the constraint set: normal entries, projected on zero mean and unit norm; keyed by `seed`."""
 
@@ -228,7 +235,7 @@ class Stage(keras.layers.Layer):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": _precision(kwargs.get("dtype"))})
         for name, value, least in (("filters", filters, 1), ("kernel_size", kernel_size, 2)):
             if int(value) != value or value < least:
                 raise ValueError(f"{name} must be a whole number >= {least}. Received: {name}={value}")
@@ -311,7 +318,7 @@ class VariationalNetwork(keras.Model):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": _precision(kwargs.get("dtype"))})
         if int(num_stages) != num_stages or num_stages < 1:
             raise ValueError(f"num_stages must be a whole number >= 1. Received: num_stages={num_stages}")
         self.seed = int(seed)

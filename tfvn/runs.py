@@ -8,6 +8,7 @@
     model.keras          the network, once training is done
     tuning/              of a search: see tfvn.tuning
     attacks/radius_R/    one HDF5 file a slice; l1_radius_R, linf_radius_R, antun_N for other attacks
+    workers/             signs of life, of a run by several processes
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
 """
@@ -19,6 +20,7 @@ import shutil
 
 import h5py
 import numpy as np
+import tensorflow as tf
 
 from tfvn import config as configs
 from tfvn.data.files import member, remove_stale, replacing
@@ -67,8 +69,9 @@ def open_run(run_dir, config_path=None, overrides=()):
 
 def remove_if_empty(run_dir):
     """Removes a run directory that holds a configuration and at most an imported model: nothing that took work."""
-    if os.path.isdir(run_dir) and set(os.listdir(run_dir)) <= {"config.yaml", "model.keras"}:
-        shutil.rmtree(run_dir)
+    if os.path.isdir(run_dir) and set(os.listdir(run_dir)) <= {"config.yaml", "model.keras", "workers"}:
+        # Several processes may do so at once.
+        shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _is_free(key):
@@ -99,13 +102,34 @@ def with_readout_oversampling(network, readout_oversampling):
     return other
 
 
-def predictor(network, config, num_samples=None):
+def predictor(network, config, num_samples=None, strategy=None):
     """The model that a run stands for: the network itself, or smoothed if it was trained with noise."""
     if not config.sigma:
         return network
     chunk_size = config.chunk_size or "auto"
     num_samples = num_samples or config.num_samples
-    return SmoothedNetwork(network, config.sigma, num_samples, chunk_size, config.seed, config.noise)
+    return SmoothedNetwork(network, config.sigma, num_samples, chunk_size, config.seed, config.noise, strategy)
+
+
+def models_of(run_dir, config, workers, count, num_samples=None):
+    """The run's network and predictor, once for every device that is to work on whole slices out of `count`.
+
+    If this process has fewer slices than devices and the predictor is smoothed, all devices share its draws instead.
+
+    Returns:
+        The devices, as for `distribution.each`, and a pair (network, predictor) for each.
+    """
+    devices, models = workers.devices(), []
+    if config.sigma and 0 < len(workers.own(count)) < len(devices):
+        strategy = tf.distribute.MirroredStrategy(devices)
+        with strategy.scope():
+            network = network_of(run_dir, config)
+        return [None], [(network, predictor(network, config, num_samples, strategy))]
+    for device in devices:
+        with tf.device(device):
+            network = network_of(run_dir, config)
+            models.append((network, predictor(network, config, num_samples)))
+    return devices, models
 
 
 def save_network(network, run_dir, name="model.keras"):

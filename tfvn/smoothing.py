@@ -8,6 +8,8 @@ Draws are streamed in chunks, forward and in the gradient, so memory does not de
 """
 import tensorflow as tf
 
+from tfvn import distribution
+from tfvn.compat import variable_of
 from tfvn.device import free_memory
 from tfvn.operators import NOISES, check_inputs, without_kspace
 
@@ -26,6 +28,8 @@ class SmoothedNetwork:
             many as its free memory holds, if the network tells what one takes (`.memory_per_image`).
         seed: of the noise.
         noise: its distribution, "gaussian", "uniform" or "laplace".
+        strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A network with weights must have
+            been made or loaded inside its scope.
 
     `sigma`, `num_samples` and `seed` may be set later; nothing is compiled again.
 
@@ -33,15 +37,17 @@ class SmoothedNetwork:
     their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
 
     Raises:
-        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1 or an unknown noise.
+        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise or a network of another strategy.
     """
 
-    def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0, noise="gaussian"):
+    def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0, noise="gaussian", strategy=None):
         if chunk_size != "auto":
             _check_count("chunk_size", chunk_size, '"auto" or ')
         if noise not in NOISES:
             raise ValueError(f"noise must be one of {NOISES}. Received: noise={noise!r}")
+        distribution.check_variables(strategy, map(variable_of, getattr(network, "weights", ())))
         self.network, self.sense, self.chunk_size, self.noise = network, network.sense, chunk_size, noise
+        self.strategy = strategy
         # Variables, so that compiled code, an attack's too, sees what they are set to.
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._num_samples, self._seed = (tf.Variable(0, trainable=False) for _ in range(2))
@@ -110,26 +116,30 @@ class SmoothedNetwork:
         return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
 
     def _standard_deviation(self, inputs):
-        chunk, stream, measured = self._streamed(inputs)
+        chunk, stream, measured, _ = self._streamed(inputs)
         zero = tf.zeros_like(tf.math.real(measured[0]))
 
         def add(total, start, stop):
             # Squares of differences from the mean so far, merged with those of the chunk about its own (Chan et al. 1979):
             # the sum of squares less the square of the sum would lose the digits that matter.
-            mean, squares = total
+            count, mean, squares = total
             images = chunk(measured, start, stop)
-            own = tf.reduce_mean(images, 0)
-            share = tf.cast((stop - start) / stop, mean.dtype)
-            squares += tf.reduce_sum(tf.square(images - own), 0) + tf.cast(start, mean.dtype) * share * tf.square(own - mean)
-            return [mean + share * (own - mean), squares]
+            own, more = tf.reduce_mean(images, 0), tf.cast(stop - start, mean.dtype)
+            share = more / (count + more)
+            squares += tf.reduce_sum(tf.square(images - own), 0) + count * share * tf.square(own - mean)
+            return [count + more, mean + share * (own - mean), squares]
 
-        mean, squares, num_samples = stream(add, [zero, zero])
+        parts = distribution.run(self.strategy, lambda: stream(add, [tf.zeros([], zero.dtype), zero, zero]))
+        # The replicas' squares are merged in the same way, once all know the mean.
+        count, mean = distribution.total(self.strategy, lambda count, mean, _: [count, count * mean], *parts)
+        mean /= count
+        squares = distribution.total(self.strategy, lambda n, own, squares: [squares + n * tf.square(own - mean)], *parts)[0]
         # One draw has no spread that could be seen: 0 / 0.
-        spread = tf.sqrt(squares / tf.cast(num_samples - 1, squares.dtype))
+        spread = tf.sqrt(squares / (count - 1))
         return mean, tf.where(self._sigma > 0, spread, zero)
 
     def _largest_norm(self, inputs):
-        chunk, stream, measured = self._streamed(inputs)
+        chunk, stream, measured, num_samples = self._streamed(inputs)
         zero = tf.zeros_like(tf.math.real(measured[0]))
 
         def add(total, start, stop):
@@ -137,14 +147,20 @@ class SmoothedNetwork:
             norms = tf.reduce_max(tf.norm(images, axis=[2, 3]), 0)
             return [total[0] + tf.reduce_sum(images, 0), tf.maximum(total[1], tf.ensure_shape(norms, total[1].shape))]
 
-        total, norm, num_samples = stream(add, [zero, zero[:, 0, 0]])
-        return total / tf.cast(num_samples, total.dtype), norm
+        def own():
+            total, norm = stream(add, [zero, zero[:, 0, 0]])
+            # A row for each replica: the sum of these columns is a list of all.
+            replica, replicas = self._share()
+            return [total, tf.one_hot(replica, replicas, dtype=norm.dtype)[:, None] * norm]
+
+        total, norms = distribution.total(self.strategy, own)
+        return total / tf.cast(num_samples, total.dtype), tf.reduce_max(norms, 0)
 
     def _reconstruct(self, inputs):
-        chunk, stream, measured = self._streamed(inputs)
+        chunk, stream, measured, num_samples = self._streamed(inputs)
 
-        def mean(add, total):
-            *total, num_samples = stream(add, total)
+        def mean(add, zeros):
+            total = distribution.total(self.strategy, lambda: stream(add, zeros))
             return [t / tf.cast(num_samples, t.dtype) for t in total]
 
         @tf.custom_gradient
@@ -169,7 +185,7 @@ class SmoothedNetwork:
         return smoothed(*measured)
 
     def _streamed(self, inputs):
-        """How the draws of `inputs` are made and gone through: (chunk, stream, what is differentiable)."""
+        """How the draws of `inputs` are made and gone through: (chunk, stream, what is differentiable, number of draws)."""
         zero_filled = inputs["zero_filled"]
         measured = [inputs[key] for key in _DIFFERENTIABLE if key in inputs]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
@@ -195,17 +211,22 @@ class SmoothedNetwork:
             return tf.ensure_shape(images, [None, *zero_filled.shape])
 
         def stream(add, total):
-            """total <- add(total, start, stop) over all chunks of draws. Returns total and the number of draws."""
+            """total <- add(total, start, stop) over all chunks of draws of this replica."""
+            replica, replicas = self._share()
 
             def body(start, *total):
                 stop = tf.minimum(start + chunk_size, num_samples)
-                return (stop, *add(total, start, stop))
+                return (start + replicas * chunk_size, *add(total, start, stop))
 
-            loop = (tf.constant(0), *total)
+            loop = (tf.constant(chunk_size) * replica, *total)
             _, *total = tf.while_loop(lambda start, *_: start < num_samples, body, loop, parallel_iterations=1)
-            return *total, num_samples
+            return total
 
-        return chunk, stream, measured
+        return chunk, stream, measured, num_samples
+
+    def _share(self):
+        """The number of this replica, and how many there are."""
+        return (0, 1) if self.strategy is None else distribution.replica()
 
     def _chunk_size(self, shape):
         if self.chunk_size != "auto":

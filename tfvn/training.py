@@ -12,10 +12,12 @@ no such point: they are Adam's, with the same rate.
 
 Losses and gradients go through a batch slice by slice and are summed: memory does not grow with the batch, apart from its data.
 """
+import functools
+
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import compat, metrics
+from tfvn import compat, distribution, metrics
 from tfvn.device import one_graph
 from tfvn.ipalm import IPALM
 from tfvn.network import PARAMETERS, magnitude
@@ -42,9 +44,13 @@ class Trainer(keras.Model):
         learning_rate: of all but iPALM, a number or a Keras schedule; of conditional-gradient at most 1.
         noise: distribution of that noise, "gaussian", "uniform" or "laplace".
         seed: of the noise. The noise of a step depends on (seed, step, position in the batch) only.
+        strategy: a `tf.distribute` strategy over whose replicas the slices of a batch are split, or None. The network (and a
+            Keras optimizer) must have been made inside its scope, and the trainer outside. Every process is given whole
+            batches. Validation is not split: every process does all of it.
 
     Raises:
-        ValueError: for an unknown optimizer or noise, a negative sigma, or an optimizer of a package that is not there.
+        ValueError: for an unknown optimizer or noise, a negative sigma, an optimizer of a package that is not there, or a
+            network or an optimizer that does not fit the strategy.
     """
 
     def __init__(
@@ -58,16 +64,24 @@ class Trainer(keras.Model):
         seed=0,
         stagewise=False,
         noise="gaussian",
+        strategy=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Under a policy of mixed precision Keras would scale the loss for the optimizer.
+        super().__init__(**{"dtype": network.dtype, **kwargs})
         if noise not in NOISES:
             raise ValueError(f"noise must be one of {NOISES}. Received: noise={noise!r}")
         if not sigma >= 0:
             raise ValueError(f"sigma must be a number >= 0. Received: sigma={sigma}")
         if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {OPTIMIZERS} or a Keras optimizer. Received: optimizer={optimizer!r}")
+        if tf.distribute.has_strategy():
+            raise ValueError("A trainer is made outside of `strategy.scope()`. Give it that: Trainer(..., strategy=strategy).")
+        if strategy is not None and optimizer in ("radam-lookahead", "conditional-gradient"):
+            raise ValueError(f"optimizer={optimizer} trains on one device. Use ipalm or adam with a strategy.")
+        distribution.check_variables(strategy, map(compat.variable_of, network.weights))
         self.network, self.sigma, self.seed, self.noise = network, float(sigma), int(seed), noise
+        self.strategy = strategy
         self.steps_done = self.add_weight(name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False)
         self.ipalm = self.filter_optimizer = None
         if optimizer == "ipalm":
@@ -86,7 +100,8 @@ class Trainer(keras.Model):
         elif optimizer == "conditional-gradient":
             self.filter_optimizer = _frank_wolfe(learning_rate, network.stages[0].filters, self.steps_done)
         if optimizer in ("adam", "conditional-gradient"):
-            optimizer = keras.optimizers.Adam(learning_rate)
+            with distribution.scope(strategy):
+                optimizer = keras.optimizers.Adam(learning_rate)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
         # Keras wants an optimizer; iPALM's state is the layer above, so what is compiled beside it is never used.
         self.compile(optimizer=keras.optimizers.SGD() if self.ipalm else optimizer, jit_compile=False)
@@ -94,7 +109,8 @@ class Trainer(keras.Model):
         # of the older kind, which restores a slot when the first step makes it.
         if hasattr(self.optimizer, "build"):
             own = network.trainable_variables if self.filter_optimizer is None else self._variables()[len(network.stages) :]
-            self.optimizer.build(own)
+            with distribution.scope(strategy):
+                self.optimizer.build(own)
         self.built = True
 
     def checkpoint(self):
@@ -129,16 +145,16 @@ class Trainer(keras.Model):
 
     def batch_loss(self, inputs, reference):
         """1/(2N) sum over the batch of squared errors of the magnitude; a scalar."""
-        losses = self._by_slice(
-            {**inputs, "reference": reference}, lambda one: self._loss(one, one["reference"]), reference.dtype.real_dtype
-        )
-        return tf.reduce_mean(losses)
+        return self.loss_and_gradients(inputs, reference, ())[0]
 
-    def loss_and_gradients(self, inputs, reference, wanted=PARAMETERS):
-        """`batch_loss` and its gradients in all stages' parameters of the names `wanted`, name by name in one list."""
+    def loss_and_gradients(self, inputs, reference, wanted=PARAMETERS, count=None, batch=None):
+        """`batch_loss` and its gradients in all stages' parameters of the names `wanted`, name by name in one list.
+
+        Of a batch of which only a share is here, its part of both sums: over the first `count` slices, N = `batch`.
+        """
         blocks = self.network.parameter_blocks
         variables = [compat.variable_of(weight) for name in wanted for weight in blocks[name]]
-        batch = tf.shape(reference)[0]
+        count, batch = (tf.shape(reference)[0] if size is None else size for size in (count, batch))
 
         def add(index, loss, *gradients):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -147,7 +163,7 @@ class Trainer(keras.Model):
             return index + 1, loss + own, *(g + d for g, d in zip(gradients, tape.gradient(own, variables)))
 
         start = (tf.constant(0), tf.zeros([], reference.dtype.real_dtype), *(tf.zeros_like(v) for v in variables))
-        _, loss, *gradients = tf.while_loop(lambda index, *_: index < batch, add, start, parallel_iterations=1)
+        _, loss, *gradients = tf.while_loop(lambda index, *_: index < count, add, start, parallel_iterations=1)
         return loss, gradients
 
     def _loss(self, inputs, reference, wanted=()):
@@ -166,34 +182,60 @@ class Trainer(keras.Model):
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data):
         inputs, reference = data
+        batch = tf.shape(reference)[0]
         key = tf.random.experimental.stateless_fold_in([self.seed, _TRAINING_NOISE], self.steps_done)
-        inputs = self.noisy_inputs(inputs, tf.random.experimental.stateless_split(key, tf.shape(reference)[0]))
+        seeds = tf.random.experimental.stateless_split(key, batch)
+        share = distribution.run(self.strategy, self._share, inputs, reference, seeds, batch)
         if self.ipalm is not None:
             # One graph serves the trials of all blocks, one the gradients of all stages.
-            gradients_of = {
-                name: one_graph(lambda name=name: self.loss_and_gradients(inputs, reference, (name,))) for name in PARAMETERS
-            }
+            parts = {wanted: one_graph(functools.partial(self._parts, wanted)) for wanted in ((), *((n,) for n in PARAMETERS))}
             blocks = list(self._blocks.values())
 
             def energy_and_gradients(block):
                 name, stages = blocks[block]
-                energy, gradients = gradients_of[name]()
+                energy, *gradients = distribution.total(self.strategy, parts[name,], *share)
                 return energy, gradients[stages]
 
-            loss = self.ipalm.step(one_graph(lambda: self.batch_loss(inputs, reference)), energy_and_gradients)
+            loss = self.ipalm.step(lambda: distribution.total(self.strategy, parts[()], *share)[0], energy_and_gradients)
         else:
-            loss, gradients = self.loss_and_gradients(inputs, reference)
-            # The variables' own constraints are projections: the optimizer applies them after its update.
-            pairs = list(zip(gradients, self._variables()))
-            if self.filter_optimizer is not None:
-                kernels = len(self.network.stages)
-                directions = [(zero_mean_unit_sphere(gradient), kernel) for gradient, kernel in pairs[:kernels]]
-                self.filter_optimizer.apply_gradients(directions)
-                pairs = pairs[kernels:]
-            self.optimizer.apply_gradients(pairs)
+            loss = distribution.total(self.strategy, self._optimizer_step, *share)[0]
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
         return {"loss": self._trackers["loss"].result(), "step_loss": loss, **self._step_logs()}
+
+    def _share(self, inputs, reference, seeds, batch):
+        """This replica's slices of a batch, noisy; their number, and that of the whole batch."""
+        (inputs, reference, seeds), count = distribution.own_slices((inputs, reference, seeds), batch)
+        return self.noisy_inputs(inputs, seeds), reference, count, batch
+
+    def _parts(self, wanted, inputs, reference, count, batch):
+        loss, gradients = self.loss_and_gradients(inputs, reference, wanted, count, batch)
+        return [loss, *gradients]
+
+    def _optimizer_step(self, *share):
+        loss, *gradients = self._parts(PARAMETERS, *share)
+        pairs = list(zip(gradients, self._variables()))
+        if self.filter_optimizer is not None:
+            kernels = len(self.network.stages)
+            directions = [(zero_mean_unit_sphere(gradient), kernel) for gradient, kernel in pairs[:kernels]]
+            self.filter_optimizer.apply_gradients(directions)
+            pairs = pairs[kernels:]
+        # Keras sums the gradients over the replicas; the variables' own constraints are projections, applied after its update.
+        self.optimizer.apply_gradients(pairs)
+        return [loss]
+
+    def make_train_function(self, force=False):
+        if self.strategy is None:
+            return super().make_train_function(force)
+
+        # Keras would do all of a step on every replica: iPALM's decisions are taken once, on sums over the replicas.
+        def step(iterator):
+            with self.strategy.scope():
+                return self.train_step(next(iterator))
+
+        if force or self.train_function is None:
+            self.train_function = tf.function(step, autograph=False)
+        return self.train_function
 
     def _step_logs(self):
         if self.ipalm is None:

@@ -134,7 +134,7 @@ def _mask(config):
     return functools.partial(masks.random, **options, seed=config.mask_seed)
 
 
-def load(config, split="train", start=0, held_out=0):
+def load(config, split="train", start=0, *, held_out=0, step=1):
     """Batches of (inputs, reference) as a `tf.data.Dataset`.
 
     Args:
@@ -143,6 +143,7 @@ def load(config, split="train", start=0, held_out=0):
             'validation': the held-out training slices, as 'test'.
         start: number of batches to skip, without reading them.
         held_out: how many of the last training slices 'train' leaves out and 'validation' holds.
+        step: 'test': only every step-th slice from there on is read.
 
     Returns:
         A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch, coils, height,
@@ -157,7 +158,7 @@ def load(config, split="train", start=0, held_out=0):
     if start < 0:
         raise ValueError(f"start must be a number of batches >= 0. Received: start={start}")
     if split == "test":
-        return batches(slices, range(start, len(slices)), 1)
+        return batches(slices, range(start, len(slices), step), 1)
     count = len(slices) - held_out
     if not 0 < count <= len(slices):
         raise ValueError(f"held_out must leave slices to train on, of {len(slices)}. Received: held_out={held_out}")

@@ -1,0 +1,388 @@
+"""Two replicas give what one gives. This file is also the script that runs on two logical devices, in a process of its own:
+TensorFlow cannot change its devices once it has begun."""
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvn import config as configs
+from tfvn import data, distribution, evaluation, experiments, runs
+from tfvn.network import VariationalNetwork
+from tfvn.operators import Sense
+from tfvn.smoothing import SmoothedNetwork
+from tfvn.training import Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+# Three slices a batch: two replicas have different shares.
+SETTINGS = [
+    "num_stages=1", "filters=2", "kernel_size=3", "num_centers=5", "initial_lipschitz=10", "num_train=3", "batch_size=3",
+    "iterations=4", "checkpoint_every=2", "sigma=0.05", "attack_radii=0.5", "attack_steps=2",
+]  # fmt: skip
+CONFIG = configs.load(ROOT / "configs" / "smoke.yaml", SETTINGS)
+DRAWS, REPLICAS = 5, 2
+
+
+# On two devices
+
+
+def main(folder, one):
+    """What the tests below look at, as files in `folder`; `one` is a run on one device."""
+    tf.config.threading.set_inter_op_parallelism_threads(4)
+    workers = distribution.start("mirrored", REPLICAS)
+    strategy, found = workers.strategy(), {}
+    found["devices"] = workers.devices()
+    found["shares"] = {}
+    for batch in (1, 3, 4):
+        shares = strategy.run(lambda batch=batch: distribution.own_slices((tf.range(batch), tf.zeros([1])), batch))
+        held, counts = (strategy.experimental_local_results(part) for part in (shares[0][0], shares[1]))
+        found["shares"][batch] = [(numbers.numpy().tolist(), int(count)) for numbers, count in zip(held, counts)]
+
+    # Each waits for the other: on one device after the other, nobody would come.
+    meeting, seen = threading.Barrier(REPLICAS), []
+
+    def meet(image):
+        seen.append(meeting.wait(timeout=60))
+        return image
+
+    class Meeting:
+        sense = Sense()
+
+        def zero_filled(self, inputs):
+            return inputs["zero_filled"]
+
+        def reconstruct(self, inputs):
+            image = tf.math.real(inputs["zero_filled"])
+            # TensorFlow would put functions with a state one after the other.
+            return tf.ensure_shape(tf.numpy_function(meet, [image], image.dtype, stateful=False), image.shape)
+
+    inputs, _ = next(iter(data.load(CONFIG, "test")))
+    inputs["zero_filled"] = Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+    SmoothedNetwork(Meeting(), 0.1, 2, strategy=strategy).reconstruct(inputs)
+    found["met"] = len(seen)
+
+    refused = []
+    network = VariationalNetwork(num_stages=1, filters=2, kernel_size=3)
+    for make in (lambda: Trainer(network, strategy=strategy), lambda: SmoothedNetwork(network, 0.1, 2, strategy=strategy)):
+        try:
+            make()
+        except ValueError as error:
+            refused.append(str(error))
+    with strategy.scope():
+        try:
+            Trainer(network)
+        except ValueError as error:
+            refused.append(str(error))
+    found["refused"] = refused
+
+    for optimizer in ("ipalm", "adam"):
+        train(Path(folder, optimizer), optimizer, workers)
+    with strategy.scope():
+        network = runs.network_of(one, CONFIG)
+    np.savez(Path(folder, "smoothed.npz"), *smoothed(network, strategy))
+    run_dir = Path(folder, "attacked")
+    copy(one, run_dir)
+    experiments.attack(run_dir, CONFIG, workers)
+    evaluation.evaluate([run_dir], Path(folder, "results"), workers=workers)
+    Path(folder, "found.json").write_text(json.dumps(found))
+
+
+def train(run_dir, optimizer, workers=distribution.Workers()):
+    run_dir.mkdir()
+    config = configs.load(ROOT / "configs" / "smoke.yaml", [*SETTINGS, f"optimizer={optimizer}"])
+    (run_dir / "config.yaml").write_text(config.to_yaml())
+    experiments.train(run_dir, config, workers=workers)
+
+
+def smoothed(network, strategy=None):
+    """Prediction, its gradient, the largest norm of a draw and the deviation of the draws."""
+    model = SmoothedNetwork(network, 0.1, DRAWS, chunk_size=2, strategy=strategy)
+    inputs, _ = next(iter(data.load(CONFIG, "test")))
+    measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
+    zero_filled = network.zero_filled(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(zero_filled)
+        image = model.reconstruct({**measured, "zero_filled": zero_filled})
+        energy = tf.reduce_sum(image**2)
+    more = [f({**measured, "zero_filled": zero_filled}) for f in (model.reconstruct_with_norm, model.reconstruct_with_deviation)]
+    return image, tape.gradient(energy, zero_filled), *more[0], *more[1]
+
+
+def copy(one, run_dir):
+    """A trained run without attacks."""
+    run_dir.mkdir()
+    for name in ("config.yaml", "model.keras"):
+        shutil.copy(Path(one, name), run_dir)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A folder of runs on one device: `ipalm`, attacked, `adam`, and the evaluation of the first in `results`."""
+    folder = tmp_path_factory.mktemp("one")
+    for optimizer in ("ipalm", "adam"):
+        train(folder / optimizer, optimizer)
+    copy(folder / "ipalm", folder / "attacked")
+    experiments.attack(folder / "attacked", CONFIG)
+    evaluation.evaluate([folder / "attacked"], folder / "results")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(one, tmp_path_factory):
+    """A folder with the same, made on two devices by `main`, and what it found."""
+    folder = tmp_path_factory.mktemp("two")
+    run_python(f"import test_distribution; test_distribution.main({str(folder)!r}, {str(one / 'ipalm')!r})")
+    return folder, json.loads((folder / "found.json").read_text())
+
+
+def start_python(code, **environment):
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths, **environment}
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, **output)
+
+
+def run_python(code):
+    process = start_python(code)
+    try:
+        output, _ = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output[-3000:]
+
+
+def check_weights(run_dir, other):
+    for a, b in zip(*(runs.network_of(path, CONFIG).get_weights() for path in (run_dir, other))):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
+
+
+def check_attacks(run_dir, other):
+    paths = sorted(Path(other, "attacks").rglob("*.h5"))
+    assert len(paths) == 2
+    for path in paths:
+        with h5py.File(path) as a, h5py.File(Path(run_dir, path.relative_to(other))) as b:
+            np.testing.assert_allclose(a["perturbation"][()], b["perturbation"][()], rtol=0, atol=1e-6)
+
+
+def check_results(folder, other):
+    tables = []
+    for path in (folder, other):
+        with open(path / "results.csv", newline="", encoding="utf-8") as file:
+            tables.append(list(csv.DictReader(file)))
+    assert len(tables[0]) == len(tables[1]) == 4
+    for a, b in zip(*tables):
+        assert (a["name"], a["attack"]) == (b["name"], b["attack"])
+        for key in ("rmse", "ssim", "effect", "draw_norm", "norm"):
+            assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-4, abs=1e-6)
+    names = [sorted(path.name for path in files.iterdir() if path.is_file()) for files in (folder, other)]
+    assert names[0] == names[1]
+    assert not (folder / ".unfinished").exists()
+
+
+def test_two_replicas_share_a_batch_and_none_is_left_without_data(two):
+    assert len(two[1]["devices"]) == 2
+    shares = two[1]["shares"]
+    # The second replica has nothing of a batch of one, and holds something that does not count.
+    assert shares["1"] == [[[0], 1], [[0], 0]]
+    assert shares["3"] == [[[0, 2], 2], [[1], 1]] and shares["4"] == [[[0, 2], 2], [[1, 3], 2]]
+
+
+@pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
+def test_training_on_two_replicas_is_training_on_one(one, two, optimizer):
+    check_weights(one / optimizer, two[0] / optimizer)
+    before, after = ((folder / optimizer / "history.csv").read_text().splitlines() for folder in (one, two[0]))
+    assert len(before) == len(after) == 3 and before[0] == after[0]
+    for a, b in zip(before[1:], after[1:]):
+        np.testing.assert_allclose([float(x) for x in a.split(",")], [float(x) for x in b.split(",")], rtol=1e-4)
+
+
+def test_a_prediction_split_over_two_replicas_is_that_of_one(one, two):
+    expected = smoothed(runs.network_of(one / "ipalm", CONFIG))
+    with np.load(two[0] / "smoothed.npz") as found:
+        for a, b in zip(expected, found.values()):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_replicas_work_at_the_same_time(two):
+    assert two[1]["met"] == 2
+
+
+def test_attacks_and_results_of_two_devices_are_those_of_one(one, two):
+    check_attacks(one / "attacked", two[0] / "attacked")
+    check_results(one / "results", two[0] / "results")
+
+
+def test_a_network_of_another_strategy_is_refused(two):
+    trainer, smoothing, inside = two[1]["refused"]
+    assert "inside `with strategy.scope():`" in trainer and "inside `with strategy.scope():`" in smoothing
+    assert "Trainer(..., strategy=strategy)" in inside
+
+
+# In two processes
+
+_WORKER = """
+import os, signal
+from tfvn import experiments
+original = experiments._Log.on_train_batch_end
+def step(self, batch, logs=None):
+    original(self, batch, logs)
+    if int(self.model.steps_done) == {last}:
+        os.kill(os.getpid(), signal.SIGKILL)
+experiments._Log.on_train_batch_end = step
+import train
+raise SystemExit(train.main({arguments!r}))
+"""
+
+
+@contextlib.contextmanager
+def pair(run_dir, last=(0, 0)):
+    """Two processes that train together; process i kills itself after `last[i]` steps."""
+    config = str(ROOT / "configs" / "smoke.yaml")
+    arguments = ["--config", config, "--run-dir", str(run_dir), "--strategy", "multiworker", "--set", *SETTINGS]
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports()]}
+    processes = []
+    try:
+        for index in range(2):
+            task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            processes.append(start_python(_WORKER.format(last=last[index], arguments=arguments), TF_CONFIG=json.dumps(task)))
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def free_ports():
+    """Two ports that are free now."""
+    with socket.socket() as a, socket.socket() as b:
+        for one in (a, b):
+            one.bind(("127.0.0.1", 0))
+        return a.getsockname()[1], b.getsockname()[1]
+
+
+def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
+    run_dir = tmp_path / "run"
+    with pair(run_dir, last=(0, 3)) as (first, second):
+        assert second.wait(timeout=200) == -signal.SIGKILL
+        output, _ = first.communicate(timeout=200)
+        assert first.returncode == 2 and "another worker has stopped" in output, output[-3000:]
+    assert not (run_dir / "model.keras").exists() and (run_dir / "checkpoints").exists()
+    with pair(run_dir) as processes:
+        outputs = [process.communicate(timeout=200)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs
+    assert all("at iteration 2" in output for output in outputs)
+    check_weights(one / "ipalm", run_dir)
+    assert len((run_dir / "history.csv").read_text().splitlines()) == 3
+
+
+def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, tmp_path):
+    # As threads: they meet in files alone.
+    copy(one / "ipalm", tmp_path / "attacked")
+    workers, errors = [distribution.Workers("multiworker", index, 2) for index in range(2)], []
+
+    def work(own):
+        try:
+            experiments.attack(tmp_path / "attacked", CONFIG, own)
+            evaluation.evaluate([tmp_path / "attacked"], tmp_path / "results", workers=own)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=[own]) for own in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=200)
+    assert not errors
+    check_attacks(one / "attacked", tmp_path / "attacked")
+    check_results(one / "results", tmp_path / "results")
+
+
+# Waiting for others
+
+
+def watch(folder, index=0, start=0.6, fatal=False):
+    return distribution.Watch(folder, distribution.Workers("multiworker", index, 2), fatal, silence=0.4, start=start)
+
+
+def test_a_worker_that_does_not_come_is_named(tmp_path):
+    # That of an earlier run counts for nothing.
+    (tmp_path / "worker_1").write_text("done")
+    with pytest.raises(ValueError, match="worker 1 .* has not come"), watch(tmp_path) as waiting:
+        waiting.wait(lambda: True)
+    assert (tmp_path / "worker_0").read_text() == "stopped"
+
+
+def test_a_worker_that_falls_silent_or_fails_is_named(tmp_path):
+    for word, message in (("", "no sign of life for 0.4 s"), ("stopped", "ended with an error")):
+        with pytest.raises(ValueError, match=f"worker 1 .*{message}.* it continues"), watch(tmp_path) as waiting:
+            (tmp_path / "worker_1").write_text(word)
+            waiting.wait(lambda: True)
+
+
+def test_nobody_waits_for_those_who_are_done(tmp_path):
+    with watch(tmp_path, start=60) as waiting:
+        with watch(tmp_path, index=1, start=60):
+            time.sleep(0.2)
+        waiting.wait(lambda: True)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"done"}
+
+
+def test_a_process_that_cannot_go_on_ends(tmp_path, monkeypatch, capfd):
+    ended = threading.Event()
+    monkeypatch.setattr(distribution.os, "_exit", lambda code: ended.set() if code == 2 else None)
+    with watch(tmp_path, fatal=True):
+        assert ended.wait(timeout=20)
+    assert "error: worker 1 of 0 to 1 has not come" in capfd.readouterr().err
+
+
+# The command line
+
+
+def test_the_task_is_read_from_the_environment(monkeypatch):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    for task, index in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": dict(zip(("type", "index"), task))}))
+        workers = distribution.start("multiworker")
+        assert workers == distribution.Workers("multiworker", index, 3)
+    assert list(workers.own(8)) == [2, 5]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'])
+def test_a_wrong_task_is_refused(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="multiworker needs TF_CONFIG"):
+        distribution.start("multiworker")
+
+
+def test_replicas_are_for_a_mirrored_cpu():
+    with pytest.raises(ValueError, match="Received: replicas=2, strategy=none"):
+        distribution.start("none", 2)
+    with pytest.raises(ValueError, match="before TensorFlow computes anything"):
+        tf.zeros([])
+        distribution.start("mirrored", 7)
+
+
+def test_an_error_on_one_of_several_devices_is_raised():
+    def work(number, item):
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    with pytest.raises(ValueError, match="three"):
+        list(distribution.each(["CPU:0", "CPU:0"], work, range(6)))
+    assert sorted(distribution.each(["CPU:0", "CPU:0"], work, range(3))) == [0, 1, 2]
