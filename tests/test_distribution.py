@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import train as train_script
 from tfvn import config as configs
 from tfvn import data, distribution, evaluation, experiments, runs
 from tfvn.network import VariationalNetwork
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Three slices a batch: two replicas have different shares.
 SETTINGS = [
     "num_stages=1", "filters=2", "kernel_size=3", "num_centers=5", "initial_lipschitz=10", "num_train=3", "batch_size=3",
-    "iterations=4", "checkpoint_every=2", "sigma=0.05", "attack_radii=0.5", "attack_steps=2",
+    "iterations=4", "checkpoint_every=2", "sigma=0.05", "attack_radii=0.5", "attack_steps=2", "log_images_every=0",
 ]  # fmt: skip
 CONFIG = configs.load(ROOT / "configs" / "smoke.yaml", SETTINGS)
 DRAWS, REPLICAS = 5, 2
@@ -118,8 +119,9 @@ def smoothed(network, strategy=None):
         tape.watch(zero_filled)
         image = model.reconstruct({**measured, "zero_filled": zero_filled})
         energy = tf.reduce_sum(image**2)
-    more = [f({**measured, "zero_filled": zero_filled}) for f in (model.reconstruct_with_norm, model.reconstruct_with_deviation)]
-    return image, tape.gradient(energy, zero_filled), *more[0], *more[1]
+    inputs = {**measured, "zero_filled": zero_filled}
+    more = *model.reconstruct_with_norm(inputs), *model.reconstruct_with_deviation(inputs)
+    return image, tape.gradient(energy, zero_filled), *more
 
 
 def copy(one, run_dir):
@@ -367,6 +369,14 @@ def test_a_wrong_task_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="multiworker needs TF_CONFIG"):
         distribution.start("multiworker")
+
+
+def test_what_trains_on_one_device_alone_says_so(tmp_path, capsys):
+    with pytest.raises(ValueError, match="conditional-gradient trains on one device"):
+        Trainer(VariationalNetwork(num_stages=1, filters=2), "conditional-gradient", strategy=tf.distribute.get_strategy())
+    with pytest.raises(SystemExit):
+        train_script.main(["--run-dir", str(tmp_path), "--tune", "--strategy", "mirrored"])
+    assert "--tune trains on one device" in capsys.readouterr().err
 
 
 def test_replicas_are_for_a_mirrored_cpu():

@@ -43,7 +43,6 @@ def pretended(monkeypatch):
     asked, faults = [], []
 
     def trained(config, iterations, folder):
-        os.makedirs(folder, exist_ok=True)
         asked.append((iterations, config.sigma))
         if faults and faults[0][0] == len(asked):
             raise faults.pop(0)[1]

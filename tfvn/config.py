@@ -139,6 +139,10 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        try:
+            numbers(self.profile or "0")
+        except ValueError as error:
+            raise ValueError(f"profile must be iterations such as '11-15'. Received: profile={self.profile!r}") from error
 
     def to_yaml(self):
         """The whole configuration as flat YAML."""

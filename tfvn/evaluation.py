@@ -395,7 +395,11 @@ def _commands(trial):
     """Commands that make a run again elsewhere, from its configuration and what its attacks record: lists of arguments."""
     run_dir = os.path.normpath(trial.run_dir)
     again = f"{run_dir}-again"
-    commands = [["python", "train.py", "--config", os.path.join(run_dir, "config.yaml"), "--run-dir", again]]
+    train = ["python", "train.py", "--config", os.path.join(run_dir, "config.yaml"), "--run-dir", again]
+    # What was said of one call alone: it would end too early, or not begin without tensorflow-addons.
+    calls = {"time_budget": 0, "progress": "tqdm"}
+    given = [f"{key}={value}" for key, value in calls.items() if vars(trial.config)[key] != value]
+    commands = [[*train, *(["--set", *given] if given else [])]]
     attacks = {}
     for kind, size in trial.attacks:
         settings = runs.read_attack(runs.attack_path(trial.run_dir, size, 0, kind))["settings"]

@@ -124,8 +124,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
 def _train(run_dir, config, strategy, workers):
     trainer = build_trainer(config, strategy)
     manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"), max_to_keep=2)
-    if manager.latest_checkpoint:
-        manager.checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    if trainer.restore(manager):
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
     done, stopped = int(trainer.steps_done), False
     if not distribution.agree(strategy, done):

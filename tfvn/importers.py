@@ -311,6 +311,8 @@ def _stage_weights(content, num_stages, shapes):
                 if not fits or item.chunks:
                     raise ValueError(f"{name} of {stage} must be numbers of shape {shapes[name]}. Received: {item}")
             result.append({name: item[()] for name, item in found.items()})
+            if not all(np.isfinite(array).all() for array in result[-1].values()):
+                raise ValueError(f"the weights of {stage} must be finite. Received: NaN or infinite ones")
     return result
 
 

@@ -57,6 +57,8 @@ def reconstruct(network, config, numbers=None):
         source = data.source(dataclasses.replace(config, slice_index=number))
         sample, scale = data.normalise(source[0], f"{source.name(0)}, slice {number}", config.readout_oversampling)
         inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
+        if network.dtype == "float64":
+            inputs = {name: array.astype(np.result_type(array.dtype, np.float64)) for name, array in inputs.items()}
         inputs["sample_index"] = np.int32([number])
         inputs["zero_filled"] = model.zero_filled(inputs)
         images = model.reconstruct_with_deviation(inputs) if config.sigma else (model.reconstruct(inputs), None)

@@ -201,10 +201,10 @@ def _figure(path):
 
 _PLOT = (400, 270)  # width and height of the axes, in the drawing's units
 _KINDS = {
-    "l2": ("attack on an l2 ball", "mean ||r||₂ (normalised image units)"),
-    "l1": ("attack on an l1 ball", "radius of the l1 ball"),
-    "linf": ("attack on an l-infinity ball", "radius of the l-infinity ball"),
-    "antun": ("attack of Antun et al.", "mean ||r||₂ (normalised image units)"),
+    "l2": ("Attack on an l2 ball", "mean ||r||₂ (normalised image units)"),
+    "l1": ("Attack on an l1 ball", "radius of the l1 ball"),
+    "linf": ("Attack on an l-infinity ball", "radius of the l-infinity ball"),
+    "antun": ("Attack of Antun et al.", "mean ||r||₂ (normalised image units)"),
 }
 _QUANTITIES = {"effect": "Perturbation effect ||f(k + A r) − f(k)||₂", "rmse": "Error ||f(k + A r) − |y| ||₂"}
 
@@ -314,9 +314,10 @@ def _slice(file, key, models, labels):
     shared = {name: group[name][()] for name in ("reference", "zero_filled") if name in group}
     own = [[_image(file, f"models/{model}/{key}/{label}") for label in labels] for model in models]
     truth = shared.get("reference", own[0][0])
-    window = max(float(np.nanpercentile(truth, 99.9)), 1e-12)
+    # A network that diverged leaves no finite image.
+    window = max(_percentile(truth, 99.9), 1e-12)
     spreads = [
-        float(np.percentile(np.abs(image - other), 99.5)) / window
+        _percentile(np.abs(image - other), 99.5) / window
         for line in own
         for image in line[1:] or line
         for other in (shared.get("reference"), line[0])
@@ -331,6 +332,11 @@ def _slice(file, key, models, labels):
         "images": [[None if image is None else pack(image, window / _LEVELS) for image in line] for line in own],
     }
     return entry, spreads
+
+
+def _percentile(image, share):
+    finite = image[np.isfinite(image)]
+    return float(np.percentile(finite, share)) if finite.size else 0.0
 
 
 def _image(file, name):

@@ -59,7 +59,7 @@ def export(model, path, overwrite=False):
     Raises:
         ValueError: for another model, a single draw, or a folder that is there.
     """
-    path = os.fspath(path)
+    path = os.path.normpath(os.fspath(path))
     if not isinstance(model, (VariationalNetwork, SmoothedNetwork)):
         raise ValueError(f"model must be a VariationalNetwork or a SmoothedNetwork. Received: {type(model).__name__}")
     if isinstance(model, SmoothedNetwork) and model.num_samples < 2:
@@ -86,5 +86,8 @@ def export(model, path, overwrite=False):
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with replacing(path) as temporary:
         tf.saved_model.save(module, temporary, signatures=concrete)
+        # Aside first: there is no moment at which both are gone.
+        old = f"{temporary}-old"
         if os.path.exists(path):
-            shutil.rmtree(path)
+            os.rename(path, old)
+    shutil.rmtree(old, ignore_errors=True)

@@ -64,7 +64,7 @@ class TrainingSummaries(keras.callbacks.Callback):
             drop_after(folder, iterations_done)
         self._train, self._validation = (tf.summary.create_file_writer(folder) for folder in folders)
         profiled = configs.numbers(config.profile) if config.profile else [0]
-        self._profiled, self._profiling = (profiled[0], profiled[-1]), False
+        self._profiled, self._profiling = (min(profiled), max(profiled)), False
         self._shown = None
 
     def __enter__(self):
@@ -269,7 +269,8 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
             tf.summary.scalar(f"score/{metric}", value, step=iteration)
     for other in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
         if other != path:
-            os.remove(other)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(other)
 
 
 def _hparams(config, architecture):

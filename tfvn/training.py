@@ -121,6 +121,28 @@ class Trainer(keras.Model):
         """All parameters, the kernels first, in the order of `loss_and_gradients`."""
         return [variable for block in self.network.parameter_blocks.values() for variable in block]
 
+    def restore(self, manager):
+        """Goes on from the last checkpoint of a `tf.train.CheckpointManager` of `checkpoint()`, or the one before it if that is
+        damaged. Returns its path, None if there is none.
+
+        Raises:
+            ValueError: for a checkpoint of another training, or if all are damaged.
+        """
+        for path in reversed(manager.checkpoints):
+            try:
+                manager.checkpoint.restore(path).assert_existing_objects_matched()
+                return path
+            except AssertionError as error:
+                raise ValueError(
+                    f"{path}: a checkpoint of another network or optimizer, or of the other Keras: a training ends with the Keras "
+                    "(2 or 3) that it began with. Use that, or another run directory."
+                ) from error
+            except (IndexError, tf.errors.OpError):
+                print(f"{path} is damaged")
+        if manager.checkpoints:
+            raise ValueError(f"{manager.directory}: all checkpoints are damaged. Remove the folder to begin again.")
+        return None
+
     @property
     def metrics(self):
         return list(self._trackers.values())
@@ -266,11 +288,12 @@ def _frank_wolfe(rate, filters, steps_done):
     lambda_ the point is -g, the vertex of the product of the filters' own sets. Its learning_rate is the share of the old value.
     """
     optimizer = compat.addons("optimizer=conditional-gradient", "optimizer=adam").optimizers.ConditionalGradient
+    first = float(rate(0)) if callable(rate) else rate
+    if not 0 <= first <= 1:
+        raise ValueError(f"conditional-gradient needs a learning_rate of at most 1. Received: learning_rate={first:g}")
     if callable(rate):
         # It calls a function, but it cannot take a Keras schedule.
         return optimizer(lambda: 1 - rate(steps_done), lambda_=filters**0.5)
-    if not 0 <= rate <= 1:
-        raise ValueError(f"conditional-gradient needs a learning_rate of at most 1. Received: learning_rate={rate}")
     return optimizer(1 - rate, lambda_=filters**0.5)
 
 

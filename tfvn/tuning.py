@@ -25,6 +25,7 @@ import csv
 import dataclasses
 import gc
 import json
+import math
 import os
 import time
 
@@ -43,6 +44,7 @@ OBJECTIVE = "attacked_rmse"
 _RESULTS = ("iterations", "clean_rmse", "clean_ssim", OBJECTIVE, "seconds")
 # What can be searched, and the type of its values.
 _PARAMETERS = {"sigma": float, "num_stages": int, "filters": int, "momentum": float, "learning_rate": float}
+_FACTOR = 3  # each round of Hyperband trains so many times longer, and so many times fewer trials
 _ADDRESS = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
@@ -114,11 +116,27 @@ def _oracle(config, space):
         max_consecutive_failed_trials=10**9,
     )
     if config.tune_method == "hyperband":
-        return keras_tuner.oracles.HyperbandOracle(max_epochs=_epochs(config), **shared)
+        _check_size(config, space)
+        return keras_tuner.oracles.HyperbandOracle(max_epochs=_epochs(config), factor=_FACTOR, **shared)
     try:
         return keras_tuner.oracles.BayesianOptimizationOracle(max_trials=config.tune_trials, **shared)
     except ImportError as error:
         raise ValueError("tune_method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband.") from error
+
+
+def _check_size(config, space):
+    """Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they must be plenty."""
+    if any(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in space.space):
+        return
+    combinations = math.prod(len(p.values) for p in space.space)
+    rounds = math.log(_epochs(config), _FACTOR)
+    needed = sum(math.ceil(math.ceil(1 + rounds) / (b + 1) * _FACTOR**b) for b in range(int(rounds + 1e-9) + 1))
+    # Drawn at random, up to half of them are found in a few draws each.
+    if combinations < 2 * needed:
+        raise ValueError(
+            f"hyperband begins {needed} trials here and needs twice as many combinations of values. Received: {combinations} of "
+            f"tune_parameters={config.tune_parameters!r}. Use tune_method=bayesian, or a larger tune_first_iterations."
+        )
 
 
 def _epochs(config):
@@ -179,6 +197,7 @@ class _Search(keras_tuner.Tuner):
     def _finish(self, trial):
         values, iterations, folder = self._place(trial)
         start = time.monotonic()
+        os.makedirs(folder, exist_ok=True)
         config = dataclasses.replace(self._settings, **values, iterations=self._settings.tune_iterations)
         try:
             found = _judge(_trained(config, iterations, folder), config)
@@ -195,10 +214,11 @@ class _Search(keras_tuner.Tuner):
         return row
 
     def write_table(self):
-        """Writes `tuning.csv`. Returns its rows, the best first, those that failed last."""
+        """Writes `tuning.csv`. Returns its rows, the best first: of those that trained longest, as an error under attack does
+        not fall steadily. Those that failed are the last."""
         found = [(trial.trial_id, self._row(trial)) for trial in self.oracle.trials.values()]
         rows = [{"trial": trial, **row} for trial, row in found if row]
-        rows.sort(key=lambda row: row.get(OBJECTIVE, float("inf")))
+        rows.sort(key=lambda row: ("failed" in row, -row["iterations"], row.get(OBJECTIVE)))
         names = [p.name for p in self.oracle.get_space().space]
         path = os.path.join(self._folder, "tuning.csv")
         with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -232,10 +252,8 @@ def _trained(config, iterations, folder):
         FloatingPointError: if it diverges.
     """
     trainer = build_trainer(config)
-    checkpoint = trainer.checkpoint()
-    manager = tf.train.CheckpointManager(checkpoint, os.path.join(folder, "checkpoints"), max_to_keep=1)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+    manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(folder, "checkpoints"), max_to_keep=1)
+    trainer.restore(manager)
     while (done := int(trainer.steps_done)) < iterations:
         batches = data.load(config, "train", start=done, held_out=config.tune_validation)
         steps = min(config.checkpoint_every, iterations - done)

@@ -28,7 +28,9 @@ def replacing(path):
     Processes and threads that write the same path at once have different ones; the last to end wins. The block may make a
     folder of the temporary path; it replaces no folder but an empty one.
     """
-    stem, suffix = os.path.splitext(os.fspath(path))
+    # Without it, the temporary path of a folder's name that ends in a slash would lie inside that folder.
+    path = os.path.normpath(os.fspath(path))
+    stem, suffix = os.path.splitext(path)
     temporary = f"{stem}.partial-{_NODE}-{os.getpid()}-{threading.get_ident()}{suffix}"
     try:
         yield temporary
@@ -45,7 +47,11 @@ def remove_stale(folder):
     for path in Path(folder).rglob(f"*.partial-{_NODE}-*"):
         match = re.search(rf"\.partial-{_NODE}-(\d+)-\d+", path.name)
         if match and not _is_alive(int(match[1])):
-            path.unlink(missing_ok=True)
+            # Tidying only: nothing fails where it may not write.
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _is_alive(process):
@@ -153,11 +159,14 @@ def _datasets(file):
     return {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
 
 
+def _numbers(file):
+    # MATLAB keeps text as numbers of class char.
+    return {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
+
+
 def _hdf5_arrays(path):
     with h5py.File(path, "r") as file:
-        # MATLAB keeps text as numbers of class char.
-        items = {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
-        return _numeric({name: _complex(item[()]) for name, item in items.items()})
+        return _numeric({name: _complex(item[()]) for name, item in _numbers(file).items()})
 
 
 def _numeric(variables):
@@ -193,15 +202,16 @@ def read_array(path, names):
 
 
 def open_array(path, names):
-    """The same array, with `shape`, `ndim`, `dtype` and indices; of `.h5` and `.npy` files only what is indexed is read.
+    """The same array, with `shape`, `ndim`, `dtype` and indices, one for every axis; only what is indexed is read, but of MATLAB
+    files before v7.3 all.
 
     Raises:
         ValueError: as `read_array`; on indexing, if the file is damaged.
     """
     suffix = Path(path).suffix.lower()
-    if suffix in (".h5", ".hdf5"):
+    if suffix in (".h5", ".hdf5") or (suffix == ".mat" and h5py.is_hdf5(path)):
         with _readable(path, "an HDF5 file"), h5py.File(path, "r") as file:
-            arrays = {name: _Stored(path, item) for name, item in _datasets(file).items()}
+            arrays = {name: _Stored(path, item, suffix == ".mat") for name, item in _numbers(file).items()}
         return _chosen({name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}, names, path)
     if suffix == ".npy":
         with _readable(path, "a NumPy file"):
@@ -210,15 +220,17 @@ def open_array(path, names):
 
 
 class _Stored:
-    """An array of an HDF5 file; opened for each index."""
+    """An array of an HDF5 file, of MATLAB's with its axes as MATLAB shows them; opened for each index."""
 
-    def __init__(self, path, item):
-        self._path, self._name = path, item.name
-        self.shape, self.ndim, self.dtype = item.shape, item.ndim, _complex(np.empty(0, item.dtype)).dtype
+    def __init__(self, path, item, matlab):
+        self._path, self._name, self._matlab = path, item.name, matlab
+        self.shape = item.shape[::-1] if matlab else item.shape
+        self.ndim, self.dtype = item.ndim, _complex(np.empty(0, item.dtype)).dtype
 
     def __getitem__(self, index):
         with _readable(self._path, "an HDF5 file"), h5py.File(self._path, "r") as file:
-            return _complex(member(file, self._name)[index])
+            array = _complex(member(file, self._name)[index[::-1] if self._matlab else index])
+        return array.T if self._matlab else array
 
 
 def _chosen(arrays, names, path):

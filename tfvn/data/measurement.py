@@ -157,7 +157,7 @@ def _is_fully_sampled(measured):
 
 
 def num_slices(path, coil_axis=-1):
-    """How many slices the scan in a file holds, see `Measurement`; of `.h5` and `.npy` files nothing else is read.
+    """How many slices the scan in a file holds, see `Measurement`.
 
     Raises:
         ValueError: as `Measurement`.

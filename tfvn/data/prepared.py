@@ -94,7 +94,8 @@ class PreparedSlices:
         if not path:
             return None
         try:
-            with h5py.File(path, "r") as file:
+            # A Python file: HDF5 itself looks at the path again after opening it, when another may have replaced the file.
+            with open(path, "rb") as opened, h5py.File(opened, "r") as file:
                 return read(file) if file.attrs["fingerprint"] == fingerprint else None
         except FileNotFoundError:
             return None
