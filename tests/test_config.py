@@ -90,6 +90,12 @@ def test_a_value_outside_its_limits_is_refused(key, value, words):
         Config(**{key: value})
 
 
+def test_iterations_to_profile_are_a_range():
+    assert Config(profile="11-15").profile == "11-15"
+    with pytest.raises(ValueError, match="profile must be iterations such as '11-15'. Received: profile='15-11'"):
+        Config(profile="15-11")
+
+
 @pytest.mark.parametrize("field", dataclasses.fields(Config), ids=KEYS)
 def test_the_limits_themselves_are_allowed(field):
     for name in ("minimum", "maximum"):

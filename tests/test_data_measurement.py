@@ -55,12 +55,14 @@ def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
     np.save(tmp_path / "a.npy", np.stack([scan.kspace] * 3))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"] = np.stack([scan.kspace] * 3)
+    write_mat(tmp_path / "a.mat", {"kspace": np.stack([scan.kspace] * 3).transpose(2, 3, 0, 1)}, "7.3")
     read = []
     original = h5py.Dataset.__getitem__
     monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *arguments: read.append(original(*arguments)) or read[-1])
-    assert [num_slices(tmp_path / name) for name in ("a.npy", "a.h5")] == [3, 3] and not read
-    assert Measurement(tmp_path / "a.h5", slice_index=2)[0].kspace.shape == scan.kspace.shape
-    assert [part.shape for part in read] == [(1, *scan.kspace.shape)]
+    assert [num_slices(tmp_path / name) for name in ("a.npy", "a.h5", "a.mat")] == [3, 3, 3] and not read
+    for name in ("a.h5", "a.mat"):
+        assert Measurement(tmp_path / name, slice_index=2)[0].kspace.shape == scan.kspace.shape
+    assert [part.size for part in read] == [scan.kspace.size] * 2
     np.save(tmp_path / "one.npy", scan.kspace)
     assert num_slices(tmp_path / "one.npy") == 1
     with pytest.raises(ValueError, match="no such file"):

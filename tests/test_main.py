@@ -114,6 +114,17 @@ def test_images_share_one_window_that_is_written_in_them(folder, smoothed):
             assert image.width == 2100
 
 
+def test_a_network_of_double_precision_takes_the_same_scan(folder, run, network):
+    exact = tfvn.network.VariationalNetwork(**{**network.get_config(), "dtype": "float64", "name": "exact"})
+    exact.set_weights(network.get_weights())
+    exact.save(folder / "exact.keras")
+    for name in ("exact", "model"):
+        assert run(f"reconstruct scan.h5 --maps maps.npy --model {name}.keras --slices 0 -o {name}.h5") == 0
+    with h5py.File("exact.h5", "r") as found, h5py.File("model.h5", "r") as expected:
+        image = expected["reconstruction"][()]
+        np.testing.assert_allclose(found["reconstruction"][()], image, rtol=0, atol=1e-5 * image.max())
+
+
 def test_one_slice_is_the_same_alone_and_has_one_image(folder, run, smoothed):
     assert run(f"{SMOOTHED} --slices 1 -o one/alone.h5 one/alone.png") == 0
     with h5py.File(folder / "one" / "alone.h5", "r") as file:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tfvn import runs
+from tfvn.data import files
 
 
 def attributes(**changes):
@@ -52,6 +53,19 @@ def test_a_file_that_fails_midway_leaves_nothing_behind(tmp_path):
             raise RuntimeError
     assert os.listdir(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    with runs.replacing(tmp_path / "model") as temporary:
+        os.mkdir(temporary)
+        own = os.path.basename(temporary)
+        dead = own.replace(f"-{os.getpid()}-", "-99999999-")
+        (tmp_path / dead).mkdir()
+        (tmp_path / dead / "saved_model.pb").write_text("half")
+        (tmp_path / f"{dead}.h5").write_text("half")
+        files.remove_stale(tmp_path)
+        assert os.listdir(tmp_path) == [own]
+    assert os.listdir(tmp_path) == ["model"]
 
 
 def test_an_attack_file_returns_what_was_written(tmp_path):

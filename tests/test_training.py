@@ -320,10 +320,39 @@ def test_a_checkpoint_continues_an_interrupted_training_identically(data, optimi
     whole, first, second = make(), make(), make()
     fit(whole, data, 7)
     fit(first, data, 5)
-    path = tf.train.Checkpoint(trainer=first).write(str(tmp_path / "x"))
-    tf.train.Checkpoint(trainer=second).read(path).assert_existing_objects_matched()
+    manager(first, tmp_path).save()
+    assert second.restore(manager(second, tmp_path))
     fit(second, data, 2)
     assert same(weights(second), weights(whole))
+
+
+def manager(model, folder):
+    return tf.train.CheckpointManager(model.checkpoint(), str(folder), max_to_keep=2)
+
+
+@pytest.mark.parametrize("end", [".index", ".data-00000-of-00001"])
+def test_for_a_damaged_checkpoint_the_one_before_serves(data, tmp_path, end, capsys):
+    first, second, third = trainer(num_stages=1), trainer(num_stages=1), trainer(num_stages=1)
+    assert second.restore(manager(second, tmp_path)) is None
+    saved = manager(first, tmp_path)
+    for _ in range(2):
+        fit(first, data, 1)
+        saved.save()
+    for number, found in ((2, 1), (1, None)):
+        path = tmp_path / f"ckpt-{number}{end}"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        if found:
+            assert second.restore(manager(second, tmp_path)) == str(tmp_path / "ckpt-1") and int(second.steps_done) == 1
+            assert f"ckpt-{number} is damaged" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="all checkpoints are damaged. Remove the folder to begin again"):
+        third.restore(manager(third, tmp_path))
+
+
+def test_a_checkpoint_of_another_network_is_refused(data, tmp_path):
+    manager(trainer(num_stages=1), tmp_path).save()
+    other = trainer(num_stages=2)
+    with pytest.raises(ValueError, match="ckpt-1: a checkpoint of another network or optimizer"):
+        other.restore(manager(other, tmp_path))
 
 
 def test_the_network_is_trained_in_place(data):
@@ -356,6 +385,8 @@ def test_without_tensorflow_addons_its_optimizers_name_another(optimizer, monkey
 def test_a_share_above_one_is_refused(optimizer):
     with pytest.raises(ValueError, match="at most 1. Received: learning_rate=1.5"):
         trainer(optimizer, learning_rate=1.5)
+    with pytest.raises(ValueError, match="at most 1. Received: learning_rate=2"):
+        trainer(optimizer, learning_rate=keras.optimizers.schedules.CosineDecay(2.0, 8))
 
 
 @pytest.mark.parametrize("sigma", [-0.1, float("nan")])

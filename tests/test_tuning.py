@@ -53,6 +53,8 @@ def pretended(monkeypatch):
 
     monkeypatch.setattr(tuning, "_trained", trained)
     monkeypatch.setattr(tuning, "_judge", judge)
+    # It takes seconds among the objects of all tests.
+    monkeypatch.setattr(tuning.gc, "collect", lambda: 0)
     return asked, faults
 
 
@@ -66,6 +68,14 @@ def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
     trainer = build_trainer(config)
     trainer.fit(data.load(config, "train", held_out=2), steps_per_epoch=5, shuffle=False, verbose=0)
     assert all((a == b).all() for a, b in zip(split.get_weights(), trainer.network.get_weights()))
+
+
+def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
+    run_dir, settings = tmp_path / "run", ("optimizer=adam", "tune_parameters=learning_rate", "tune_learning_rate=1e-3,1e30,1e38")
+    assert search(run_dir, *settings, "tune_method=bayesian", "tune_trials=3", "tune_iterations=3") == 0
+    failed = {float(row["learning_rate"]): row["failed"] for row in table(run_dir)}
+    assert len(failed) == 3 and failed[1e-3] == "" and "diverged before iteration" in failed[1e38]
+    assert configs.load(run_dir / "tuning" / "best.yaml").learning_rate == 1e-3
 
 
 def test_held_out_slices_are_the_last_and_never_trained_on():
@@ -104,6 +114,15 @@ def test_hyperband_lets_the_best_trials_go_on(pretended, tmp_path):
     # 3 short trials, the best of which goes on, then 2 whole ones.
     assert [iterations for iterations, _ in asked] == [3, 3, 3, 9, 9, 9]
     assert asked[3][1] == min(asked[:3], key=lambda trial: abs(trial[1] - 0.05))[1]
+
+
+def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "_judge", lambda iterations, config: dict(clean_rmse=1.0, clean_ssim=0.5, attacked_rmse=iterations))
+    assert search(tmp_path / "run", "tune_parameters=sigma") == 0
+    with open(tmp_path / "run" / "tuning" / "tuning.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iterations"] for row in rows] == ["9"] * 3 + ["3"] * 3
+    assert configs.load(tmp_path / "run" / "tuning" / "best.yaml").sigma == float(rows[0]["sigma"])
 
 
 @pytest.mark.parametrize("method", ["hyperband", "bayesian"])
@@ -174,6 +193,7 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
         (["tune_filters=2.5,3"], "tune_filters must be whole numbers"),
         (["tune_sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
         (["tune_validation=5"], "held_out must leave slices"),
+        (["tune_parameters=filters", "tune_filters=2,9"], "needs twice as many combinations of values. Received: 8"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_the_first_trial(settings, message, tmp_path, capsys):

@@ -128,7 +128,7 @@ def _check_size(config, space):
     """Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they must be plenty."""
     if any(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in space.space):
         return
-    combinations = math.prod(len(p.values) for p in space.space)
+    combinations = math.prod(len(tuple(p.values)) for p in space.space)
     rounds = math.log(_epochs(config), _FACTOR)
     needed = sum(math.ceil(math.ceil(1 + rounds) / (b + 1) * _FACTOR**b) for b in range(int(rounds + 1e-9) + 1))
     # Drawn at random, up to half of them are found in a few draws each.
