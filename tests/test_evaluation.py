@@ -200,6 +200,15 @@ def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch)
         assert set(file["slices/slice_00000"]) == {"zero_filled"}
 
 
+def test_a_network_that_answers_with_no_number_is_an_error(original, tmp_path):
+    shutil.rmtree(original / "attacks")
+    network = runs.network_of(original, runs.open_run(original))
+    network.stages[0].data_weight.assign(1e38)
+    runs.save_network(network, original)
+    with pytest.raises(ValueError, match=r"original: the reconstruction of synthetic-0000 \(clean\) is not finite"):
+        evaluation.evaluate([original], tmp_path / "results")
+
+
 def test_an_unfinished_attack_is_an_error(original, tmp_path):
     os.remove(runs.attack_path(original, 1.0, 1))
     with pytest.raises(ValueError, match=r"slice_00001.h5 is missing.*attack.py has not finished"):

@@ -220,16 +220,6 @@ def test_slices_beyond_the_largest_size_are_left_out_and_named(tmp_path, monkeyp
     assert [one["name"][-1] for one in json.loads(Page(tmp_path / "least.html").scripts[0])["slices"]] == ["4"]
 
 
-@pytest.mark.parametrize("values", [np.nan, np.inf])
-def test_a_network_that_diverged_is_shown_beside_the_others(tmp_path, values):
-    contents = arguments(tmp_path, reference=False, slices=1)
-    with h5py.File(tmp_path / "reconstructions.h5", "r+") as file:
-        for image in file[f"models/{NASTY}/slice_00000"].values():
-            image[...] = values
-    report.write(tmp_path / "report.html", *contents)
-    assert len(json.loads(Page(tmp_path / "report.html").scripts[0])["slices"]) == 1
-
-
 # In a browser
 
 

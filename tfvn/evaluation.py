@@ -714,6 +714,11 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
         else:
             image = model.reconstruct(measured)
             draw_norm = tf.norm(image, axis=[1, 2])
+        if not np.isfinite(image).all():
+            raise ValueError(
+                f"{trial.run_dir}: the reconstruction of {name} ({_dataset(kind, size)}) is not finite. Leave this run out, or train "
+                "its network again with a lower learning rate."
+            )
         clean = image if kind == "none" else clean
         change = network.sense.forward(perturbation, maps, mask)
         norm, image_norm = tf.norm(tf.abs(perturbation)), tf.norm(tf.abs(reference))

@@ -314,16 +314,14 @@ def _slice(file, key, models, labels):
     shared = {name: group[name][()] for name in ("reference", "zero_filled") if name in group}
     own = [[_image(file, f"models/{model}/{key}/{label}") for label in labels] for model in models]
     truth = shared.get("reference", own[0][0])
-    # A network that diverged leaves no finite image.
-    window = max(_percentile(truth, 99.9), 1e-12)
-    with np.errstate(invalid="ignore"):
-        spreads = [
-            _percentile(np.abs(image - other), 99.5) / window
-            for line in own
-            for image in line[1:] or line
-            for other in (shared.get("reference"), line[0])
-            if image is not None and other is not None and other is not image
-        ]
+    window = max(float(np.percentile(truth, 99.9)), 1e-12)
+    spreads = [
+        float(np.percentile(np.abs(image - other), 99.5)) / window
+        for line in own
+        for image in line[1:] or line
+        for other in (shared.get("reference"), line[0])
+        if image is not None and other is not None and other is not image
+    ]
     entry = {
         "name": str(group.attrs["name"]),
         "height": truth.shape[0],
@@ -333,11 +331,6 @@ def _slice(file, key, models, labels):
         "images": [[None if image is None else pack(image, window / _LEVELS) for image in line] for line in own],
     }
     return entry, spreads
-
-
-def _percentile(image, share):
-    finite = image[np.isfinite(image)]
-    return float(np.percentile(finite, share)) if finite.size else 0.0
 
 
 def _image(file, name):
@@ -355,7 +348,7 @@ def _number(value):
 def pack(image, step):
     """A real (rows, width) image >= 0 as whole multiples of `step`, below 2**16: base64 of zlib of the differences to the
     left neighbours, signs folded (0, -1, 1, -2, ...), low bytes of all pixels before the high ones."""
-    values = np.clip(np.rint(np.minimum(np.nan_to_num(image), 65535 * step) / step), 0, 65535).astype(np.uint16)
+    values = np.clip(np.rint(np.nan_to_num(image) / step), 0, 65535).astype(np.uint16)
     differences = np.diff(values, axis=1, prepend=np.uint16(0)).view(np.int16)
     folded = ((differences << 1) ^ (differences >> 15)).view(np.uint16)
     planes = (folded & 255).astype(np.uint8).tobytes() + (folded >> 8).astype(np.uint8).tobytes()

@@ -117,10 +117,6 @@ class Trainer(keras.Model):
         """A `tf.train.Checkpoint` of all that an interrupted training goes on from."""
         return tf.train.Checkpoint(trainer=self, variables=compat.hidden_variables(self))
 
-    def _variables(self):
-        """All parameters, the kernels first, in the order of `loss_and_gradients`."""
-        return [variable for block in self.network.parameter_blocks.values() for variable in block]
-
     def restore(self, manager):
         """Goes on from the last checkpoint of a `tf.train.CheckpointManager` of `checkpoint()`, or the one before it if that is
         damaged. Returns its path, None if there is none.
@@ -142,6 +138,10 @@ class Trainer(keras.Model):
         if manager.checkpoints:
             raise ValueError(f"{manager.directory}: all checkpoints are damaged. Remove the folder to begin again.")
         return None
+
+    def _variables(self):
+        """All parameters, the kernels first, in the order of `loss_and_gradients`."""
+        return [variable for block in self.network.parameter_blocks.values() for variable in block]
 
     @property
     def metrics(self):
