@@ -348,9 +348,13 @@ def test_for_a_damaged_checkpoint_the_one_before_serves(data, tmp_path, end, cap
         third.restore(manager(third, tmp_path))
 
 
-def test_a_checkpoint_of_another_network_is_refused(data, tmp_path):
-    manager(trainer(num_stages=1), tmp_path).save()
-    other = trainer(num_stages=2)
+@pytest.mark.parametrize("changes", [dict(num_stages=2), dict(filters=4), dict(optimizer="adam")])
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes):
+    network = VariationalNetwork(**{**SETTINGS, "num_stages": 1})
+    manager(Trainer(network), tmp_path).save()
+    settings = {**SETTINGS, "num_stages": 1, "optimizer": "ipalm", **changes}
+    optimizer = settings.pop("optimizer")
+    other = Trainer(VariationalNetwork(**settings), optimizer)
     with pytest.raises(ValueError, match="ckpt-1: a checkpoint of another network or optimizer"):
         other.restore(manager(other, tmp_path))
 

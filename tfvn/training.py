@@ -128,7 +128,7 @@ class Trainer(keras.Model):
             try:
                 manager.checkpoint.restore(path).assert_existing_objects_matched()
                 return path
-            except AssertionError as error:
+            except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
                 raise ValueError(
                     f"{path}: a checkpoint of another network or optimizer, or of the other Keras: a training ends with the Keras "
                     "(2 or 3) that it began with. Use that, or another run directory."
