@@ -35,7 +35,6 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None):
         def work(run_dir, settings, workers):
             tune(run_dir, settings)
 
-
     def opened():
         workers = distribution.start(arguments.strategy, arguments.replicas)
         run_dir = _run_dir(arguments)
