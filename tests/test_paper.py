@@ -8,7 +8,7 @@ from tfvn import data, paper, protocol, runs
 
 SMALL = [
     "train_patients=1-2", "train_slices=1", "num_stages=1", "filters=2", "kernel_size=3", "num_centers=5", "batch_size=2",
-    "iterations=1", "attack_steps=1", "num_samples=2", "attack_radii=[1.0, 3.5]",
+    "optimizer=adam", "iterations=1", "attack_steps=1", "num_samples=2", "attack_radii=[1.0, 3.5]",
 ]  # fmt: skip
 
 
