@@ -3,7 +3,6 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -43,14 +42,6 @@ def make_case(batch=1, coils=2, height=24, width=20, mask="columns", dtype="comp
     kspace = kspace / np.abs(zero_filled).max((1, 2))[:, None, None, None]
     real = "float64" if dtype == "complex128" else "float32"
     return {"kspace": kspace.astype(dtype), "sensitivity_maps": maps.astype(dtype), "mask": weights.astype(real)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_to_collect():
-    # TensorFlow leaves hundreds of thousands of objects: garbage collections need not go through those of earlier modules.
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

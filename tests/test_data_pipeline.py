@@ -65,6 +65,12 @@ def test_batches_have_the_shapes_and_types_of_the_design():
     np.testing.assert_array_equal(inputs["mask"][0, 0, 0], masks.constant(24, 0.5))
 
 
+def test_no_thread_of_tensorflow_tunes_the_pipeline():
+    # Freeing a dataset that was a minute old waited up to a minute for it.
+    for split in ("train", "test"):
+        assert data.load(Config(**TINY), split).options().autotune.enabled is False
+
+
 def test_test_split_is_finite_in_order_and_equal_to_the_source():
     config = Config(**TINY, readout_oversampling=True)
     source = data.source(config, "test")

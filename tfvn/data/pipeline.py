@@ -217,7 +217,11 @@ def batches(slices, indices, batch_size):
     positions = tf.data.Dataset.counter() if endless else tf.data.Dataset.range(len(indices))
     dataset = positions.map(read_in_graph, num_parallel_calls=2, deterministic=True)
     # A batch size that is known to the graph, wherever all batches have it.
-    return dataset.batch(batch_size, drop_remainder=endless or batch_size == 1).prefetch(1)
+    dataset = dataset.batch(batch_size, drop_remainder=endless or batch_size == 1).prefetch(1)
+    # There is nothing to tune here, and the thread that would: whoever frees the dataset can wait a minute for it to end.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _static_shapes(slices):
