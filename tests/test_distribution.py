@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import train as train_script
 from tfvn import config as configs
-from tfvn import data, distribution, evaluation, experiments, runs
+from tfvn import cli, data, distribution, evaluation, experiments, runs
 from tfvn.network import VariationalNetwork
 from tfvn.operators import Sense
 from tfvn.smoothing import SmoothedNetwork
@@ -319,6 +319,24 @@ def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, t
 
 def watch(folder, index=0, start=0.6, fatal=False):
     return distribution.Watch(folder, distribution.Workers("multiworker", index, 2), fatal, silence=0.4, start=start)
+
+
+def test_a_watch_outlives_its_folder(tmp_path):
+    folder = tmp_path / "workers"
+    with watch(folder):
+        shutil.rmtree(folder)
+    assert (folder / "worker_0").read_text() == "done"
+
+
+def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, monkeypatch):
+    def work(run_dir, config, workers):
+        raise ValueError("no data here")
+
+    for count in (1, 2):
+        monkeypatch.setattr(distribution, "start", lambda *_: distribution.Workers("multiworker", 0, count))
+        run_dir = tmp_path / str(count)
+        assert cli.run("", work, ["--config", str(ROOT / "configs" / "smoke.yaml"), "--run-dir", str(run_dir)]) == 2
+        assert run_dir.exists() == (count == 2)
 
 
 def test_a_worker_that_does_not_come_is_named(tmp_path):

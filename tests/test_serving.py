@@ -139,6 +139,15 @@ def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, mode
         with pytest.raises(KeyboardInterrupt):
             export(models["plain"], path, overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model"] and (path / "precious").exists()
+    with monkeypatch.context() as patch:
+        # The new one cannot take its place.
+        def refused(*_):
+            raise OSError("read-only")
+
+        patch.setattr("tfvn.data.files.os.replace", refused)
+        with pytest.raises(OSError, match="read-only"):
+            export(models["plain"], path, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"] and (path / "precious").exists()
     # A shell completes the names of folders with a slash.
     export(models["plain"], f"{path}{os.sep}", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model"]

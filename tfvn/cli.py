@@ -42,8 +42,8 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None):
         try:
             work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set), workers=workers)
         except ValueError:
-            # A run that never began must not keep its directory from the corrected command.
-            if new:
+            # A run that never began must not keep its directory from the corrected command; other processes may have begun.
+            if new and workers.count == 1:
                 runs.remove_if_empty(run_dir)
             raise
 

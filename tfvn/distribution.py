@@ -230,7 +230,7 @@ class Watch:
         if len(self._files) > 1:
             self._ended.set()
             self._thread.join()
-            self._files[self._own].write_text("done" if kind is None else "stopped", encoding="utf-8")
+            self._say("done" if kind is None else "stopped")
 
     def wait(self, missing):
         """Returns as soon as `missing()` is false, or all other processes have done what they had to do.
@@ -249,11 +249,17 @@ class Watch:
 
     def _beat(self):
         while not self._ended.wait(min(2, self._limits[0] / 4)):
-            self._files[self._own].write_text("", encoding="utf-8")
+            self._say("")
             lost = self._fatal and self._lost()
             if lost:
                 print(f"\nerror: {lost}", file=sys.stderr, flush=True)
                 os._exit(2)
+
+    def _say(self, word):
+        # What a file system refuses now it may take the next time; until then this process is silent, and not at its end.
+        with contextlib.suppress(OSError):
+            self._files[self._own].parent.mkdir(parents=True, exist_ok=True)
+            self._files[self._own].write_text(word, encoding="utf-8")
 
     def _lost(self):
         """What is wrong with another process; "" if all have done their work, None if they are at it."""
@@ -262,7 +268,7 @@ class Watch:
             found, known = _modified(self._files[index]), when
             if found != modified:
                 self._seen[index], known = (found, now), now
-            word = self._files[index].read_text(encoding="utf-8") if known is not None else ""
+            word = _word(self._files[index]) if known is not None else ""
             if word == "done":
                 continue
             at_it = True
@@ -275,6 +281,13 @@ class Watch:
                 last = len(self._files) - 1
                 return f"worker {index} of 0 to {last} {why}. Start the same command in all again: it continues."
         return None if at_it else ""
+
+
+def _word(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _modified(path):

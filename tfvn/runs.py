@@ -69,9 +69,8 @@ def open_run(run_dir, config_path=None, overrides=()):
 
 def remove_if_empty(run_dir):
     """Removes a run directory that holds a configuration and at most an imported model: nothing that took work."""
-    if os.path.isdir(run_dir) and set(os.listdir(run_dir)) <= {"config.yaml", "model.keras", "workers"}:
-        # Several processes may do so at once.
-        shutil.rmtree(run_dir, ignore_errors=True)
+    if os.path.isdir(run_dir) and set(os.listdir(run_dir)) <= {"config.yaml", "model.keras"}:
+        shutil.rmtree(run_dir)
 
 
 def _is_free(key):

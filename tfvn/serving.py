@@ -84,10 +84,15 @@ def export(model, path, overwrite=False):
     # The model itself would bring Keras's own files, and the functions that were traced of it.
     module.values = concrete.graph.variables
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with replacing(path) as temporary:
-        tf.saved_model.save(module, temporary, signatures=concrete)
-        # Aside first: there is no moment at which both are gone.
-        old = f"{temporary}-old"
-        if os.path.exists(path):
-            os.rename(path, old)
+    # A folder replaces an empty one only. The old model is put aside, and back if the new one cannot take its place.
+    old = f"{path}.old-{os.getpid()}"
+    try:
+        with replacing(path) as temporary:
+            tf.saved_model.save(module, temporary, signatures=concrete)
+            if os.path.exists(path):
+                os.rename(path, old)
+    except BaseException:
+        if os.path.exists(old):
+            os.rename(old, path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
