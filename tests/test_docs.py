@@ -129,12 +129,12 @@ def tutorial(tmp_path_factory):
     for large, small in STAMP.items():
         assert large in text
         text = text.replace(large, small)
-    names = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for language, block in blocks(text):
             if language == "python":
-                exec(compile(block, "docs/tutorial.md", "exec"), names)
+                # Each stands alone: there are commands between them.
+                exec(compile(block, "docs/tutorial.md", "exec"), {})
             for what, arguments in commands(f"```\n{block}```") if language == "" else []:
                 small = ["--set", *SMALL] if what == "train.py" else []
                 assert SCRIPTS[what].main([*arguments, *small]) == 0, arguments

@@ -1,4 +1,4 @@
-"""The house rule of DESIGN.md, section 3: a file imports only from lower levels, or from its own package."""
+"""The house rule of CONTRIBUTING.md: a file imports only from lower levels, or from its own package."""
 import ast
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def imported_units(path):
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
 def test_a_file_imports_only_from_lower_levels(path):
     own = unit(path)
-    assert own in LEVELS, f"{path.name} has no level. Give it one in DESIGN.md, section 3, and in this test."
+    assert own in LEVELS, f"{path.name} has no level. Give it one here."
     for other in sorted(imported_units(path) - {own}):
         assert other in LEVELS, f"{path.name} imports tfvn.{other}, which has no level."
         assert LEVELS[other] < LEVELS[own], (

@@ -11,7 +11,7 @@
                           normalised units; times the slice's attribute `scale` they are in the scanner's units
     report.html           all of it on one page, with curves to read values from and images to compare: a single file
 
-All errors are those of magnitude images, in normalised units (DESIGN.md, section 1).
+All errors are those of magnitude images, in normalised units (docs/mathematics.md).
 """
 import csv
 import dataclasses

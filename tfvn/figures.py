@@ -1,7 +1,7 @@
 """The paper's figures, drawn for a page 7 inches wide: text of 8 points, colours told apart by colour-blind readers.
 
 Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is needed and no state is left behind.
-Images are in normalised units, see DESIGN.md, section 1; magnitudes are shown.
+Images are in normalised units, see docs/mathematics.md; magnitudes are shown.
 """
 import functools
 import math

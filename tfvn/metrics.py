@@ -1,6 +1,6 @@
 """Image errors. Inputs are (batch, height, width) arrays or tensors; all but `rmse` return one value an image.
 
-`rmse` and `nrmse` are two different numbers (DESIGN.md, section 1): the paper's is an absolute L2 norm over the
+`rmse` and `nrmse` are two different numbers (docs/mathematics.md): the paper's is an absolute L2 norm over the
 image in normalised units, the original network code's is relative.
 """
 import tensorflow as tf
