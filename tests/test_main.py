@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -29,6 +30,7 @@ def folder(tmp_path_factory):
     np.save(folder / "maps.npy", maps)
     np.save(folder / "full.npy", kspace[0])
     np.save(folder / "mask.npy", mask)
+    np.save(folder / "nan.npy", np.stack([kspace[0], kspace[1] * np.nan]))
     network = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=7)
     network.save(folder / "model.keras")
     return folder
@@ -184,7 +186,10 @@ def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
         ("reconstruct scan.h5 --model model.keras --maps maps.npy --mask maps.npy -o out.h5", "the mask must have shape"),
         ("reconstruct scan.h5 --model model.keras --smooth -1 -o out.h5", "sigma must be a number >= 0"),
         ("reconstruct scan.h5 --model model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
-        ("reconstruct scan.h5 --model model.keras --noise red -o out.h5", "noise must be one of"),
+        ("reconstruct scan.h5 --model model.keras --smooth 1 --noise red -o out.h5", "noise must be one of"),
+        ("reconstruct scan.h5 --model model.keras --samples 8 -o out.h5", "they need --smooth SIGMA"),
+        ("export model.keras --smooth 0 --seed 1 -o out.h5", "they need --smooth SIGMA"),
+        ("reconstruct nan.npy --model model.keras -o out.h5", "slice 1: nan.npy: kspace must be finite"),
         ("export none.keras -o out.h5", "none.keras: there is no such model file"),
         ("export model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
     ],
@@ -202,7 +207,18 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
     assert run("export model.keras --smooth 0.2 --samples 2 --noise laplace --seed 7 -o models/knee/1 --force") == 0
     assert "wrote models/knee/1" in capsys.readouterr().out
     assert run("export model.keras -o plain") == 0
-    (model, *where), (plain, *elsewhere) = exported
+    # A run directory stands for the model that it was trained for.
+    os.mkdir("smoothed")
+    shutil.copy("model.keras", "smoothed")
+    settings = tfvn.config.Config(sigma=0.3, num_samples=5, noise="uniform", seed=2)
+    Path("smoothed", "config.yaml").write_text(settings.to_yaml())
+    for flags in ("", " --samples 6", " --smooth 0"):
+        assert run(f"export smoothed -o own{flags}") == 0
+    assert "smoothed stands for a smoothed network: sigma 0.3, num_samples 5" in capsys.readouterr().out
+    own, more, unsmoothed = (model for model, *_ in exported[2:])
+    assert (own.sigma, own.num_samples, own.noise, own.seed) == (0.3, 5, "uniform", 2)
+    assert (more.sigma, more.num_samples) == (0.3, 6) and isinstance(unsmoothed, type(network))
+    (model, *where), (plain, *elsewhere) = exported[:2]
     assert (model.sigma, model.num_samples, model.noise, model.seed) == (0.2, 2, "laplace", 7)
     assert where == ["models/knee/1", True] and elsewhere == ["plain", False]
     digest = tfvn.runs.model_hash(network)

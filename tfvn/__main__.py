@@ -7,10 +7,11 @@
 evaluate.py.
 """
 import argparse
+import os
 import shlex
 import sys
 
-from tfvn import cli, config, reconstruction, serving
+from tfvn import cli, config, reconstruction, runs, serving
 from tfvn.importers import load_model
 from tfvn.smoothing import SmoothedNetwork
 
@@ -78,15 +79,28 @@ def _command(commands, name, summary, description):
 
 
 def _add_smoothing(flags):
-    flags.add_argument("--smooth", metavar="SIGMA", type=float, default=0.0, help="smooth with noise of this deviation")
-    flags.add_argument("--samples", metavar="K", type=int, default=32, help="draws of that noise (32)")
-    flags.add_argument("--noise", default="gaussian", help="gaussian, uniform or laplace (gaussian)")
-    flags.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise (0)")
+    meaning = "smooth with noise of this deviation (default: a run directory's own, for a file none)"
+    flags.add_argument("--smooth", metavar="SIGMA", type=float, help=meaning)
+    flags.add_argument("--samples", metavar="K", type=int, help="draws of that noise (32, or the run's)")
+    flags.add_argument("--noise", help="gaussian, uniform or laplace (gaussian, or the run's)")
+    flags.add_argument("--seed", metavar="N", type=int, help="of the noise (0, or the run's)")
     flags.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
 def _smoothing(arguments):
-    return dict(sigma=arguments.smooth, num_samples=arguments.samples, noise=arguments.noise, seed=arguments.seed)
+    """Settings of the smoothing: what was asked for, else those of the run, as attack.py and evaluate.py take them."""
+    given = dict(num_samples=arguments.samples, noise=arguments.noise, seed=arguments.seed)
+    given = {key: value for key, value in given.items() if value is not None}
+    if arguments.smooth is None and os.path.exists(os.path.join(arguments.model, "config.yaml")):
+        run = runs.open_run(arguments.model)
+        if run.sigma:
+            found = {**dict(num_samples=run.num_samples, noise=run.noise, seed=run.seed), **given}
+            told = ", ".join(f"{key} {value}" for key, value in found.items())
+            print(f"{arguments.model} stands for a smoothed network: sigma {run.sigma}, {told} (--smooth 0: not smoothed)")
+            return dict(sigma=run.sigma, **found)
+    if given and not arguments.smooth:
+        raise ValueError("--samples, --noise and --seed say how to smooth: they need --smooth SIGMA.")
+    return {**dict(sigma=arguments.smooth or 0.0, num_samples=32, noise="gaussian", seed=0), **given}
 
 
 def _reconstruct(arguments, command):
@@ -116,7 +130,7 @@ def _export(arguments, command):
     del command  # a SavedModel has no place for it
     network = load_model(arguments.model)
     smooth = _smoothing(arguments)
-    model = SmoothedNetwork(network, **smooth) if arguments.smooth else network
+    model = SmoothedNetwork(network, **smooth) if smooth["sigma"] else network
     serving.export(model, arguments.output, arguments.force)
     print(f"wrote {arguments.output}")
 

@@ -216,12 +216,15 @@ def load(path=None, overrides=()):
             if not isinstance(values, dict):
                 raise ValueError(f"expected lines of 'key: value'. Received: {type(values).__name__}")
             _check_keys(values)
+        whole = source
         for override in overrides:
+            source = "--set"
             key, separator, text = override.partition("=")
             if not separator:
                 raise ValueError(f"an override has the form key=value. Received: {override!r}")
             _check_keys([key.strip()])
             values[key.strip()] = yaml.safe_load(text) if text else ""
+        source = whole
         return Config(**values)
     except OSError as error:
         raise ValueError(f"cannot read the configuration {source}: {error.strerror}") from error

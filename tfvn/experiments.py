@@ -95,6 +95,8 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     first writes.
     """
     if os.path.exists(os.path.join(run_dir, "model.keras")):
+        # A damaged one is no end of a training.
+        runs.network_of(run_dir, config)
         print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
         return
     # What is missing for them is told before anything is done.
@@ -160,7 +162,8 @@ def _train(run_dir, config, strategy, workers):
         runs.save_network(trainer.network, run_dir, "unfinished.keras")
         print(
             f"stopped by the time budget at iteration {done} of {config.iterations}. The same command continues. To attack or "
-            f"evaluate the network as it is, give it to another run directory: --set model={unfinished}"
+            f"evaluate the network as it is: attack.py --config {os.path.join(run_dir, 'config.yaml')} --run-dir ANOTHER "
+            f"--set model={unfinished}"
         )
         return
     runs.save_network(trainer.network, run_dir)

@@ -334,5 +334,5 @@ def load_model(path):
         return from_torch(path)
     if not zipfile.is_zipfile(path):
         formats = ".keras, .npz, .pt or .pth"
-        raise ValueError(f"{path}: expected a model in the format {formats}. This file is none of them, or is damaged.")
+        raise ValueError(f"{path}: damaged or cut off, or none of the formats of models: {formats}.")
     return from_keras(path)

@@ -55,7 +55,10 @@ def reconstruct(network, config, numbers=None):
     model = runs.predictor(network, config)
     for number in range(num_slices(config.data_path, config.coil_axis)) if numbers is None else numbers:
         source = data.source(dataclasses.replace(config, slice_index=number))
-        sample, scale = data.normalise(source[0], f"{source.name(0)}, slice {number}", config.readout_oversampling)
+        try:
+            sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
+        except ValueError as error:
+            raise ValueError(f"slice {number}: {error}") from error
         inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
         if network.dtype == "float64":
             inputs = {name: array.astype(np.result_type(array.dtype, np.float64)) for name, array in inputs.items()}

@@ -234,7 +234,9 @@ class _Search(keras_tuner.Tuner):
         best = dataclasses.replace(self._settings, **{name: rows[0][name] for name in names})
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             error = rows[0][OBJECTIVE]
-            file.write(f"# The best of {len(rows)} trials: {OBJECTIVE} {error:.4g} on held-out training slices.\n")
+            trained = rows[0]["iterations"]
+            count = sum(row["iterations"] == trained and "failed" not in row for row in rows)
+            file.write(f"# The best of the {count} trials of {trained} iterations: {OBJECTIVE} {error:.4g} on held-out training slices.\n")
             file.write(best.to_yaml())
         heads = ("trial", *names, *_RESULTS)
 

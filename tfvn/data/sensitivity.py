@@ -46,7 +46,7 @@ def low_resolution_maps(kspace, calibration_lines=24):
         raise ValueError(
             f"calibration_lines={calibration_lines} must be between 1 and the number of fully sampled centre lines. "
             f"Received: k-space with {lines} of them. "
-            + (f"Set calibration_lines to {lines} or less, or give" if lines else "Give")
+            + (f"Set calibration_lines (--calibration-lines) to {lines} or less, or give" if lines else "Give")
             + " the maps in a file."
         )
     block = _block(height, calibration_lines), _block(width, calibration_lines)
