@@ -6,7 +6,7 @@ import pytest
 from tfvn import masks
 from tfvn.data import Measurement, SyntheticKnee, low_resolution_maps, normalise
 from tfvn.data.files import read_arrays
-from tfvn.data.measurement import num_slices
+from tfvn.data.measurement import scan_shape
 from tfvn.data.vlo import write_mat
 from tfvn.operators import Sense
 
@@ -59,14 +59,17 @@ def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
     read = []
     original = h5py.Dataset.__getitem__
     monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *arguments: read.append(original(*arguments)) or read[-1])
-    assert [num_slices(tmp_path / name) for name in ("a.npy", "a.h5", "a.mat")] == [3, 3, 3] and not read
+    shape = (3, *scan.kspace.shape)
+    assert [scan_shape(tmp_path / name) for name in ("a.npy", "a.h5", "a.mat")] == [shape] * 3 and not read
     for name in ("a.h5", "a.mat"):
         assert Measurement(tmp_path / name, slice_index=2)[0].kspace.shape == scan.kspace.shape
     assert [part.size for part in read] == [scan.kspace.size] * 2
     np.save(tmp_path / "one.npy", scan.kspace)
-    assert num_slices(tmp_path / "one.npy") == 1
+    assert scan_shape(tmp_path / "one.npy") == (1, *scan.kspace.shape)
+    np.save(tmp_path / "coil.npy", np.stack([scan.kspace[0].real, scan.kspace[0].imag], -1)[None])
+    assert scan_shape(tmp_path / "coil.npy") == (1, 1, *scan.kspace.shape[1:])
     with pytest.raises(ValueError, match="no such file"):
-        num_slices(tmp_path / "none.npy")
+        scan_shape(tmp_path / "none.npy")
 
 
 @pytest.mark.parametrize(

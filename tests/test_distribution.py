@@ -389,6 +389,14 @@ def test_a_wrong_task_is_refused(monkeypatch, text):
         distribution.start("multiworker")
 
 
+def test_an_address_that_cannot_be_found_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["no.such.invalid:1"]}, "task": {"type": "worker", "index": 0}}')
+    smoke, run_dir = ROOT / "configs" / "smoke.yaml", tmp_path / "run"
+    assert train_script.main(["--config", str(smoke), "--run-dir", str(run_dir), "--strategy", "multiworker"]) == 2
+    assert "Received: 'no.such.invalid:1' for worker 0" in capsys.readouterr().err
+    assert not run_dir.exists()
+
+
 def test_what_trains_on_one_device_alone_says_so(tmp_path, capsys):
     with pytest.raises(ValueError, match="conditional-gradient trains on one device"):
         Trainer(VariationalNetwork(num_stages=1, filters=2), "conditional-gradient", strategy=tf.distribute.get_strategy())

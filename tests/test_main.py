@@ -27,9 +27,15 @@ def folder(tmp_path_factory):
     kspace, maps = (np.stack([getattr(slice, name) for slice in knees]) for name in ("kspace", "sensitivity_maps"))
     with h5py.File(folder / "scan.h5", "w") as file:
         file["kspace"] = np.complex64(SCALE) * kspace * mask.astype("f4") * np.array([1, 2], "f4")[:, None, None, None]
+        # As fastMRI's files have them.
+        file["ismrmrd_header"] = "<xml/>"
     np.save(folder / "maps.npy", maps)
     np.save(folder / "full.npy", kspace[0])
     np.save(folder / "mask.npy", mask)
+    (folder / "folder.h5").mkdir()
+    with h5py.File(folder / "mask.h5", "w") as file:
+        file["mask"], file["ismrmrd_header"] = mask, "<xml/>"
+    np.save(folder / "small.npy", kspace[0, :, :5, :6])
     np.save(folder / "nan.npy", np.stack([kspace[0], kspace[1] * np.nan]))
     network = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=7)
     network.save(folder / "model.keras")
@@ -136,13 +142,14 @@ def test_one_slice_is_the_same_alone_and_has_one_image(folder, run, smoothed):
     assert sorted(os.listdir(folder / "one")) == ["alone.h5", "alone.png", "alone_std.png"]
 
 
-def test_a_full_scan_can_be_undersampled_and_halved(folder, run):
+def test_a_full_scan_can_be_undersampled_and_halved(folder, run, capsys):
     assert run("reconstruct full.npy --mask mask.npy --model model.keras --readout-oversampling -o half.h5") == 0
+    assert "full.npy: 1 slice of 3 coils, 32 x 24" in capsys.readouterr().out
     with h5py.File(folder / "half.h5", "r") as file:
         assert file["reconstruction"].shape == (1, 16, 24)
         assert file.attrs["mask"] == "mask.npy" and "24 centre lines" in file.attrs["sensitivity_maps"]
         half = file["zero_filled"][0]
-    assert run("reconstruct full.npy --mask mask.npy --model model.keras -o whole.h5") == 0
+    assert run("reconstruct full.npy --mask mask.h5 --model model.keras -o whole.h5") == 0
     with h5py.File(folder / "whole.h5", "r") as file:
         np.testing.assert_allclose(half, file["zero_filled"][0, 9:25], rtol=0, atol=1e-6)
 
@@ -190,14 +197,24 @@ def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
         ("reconstruct scan.h5 --model model.keras --samples 8 -o out.h5", "they need --smooth SIGMA"),
         ("export model.keras --smooth 0 --seed 1 -o out.h5", "they need --smooth SIGMA"),
         ("reconstruct nan.npy --model model.keras -o out.h5", "slice 1: nan.npy: kspace must be finite"),
+        ("reconstruct small.npy --model model.keras --calibration-lines 4 -o out.h5", "slice 0: An image must have at least 7"),
+        ("reconstruct scan.h5 --model none --slices 0,0 -o out.h5", "expected different numbers"),
+        # Told before the model is read.
+        ("reconstruct scan.h5 --model none --force -o ./scan.h5", "./scan.h5 is read, so it cannot be an output"),
+        ("reconstruct scan.h5 --model none -o out.h5 out.h5", "out.h5 would be written twice"),
+        ("reconstruct scan.h5 --model none --slices 0 --smooth 1 -o a.png a_std.png", "a_std.png would be written twice"),
+        ("reconstruct scan.h5 --model none --force -o .h5", "an output ends in .h5 or .png"),
+        ("reconstruct scan.h5 --model none -o scan.h5/new/out.h5", "scan.h5: Not a directory"),
+        ("reconstruct scan.h5 --model none --force -o folder.h5", "folder.h5 is a folder"),
         ("export none.keras -o out.h5", "none.keras: there is no such model file"),
         ("export model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
     ],
 )
 def test_wrong_input_ends_in_one_clear_sentence(folder, run, capsys, command, message):
     assert run(command) == 2
-    error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    # Behind a progress bar.
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and message in error
     assert not (folder / "out.h5").exists() and not list(folder.rglob("*.partial-*"))
 
 

@@ -51,6 +51,9 @@ def cases(case):
         inputs["kspace"] = inputs["kspace"] * np.float32(3e-5)
     # A scan of which a part is to be used.
     found["lines"]["kspace"] = found["lines"]["kspace"] + np.complex64(7) * (found["lines"]["mask"] == 0)
+    lines = found["lines"]
+    found["unsampled"] = {**lines, "kspace": np.where(lines["mask"], lines["kspace"], np.complex64(np.nan))}
+    found["tiny"] = {**found["points"], "kspace": found["points"]["kspace"] * np.float32(1e-25)}
     found["padding"] = {**found["points"], "kspace": found["points"]["kspace"] * np.float32([1, 0])[:, None, None, None]}
     return found
 
@@ -117,6 +120,15 @@ def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
         found = served[name]["padding_magnitude"]
         np.testing.assert_allclose(found[0], served[name]["points_magnitude"][0], rtol=0, atol=1e-10)
         assert not found[1].any()
+
+
+@pytest.mark.parametrize("name, other, scale", [("unsampled", "lines", 1), ("tiny", "points", 1e-25)])
+def test_neither_what_is_not_sampled_nor_the_scale_matters(served, name, other, scale):
+    for outputs in served.values():
+        for kind in ("magnitude", "standard_deviation"):
+            if f"{name}_{kind}" in outputs:
+                expected = outputs[f"{other}_{kind}"]
+                np.testing.assert_allclose(outputs[f"{name}_{kind}"] / scale, expected, rtol=0, atol=2e-6 * expected.max())
 
 
 def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, models, monkeypatch):

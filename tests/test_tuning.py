@@ -76,6 +76,7 @@ def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
     failed = {float(row["learning_rate"]): row["failed"] for row in table(run_dir)}
     assert len(failed) == 3 and failed[1e-3] == "" and "diverged before iteration" in failed[1e38]
     assert configs.load(run_dir / "tuning" / "best.yaml").learning_rate == 1e-3
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_held_out_slices_are_the_last_and_never_trained_on():
@@ -192,7 +193,10 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
         (["model=x.keras"], "cannot take a trained one"),
         (["tune_filters=2.5,3"], "tune_filters must be whole numbers"),
         (["tune_sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
-        (["tune_validation=5"], "held_out must leave slices"),
+        (["tune_validation=5"], "held_out (tune_validation) must leave slices to train on, of 5. Received: held_out=5"),
+        (["tune_first_iterations=10"], "Received: tune_first_iterations=10, tune_iterations=9"),
+        (["time_budget=60"], "set time_budget=0"),
+        (["tune_parameters=learning_rate", "tune_learning_rate=0.1,5", "optimizer=conditional-gradient"], "conditional-gradient needs"),
         (["tune_parameters=filters", "tune_filters=2,9"], "needs twice as many combinations of values. Received: 8"),
     ],
 )

@@ -5,7 +5,7 @@ import sys
 
 import tensorflow as tf
 
-from tfvn import config, data, device, distribution, runs
+from tfvn import compat, config, data, device, distribution, runs
 
 
 def parser(description):
@@ -80,7 +80,7 @@ def guarded(work, interrupted="The same command continues after the last finishe
     try:
         work()
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {compat.plain_message(error)}", file=sys.stderr)
         return 2
     except (OSError, tf.errors.OpError) as error:
         print(f"error: {type(error).__name__}: {str(error).strip().splitlines()[0]}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """What differs between the two stacks: TensorFlow 2.15 with Keras 2, and current TensorFlow with Keras 3. Nothing else here
 or elsewhere asks which one is installed."""
+import re
 import warnings
 
 from tensorflow import keras
@@ -16,6 +17,13 @@ def hidden_variables(trainer):
     """The `tf.Variable`s of a compiled model that `tf.train.Checkpoint` does not find by itself: Keras 3 keeps them in lists
     of its own."""
     return [variable_of(weight) for weight in (*trainer.weights, *trainer.optimizer.variables)] if KERAS_3 else []
+
+
+def plain_message(error):
+    """The text of an exception without what Keras puts around it where a layer raised it."""
+    wrapped = r"Exception encountered when calling [^\n]*\n\n(.*?)\n\n(Call arguments|Arguments) received by .*"
+    # Keras 3 prints it bold.
+    return re.sub(r"\x1b\[\d+m", "", re.sub(wrapped, r"\1", str(error), flags=re.DOTALL))
 
 
 def addons(purpose, instead):

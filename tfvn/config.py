@@ -262,4 +262,6 @@ def numbers(text):
         if not match or (match[2] and int(match[2]) < int(match[1])):
             raise ValueError(f"expected numbers such as '1-10' or '1,3,7'. Received: {text!r}")
         result.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if len(set(result)) < len(result):
+        raise ValueError(f"expected different numbers. Received: {text!r}")
     return result

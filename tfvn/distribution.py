@@ -7,6 +7,7 @@ import contextlib
 import os
 import pathlib
 import queue
+import socket
 import sys
 import threading
 import time
@@ -35,6 +36,7 @@ class Workers(NamedTuple):
         if self.kind == "mirrored":
             return tf.distribute.MirroredStrategy(self.devices())
         if self.kind == "multiworker":
+            _check_own_address()
             try:
                 return tf.distribute.MultiWorkerMirroredStrategy()
             except RuntimeError as error:
@@ -79,6 +81,21 @@ def start(kind, replicas=None):
         raise ValueError(
             'multiworker needs TF_CONFIG in every process, such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
             f'"task": {{"type": "worker", "index": 0}}}}. Received: TF_CONFIG={os.environ.get("TF_CONFIG", "")!r}'
+        ) from error
+
+
+def _check_own_address():
+    """At one that does not exist TensorFlow would wait without end, deaf to signals."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    address = resolver.cluster_spec().task_address(resolver.task_type, resolver.task_id)
+    host, _, port = address.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (ValueError, OSError) as error:
+        task = f"{resolver.task_type} {resolver.task_id}"
+        raise ValueError(
+            f"TF_CONFIG: the address of this process must be a host that this machine can find, and a port. "
+            f"Received: {address!r} for {task} ({error})"
         ) from error
 
 

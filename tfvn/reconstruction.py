@@ -3,6 +3,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import os
+import tempfile
 from typing import NamedTuple, Optional
 
 import h5py
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from tfvn import config as configs
 from tfvn import data, figures, runs
 from tfvn.data.files import replacing
-from tfvn.data.measurement import num_slices
+from tfvn.data.measurement import scan_shape
 from tfvn.importers import load_model
 
 # Brighter pixels, a thousandth of all, are white too: a single bright vessel would darken all else.
@@ -53,20 +54,25 @@ def reconstruct(network, config, numbers=None):
     if config.sigma and config.num_samples < 2:
         raise ValueError(f"a standard deviation needs num_samples >= 2. Received: num_samples={config.num_samples}")
     model = runs.predictor(network, config)
-    for number in range(num_slices(config.data_path, config.coil_axis)) if numbers is None else numbers:
-        source = data.source(dataclasses.replace(config, slice_index=number))
+    for number in range(scan_shape(config.data_path, config.coil_axis)[0]) if numbers is None else numbers:
         try:
-            sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
+            found = _reconstruct_slice(network, model, config, number)
         except ValueError as error:
             raise ValueError(f"slice {number}: {error}") from error
-        inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
-        if network.dtype == "float64":
-            inputs = {name: array.astype(np.result_type(array.dtype, np.float64)) for name, array in inputs.items()}
-        inputs["sample_index"] = np.int32([number])
-        inputs["zero_filled"] = model.zero_filled(inputs)
-        images = model.reconstruct_with_deviation(inputs) if config.sigma else (model.reconstruct(inputs), None)
-        images = [None if x is None else np.float32(scale * x[0]) for x in (*images, np.abs(inputs["zero_filled"]))]
-        yield Slice(number, *images, float(scale))
+        yield found
+
+
+def _reconstruct_slice(network, model, config, number):
+    source = data.source(dataclasses.replace(config, slice_index=number))
+    sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
+    inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
+    if network.dtype == "float64":
+        inputs = {name: array.astype(np.result_type(array.dtype, np.float64)) for name, array in inputs.items()}
+    inputs["sample_index"] = np.int32([number])
+    inputs["zero_filled"] = model.zero_filled(inputs)
+    images = model.reconstruct_with_deviation(inputs) if config.sigma else (model.reconstruct(inputs), None)
+    images = [None if x is None else np.float32(scale * x[0]) for x in (*images, np.abs(inputs["zero_filled"]))]
+    return Slice(number, *images, float(scale))
 
 
 def write(model_path, config, slices, outputs, overwrite=False, readout_oversampling=None, command=""):
@@ -87,16 +93,15 @@ def write(model_path, config, slices, outputs, overwrite=False, readout_oversamp
         command: kept in the `.h5` file.
 
     Raises:
-        ValueError: for wrong input; if a file is there already.
+        ValueError: for wrong input; before any work if an output cannot be written, is there already, or is an input.
     """
-    count = num_slices(config.data_path, config.coil_axis)
+    count, *shape = scan_shape(config.data_path, config.coil_axis)
+    print(f"{config.data_path}: {count} slice{'s' * (count > 1)} of {shape[0]} coils, {shape[1]} x {shape[2]}")
     numbers = list(range(count)) if slices == "all" else configs.numbers(slices)
     if max(numbers) >= count:
         raise ValueError(f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received: slices={slices}")
     paths = [path for output in outputs for path in _paths(output, numbers, config.sigma)]
-    there = [path for path in paths if os.path.exists(path)]
-    if there and not overwrite:
-        raise ValueError(f"{', '.join(there)}: there already. Name another file, or allow to overwrite it (--force).")
+    _check_outputs(paths, (config.data_path, config.sensitivity_path, config.mask_path, model_path), overwrite)
     network = load_model(model_path)
     if readout_oversampling is not None:
         network = runs.with_readout_oversampling(network, readout_oversampling)
@@ -110,6 +115,27 @@ def write(model_path, config, slices, outputs, overwrite=False, readout_oversamp
             _write_images(output, done, config)
     for path in paths:
         print(f"wrote {path}")
+
+
+def _check_outputs(paths, inputs, overwrite):
+    places, inputs = [os.path.realpath(path) for path in paths], [os.path.realpath(path) for path in inputs if path]
+    for path, place in zip(paths, places):
+        if place in inputs:
+            raise ValueError(f"{path} is read, so it cannot be an output. Name another file.")
+        if places.count(place) > 1:
+            raise ValueError(f"{path} would be written twice. Name another output.")
+        if os.path.isdir(place):
+            raise ValueError(f"{path} is a folder. Name a file.")
+    there = [path for path in paths if os.path.exists(path)]
+    if there and not overwrite:
+        raise ValueError(f"{', '.join(there)}: there already. Name another file, or allow to overwrite it (--force).")
+    for folder in {os.path.dirname(place) for place in places}:
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder)
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ValueError(f"cannot write to {folder}: {error.strerror}. Name another output.") from error
 
 
 def _suffix(output):

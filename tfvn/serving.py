@@ -36,9 +36,13 @@ def serve(model, kspace, sensitivity_maps, mask):
     network = getattr(model, "network", model)
     dtype = tf.complex128 if network.dtype == "float64" else tf.complex64
     inputs = {"sensitivity_maps": tf.cast(sensitivity_maps, dtype), "mask": tf.cast(mask, dtype.real_dtype)}
-    zero_filled = network.zero_filled({**inputs, "kspace": tf.cast(kspace, dtype)})
+    # Not a product alone: 0 times NaN is NaN.
+    sampled = tf.where(tf.equal(mask, 0), tf.zeros([], kspace.dtype), kspace)
+    zero_filled = network.zero_filled({**inputs, "kspace": tf.cast(sampled, dtype)})
     scale = tf.reduce_max(tf.abs(zero_filled), [1, 2], keepdims=True)
-    inputs["zero_filled"] = tf.math.divide_no_nan(zero_filled, tf.cast(scale, dtype))
+    # Part by part: complex numbers are divided by way of | scale |^2, which may underflow.
+    parts = (tf.math.divide_no_nan(part, scale) for part in (tf.math.real(zero_filled), tf.math.imag(zero_filled)))
+    inputs["zero_filled"] = tf.complex(*parts)
     if model is network:
         found = {"magnitude": model.reconstruct(inputs)}
     else:

@@ -32,6 +32,7 @@ import time
 import keras_tuner
 import numpy as np
 import tensorflow as tf
+from keras_tuner.src import config as tuner_settings
 
 from tfvn import data, metrics, runs
 from tfvn.attacks import ProjectedGradientAscent
@@ -56,6 +57,8 @@ def tune(run_dir, config):
             without an address, or if no trial has a finite error.
     """
     space = _space(config)
+    if config.time_budget:
+        raise ValueError(f"a search has trials of so many iterations each: set time_budget=0. Received: {config.time_budget}")
     missing = [name for name in _ADDRESS if name not in os.environ]
     if "KERASTUNER_ORACLE_IP" in os.environ and missing:
         raise ValueError(f"chief and workers of a search need {', '.join(_ADDRESS)}. Missing: {', '.join(missing)}")
@@ -63,6 +66,9 @@ def tune(run_dir, config):
     if config.dataset != "synthetic" and not worker:
         data.check(config, ("train",))
     data.load(config, "validation", held_out=config.tune_validation)
+    # A package that is missing, or a learning rate that the optimizer refuses, is told before the first trial.
+    largest = {name: _PARAMETERS[name](max(getattr(config, f"tune_{name}"))) for name in _names(config)}
+    build_trainer(dataclasses.replace(config, **largest))
     search = _Search(_oracle(config, space), os.path.join(run_dir, "tuning"), config, worker)
     search.search()
     if worker:
@@ -74,9 +80,13 @@ def tune(run_dir, config):
     search.write_best(rows)
 
 
+def _names(config):
+    return [name.strip() for name in config.tune_parameters.split(",")]
+
+
 def _space(config):
     """The search space, a `keras_tuner.HyperParameters`."""
-    names = [name.strip() for name in config.tune_parameters.split(",")]
+    names = _names(config)
     allowed = dict(_PARAMETERS)
     del allowed["learning_rate" if config.optimizer == "ipalm" else "momentum"]
     if config.initial_weights:
@@ -126,6 +136,11 @@ def _oracle(config, space):
 
 def _check_size(config, space):
     """Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they must be plenty."""
+    if config.tune_first_iterations > config.tune_iterations:
+        raise ValueError(
+            "hyperband's shortest trials cannot be longer than whole ones. Received: "
+            f"tune_first_iterations={config.tune_first_iterations}, tune_iterations={config.tune_iterations}"
+        )
     if any(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in space.space):
         return
     combinations = math.prod(len(tuple(p.values)) for p in space.space)
@@ -150,6 +165,8 @@ class _Search(keras_tuner.Tuner):
     def __init__(self, oracle, folder, config, worker):
         self._folder, self._settings, self._worker = folder, config, worker
         oracle.verbose = 0
+        # A trial that fails is told in a line, and needs no stack trace.
+        tuner_settings.DEBUG = False
         super().__init__(oracle, directory=folder, project_name="search", overwrite=not worker)
 
     def pre_create_trial(self):
@@ -160,8 +177,10 @@ class _Search(keras_tuner.Tuner):
     def run_trial(self, trial):
         try:
             row = self._row(trial) or self._finish(trial)
-        except (ValueError, OSError, tf.errors.OpError) as error:
-            # Wrong data or a full disk: not for Keras Tuner to count as a bad trial.
+        # Wrong data or a full disk: not for Keras Tuner to count as a bad trial.
+        except ValueError as error:
+            raise keras_tuner.errors.FatalValueError(str(error)) from error
+        except (OSError, tf.errors.OpError) as error:
             raise keras_tuner.errors.FatalValueError(f"{type(error).__name__}: {error}") from error
         except Exception as error:
             raise keras_tuner.errors.FatalError(f"a trial ended in {type(error).__name__}") from error

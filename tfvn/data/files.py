@@ -160,8 +160,9 @@ def _datasets(file):
 
 
 def _numbers(file):
-    # MATLAB keeps text as numbers of class char.
-    return {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
+    # Files hold texts too, such as fastMRI's header. MATLAB keeps them as numbers of class char.
+    items = {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
+    return {name: item for name, item in items.items() if _complex(np.empty(0, item.dtype)).dtype.kind in "biufc"}
 
 
 def _hdf5_arrays(path):
@@ -212,7 +213,7 @@ def open_array(path, names):
     if suffix in (".h5", ".hdf5") or (suffix == ".mat" and h5py.is_hdf5(path)):
         with _readable(path, "an HDF5 file"), h5py.File(path, "r") as file:
             arrays = {name: _Stored(path, item, suffix == ".mat") for name, item in _numbers(file).items()}
-        return _chosen({name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}, names, path)
+        return _chosen(arrays, names, path)
     if suffix == ".npy":
         with _readable(path, "a NumPy file"):
             return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -156,8 +156,8 @@ def _is_fully_sampled(measured):
     return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
 
 
-def num_slices(path, coil_axis=-1):
-    """How many slices the scan in a file holds, see `Measurement`.
+def scan_shape(path, coil_axis=-1):
+    """(slices, coils, height, width) of the scan in a file, as the rule reads it, see `Measurement`; reads no k-space.
 
     Raises:
         ValueError: as `Measurement`.
@@ -165,8 +165,10 @@ def num_slices(path, coil_axis=-1):
     if not Path(path).is_file():
         raise ValueError(f"no such file: {path}.")
     array = open_array(path, _KSPACE_NAMES)
-    _, slice_axis = _axes(array, path, coil_axis)
-    return 1 if slice_axis is None else array.shape[slice_axis]
+    coil_axis, slice_axis = _axes(array, path, coil_axis)
+    slices, coils = (1 if axis is None else array.shape[axis] for axis in (slice_axis, coil_axis))
+    height, width, *_ = (size for axis, size in enumerate(array.shape) if axis not in (coil_axis, slice_axis))
+    return slices, coils, height, width
 
 
 def _axes(array, path, coil_axis):

@@ -161,7 +161,7 @@ def load(config, split="train", start=0, *, held_out=0, step=1):
         return batches(slices, range(start, len(slices), step), 1)
     count = len(slices) - held_out
     if not 0 < count <= len(slices):
-        raise ValueError(f"held_out must leave slices to train on, of {len(slices)}. Received: held_out={held_out}")
+        raise ValueError(f"held_out (tune_validation) must leave slices to train on, of {len(slices)}. Received: held_out={held_out}")
     if split == "validation":
         return batches(slices, range(count + start, len(slices)), 1)
     return batches(slices, _Endless(_plan(slices, config.batch_size, config.seed, held_out), start), config.batch_size)
