@@ -15,7 +15,8 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_finish():
-    # Tracing makes and frees many small objects. Looking through all modules each time for cycles took a seventh of the tests' time.
+    # Tracing makes and frees many small objects. Looking through all that is imported each time took a seventh of the time of
+    # test_training and test_attacks.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

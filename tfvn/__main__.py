@@ -91,16 +91,17 @@ def _smoothing(arguments):
     """Settings of the smoothing: what was asked for, else those of the run, as attack.py and evaluate.py take them."""
     given = dict(num_samples=arguments.samples, noise=arguments.noise, seed=arguments.seed)
     given = {key: value for key, value in given.items() if value is not None}
+    found = dict(sigma=arguments.smooth or 0.0, num_samples=32, noise="gaussian", seed=0)
     if arguments.smooth is None and os.path.exists(os.path.join(arguments.model, "config.yaml")):
         run = runs.open_run(arguments.model)
-        if run.sigma:
-            found = {**dict(num_samples=run.num_samples, noise=run.noise, seed=run.seed), **given}
-            told = ", ".join(f"{key} {value}" for key, value in found.items())
-            print(f"{arguments.model} stands for a smoothed network: sigma {run.sigma}, {told} (--smooth 0: not smoothed)")
-            return dict(sigma=run.sigma, **found)
-    if given and not arguments.smooth:
+        found = {key: getattr(run, key) for key in found}
+    if given and not found["sigma"]:
         raise ValueError("--samples, --noise and --seed say how to smooth: they need --smooth SIGMA.")
-    return {**dict(sigma=arguments.smooth or 0.0, num_samples=32, noise="gaussian", seed=0), **given}
+    found.update(given)
+    if found["sigma"] and arguments.smooth is None:
+        told = ", ".join(f"{key} {value}" for key, value in found.items())
+        print(f"{arguments.model} stands for a smoothed network: {told} (--smooth 0: not smoothed)")
+    return found
 
 
 def _reconstruct(arguments, command):

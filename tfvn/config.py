@@ -2,6 +2,7 @@
 
 A YAML file or a `key=value` override can only set keys that exist here. A wrong key never becomes a default.
 """
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -206,26 +207,32 @@ def load(path=None, overrides=()):
 
     Raises:
         ValueError: for an unknown key (the message names the nearest known one), a wrong value or a file that is not a
-            flat mapping; the message starts with the file's name.
+            flat mapping; the message starts with the file's name, or with --set.
     """
     values, source = {}, str(path) if path else "defaults"
-    try:
+    with _naming(source):
         if path:
             with open(path, encoding="utf-8") as file:
                 values = yaml.load(file, _UniqueKeyLoader) or {}
             if not isinstance(values, dict):
                 raise ValueError(f"expected lines of 'key: value'. Received: {type(values).__name__}")
             _check_keys(values)
-        whole = source
+    with _naming("--set"):
         for override in overrides:
-            source = "--set"
             key, separator, text = override.partition("=")
             if not separator:
                 raise ValueError(f"an override has the form key=value. Received: {override!r}")
             _check_keys([key.strip()])
             values[key.strip()] = yaml.safe_load(text) if text else ""
-        source = whole
+    with _naming(source):
         return Config(**values)
+
+
+@contextlib.contextmanager
+def _naming(source):
+    """Errors begin with what is wrong: a file or a flag."""
+    try:
+        yield
     except OSError as error:
         raise ValueError(f"cannot read the configuration {source}: {error.strerror}") from error
     except (ValueError, yaml.YAMLError) as error:

@@ -67,7 +67,7 @@ def tune(run_dir, config):
         data.check(config, ("train",))
     data.load(config, "validation", held_out=config.tune_validation)
     # A package that is missing, or a learning rate that the optimizer refuses, is told before the first trial.
-    largest = {name: _PARAMETERS[name](max(getattr(config, f"tune_{name}"))) for name in _names(config)}
+    largest = {p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space}
     build_trainer(dataclasses.replace(config, **largest))
     search = _Search(_oracle(config, space), os.path.join(run_dir, "tuning"), config, worker)
     search.search()
@@ -80,13 +80,9 @@ def tune(run_dir, config):
     search.write_best(rows)
 
 
-def _names(config):
-    return [name.strip() for name in config.tune_parameters.split(",")]
-
-
 def _space(config):
     """The search space, a `keras_tuner.HyperParameters`."""
-    names = _names(config)
+    names = [name.strip() for name in config.tune_parameters.split(",")]
     allowed = dict(_PARAMETERS)
     del allowed["learning_rate" if config.optimizer == "ipalm" else "momentum"]
     if config.initial_weights:
@@ -126,7 +122,7 @@ def _oracle(config, space):
         max_consecutive_failed_trials=10**9,
     )
     if config.tune_method == "hyperband":
-        _check_size(config, space)
+        _check_hyperband(config, space)
         return keras_tuner.oracles.HyperbandOracle(max_epochs=_epochs(config), factor=_FACTOR, **shared)
     try:
         return keras_tuner.oracles.BayesianOptimizationOracle(max_trials=config.tune_trials, **shared)
@@ -134,13 +130,13 @@ def _oracle(config, space):
         raise ValueError("tune_method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband.") from error
 
 
-def _check_size(config, space):
-    """Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they must be plenty."""
+def _check_hyperband(config, space):
     if config.tune_first_iterations > config.tune_iterations:
         raise ValueError(
             "hyperband's shortest trials cannot be longer than whole ones. Received: "
             f"tune_first_iterations={config.tune_first_iterations}, tune_iterations={config.tune_iterations}"
         )
+    # Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they must be plenty.
     if any(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in space.space):
         return
     combinations = math.prod(len(tuple(p.values)) for p in space.space)
@@ -156,7 +152,7 @@ def _check_size(config, space):
 
 def _epochs(config):
     """Hyperband's unit of training is the shortest trial."""
-    return max(1, round(config.tune_iterations / config.tune_first_iterations))
+    return round(config.tune_iterations / config.tune_first_iterations)
 
 
 class _Search(keras_tuner.Tuner):

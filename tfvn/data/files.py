@@ -18,6 +18,7 @@ import scipy.io
 
 # In the names of temporary files, as folders may be shared between machines.
 _NODE = re.sub(r"\W", "", platform.node()) or "here"
+_NUMERIC = "biufc"  # kinds of NumPy's types
 _USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
 
 
@@ -162,7 +163,12 @@ def _datasets(file):
 def _numbers(file):
     # Files hold texts too, such as fastMRI's header. MATLAB keeps them as numbers of class char.
     items = {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
-    return {name: item for name, item in items.items() if _complex(np.empty(0, item.dtype)).dtype.kind in "biufc"}
+    return {name: item for name, item in items.items() if _dtype(item).kind in _NUMERIC}
+
+
+def _dtype(item):
+    """Of what is read from a dataset."""
+    return _complex(np.empty(0, item.dtype)).dtype
 
 
 def _hdf5_arrays(path):
@@ -172,7 +178,7 @@ def _hdf5_arrays(path):
 
 def _numeric(variables):
     arrays = {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
-    return {name: array for name, array in arrays.items() if array.dtype.kind in "biufc"}
+    return {name: array for name, array in arrays.items() if array.dtype.kind in _NUMERIC}
 
 
 def read_arrays(path):
@@ -226,7 +232,7 @@ class _Stored:
     def __init__(self, path, item, matlab):
         self._path, self._name, self._matlab = path, item.name, matlab
         self.shape = item.shape[::-1] if matlab else item.shape
-        self.ndim, self.dtype = item.ndim, _complex(np.empty(0, item.dtype)).dtype
+        self.ndim, self.dtype = item.ndim, _dtype(item)
 
     def __getitem__(self, index):
         with _readable(self._path, "an HDF5 file"), h5py.File(self._path, "r") as file:
