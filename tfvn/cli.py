@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+import warnings
 
 import tensorflow as tf
 
@@ -66,6 +67,13 @@ def add_strategy(flags):
     flags.add_argument("--replicas", metavar="N", type=int, help="mirrored, without a GPU: split the CPU into N devices")
 
 
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """A warning as its user reads it: what is wrong, and not where in the code it was found."""
+    del filename, lineno, line
+    label = "warning" if issubclass(category, UserWarning) else f"warning: {category.__name__}"
+    print(f"{label}: {message}", file=file or sys.stderr, flush=True)
+
+
 def _run_dir(arguments):
     if arguments.run_dir:
         return os.path.normpath(arguments.run_dir)
@@ -78,7 +86,9 @@ def guarded(work, interrupted="The same command continues after the last finishe
     """Calls `work()`; a wrong input ends in one sentence and exit code 2, Ctrl-C in 130. Returns the exit code."""
     device.grow_memory()
     try:
-        work()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            work()
     except ValueError as error:
         print(f"error: {compat.plain_message(error)}", file=sys.stderr)
         return 2

@@ -26,10 +26,9 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import certificates, data, distribution, figures, metrics, projections, report, runs, summaries
+from tfvn import certificates, data, distribution, figures, metrics, progress, projections, report, runs, summaries
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
@@ -105,7 +104,7 @@ def _write_results(trials, source, output, workers, watch):
     rows, examples, architectures = [], [], []
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
     images_path = os.path.join(output, "reconstructions.h5")
-    with files.replacing(images_path) as temporary, tqdm(total=total, unit="image") as bar, h5py.File(temporary, "w") as file:
+    with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(images_path) as file:
         shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
@@ -224,7 +223,7 @@ def _sweep_run(trial, counts, strategy):
     radius = max((size for kind, size in trial.attacks if kind == "l2"), default=math.nan)
     source = data.source(config, "test")
     squares = {count: [] for count in counts}
-    with tqdm(total=len(source) * len(counts), desc=f"draws {trial.name}", unit="image") as bar:
+    with progress.bar(total=len(source) * len(counts), desc=f"draws {trial.name}", unit="image") as bar:
         for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
             zero_filled = model.zero_filled(inputs)
             measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
@@ -633,7 +632,7 @@ def _evaluate_own(trial, source, workers, output):
     own, digest = workers.own(len(source)), runs.model_hash(models[0][0])
     work = functools.partial(_evaluated, trial, source, models, digest, os.path.join(output, ".unfinished"), None)
     slices = data.iterate(data.load(trial.config, "test", start=workers.index, step=workers.count))
-    with tqdm(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
+    with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
         for _ in distribution.each(devices, work, zip(own, slices)):
             bar.update()
 
@@ -776,7 +775,7 @@ def _read_partial(path, key):
 
 def _write_partial(path, key, images, rows):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with files.replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with files.writing_hdf5(path, track_order=True) as file:
         for name, image in images.items():
             file[name] = image
         file.attrs.update(key=key, rows=json.dumps(rows))

@@ -7,9 +7,8 @@ import os
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
-from tqdm import tqdm
 
-from tfvn import compat, data, distribution, runs, summaries
+from tfvn import compat, data, distribution, progress, runs, summaries
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
@@ -135,7 +134,7 @@ def _train(run_dir, config, strategy, workers):
     quiet = workers.index > 0
     log = contextlib.nullcontext() if quiet else summaries.TrainingSummaries(run_dir, config, done)
     name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
-    with log, tqdm(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
+    with log, progress.bar(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
         callbacks = [_Log(run_dir, None, bar)] if quiet else [log, _Log(run_dir, manager, bar), *_addons_callbacks(config)]
         while done < config.iterations and not stopped:
             # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
@@ -187,7 +186,7 @@ def attack(run_dir, config, workers=distribution.Workers()):
     own = workers.own(len(source))
     paths = [runs.attack_path(run_dir, size, index, kind) for size in sizes for index in range(len(source))]
     with distribution.Watch(os.path.join(run_dir, "workers"), workers) as watch:
-        with tqdm(total=len(own) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
+        with progress.bar(total=len(own) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
             for size, earlier in zip(sizes, [None, *sizes]):
                 work = functools.partial(_attack_slice, run_dir, config, source, models, digest, kind, size, earlier)
                 slices = data.iterate(data.load(config, "test", start=workers.index, step=workers.count))

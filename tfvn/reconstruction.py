@@ -6,14 +6,12 @@ import os
 import tempfile
 from typing import NamedTuple, Optional
 
-import h5py
 import numpy as np
 from PIL import Image, PngImagePlugin
-from tqdm import tqdm
 
 from tfvn import config as configs
-from tfvn import data, figures, runs
-from tfvn.data.files import replacing
+from tfvn import data, figures, progress, runs
+from tfvn.data.files import replacing, writing_hdf5
 from tfvn.data.measurement import scan_shape
 from tfvn.importers import load_model
 
@@ -106,7 +104,7 @@ def write(model_path, config, slices, outputs, overwrite=False, readout_oversamp
     if readout_oversampling is not None:
         network = runs.with_readout_oversampling(network, readout_oversampling)
     config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
-    done = list(tqdm(reconstruct(network, config, numbers), total=len(numbers), desc="reconstruct", unit="slice"))
+    done = list(progress.bar(reconstruct(network, config, numbers), total=len(numbers), desc="reconstruct", unit="slice"))
     for output in outputs:
         os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
         if _suffix(output) == ".h5":
@@ -177,7 +175,7 @@ def _attributes(model_path, network, config, command):
 def _write_h5(path, slices, attributes):
     names = ("reconstruction", "standard_deviation", "zero_filled")
     images = zip(*(x[1:4] for x in slices))
-    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with writing_hdf5(path, track_order=True) as file:
         for name, stack in zip(names, images):
             if stack[0] is not None:
                 file.create_dataset(name, data=np.stack(stack), chunks=(1, *stack[0].shape), compression="gzip", shuffle=True)

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configs
-from tfvn.data.files import member, remove_stale, replacing
+from tfvn.data.files import member, remove_stale, replacing, writing_hdf5
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.smoothing import SmoothedNetwork
@@ -174,7 +174,7 @@ def attacks_of(run_dir):
 def write_attack(path, arrays, attributes):
     """One slice's attack as HDF5: `arrays` become datasets, `attributes` (dicts as JSON) attributes of the file."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing_hdf5(path) as file:
         for name, array in arrays.items():
             file[name] = array
         for name, value in attributes.items():

@@ -4,13 +4,13 @@ from tfvn.data.check import check
 from tfvn.data.measurement import Measurement
 from tfvn.data.pipeline import batches, clear_errors, iterate, load, source
 from tfvn.data.prepared import PreparedSlices
-from tfvn.data.sample import Sample, normalise
+from tfvn.data.sample import DataWarning, Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee
 
 __all__ = [
-    "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "check", "clear_errors", "iterate",
+    "DataWarning", "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "check", "clear_errors", "iterate",
     "load", "low_resolution_maps", "normalise", "source",
     "anatomy", "files", "measurement", "pipeline", "prepared", "sample", "sensitivity", "synthetic", "vlo",
 ]  # fmt: skip

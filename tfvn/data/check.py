@@ -4,9 +4,9 @@ import itertools
 import os
 
 import numpy as np
-from tqdm import tqdm
 
 from tfvn import config as configuration
+from tfvn import progress
 from tfvn.data.files import read_arrays
 from tfvn.data.pipeline import source
 from tfvn.data.prepared import PreparedSlices
@@ -39,7 +39,7 @@ def check(config, splits=("train", "test")):
         for part, index, files in _parts(config, split):
             slices.setdefault(files or (split, index), (part, split, index, files))
     problems, unusable = {}, 0
-    for place in tqdm(slices.values(), desc="check data", unit="slice"):
+    for place in progress.bar(slices.values(), desc="check data", unit="slice"):
         found = _problems(*place)
         # What concerns all slices, such as a missing mask, is one line.
         problems.update(dict.fromkeys(found))

@@ -28,6 +28,9 @@ def replacing(path):
 
     Processes and threads that write the same path at once have different ones; the last to end wins. The block may make a
     folder of the temporary path; it replaces no folder but an empty one.
+
+    Raises:
+        ValueError: if the file cannot be written (full disk, quota, permission). What was there is left as it was.
     """
     # Without it, the temporary path of a folder's name that ends in a slash would lie inside that folder.
     path = os.path.normpath(os.fspath(path))
@@ -36,11 +39,74 @@ def replacing(path):
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {path}: {error.strerror or error}. What was there is left as it was. "
+            "Make room or give permission there, or name another place."
+        ) from error
     finally:
         if os.path.isdir(temporary):
             shutil.rmtree(temporary)
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
+
+
+@contextlib.contextmanager
+def writing_hdf5(path, **options):
+    """An open HDF5 file that replaces `path` when the block ends well, see `replacing`.
+
+    Args:
+        path: the file.
+        options: of `h5py.File`, such as `track_order`.
+
+    Raises:
+        ValueError: as `replacing`.
+    """
+    with replacing(path) as temporary, _new_hdf5(temporary, **options) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _new_hdf5(path, **options):
+    with open(path, "w+b") as opened:
+        sink = _Sink(opened)
+        try:
+            with h5py.File(sink, "w", **options) as file:
+                yield file
+        finally:
+            # The first cause of whatever went wrong after it.
+            if sink.error:
+                raise sink.error
+
+
+class _Sink:
+    """A file for HDF5, which crashes the process where a disk that is full refuses what it writes: the first error is kept,
+    and what comes after it is dropped."""
+
+    def __init__(self, file):
+        self._file, self.error = file, None
+
+    def _attempt(self, work, otherwise):
+        if self.error is None:
+            try:
+                return work()
+            except OSError as error:
+                self.error = error
+        return otherwise
+
+    def write(self, data):
+        # A buffer's error may come late, where nobody looks for it.
+        self._attempt(lambda: (self._file.write(data), self._file.flush()), None)
+        return len(data)
+
+    def truncate(self, size=None):
+        return self._attempt(lambda: self._file.truncate(size), size)
+
+    def flush(self):
+        self._attempt(self._file.flush, None)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
 
 
 def remove_stale(folder):
@@ -276,7 +342,7 @@ def write_mat(path, arrays, version=5):
 
 def _write_mat73(path, arrays):
     classes = {"f4": "single", "f8": "double", "c8": "single", "c16": "double"}
-    with h5py.File(path, "w", userblock_size=_USERBLOCK) as file:
+    with _new_hdf5(path, userblock_size=_USERBLOCK) as file:
         for name, array in arrays.items():
             array = np.atleast_2d(array)
             kind = classes.get(array.dtype.str[1:])

@@ -13,6 +13,10 @@ import scipy.fft
 _AXES = (-2, -1)
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, and probably are not what they are taken for; the text says why, with a number."""
+
+
 class Sample(NamedTuple):
     """One slice, not normalised.
 

@@ -1,0 +1,42 @@
+"""A bar on a terminal, and few lines where there is none."""
+import io
+
+import pytest
+
+from tfvn import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand, as a list of one number."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "_last_line", [0.0])
+    return now
+
+
+def test_where_there_is_no_terminal_a_line_comes_every_ten_seconds(clock, capsys):
+    for work in ("train", "attack"):
+        for _ in progress.bar(range(60), desc=work, mininterval=0):
+            clock[0] += 1
+    lines = capsys.readouterr().err.splitlines()
+    assert 10 <= len(lines) <= 12
+    assert lines[0].startswith("train") and lines[-1].startswith("attack")
+    assert all("\r" not in line and "\x1b" not in line for line in lines)
+
+
+def test_short_work_makes_no_line_there(clock, capsys):
+    for _ in range(100):
+        assert list(progress.bar(range(3), mininterval=0)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_a_bar_at_once(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert list(progress.bar(range(3), desc="train")) == [0, 1, 2]
+    assert "\rtrain" in terminal.getvalue() and "100%" in terminal.getvalue()
