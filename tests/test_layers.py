@@ -11,7 +11,7 @@ LEVELS = {
     **dict.fromkeys(
         ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
     ),
-    **dict.fromkeys(["device", "distribution", "progress"], 0),
+    **dict.fromkeys(["checkpoints", "device", "distribution", "progress", "surroundings"], 0),
     **dict.fromkeys(["operators", "activations"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
     **dict.fromkeys(["training", "importers", "serving", "figures"], 3),

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.checkpoints import Checkpoints
 from tfvn.ipalm import IPALM
 from tfvn.network import VariationalNetwork, magnitude
 from tfvn.training import Trainer
@@ -320,43 +321,26 @@ def test_a_checkpoint_continues_an_interrupted_training_identically(data, optimi
     whole, first, second = make(), make(), make()
     fit(whole, data, 7)
     fit(first, data, 5)
-    manager(first, tmp_path).save()
-    assert second.restore(manager(second, tmp_path))
+    saved(first, tmp_path).save(5)
+    last = saved(second, tmp_path)
+    assert last.restore() == str(tmp_path / "ckpt-5")
     fit(second, data, 2)
     assert same(weights(second), weights(whole))
 
 
-def manager(model, folder):
-    return tf.train.CheckpointManager(model.checkpoint(), str(folder), max_to_keep=2)
-
-
-@pytest.mark.parametrize("end", [".index", ".data-00000-of-00001"])
-def test_for_a_damaged_checkpoint_the_one_before_serves(data, tmp_path, end, capsys):
-    first, second, third = trainer(num_stages=1), trainer(num_stages=1), trainer(num_stages=1)
-    assert second.restore(manager(second, tmp_path)) is None
-    saved = manager(first, tmp_path)
-    for _ in range(2):
-        fit(first, data, 1)
-        saved.save()
-    for number, found in ((2, 1), (1, None)):
-        path = tmp_path / f"ckpt-{number}{end}"
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        if found:
-            assert second.restore(manager(second, tmp_path)) == str(tmp_path / "ckpt-1") and int(second.steps_done) == 1
-            assert f"ckpt-{number} is damaged" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="all checkpoints are damaged. Remove the folder to begin again"):
-        third.restore(manager(third, tmp_path))
+def saved(model, folder):
+    return Checkpoints(model.checkpoint(), folder)
 
 
 @pytest.mark.parametrize("changes", [dict(num_stages=2), dict(filters=4), dict(optimizer="adam")])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes):
     network = VariationalNetwork(**{**SETTINGS, "num_stages": 1})
-    manager(Trainer(network), tmp_path).save()
+    saved(Trainer(network), tmp_path).save(1)
     settings = {**SETTINGS, "num_stages": 1, "optimizer": "ipalm", **changes}
     optimizer = settings.pop("optimizer")
     other = Trainer(VariationalNetwork(**settings), optimizer)
     with pytest.raises(ValueError, match="ckpt-1: a checkpoint of another network or optimizer"):
-        other.restore(manager(other, tmp_path))
+        saved(other, tmp_path).restore()
 
 
 def test_the_network_is_trained_in_place(data):

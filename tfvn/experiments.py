@@ -10,6 +10,7 @@ from tensorflow import keras
 
 from tfvn import compat, data, distribution, progress, runs, summaries
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
+from tfvn.checkpoints import Checkpoints
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.training import Trainer
@@ -124,8 +125,8 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
 
 def _train(run_dir, config, strategy, workers):
     trainer = build_trainer(config, strategy)
-    manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"), max_to_keep=2)
-    if trainer.restore(manager):
+    checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"))
+    if checkpoints.restore():
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
     done, stopped = int(trainer.steps_done), False
     if not distribution.agree(strategy, done):
@@ -135,7 +136,9 @@ def _train(run_dir, config, strategy, workers):
     log = contextlib.nullcontext() if quiet else summaries.TrainingSummaries(run_dir, config, done)
     name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
     with log, progress.bar(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
-        callbacks = [_Log(run_dir, None, bar)] if quiet else [log, _Log(run_dir, manager, bar), *_addons_callbacks(config)]
+        callbacks = [_Log(run_dir, None, bar)]
+        if not quiet:
+            callbacks = [log, _Log(run_dir, checkpoints, bar), *_addons_callbacks(config)]
         while done < config.iterations and not stopped:
             # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
             epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
@@ -317,11 +320,11 @@ def attack_settings(config, kind, size):
 
 
 class _Log(keras.callbacks.Callback):
-    """Progress bar, `history.csv` and checkpoints, the last two where there is a `manager`."""
+    """Progress bar, `history.csv` and checkpoints, the last two where there are `checkpoints`."""
 
-    def __init__(self, run_dir, manager, bar):
+    def __init__(self, run_dir, checkpoints, bar):
         super().__init__()
-        self.run_dir, self.manager, self.bar = run_dir, manager, bar
+        self.run_dir, self.checkpoints, self.bar = run_dir, checkpoints, bar
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
@@ -334,9 +337,9 @@ class _Log(keras.callbacks.Callback):
                 f"{self.run_dir}: the loss is not finite before iteration {iteration}. Lower the learning rate, and check "
                 "that the references are finite. The last good checkpoint is kept."
             )
-        if self.manager:
+        if self.checkpoints:
             _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
-            self.manager.save()
+            self.checkpoints.save(iteration)
 
 
 def _add_row(path, iteration, logs):

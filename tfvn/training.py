@@ -117,29 +117,6 @@ class Trainer(keras.Model):
         """A `tf.train.Checkpoint` of all that an interrupted training goes on from."""
         return tf.train.Checkpoint(trainer=self, variables=compat.hidden_variables(self))
 
-    def restore(self, manager):
-        """Goes on from the last checkpoint of a `tf.train.CheckpointManager` of `checkpoint()`, or the one before it if that is
-        damaged. Returns its path, None if there is none.
-
-        Raises:
-            ValueError: for a checkpoint of another training, or if all are damaged.
-        """
-        for path in reversed(manager.checkpoints):
-            try:
-                # What does not fit is told here, and not by TensorFlow value by value.
-                manager.checkpoint.restore(path).expect_partial().assert_existing_objects_matched()
-                return path
-            except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
-                raise ValueError(
-                    f"{path}: a checkpoint of another network or optimizer, or of the other Keras: a training ends with the Keras "
-                    "(2 or 3) that it began with. Use that, or another run directory."
-                ) from error
-            except (IndexError, tf.errors.OpError):
-                print(f"{path} is damaged")
-        if manager.checkpoints:
-            raise ValueError(f"{manager.directory}: all checkpoints are damaged. Remove the folder to begin again.")
-        return None
-
     def _variables(self):
         """All parameters, the kernels first, in the order of `loss_and_gradients`."""
         return [variable for block in self.network.parameter_blocks.values() for variable in block]

@@ -36,6 +36,7 @@ from keras_tuner.src import config as tuner_settings
 
 from tfvn import data, metrics, runs
 from tfvn.attacks import ProjectedGradientAscent
+from tfvn.checkpoints import Checkpoints
 from tfvn.data.files import replacing
 from tfvn.evaluation import aligned
 from tfvn.experiments import build_trainer
@@ -269,8 +270,8 @@ def _trained(config, iterations, folder):
         FloatingPointError: if it diverges.
     """
     trainer = build_trainer(config)
-    manager = tf.train.CheckpointManager(trainer.checkpoint(), os.path.join(folder, "checkpoints"), max_to_keep=1)
-    trainer.restore(manager)
+    checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(folder, "checkpoints"), keep=1)
+    checkpoints.restore()
     while (done := int(trainer.steps_done)) < iterations:
         batches = data.load(config, "train", start=done, held_out=config.tune_validation)
         steps = min(config.checkpoint_every, iterations - done)
@@ -278,7 +279,7 @@ def _trained(config, iterations, folder):
             history = trainer.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         if not np.isfinite([history.history["loss"][0], *(np.abs(w).max() for w in trainer.network.get_weights())]).all():
             raise FloatingPointError(f"diverged before iteration {int(trainer.steps_done)}")
-        manager.save()
+        checkpoints.save(int(trainer.steps_done))
     return trainer.network
 
 

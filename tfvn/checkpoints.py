@@ -1,0 +1,168 @@
+"""The checkpoints of a training: `ckpt-N.index` and `ckpt-N.data-...` in a folder, made after N iterations.
+
+What there is is read from the names in the folder: no index beside them that can be damaged, and no clock, decides what
+is the last one. TensorFlow takes the path of a checkpoint for a pattern of file names, in which brackets have a meaning,
+so it is shown another name of the folder.
+"""
+import contextlib
+import os
+import re
+import shutil
+import weakref
+
+import tensorflow as tf
+
+# Numbers are those of the iterations; before 2026-11 they counted the checkpoints, of which none is larger.
+_INDEX = re.compile(r"ckpt-(\d+)\.index")
+# What TensorFlow says where the content of the files is not to blame: memory, permission, a server.
+_OTHER_FAILURES = (
+    tf.errors.ResourceExhaustedError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+
+
+class Checkpoints:
+    """The last few checkpoints of a training in a folder, which is made by the first `save`.
+
+    Args:
+        checkpoint: a `tf.train.Checkpoint`.
+        folder: any folder, whatever signs its path holds.
+        keep: how many are kept, >= 1.
+    """
+
+    def __init__(self, checkpoint, folder, keep=2):
+        self.folder, self._checkpoint, self._keep = os.fspath(folder), checkpoint, keep
+        self._close = None
+
+    def numbers(self):
+        """The iterations of the checkpoints that there are, in ascending order.
+
+        Raises:
+            ValueError: if the folder cannot be read.
+        """
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ValueError(_unreadable(self.folder, error)) from error
+        matches = [_INDEX.fullmatch(name) for name in names]
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, number):
+        return os.path.join(self.folder, f"ckpt-{number}")
+
+    def save(self, number):
+        """Writes the checkpoint of an iteration, then removes all but the last few. Returns its path.
+
+        Raises:
+            ValueError: if it cannot be written (full disk, quota, permission). The ones before are left as they were.
+        """
+        path = self.path(number)
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            self._tidy()
+            self._checkpoint.write(self._seen_by_tensorflow(number))
+        except (OSError, tf.errors.OpError) as error:
+            self._tidy()
+            raise ValueError(
+                f"cannot write {path}: {_reason(error)}. The checkpoints before it are left as they were. "
+                "Make room or give permission there; the same command continues."
+            ) from error
+        for other in self.numbers()[: -self._keep]:
+            self._remove(other)
+        return path
+
+    def restore(self):
+        """Reads the last checkpoint, or the one before it if that is damaged. Returns its path, None if there is none.
+
+        Raises:
+            ValueError: for a checkpoint of another training, for one that may not be read, or if all are damaged.
+        """
+        numbers = self.numbers()
+        for number in reversed(numbers):
+            damage = self._damage(number)
+            if not damage:
+                return self.path(number)
+            print(f"{self.path(number)} is damaged ({damage})")
+        if numbers:
+            raise ValueError(
+                f"{self.folder}: all checkpoints are damaged. To begin again at iteration 0, move that folder away; "
+                "to continue, put a copy of a whole one there."
+            )
+        return None
+
+    def _damage(self, number):
+        """Reads a checkpoint; what is wrong with its files, None where all is well."""
+        path = self.path(number)
+        files = [name for name in os.listdir(self.folder) if name.startswith(f"ckpt-{number}.")]
+        if not any(".data-" in name for name in files):
+            return "its data file is missing"
+        try:
+            for name in files:
+                with open(os.path.join(self.folder, name), "rb"):
+                    pass
+            status = self._checkpoint.read(self._seen_by_tensorflow(number))
+            # What does not fit is told here, and not by TensorFlow value by value.
+            status.expect_partial().assert_existing_objects_matched()
+        except OSError as error:
+            raise ValueError(_unreadable(path, error)) from error
+        except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                f"{path}: a checkpoint of another network or optimizer, or of the other Keras: a training ends with the "
+                "Keras (2 or 3) that it began with. Use that, or another run directory."
+            ) from error
+        except _OTHER_FAILURES as error:
+            raise ValueError(f"cannot read {path}: {_reason(error)}. It is left as it is; try again.") from error
+        except (IndexError, tf.errors.OpError) as error:
+            return _reason(error)
+        return None
+
+    def _seen_by_tensorflow(self, number):
+        """A path of the checkpoint without signs that make a pattern of it."""
+        if not os.path.isdir("/proc/self/fd"):
+            return self.path(number)
+        # The folder itself may be another one since the last call.
+        if self._close:
+            self._close()
+        opened = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        # Not earlier: some optimizers read their values at their first step.
+        self._close = weakref.finalize(self, os.close, opened)
+        return f"/proc/self/fd/{opened}/ckpt-{number}"
+
+    def _tidy(self):
+        """Removes what a process that was killed, or found no room, left of a checkpoint."""
+        whole = self.numbers()
+        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else []:
+            match = re.fullmatch(r"ckpt-(\d+)(_temp.*|\.(?:data-|index).*)", name)
+            path = os.path.join(self.folder, name)
+            if match and match[2].startswith("_temp"):
+                shutil.rmtree(path, ignore_errors=True)
+            elif match and int(match[1]) not in whole:
+                with contextlib.suppress(OSError):
+                    os.remove(path)
+
+    def _remove(self, number):
+        # The index first: without it there is no checkpoint, where with it there would be a damaged one.
+        names = [name for name in os.listdir(self.folder) if name.startswith(f"ckpt-{number}.")]
+        for name in sorted(names, key=lambda name: not name.endswith(".index")):
+            with contextlib.suppress(OSError):
+                os.remove(os.path.join(self.folder, name))
+
+
+def _reason(error):
+    """The reason alone of an error of the file system or of TensorFlow."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(getattr(error, "message", None) or error).strip().splitlines()[0]
+    text = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\]", "", text)
+    return re.sub(r"^/proc/self/fd/\d+/\S*; ", "", text)[:200]
+
+
+def _unreadable(path, error):
+    return (
+        f"cannot read {path}: {error.strerror or error}. It is left as it is: give permission there, or look after the disk."
+    )
