@@ -236,7 +236,7 @@ def _sweep_run(trial, counts, strategy):
                 model.num_samples, model.seed = count, config.seed
                 clean = model.reconstruct({**measured, "zero_filled": zero_filled})
                 answer = clean if attacked is None else model.reconstruct({**measured, "zero_filled": attacked})
-                model.seed = config.seed + 1
+                model.seed = (config.seed + 1) % 2**31
                 other = model.reconstruct({**measured, "zero_filled": zero_filled})
                 errors = [metrics.error_norm(image, reference)[0] for image in (clean, answer)]
                 squares[count].append([*errors, tf.norm(answer - clean), tf.norm(other - clean)])
