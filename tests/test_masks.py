@@ -87,8 +87,41 @@ def test_the_random_mask_keeps_the_centre():
     assert mask[144:176].all()
 
 
-def test_a_centre_beyond_the_acceleration_is_kept_whole():
-    np.testing.assert_array_equal(lines(masks.random(20, 10, 0.5)), np.arange(5, 15))
+@pytest.mark.parametrize("width, acceleration, fraction", [(372, 4, 0.5), (20, 10, 0.5), (368, 16, 0.08), (64, 1.5, 1)])
+def test_a_centre_of_more_lines_than_all_is_refused_with_both_numbers(width, acceleration, fraction):
+    total, center = round(width / acceleration), round(fraction * width)
+    words = f"center_fraction={fraction}, width={width}, which is {center} lines in the centre and {total} in all. Make"
+    with pytest.raises(ValueError, match=words):
+        masks.random(width, acceleration, fraction)
+
+
+def test_a_centre_of_all_sampled_lines_is_possible():
+    np.testing.assert_array_equal(lines(masks.random(20, 4, 0.25)), np.arange(8, 13))
+
+
+def test_the_papers_mask_is_refused_where_its_centre_has_more_lines_than_all():
+    with pytest.raises(ValueError, match="fraction=0.05, width=368, which is 28 lines in the centre and 18 in all"):
+        masks.constant(368, 0.05)
+
+
+@pytest.mark.parametrize("width", [16, 33, 96, 368])
+@pytest.mark.parametrize("acceleration", [2, 4, 8])
+@pytest.mark.parametrize("fraction", [0, 0.04, 0.1, 0.3])
+def test_a_random_mask_samples_what_was_asked_for_or_is_refused(width, acceleration, fraction):
+    try:
+        mask = masks.random(width, acceleration, fraction)
+    except ValueError:
+        assert round(fraction * width) > max(1, round(width / acceleration))
+    else:
+        assert mask.sum() == max(1, round(width / acceleration))
+
+
+@pytest.mark.parametrize("values", [("20",), (None,), (20, "4"), (20, None), (20, True), (20, 4, "0.1"), (20, float("inf"))])
+@pytest.mark.parametrize("make", [masks.equispaced, masks.random])
+def test_what_is_no_number_is_refused_with_its_name(make, values):
+    name = ("width", "acceleration", "center_fraction")[len(values) - 1]
+    with pytest.raises(ValueError, match=f"Received: {name}="):
+        make(*values)
 
 
 def test_the_random_mask_depends_on_its_seed_alone():
