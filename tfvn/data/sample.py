@@ -9,8 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
 
 _AXES = (-2, -1)
+# Part of the largest number of a k-space below which one is no measurement.
+_SMALLEST = 1e-12
+# Of `zeros`: a Gaussian of 4 steps rounds to 0 in both parts once in a hundred times.
+_CLEARLY = 4
+# Lines are measured as a whole if at most these parts of their clear positions are zero: of all, of one line (which
+# counts as no shorter than the few), and of the energy.
+_LOST_OF_ALL, _LOST_OF_LINE, _FEW, _LOST_ENERGY = 0.05, 0.25, 16, 0.02
 
 
 class DataWarning(UserWarning):
@@ -59,7 +67,8 @@ def mask_array(mask, height, width):
     """A mask as `Sample` holds it.
 
     Args:
-        mask: 0/1 array (width,) or (height, width), or a function of the width that returns (width,).
+        mask: 0/1 array (width,) or (height, width), of any type of numbers or bool, leading axes of length 1 before it
+            or, of (width, 1), after it; or a function of the width that returns (width,).
 
     Returns:
         float32 (1, 1, width) where it is constant along the height, else (1, height, width).
@@ -68,15 +77,44 @@ def mask_array(mask, height, width):
         ValueError: for another shape, other values than 0 and 1, or a mask without samples.
     """
     mask = np.asarray(mask(width) if callable(mask) else mask)
+    while mask.ndim > 2 and mask.shape[0] == 1:
+        mask = mask[0]
+    if mask.shape == (width, 1) and height != width:
+        mask = mask[:, 0]
     if mask.shape not in ((width,), (1, width), (height, width)):
         raise ValueError(
             f"the mask must have shape (width,) or (height, width) of the k-space. "
-            f"Received: mask.shape={mask.shape}, height={height}, width={width}. Use a mask made for this width."
+            f"Received: mask.shape={mask.shape}, height={height}, width={width}. {_advice(mask.shape, height, width)}"
         )
-    if not np.isin(mask, (0, 1)).all() or not mask.any():
-        raise ValueError(f"a mask holds zeros and at least one 1. Received: mask with values {np.unique(mask)[:5]}")
-    mask = np.atleast_2d(mask).astype(np.float32)
+    check_mask(mask)
+    mask = np.atleast_2d(mask.astype(bool)).astype(np.float32)
     return (mask[:1] if (mask == mask[:1]).all() else mask)[None]
+
+
+def check_mask(mask):
+    """Checks the values of a mask, an array: numbers 0 and 1, or bool.
+
+    Raises:
+        ValueError: for others, or if there is no 1.
+    """
+    if mask.dtype.kind not in "biufc" or not np.isin(mask, (0, 1)).all() or not mask.any():
+        raise ValueError(f"a mask holds zeros and at least one 1. Received: {mask.dtype} mask with values {_values(mask)}")
+
+
+def _advice(shape, height, width):
+    if shape == (width, height):
+        return "These are height and width exchanged: transpose the mask, or the scan (transpose, --transpose)."
+    if shape in ((height,), (height, 1), (1, height)):
+        return (
+            "This is a line for each row, and phase encoding runs along the width: "
+            "if it is the height in this file, exchange them (transpose, --transpose)."
+        )
+    return "Use a mask made for this width."
+
+
+def _values(mask):
+    """The first different values of an array, for a message."""
+    return str(np.unique(mask)[:5])[:200]
 
 
 def mask_height(mask):
@@ -108,8 +146,70 @@ def mask_digest(mask):
 
 
 def measured_mask(kspace):
-    """Where any coil is not zero: float32, (1, 1, width) or (1, height, width). `kspace` is (coils, height, width)."""
-    return mask_array((kspace != 0).any(0), *kspace.shape[1:])
+    """Where k-space was measured, as far as its zeros tell: float32, (1, 1, width) or (1, height, width).
+
+    What was not measured is zero in all coils. The reverse fails in two ways: data rounded to few bits hold zeros too,
+    where the signal is of the size of a step, and single numbers get lost. So a line, a column, is either measured or
+    empty if its zeros mean nothing, see `Zeros`. Else the mask is one of points: wherever any coil is not zero.
+
+    Args:
+        kspace: complex (coils, height, width).
+
+    Raises:
+        ValueError: if all is zero.
+    """
+    return zeros(kspace).mask
+
+
+class Zeros(NamedTuple):
+    """What the zeros of a k-space tell.
+
+    mask: float32, (1, 1, width) or (1, height, width), see `measured_mask`.
+    points: bool (height, width), where any coil is not zero.
+    share: of the positions in lines that are not empty, and whose surroundings are clearly larger than the smallest number
+        of their coil: how many are zero in all coils. Of lines rounded to 10 to 16 bits it is below 2 % (four brains and a
+        phantom, one coil to 16), of masks of points at acceleration 2 above 23 %.
+    """
+
+    mask: np.ndarray
+    points: np.ndarray
+    share: float
+
+
+def zeros(kspace):
+    """The `Zeros` of a k-space, complex (coils, height, width)."""
+    size = np.abs(kspace)
+    # Smaller numbers are left by arithmetic, such as denormal ones: no receiver has this range.
+    size[size <= _SMALLEST * size.max()] = 0
+    points = size.any(0)
+    lines = points.any(0)
+    gaps = ~points & lines
+    if not gaps.any():
+        return Zeros(mask_array(lines, *points.shape), points, 0.0)
+    clear, around = _surroundings(size)
+    clear &= lines
+    lost = gaps & clear
+    share = lost.sum() / max(clear.sum(), 1)
+    by_line = lost.sum(0) / np.maximum(clear.sum(0), _FEW)
+    energy = (around[lost] ** 2).sum() / (size.astype(np.float64) ** 2).sum()
+    is_lines = share <= _LOST_OF_ALL and (by_line <= _LOST_OF_LINE).all() and energy <= _LOST_ENERGY
+    return Zeros(mask_array(lines if is_lines else points, *points.shape), points, float(share))
+
+
+def _surroundings(size):
+    """Where the mean square of 5 x 5 positions is clearly larger than the smallest number of the same coil, in any of
+    them, bool (height, width); and its root over all coils, float (height, width)."""
+    clear, energy = np.zeros(size.shape[1:], bool), np.zeros(size.shape[1:])
+    for coil in size:
+        if coil.any():
+            local = scipy.ndimage.uniform_filter(coil.astype(np.float64) ** 2, 5, mode="nearest").clip(0)
+            clear |= np.sqrt(local) > _CLEARLY * coil[coil > 0].min()
+            energy += local
+    if not energy.all():
+        # In the midst of zeros, as at their edge.
+        nearest = tuple(scipy.ndimage.distance_transform_edt(energy == 0, return_distances=False, return_indices=True))
+        clear, energy = clear[nearest], energy[nearest]
+    return clear, np.sqrt(energy)
 
 
 def check(sample, name):
