@@ -1,35 +1,49 @@
 """tfvn: MRI reconstruction with variational networks, attacked, defended and certified, in TensorFlow 2 and Keras."""
-import os
-import sys
+import importlib
+import importlib.util
 
-if sys.argv[:1] == ["-m"]:
-    # `python -m tfvn` comes here before its own first line: TensorFlow's messages are not its user's.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from tfvn import (
-    activations,
-    attacks,
-    certificates,
-    config,
-    convolutions,
-    data,
-    evaluation,
-    experiments,
-    figures,
-    fourier,
-    importers,
-    ipalm,
-    masks,
-    metrics,
-    network,
-    operators,
-    projections,
-    reconstruction,
-    runs,
-    serving,
-    smoothing,
-    training,
-)
-from tfvn.importers import load_model
+from tfvn import surroundings
 
 __version__ = "0.1.0"
+
+# What there is to use; command line, demo and report work for the scripts.
+__all__ = [
+    "activations",
+    "attacks",
+    "certificates",
+    "config",
+    "convolutions",
+    "data",
+    "evaluation",
+    "experiments",
+    "figures",
+    "fourier",
+    "importers",
+    "ipalm",
+    "load_model",
+    "masks",
+    "metrics",
+    "network",
+    "operators",
+    "projections",
+    "reconstruction",
+    "runs",
+    "serving",
+    "smoothing",
+    "training",
+]
+
+surroundings.prepare()
+
+
+def __getattr__(name):
+    """Imports what is asked for: TensorFlow takes seconds, and a wrong argument is found without it."""
+    if name == "load_model":
+        return importlib.import_module("tfvn.importers").load_model
+    if importlib.util.find_spec(f"tfvn.{name}") is None:
+        raise AttributeError(f"tfvn has no {name!r}. It has {', '.join(__all__)}.")
+    return importlib.import_module(f"tfvn.{name}")
+
+
+def __dir__():
+    return sorted([*__all__, "__version__"])

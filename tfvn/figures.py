@@ -5,6 +5,7 @@ Images are in normalised units, see docs/mathematics.md; magnitudes are shown.
 """
 import functools
 import math
+import warnings
 from typing import NamedTuple, Optional
 
 import matplotlib
@@ -59,7 +60,9 @@ def _styled(draw):
 
     @functools.wraps(draw)
     def styled(*arguments):
-        with matplotlib.rc_context():
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            # Matplotlib's own use of pyparsing.
+            warnings.simplefilter("ignore", DeprecationWarning)
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)
             draw(*arguments)

@@ -1,0 +1,140 @@
+"""What the surroundings say does not decide whether, what or how loudly the package computes."""
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import tfvn
+from tfvn import surroundings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(*arguments, folder, **variables):
+    """A new Python in `folder`. A variable that is None is unset."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": None, **variables}
+    environment = {name: value for name, value in environment.items() if value is not None}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+PICTURE = """
+import hashlib, pathlib
+from tfvn import figures
+rows = [dict(model="a_1", radius=r, norm=r, effect=r, rmse=1 + r, image_norm=20.0) for r in (0.0, 1.0, 2.0)]
+figures.figure2("picture.png", rows)
+digest = hashlib.sha256(pathlib.Path("picture.png").read_bytes()).hexdigest()
+"""
+EVERYTHING = f"""
+import sys
+import tfvn
+assert "tensorflow" not in sys.modules and "matplotlib" not in sys.modules
+assert tfvn.config.load(None, ["seed=3"]).seed == 3
+assert "tensorflow" not in sys.modules
+inputs, reference = next(iter(tfvn.data.load(tfvn.config.load({str(ROOT / "configs/smoke.yaml")!r}), "test")))
+network = tfvn.network.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11)
+assert network.reconstruct(inputs).shape == reference.shape
+{PICTURE}
+print(digest)
+"""
+
+
+def drawn_here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    names = {}
+    exec(PICTURE, names)
+    return names["digest"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        # As a notebook starts it, where the package that draws in notebooks is not there.
+        dict(MPLBACKEND="module://no_such_package.backend", TF_USE_LEGACY_KERAS="1", KERAS_BACKEND="jax"),
+        dict(MPLBACKEND="inline", MATPLOTLIBRC="odd", PYTHONWARNINGS="error", HOME=None, TMPDIR="/nowhere", LC_ALL="C"),
+    ],
+)
+def test_it_computes_and_draws_the_same_in_silence_whatever_the_surroundings_say(hostile, tmp_path, monkeypatch):
+    (tmp_path / "odd").write_text("font.size: 31\nfigure.dpi: 33\nlines.linewidth: 9\ntext.usetex: True\n", encoding="utf-8")
+    done = python("-c", EVERYTHING, folder=tmp_path, **hostile)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [drawn_here(tmp_path, monkeypatch)]
+
+
+def test_drawing_to_files_leaves_the_users_backend_alone(tmp_path):
+    code = f"{PICTURE}\nimport matplotlib.pyplot\nprint(matplotlib.get_backend())"
+    done = python("-c", code, folder=tmp_path, MPLBACKEND="svg")
+    assert done.stdout.split() == ["svg"], done.stderr
+
+
+def test_the_package_shows_what_is_there_to_use():
+    assert sorted([*tfvn.__all__, "__version__"]) == dir(tfvn)
+    assert all(isinstance(getattr(tfvn, name), types.ModuleType) for name in tfvn.__all__ if name != "load_model")
+    with pytest.raises(AttributeError, match="tfvn has no 'smothing'. It has .* smoothing"):
+        tfvn.smothing
+
+
+NOISE = "WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:1.5 1 a.cc:1] fine\n"
+NEWS = "E0000 00:00:1.5 1 a.cc:1] broken\nF0000 00:00:1.5 1 a.cc:1] and out\nanything else\n"
+WRITE = f"""
+import os
+from tfvn import surroundings
+with surroundings.quietly():
+    os.write(2, {(NOISE + NEWS).encode()!r})
+    {{}}
+os.write(2, b"after")
+"""
+
+
+@pytest.mark.parametrize(
+    "level, last, told",
+    [
+        (None, "", NEWS + "after"),
+        ("3", "os.abort()", NEWS),
+        ("0", "", NOISE + NEWS + "after"),
+        # Without a program to filter, everything is told.
+        (None, "", NOISE + NEWS + "after"),
+    ],
+    ids=["quiet", "aborted", "asked for", "no grep"],
+)
+def test_only_known_information_is_dropped(level, last, told, tmp_path, request):
+    path = "/nowhere" if "no grep" in request.node.name else os.environ["PATH"]
+    done = python("-c", WRITE.format(last), folder=tmp_path, TF_CPP_MIN_LOG_LEVEL=level, PATH=path)
+    assert done.stderr == told
+
+
+def test_it_works_without_a_standard_error(tmp_path):
+    code = "import os\nos.close(2)\nfrom tfvn import surroundings\nwith surroundings.quietly():\n    print('done')"
+    assert python("-c", code, folder=tmp_path).stdout == "done\n"
+
+
+def test_another_backend_of_keras_that_is_in_use_is_named(monkeypatch):
+    other = types.SimpleNamespace(backend=types.SimpleNamespace(backend=lambda: "jax"))
+    monkeypatch.setitem(sys.modules, "keras", other)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    with pytest.raises(ImportError, match="with the backend jax. Import tfvn first"):
+        surroundings.prepare()
+
+
+def test_without_docstrings_it_works_or_says_so(tmp_path):
+    done = python("-OO", "-c", "import tfvn; tfvn.network; print('works')", folder=tmp_path)
+    assert done.stdout == "works\n" or "Received: PYTHONOPTIMIZE=2 or python -OO" in done.stderr.splitlines()[-1]
+
+
+SCRIPTS = f"""
+import sys, train, attack, evaluate
+small = ["iterations=2", "checkpoint_every=2", "sigma=0.05", "num_samples=2", "attack_steps=2", "attack_radii=1"]
+code = train.main(["--config", {str(ROOT / "configs/smoke.yaml")!r}, "--run-dir", "run", "--set", *small])
+sys.exit(code or attack.main(["--run-dir", "run"]) or evaluate.main(["run"]))
+"""
+
+
+@pytest.mark.slow
+def test_training_attack_and_evaluation_write_nothing_but_progress(tmp_path):
+    done = python("-c", SCRIPTS, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.replace("\r", "\n").splitlines()
+    assert [line for line in lines if line.strip() and "%|" not in line] == []

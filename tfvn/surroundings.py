@@ -1,0 +1,135 @@
+"""TensorFlow, Keras and Matplotlib as this package needs them, whatever the surroundings say.
+
+*Messages.* `TF_CPP_MIN_LOG_LEVEL` silences most of what TensorFlow tells its own developers. What its libraries say before they
+have read that variable, and XLA whatever it says, goes to file descriptor 2 from C++. Where that happens, the descriptor leads
+through a process that drops the lines known below and passes all others on: errors, the last words of an aborted process too.
+
+*Choices.* A package that computes with TensorFlow and writes pictures to files has no use for another backend of Keras, nor for
+a window or a notebook to draw in. A variable that asks for one is not obeyed, and stays as it is for whoever does.
+"""
+import contextlib
+import functools
+import importlib.abc
+import importlib.util
+import os
+import subprocess
+import sys
+import warnings
+
+# What is information (I), the heading that absl puts above it, and the second line of one of them.
+_DROPPED = r"^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::|To enable the following instructions: )"
+
+
+def prepare():
+    """Called once, before TensorFlow is imported. Where a package has been imported before, it stays as it is.
+
+    Raises:
+        ImportError: if Keras has been imported with another backend.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.meta_path.insert(0, _Finder())
+    backend = getattr(sys.modules.get("keras"), "backend", None)
+    if backend is not None and backend.backend() != "tensorflow":
+        raise ImportError(
+            f"tfvn needs Keras with its TensorFlow backend. Received: keras was imported with the backend {backend.backend()}. "
+            "Import tfvn first, or set KERAS_BACKEND=tensorflow."
+        )
+    # Before ~/.keras/keras.json, which may name another.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if importlib.util.find_spec("tf_keras") is None:
+        # It asks for a package that is not there. Keras 2 or 3, both will do.
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)
+
+
+@contextlib.contextmanager
+def quietly():
+    """A context without the lines above; no different from none where `TF_CPP_MIN_LOG_LEVEL` is below 3: lines are wanted."""
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
+    with contextlib.ExitStack() as stack:
+        if level.isdigit() and int(level) >= 3:
+            # There is nothing to be done without a standard error, or without grep.
+            with contextlib.suppress(OSError):
+                stack.enter_context(_filtered())
+        yield
+
+
+@contextlib.contextmanager
+def _filtered():
+    with contextlib.ExitStack() as stack:
+        kept = os.dup(2)
+        stack.callback(os.close, kept)
+        command = ["grep", "--text", "--line-buffered", "--invert-match", "--extended-regexp", _DROPPED]
+        environment = {**os.environ, "LC_ALL": "C"}
+        # In a session of its own: Ctrl-C is for this process, and must not end the filter before it.
+        grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept, env=environment, start_new_session=True)
+        stack.callback(grep.wait)
+        stack.callback(grep.stdin.close)
+        os.dup2(grep.stdin.fileno(), 2)
+        stack.callback(os.dup2, kept, 2)
+        yield
+
+
+@contextlib.contextmanager
+def _any_backend():
+    """Matplotlib is imported in it. A backend that is not there (that of a notebook, say) is no reason to fail: none is used."""
+    wanted = os.environ.pop("MPLBACKEND", None)
+    try:
+        with _deprecated():
+            yield
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+    with contextlib.suppress(ValueError):
+        # As Matplotlib does it: one that is there is its user's, for figures of their own.
+        if wanted:
+            sys.modules["matplotlib"].rcParams["backend"] = wanted
+
+
+@contextlib.contextmanager
+def _deprecated():
+    """Matplotlib's own use of pyparsing is no fault of whoever has warnings made errors (`PYTHONWARNINGS=error`)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+_AROUND = {"tensorflow": quietly, "matplotlib": _any_backend, "matplotlib.figure": _deprecated}
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow and Matplotlib where they are, and loads them inside `_AROUND`, whichever module imports them first."""
+
+    def __init__(self):
+        self._loading = set()
+
+    def find_spec(self, name, path=None, target=None):
+        del path, target
+        if name not in _AROUND or name in self._loading:
+            return None
+        self._loading.add(name)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = functools.partial(_load, spec.loader.exec_module)
+        return spec
+
+
+def _load(load, module):
+    with _AROUND[module.__name__]():
+        try:
+            load(module)
+        except TypeError as error:
+            if sys.flags.optimize < 2:
+                raise
+            raise ImportError(
+                f"{module.__name__} cannot be imported without docstrings. "
+                "Received: PYTHONOPTIMIZE=2 or python -OO. Use 1 at most."
+            ) from error
+
+
+@functools.lru_cache(maxsize=None)
+def start_xla():
+    """Lets XLA compile something. At the first time, it says that it has: better now than in the middle of a progress bar."""
+    import tensorflow as tf
+
+    with quietly(), tf.init_scope():
+        tf.function(lambda x: x + 1, jit_compile=True)(tf.zeros([]))
