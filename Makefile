@@ -38,9 +38,9 @@ docs: $(STAMP)
 	@test $(STACK) = keras2 || { echo "make docs: Sphinx is in the default environment only; leave STACK out."; exit 1; }
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
 
-# On this machine only.
+# On this machine only. What TensorBoard's own libraries warn of is not its user's.
 tensorboard: $(STAMP)
-	$(VENV)/bin/tensorboard --logdir runs --host 127.0.0.1
+	TF_CPP_MIN_LOG_LEVEL=3 PYTHONWARNINGS=ignore $(VENV)/bin/tensorboard --logdir runs --host 127.0.0.1
 
 setup: $(STAMP)
 

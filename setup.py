@@ -21,6 +21,7 @@ setup(
         # asked for by the users: RectifiedAdam, Lookahead, ConditionalGradient, TimeStopping, progress bar
         f"tensorflow-addons>=0.23,<0.24; {_KERAS_2}",
         "tensorboard>=2.15",  # asked for by the users; current TensorFlow no longer brings it
+        f"setuptools<81; {_KERAS_2}",  # tensorboard 2.15 starts with its pkg_resources, which version 82 no longer has
         "keras-tuner>=1.4,<2",  # asked for by the users: hyper-parameter search
         f"numpy<2; {_KERAS_2}",  # TensorFlow 2.15 is built against NumPy 1
         f"numpy; {_KERAS_3}",
