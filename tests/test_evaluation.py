@@ -252,13 +252,14 @@ def test_a_failure_leaves_old_results_and_no_partial_file(original, tmp_path, mo
 
     shutil.rmtree(original / "attacks")
     output = tmp_path / "results"
-    output.mkdir()
-    (output / "figure2.png").write_text("old")
+    evaluation.evaluate([original], output)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
     monkeypatch.setattr(figures, "figure2", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ValueError, match="cannot write .*figure2.png: no space"):
         evaluation.evaluate([original], output)
-    assert (output / "figure2.png").read_text() == "old"
-    assert not [name for name in os.listdir(output) if "partial" in name]
+    assert (output / "figure2.png").read_bytes() == before["figure2.png"]
+    # Slices that are done wait there for the next call.
+    assert set(os.listdir(output)) == {*before, ".unfinished"}
 
 
 def test_equal_names_are_told_apart():
@@ -471,10 +472,208 @@ def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_p
 
 
 def test_files_of_an_earlier_table_do_not_stay_beside_a_new_one(run_dirs, tmp_path):
-    for name in ("certificates.csv", "figure4.png"):
-        (tmp_path / name).write_text("old")
+    evaluation.evaluate(run_dirs, tmp_path)
+    assert "certificates.csv" in os.listdir(tmp_path)
+    shutil.copy(tmp_path / "figure2.png", tmp_path / "figure4.png")
     evaluation.evaluate(run_dirs[:1], tmp_path)
     assert not {"certificates.csv", "figure4.png"} & set(os.listdir(tmp_path))
+
+
+# What is not ours
+
+
+def tree(folder):
+    """Every file below a folder, with its content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", [*evaluation._FILES, ".unfinished"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
+def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name, kind, monkeypatch):
+    output, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    output.mkdir()
+    elsewhere.write_text("precious")
+    if kind == "file":
+        (output / name).write_text("precious")
+    elif kind == "folder":
+        if name == ".unfinished":
+            pytest.skip("that one is a folder")
+        (output / name).mkdir()
+        (output / name / "x").write_text("precious")
+    else:
+        (output / name).symlink_to(elsewhere if kind == "link" else tmp_path / "none")
+    before = tree(tmp_path)
+    monkeypatch.setattr(evaluation, "_write_results", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(ValueError, match=f"{name} is (there, and is no earlier result|a link)"):
+        evaluation.evaluate([original], output)
+    assert tree(tmp_path) == before
+
+
+def test_a_scan_called_like_a_result_is_a_scan(original, tmp_path):
+    with h5py.File(tmp_path / "reconstructions.h5", "w") as file:
+        file["kspace"] = np.ones((2, 8, 8), "c8")
+    with pytest.raises(ValueError, match="reconstructions.h5 is there, and is no earlier result"):
+        evaluation.evaluate([original], tmp_path)
+    with h5py.File(tmp_path / "reconstructions.h5") as file:
+        assert list(file) == ["kspace"]
+
+
+def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        evaluation.evaluate(run_dirs, tmp_path / "link")
+    assert set(os.listdir(tmp_path / "real")) == set(evaluation._FILES) - {"figure4.png"}
+    for name in evaluation._SWEEP_FILES:
+        (tmp_path / "real" / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"{name} is there, and is no earlier"):
+            evaluation.sample_sweep(run_dirs, tmp_path / "real", [1])
+        (tmp_path / "real" / name).unlink()
+    for _ in range(2):
+        evaluation.sample_sweep(run_dirs, tmp_path / "real", [1])
+
+
+def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for output, words in (("file", "is a file"), ("file/below", "cannot make the folder.*Not a directory")):
+        with pytest.raises(ValueError, match=words):
+            evaluation.evaluate([original], tmp_path / output)
+
+
+# Other data, other numbers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kspace, maps: (kspace[:, ::-1], maps[:, ::-1]),
+        lambda kspace, maps: (kspace * np.exp(0.3j), maps),
+        lambda kspace, maps: (kspace[::-1], maps[::-1]),
+        lambda kspace, maps: (kspace + 0.01 * kspace[::-1], maps),
+        lambda kspace, maps: (kspace, np.roll(maps, 1, -1)),
+    ],
+    ids=["upside down", "a phase", "coils in another order", "one hundredth of another", "maps moved"],
+)
+def test_other_data_of_the_same_name_and_scale_are_refused(original, tmp_path, monkeypatch, change):
+    load = data.load
+
+    def changed(*arguments, **settings):
+        def swap(inputs, reference):
+            arrays = tf.numpy_function(
+                lambda k, s: [np.ascontiguousarray(x[None]).astype("c8") for x in change(k[0], s[0])],
+                [inputs["kspace"], inputs["sensitivity_maps"]],
+                [tf.complex64, tf.complex64],
+            )
+            for array, key in zip(arrays, ("kspace", "sensitivity_maps")):
+                array.set_shape(inputs[key].shape)
+                inputs = {**inputs, key: array}
+            return inputs, reference
+
+        return load(*arguments, **settings).map(swap)
+
+    monkeypatch.setattr(data, "load", changed)
+    with pytest.raises(ValueError, match="slice_00000.h5: made for other data than these.* differ by about .* %"):
+        evaluation.evaluate([original], tmp_path / "results")
+
+
+def test_rounding_is_no_change_of_the_data(original):
+    config = runs.open_run(original)
+    inputs, _ = next(iter(data.load(config, "test")))
+    inputs = {key: inputs[key].numpy() for key in inputs}
+    rng = np.random.default_rng(0)
+    signature = runs.signature_of(inputs)
+    noisy = {**inputs, "kspace": inputs["kspace"] * (1 + 1e-4 * rng.standard_normal(inputs["kspace"].shape).astype("f4"))}
+    assert runs._distance(signature, runs.signature_of(noisy)) < runs._TOLERANCE / 3
+    path = runs.attack_path(original, 1.0, 0)
+    runs.read_attack(path, signature=runs.signature_of(noisy))
+    # Files of before there was one are read with what is known.
+    with h5py.File(path, "r+") as file:
+        del file.attrs["signature"]
+    runs.read_attack(path, signature=2 * signature)
+
+
+def test_an_attack_is_not_taken_for_one_of_another_radius(original, tmp_path):
+    shutil.rmtree(runs.attack_dir(original, 1.0))
+    shutil.copytree(runs.attack_dir(original, 0.5), runs.attack_dir(original, 1.0))
+    with pytest.raises(ValueError, match="holds an attack of l2 0.5, and its folder is that of l2 1"):
+        evaluation.evaluate([original], tmp_path / "results")
+
+
+def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(original, tmp_path, monkeypatch):
+    whole, output = tmp_path / "whole", tmp_path / "results"
+    evaluation.evaluate([original], whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluation.evaluate([original], output)
+    first, second, third = sorted(output.glob(".unfinished/*/*.h5"))
+    with h5py.File(first, "r+") as file:
+        file["clean"][...] *= 2
+    with h5py.File(second, "r+") as file:
+        file.attrs["rows"] = file.attrs["rows"].replace("rmse", "rsme")
+    third.write_bytes(b"no HDF5")
+    evaluation.evaluate([original], output)
+    assert (output / "results.csv").read_text() == (whole / "results.csv").read_text()
+    assert not (output / ".unfinished").exists()
+
+
+def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):
+    load = data.load
+
+    def one_empty(*arguments, **settings):
+        def empty(inputs, reference):
+            return inputs, tf.where(inputs["sample_index"][0] == 1, tf.zeros_like(reference), reference)
+
+        return load(*arguments, **settings).map(empty)
+
+    monkeypatch.setattr(data, "load", one_empty)
+    evaluation.evaluate(run_dirs[:1], tmp_path)
+    lines = table_lines((tmp_path / "table1.md").read_text())
+    # An empty image has no SSIM, and an error.
+    assert all(cell.endswith(" (2)") for cell in lines[3][2::2]) and not any("(" in cell for cell in lines[3][1::2])
+    assert "(n): a mean over n slices alone" in (tmp_path / "table1.md").read_text()
+    assert {(row["num_rmse"], row["num_ssim"], row["num_images"]) for row in read_csv(tmp_path / "table1.csv")} == {("3", "2", "3")}
+    assert "★" not in (tmp_path / "report.html").read_text().split("<tbody>")[1].split("</tbody>")[0]
+
+
+def test_other_norms_tell_the_l2_norm_beside_the_effect(kinds):
+    table = {(row["attack"], row["radius"]): row for row in read_csv(kinds / "table1.csv")}
+    text = (kinds / "table1.md").read_text()
+    for kind, radius in (("l1", "20"), ("linf", "0.02")):
+        title = f"Mean perturbation effect, and mean ||r||_2, {kind} balls"
+        assert title in text
+        cell = table_lines(text.split(title)[1])[2][-1]
+        entry = table[kind, radius]
+        assert [float(part) for part in cell.split(", ")] == pytest.approx([float(entry["effect"]), float(entry["norm"])], rel=5e-3)
+
+
+# Names
+
+HOSTILE = ["=1+2", "@SUM(A1)", "-1", "$run\\frac$", "a|b", "two\nlines", "_low", "100 % {x} [y]", "Müller 腦", "x" * 200]
+
+
+def test_names_stay_names(run_dirs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in HOSTILE:
+        shutil.copytree(run_dirs[0], tmp_path / name, ignore=shutil.ignore_patterns("logs", *["attacks"] * (name > "A")))
+    evaluation.evaluate([os.path.join(".", name) for name in HOSTILE], "results")
+    rows = read_csv(tmp_path / "results" / "results.csv")
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    assert names == [f"'{name}" if name[0] in "=@-" else name for name in HOSTILE]
+    assert not any(text[:1] in "=+-@" for row in rows for text in row.values() if text and not text[0].isdigit())
+    lines = table_lines((tmp_path / "results" / "table1.md").read_text().replace("\\|", "/"))
+    assert [line[0] for line in lines[3 : 3 + len(HOSTILE)]] == [name.replace("|", "/").replace("\n", " ") for name in HOSTILE]
+    assert len({len(line) for line in lines[: 3 + len(HOSTILE)]}) == 1
+
+
+@pytest.mark.parametrize("name", [b"bytes\xff", os.fsdecode(b"not-utf8-\xff")])
+def test_names_that_are_no_text_are_refused_before_any_work(original, tmp_path, name):
+    for run_dirs, output in (([name], tmp_path / "results"), ([original], name)):
+        with pytest.raises(ValueError, match="must be text in UTF-8. Received: "):
+            evaluation.evaluate(run_dirs, output)
+    with pytest.raises(ValueError, match="must be text in UTF-8"):
+        runs.open_run(name, os.devnull)
+    assert os.listdir(tmp_path) == ["original"]
 
 
 def test_attacks_of_one_kind_have_one_setting(original):

@@ -8,13 +8,14 @@ import tfvn
 
 ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
+    "checks": -1,
     **dict.fromkeys(
         ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
     ),
     **dict.fromkeys(["checkpoints", "device", "distribution", "progress", "surroundings"], 0),
-    **dict.fromkeys(["operators", "activations"], 1),
+    **dict.fromkeys(["operators", "activations", "contract"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
-    **dict.fromkeys(["training", "importers", "serving", "figures"], 3),
+    **dict.fromkeys(["training", "importers", "outputs", "serving", "figures", "fit"], 3),
     **dict.fromkeys(["runs", "report", "summaries"], 4),
     **dict.fromkeys(["experiments", "evaluation", "reconstruction", "cli"], 5),
     **dict.fromkeys(["protocol", "tuning"], 6),

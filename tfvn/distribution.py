@@ -226,20 +226,37 @@ class Watch:
         workers: the `Workers`.
         fatal: end this process when another is lost. What it does would wait for it without end: sums over processes cannot
             be interrupted from Python.
+        tidy: the first process removes the folder when all have ended well.
+
+    Raises:
+        ValueError: from `with`, if this process's file would lie elsewhere: a link is not followed.
     """
 
-    def __init__(self, folder, workers, fatal=False, silence=SILENCE, start=START):
+    def __init__(self, folder, workers, fatal=False, silence=SILENCE, start=START, tidy=False):
         self._files = [pathlib.Path(folder, f"worker_{index}") for index in range(workers.count)]
         self._own, self._fatal, self._limits = workers.index, fatal, (silence, start)
+        self._tidy = tidy and workers.index == 0
         self._ended, self._seen = threading.Event(), {}
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self):
         if len(self._files) > 1:
-            self._files[self._own].parent.mkdir(parents=True, exist_ok=True)
+            own = self._files[self._own]
+            if own.is_symlink() or own.parent.is_symlink():
+                raise ValueError(f"{own} must be a file of its own, and no link leads to it. Remove the link.")
+            with contextlib.suppress(OSError):
+                own.parent.mkdir(parents=True, exist_ok=True)
             self._began = time.monotonic()
             # What is there now is of an earlier job, until it changes.
             self._seen = {index: (_modified(file), None) for index, file in enumerate(self._files) if index != self._own}
+            for index, file in enumerate(self._files):
+                if index != self._own and _word(file) == "stopped":
+                    # It may be of an earlier job: this one's may still come.
+                    print(
+                        f"worker {index} ended with an error before this one began ({file}). Waiting for it to be started again, "
+                        f"at most {self._limits[1]} s",
+                        flush=True,
+                    )
             self._thread.start()
         return self
 
@@ -248,6 +265,18 @@ class Watch:
             self._ended.set()
             self._thread.join()
             self._say("done" if kind is None else "stopped")
+            if self._tidy and kind is None:
+                self._remove_signs()
+
+    def _remove_signs(self):
+        # The others have done their work, and are about to say so.
+        end = time.monotonic() + 10
+        while self._lost() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        with contextlib.suppress(OSError):
+            for file in self._files:
+                file.unlink()
+            self._files[0].parent.rmdir()
 
     def wait(self, missing):
         """Returns as soon as `missing()` is false, or all other processes have done what they had to do.
@@ -276,7 +305,8 @@ class Watch:
         # What a file system refuses now it may take the next time; until then this process is silent, and not at its end.
         with contextlib.suppress(OSError):
             self._files[self._own].parent.mkdir(parents=True, exist_ok=True)
-            self._files[self._own].write_text(word, encoding="utf-8")
+            with open(self._files[self._own], "w", encoding="utf-8", opener=_no_link) as file:
+                file.write(word)
 
     def _lost(self):
         """What is wrong with another process; "" if all have done their work, None if they are at it."""
@@ -300,9 +330,15 @@ class Watch:
         return None if at_it else ""
 
 
+def _no_link(path, flags):
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _word(path):
+    """The first few letters of a sign; whatever else the file holds is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            return file.read(16).decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -13,14 +13,17 @@
 
 All errors are those of magnitude images, in normalised units (docs/mathematics.md).
 """
+import contextlib
 import csv
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
 import pathlib
-import shutil
+import shlex
+import warnings
 from typing import NamedTuple
 
 import h5py
@@ -28,7 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configs
-from tfvn import certificates, data, distribution, figures, metrics, progress, projections, report, runs, summaries
+from tfvn import certificates, data, distribution, figures, metrics, outputs, progress, projections, report, runs, summaries
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
@@ -45,9 +48,19 @@ _OWN_SETTINGS = ("radius", "steps", "sigma", "noise", "num_samples", "seed")
 _MEANS = (
     "ssim", "nrmse", "psnr", "norm", "kspace_norm", "kspace_l1", "total_variation", "image_norm", "relative_radius", "effect",
 )  # fmt: skip
+# Means in the tables, of which the number of images is kept.
+_COUNTED = ("rmse", "ssim", "effect")
 # Columns with ||A r|| in the norm of a certificate.
 _DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 _MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
+# What an evaluation may write, and what a sweep over the draws.
+_FILES = (
+    "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png", "figure4.png", "certificates.csv",
+    "reconstructions.h5", "report.html",
+)  # fmt: skip
+_SWEEP_FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
+# Folders in there while it is at it: slices that are done, and the signs of several processes.
+_UNFINISHED, _WORKERS = ".unfinished", ".workers"
 # A change of the image by this share of its norm is what certificates are asked about in the table.
 _SHARE = 0.1
 
@@ -73,7 +86,7 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
     Args:
         run_dirs: run directories of trained networks, in the order of the table. One without attacks has
             clean rows only.
-        output: directory for the results, made if need be. Files of an earlier evaluation are replaced.
+        output: directory for the results, made if need be. Files of an earlier evaluation are replaced, others never.
         overrides: smoothing settings other than those of the runs, such as `["num_samples=100"]`.
         workers: of several, which need the same directories, all evaluate slices and the first writes the results.
 
@@ -82,15 +95,17 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
         tables, curves, images and figures, the settings of the runs, and the versions, seeds and commands that made them.
 
     Raises:
-        ValueError: if a run is not trained or its attacks are unfinished or of another model, or if the runs have
-            different test data. No file is written then.
+        ValueError: if a run is not trained or its attacks are unfinished or of another model, if the runs have different
+            test data, or if a file would be replaced that is no earlier result. No file is written then.
     """
     trials = _open(run_dirs, overrides)
     source = data.source(trials[0].config, "test")
+    for index in range(len(source)):
+        runs.check_name(source.name(index), f"slice {index}")
     _check_attacks(trials, len(source))
-    os.makedirs(output, exist_ok=True)
-    files.remove_stale(output)
-    with distribution.Watch(os.path.join(output, ".workers"), workers) as watch:
+    _prepare(output, (*_FILES, _UNFINISHED, _WORKERS))
+    only = contextlib.nullcontext() if workers.index else runs.alone(output, "evaluates into it")
+    with only, distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
         # In one process on one device, slices are evaluated where their results are wanted.
         if workers.kind != "none":
             for trial in trials:
@@ -98,34 +113,43 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
         return [] if workers.index else _write_results(trials, source, output, workers, watch)
 
 
+def _prepare(output, names):
+    """A folder for results, in which nothing else is lost."""
+    runs.check_name(output, "the folder of results")
+    outputs.check_replaceable(output, names)
+    runs.make_folder(output)
+    files.remove_stale(output)
+
+
 def _write_results(trials, source, output, workers, watch):
     """Gathers what the slices gave, evaluates what is missing, and writes all files. Returns their paths."""
-    unfinished = os.path.join(output, ".unfinished")
+    unfinished = os.path.join(output, _UNFINISHED)
     rows, examples, architectures = [], [], []
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
     images_path = os.path.join(output, "reconstructions.h5")
     with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(images_path) as file:
+        file.attrs["coil_maps"] = _maps_origin(source, trials[0].config)
         shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
             example, architecture = _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch)
             examples.append(example)
             architectures.append(architecture)
-    table = aggregate(rows)
+    table, maps = aggregate(rows), _maps_origin(source, trials[0].config)
     claims = certificates_of(table, rows)
     certified, compared = _certificate_tables(claims), _comparison_text(compare_attacks(rows))
-    text = markdown(table) + "".join(map(_text, certified)) + (f"\n{compared}\n" if compared else "")
+    text = markdown(table, maps) + "".join(map(_text, certified)) + (f"\n{compared}\n" if compared else "")
     balls = [row for row in rows if row["attack"] in ("none", "l2")]
     writers = {
         "results.csv": lambda path: _write_csv(path, rows),
         "table1.csv": lambda path: _write_csv(path, table),
         "table1.md": lambda path: _write_text(path, text),
         "figure1.png": lambda path: figures.figure1(path, *shown),
-        "figure2.png": lambda path: figures.figure2(path, balls),
-        "figure3.png": lambda path: figures.figure3(path, shown[2], examples),
+        "figure2.png": lambda path: _draw(figures.figure2, path, balls),
+        "figure3.png": lambda path: _draw(figures.figure3, path, shown[2], examples),
     }
     if {"l2", "antun"} <= {row["attack"] for row in rows}:
-        writers["figure4.png"] = lambda path: figures.figure4(path, rows)
+        writers["figure4.png"] = lambda path: _draw(figures.figure4, path, rows)
     if claims:
         writers["certificates.csv"] = lambda path: _write_csv(path, claims)
     # Last, as it shows the figures.
@@ -134,7 +158,7 @@ def _write_results(trials, source, output, workers, watch):
         path,
         [{**row, "dataset": _dataset(row["attack"], _size(row))} for row in rows],
         _labels(table),
-        [*tables(table), *certified],
+        [*tables(table, maps), *certified],
         [report.Run(trial.name, trial.run_dir, trial.config, _commands(trial)) for trial in trials],
         images_path,
         paths_of_figures,
@@ -144,21 +168,51 @@ def _write_results(trials, source, output, workers, watch):
     for name in {"figure4.png", "certificates.csv"} - set(writers):
         pathlib.Path(output, name).unlink(missing_ok=True)
     paths = [images_path, *_write_all(output, writers)]
-    shutil.rmtree(unfinished, ignore_errors=True)
+    _remove_partials(unfinished)
+    for path in paths:
+        print(f"wrote {path}")
     for trial, architecture in zip(trials, architectures):
         scores = _scores([entry for entry in table if entry["model"] == trial.name])
         summaries.write_hparams(trial.run_dir, trial.config, architecture, scores)
-    for path in paths:
-        print(f"wrote {path}")
-    print(f"\n{text}", end="")
+    print(f"Next: open {shlex.quote(paths[-1])} in a browser, where the images can be compared.\n\n{text}", end="")
     return paths
+
+
+def _draw(figure, path, *arguments):
+    """Draws a figure with the names of the models as they are: no formulas, and no complaint of signs that the font lacks."""
+    plain = []
+    for argument in arguments:
+        if isinstance(argument, list):
+            argument = [_with_plain_name(entry) for entry in argument]
+        plain.append(argument)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        figure(path, *plain)
+
+
+def _with_plain_name(entry):
+    """A row, or an `Example`, whose name Matplotlib shows as it is."""
+    if isinstance(entry, dict):
+        return {**entry, "model": _plain(entry["model"])}
+    return entry._replace(name=_plain(entry.name))
+
+
+def _plain(name):
+    text = printable(name).replace("$", r"\$")
+    # A name in a legend that begins with a low line would not be shown.
+    return f" {text}" if text.startswith("_") else text
+
+
+def printable(text):
+    """A text on one line: what moves a cursor, or breaks a line of a table, becomes a space."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _write_all(output, writers):
     """Writes each file of a dict name: function of a path, whole or not at all. Returns the paths."""
     paths = [os.path.join(output, name) for name in writers]
     for path, write in zip(paths, writers.values()):
-        with files.replacing(path) as temporary:
+        with outputs.written(path) as temporary:
             write(temporary)
     return paths
 
@@ -186,9 +240,8 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Wo
     if not trials:
         raise ValueError("a smoothed prediction needs a run with sigma > 0, and none of these has noise.")
     _check_attacks(trials, len(data.source(trials[0].config, "test")))
+    _prepare(output, _SWEEP_FILES)
     counts, rows = sorted(set(counts)), []
-    os.makedirs(output, exist_ok=True)
-    files.remove_stale(output)
     for trial in trials:
         rows.extend(_sweep_run(trial, counts, workers.strategy()))
     lines = [["model", "K", "RMSE clean", "RMSE attacked", "effect", "spread"]]
@@ -204,7 +257,7 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Wo
     writers = {
         "num_samples.csv": lambda path: _write_csv(path, rows),
         "num_samples.md": lambda path: _write_text(path, text),
-        "num_samples.png": lambda path: figures.figure5(path, rows),
+        "num_samples.png": lambda path: _draw(figures.figure5, path, rows),
     }
     paths = _write_all(output, writers)
     for path in paths:
@@ -230,7 +283,7 @@ def _sweep_run(trial, counts, strategy):
             attacked = None
             if not math.isnan(radius):
                 path = runs.attack_path(trial.run_dir, radius, index)
-                perturbation = _perturbation(path, source.name(index), digest, float(inputs["scale"][0]), zero_filled.shape)
+                perturbation = _perturbation(path, source.name(index), digest, inputs, zero_filled.shape, ("l2", radius))
                 attacked = zero_filled + network.sense.normal(perturbation, inputs["sensitivity_maps"], inputs["mask"])
             for count in counts:
                 model.num_samples, model.seed = count, config.seed
@@ -265,7 +318,7 @@ def aggregate(rows):
     """Table 1 as a list of dicts, one a model and radius, from the rows of `evaluate`.
 
     `rmse` is sqrt(mean_i rmse_i^2), `effect_25` and `effect_75` are percentiles, the other numbers means, over the
-    images that have the number; NaN where none has.
+    images that have the number (`num_rmse`, `num_ssim` and `num_effect` of `num_images`); NaN where none has.
     """
     groups = {}
     for row in rows:
@@ -286,6 +339,7 @@ def aggregate(rows):
             "effect_25": float(effects[0]),
             "effect_75": float(effects[1]),
             "num_images": len(group),
+            **{f"num_{key}": len(values[key]) for key in _COUNTED},
             **{key: group[0][key] for key in _MODEL_KEYS},
         })  # fmt: skip
     return table
@@ -307,25 +361,33 @@ def _size(row):
     return row["steps"] if row["attack"] == "antun" else row["radius"]
 
 
-def markdown(table):
+def _maps_origin(source, config):
+    """Where the coil maps come from, in words: what they saw decides what an error means."""
+    if config.dataset == "synthetic":
+        return "those of the simulation"
+    return getattr(source, "maps_origin", "from the files")
+
+
+def markdown(table, maps=""):
     """Table 1 as Markdown: the tables of `tables` one after the other; aligned, to be read as text.
 
     Args:
-        table: the list of dicts of `aggregate`.
+        table, maps: as for `tables`.
     """
-    parts = tables(table)
+    parts = tables(table, maps)
     text = "".join(f"{part.title}\n\n{aligned(part.lines)}\n" for part in parts)
     if len(parts) == 1:
         text += "None of these runs has attacks: attack.py makes them.\n\n"
     return f"{text}{parts[0].note}\n"
 
 
-def tables(table):
+def tables(table, maps=""):
     """RMSE and SSIM, then mean perturbation effects, model by radius: a list of `report.Table`. The norms of the attack's
     ball, and the attack of Antun et al., have such tables one after the other.
 
     Args:
         table: the list of dicts of `aggregate`.
+        maps: where the coil maps come from, for the note; "" says nothing.
     """
     kinds = [kind for kind in runs.ATTACKS if any(entry["attack"] == kind for entry in table)] or ["l2"]
     count = table[0]["num_images"]
@@ -334,6 +396,10 @@ def tables(table):
         "otherwise; in %: of the mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
         f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
     )
+    if any(0 < _count(entry, key) < count for entry in table for key in _COUNTED):
+        note += " (n): a mean over n slices alone, as the others have no such number (no reference, or an empty one)."
+    if maps:
+        note += f" Coil maps: {maps}."
     parts = []
     for kind in kinds:
         parts += _tables_of(kind, [entry for entry in table if entry["attack"] in ("none", kind)])
@@ -345,13 +411,12 @@ def _tables_of(kind, table):
     models = list(dict.fromkeys(entry["model"] for entry in table))
     sizes = dict(sorted((_size(entry), _head(entry)) for entry in table))
     heads, attacks = list(sizes.values()), list(sizes)[1:]
-    if kind == "antun":
-        of = ", attack of Antun et al. (mean ||r||_2)"
-    else:
-        of = "" if kind == "l2" else f", {kind} balls"
+    of = {"l2": "", "antun": ", attack of Antun et al."}.get(kind, f", {kind} balls")
+    # Of the others the size is no l2 norm, which attacks are compared by.
+    norm = "" if kind == "l2" else ", and mean ||r||_2"
 
     def cell(model, size, key, digits):
-        return digits(cells[model, size][key]) if (model, size) in cells else "-"
+        return _mean_cell(cells[model, size], key, digits) if (model, size) in cells else "-"
 
     errors = [["model", *(text for head in heads for text in (head, ""))], ["", *(("RMSE", "SSIM") * len(sizes))]]
     effects = [["model", "sigma", "K", *heads[1:]]]
@@ -361,15 +426,27 @@ def _tables_of(kind, table):
         first = cells[model, 0.0]
         samples = str(first["num_samples"]) if first["sigma"] else "-"
         means = [cell(model, size, "effect", _digits) for size in attacks]
-        if kind == "antun":
-            means = [f"{text} ({cell(model, size, 'norm', _digits)})" for text, size in zip(means, attacks)]
+        if kind != "l2":
+            norms = [cell(model, size, "norm", _digits) for size in attacks]
+            means = [text if text == "-" else f"{text}, {norm}" for text, norm in zip(means, norms)]
         effects.append([model, f"{first['sigma']:g}{_noise_name(first)}", samples, *means])
     parts = [report.Table(f"Error of the reconstructions{of}", errors, ("", *(("lowest", "highest") * len(sizes))), heads=2)]
     if attacks:
         # The attack of Antun et al. has another norm on each model: its effects are not to be compared.
         best = ("", "", "", *(["" if kind == "antun" else "lowest"] * len(attacks)))
-        parts.append(report.Table(f"Mean perturbation effect{of}", effects, best))
+        parts.append(report.Table(f"Mean perturbation effect{norm}{of}", effects, best))
     return parts
+
+
+def _count(entry, key):
+    """Of how many images a mean is, in the table of one model and size."""
+    return entry.get(f"num_{key}", entry["num_images"])
+
+
+def _mean_cell(entry, key, digits):
+    """A mean; with the number of its images where they are not all that the table is of."""
+    text, count = digits(entry[key]), _count(entry, key)
+    return text if text == "-" or count == entry["num_images"] else f"{text} ({count})"
 
 
 def _head(entry):
@@ -392,7 +469,7 @@ def _labels(table):
 
 def _commands(trial):
     """Commands that make a run again elsewhere, from its configuration and what its attacks record: lists of arguments."""
-    run_dir = os.path.normpath(trial.run_dir)
+    run_dir = runs.as_argument(os.path.normpath(trial.run_dir))
     again = f"{run_dir}-again"
     train = ["python", "train.py", "--config", os.path.join(run_dir, "config.yaml"), "--run-dir", again]
     # What was said of one call alone: it would end too early, or not begin without tensorflow-addons.
@@ -524,6 +601,7 @@ def _comparison_text(pairs):
 
 def aligned(lines):
     """Rows of texts, the first of them the heads, as a Markdown table that can be read as text."""
+    lines = [[printable(cell).replace("|", r"\|") for cell in line] for line in lines]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(lines[0]))]
     rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
     rows = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
@@ -553,6 +631,8 @@ def _open(run_dirs, overrides):
             f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the run. "
             f"Received: {' '.join(fixed)}"
         )
+    for run_dir in run_dirs:
+        runs.check_name(run_dir, "a run directory")
     trials = []
     for name, run_dir in zip(_names(run_dirs), run_dirs):
         # With overrides, opening would make a new run of a mistyped directory.
@@ -588,20 +668,24 @@ def _check_attacks(trials, count):
             paths = [runs.attack_path(trial.run_dir, size, index, kind) for index in range(count)]
             missing = [path for path in paths if not os.path.exists(path)]
             if missing:
+                command = runs.command("python", "attack.py", "--run-dir", runs.as_argument(trial.run_dir))
                 raise ValueError(
                     f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices: attack.py has not "
-                    f"finished. Run it again with what it was given: python attack.py --run-dir {trial.run_dir} [--set ...]"
+                    f"finished. Run it again with what it was given: {command} [--set ...]"
                 )
     first = {}
     for trial in trials:
         for kind, size in trial.attacks:
             path = runs.attack_path(trial.run_dir, size, 0, kind)
-            settings = {k: v for k, v in runs.read_attack(path)["settings"].items() if k not in _OWN_SETTINGS}
+            stored = runs.read_attack(path, attack=(kind, size))["settings"]
+            settings = {key: value for key, value in stored.items() if key not in _OWN_SETTINGS}
             earlier = first.setdefault(kind, (path, settings))
-            if settings != earlier[1]:
+            different = sorted(key for key in {**settings, **earlier[1]} if settings.get(key) != earlier[1].get(key))
+            if different:
+                rows = ", ".join(f"{key}={settings.get(key)!r} (there: {earlier[1].get(key)!r})" for key in different)
                 raise ValueError(
-                    f"{path} and {earlier[0]} were made by different attacks: {settings} and {earlier[1]}. One table compares "
-                    "models under the same attack: evaluate these runs one by one, or remove one of the folders."
+                    f"{path} and {earlier[0]} were made by different attacks: {rows}. One table compares models under the same "
+                    "attack: evaluate these run directories one by one, each with an --output of its own."
                 )
 
 
@@ -630,7 +714,7 @@ def _evaluate_own(trial, source, workers, output):
     """Evaluates this process's slices of one run, on all of its devices, for `_evaluate_run` to find."""
     devices, models = runs.models_of(trial.run_dir, trial.config, workers, len(source))
     own, digest = workers.own(len(source)), runs.model_hash(models[0][0])
-    work = functools.partial(_evaluated, trial, source, models, digest, os.path.join(output, ".unfinished"), None)
+    work = functools.partial(_evaluated, trial, source, models, digest, os.path.join(output, _UNFINISHED), None)
     slices = data.iterate(data.load(trial.config, "test", start=workers.index, step=workers.count))
     with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
         for _ in distribution.each(devices, work, zip(own, slices)):
@@ -646,11 +730,11 @@ def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
     index, (inputs, reference) = item
     config, name, scale = trial.config, source.name(index), float(inputs["scale"][0])
     paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
-    made_of = [digest, name, scale, *(getattr(config, key) for key in _MODEL_KEYS)]
+    made_of = [digest, name, scale, runs.signature_of(inputs).tolist(), *(getattr(config, key) for key in _MODEL_KEYS)]
     settings, states = source.fingerprint(index)
     test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
     key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
-    path = os.path.join(unfinished, trial.name, f"{_key(index)}.h5")
+    path = _partial_path(unfinished, trial, index)
     if wait:
         wait(lambda: _read_partial(path, key) is None)
     done = _read_partial(path, key)
@@ -695,13 +779,12 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
     config, images, rows = trial.config, {}, []
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
     zero_filled = model.zero_filled(inputs)
-    scale = float(inputs["scale"][0])
     for kind, size in [("none", 0.0), *trial.attacks]:
         if kind == "none":
             perturbation = tf.zeros_like(zero_filled)
         else:
             path = runs.attack_path(trial.run_dir, size, index, kind)
-            perturbation = _perturbation(path, name, digest, scale, zero_filled.shape)
+            perturbation = _perturbation(path, name, digest, inputs, zero_filled.shape, (kind, size))
         measured = {
             "sensitivity_maps": maps,
             "mask": mask,
@@ -762,34 +845,63 @@ def _dataset(kind, size):
     return f"antun_{size:d}" if kind == "antun" else f"{'' if kind == 'l2' else kind + '_'}radius_{size:g}"
 
 
+def _partial_path(unfinished, trial, index):
+    # Names may be longer than those of folders, together with what they are told apart by.
+    folder = hashlib.sha256(trial.name.encode()).hexdigest()[:16]
+    return os.path.join(unfinished, folder, f"{_key(index)}.h5")
+
+
 def _read_partial(path, key):
     """The images and rows of a slice that was evaluated before, or None."""
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["key"] == key:
-                return {name: file[name][()] for name in file}, json.loads(file.attrs["rows"])
-    except (OSError, KeyError, ValueError):
-        pass  # not there, or not readable: done again
+                images = {name: runs.stored_array(file, name) for name in file}
+                if file.attrs["checksum"] == _checksum(key, images, file.attrs["rows"]):
+                    return images, json.loads(file.attrs["rows"])
+    # Not there, or not readable, in whatever way: done again.
+    except Exception:
+        pass
     return None
 
 
 def _write_partial(path, key, images, rows):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    runs.make_folder(os.path.dirname(path))
+    text = json.dumps(rows)
     with files.writing_hdf5(path, track_order=True) as file:
         for name, image in images.items():
             file[name] = image
-        file.attrs.update(key=key, rows=json.dumps(rows))
+        file.attrs.update(key=key, rows=text, checksum=_checksum(key, images, text))
 
 
-def _perturbation(path, name, digest, scale, shape):
+def _checksum(key, images, text):
+    """Of all that a file of an unfinished evaluation holds."""
+    digest = hashlib.sha256(json.dumps([key, text, list(images)]).encode())
+    for image in images.values():
+        digest.update(repr((image.shape, image.dtype.str)).encode() + np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+def _remove_partials(unfinished):
+    """Removes the slices of an evaluation that is done, and no other file."""
+    for path in pathlib.Path(unfinished).glob("*/slice_*.h5"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    for folder in (*pathlib.Path(unfinished).glob("*"), pathlib.Path(unfinished)):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _perturbation(path, name, digest, inputs, shape, attack):
     """The stored r of one slice, (1, rows, width)."""
-    attack = runs.read_attack(path, digest=digest, scale=scale)
-    if attack.get("name", name) != name or attack["perturbation"].shape != tuple(shape[1:]):
+    found = runs.read_attack(path, None, digest, float(inputs["scale"][0]), runs.signature_of(inputs), attack)
+    if str(found.get("name", name)) != name or found["perturbation"].shape != tuple(shape[1:]):
         raise ValueError(
-            f"{path}: made for the slice {attack.get('name')!r} of shape {attack['perturbation'].shape}, and this is "
-            f"{name!r} of shape {tuple(shape[1:])}. The test data have changed: remove that folder, attack again."
+            f"{path}: made for the slice {found.get('name')!r} of shape {found['perturbation'].shape}, and this is "
+            f"{name!r} of shape {tuple(shape[1:])}. The test data have changed: put the old ones back, or attack these in "
+            "another run directory."
         )
-    return tf.convert_to_tensor(attack["perturbation"])[None]
+    return tf.convert_to_tensor(found["perturbation"].astype(np.complex64))[None]
 
 
 def _key(index):
@@ -808,6 +920,9 @@ def _write_csv(path, rows):
 
 
 def _csv_field(value):
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        # Programs that show tables would take a name for a formula; an apostrophe tells them that it is a text.
+        return f"'{value}"
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else f"{value:.8g}"

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import compat, data, distribution, progress, runs, summaries
+from tfvn import compat, data, distribution, fit, progress, runs, summaries
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
 from tfvn.checkpoints import Checkpoints
 from tfvn.importers import load_model
@@ -93,6 +93,9 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     end of `config.time_budget` stops at its next checkpoint and writes `unfinished.keras` instead: the network as it is, which
     no later step takes for the one that was configured. Of several `workers`, which need one run directory, all train and the
     first writes.
+
+    Raises:
+        ValueError: if it cannot be trained as configured, or another process trains it.
     """
     if os.path.exists(os.path.join(run_dir, "model.keras")):
         # A damaged one is no end of a training.
@@ -103,13 +106,18 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     _addons_callbacks(config)
     if config.time_budget and workers.count > 1:
         raise ValueError("several processes would stop at different times. Set time_budget=0, and stop them all by hand.")
-    with distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
+    runs.make_folder(run_dir)
+    # Two trainings would write into each other's checkpoints and curves. Of several workers the first one writes.
+    only = contextlib.nullcontext() if workers.index else runs.alone(run_dir, "trains it")
+    with only, distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         strategy = None if config.model else workers.strategy()
         if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
             # Hours of training must not end at a file that could have been looked at before.
             data.check(config, ("test",) if config.model else ("train", "test"))
         if config.model:
             runs.network_of(run_dir, config)
+            fit.warn_of_data(config.model, config)
+            fit.write(run_dir, config)
             return
         try:
             _train(run_dir, config, strategy, workers)
@@ -124,10 +132,14 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
 
 
 def _train(run_dir, config, strategy, workers):
+    history = os.path.join(run_dir, "history.csv")
+    rows = summaries.read_history(history)
     trainer = build_trainer(config, strategy)
     checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"))
     if checkpoints.restore():
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
+    elif rows:
+        print(f"{checkpoints.folder} holds no checkpoint: the training of {history} begins again at iteration 0")
     done, stopped = int(trainer.steps_done), False
     if not distribution.agree(strategy, done):
         raise ValueError(f"the workers do not continue at one iteration: {run_dir} must be one folder that all of them see.")
@@ -159,13 +171,14 @@ def _train(run_dir, config, strategy, workers):
             done, stopped = int(trainer.steps_done), trainer.stop_training
     if quiet:
         return
+    fit.write(run_dir, config)
     unfinished = os.path.join(run_dir, "unfinished.keras")
     if done < config.iterations:
         runs.save_network(trainer.network, run_dir, "unfinished.keras")
+        there = runs.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
         print(
             f"stopped by the time budget at iteration {done} of {config.iterations}. The same command continues. To attack or "
-            f"evaluate the network as it is: attack.py --config {os.path.join(run_dir, 'config.yaml')} --run-dir ANOTHER "
-            f"--set model={unfinished}"
+            f"evaluate the network as it is: {runs.command(*there)}"
         )
         return
     runs.save_network(trainer.network, run_dir)
@@ -174,6 +187,15 @@ def _train(run_dir, config, strategy, workers):
     for name in ("history.csv", "logs", "checkpoints"):
         if os.path.exists(os.path.join(run_dir, name)):
             print(f"wrote {os.path.join(run_dir, name)}")
+    reached = f"trained {done} iterations"
+    for last in summaries.read_history(history)[-1:]:
+        scores = summaries.validation_scores(last)
+        told = (f"{label} {scores[key]:.4g}" for key, label in _SCORES.items() if key in scores)
+        reached += f"; validation: {', '.join(told)}"
+    print(f"{reached}. Next: {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}")
+
+
+_SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
 
 
 def attack(run_dir, config, workers=distribution.Workers()):
@@ -182,6 +204,8 @@ def attack(run_dir, config, workers=distribution.Workers()):
     Several `workers`, which need one run directory, share the slices, and the devices of each share its own.
     """
     source = data.source(config, "test")
+    for index in range(len(source)):
+        runs.check_name(source.name(index), f"slice {index}")
     devices, models = runs.models_of(run_dir, config, workers, len(source), config.attack_num_samples)
     digest = runs.model_hash(models[0][0])
     kind, sizes = _sizes(config)
@@ -201,9 +225,31 @@ def attack(run_dir, config, workers=distribution.Workers()):
     for size, earlier in zip(sizes, [None, *sizes]):
         folder = runs.attack_dir(run_dir, size, kind)
         if workers.index == 0:
-            histories = [runs.read_attack(path)["history"] for path in paths if os.path.dirname(path) == folder]
+            objective = _objective(kind)
+            own = [path for path in paths if os.path.dirname(path) == folder]
+            found = [runs.read_attack(path, attack=(kind, size), needed=("history", objective)) for path in own]
+            histories = [attack["history"] for attack in found]
             summaries.write_mean_attack(run_dir, os.path.basename(folder), histories, _first_step(kind, earlier))
-        print(f"wrote {folder}")
+            print(f"{_reached(config, kind, size, found)}; wrote {folder}")
+    if workers.index == 0:
+        print(f"Next: {runs.command('python', 'evaluate.py', runs.as_argument(run_dir))}")
+
+
+def _objective(kind):
+    """The name of E(r) in an attack's file."""
+    return "objective_of_iterate" if kind == "antun" else "objective"
+
+
+def _reached(config, kind, size, found):
+    """What the attacks of one size came to, in words."""
+    norm = np.mean([np.linalg.norm(attack["perturbation"]) for attack in found])
+    told = f"mean ||r||_2 {norm:.4g}"
+    # E = effect^2 / 2, but where it is measured from the truth, or of another r than the one that is kept.
+    if kind != "antun" or (config.antun_reference == "prediction" and not config.antun_region):
+        effects = [np.sqrt(2 * float(np.squeeze(attack[_objective(kind)]))) for attack in found]
+        told = f"mean effect {np.mean(effects):.4g}, {told}"
+    name = f"antun, {size} steps" if kind == "antun" else f"{kind} radius {size:g}"
+    return f"{name}: {told} ({len(found)} {'slice' if len(found) == 1 else 'slices'})"
 
 
 def _first_step(kind, earlier):
@@ -217,16 +263,21 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
     index, (inputs, reference) = item
     network, model = models[device]
     path, scale = runs.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
+    signature = runs.signature_of(inputs)
     settings = attack_settings(config, kind, size)
     if os.path.exists(path):
-        return index, runs.read_attack(path, settings, digest, scale)["history"], True
+        there = runs.read_attack(path, settings, digest, scale, signature, (kind, size), ("history",))
+        return index, there["history"], True
     if kind == "antun" and config.antun_reference == "truth" and not np.isfinite(reference).all():
         raise ValueError(f"{source.name(index)} has no ground truth. Set antun_reference=prediction.")
     shared = dict(
         momentum=config.attack_momentum, gradient=config.attack_gradient, noise=config.attack_noise, seed=config.seed
     )
     if kind == "antun":
-        begun = earlier and runs.read_attack(runs.attack_path(run_dir, earlier, index, kind), None, digest, scale)
+        begun = None
+        if earlier:
+            before = runs.attack_path(run_dir, earlier, index, kind)
+            begun = runs.read_attack(before, None, digest, scale, signature, (kind, earlier), ("iterate", "velocity"))
         found, arrays = _penalised(config, shared, model, inputs, reference, earlier or 0, size, begun)
     else:
         found, arrays = _projected(config, shared, size, model, inputs)
@@ -237,6 +288,7 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
     attributes = {
         "name": source.name(index),
         "scale": scale,
+        "signature": signature,
         "kind": kind,
         "radius" if kind != "antun" else "steps": size,
         "norm": float(np.linalg.norm(arrays["perturbation"])),
@@ -297,7 +349,7 @@ def _check_earlier(run_dir, config, kind):
     for size in (size for other, size in runs.attacks_of(run_dir) if other == kind):
         path = runs.attack_path(run_dir, size, 0, kind)
         if os.path.exists(path):
-            runs.read_attack(path, attack_settings(config, kind, size))
+            runs.read_attack(path, attack_settings(config, kind, size), attack=(kind, size))
 
 
 # Of the projected attack alone; norm and radius are in the folder's name.
@@ -343,13 +395,11 @@ class _Log(keras.callbacks.Callback):
 
 
 def _add_row(path, iteration, logs):
-    rows = []
-    if os.path.exists(path):
-        with open(path, newline="", encoding="utf-8") as file:
-            # Rows after the checkpoint that a killed run continues from are written again.
-            rows = [row for row in csv.DictReader(file) if int(row["iteration"]) < iteration]
+    # Rows after the checkpoint that a killed run continues from are written again.
+    rows = [row for row in summaries.read_history(path) if int(row["iteration"]) < iteration]
     rows.append({"iteration": iteration, **{key: f"{float(value):.8g}" for key, value in logs.items()}})
+    columns = {key: None for row in rows for key in row}
     with runs.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+        writer = csv.DictWriter(file, fieldnames=list(columns))
         writer.writeheader()
         writer.writerows(rows)

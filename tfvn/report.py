@@ -178,11 +178,16 @@ def _marked(table):
     columns = []
     for column, kind in enumerate(table.best):
         cells = [line[column] for line in body]
-        values = [float(cell) for cell in cells if cell != "-"] if kind else []
+        values = [_first_number(cell) for cell in cells if cell != "-"] if kind else []
         # Of the digits shown: what looks equal is equal. Where all are, none is the best.
         best = {"lowest": min, "highest": max}[kind](values) if len(set(values)) > 1 else None
-        columns.append([(cell, best is not None and cell != "-" and float(cell) == best) for cell in cells])
+        columns.append([(cell, best is not None and cell != "-" and _first_number(cell) == best) for cell in cells])
     return {"title": table.title, "note": table.note, "heads": heads, "body": list(zip(*columns))}
+
+
+def _first_number(cell):
+    """The number of a cell, which may be followed by another: "5.41, 1.5", "0.7 (3)"."""
+    return float(cell.replace(",", " ").split()[0])
 
 
 def _differences(runs):

@@ -12,11 +12,15 @@
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
 """
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
-import shutil
+import shlex
 
 import h5py
 import numpy as np
@@ -26,6 +30,7 @@ from tfvn import config as configs
 from tfvn.data.files import member, remove_stale, replacing, writing_hdf5
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
+from tfvn.outputs import written
 from tfvn.smoothing import SmoothedNetwork
 
 # Norms of the ball of projected attacks, and the attack of Antun et al.
@@ -45,18 +50,19 @@ def open_run(run_dir, config_path=None, overrides=()):
     again must agree with it, apart from smoothing and attack settings.
 
     Raises:
-        ValueError: if the directory holds another configuration (the message names the keys), or none is given.
+        ValueError: if the directory holds another configuration (the message names the keys), none is given, or it cannot
+            be written.
     """
+    check_name(run_dir, "a run directory")
     path = os.path.join(run_dir, "config.yaml")
     if not os.path.exists(path):
         if config_path is None:
             raise ValueError(f"{run_dir} holds no run. Give --config FILE to start one there.")
         config = configs.load(config_path, overrides)
-        os.makedirs(run_dir, exist_ok=True)
-        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            file.write(config.to_yaml())
-        print(f"wrote {path}")
-        return config
+        if _create(path, config.to_yaml()):
+            print(f"wrote {path}")
+            return config
+        # Another process was faster: its configuration is the one that counts.
     remove_stale(run_dir)
     stored = configs.load(path)
     given = configs.load(config_path, overrides) if config_path else configs.load(path, overrides)
@@ -67,10 +73,155 @@ def open_run(run_dir, config_path=None, overrides=()):
     return given
 
 
-def remove_if_empty(run_dir):
-    """Removes a run directory that holds a configuration and at most an imported model: nothing that took work."""
-    if os.path.isdir(run_dir) and set(os.listdir(run_dir)) <= {"config.yaml", "model.keras"}:
-        shutil.rmtree(run_dir)
+def check_name(path, what):
+    """Checks a path that becomes part of names in results.
+
+    Raises:
+        ValueError: if it is no text that UTF-8 can hold.
+    """
+    path = os.fspath(path)
+    try:
+        whole = isinstance(path, str) and "\0" not in path and bool(path.encode("utf-8"))
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
+        raise ValueError(f"the name of {what} must be text in UTF-8. Received: {ascii(path)[:200]}. Rename it.")
+
+
+class _ThereAlready(Exception):
+    """Another process has made the file."""
+
+
+def _create(path, text):
+    """Writes a file, whole, unless there is one. Returns whether it did."""
+    make_folder(os.path.dirname(path))
+    try:
+        with replacing(path) as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+            # In one step, and only if the name is free; what `replacing` does after it changes nothing.
+            try:
+                os.link(temporary, path)
+            except FileExistsError as error:
+                raise _ThereAlready from error
+            except OSError as error:
+                # A file system without links.
+                if os.path.lexists(path):
+                    raise _ThereAlready from error
+    except _ThereAlready:
+        return False
+    return True
+
+
+def command(*words):
+    """A command to be pasted into a shell.
+
+    >>> command("python", "attack.py", "--run-dir", "runs/a b")
+    "python attack.py --run-dir 'runs/a b'"
+    """
+    return shlex.join(words)
+
+
+def as_argument(path):
+    """A path as a word of a command, that is not taken for a flag."""
+    path = os.fspath(path)
+    return os.path.join(os.curdir, path) if path.startswith("-") else path
+
+
+def make_folder(folder):
+    """Makes a folder, and those that it lies in, unless it is there.
+
+    Raises:
+        ValueError: if it cannot be made.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of that name" if isinstance(error, FileExistsError) else error.strerror
+        raise ValueError(f"cannot make the folder {folder}: {reason}. Name another place.") from error
+
+
+@contextlib.contextmanager
+def undoing(run_dir):
+    """Inside, a ValueError takes back the beginning of a run: what this call made, if no work has been done on it.
+
+    That is a configuration, a network that it imported, and the directory. All that was there before stays.
+    """
+    before = set(os.listdir(run_dir)) if os.path.isdir(run_dir) else None
+    try:
+        yield
+    except ValueError:
+        with contextlib.suppress(OSError, _InUse):
+            _take_back(run_dir, before)
+        raise
+
+
+def _take_back(run_dir, before):
+    made = set(os.listdir(run_dir)) - (before or set())
+    if "config.yaml" in made and made <= {"config.yaml", "model.keras"}:
+        # Another process may have begun to work with them.
+        with alone(run_dir, "takes back a run that failed"):
+            for name in made:
+                os.remove(os.path.join(run_dir, name))
+    if before is None:
+        # If it is empty.
+        os.rmdir(run_dir)
+
+
+class _InUse(ValueError):
+    """Another process works there."""
+
+
+_LOCK = ".tfvn-lock"
+
+
+@contextlib.contextmanager
+def alone(folder, work):
+    """Inside, no other process is inside this for the same folder. `work` tells the others what is being done.
+
+    A lock ends with its process, however that ends. (A file system without locks has none.)
+
+    Raises:
+        ValueError: if another process is there; it names that one.
+    """
+    path = os.path.join(folder, _LOCK)
+    with _locked(path, folder) as file:
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()} {work}")
+            file.flush()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+
+
+@contextlib.contextmanager
+def _locked(path, folder):
+    """An open file with a lock; that of the name, and not one that its holder has just removed."""
+    while True:
+        try:
+            file = open(path, "a+", encoding="utf-8", errors="replace", opener=_opened_itself)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror}. Give permission there, or name another place.") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    file.seek(0)
+                    raise _InUse(
+                        f"{folder} is in use: {file.read(200) or 'another process'}. Wait for it or stop it, or name another place."
+                    ) from error
+            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                yield file
+                return
+
+
+def _opened_itself(path, flags):
+    """For `open`: what a link of that name stands for is left alone."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _is_free(key):
@@ -134,7 +285,7 @@ def models_of(run_dir, config, workers, count, num_samples=None):
 def save_network(network, run_dir, name="model.keras"):
     """Writes the network to a file of the run directory."""
     path = os.path.join(run_dir, name)
-    with replacing(path) as temporary:
+    with written(path) as temporary:
         network.save(temporary)
     print(f"wrote {path}")
 
@@ -172,8 +323,12 @@ def attacks_of(run_dir):
 
 
 def write_attack(path, arrays, attributes):
-    """One slice's attack as HDF5: `arrays` become datasets, `attributes` (dicts as JSON) attributes of the file."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    """One slice's attack as HDF5: `arrays` become datasets, `attributes` (dicts as JSON) attributes of the file.
+
+    Raises:
+        ValueError: if it cannot be written.
+    """
+    make_folder(os.path.dirname(path))
     with writing_hdf5(path) as file:
         for name, array in arrays.items():
             file[name] = array
@@ -181,29 +336,179 @@ def write_attack(path, arrays, attributes):
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
-def read_attack(path, settings=None, digest=None, scale=None):
+def read_attack(path, settings=None, digest=None, scale=None, signature=None, attack=None, needed=()):
     """The arrays and attributes of `write_attack`, as one dict.
 
     Args:
-        settings, digest, scale: if given, the settings, the model hash and the slice's scale (max |A^H k| of the raw data)
-            that the attack must have been made with.
+        settings, digest, scale, signature: if given, the settings, the model hash, the slice's scale (max |A^H k| of the raw
+            data) and `signature_of` the slice that the attack must have been made with. Files of before 2026-11 have no
+            signature: theirs is not compared.
+        attack: the pair (kind, size) that the file's folder stands for, if known.
+        needed: names of arrays that must be there, beside `perturbation`.
 
     Raises:
-        ValueError: if the file is damaged or was made with other settings, for another model or for other data.
+        ValueError: if the file cannot be read, is damaged, holds a perturbation that is no such attack's, or was made with
+            other settings, for another model or for other data.
     """
+    found = _whole(path, needed)
+    _check_ball(path, found, attack)
+    if digest is not None and found["model_hash"] != digest:
+        raise ValueError(
+            f"{path}: made for another model (hash {found['model_hash'][:12]}, not {digest[:12]}). Attack this one in a run "
+            "directory of its own."
+        )
+    if scale is not None and not np.isclose(found["scale"], scale, rtol=1e-4):
+        raise ValueError(f"{path}: made for another slice (its scale was {found['scale']:g}, here {scale:g}). {_CHANGED}")
+    if signature is not None and "signature" in found:
+        change = _distance(found["signature"], signature)
+        if not change < _TOLERANCE:
+            raise ValueError(
+                f"{path}: made for other data than these: k-space, maps or mask differ by about {100 * change:.2g} %. {_CHANGED}"
+            )
+    if settings is not None and found["settings"] != settings:
+        keys = sorted(k for k in {**settings, **found["settings"]} if settings.get(k) != found["settings"].get(k))
+        rows = ", ".join(f"{key}={settings.get(key)!r} (there: {found['settings'].get(key)!r})" for key in keys)
+        raise ValueError(
+            f"{path}: made with other settings: {rows}. One run directory holds attacks of one setting. To attack its network "
+            f"with these too: {_elsewhere(path, {key: settings.get(key) for key in keys})}"
+        )
+    return found
+
+
+def _elsewhere(path, settings):
+    """The command that attacks the network of an attack's file with other settings, in a run directory of its own."""
+    run_dir = as_argument(os.path.dirname(os.path.dirname(os.path.dirname(path))) or os.curdir)
+    given = [f"{key}={value}" for key, value in settings.items() if key.startswith(("attack_", "antun_"))]
+    return command(*attack_elsewhere(run_dir, os.path.join(run_dir, "model.keras"), f"{run_dir}-other"), *given)
+
+
+def attack_elsewhere(run_dir, model, other):
+    """The words of a command that attacks a network of a run in another run directory; more settings may follow."""
+    config = os.path.join(as_argument(run_dir), "config.yaml")
+    return ["python", "attack.py", "--config", config, "--run-dir", as_argument(other), "--set", f"model={model}"]
+
+
+_CHANGED = "Has the data changed? Put the old ones back, or attack these in another run directory."
+
+
+def _whole(path, needed):
+    """What the file holds, of the types that it must have."""
+    try:
+        # Its own reasons not to be read: it is no damage where it may not be, or is not there.
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
     try:
         with h5py.File(path, "r") as file:
-            attack = {**{name: member(file, name)[()] for name in file}, **dict(file.attrs)}
-            attack["settings"] = json.loads(attack["settings"])
-            attack["perturbation"], attack["model_hash"], attack["scale"]
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not an attack file, or damaged ({error}). Remove it and run attack.py again.") from error
-    if digest is not None and attack["model_hash"] != digest:
-        raise ValueError(f"{path}: made for another model (hash {attack['model_hash'][:12]}, not {digest[:12]}).")
-    if scale is not None and not np.isclose(attack["scale"], scale, rtol=1e-4):
-        raise ValueError(f"{path}: made for another slice (its scale was {attack['scale']:g}, here {scale:g}). Has the data changed?")
-    if settings is not None and attack["settings"] != settings:
-        keys = sorted(k for k in {**settings, **attack["settings"]} if settings.get(k) != attack["settings"].get(k))
-        rows = ", ".join(f"{key}={settings.get(key)!r} (there: {attack['settings'].get(key)!r})" for key in keys)
-        raise ValueError(f"{path}: made with other settings: {rows}. Remove that folder or use another --run-dir.")
-    return attack
+            found = {name: stored_array(file, name) for name in file}
+            found.update(file.attrs)
+        found["settings"] = json.loads(found["settings"])
+        found["model_hash"] = str(found["model_hash"])
+        numbers = {"scale": found["scale"], "norm": found.get("norm", 0)}
+        numbers.update({key: found["settings"].get(key, 0) for key in ("radius", "steps")})
+        if not all(np.isfinite(float(number)) for number in numbers.values()):
+            raise ValueError(f"expected numbers, not {numbers}")
+        r = found["perturbation"]
+        if r.ndim != 2 or r.dtype.kind != "c" or not np.isfinite(r).all():
+            raise ValueError(f"perturbation must be finite complex numbers (rows, width), not {r.dtype} of shape {r.shape}")
+        for name in needed:
+            if not np.isfinite(found[name]).all():
+                raise ValueError(f"{name} must be finite")
+        if "history" in needed and (found["history"].ndim != 2 or not found["history"].size):
+            raise ValueError(f"history must have the shape (restarts, steps + 1), not {found['history'].shape}")
+    # Readers of damaged files raise nearly anything.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not an attack file, or damaged ({type(error).__name__}: {str(error)[:200]}). Move it away and run attack.py "
+            "again, which makes that slice's attack anew."
+        ) from error
+    return found
+
+
+def stored_array(file, name):
+    """An array of an open HDF5 file that was written without compression.
+
+    Raises:
+        ValueError: if it is none, lies in another file, or is declared larger than the file is.
+    """
+    item = member(file, name)
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biufc":
+        raise ValueError(f"{name} is no array of numbers")
+    if item.nbytes > os.path.getsize(file.filename):
+        raise ValueError(f"{name} is declared to have {item.nbytes} bytes, more than the file")
+    return item[()]
+
+
+def _check_ball(path, found, attack):
+    """Checks that the perturbation is one of the attack that it is taken for."""
+    kind, size = attack or (found.get("kind"), None)
+    stored = found["settings"].get("steps" if kind == "antun" else "radius")
+    if attack is not None and (found.get("kind", kind) != kind or stored not in (None, size)):
+        raise ValueError(
+            f"{path}: holds an attack of {found.get('kind', kind)} {stored}, and its folder is that of {kind} {size:g}. Put it back "
+            "where it was, or move it away and run attack.py again."
+        )
+    r = found["perturbation"]
+    norm = float(np.linalg.norm(r))
+    radius = stored if size is None else size
+    if "norm" in found and not np.isclose(float(found["norm"]), norm, rtol=1e-3, atol=1e-6):
+        raise ValueError(
+            f"{path}: the perturbation has norm {norm:.4g}, and was stored with norm {float(found['norm']):.4g}: it has been changed. "
+            "Move the file away and run attack.py again."
+        )
+    if kind in _NORMS and radius is not None and _NORMS[kind](r) > radius * (1 + 1e-4) + 1e-6:
+        raise ValueError(
+            f"{path}: the perturbation has {kind} norm {_NORMS[kind](r):.4g}, beyond its radius {radius:g}. Move the file away and "
+            "run attack.py again."
+        )
+
+
+def _parts(r):
+    return np.abs([r.real, r.imag]).astype(np.float64)
+
+
+_NORMS = {
+    "l2": lambda r: float(np.sqrt(np.square(_parts(r)).sum())),
+    "l1": lambda r: float(_parts(r).sum()),
+    "linf": lambda r: float(_parts(r).max(initial=0)),
+}
+
+# Of a signature, relative to the data. Maps that are estimated on another machine differ by less; other scans by far more.
+_TOLERANCE, _PATTERNS = 1e-3, 8
+
+
+def signature_of(inputs):
+    """Numbers that tell a slice from another: projections of its k-space, maps and mask on fixed patterns, over their norms.
+
+    Not a digest of bytes: rounding may differ between machines and libraries, and changes these by as little.
+
+    Args:
+        inputs: of one slice, a batch of one.
+
+    Returns:
+        Array float64 (3, patterns, 2), of real and imaginary parts.
+    """
+    found = []
+    for key in ("kspace", "sensitivity_maps", "mask"):
+        array = np.asarray(inputs[key])[0].astype(np.complex128)
+        norm = max(float(np.linalg.norm(array)), 1e-30)
+        by_width = array @ _waves(array.shape[2], 0)
+        by_height = np.einsum("chk,hk->ck", by_width, _waves(array.shape[1], 1))
+        projected = (by_height * _waves(array.shape[0], 2)).sum(0)
+        found.append(np.stack([projected.real, projected.imag], -1) / norm)
+    return np.stack(found)
+
+
+def _waves(size, axis):
+    """Phases exp(i a n^2 + i b n), (size, patterns), a and b of every pattern and axis: no symmetry of an image repeats them."""
+    n = np.arange(size)[:, None]
+    k = 1 + axis + 3 * np.arange(_PATTERNS)
+    return np.exp(2j * np.pi * (np.sqrt(2) * k * n**2 + np.sqrt(3) * k * n))
+
+
+def _distance(signature, other):
+    """How far two slices are apart, relative to their norms, as far as the signatures tell."""
+    if np.shape(signature) != np.shape(other) or not np.isfinite(signature).all():
+        return 1.0
+    return float(np.sqrt(np.square(np.subtract(signature, other)).sum((1, 2)).max() / _PATTERNS))

@@ -289,9 +289,42 @@ def _hparams(config, architecture):
 
 
 def _last_row(path):
-    """(iteration, row) of a learning curve; (0, {}) where there is none."""
+    """(iteration, row) of a learning curve; (0, {}) where there is none that can be read."""
+    try:
+        rows = read_history(path)
+    except ValueError:
+        rows = []
+    return (int(rows[-1]["iteration"]), rows[-1]) if rows else (0, {})
+
+
+def read_history(path):
+    """The rows of a learning curve, `history.csv`, as dicts of text; none where there is no file.
+
+    Raises:
+        ValueError: if the file is something else.
+    """
     if not os.path.exists(path):
-        return 0, {}
-    with open(path, newline="", encoding="utf-8") as file:
-        row = list(csv.DictReader(file))[-1]
-    return int(row["iteration"]), row
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            whole = None not in row and None not in row.values()
+            if not whole or not row["iteration"].isdecimal() or not all(map(_is_number, row.values())):
+                raise ValueError(f"a row {list(row.values())}")
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
+    except (ValueError, KeyError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is no learning curve of numbers, with a column named iteration ({type(error).__name__}: {str(error)[:200]}). "
+            "Move it away: a training writes it anew."
+        ) from error
+    return rows
+
+
+def _is_number(text):
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True
