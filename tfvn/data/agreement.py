@@ -4,61 +4,79 @@ Shapes and NaN say little. What is compared here shows in the data of every scan
 
     m(w) = sum_n w_n exp(2 pi i (n - N // 2) / N) / sum_n w_n
 
-is the mean place on a circle of weights w along an axis: its angle is where they lie, 0 for the centre and pi for both
-ends, its modulus how closely. Of the energy of k-space it tells where the zero frequency is, of the magnitude of the
-image where the object is. White noise has m = 0 and tells nothing.
+is the mean place on a circle of weights w along an axis: its angle is where they lie, 0 for the
+centre and pi for both ends, its modulus how closely. Of the energy of k-space it tells where the
+zero frequency is, of the magnitude of the image where the object is. White noise has m = 0 and
+tells nothing.
 
-With x_c the coil images of low resolution and S_c the maps, norm(x - S S^H x / |S|^2)^2 / norm(x)^2 is the share of
-the signal that no image seen through these maps explains; where all maps are 0 nothing is explained. The magnitude of
-the coil-combined image is compared with that of the reference: phases may follow another convention.
+With x_c the coil images of low resolution and S_c the maps, norm(x - S S^H x / |S|^2)^2 / norm(x)^2
+is the share of the signal that no image seen through these maps explains; where all maps are 0
+nothing is explained. The magnitude of the coil-combined image is compared with that of the
+reference: phases may follow another convention.
 
-What is certainly wrong is refused; what probably is makes a `DataWarning`. The thresholds lie between what right and
-wrong pairs gave, of measured scans (1 to 16 coils) and of synthetic ones with noise up to a tenth of their maximum.
-"""
+What is certainly wrong is refused; what probably is makes a `DataWarning`. The thresholds lie
+between what right and wrong pairs gave, of measured scans (1 to 16 coils) and of synthetic ones
+with noise up to a tenth of their maximum."""
 import warnings
 
 import numpy as np
 
 from tfvn.data.sample import DataWarning, combine, ifft2c
 
-# Moduli of m. Noise of a fifth of the largest value leaves 0.1 of the energy's, right scans have 0.8 and more.
+# Moduli of m. Noise of a fifth of the largest value leaves 0.1 of the energy's, right scans have
+# 0.8 and more.
 _LEAST_CONCENTRATION = 0.1
 _CLEAR_CONCENTRATION = 0.2
-# The zero frequency may lie so far from the centre, as a part of the axis; beyond the second it is in the corner.
+# The zero frequency may lie so far from the centre, as a part of the axis; beyond the second it is
+# in the corner.
 _LARGEST_OFFSET, _CORNER = 0.08, 0.4
-# Real part of the object's m: 0.03 or more for objects that fill the field of view, down to -0.7 for shifted ones. The
-# second is for images from a centre of which points are missing.
+# Lines above half of the largest, as a part of all: up to 0.12 of scans, 0.3 and more of noise at
+# the ends.
+_PEAK = 0.2
+# Real part of the object's m: 0.03 or more for objects that fill the field of view, down to -0.7
+# for shifted ones. The second is for images from a centre of which points are missing.
 _EDGES, _EDGES_IN_PART = -0.15, -0.25
-# Side of the central block of k-space from which images of low resolution are made, and the least one.
+# Side of the central block of k-space from which images of low resolution are made, and the least
+# one.
 _LINES, _FEWEST_LINES = 32, 8
-# Share of the signal outside of the maps' range: up to 0.02 for right maps, above 0.45 for those of other scans.
+# Share of the signal outside of the maps' range: up to 0.02 for right maps, above 0.45 for those of
+# other scans.
 _DOUBTFUL_SHARE, _WRONG_SHARE = 0.2, 0.4
-# Correlation of magnitudes: above 0.94 for right references, 0.5 to 0.9 for neighbouring or turned ones.
+# Correlation of magnitudes: above 0.94 for right references, 0.5 to 0.9 for neighbouring or turned
+# ones.
 _DOUBTFUL_CORRELATION, _WRONG_CORRELATION = 0.9, 0.5
 # Factors between scales, either way.
 _DOUBTFUL_FACTOR, _WRONG_FACTOR = 2, 10
 
-# Two coils of one scan differ by their noise alone. Images are concentrated by their zero frequency.
+# Two coils of one scan differ by their noise alone. Images are concentrated by their zero
+# frequency.
 _SAME, _IMAGE = 0.99999, 0.75
 # Energy outside of the central half of an oversampled readout.
 _CUT = 0.3
 # Magnitudes are compared as sums over blocks, at most so many along an axis.
 _BLOCKS = 64
 
-_checked = set()
+# Of what was checked or told in this process: the texts of its warnings.
+_checked = {}
 
 
-def check(kspace, name, sensitivity_maps=None, reference=None, readout_oversampling=False, key=None):
-    """Compares the arrays of one slice with each other and with the conventions of `tfvn.data.sample`.
+def check(
+    kspace, name, sensitivity_maps=None, reference=None, readout_oversampling=False, key=None
+):
+    """Compares the arrays of a slice with each other and with the package's conventions.
 
     Args:
         kspace: complex (coils, height, width), as measured: before any mask is applied to it.
         name: the slice or its file, for the messages.
-        sensitivity_maps: complex (coils, height, width); None compares none, as for those that were estimated from
-            this k-space.
+        sensitivity_maps: complex (coils, height, width); None compares none, as for those that
+            were estimated from this k-space.
         reference: (rows, width), compared where k-space is fully sampled; None compares none.
         readout_oversampling: the image is the central half of the height.
-        key: what the arrays were read from, hashable: what passed once is not checked again in this process.
+        key: what the arrays were read from, hashable: what passed once is not checked again in
+            this process.
+
+    Returns:
+        The texts of the warnings, a list.
 
     Raises:
         ValueError: where it is certain that results would be wrong.
@@ -67,19 +85,28 @@ def check(kspace, name, sensitivity_maps=None, reference=None, readout_oversampl
         DataWarning: where it is likely.
     """
     if key is not None and key in _checked:
-        return
+        return _checked[key]
     try:
-        doubts = list(_doubts(kspace, sensitivity_maps, reference, readout_oversampling))
+        found = _doubts(kspace, sensitivity_maps, reference, readout_oversampling)
+        texts = [f"{name}: {doubt}" for doubt in found]
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    for doubt in doubts:
-        warnings.warn(f"{name}: {doubt}", DataWarning, stacklevel=2)
+    tell(texts, key)
+    return texts
+
+
+def tell(texts, key=None):
+    """Warns of what an earlier check found, once in this process for every key."""
+    if key is not None and key in _checked:
+        return
+    for text in texts:
+        warnings.warn(text, DataWarning, stacklevel=3)
     if key is not None:
-        _checked.add(key)
+        _checked[key] = list(texts)
 
 
 def forget():
-    """What was checked before is checked again."""
+    """What was checked is checked again, and what was told is told again."""
     _checked.clear()
 
 
@@ -91,16 +118,17 @@ def _doubts(kspace, maps, reference, readout_oversampling):
     _check_complex(kspace)
     scale = np.abs(kspace).max()
     kspace = kspace / scale
-    moments = [_moment(_energy(kspace, axis)) for axis in (1, 2)]
+    energies = [_energy(kspace, axis) for axis in (1, 2)]
+    moments = [_moment(energy) for energy in energies]
     images = ifft2c(kspace)
-    shifted = list(_centre_doubts(kspace, moments))
-    yield from shifted
+    yield from _centre_doubts(energies, moments, _of_noise(kspace))
     yield from _coil_doubts(kspace)
     yield from _image_doubts(moments, images)
     low = _low_resolution(kspace, _LINES)
     measured = (kspace != 0).any(0)
     lines = _centre_lines(measured)
-    clear = min(np.abs(moments)) > max(_CLEAR_CONCENTRATION, _of_noise(kspace)) and not shifted
+    concentrated = min(np.abs(moments)) > max(_CLEAR_CONCENTRATION, _of_noise(kspace))
+    clear = concentrated and max(map(_place, moments)) <= _LARGEST_OFFSET
     if clear:
         edges = _EDGES if lines >= _FEWEST_LINES else _EDGES_IN_PART
         yield from _object_doubts(low, edges, readout_oversampling)
@@ -128,7 +156,10 @@ def _place(moment):
 
 
 def _energy(array, axis):
-    """Of each line along an axis of (coils, height, width), a measured entry: masks of lines do not move it."""
+    """Of each line along an axis of (coils, height, width), and of an entry that was measured.
+
+    So masks of lines do not move it.
+    """
     others = tuple({0, 1, 2} - {axis})
     count = np.count_nonzero(array, axis=others)
     return (np.abs(array) ** 2).sum(others, dtype=np.float64) / np.maximum(count, 1)
@@ -139,39 +170,51 @@ def _check_complex(kspace):
         if not values.any():
             raise ValueError(
                 "kspace must be complex, as it was measured. Received: numbers whose "
-                f"{part} part is zero everywhere. Are they magnitudes? Give real and imaginary part."
+                f"{part} part is zero everywhere. Are they magnitudes? Give real and imaginary "
+                "part."
             )
 
 
 def _of_noise(kspace):
-    """More than the modulus of m for white noise, which is one over the root of the number of entries."""
+    """More than the modulus of m for white noise, 1 over the root of the number of entries."""
     return 6 / np.sqrt(kspace[0].size)
 
 
-def _centre_doubts(kspace, moments):
+def _centre_doubts(energies, moments, noise):
     """Is the zero frequency at index N // 2 of both axes?"""
-    least = max(_LEAST_CONCENTRATION, _of_noise(kspace))
-    places = dict(zip(("height", "width"), moments))
-    concentrated = {axis: _place(moment) for axis, moment in places.items() if abs(moment) > least}
-    corner = [axis for axis, place in concentrated.items() if place > _CORNER]
+    least = max(_LEAST_CONCENTRATION, noise)
+    found = {}
+    for axis, energy, moment in zip(("height", "width"), energies, moments):
+        if abs(moment) > least and _is_peak(energy, moment):
+            found[axis] = energy, moment
+    corner = [axis for axis, (_, moment) in found.items() if _place(moment) > _CORNER]
     if corner:
-        numbers = ", ".join(f"{_outer_share(kspace, axis):.0%} along the {axis}" for axis in corner)
+        told = [f"{_outer_share(found[axis][0]):.0%} along the {axis}" for axis in corner]
         raise ValueError(
-            "the zero frequency of kspace must be in its centre. Received: the outer half of its lines holds "
-            f"{numbers} of the energy, as np.fft.fft2 leaves it. Move it: np.fft.fftshift(kspace, axes=(-2, -1)) "
-            "for (coils, height, width), along the named axes."
+            "the zero frequency of kspace must be in its centre. Received: the outer half of its "
+            f"lines holds {', '.join(told)} of the energy, as np.fft.fft2 leaves it. Move it: "
+            "np.fft.fftshift(kspace, axes=(-2, -1)) for (coils, height, width), along the named "
+            "axes."
         )
-    for axis, place in concentrated.items():
-        if place > _LARGEST_OFFSET and abs(places[axis]) > 2 * least:
+    for axis, (_, moment) in found.items():
+        if _place(moment) > _LARGEST_OFFSET and abs(moment) > 2 * least:
             yield (
-                f"the energy of kspace lies {place:.0%} of the {axis} away from its centre, where the zero "
-                "frequency is expected (index size // 2). Shift it there with np.roll; of a partial measurement, "
-                "fill the missing lines with zeros."
+                f"the energy of kspace lies {_place(moment):.0%} of the {axis} away from its "
+                "centre, where the zero frequency is expected (index size // 2). Shift it there "
+                "with np.roll; of a partial measurement, fill the missing lines with zeros."
             )
 
 
-def _outer_share(kspace, axis):
-    energy = _energy(kspace, ("height", "width").index(axis) + 1)
+def _is_peak(energy, moment):
+    """Has a zero frequency made the moment? It stands out by few lines, noise by many."""
+    size = len(energy)
+    place = size // 2 + round(np.angle(moment) / (2 * np.pi) * size)
+    reach = max(1, size // 32)
+    top = energy[np.arange(place - reach, place + reach + 1) % size].max()
+    return np.count_nonzero(energy > top / 2) <= _PEAK * size
+
+
+def _outer_share(energy):
     size = len(energy)
     inner = energy[size // 4 : size // 4 + (size + 1) // 2].sum()
     return 1 - inner / energy.sum()
@@ -186,8 +229,8 @@ def _coil_doubts(kspace):
     if similarity[first, second] > _SAME:
         count = np.count_nonzero(similarity > _SAME)
         yield (
-            f"coils {first} and {second} of {len(kspace)} hold the same numbers but for a factor ({count} such pairs). "
-            "Is the axis of the coils the right one?"
+            f"coils {first} and {second} of {len(kspace)} hold the same numbers but for a factor "
+            f"({count} such pairs). Is the axis of the coils the right one?"
         )
 
 
@@ -197,8 +240,9 @@ def _image_doubts(moments, images):
     concentration, own = (min(np.real(pair)) for pair in (places, moments))
     if concentration > _IMAGE and own < concentration - 0.1:
         yield (
-            f"kspace looks like an image: its inverse transform is more concentrated in the centre ({concentration:.2f}, "
-            f"of at most 1) than it is itself ({own:.2f}). Give the measured k-space, or the image's centred transform."
+            "kspace looks like an image: its inverse transform is more concentrated in the centre "
+            f"({concentration:.2f}, of at most 1) than it is itself ({own:.2f}). Give the measured "
+            "k-space, or the image's centred transform."
         )
 
 
@@ -213,10 +257,11 @@ def _object_doubts(images, edges, readout_oversampling):
     if axes:
         number = min(min(parts), sum(parts) / 2)
         yield (
-            f"the object lies at the edges of the field of view along the {' and '.join(axes)} ({number:.2f} on a scale "
-            "from 1, the centre, to -1, the edge), as where the image was not shifted before its transform: "
-            "neighbouring samples alternate in sign. K-space is np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image))); "
-            "multiplying every other row and column by -1 moves the object by half of the field of view."
+            f"the object lies at the edges of the field of view along the {' and '.join(axes)} "
+            f"({number:.2f} on a scale from 1, the centre, to -1, the edge), as where the image "
+            "was not shifted before its transform: neighbouring samples alternate in sign. K-space "
+            "is np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image))); multiplying every other row "
+            "and column by -1 moves the object by half of the field of view."
         )
     elif readout_oversampling:
         energy = (magnitude**2).sum(1)
@@ -224,8 +269,9 @@ def _object_doubts(images, edges, readout_oversampling):
         outside = 1 - energy[size // 4 : size - size // 4].sum() / energy.sum()
         if outside > _CUT:
             yield (
-                f"readout_oversampling keeps the central half of the height, and {outside:.0%} of the energy lies outside "
-                "of it. Was the readout oversampled, and is it the height (transpose)?"
+                f"readout_oversampling keeps the central half of the height, and {outside:.0%} of "
+                "the energy lies outside of it. Was the readout oversampled, and is it the height "
+                "(transpose)?"
             )
 
 
@@ -235,8 +281,9 @@ def _norm_doubts(images, maps):
     weights = _magnitude(images) ** 2
     norm = np.sqrt((_magnitude(maps) ** 2 * weights).sum() / weights.sum())
     text = (
-        "sensitivity_maps must have a root-sum-of-squares of about 1 on the object: radii and sigmas are in these units. "
-        f"Received: {norm:.3g}. Divide them by it, and the reference too if it was made with them."
+        "sensitivity_maps must have a root-sum-of-squares of about 1 on the object: radii and "
+        f"sigmas are in these units. Received: {norm:.3g}. Divide them by it, and the reference "
+        "too if it was made with them."
     )
     yield from _factor_doubts(norm, text)
 
@@ -259,8 +306,9 @@ def _maps_doubts(images, maps):
     found = min(turned, key=lambda change: _outside(images, turned[change]))
     least = _outside(images, turned[found])
     text = (
-        f"the sensitivity_maps must belong to this scan. Received: {share:.0%} of the signal is outside of what they "
-        "can explain (another scan, another order of coils or axes, maps of zeros in the object?). Use the maps of this scan."
+        f"the sensitivity_maps must belong to this scan. Received: {share:.0%} of the signal is "
+        "outside of what they can explain (another scan, another order of coils or axes, maps of "
+        "zeros in the object?). Use the maps of this scan."
     )
     if least < min(_DOUBTFUL_SHARE, share) / 3:
         raise ValueError(f"{text} {found.capitalize()} they fit: {least:.0%}.")
@@ -283,12 +331,17 @@ def _reference_doubts(combined, reference, clear):
     if combined.shape != reference.shape or not np.isfinite(reference).all():
         return
     if not reference.any():
-        raise ValueError("reference must hold the fully sampled image. Received: zeros everywhere. Write it again.")
-    factor = np.linalg.norm(reference.astype(np.float64)) / np.linalg.norm(combined.astype(np.float64))
+        raise ValueError(
+            "reference must hold the fully sampled image. Received: zeros everywhere. "
+            "Write it again."
+        )
+    norms = [np.linalg.norm(image.astype(np.float64)) for image in (reference, combined)]
+    factor = norms[0] / norms[1] if norms[1] else np.inf
     yield from _factor_doubts(
         factor,
         "reference must have the units of sum_c conj(S_c) x_c of this k-space and its maps. "
-        f"Received: one that is {factor:.3g} times as large. Divide it by that, or make it again from the k-space.",
+        f"Received: one that is {factor:.3g} times as large. Divide it by that, or make it again "
+        "from the k-space.",
     )
     correlation = _correlation(combined, reference)
     if correlation >= _DOUBTFUL_CORRELATION or not clear:
@@ -297,9 +350,9 @@ def _reference_doubts(combined, reference, clear):
     found = max(turned, key=lambda change: _correlation(combined, turned[change]))
     most = _correlation(combined, turned[found])
     text = (
-        "reference must show what this k-space does. Received: magnitudes that correlate with the combined image by "
-        f"{correlation:.2f} only, of 0.95 to 1 (another slice, other axes, another kind of image?). "
-        "Use the reference of this slice."
+        "reference must show what this k-space does. Received: magnitudes that correlate with the "
+        f"combined image by {correlation:.2f} only, of 0.95 to 1 (another slice, other axes, "
+        "another kind of image?). Use the reference of this slice."
     )
     if most > max(0.95, correlation + 0.1):
         raise ValueError(f"{text} {found.capitalize()} it fits: {most:.2f}.")
@@ -309,7 +362,7 @@ def _reference_doubts(combined, reference, clear):
 
 
 def _correlation(first, second):
-    """Of two magnitudes after sums over blocks, which leave little of the noise; 0 for constants."""
+    """Of two magnitudes after sums over blocks, which leave little noise; 0 for constants."""
     first, second = (_pooled(image) - _pooled(image).mean() for image in (first, second))
     norms = np.linalg.norm(first) * np.linalg.norm(second)
     return (first * second).sum() / norms if norms else 0.0
@@ -323,7 +376,7 @@ def _pooled(image):
 
 
 def _turned(array):
-    """What is often done to the last two axes by mistake, undone: a dict of its name to the array."""
+    """What is often done to the last two axes by mistake, undone: a dict of name to array."""
     changes = {
         "flipped along the height": array[..., ::-1, :],
         "flipped along the width": array[..., ::-1],
@@ -359,14 +412,14 @@ def _low_resolution(kspace, lines):
 def _at(maps, size):
     """The maps at the pixels of images of low resolution."""
     rows, columns = (
-        np.clip(full // 2 + np.round((np.arange(few) - few // 2) * full / few).astype(int), 0, full - 1)
+        np.rint((np.arange(few) - few // 2) * full / few).astype(int).clip(-(full // 2)) + full // 2
         for full, few in zip(maps.shape[1:], size)
     )
     return maps[:, rows[:, None], columns].astype(np.complex128)
 
 
 def _centre_lines(measured):
-    """Side of the largest central block that was measured but for single entries, `_LINES` at most."""
+    """Side of the largest central block that was measured but for single entries."""
     for lines in range(_LINES, 0, -1):
         blocks = tuple(_block(size, lines) for size in measured.shape)
         if measured[blocks].mean() > 0.95:
