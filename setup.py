@@ -12,8 +12,11 @@ setup(
     version="0.1.0",  # also in tfvn/__init__.py
     description="Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and Keras",
     license="MIT",
-    packages=find_packages(include=["tfvn", "tfvn.*"]),
-    package_data={"tfvn": ["page/*"]},
+    # configs/ is installed as tfvn/configs: the demo reads it there.
+    packages=[*find_packages(include=["tfvn", "tfvn.*"]), "tfvn.configs"],
+    package_dir={"tfvn.configs": "configs"},
+    package_data={"tfvn": ["page/*"], "tfvn.configs": ["*.yaml", "*/*"]},
+    entry_points={"console_scripts": ["tfvn = tfvn.__main__:main"]},
     python_requires=">=3.9",
     install_requires=[
         f"tensorflow>=2.15,<2.16; {_KERAS_2}",  # the last release with Keras 2, which tensorflow-addons needs

@@ -15,7 +15,10 @@ from tfvn import config as configs
 from tfvn import data, evaluation, experiments, runs
 from tfvn.data.files import replacing
 
-CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+# Installed inside the package (setup.py), in a checkout beside it.
+_PLACES = (os.path.join(_PACKAGE, "configs"), os.path.join(os.path.dirname(_PACKAGE), "configs"))
+CONFIGS = next((place for place in _PLACES if os.path.isdir(place)), _PLACES[-1])
 MODELS = ("original", "sigma_0.01", "sigma_0.02", "sigma_0.05", "sigma_0.1")
 
 

@@ -1,0 +1,54 @@
+"""What `pip install .` gives: the package, its configurations and the command `tfvn`, away from the checkout."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+USE = """
+import pathlib
+import numpy as np
+import tfvn
+from tfvn import demo, protocol, report
+assert pathlib.Path(tfvn.__file__).parents[1] == pathlib.Path("site").resolve()
+for name in ("base", *protocol.MODELS):
+    tfvn.config.load(demo._path(name))
+assert report._part("report.js")
+scan = tfvn.data.SyntheticKnee(1, height=32, width=24, num_coils=4, mask=None, receiver_noise=0.0, seed=0)[0]
+np.save("scan.npy", scan.kspace)
+tfvn.network.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11).save("network.keras")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the wheel, unpacked in `site`."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("tfvn", "configs"):
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / "source")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    quietly = ["--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "install", *quietly, "--target", "site", "./source"], cwd=folder, check=True)
+    return folder
+
+
+def run(folder, *command):
+    environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_an_installed_package_needs_no_checkout(folder):
+    run(folder, sys.executable, "-c", USE)
+    command = str(folder / "site/bin/tfvn")
+    assert "reconstruct" in run(folder, sys.executable, command, "--help")
+    run(folder, sys.executable, command, "reconstruct", "scan.npy", "--model", "network.keras", "-o", "image.png")
+    assert (folder / "image.png").exists()
+    assert "--run-dir" in run(folder, sys.executable, "-m", "tfvn.demo", "--help")
