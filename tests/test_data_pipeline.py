@@ -161,12 +161,13 @@ def test_slice_that_cannot_be_reconstructed_is_named(knees, tmp_path):
 
 def test_measurement_serves_both_splits(tmp_path):
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
-    np.save(tmp_path / "mask.npy", masks.constant(24, 0.5))
+    mask = masks.equispaced(24, 2, 0.25)
+    np.save(tmp_path / "mask.npy", mask)
     scan = dict(dataset="measurement", data_path=str(tmp_path / "scan.npy"), batch_size=1)
     config = Config(**scan, mask="file", mask_path=str(tmp_path / "mask.npy"))
     train, test = next(iter(data.load(config))), next(iter(data.load(config, "test")))
     tf.nest.map_structure(np.testing.assert_array_equal, train, test)
-    assert test[0]["mask"].numpy().ravel().tolist() == masks.constant(24, 0.5).tolist()
+    assert test[0]["mask"].numpy().ravel().tolist() == mask.tolist()
     measured = next(iter(data.load(Config(**scan, mask="measured"), "test")))
     assert measured[0]["mask"].numpy().min() == 1
 
@@ -198,6 +199,55 @@ def test_mask_follows_the_configuration(values, expected):
 def test_configuration_without_data_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         data.load(Config(**values))
+
+
+BAD_MASKS = {
+    "values": (np.full(24, 255), "a mask holds zeros and at least one 1. Received: int64 mask with values"),
+    "nan": (np.full(24, np.nan), "a mask holds zeros and at least one 1"),
+    "empty": (np.zeros(24), "a mask holds zeros and at least one 1"),
+    "width": (np.ones(23), r"must have shape \(width,\) .* mask.shape=\(23,\), height=32, width=24. Use a mask made for this"),
+    "transposed": (np.ones((24, 32)), "These are height and width exchanged: transpose the mask"),
+    "height": (np.ones(32), "This is a line for each row"),
+}
+
+
+@pytest.mark.parametrize("mask, message", BAD_MASKS.values(), ids=BAD_MASKS)
+@pytest.mark.parametrize("dataset", ["synthetic", "measurement"])
+def test_an_error_of_a_mask_begins_with_the_file_of_the_mask(tmp_path, dataset, mask, message):
+    np.save(tmp_path / "mask.npy", mask)
+    np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
+    config = Config(**TINY, dataset=dataset, data_path=str(tmp_path / "scan.npy"), mask="file", mask_path=str(tmp_path / "mask.npy"))
+    with pytest.raises(ValueError, match=f"^/.*mask.npy: .*{message}"):
+        data.source(config)[0]
+
+
+SAME_MASKS = {
+    "bool": masks.equispaced(24, 2, 0.25) > 0,
+    "uint8": masks.equispaced(24, 2, 0.25).astype(np.uint8),
+    "float64": masks.equispaced(24, 2, 0.25).astype(np.float64),
+    "complex": masks.equispaced(24, 2, 0.25).astype(complex),
+    "a row": masks.equispaced(24, 2, 0.25)[None],
+    "a column, as MATLAB keeps vectors": masks.equispaced(24, 2, 0.25)[:, None],
+    "as a network takes it": masks.equispaced(24, 2, 0.25)[None, None],
+    "points": np.repeat(masks.equispaced(24, 2, 0.25)[None], 32, 0),
+}
+
+
+@pytest.mark.parametrize("mask", SAME_MASKS.values(), ids=SAME_MASKS)
+def test_a_mask_may_have_any_type_of_zeros_and_ones_and_axes_of_length_1(tmp_path, mask):
+    np.save(tmp_path / "mask.npy", mask)
+    sample = data.source(Config(**TINY, mask="file", mask_path=str(tmp_path / "mask.npy")))[0]
+    np.testing.assert_array_equal(sample.mask[0, 0], masks.equispaced(24, 2, 0.25))
+
+
+def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
+    np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
+    scan = dict(dataset="measurement", data_path=str(tmp_path / "scan.npy"), mask="equispaced", center_fraction=0.25)
+    assert data.maps_origin(knees) == "from the files"
+    assert data.maps_origin(Config(**TINY)) == "those that the slices were made with"
+    assert data.maps_origin(Config(**scan)) == "estimated from 6 centre lines, all measured"
+    full = "estimated from 24 centre lines of the fully sampled scan, before the mask"
+    assert data.maps_origin(Config(**scan, maps_from="fully-sampled")) == full
 
 
 def test_process_ends_while_slices_are_being_read():

@@ -68,7 +68,7 @@ def test_maps_do_not_depend_on_what_the_mask_removes(scan):
 def test_fewer_than_4_centre_lines_are_refused_with_the_ways_out(scan, lines):
     mask = masks.equispaced(WIDTH, 8, 0, offset=3)
     mask[WIDTH // 2 - lines // 2 :][:lines] = 1
-    words = f"needs 4 centre lines .* with {lines} of them. .* wider centre.*--maps.*maps_from: fully-sampled"
+    words = f"needs 4 centre lines .* with {lines} of them. .* wider centre.*--maps.*maps_from .--maps-from. fully-sampled"
     with pytest.raises(ValueError, match=words):
         low_resolution_maps(scan.kspace * mask)
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from tfvn import config as configs
-from tfvn import data, figures, progress, runs
+from tfvn import data, figures, fit, progress, runs
 from tfvn.data.files import replacing, writing_hdf5
 from tfvn.data.measurement import scan_shape
 from tfvn.importers import load_model
@@ -27,6 +27,7 @@ class Slice(NamedTuple):
     standard_deviation: of the smoothed network's draws, pixel by pixel; None for a plain network.
     zero_filled: |A^H k|.
     scale: max |A^H k|, by which k-space was divided for the network.
+    maps_origin: where the coil maps come from, in words.
     """
 
     number: int
@@ -34,9 +35,10 @@ class Slice(NamedTuple):
     standard_deviation: Optional[np.ndarray]
     zero_filled: np.ndarray
     scale: float
+    maps_origin: str = ""
 
 
-def reconstruct(network, config, numbers=None):
+def reconstruct(network, config, numbers=None, model_path=None):
     """Yields a `Slice` for each slice of a scan.
 
     The noise of a smoothed network is another for each slice of the file, the same whichever others are reconstructed.
@@ -45,24 +47,34 @@ def reconstruct(network, config, numbers=None):
         network: a `VariationalNetwork`.
         config: a `tfvn.config.Config` of `dataset: measurement`. sigma > 0 smooths the network, with num_samples draws.
         numbers: slices of the file, from 0 on; None: all.
+        model_path: where the network is from; what it was trained on is compared with the middle one of the slices.
 
     Raises:
         ValueError: for a scan that cannot be read or used; for a single draw.
+
+    Warns:
+        tfvn.data.DataWarning: where scan and network do not belong together, see `tfvn.fit`, and as
+            `tfvn.data.Measurement`.
     """
     if config.sigma and config.num_samples < 2:
         raise ValueError(f"a standard deviation needs num_samples >= 2. Received: num_samples={config.num_samples}")
     model = runs.predictor(network, config)
-    for number in range(scan_shape(config.data_path, config.coil_axis)[0]) if numbers is None else numbers:
+    if numbers is None:
+        numbers = range(scan_shape(config.data_path, config.coil_axis)[0])
+    for position, number in enumerate(numbers):
+        compared = model_path if position == len(numbers) // 2 else None
         try:
-            found = _reconstruct_slice(network, model, config, number)
+            found = _reconstruct_slice(network, model, config, number, compared)
         except ValueError as error:
             raise ValueError(f"slice {number}: {error}") from error
         yield found
 
 
-def _reconstruct_slice(network, model, config, number):
+def _reconstruct_slice(network, model, config, number, model_path):
     source = data.source(dataclasses.replace(config, slice_index=number))
     sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
+    if model_path:
+        fit.warn(model_path, sample, f"{config.data_path}, slice {number}", config.readout_oversampling)
     inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
     if network.dtype == "float64":
         inputs = {name: array.astype(np.result_type(array.dtype, np.float64)) for name, array in inputs.items()}
@@ -70,7 +82,7 @@ def _reconstruct_slice(network, model, config, number):
     inputs["zero_filled"] = model.zero_filled(inputs)
     images = model.reconstruct_with_deviation(inputs) if config.sigma else (model.reconstruct(inputs), None)
     images = [None if x is None else np.float32(scale * x[0]) for x in (*images, np.abs(inputs["zero_filled"]))]
-    return Slice(number, *images, float(scale))
+    return Slice(number, *images, float(scale), source.maps_origin)
 
 
 def write(model_path, config, slices, outputs, overwrite=False, readout_oversampling=None, command=""):
@@ -94,7 +106,8 @@ def write(model_path, config, slices, outputs, overwrite=False, readout_oversamp
         ValueError: for wrong input; before any work if an output cannot be written, is there already, or is an input.
     """
     count, *shape = scan_shape(config.data_path, config.coil_axis)
-    print(f"{config.data_path}: {count} slice{'s' * (count > 1)} of {shape[0]} coils, {shape[1]} x {shape[2]}")
+    counts = f"{_counted(count, 'slice')} of {_counted(shape[0], 'coil')}"
+    print(f"{config.data_path}: {counts}, {shape[1]} x {shape[2]}")
     numbers = list(range(count)) if slices == "all" else configs.numbers(slices)
     if max(numbers) >= count:
         raise ValueError(f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received: slices={slices}")
@@ -104,15 +117,23 @@ def write(model_path, config, slices, outputs, overwrite=False, readout_oversamp
     if readout_oversampling is not None:
         network = runs.with_readout_oversampling(network, readout_oversampling)
     config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
-    done = list(progress.bar(reconstruct(network, config, numbers), total=len(numbers), desc="reconstruct", unit="slice"))
+    slices = reconstruct(network, config, numbers, model_path)
+    done = list(progress.bar(slices, total=len(numbers), desc="reconstruct", unit="slice"))
+    for origin in dict.fromkeys(found.maps_origin for found in done):
+        print(f"coil maps: {origin}")
     for output in outputs:
         os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
         if _suffix(output) == ".h5":
-            _write_h5(output, done, _attributes(model_path, network, config, command))
+            origins = "; ".join(dict.fromkeys(found.maps_origin for found in done))
+            _write_h5(output, done, _attributes(model_path, network, config, command, origins))
         else:
             _write_images(output, done, config)
     for path in paths:
         print(f"wrote {path}")
+
+
+def _counted(number, thing):
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _check_outputs(paths, inputs, overwrite):
@@ -151,11 +172,11 @@ def _paths(output, numbers, sigma):
     return [f"{stem}{kind}{suffix}" for stem in stems for kind in (("", "_std") if sigma else ("",))]
 
 
-def _attributes(model_path, network, config, command):
-    maps = os.path.basename(config.sensitivity_path) or f"estimated from {config.calibration_lines} centre lines"
+def _attributes(model_path, network, config, command, maps_origin):
     attributes = {
         "source": os.path.basename(config.data_path),
-        "sensitivity_maps": maps,
+        "sensitivity_maps": maps_origin,
+        "maps_from": "file" if config.sensitivity_path else config.maps_from,
         "mask": os.path.basename(config.mask_path) or config.mask,
         "readout_oversampling": config.readout_oversampling,
         "model": os.path.basename(os.path.normpath(model_path)),

@@ -8,21 +8,34 @@ The order of axes in the file, for MATLAB files (v5 and v7.3) as `size()` shows 
 and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs along the width.
 The rule is applied only if the axis that it takes for the coils is the shortest of coils, height and width; else
 `coil_axis` must say which axis of the file it is. The other axes keep their order: with four of them, the slices are
-the last (.mat) or the first (.h5, .npy) of the rest. Real arrays end in an axis of (real, imaginary).
+the last (.mat) or the first (.h5, .npy) of the rest. Real arrays end in an axis of (real, imaginary). What an `.h5` file
+says of itself goes before the rule, see `tfvn.data.axes`: so the single-coil volumes of fastMRI, (slices, height,
+width), are read as such.
+
+Coil maps that are not given are estimated from the lines that the mask leaves, as a scanner has no others. Maps from all
+of a fully sampled scan, such as the paper's data set has them, know what the mask removes: a setting of its own.
 """
 import functools
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from tfvn.data import agreement, axes
 from tfvn.data.files import open_array, state
-from tfvn.data.sample import Sample, combine, ifft2c, mask_array, mask_digest, measured_mask
-from tfvn.data.sensitivity import low_resolution_maps
+from tfvn.data.sample import DataWarning, Sample, combine, ifft2c, mask_array, mask_digest, zeros
+from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
 
+MAPS_FROM = ("measured", "fully-sampled")
 _KSPACE_NAMES = ("kspace", "rawdata", "raw")
 _MAPS_NAMES = ("sensitivity_maps", "sensitivities", "maps")
 # Scanners leave lines at the ends out and write zeros (partial resolution); a scan with more than this is undersampled.
 _LARGEST_PADDING = 0.25
+# A mask in a file says what was measured, and may call zeros measured: not as many as this part of its positions.
+_LARGEST_CLAIM = 0.25
+# The zeros of a mask of points that may have been of lines after all are told.
+_DOUBTFUL_SHARE = 0.25
 
 
 class Measurement:
@@ -30,21 +43,31 @@ class Measurement:
 
     Args:
         path: the k-space. Of several arrays in a file the one named kspace, rawdata or raw.
-        sensitivity_path: coil maps, with the axes of the same rule or those of `coil_axis`; '' estimates them from the
-            centre of the scan as it is in the file, before `mask`, as from a separate calibration scan.
+        sensitivity_path: coil maps, with the axes of the same rule or those of `coil_axis`; '' estimates them.
         mask: undersamples a fully sampled scan: 0/1 array (width,) or (height, width), or a function of the width.
-            None: what was measured, that is where any coil is not zero.
-        coil_axis: axis of the coils in the file; -1 applies the rule above.
+            None: what was measured, see `tfvn.data.sample.measured_mask`. Of a scan that is not fully sampled an array
+            says what was measured, where zeros do not tell it.
+        coil_axis: axis of the coils in the file; -1 applies the rule above; -2: there is none, the scan has one coil.
         slice_index: which slice of a file of several.
-        calibration_lines: centre lines for the estimate of the maps.
+        calibration_lines: centre lines for the estimate of the maps; 0: as many as there are, 24 at most.
         readout_oversampling: images are the central half of the height.
         transpose: swap height and width, for a file whose phase encoding runs along its first image axis.
+        maps_from: what the maps are estimated from: 'measured', what the mask leaves, so that neither maps nor k-space
+            depend on what it removes; 'fully-sampled', the scan before the mask.
+        mask_name: the file of the mask, for messages.
 
     The reference is the coil-combined image if the file holds a fully sampled scan (but for lines of zeros at the two
-    ends, a quarter at most, which scanners leave out), else NaN.
+    ends, a quarter at most, which scanners leave out), else NaN. Its maps are those of the file, or else estimated from
+    the whole scan, in either case of `maps_from`: the truth is one of the scan, the same under every mask. With the maps
+    that few lines give, the combined image itself loses signal (of a 16-coil brain 6 % of its norm with 8 lines): were
+    the reference made with them, no error would show it.
 
     Raises:
         ValueError: at construction if a file is missing; when the scan is read, if it is damaged or ambiguous.
+
+    Warns:
+        DataWarning: where zeros leave open what was measured, or the file speaks against `coil_axis`; and where the
+            arrays probably do not belong together, see `tfvn.data.agreement`.
     """
 
     def __init__(
@@ -52,25 +75,41 @@ class Measurement:
         path,
         sensitivity_path="",
         mask=None,
-        coil_axis=-1,
+        coil_axis=axes.BY_RULE,
         slice_index=0,
-        calibration_lines=24,
+        calibration_lines=0,
         readout_oversampling=False,
         transpose=False,
+        maps_from="measured",
+        mask_name="",
     ):
-        if coil_axis < -1 or slice_index < 0:
+        if coil_axis < axes.NO_AXIS or slice_index < 0:
             raise ValueError(
-                "coil_axis must be -1 or an axis of the file, slice_index >= 0. "
+                "coil_axis must be an axis of the file, -1 (by the rule) or -2 (none), and slice_index >= 0. "
                 f"Received: coil_axis={coil_axis}, slice_index={slice_index}"
             )
+        if calibration_lines and calibration_lines < LEAST_LINES:
+            raise ValueError(
+                f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are measured. "
+                f"Received: calibration_lines={calibration_lines}"
+            )
+        if maps_from not in MAPS_FROM:
+            raise ValueError(f"maps_from must be one of {', '.join(MAPS_FROM)}. Received: maps_from={maps_from!r}")
+        if sensitivity_path and maps_from != "measured":
+            raise ValueError(
+                f"maps come from a file or are estimated, not both. Received: sensitivity_path={str(sensitivity_path)!r} "
+                f"and maps_from={maps_from!r}. Set one of the two."
+            )
         for file in filter(None, (path, sensitivity_path)):
-            if not Path(file).is_file():
-                raise ValueError(f"no such file: {file}. Check data_path and sensitivity_path.")
+            _check_file(file)
         # Of now, as the scan is read once: a file that changes later is another scan to the next process.
         self._states = [state(file) for file in (path, sensitivity_path) if file]
-        self._path, self._sensitivity_path, self._mask = Path(path), sensitivity_path, mask
+        self._path, self._sensitivity_path = Path(path), sensitivity_path
+        self._mask, self._mask_name = mask, str(mask_name)
         self._axes = dict(coil_axis=coil_axis, slice_index=slice_index, transpose=transpose)
         self._calibration_lines, self.readout_oversampling = calibration_lines, readout_oversampling
+        self._maps_from = maps_from
+        self._doubts = []
 
     def __len__(self):
         return 1
@@ -88,6 +127,21 @@ class Measurement:
         """1 where the mask is constant along the height; reads the scan."""
         return self._sample.mask.shape[1]
 
+    @property
+    def maps_origin(self):
+        """Where the coil maps come from, in words; reads the scan if they are estimated."""
+        if self._sensitivity_path:
+            return f"from {os.path.basename(self._sensitivity_path)}"
+        lines = self._read_once[1]
+        if self._maps_from == "measured":
+            return f"estimated from {lines} centre lines, all measured"
+        return f"estimated from {lines} centre lines of the fully sampled scan, before the mask"
+
+    def doubts(self, index):
+        """The texts of the warnings of the slice, if it was read."""
+        del index  # there is one
+        return self._doubts
+
     def __getitem__(self, index):
         if index != 0:
             raise IndexError(f"a measurement holds slice 0 alone. Received: index={index}")
@@ -100,12 +154,17 @@ class Measurement:
             source="measurement",
             mask=mask_digest(self._mask),
             calibration_lines=self._calibration_lines,
+            maps_from=self._maps_from,
             readout_oversampling=self.readout_oversampling,
         )
         return settings, self._states
 
-    @functools.cached_property
+    @property
     def _sample(self):
+        return self._read_once[0]
+
+    @functools.cached_property
+    def _read_once(self):
         try:
             return self._read()
         except ValueError as error:
@@ -114,39 +173,121 @@ class Measurement:
             raise ValueError(f"{self._path}: {error}") from error
 
     def _read(self):
+        """The `Sample`, and the number of centre lines that its maps were estimated from, 0 if they were not."""
         kspace = _arrange(open_array(self._path, _KSPACE_NAMES), self._path, **self._axes)
-        if not np.isfinite(kspace).all():
-            count = np.count_nonzero(~np.isfinite(kspace))
-            raise ValueError(f"kspace must be finite. Received: {count} NaN or infinite of {kspace.size} entries")
-        if not kspace.any():
-            raise ValueError("kspace is zero everywhere. Is it the right file and slice?")
+        _check_numbers(kspace, "kspace")
+        stored = self._maps_of_file(kspace.shape) if self._sensitivity_path else None
+        self._compare(kspace, stored)
+        found = zeros(kspace)
+        is_full = _is_fully_sampled(found.mask)
+        mask = found.mask if self._mask is None else self._undersampled(found, is_full)
+        if self._mask is None and not is_full:
+            self._tell_doubts(found)
         if self._sensitivity_path:
-            maps = _arrange(open_array(self._sensitivity_path, _MAPS_NAMES), self._sensitivity_path, **self._axes)
+            maps, lines = stored, 0
         else:
-            maps = low_resolution_maps(kspace, self._calibration_lines)
-        if maps.shape != kspace.shape:
+            maps, lines = self._estimated(kspace, found.mask, mask, is_full)
+        return Sample(kspace * mask, maps, mask, self._reference(kspace, maps, found.mask, is_full)), lines
+
+    def _compare(self, kspace, maps):
+        """With the conventions, and with the maps of a file: estimated ones belong."""
+        name = str(self._path)
+        if self._axes["slice_index"]:
+            name += f", slice {self._axes['slice_index']}"
+        if maps is not None:
+            name += f", with the maps of {self._sensitivity_path}"
+        key = repr([self._states, self._axes, self.readout_oversampling])
+        self._doubts = agreement.check(kspace, name, maps, None, self.readout_oversampling, key)
+
+    def _undersampled(self, found, is_full):
+        """The mask that was asked for, where there is anything for it."""
+        height, width = found.points.shape
+        try:
+            mask = mask_array(self._mask, height, width)
+        except ValueError as error:
+            raise ValueError(self._of_mask(error)) from error
+        if is_full:
+            # Lines that the scanner left out at the ends were not measured, whatever the mask says.
+            return mask * found.mask
+        claimed = (mask[0] > 0) & ~found.points
+        # Lines of zeros were not measured; of lines that are measured in part this is less certain.
+        empty = np.count_nonzero((mask[0] > 0).any(0) & ~found.points.any(0))
+        share = claimed.sum() / np.broadcast_to(mask[0], claimed.shape).sum()
+        is_said = not callable(self._mask) and share <= _LARGEST_CLAIM and not empty
+        if (mask > found.mask).any() and not is_said:
             raise ValueError(
-                f"sensitivity_maps and kspace must have the same shape (coils, height, width). "
-                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. "
+                self._of_mask(
+                    "a mask can only undersample a fully sampled scan, or say where one was measured. "
+                    f"Received: k-space of which {found.mask.mean():.0%} was measured, and a mask that samples "
+                    f"{empty} empty lines and is 1 at {share:.0%} zeros. Use mask: measured (leave --mask out), "
+                    "or a mask of what was measured."
+                )
+            )
+        return mask
+
+    def _of_mask(self, error):
+        """A text that begins with what is wrong: the mask, if it has a file."""
+        return f"{self._mask_name}: {error} (the mask of {self._path})" if self._mask_name else str(error)
+
+    def _tell_doubts(self, found):
+        if found.mask.shape[1] > 1 and found.share <= _DOUBTFUL_SHARE:
+            warnings.warn(
+                f"{self._path}: {found.share:.1%} of the positions in its lines are zero in all coils, so it is taken "
+                "for a scan that samples points, not lines. If all of these lines were measured, say so: mask: file, and "
+                "a mask_path (--mask) that is 1 at each measured line.",
+                DataWarning,
+                stacklevel=2,
+            )
+
+    def _maps_of_file(self, shape):
+        path = self._sensitivity_path
+        maps = _arrange(open_array(path, _MAPS_NAMES), path, **self._axes)
+        if maps.shape != shape:
+            raise ValueError(
+                f"{path}: sensitivity_maps and kspace must have the same shape (coils, height, width). "
+                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={shape} of {self._path}. "
                 "Use the maps of this scan."
             )
-        measured = measured_mask(kspace)
-        mask = measured if self._mask is None else self._undersampled(measured, *kspace.shape[1:])
-        if _is_fully_sampled(measured):
-            reference = combine(ifft2c(kspace), maps, self.readout_oversampling)
-        else:
-            reference = np.full_like(combine(kspace, maps, self.readout_oversampling), np.nan)
-        return Sample(kspace * mask, maps, mask, reference)
+        try:
+            _check_numbers(maps, "sensitivity_maps")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error} (the maps of {self._path})") from error
+        return maps
 
-    def _undersampled(self, measured, height, width):
-        mask = mask_array(self._mask, height, width)
-        if not _is_fully_sampled(measured) and (mask > measured).any():
-            raise ValueError(
-                "a mask can only undersample a fully sampled scan. "
-                f"Received: k-space of which {measured.mean():.0%} was measured. Use mask: measured."
-            )
-        # Lines that the scanner left out at the ends were not measured, whatever the mask says.
-        return mask * measured
+    def _estimated(self, kspace, measured, mask, is_full):
+        """Maps, and the number of centre lines that they are made of."""
+        height, width = kspace.shape[1:]
+        if self._maps_from == "fully-sampled":
+            if not is_full:
+                raise ValueError(
+                    "maps from a fully sampled scan need one. "
+                    f"Received: k-space of which {measured.mean():.0%} was measured. Set maps_from (--maps-from) to measured."
+                )
+            mask = measured
+        lines = centre_lines(mask, height, width, self._calibration_lines)
+        return low_resolution_maps(kspace, lines, mask), min(lines, width)
+
+    def _reference(self, kspace, maps, measured, is_full):
+        if not is_full:
+            return np.full_like(combine(kspace, maps, self.readout_oversampling), np.nan)
+        if not self._sensitivity_path:
+            maps = low_resolution_maps(kspace, self._calibration_lines, measured)
+        return combine(ifft2c(kspace), maps, self.readout_oversampling)
+
+
+def _check_file(path):
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder. Name the file of the scan or of its maps.")
+    if not Path(path).is_file():
+        raise ValueError(f"no such file: {path}. Check the path of the scan, or of its maps.")
+
+
+def _check_numbers(array, name):
+    if not np.isfinite(array).all():
+        count = np.count_nonzero(~np.isfinite(array))
+        raise ValueError(f"{name} must be finite. Received: {count} NaN or infinite of {array.size} entries")
+    if not array.any():
+        raise ValueError(f"{name} is zero everywhere. Is it the right file and slice?")
 
 
 def _is_fully_sampled(measured):
@@ -156,53 +297,23 @@ def _is_fully_sampled(measured):
     return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
 
 
-def scan_shape(path, coil_axis=-1):
+def scan_shape(path, coil_axis=axes.BY_RULE):
     """(slices, coils, height, width) of the scan in a file, as the rule reads it, see `Measurement`; reads no k-space.
 
     Raises:
         ValueError: as `Measurement`.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"no such file: {path}.")
+    _check_file(path)
     array = open_array(path, _KSPACE_NAMES)
-    coil_axis, slice_axis = _axes(array, path, coil_axis)
-    slices, coils = (1 if axis is None else array.shape[axis] for axis in (slice_axis, coil_axis))
-    height, width, *_ = (size for axis, size in enumerate(array.shape) if axis not in (coil_axis, slice_axis))
+    found = axes.find(array, path, coil_axis)
+    slices, coils = (1 if axis is None else array.shape[axis] for axis in (found.slices, found.coils))
+    height, width, *_ = (size for axis, size in enumerate(array.shape) if axis not in found)
     return slices, coils, height, width
-
-
-def _axes(array, path, coil_axis):
-    """The axes of coils and of slices in the file, None where there is no such axis."""
-    matlab = Path(path).suffix.lower() == ".mat"
-    if array.dtype.kind != "c" and (array.ndim == 0 or array.shape[-1] != 2):
-        raise ValueError(
-            f"{path}: k-space and maps are complex, or real with a last axis of (real, imaginary). "
-            f"Received: {array.dtype} array of shape {array.shape}"
-        )
-    shape = array.shape if array.dtype.kind == "c" else array.shape[:-1]
-    ndim = len(shape)
-    if ndim == 2 and coil_axis == -1:
-        return None, None
-    if ndim not in (3, 4) or coil_axis >= ndim:
-        raise ValueError(
-            f"{path}: expected axes coils, height, width and perhaps slices. "
-            f"Received: shape={shape}, coil_axis={coil_axis}"
-        )
-    taken = coil_axis if coil_axis >= 0 else ndim - 1 if matlab else ndim - 3
-    rest = [axis for axis in range(ndim) if axis != taken]
-    slice_axis = rest.pop(-1 if matlab else 0) if ndim == 4 else None
-    if coil_axis == -1 and shape[taken] >= min(shape[axis] for axis in rest):
-        raise ValueError(
-            f"{path}: which axis holds the coils is ambiguous. By the rule for {Path(path).suffix} files it is "
-            f"axis {taken} of shape {shape}, but another is as short. Set coil_axis to the axis of the coils "
-            f"(0 to {ndim - 1})."
-        )
-    return taken, slice_axis
 
 
 def _arrange(array, path, coil_axis, slice_index, transpose):
     """(coils, height, width), complex64, by the rule of this file."""
-    taken, slice_axis = _axes(array, path, coil_axis)
+    taken, slice_axis = axes.find(array, path, coil_axis)
     count = 1 if slice_axis is None else array.shape[slice_axis]
     if slice_index >= count:
         raise ValueError(f"{path}: the file holds {count} slices. Received: slice_index={slice_index}")
@@ -213,8 +324,21 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
     # A copy: what is mapped would change with its file.
     array = np.array(array[tuple(index)])
     if array.dtype.kind != "c":
-        array = array[..., 0] + 1j * array[..., 1]
-    array = array[None] if taken is None else np.moveaxis(array, taken, 0)
+        array = _paired(array, path)
     if slice_axis is not None:
-        array = array.squeeze(slice_axis + (slice_axis < taken))
+        array = array.squeeze(slice_axis)
+    if taken is None:
+        array = array[None]
+    else:
+        array = np.moveaxis(array, taken - (slice_axis is not None and slice_axis < taken), 0)
     return np.ascontiguousarray(np.swapaxes(array, 1, 2) if transpose else array, np.complex64)
+
+
+def _paired(array, path):
+    """Complex of real numbers whose last axis is (real, imaginary)."""
+    if array.any() and not (array < 0).any():
+        raise ValueError(
+            f"{path}: of real arrays the last axis, of length 2, is taken for (real, imaginary). Received: no negative "
+            f"number in an array of {array.dtype}. Are these magnitudes? K-space and maps are complex."
+        )
+    return array[..., 0] + 1j * array[..., 1]

@@ -19,6 +19,7 @@ from tfvn import masks
 from tfvn.data.files import read_array
 from tfvn.data.measurement import Measurement
 from tfvn.data.prepared import PreparedSlices
+from tfvn.data.sample import check_mask, mask_array
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee, mask_path
 
@@ -77,7 +78,7 @@ def source(config, split="train"):
     """
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}. Received: split={split!r}")
-    mask = _mask(config)
+    mask = mask_of(config)
     if config.dataset == "measurement":
         return Measurement(
             _needed(config, "data_path", "the k-space file"),
@@ -86,6 +87,8 @@ def source(config, split="train"):
             coil_axis=config.coil_axis,
             slice_index=config.slice_index,
             calibration_lines=config.calibration_lines,
+            maps_from=config.maps_from,
+            mask_name=config.mask_path if config.mask == "file" else "",
             readout_oversampling=config.readout_oversampling,
             transpose=config.transpose,
         )
@@ -117,21 +120,54 @@ def _needed(config, key, meaning):
     return getattr(config, key)
 
 
-def _mask(config):
-    """A function of the width, an array, or None for what was measured."""
+def mask_of(config):
+    """The mask that a configuration asks for: a function of the width, an array, or None for what was measured.
+
+    Raises:
+        ValueError: naming the mask's file, if it cannot be read or holds no mask.
+    """
     if config.mask == "measured":
         return None
     if config.mask == "file":
         path = _needed(config, "mask_path", "the mask's file (vlo: its name)")
         if config.dataset == "vlo":
             path = mask_path(_needed(config, "data_path", "the folder of the knee data"), config.protocol, path)
-        return np.squeeze(read_array(path, ("mask",)))
+        return _mask_of_file(path, config)
     if config.mask == "constant":
         return functools.partial(masks.constant, fraction=config.mask_fraction)
     options = dict(acceleration=config.acceleration, center_fraction=config.center_fraction)
     if config.mask == "equispaced":
         return functools.partial(masks.equispaced, **options)
     return functools.partial(masks.random, **options, seed=config.mask_seed)
+
+
+def _mask_of_file(path, config):
+    """The mask of a file; an error names it, and not the scan that it is for."""
+    mask = np.squeeze(read_array(path, ("mask",)))
+    try:
+        if mask.ndim not in (1, 2):
+            raise ValueError(f"the mask must have shape (width,) or (height, width). Received: mask.shape={mask.shape}")
+        check_mask(mask)
+        if config.dataset == "synthetic":
+            mask_array(mask, config.height, config.width)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return mask
+
+
+def maps_origin(config, split="test"):
+    """Where the coil maps of a configuration's slices come from, in words, such as 'from the files'.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        split: as for `source`.
+
+    Raises:
+        ValueError: as `source`; of a measurement, which is read, also as its slice.
+    """
+    if config.dataset == "measurement":
+        return source(config, split).maps_origin
+    return "from the files" if config.dataset == "vlo" else "those that the slices were made with"
 
 
 def load(config, split="train", start=0, *, held_out=0, step=1):

@@ -36,7 +36,7 @@ def centre_lines(mask, height, width, lines=0):
     while found < (lines or longest) and _is_measured(measured, found + 1):
         found += 1
     if lines < 0 or found < lines:
-        advice = f"Set it (--calibration-lines) to {found} or less, or 0 for as many as there are, or give"
+        advice = f"Set calibration_lines (--calibration-lines) to {found} or less, or 0 for as many as there are, or give"
         raise ValueError(
             f"calibration_lines={lines} must be 0 or at most the number of centre lines that are measured. "
             f"Received: k-space with {found} of them. {advice if found else 'Give'} the maps in a file."
@@ -45,8 +45,8 @@ def centre_lines(mask, height, width, lines=0):
         raise ValueError(
             f"an estimate of coil maps needs {LEAST_LINES} centre lines that are measured. "
             f"Received: k-space with {found} of them. Measure more, use a mask with a wider centre, "
-            "or give the maps in a file (sensitivity_path, --maps). If k-space before the mask is fully sampled, maps "
-            "may be taken from all of it (maps_from: fully-sampled, --maps-from): results then know what the mask removes."
+            "or give the maps in a file: sensitivity_path (--maps). If k-space before the mask is fully sampled, maps may "
+            "be taken from all of it by maps_from (--maps-from) fully-sampled: results then know what the mask removes."
         )
     return found
 
