@@ -1,0 +1,121 @@
+"""Arrays of one's own as a network, an attack and smoothing take them: shapes, scale and mask put right.
+
+    inputs, scale = tfvn.data.prepare(kspace)
+    network.reconstruct(inputs) * scale[:, None, None]    # in the units of k-space
+
+Radii and sigmas are in units of max |A^H k| = 1: of arrays that are not normalised they mean something else.
+"""
+import warnings
+
+import numpy as np
+
+from tfvn.data import agreement
+from tfvn.data.sample import DataWarning, Sample, mask_array, measured_mask, normalise
+from tfvn.data.sensitivity import low_resolution_maps
+
+
+def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False):
+    """Inputs of a model from plain arrays.
+
+    Args:
+        kspace: complex (coils, height, width), or a batch of them; centred, in any units.
+        sensitivity_maps: of the same shape, or of (coils, height, width) for all of a batch. None: estimated, slice by
+            slice, from the centre lines that are measured and that the mask leaves.
+        mask: 0/1 numbers or bool, (width,) or (height, width), with axes of length 1 before it or one mask a slice
+            before it. It is applied to k-space. None: what was measured, see `tfvn.data.sample.measured_mask`.
+        readout_oversampling: the image is the central half of the height.
+
+    Returns:
+        inputs: a dict of `kspace` and `sensitivity_maps`, complex64 (batch, coils, height, width), with max |A^H k| = 1
+            in every slice, `mask`, float32 (batch, 1, 1 or height, width), and `sample_index`, int32 (batch,), by
+            which noise and attacks draw.
+        scale: float32 (batch,), by which k-space was divided: images times this are in its units.
+
+    Raises:
+        ValueError: for other shapes and types, for NaN and infinite numbers, and for what cannot belong together.
+
+    Warns:
+        DataWarning: see `tfvn.data.agreement.check`.
+    """
+    kspace = _batch(kspace, "kspace")
+    count, coils, height, width = kspace.shape
+    if sensitivity_maps is None:
+        maps = [None] * count
+    else:
+        maps = _batch(sensitivity_maps, "sensitivity_maps")
+        if maps.shape[1:] != kspace.shape[1:] or len(maps) not in (1, count):
+            raise ValueError(
+                "sensitivity_maps and kspace must have the same shape (coils, height, width). "
+                f"Received: sensitivity_maps.shape={np.shape(sensitivity_maps)}, kspace.shape={kspace.shape}. "
+                "Use the maps of this scan."
+            )
+        maps = np.broadcast_to(maps, kspace.shape)
+    masks = [None] * count if mask is None else _masks(mask, count, height, width)
+    prepared = [
+        _slice(f"slice {number}", *arrays, readout_oversampling)
+        for number, arrays in enumerate(zip(kspace, maps, masks))
+    ]
+    samples, scales = zip(*prepared)
+    rows = max(sample.mask.shape[1] for sample in samples)
+    inputs = {
+        "kspace": np.stack([sample.kspace for sample in samples]),
+        "sensitivity_maps": np.stack([sample.sensitivity_maps for sample in samples]),
+        "mask": np.stack([np.broadcast_to(sample.mask, (1, rows, width)) for sample in samples]),
+        "sample_index": np.arange(count, dtype=np.int32),
+    }
+    return inputs, np.float32(scales)
+
+
+def _batch(array, name):
+    array = np.asarray(array)
+    expected = f"{name} must be complex, (coils, height, width) or (batch, coils, height, width)."
+    if array.dtype.kind != "c":
+        raise ValueError(
+            f"{expected} Received: {array.dtype} array of shape {array.shape}. "
+            "A pair of real numbers becomes complex by x[..., 0] + 1j * x[..., 1]."
+        )
+    if array.ndim not in (3, 4) or not array.size:
+        raise ValueError(f"{expected} Received: {name}.shape={array.shape}. One coil is an axis of length 1.")
+    return np.ascontiguousarray(array if array.ndim == 4 else array[None], np.complex64)
+
+
+def _masks(mask, count, height, width):
+    """One mask a slice; (batch, width) and (height, width) are told apart by their sizes."""
+    mask = np.asarray(mask)
+    is_batch = mask.ndim > 2 and len(mask) == count > 1
+    if mask.ndim == 2 and mask.shape == (count, width) and count not in (1, height):
+        is_batch = True
+    return [mask_array(part, height, width) for part in (mask if is_batch else [mask] * count)]
+
+
+def _slice(name, kspace, maps, mask, readout_oversampling):
+    if not np.isfinite(kspace).all():
+        count = np.count_nonzero(~np.isfinite(kspace))
+        raise ValueError(f"{name}: kspace must be finite. Received: {count} NaN or infinite of {kspace.size} entries")
+    if not kspace.any():
+        raise ValueError(f"{name}: kspace is zero everywhere.")
+    agreement.check(kspace, name, maps, readout_oversampling=readout_oversampling)
+    measured = measured_mask(kspace)
+    if mask is None:
+        mask = measured
+    else:
+        _compare_lines(name, mask[0].any(0), kspace.any((0, 1)))
+    if maps is None:
+        try:
+            maps = low_resolution_maps(kspace, 0, mask * measured)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    reference = np.empty((0, 0), np.complex64)  # there is none
+    return normalise(Sample(kspace * mask, maps, mask, reference), name, readout_oversampling)
+
+
+def _compare_lines(name, asked, there):
+    """Warns where a mask calls lines measured that hold nothing: to a network these are measured zeros."""
+    empty = np.count_nonzero(asked & ~there)
+    if empty:
+        warnings.warn(
+            f"{name}: the mask samples {empty} of {np.count_nonzero(asked)} lines in which kspace is zero in all coils. "
+            "Is it the mask of this scan?",
+            DataWarning,
+            stacklevel=2,
+        )

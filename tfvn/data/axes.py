@@ -1,0 +1,285 @@
+"""Which axis of an array of k-space or maps is which: by the rule of `tfvn.data.measurement`, and by what its file says.
+
+An `.h5` file often tells of itself: by arrays beside the k-space (a reconstruction of each slice), by the header of the
+scanner (`ismrmrd_header`), by attributes. Of three axes, which may be (coils, height, width) or the (slices, height,
+width) of one coil, this decides; four that contradict the rule are refused, and so is a file that contradicts itself.
+What can be misleading, such as the number of channels of a scanner whose coils were combined, counts only where nothing
+certain is there. An axis that is given always wins, with a warning if the file says otherwise.
+"""
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import h5py
+
+from tfvn.data.files import is_matlab, member
+from tfvn.data.sample import DataWarning
+
+# Values of `coil_axis` that are no axis.
+BY_RULE, NO_AXIS = -1, -2
+# Shorter axes belong to no image.
+_SHORTEST = 8
+_MAPS = ("sensitivity_maps", "sensitivities", "maps")
+_IMAGES = ("reconstruction", "target", "reference")
+# Of the header, a text that may have any size.
+_LONGEST_HEADER = 2**20
+
+
+class Axes(NamedTuple):
+    """The axes of the coils and of the slices in a file, None where there is no such axis."""
+
+    coils: Optional[int]
+    slices: Optional[int]
+
+
+class _Evidence(NamedTuple):
+    """A sentence on what the axes are; `axes` None: on what they are not, without saying what they are."""
+
+    axes: Optional[Axes]
+    certain: bool
+    sentence: str
+
+
+def find(array, path, coil_axis=BY_RULE):
+    """The `Axes` of an array.
+
+    Args:
+        array: has `shape` and `dtype`.
+        path: the file that it is read from.
+        coil_axis: axis of the coils in the file; -1: by the rule; -2: there is none, the scan has one coil.
+
+    Raises:
+        ValueError: where the axes are ambiguous, or are none of a scan.
+
+    Warns:
+        DataWarning: if the file says otherwise than `coil_axis`.
+    """
+    shape = _complex_shape(array, path)
+    ndim = len(shape)
+    fits = ndim in (2, 3) if coil_axis == NO_AXIS else ndim in (3, 4) and coil_axis < ndim
+    if not fits and (ndim, coil_axis) != (2, BY_RULE):
+        raise ValueError(
+            f"{path}: expected axes coils, height, width and perhaps slices. "
+            f"Received: shape={shape}, coil_axis={coil_axis}"
+        )
+    matlab = is_matlab(path)
+    evidence = [] if matlab else _weighed(_evidence(path, getattr(array, "name", ""), shape))
+    if coil_axis == BY_RULE:
+        axes = _by_rule(shape, path, matlab, evidence)
+    else:
+        axes = _given(ndim, coil_axis, matlab)
+        _compare(axes, shape, path, evidence)
+    short = min(size for axis, size in enumerate(shape) if axis not in axes)
+    if short < _SHORTEST:
+        raise ValueError(
+            f"{path}: height and width of an image are {_SHORTEST} or more. Received: {short}, of shape {shape}. "
+            f"{_remedy(ndim)}"
+        )
+    return axes
+
+
+def _complex_shape(array, path):
+    """The shape without a last axis of (real, imaginary)."""
+    if array.dtype.kind == "c":
+        return tuple(array.shape)
+    if array.ndim == 0 or array.shape[-1] != 2:
+        raise ValueError(
+            f"{path}: k-space and maps are complex, or real with a last axis of (real, imaginary). "
+            f"Received: {array.dtype} array of shape {array.shape}"
+        )
+    return tuple(array.shape[:-1])
+
+
+def _kind(path, matlab):
+    return "MATLAB" if matlab else Path(path).suffix
+
+
+def _given(ndim, coil_axis, matlab):
+    coils = None if coil_axis == NO_AXIS else coil_axis
+    rest = [axis for axis in range(ndim) if axis != coils]
+    slices = rest[-1 if matlab else 0] if len(rest) == 3 else None
+    return Axes(coils, slices)
+
+
+def _by_rule(shape, path, matlab, evidence):
+    ndim = len(shape)
+    if ndim == 2:
+        return Axes(None, None)
+    axes = _given(ndim, ndim - 1 if matlab else ndim - 3, matlab)
+    said = {item.axes for item in evidence}
+    if len(said) == 1 and said <= {axes, Axes(None, axes.coils)}:
+        return said.pop()
+    if said:
+        raise ValueError(
+            f"{path}: which axis holds the coils is ambiguous. By the rule for {_kind(path, matlab)} files it is "
+            f"axis {axes.coils} of shape {shape}; but {_sentences(evidence)}. {_remedy(ndim)}"
+        )
+    others = [size for axis, size in enumerate(shape) if axis not in axes]
+    if shape[axes.coils] >= min(others):
+        raise ValueError(
+            f"{path}: which axis holds the coils is ambiguous. By the rule for {_kind(path, matlab)} files it is "
+            f"axis {axes.coils} of shape {shape}, but another is as short. {_remedy(ndim)}"
+        )
+    return axes
+
+
+def _compare(axes, shape, path, evidence):
+    """Warns where an axis that is given is not the one that the file speaks of."""
+    if evidence and axes not in [item.axes for item in evidence]:
+        coils = "no axis" if axes.coils is None else f"axis {axes.coils}"
+        warnings.warn(
+            f"{path}: {coils} of shape {shape} is taken for the coils, as coil_axis says; but {_sentences(evidence)}.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def _sentences(evidence):
+    return "; ".join(item.sentence for item in evidence)
+
+
+def _remedy(ndim):
+    if ndim == 2:
+        return "Two axes are the height and width of one coil."
+    none = ", or to -2 if the axes are the slices, height and width of one coil" if ndim == 3 else ""
+    return f"Set coil_axis (--coil-axis) to the axis of the coils (0 to {ndim - 1}){none}."
+
+
+def _weighed(evidence):
+    """What counts: of what is certain nothing else, and that something is wrong only where nothing says what is right."""
+    for counts in (
+        [item for item in evidence if item.certain],
+        [item for item in evidence if item.axes is not None],
+    ):
+        if counts:
+            return counts
+    return evidence
+
+
+def _evidence(path, name, shape):
+    """All that an HDF5 file says of the axes of the array `name`, in the order of NumPy."""
+    if len(shape) == 2 or (len(shape) == 3 and shape[0] == 1) or not h5py.is_hdf5(path):
+        return []
+    try:
+        with h5py.File(path, "r") as file:
+            told = _Told(file, name)
+    # Reading the array itself comes later, and says what is wrong with a file.
+    except Exception:
+        return []
+    return _of_slices(told, shape) if len(shape) == 3 else _of_order(told, shape)
+
+
+class _Told:
+    """What an open file tells: shapes of images and of maps, numbers of the header, a layout.
+
+    images, maps: (name, shape) of the arrays beside the k-space; of a single image the first size is 1.
+    channels, slices: of the header, None where it does not say.
+    layout: whether it has the attribute `acquisition`, as fastMRI's files.
+    """
+
+    def __init__(self, file, name):
+        self.images, self.maps, self.emulated, self.layout, header = [], [], False, False, ""
+        folder = member(file, name).parent if name else file
+        for group in {file.name: file, folder.name: folder}.values():
+            self._look_beside(group)
+            self.emulated |= "reconstruction_esc" in group
+            self.layout |= "acquisition" in group.attrs
+            header = header or _header(group)
+        self.channels = _number("receiverChannels", header)
+        last = _number("maximum", _element("slice", header))
+        self.slices = None if last is None else last + 1
+
+    def _look_beside(self, group):
+        for name in group:
+            shape = _shape(group, name)
+            if name.startswith(_IMAGES) and len(shape) in (2, 3):
+                self.images.append((name, shape if len(shape) == 3 else (1, *shape)))
+            if name in _MAPS and len(shape) == 3:
+                self.maps.append((name, shape))
+
+
+def _shape(file, name):
+    try:
+        return getattr(member(file, name), "shape", None) or ()
+    except (ValueError, KeyError):
+        return ()
+
+
+def _header(file):
+    """The scanner's text, searched and not parsed: it is another's, and may be damaged or hostile."""
+    try:
+        text = member(file, "ismrmrd_header")
+        is_one = text.size == 1 and text.dtype.itemsize <= _LONGEST_HEADER
+        text = text[()] if is_one else b""
+    # It may be anything: a broken header is no reason not to read a scan.
+    except Exception:
+        return ""
+    text = getattr(text, "flat", [text])[0]
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return text[:_LONGEST_HEADER]
+
+
+def _element(name, text):
+    """What stands in the first element of this name, '' if there is none."""
+    found = re.search(rf"<(?:\w+:)?{name}>(.{{0,1000}}?)</(?:\w+:)?{name}>", text, re.DOTALL)
+    return found[1] if found else ""
+
+
+def _number(name, text):
+    text = _element(name, text).strip()
+    return int(text) if re.fullmatch(r"\d{1,6}", text, re.ASCII) else None
+
+
+def _of_slices(told, shape):
+    """Of (first, height, width): coils or slices?"""
+    first = shape[0]
+    coils, slices = Axes(0, None), Axes(None, 0)
+    found = []
+    if told.emulated:
+        found.append(_Evidence(slices, True, "reconstruction_esc beside it belongs to slices of one coil"))
+    for name, (count, *_) in told.images:
+        if count == first:
+            found.append(_Evidence(slices, True, f"{name} beside it holds {count} slices"))
+        elif count == 1:
+            found.append(_Evidence(coils, True, f"{name} beside it is a single image"))
+    for name, size in told.maps:
+        if size[0] == first:
+            found.append(_Evidence(coils, True, f"{name} beside it holds {first} coils"))
+    if told.channels == first:
+        found.append(_Evidence(coils, False, f"the header has {first} receiver channels"))
+    elif told.channels == 1:
+        found.append(_Evidence(slices, True, "the header has one receiver channel"))
+    elif told.channels:
+        found.append(_Evidence(None, False, f"the header has {told.channels} receiver channels, not {first}"))
+    if told.slices == first and told.channels != first:
+        found.append(_Evidence(slices, False, f"the header has {first} slices"))
+    if told.layout:
+        sentence = "with an attribute `acquisition`, as in fastMRI's files, three axes are the slices of one coil"
+        found.append(_Evidence(slices, False, sentence))
+    return found
+
+
+def _of_order(told, shape):
+    """Of (first, second, height, width): (slices, coils) or (coils, slices)?"""
+    first, second = shape[:2]
+    rule, exchanged = Axes(1, 0), Axes(0, 1)
+    if first == second:
+        return []
+    found = []
+
+    def count(size, place, certain, sentence):
+        """`size` is that of the axis `place` by the rule, or of the other one."""
+        if size == shape[place]:
+            found.append(_Evidence(rule, certain, sentence))
+        elif size == shape[1 - place]:
+            found.append(_Evidence(exchanged, certain, sentence))
+
+    for name, (slices, *_) in told.images:
+        count(slices, 0, True, f"{name} beside it holds {slices} slices")
+    for name, (coils, *_) in told.maps:
+        count(coils, 1, True, f"{name} beside it holds {coils} coils")
+    count(told.channels, 1, False, f"the header has {told.channels} receiver channels")
+    if told.channels not in (first, second):
+        count(told.slices, 0, False, f"the header has {told.slices} slices")
+    return found
