@@ -66,3 +66,95 @@ def test_what_is_written_is_read(tmp_path):
     with h5py.File(tmp_path / "x.h5") as file:
         np.testing.assert_array_equal(file["b"][()], array)
         assert list(file) == ["b", "a"]
+
+
+PLACES = {
+    "a folder in its way": lambda folder: (folder / "x.h5" / "inner").mkdir(parents=True),
+    "no folder": lambda folder: "none/x.h5",
+    "a file for a folder": lambda folder: "file/x.h5",
+    "a name that is too long": lambda folder: "x" * 300 + ".h5",
+    "a folder that takes no files": lambda folder: "/proc/x.h5",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_places_that_cannot_be_written_are_named_and_stay(tmp_path, place):
+    (tmp_path / "file").touch()
+    path = PLACES[place](tmp_path)
+    path = tmp_path / (path if isinstance(path, str) else "x.h5")
+    before = sorted(tmp_path.rglob("*"))
+    for write in (lambda: writes_hdf5(path), lambda: writes_bytes(path)):
+        with pytest.raises(ValueError, match=f"^cannot write {path}: [A-Z].* was there is left as it was") as error:
+            write()
+        assert "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def writes_hdf5(path):
+    with files.writing_hdf5(path) as file:
+        file["x"] = np.ones(3)
+
+
+def writes_bytes(path, content=b"new"):
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
+def test_names_as_long_as_they_may_be_and_of_any_bytes_are_written(tmp_path):
+    for name in ("x" * 252 + ".h5", "\u00e9" * 126 + ".h5", os.fsdecode(b"\xff\xfe.h5"), " .h5", "[1]*?.h5", "a\nb.h5"):
+        writes_hdf5(tmp_path / name)
+        with h5py.File(tmp_path / name) as file:
+            assert file["x"].shape == (3,)
+        os.remove(tmp_path / name)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "mine").write_text("before")
+    for target in ("mine", "none"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / target)
+        writes_bytes(tmp_path / "link")
+        assert (tmp_path / "link").read_bytes() == b"new" and not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "mine").read_text() == "before" and not (tmp_path / "none").exists()
+
+
+def test_what_is_wrong_with_another_file_is_not_called_an_error_of_writing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"):
+        with files.replacing(tmp_path / "x"):
+            open(tmp_path / "other", "rb")
+    with pytest.raises(ValueError, match="^cannot write .*x: No such file"):
+        with files.replacing(tmp_path / "x"):
+            pass  # nothing was made that could take its place
+
+
+class Interrupted:
+    """An open file whose writing is interrupted by Ctrl-C from some time on."""
+
+    def __init__(self, file):
+        self.file, self.now = file, False
+
+    def write(self, data):
+        if self.now:
+            raise KeyboardInterrupt
+        return self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+def test_an_interrupt_while_hdf5_writes_stays_an_interrupt(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(files, "open", lambda *arguments: opened.append(Interrupted(open(*arguments))) or opened[0], raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        with files.writing_hdf5(tmp_path / "x.h5") as file:
+            file["x"] = np.ones(3)
+            opened[0].now = True
+            file["y"] = np.ones((1000, 1000))
+    assert not os.listdir(tmp_path)

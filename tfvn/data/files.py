@@ -1,24 +1,34 @@
-"""Arrays in `.mat`, `.h5` and `.npy` files, as (name, array) pairs, with errors that name the file.
+"""Arrays in `.mat`, `.h5` and `.npy` files, as (name, array) pairs, with errors that name the file; files that appear whole.
 
-Axes are those that the file's own language shows: for `.mat` of both formats MATLAB's `size()`, for `.h5` and `.npy`
-NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes reversed; they are turned back here.)
+Axes are those that the file's own language shows: for MATLAB files of both formats MATLAB's `size()`, for other HDF5 files
+and `.npy` NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes reversed; they are turned back here.) What a file is, its
+content says, not its name.
 """
 import contextlib
+import hashlib
+import math
 import os
 import platform
 import re
 import shutil
 import threading
 import time
+import warnings
+import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import scipy.io
 
+from tfvn.data import hdf5, matlab5, recognise
+from tfvn.data.hdf5 import member
+from tfvn.data.sample import DataWarning
+
 # In the names of temporary files, as folders may be shared between machines.
-_NODE = re.sub(r"\W", "", platform.node()) or "here"
-_NUMERIC = "biufc"  # kinds of NumPy's types
+_NODE = re.sub(r"\W", "", platform.node())[:64] or "here"
+_LONGEST_NAME = 255  # bytes of a file's name
+_ALWAYS_OF_ALL = 2**30  # bytes that all arrays of a file may take together, see `recognise.check_size`
 _USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
 
 
@@ -27,28 +37,42 @@ def replacing(path):
     """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
 
     Processes and threads that write the same path at once have different ones; the last to end wins. The block may make a
-    folder of the temporary path; it replaces no folder but an empty one.
+    folder of the temporary path; it replaces no folder but an empty one. Where `path` is a link, the link is replaced and
+    what it leads to stays as it is.
 
     Raises:
         ValueError: if the file cannot be written (full disk, quota, permission). What was there is left as it was.
     """
     # Without it, the temporary path of a folder's name that ends in a slash would lie inside that folder.
     path = os.path.normpath(os.fspath(path))
-    stem, suffix = os.path.splitext(path)
-    temporary = f"{stem}.partial-{_NODE}-{os.getpid()}-{threading.get_ident()}{suffix}"
+    temporary = _temporary(path)
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        # The block may read other files; what is wrong with them is another error.
+        if error.filename is not None and not str(error.filename).startswith(temporary):
+            raise
         raise ValueError(
             f"cannot write {path}: {error.strerror or error}. What was there is left as it was. "
             "Make room or give permission there, or name another place."
         ) from error
     finally:
+        # Nothing that fails here may take the place of the first error.
         if os.path.isdir(temporary):
-            shutil.rmtree(temporary)
-        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
             os.remove(temporary)
+
+
+def _temporary(path):
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    mark = f".partial-{_NODE}-{os.getpid()}-{threading.get_ident()}{suffix}"
+    # A name that is just short enough would be too long with the mark.
+    if len(os.fsencode(stem + mark)) > _LONGEST_NAME:
+        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
+    return os.path.join(folder, stem + mark)
 
 
 @contextlib.contextmanager
@@ -92,6 +116,10 @@ class _Sink:
                 return work()
             except OSError as error:
                 self.error = error
+            # HDF5 would turn Ctrl-C into an error of its own.
+            except BaseException as error:
+                self.error = error
+                raise
         return otherwise
 
     def write(self, data):
@@ -143,46 +171,34 @@ def state(path):
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
-class _ElsewhereError(ValueError):
-    """What an HDF5 file holds lies in another file."""
+def is_matlab(path):
+    """Whether MATLAB wrote a file, or a program that writes as MATLAB does: the axes are those that `size()` shows.
 
-
-@contextlib.contextmanager
-def _readable(path, kind):
-    """Turns whatever a reader raises on a missing or damaged file into one clear ValueError."""
-    if not Path(path).is_file():
-        raise ValueError(f"no such file: {path}. Check the path in the configuration.")
-    try:
-        yield
-    except _ElsewhereError as error:
-        raise ValueError(f"{path}: {error}") from error
-    # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error, MatReadError, ...
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as {kind}: {type(error).__name__}: {error}. "
-            "It is damaged, cut short or of another format. Copy it again from its origin."
-        ) from error
-
-
-def _complex(array):
-    """Compound (real, imag) to complex."""
-    if array.dtype.names and set(array.dtype.names) in ({"real", "imag"}, {"r", "i"}):
-        real, imaginary = (array[name] for name in sorted(array.dtype.names, reverse=True))
-        return real + 1j * imaginary
-    return array
-
-
-def read_mat(path):
-    """All numeric arrays of a MATLAB file, v5 or v7.3: a dict of name to array, axes as MATLAB shows them.
+    The content says it (the header of the file, the class of its variables), not the name.
 
     Raises:
-        ValueError: naming the file, if it is missing, damaged or no MATLAB file.
+        ValueError: naming the file, if it cannot be read.
     """
-    with _readable(path, "a MATLAB file"):
-        if h5py.is_hdf5(path):
-            return {name: array.T for name, array in _hdf5_arrays(path).items()}
-        variables = scipy.io.loadmat(path)
-    return _numeric(variables)
+    return _format(path)[1]
+
+
+def read_mat(path, names=None):
+    """Numeric arrays of a MATLAB file, v5 or v7.3: a dict of name to array, axes as MATLAB shows them.
+
+    Args:
+        path: the file; one of HDF5 that is none of MATLAB's is read too, with a warning, in NumPy's order of axes.
+        names: those to read, nothing else of the file is; the ones that are not there are left out. None: all of them.
+
+    Raises:
+        ValueError: naming the file, if it is missing, cannot be read or is no such file.
+    """
+    kind, matlab = _format(path)
+    if kind == "npy":
+        raise ValueError(f"{path} cannot be read as a MATLAB file: it is a NumPy array. Write it as a MATLAB file (write_mat).")
+    arrays = read_arrays(path, names)
+    if not matlab and Path(path).suffix.lower() == ".mat":
+        _warn_of_order(path, {name: array.shape for name, array in arrays.items()})
+    return arrays
 
 
 def mat_shape(path, name):
@@ -191,134 +207,253 @@ def mat_shape(path, name):
     Raises:
         ValueError: as `read_mat`; also if the array is not there.
     """
-    with _readable(path, "a MATLAB file"):
-        if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                shapes = {key: item.shape[::-1] for key, item in _datasets(file).items()}
+    kind, matlab = _format(path)
+    with _opened(path, kind, matlab) as content:
+        stored = content.named(name)
+        return (stored or variable({}, name, path)).shape
+
+
+def read_arrays(path, names=None):
+    """Numeric arrays of a `.mat`, `.h5`, `.hdf5` or `.npy` file: a dict; the array of `.npy` is named ''.
+
+    Args:
+        path: the file. Its content decides how it is read, whatever it is called.
+        names: as for `read_mat`. An array in a group of HDF5 is called 'group/array'.
+
+    Raises:
+        ValueError: naming the file, if it is missing, cannot be read or is of another kind, or if what it holds lies in
+            other files.
+    """
+    kind, matlab = _format(path)
+    with _opened(path, kind, matlab) as content:
+        if names is None:
+            arrays, others = content.all()
+            _raise_if_unreadable(arrays, others)
+            needed = sum(math.prod(stored.shape) * stored.dtype.itemsize for stored in arrays.values())
+            recognise.check_size("the file", needed, os.path.getsize(path), _ALWAYS_OF_ALL)
         else:
-            shapes = {key: shape for key, shape, _ in scipy.io.whosmat(path)}
-    return variable(shapes, name, path)
+            arrays = {name: content.named(name) for name in names}
+        return {name: stored[...] for name, stored in arrays.items() if stored is not None}
 
 
-def member(group, name):
-    """`group[name]` of an open HDF5 file, if all of it lies in this file.
+def read_array(path, names, array="", setting=""):
+    """One array of a file: the first of `names` that is there, else the only one it can be.
 
-    A link can name any other HDF5 file of the machine, a dataset any file at all to take its numbers from: a scan from
-    elsewhere must not bring a file of the reader's into its results.
-
-    Raises:
-        ValueError: if it lies elsewhere.
-        KeyError: if it is not there.
-    """
-    link = group.get(name, getlink=True)
-    if link is None:
-        raise KeyError(f"{name} is not there")
-    if not isinstance(link, h5py.HardLink):
-        raise _ElsewhereError(f"{name} is a link, which may lead to another file. Replace it by a copy of what it stands for.")
-    item = group[name]
-    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-        raise _ElsewhereError(f"{name} takes its numbers from other files. Replace it by a copy of them.")
-    return item
-
-
-def _datasets(file):
-    items = {name: member(file, name) for name in file}
-    return {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
-
-
-def _numbers(file):
-    # Files hold texts too, such as fastMRI's header. MATLAB keeps them as numbers of class char.
-    items = {name: item for name, item in _datasets(file).items() if item.attrs.get("MATLAB_class") != b"char"}
-    return {name: item for name, item in items.items() if _dtype(item).kind in _NUMERIC}
-
-
-def _dtype(item):
-    """Of what is read from a dataset."""
-    return _complex(np.empty(0, item.dtype)).dtype
-
-
-def _hdf5_arrays(path):
-    with h5py.File(path, "r") as file:
-        return _numeric({name: _complex(item[()]) for name, item in _numbers(file).items()})
-
-
-def _numeric(variables):
-    arrays = {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
-    return {name: array for name, array in arrays.items() if array.dtype.kind in _NUMERIC}
-
-
-def read_arrays(path):
-    """All numeric arrays of a `.mat`, `.h5`, `.hdf5` or `.npy` file: a dict; the array of `.npy` is named ''.
+    Args:
+        path, names, array, setting: as for `open_array`.
 
     Raises:
-        ValueError: naming the file, if it is missing, damaged or of another kind.
+        ValueError: as `open_array`.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".mat":
-        return read_mat(path)
-    if suffix in (".h5", ".hdf5"):
-        with _readable(path, "an HDF5 file"):
-            return _hdf5_arrays(path)
-    if suffix == ".npy":
-        with _readable(path, "a NumPy file"):
-            return {"": np.load(path, allow_pickle=False)}
-    raise ValueError(f"arrays are read from .mat, .h5, .hdf5 and .npy files. Received: path={str(path)!r}")
+    return open_array(path, names, array, setting)[...]
 
 
-def read_array(path, names):
-    """One array of a file: the first of `names` that is there, else the only array of the file.
-
-    Raises:
-        ValueError: as `read_arrays`; also if neither is there: naming what was expected and what is present.
-    """
-    return _chosen(read_arrays(path), names, path)
-
-
-def open_array(path, names):
+def open_array(path, names, array="", setting="", least_axes=1):
     """The same array, with `shape`, `ndim`, `dtype` and indices, one for every axis; only what is indexed is read, but of MATLAB
     files before v7.3 all.
 
+    The first of `names` is taken that is there: outside of groups, or in a single one. Without any of them it is the only
+    array, the only one of more than one number, or the only one of `least_axes` axes longer than 1.
+
+    Args:
+        path: the file. Its content decides how it is read, whatever it is called.
+        names: of the array.
+        array: its name if that is known, such as 'scan/kspace'; '' follows the rule above.
+        setting: what sets `array`, for the message.
+        least_axes: see above.
+
     Raises:
-        ValueError: as `read_array`; on indexing, if the file is damaged.
+        ValueError: as `read_arrays`; also if no array is the one that is meant: naming what was expected and what is
+            present; on indexing, if the file is damaged.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix in (".h5", ".hdf5") or (suffix == ".mat" and h5py.is_hdf5(path)):
-        with _readable(path, "an HDF5 file"), h5py.File(path, "r") as file:
-            arrays = {name: _Stored(path, item, suffix == ".mat") for name, item in _numbers(file).items()}
-        return _chosen(arrays, names, path)
-    if suffix == ".npy":
-        with _readable(path, "a NumPy file"):
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-    return read_array(path, names)
+    kind, matlab = _format(path)
+    with _opened(path, kind, matlab) as content:
+        stored = _chosen(content, (array,) if array else names, path, setting, 0 if array else least_axes)
+        # Of a file that is read whole, here and once.
+        stored = stored if isinstance(stored, hdf5.Stored) else stored[...]
+    if kind == "hdf5" and not matlab and Path(path).suffix.lower() == ".mat":
+        _warn_of_order(path, {"the array": stored.shape})
+    return stored
 
 
-class _Stored:
-    """An array of an HDF5 file, of MATLAB's with its axes as MATLAB shows them; opened for each index."""
+def _format(path):
+    """(what `recognise.format_of` says, whether the axes are MATLAB's)."""
+    kind = recognise.format_of(path)
+    if kind == "zip":
+        raise ValueError(f"{path} cannot be read as {recognise.kind_of(path)}: {_archive(path)}")
+    if kind == "hdf5":
+        with recognise.reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
+            return kind, hdf5.is_matlab(file)
+    return kind, kind.startswith("matlab")
 
-    def __init__(self, path, item, matlab):
-        self._path, self._name, self._matlab = path, item.name, matlab
-        self.shape = item.shape[::-1] if matlab else item.shape
-        self.ndim, self.dtype = item.ndim, _dtype(item)
+
+def _archive(path):
+    with recognise.reading(path, "an archive"), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.flag_bits & 1 for member in members):
+        return "it is an encrypted zip archive. Decrypt and unpack it first."
+    names = [member.filename for member in members]
+    if names and all(name.endswith(".npy") for name in names):
+        return f"it is an .npz archive of {_cut(names)}. Write the one array that is meant by np.save."
+    return f"it is a zip archive of {_cut(names) or 'nothing'}. Unpack it first."
+
+
+def _warn_of_order(path, shapes):
+    told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    warnings.warn(
+        f"{path} is called .mat, but is HDF5 that MATLAB did not write: axes are taken in NumPy's order, {told[:200]}. "
+        "If that is right, call it .h5.",
+        DataWarning,
+        stacklevel=3,
+    )
+
+
+@contextlib.contextmanager
+def _opened(path, kind, matlab):
+    """The content of a file of some format: `all()` gives (arrays, what else there is) by name, `named(name)` one or None."""
+    if kind == "npy":
+        with recognise.reading(path, "a NumPy file"):
+            yield _NumPy(path)
+    elif kind == "matlab 5":
+        with recognise.reading(path, "a MATLAB file"):
+            yield _Matlab5(path)
+    else:
+        with recognise.reading(path, "a MATLAB file" if matlab else "an HDF5 file"), h5py.File(path, "r") as file:
+            yield _HDF5(path, file, matlab)
+
+
+class _NumPy:
+    """The one array of a `.npy` file, without a name."""
+
+    def __init__(self, path):
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            if "Python objects" not in str(error):
+                raise
+            raise recognise.RefusedError(
+                "its array holds Python objects, which are never opened, as they may run code. Expected numbers: "
+                "write them by np.save(name, np.asarray(array, complex))."
+            ) from error
+        array = hdf5.plain(array)
+        if array.dtype.kind not in hdf5.NUMERIC:
+            raise recognise.RefusedError(f"expected an array of numbers. Received: {str(array.dtype)[:100]} {array.shape}")
+        self._array = array
+
+    def all(self):
+        return {"": self._array}, {}
+
+    def named(self, name):
+        return None if name else self._array
+
+
+class _Matlab5:
+    def __init__(self, path):
+        self._path, self._variables = path, [found for found in matlab5.variables(path) if found.name]
+
+    def all(self):
+        arrays = {found.name: _Variable(self._path, found) for found in self._variables if found.dtype is not None}
+        others = {found.name: f"a {found.meaning}" for found in self._variables if found.dtype is None}
+        return arrays, others
+
+    def named(self, name):
+        arrays, others = self.all()
+        if name in others:
+            raise recognise.NoNumbersError(f"{name} is no array of numbers but {others[name]}.")
+        return arrays.get(name)
+
+
+class _Variable:
+    """An array of a MATLAB v5 file, not read yet."""
+
+    def __init__(self, path, found):
+        self._path, self._found = path, found
+        self.shape, self.ndim, self.dtype = found.shape, len(found.shape), found.dtype
 
     def __getitem__(self, index):
-        with _readable(self._path, "an HDF5 file"), h5py.File(self._path, "r") as file:
-            array = _complex(member(file, self._name)[index[::-1] if self._matlab else index])
-        return array.T if self._matlab else array
+        return matlab5.read(self._path, self._found)[index]
 
 
-def _chosen(arrays, names, path):
+class _HDF5:
+    def __init__(self, path, file, matlab):
+        self._path, self._file, self._matlab = path, file, matlab
+
+    def all(self):
+        return hdf5.search(self._path, self._file, self._matlab)
+
+    def named(self, name):
+        with contextlib.suppress(KeyError):
+            return hdf5.number_of(self._path, self._file, name, self._matlab)
+        return None
+
+
+def _chosen(content, names, path, setting, least_axes):
     for name in names:
-        if name in arrays:
-            return arrays[name]
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    return variable(arrays, " or ".join(names), path)
+        with contextlib.suppress(recognise.NoNumbersError):
+            stored = content.named(name)
+            if stored is not None:
+                return stored
+    arrays, others = content.all()
+    _raise_if_unreadable(arrays, others)
+    for name in names:
+        inside = [full for full in arrays if full.rsplit("/", 1)[-1] == name]
+        if len(inside) == 1:
+            return arrays[inside[0]]
+    if least_axes:
+        sizes = {name: sum(size > 1 for size in stored.shape) for name, stored in arrays.items()}
+        for least in (0, 1, least_axes):
+            left = [name for name, count in sizes.items() if count >= least]
+            if len(left) == 1:
+                return arrays[left[0]]
+    raise recognise.RefusedError(_nothing_of(names, arrays, others, setting))
+
+
+def _raise_if_unreadable(arrays, others):
+    """Raises what is wrong with an object: with a damaged one in any case, with one in another file if there are no arrays."""
+    for meaning in others.values():
+        if isinstance(meaning, Exception) and not (arrays and isinstance(meaning, hdf5.ElsewhereError)):
+            raise meaning
+
+
+def _nothing_of(names, arrays, others, setting):
+    """The sentences for a file without the array that was asked for: what it holds, and what to do."""
+    text = f"expected a variable named {' or '.join(names)}. Received: {_told(arrays, others)}."
+    if any("ISMRMRD" in str(meaning) for meaning in others.values()):
+        return (
+            f"{text} Such acquisitions, a line each, are not sorted here. Sort them into an array (coils, height, width) with "
+            "the ismrmrd package and write that as .npy or .h5."
+        )
+    if arrays and setting:
+        return f"{text} Say which one it is by {setting}."
+    if not arrays and any("structure" in str(meaning) for meaning in others.values()):
+        return f"{text} In MATLAB, save the array itself: kspace = scan.kspace; save('scan.mat', 'kspace')."
+    return text
+
+
+def _told(arrays, others):
+    told = [f"{name} {stored.dtype} {tuple(stored.shape)}".strip() for name, stored in arrays.items()]
+    for name, meaning in others.items():
+        meaning = "in another file" if isinstance(meaning, hdf5.ElsewhereError) else meaning
+        told.append(f"{name} ({meaning})")
+    return _cut(told) or "no arrays"
+
+
+def _cut(texts, most=300):
+    """A list for a message, as long as it may be."""
+    kept = []
+    for number, text in enumerate(texts):
+        if sum(map(len, kept)) + len(text) > most:
+            return ", ".join([*(kept or [text[:most]]), f"and {len(texts) - max(number, 1)} more"])
+        kept.append(text)
+    return ", ".join(kept)
 
 
 def variable(arrays, name, path):
-    """`arrays[name]`, or a ValueError that names the file, the variable and those present."""
+    """`arrays[name]` of what was read from a file, or a ValueError that names the file, the variable and what the file holds."""
     if name not in arrays:
-        raise ValueError(f"{path}: expected a variable named {name}. Received: {sorted(arrays) or 'no arrays'}.")
+        kind, matlab = _format(path)
+        with _opened(path, kind, matlab) as content:
+            raise recognise.RefusedError(_nothing_of((name,), *content.all(), ""))
     return arrays[name]
 
 

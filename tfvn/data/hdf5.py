@@ -1,0 +1,268 @@
+"""Arrays in HDF5 files, of MATLAB's version 7.3 too: found in groups, read within limits, never taken from another file.
+
+MATLAB v7.3 files are HDF5 with the axes reversed; here they are as MATLAB shows them. Complex numbers are compounds of two
+numbers. A link can name any other HDF5 file of the machine, and a dataset any file at all to take its numbers from: a scan
+from elsewhere must not bring a file of the reader's into its results. What is not read may lie where it likes.
+"""
+import contextlib
+import math
+
+import h5py
+import numpy as np
+
+from tfvn.data.recognise import NoNumbersError, RefusedError, check_size, missing_filter, reading
+
+NUMERIC = "biufc"  # kinds of NumPy's types
+_PAIRS = (("real", "imag"), ("r", "i"), ("re", "im"), ("Re", "Im"))
+# Links that lead to links, and virtual datasets made of virtual ones, may run in a circle.
+_MOST_STEPS = 20
+# Objects that are looked at in search of arrays.
+_MOST_OBJECTS = 10_000
+# MATLAB's own, where cells keep what they hold.
+_MATLABS_OWN = ("#refs#", "#subsystem#")
+_MATLAB_NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+
+
+class ElsewhereError(RefusedError):
+    """What an HDF5 file holds lies in another file."""
+
+
+def member(group, path):
+    """`group[path]` of an open HDF5 file, if all of it lies in this file.
+
+    Links inside the file are followed.
+
+    Raises:
+        ValueError: if it lies elsewhere.
+        KeyError: if it is not there.
+    """
+    return _member(group, path, _MOST_STEPS)
+
+
+def _member(group, path, steps):
+    place, rest = _start(group, path)
+    while rest:
+        name = rest.pop()
+        link = place.get(name, getlink=True) if isinstance(place, h5py.Group) else None
+        if link is None:
+            raise KeyError(f"{name} is not there")
+        if isinstance(link, h5py.HardLink):
+            place = _opened(place, name)
+            continue
+        if not isinstance(link, h5py.SoftLink):
+            raise ElsewhereError(f"{name} is a link to another file. Replace it by a copy of what it stands for.")
+        steps -= 1
+        if not steps:
+            raise RefusedError(f"{path} is a link that leads in a circle. Replace it by a copy of what it stands for.")
+        target, more = _start(place, link.path)
+        try:
+            place = _member(target, "/".join(reversed(more)), steps)
+        except KeyError as error:
+            raise KeyError(f"{name} is a link to {link.path}, where nothing is") from error
+    _check_source(place, steps)
+    return place
+
+
+def _opened(group, name):
+    try:
+        return group[name]
+    # The KeyError of h5py, which is not that nothing is there.
+    except Exception as error:
+        raise OSError(f"{name} cannot be opened: {error}") from error
+
+
+def _start(group, path):
+    """(where a path begins, its parts with the first at the end)."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return (group.file if path.startswith("/") else group), parts[::-1]
+
+
+def _check_source(item, steps):
+    """That a dataset takes its numbers from this file."""
+    if not isinstance(item, h5py.Dataset):
+        return
+    elsewhere = ElsewhereError(f"{item.name[1:]} takes its numbers from other files. Replace it by a copy of them.")
+    if item.external:
+        raise elsewhere
+    if item.is_virtual:
+        sources = {(source.file_name, source.dset_name) for source in item.virtual_sources()}
+        for file, name in sources:
+            # A percent sign stands for the numbers of many.
+            if file != "." or "%" in name:
+                raise elsewhere
+            if steps <= 1:
+                raise RefusedError(f"{item.name[1:]} is made of itself. Replace it by a copy of its numbers.")
+            with contextlib.suppress(KeyError):  # it is filled with zeros
+                _member(item.file, "/" + name, steps - 1)
+
+
+def plain(array):
+    """Compound (real, imaginary) to complex; other arrays as they are."""
+    pair = _pair(array.dtype)
+    return array[pair[0]] + 1j * array[pair[1]] if pair else array
+
+
+def _pair(dtype):
+    """The names of the real and the imaginary part of a compound type; None if it is no such type."""
+    for pair in _PAIRS:
+        if dtype.names and set(dtype.names) == set(pair):
+            (real, first), (imaginary, second) = (dtype.fields[name][:2] for name in pair)
+            # Parts that overlap, which only a damaged file has, would crash HDF5.
+            apart = abs(first - second) >= real.itemsize
+            return pair if apart and real == imaginary and real.kind in "iuf" else None
+    return None
+
+
+def is_matlab(file):
+    """Whether an open file holds variables of MATLAB's, whose axes are reversed."""
+    for name in list(file)[:_MOST_OBJECTS]:
+        # What cannot be opened says nothing.
+        with contextlib.suppress(Exception):
+            if isinstance(file.get(name, getlink=True), h5py.HardLink) and "MATLAB_class" in file[name].attrs:
+                return True
+    return False
+
+
+class Stored:
+    """An array of numbers of a file that is opened for each index: a tuple of an index for every axis, or `...`.
+
+    `shape`, `ndim` and `dtype` are those of what is read.
+
+    Args:
+        path: the file.
+        item: its open dataset.
+        matlab: whether axes are reversed.
+    """
+
+    def __init__(self, path, item, matlab):
+        self._path, self._name, self._matlab = path, item.name, matlab
+        self.shape = item.shape[::-1] if matlab else item.shape
+        self.ndim, self.dtype = item.ndim, plain(np.empty(0, item.dtype)).dtype
+
+    @property
+    def name(self):
+        """Of the array in its file, with its groups."""
+        return self._name
+
+    def __getitem__(self, index):
+        with reading(self._path, "an HDF5 file"), h5py.File(self._path, "r") as file:
+            item = member(file, self._name)
+            if index is Ellipsis:
+                index = (slice(None),) * self.ndim
+            return _read(item, index[::-1] if self._matlab else index, self._matlab)
+
+
+def _read(item, index, matlab):
+    """A part of a dataset, with an index for every axis."""
+    _check_memory(item, index)
+    try:
+        array = plain(item[index])
+    except Exception:
+        # Asked only now: without its filter, what was stored uncompressed can be read.
+        reason = missing_filter(item)
+        if reason:
+            raise RefusedError(reason) from None
+        # The filter may have been found just now.
+        array = plain(item[index])
+    return array.T if matlab else array
+
+
+def _check_memory(item, index):
+    sizes = [len(range(*part.indices(size))) if isinstance(part, slice) else 1 for part, size in zip(index, item.shape)]
+    needed = math.prod(sizes) * item.dtype.itemsize
+    stored = item.file.id.get_filesize() if item.is_virtual else item.id.get_storage_size()
+    name = item.name.strip("/")
+    check_size(name, needed, stored)
+    if item.chunks and needed:
+        # It is unpacked whole.
+        check_size(f"a chunk of {name}", math.prod(item.chunks) * item.dtype.itemsize, stored)
+
+
+def number_of(path, file, name, matlab):
+    """The `Stored` array of this name.
+
+    Raises:
+        RefusedError: if there is something else, or it lies in another file.
+        KeyError: if nothing is there.
+    """
+    item = member(file, name)
+    meaning = _meaning(item)
+    if meaning:
+        raise NoNumbersError(f"{name} is no array of numbers but {meaning}.")
+    return Stored(path, item, matlab)
+
+
+def search(path, file, matlab):
+    """All that a file holds, in its groups too.
+
+    Returns:
+        The arrays of numbers, a dict of name to `Stored`; and what else there is, a dict of name to what it is, or to the
+        error of opening it.
+    """
+    arrays, others = {}, {}
+    waiting, seen = [("", file)], set()
+    while waiting:
+        prefix, group = waiting.pop()
+        # Names that are no text are bytes.
+        for name in sorted(group, key=str):
+            full = f"{prefix}{name}"
+            if len(arrays) + len(others) + len(waiting) > _MOST_OBJECTS:
+                others["..."] = "more objects"
+                waiting.clear()
+                break
+            if not prefix and name in _MATLABS_OWN:
+                continue
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.SoftLink):
+                others[full] = f"a link to {link.path}"
+                continue
+            try:
+                item = member(group, name)
+                meaning = _meaning(item)
+                address = h5py.h5o.get_info(item.id).addr
+            except Exception as error:
+                others[full] = error
+                continue
+            if address in seen:
+                continue
+            seen.add(address)
+            if not meaning:
+                arrays[full] = Stored(path, item, matlab)
+                continue
+            others[full] = meaning
+            if isinstance(item, h5py.Group) and meaning in ("a group", "a structure"):
+                waiting.append((f"{full}/", item))
+    return dict(sorted(arrays.items())), dict(sorted(others.items()))
+
+
+def _meaning(item):
+    """What an object is that is no array of numbers; '' if it is one."""
+    kind = item.attrs.get("MATLAB_class", b"")
+    kind = kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)
+    if isinstance(item, h5py.Group):
+        if "MATLAB_sparse" in item.attrs:
+            return "a sparse matrix"
+        return "a structure" if kind == "struct" else "a group"
+    if not isinstance(item, h5py.Dataset):
+        return "a named type"
+    if kind == "char":
+        return "text"
+    if kind and kind not in _MATLAB_NUMBERS:
+        return f"MATLAB's {kind[:50]}"
+    if item.shape is None or "MATLAB_empty" in item.attrs:
+        return "empty"
+    try:
+        dtype = item.dtype
+    except TypeError:
+        return "of a type that NumPy does not have"
+    if dtype.kind in NUMERIC or _pair(dtype):
+        return ""
+    if dtype.names and {"head", "data"} <= set(dtype.names):
+        return "raw acquisitions in the format of ISMRMRD"
+    if dtype.names:
+        return f"records of {', '.join(dtype.names)}"
+    if h5py.check_string_dtype(dtype):
+        return "text"
+    if h5py.check_ref_dtype(dtype):
+        return "references"
+    return f"of type {dtype}"
