@@ -1,14 +1,15 @@
 """The pass over all data before a training: every problem at once, each with the name of its file."""
 import os
 import re
+import warnings
 
 import numpy as np
 import pytest
 
 import attack
 import train
-from tfvn import config, runs
-from tfvn.data import SyntheticKnee, check
+from tfvn import config, data, runs
+from tfvn.data import DataWarning, SyntheticKnee, check
 from tfvn.data.vlo import read_mat, slice_paths, write_folder, write_mat
 
 HEIGHT, WIDTH, COILS = 16, 16, 2
@@ -23,9 +24,10 @@ def write(root, version=5):
 
 def overrides(root, **changes):
     values = dict(
-        dataset="vlo", data_path=root, protocol="pd", train_patients="1-2", train_slices="11-12", test_patients="2-3",
-        test_slices="11-12", mask="file", mask_path="mask", **changes,
+        dataset="vlo", data_path=root, protocol="pd", train_patients="1-2", train_slices="11-12", test_patients="3",
+        test_slices="11-12", mask="file", mask_path="mask",
     )  # fmt: skip
+    values.update(changes)
     return [f"{key}={value}" for key, value in values.items()]
 
 
@@ -77,10 +79,14 @@ def error_of(*arguments):
 def test_good_data_pass_and_each_slice_is_read_once(tmp_path, version, monkeypatch):
     write(tmp_path, version)
     names = []
-    monkeypatch.setattr("tfvn.data.vlo.read_mat", lambda path: names.append(path) or read_mat(path))
+    monkeypatch.setattr("tfvn.data.vlo.read_mat", lambda path, *rest: names.append(path) or read_mat(path, *rest))
     assert check(settings(tmp_path)) == 6
     assert len(names) == len(set(names)) == 12
-    assert check(settings(tmp_path), ["test"]) == 4
+    assert check(settings(tmp_path), ["test"]) == 2
+    names.clear()
+    # Slices in both splits, which a given model was not trained on here.
+    assert check(settings(tmp_path, test_patients="2-3", model="model.keras")) == 6
+    assert len(names) == len(set(names)) == 12
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -88,7 +94,7 @@ def test_all_damage_is_named_in_one_error(tmp_path, version):
     write(tmp_path, version)
     paths = damage(tmp_path, version)
     assert_all_damage_is_named(error_of(settings(tmp_path)), paths)
-    assert error_of(settings(tmp_path), ["test"]).startswith("2 of 4 slices")
+    assert error_of(settings(tmp_path), ["test"]).startswith("1 of 2 slices")
 
 
 def test_both_files_of_a_slice_are_named(tmp_path):
@@ -108,7 +114,7 @@ def test_both_files_of_a_slice_are_named(tmp_path):
         (0, {"rawdata": np.zeros((HEIGHT, WIDTH, COILS), complex)}, "zero everywhere"),
         (1, {"reference": np.full((HEIGHT, WIDTH), np.nan)}, "reference holds NaN"),
         (1, {"reference": np.ones((HEIGHT, 3))}, "reference must have the size"),
-        (0, {"rawdata": np.ones((HEIGHT, WIDTH - 2, COILS))}, "the mask must have shape"),
+        (0, {"rawdata": np.full((HEIGHT, WIDTH - 2, COILS), 1 + 1j)}, "the mask must have shape"),
         (0, {"padlength_left": np.nan}, "padlength_left=nan"),
         (0, {"padlength_right": np.inf}, "padlength_right=inf"),
     ],
@@ -186,7 +192,7 @@ def test_the_flag_lists_all_damage_and_starts_no_run(tmp_path, monkeypatch, caps
     assert train.main(arguments) == 0
     assert "read 6 slices (train, test): all can be used" in capsys.readouterr().out
     assert attack.main(arguments) == 0
-    assert "read 4 slices (test): all can be used" in capsys.readouterr().out
+    assert "read 2 slices (test): all can be used" in capsys.readouterr().out
     paths = damage(root, 5)
     assert train.main(arguments) == 2
     assert_all_damage_is_named(capsys.readouterr().err, paths)
@@ -203,3 +209,111 @@ def test_the_flag_takes_the_configuration_of_a_run(tmp_path, capsys):
     runs.open_run(str(run_dir), str(file), overrides(tmp_path))
     assert attack.main(["--run-dir", str(run_dir), "--check-data"]) == 0
     assert os.listdir(run_dir) == ["config.yaml"]
+
+
+def doubts_of(*arguments):
+    """The texts of the warnings of a check that ends well."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check(*arguments)
+    assert all(issubclass(warning.category, DataWarning) for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+def test_slices_in_both_splits_are_refused_and_other_problems_are_told_too(tmp_path):
+    write(tmp_path)
+    paths = damage(tmp_path, 5)
+    text = error_of(settings(tmp_path, test_patients="2-3"))
+    lines = lines_of(text)
+    assert text.startswith("5 of 6 slices") and len(lines) == 5
+    assert any("must not be trained on. Received: 2 in both" in line and "test_patients='2-3'" in line for line in lines)
+    assert all(any(str(path) in line for line in lines) for path in paths)
+
+
+def test_the_same_numbers_are_no_matter_for_one_split_or_a_given_model(tmp_path):
+    write(tmp_path)
+    assert check(settings(tmp_path, test_patients="2-3"), ["train"]) == 4
+    assert check(settings(tmp_path, test_patients="2-3"), ["test"]) == 4
+    assert check(settings(tmp_path, test_patients="2-3", model="model.keras")) == 6
+
+
+@pytest.mark.parametrize("factor", [1, 1000, 0.3 - 2j])
+def test_the_same_slice_under_two_names_is_refused_in_training_and_test(tmp_path, factor):
+    write(tmp_path)
+    source, copy = (slice_paths(tmp_path, "pd", *key) for key in ((1, 12), (3, 11)))
+    for original, path in zip(source, copy):
+        scaled = {name: array * factor if name != "sensitivities" else array for name, array in read_mat(original).items()}
+        write_mat(path, scaled, "7.3")
+    text = error_of(settings(tmp_path))
+    (line,) = lines_of(text)
+    assert text.startswith("1 of 6 slices")
+    assert "patient3/slice11" in line and "patient1/slice12" in line and "must not be trained on" in line
+    assert check(settings(tmp_path), ["test"]) == 2
+    # Twice in training is odd, but no error.
+    (text,) = doubts_of(settings(tmp_path, train_patients="1,3", test_patients="2"))
+    assert "1 of 6 slices" in text and "hold the same k-space: is one a copy?" in text
+
+
+def test_patients_of_both_splits_with_other_slices_are_told(tmp_path):
+    write(tmp_path)
+    (text,) = doubts_of(settings(tmp_path, train_slices="11", test_patients="1,3", test_slices="12"))
+    assert text.startswith("1 of 2 patients to test on are trained on too, in other slices (1)")
+
+
+def test_a_scan_that_trains_and_validates_is_told(tmp_path):
+    path = tmp_path / "scan.npy"
+    slices = SyntheticKnee(4, HEIGHT, WIDTH, COILS, None, 0.01, 0)
+    np.save(path, np.stack([slices[index].kspace for index in range(4)]))
+    values = ["dataset=measurement", f"data_path={path}", "slice_index=2", "mask_fraction=1"]
+    (text,) = doubts_of(config.load(None, values))
+    assert text.startswith(f"slice 2 of 4 of {path} both trains and validates")
+    for splits in (["train"], ["test"]):
+        assert doubts_of(config.load(None, values), splits) == []
+    assert doubts_of(config.load(None, [*values, "model=model.keras"])) == []
+
+
+def test_doubts_are_one_warning_with_their_number_and_a_few_lines(tmp_path, capsys):
+    slices = SyntheticKnee(14, HEIGHT, WIDTH, COILS, None, 0.01, 0)
+    write_folder(tmp_path, "pd", [1, 2], range(1, 8), slices, mask=np.ones(WIDTH))
+    for patient in (1, 2):
+        for number in range(1, 7):
+            path = slice_paths(tmp_path, "pd", patient, number)[1]
+            change(path, reference=3 * read_mat(path)["reference"])
+    values = settings(tmp_path, train_patients="1", train_slices="1-7", test_patients="2", test_slices="1-7")
+    # Told at every check, though each slice is looked at once in a process.
+    for _ in range(2):
+        (text,) = doubts_of(values)
+        assert text.startswith("12 of 14 slices can be used, but are probably not what they are taken for:\n")
+        assert len(lines_of(text)) == 11 and text.endswith("... and 2 more") and "3 times as large" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.source(values)[0]
+    file = tmp_path / "knee.yaml"
+    file.write_text(values.to_yaml())
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", DataWarning)
+        assert train.main(["--config", str(file), "--check-data"]) == 0
+    output = capsys.readouterr()
+    assert "read 14 slices (train, test): all can be used, 12 with doubts" in output.out
+    assert "warning: 12 of 14 slices" in output.err
+
+
+def test_a_cache_tells_the_doubts_of_its_slices_again(tmp_path):
+    write(tmp_path)
+    path = slice_paths(tmp_path, "pd", 2, 12)[1]
+    change(path, reference=3 * read_mat(path)["reference"])
+    values = settings(tmp_path, cache_dir=tmp_path / "cache")
+    first, second = doubts_of(values), doubts_of(values)
+    assert first == second and "1 of 6 slices" in first[0] and "3 times as large" in first[0]
+    # Not at every epoch.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            data.PreparedSlices(data.source(values), values.cache_dir)[3]
+
+
+def test_other_warnings_of_reading_are_passed_on(tmp_path, monkeypatch):
+    write(tmp_path)
+    monkeypatch.setattr("tfvn.data.vlo.read_mat", lambda path, *rest: warnings.warn("odd", RuntimeWarning) or read_mat(path, *rest))
+    with pytest.warns(RuntimeWarning, match="odd"):
+        assert check(settings(tmp_path)) == 6

@@ -1,8 +1,9 @@
 """Data: sources of multi-coil slices and the `tf.data` batches made of them."""
-from tfvn.data import anatomy, files, measurement, pipeline, prepared, sample, sensitivity, synthetic, vlo
-from tfvn.data.check import check
+from tfvn.data import agreement, anatomy, files, measurement, pipeline, prepared, sample, sensitivity, synthetic, vlo
+from tfvn.data.arrays import prepare
+from tfvn.data.check import check, review
 from tfvn.data.measurement import Measurement
-from tfvn.data.pipeline import batches, clear_errors, iterate, load, source
+from tfvn.data.pipeline import batches, clear_errors, iterate, load, maps_origin, source
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import DataWarning, Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
@@ -11,6 +12,6 @@ from tfvn.data.vlo import VLOKnee
 
 __all__ = [
     "DataWarning", "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "check", "clear_errors", "iterate",
-    "load", "low_resolution_maps", "normalise", "source",
-    "anatomy", "files", "measurement", "pipeline", "prepared", "sample", "sensitivity", "synthetic", "vlo",
+    "load", "low_resolution_maps", "maps_origin", "normalise", "prepare", "review", "source",
+    "agreement", "anatomy", "files", "measurement", "pipeline", "prepared", "sample", "sensitivity", "synthetic", "vlo",
 ]  # fmt: skip

@@ -1,82 +1,194 @@
-"""Every file of a configuration read once, before hours are spent: all that is wrong with the data in one error."""
+"""Every file of a configuration read once, before hours are spent: all faults in one error."""
 import dataclasses
 import itertools
 import os
+import warnings
 
 import numpy as np
 
 from tfvn import config as configuration
 from tfvn import progress
+from tfvn.data import agreement
 from tfvn.data.files import read_arrays
+from tfvn.data.measurement import scan_shape
 from tfvn.data.pipeline import source
 from tfvn.data.prepared import PreparedSlices
+from tfvn.data.sample import DataWarning
 from tfvn.data.vlo import slice_paths
 
 _MOST_LINES = 50
+_MOST_DOUBTS = 10
+# So many of the largest entries of a k-space tell it from all others, whatever its scale is.
+_ENTRIES = 256
 
 
 def check(config, splits=("train", "test")):
-    """Reads and normalises every slice once, one that several splits share too, and fills `config.cache_dir` if set.
+    """Reads and normalises every slice once, and fills `config.cache_dir` if set.
 
     Args:
         config: a `tfvn.config.Config`.
-        splits: of 'train' and 'test'. Slices to train on need a finite reference, unless `config.model` is given.
+        splits: of 'train' and 'test'. Slices to train on need a finite reference, and to be
+            others than those to test on, unless `config.model` is given.
 
     Returns:
         The number of slices, all of which can be used.
 
     Raises:
-        ValueError: listing everything that is wrong, a line each with the file's name; at once for a data set that
-            lacks its `data_path` or for another split.
+        ValueError: listing everything that is wrong, a line each with the file's name; at once for
+            a data set that lacks its `data_path` or for another split.
+
+    Warns:
+        DataWarning: what is doubtful, of all slices in one text, where nothing is wrong.
     """
+    return review(config, splits)[0]
+
+
+def review(config, splits=("train", "test")):
+    """As `check`, but returns how many slices there are and how many of them are doubtful."""
     if not splits or not set(splits) <= {"train", "test"}:
         raise ValueError(f"splits must hold train, test or both. Received: splits={splits!r}")
     if config.dataset == "vlo" and config.data_path and not os.path.isdir(config.data_path):
-        raise ValueError(f"no such folder: {config.data_path}. Set data_path to the root of the knee data.")
-    slices = {}
+        raise ValueError(
+            f"no such folder: {config.data_path}. Set data_path to the root of the knee data."
+        )
+    compared = set(splits) == {"train", "test"} and not config.model
+    slices, both = {}, []
     # Training first: of a slice in both splits it asks more.
     for split in sorted(splits, reverse=True):
         for part, index, files in _parts(config, split):
-            slices.setdefault(files or (split, index), (part, split, index, files))
-    problems, unusable = {}, 0
-    for place in progress.bar(slices.values(), desc="check data", unit="slice"):
-        found = _problems(*place)
+            key = files or (split, index)
+            if key in slices and compared and config.dataset == "vlo":
+                both.append(key)
+            slices.setdefault(key, (part, split, index, files))
+    # What an earlier reading of this process told is told again.
+    agreement.forget()
+    problems, unusable, doubts, twins = {}, 0, [], _Twins()
+    for key, place in progress.bar(slices.items(), desc="check data", unit="slice"):
+        found, doubtful, name, kspace = _looked_at(*place)
+        if kspace is not None:
+            found, twin = twins.compare(kspace, place[1] if compared else "", name)
+            doubtful += twin
+        if key in both:
+            found = [_in_both(config, both), *found]
         # What concerns all slices, such as a missing mask, is one line.
         problems.update(dict.fromkeys(found))
         unusable += bool(found)
+        if doubtful:
+            doubts.append(doubtful)
     if problems:
-        lines = list(problems)[:_MOST_LINES]
-        if len(problems) > len(lines):
-            lines.append(f"... and {len(problems) - len(lines)} more")
-        raise ValueError("\n  ".join([f"{unusable} of {len(slices)} slices cannot be used:", *lines]))
-    return len(slices)
+        lines = _cut(list(problems), _MOST_LINES)
+        head = f"{unusable} of {len(slices)} slices cannot be used:"
+        raise ValueError("\n  ".join([head, *lines]))
+    for text in _doubts_of_splits(config) if compared else []:
+        warnings.warn(text, DataWarning, stacklevel=2)
+    if doubts:
+        lines = _cut([text for texts in doubts for text in texts], _MOST_DOUBTS)
+        head = (
+            f"{len(doubts)} of {len(slices)} slices can be used, but are probably not what they "
+            "are taken for:"
+        )
+        warnings.warn("\n  ".join([head, *lines]), DataWarning, stacklevel=2)
+    return len(slices), len(doubts)
+
+
+def _cut(lines, most):
+    """A list of lines for a message, as long as it may be."""
+    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
+
+
+def _in_both(config, both):
+    return (
+        f"slices to test on must not be trained on. Received: {len(both)} in both, the first one "
+        f"{both[0][0]}. Change "
+        f"train_patients={config.train_patients!r}, train_slices={config.train_slices!r}, "
+        f"test_patients={config.test_patients!r} or test_slices={config.test_slices!r}."
+    )
+
+
+def _doubts_of_splits(config):
+    """Texts on what training and test share, and may."""
+    if config.dataset == "measurement":
+        count = scan_shape(config.data_path, config.coil_axis)[0]
+        yield (
+            f"slice {config.slice_index} of {count} of {config.data_path} both trains and "
+            "validates: its errors say nothing about other data. Write the slices of several scans "
+            "as a folder (dataset: vlo) to test on others."
+        )
+    if config.dataset != "vlo":
+        return
+    tested = set(_numbers(config, "test", "patients"))
+    patients = sorted(tested & set(_numbers(config, "train", "patients")))
+    if patients:
+        yield (
+            f"{len(patients)} of {len(tested)} patients to test on are trained on too, in other "
+            f"slices ({', '.join(map(str, _cut(patients, 5)))}). Slices of one patient are alike: "
+            "errors on others will be larger."
+        )
+
+
+def _numbers(config, split, what):
+    return configuration.numbers(getattr(config, f"{split}_{what}"))
+
+
+class _Twins:
+    """The k-space of all slices so far, to find the same one under another name."""
+
+    def __init__(self):
+        self._known = {}
+
+    def compare(self, kspace, split, name):
+        """What is wrong and what is doubtful, if an earlier slice is the same but for a factor."""
+        size = np.abs(kspace).ravel()
+        places = np.sort(np.argpartition(size, -min(_ENTRIES, size.size))[-_ENTRIES:])
+        values = kspace.ravel()[places].astype(np.complex128)
+        values /= np.linalg.norm(values)
+        key = (kspace.shape, places.tobytes())
+        for other, other_split, other_name in self._known.setdefault(key, []):
+            if abs(np.vdot(other, values)) > 1 - 1e-6:
+                text = f"{name} and {other_name} hold the same k-space"
+                if split != other_split:
+                    return [f"{text}: slices to test on must not be trained on"], []
+                return [], [f"{text}: is one a copy?"]
+        self._known[key].append((values, split, name))
+        return [], []
 
 
 def _parts(config, split):
-    """(configuration, index, files) of each slice, which is `source(configuration, split)[index]`, read from `files`."""
+    """(configuration, index, files) of each slice: `source(configuration, split)[index]`."""
     if config.dataset == "synthetic" or not config.data_path:
         return [(config, index, ()) for index in range(len(source(config, split)))]
     if config.dataset == "measurement":
         return [(config, 0, tuple(filter(None, (config.data_path, config.sensitivity_path))))]
     # A source of its own for each slice: that of all refuses the folder for a single missing file.
-    patients, numbers = (configuration.numbers(getattr(config, f"{split}_{name}")) for name in ("patients", "slices"))
-    return [
-        (
-            dataclasses.replace(config, **{f"{split}_patients": str(patient), f"{split}_slices": str(number)}),
-            0,
-            slice_paths(config.data_path, config.protocol, patient, number),
-        )
-        for patient, number in itertools.product(patients, numbers)
-    ]
+    patients, numbers = (_numbers(config, split, what) for what in ("patients", "slices"))
+    parts = []
+    for patient, number in itertools.product(patients, numbers):
+        one = {f"{split}_patients": str(patient), f"{split}_slices": str(number)}
+        files = slice_paths(config.data_path, config.protocol, patient, number)
+        parts.append((dataclasses.replace(config, **one), 0, files))
+    return parts
 
 
-def _problems(config, split, index, files):
-    problem = _error(_read, config, split, index, files)
-    if not problem:
-        return []
-    # The first file that cannot be read hides the others of its slice.
-    unreadable = [_error(read_arrays, file) for file in files]
-    return list(filter(None, unreadable)) or [problem]
+def _looked_at(config, split, index, files):
+    """What is wrong with a slice, what is doubtful, its name, its k-space if nothing is wrong."""
+    name, kspace = "", None
+    # All that is recorded: what is none of ours is passed on.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        try:
+            name, kspace = _read(config, split, index, files)
+            problems = []
+        except ValueError as error:
+            # The first file that cannot be read hides the others of its slice.
+            unreadable = [_error(read_arrays, file) for file in files]
+            problems = list(filter(None, unreadable)) or [_line(error)]
+    doubts = []
+    for warning in caught:
+        if issubclass(warning.category, DataWarning):
+            doubts.append(_line(warning.message))
+        else:
+            warnings.warn(warning.message, warning.category, stacklevel=3)
+    return problems, doubts, name, kspace
 
 
 def _error(function, *arguments):
@@ -84,19 +196,28 @@ def _error(function, *arguments):
     try:
         function(*arguments)
     except ValueError as error:
-        return " ".join(str(error).split()) or repr(error)
+        return _line(error)
     return ""
 
 
+def _line(error):
+    return " ".join(str(error).split()) or repr(error)
+
+
 def _read(config, split, index, files):
+    """The name and the normalised k-space of a slice."""
     slices = source(config, split)
     name = slices.name(index)
     try:
         sample, _ = PreparedSlices(slices, config.cache_dir)[index]
         if split == "train" and not config.model and not np.isfinite(sample.reference).all():
-            raise ValueError(f"{name}: training needs a fully sampled reference. Received: none, or one with NaN in it")
+            raise ValueError(
+                f"{name}: training needs a fully sampled reference. "
+                "Received: none, or one with NaN in it"
+            )
     except ValueError as error:
         # Errors of the arrays name the slice, those of reading their file.
         if files and str(error).startswith(f"{name}: "):
             raise ValueError(f"{error} ({', '.join(map(str, files))})") from error
         raise
+    return name, sample.kspace

@@ -6,6 +6,7 @@ A file of the folder holds one slice:
     sampled                   (coils, samples): k-space where the mask is 1; it is 0 elsewhere
     reference                 (1, rows, width)
     scale, fingerprint        attributes: max |A^H k| of the raw data, and what the slice was made of
+    doubts                    attribute: the texts of the warnings of its source, to be told again
 
 A fingerprint holds the settings of the source and path, size and modification time of each raw file. The settings and
 the paths name the file, so that slices of several sources or masks share a folder; one whose fingerprint is another is
@@ -14,7 +15,6 @@ a damaged file is replaced too. The data are not compressed, which would cost mo
 """
 import contextlib
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -22,11 +22,12 @@ import tempfile
 import h5py
 import numpy as np
 
-from tfvn.data.files import replacing
+from tfvn.data import agreement
+from tfvn.data.files import remove_stale, writing_hdf5
 from tfvn.data.sample import Sample, normalise
 
 # To be raised with every change of this layout or of what the package makes of the same files and settings.
-FORMAT = 1
+FORMAT = 2
 
 
 class PreparedSlices:
@@ -51,6 +52,7 @@ class PreparedSlices:
             with self._writing():
                 os.makedirs(cache_dir, exist_ok=True)
                 tempfile.TemporaryFile(dir=cache_dir).close()
+            remove_stale(cache_dir)
 
     def __len__(self):
         return len(self._source)
@@ -70,13 +72,20 @@ class PreparedSlices:
     def __getitem__(self, index):
         # Asked before the raw files are read: should they change meanwhile, what is stored is out of date, never wrong.
         path, fingerprint = self._place(index)
-        prepared = self._stored(path, fingerprint, _read)
-        if prepared is None:
+        stored = self._stored(path, fingerprint, _read)
+        if stored:
+            # What the source told when the slice was prepared.
+            agreement.tell(stored[2], fingerprint)
+            prepared = stored[:2]
+        else:
             source = self._source
             prepared = normalise(source[index], source.name(index), source.readout_oversampling)
             if path:
-                with self._writing(), replacing(path) as temporary, open(temporary, "wb") as file:
-                    file.write(_image(*prepared, fingerprint))
+                with self._writing(), writing_hdf5(path, libver="latest") as file:
+                    doubts = source.doubts(index) if hasattr(source, "doubts") else []
+                    _write(file, *prepared, fingerprint, doubts)
+                # The source has told them.
+                agreement.tell([], fingerprint)
         return prepared
 
     def _place(self, index):
@@ -88,8 +97,7 @@ class PreparedSlices:
         path = os.path.join(self._folder, hashlib.sha256(identity).hexdigest()[:32] + ".h5")
         return path, _text([FORMAT, settings, states])
 
-    @staticmethod
-    def _stored(path, fingerprint, read):
+    def _stored(self, path, fingerprint, read):
         """What `read` gives of a slice's open file; None if there is none that can be used."""
         if not path:
             return None
@@ -99,8 +107,14 @@ class PreparedSlices:
                 return read(file) if file.attrs["fingerprint"] == fingerprint else None
         except FileNotFoundError:
             return None
-        # As in `tfvn.data.files`: readers of damaged files raise nearly anything.
+        # As in `tfvn.data.recognise`: readers of damaged files raise nearly anything.
         except Exception as error:
+            # What the system does not let us read may be whole: another user's, or on a drive that fails for a while.
+            if isinstance(error, OSError) and error.errno:
+                raise ValueError(
+                    f"cache_dir must be a folder whose files can be read. Received: {path}: {os.strerror(error.errno)}. "
+                    "Give permission there, name another folder, or '' for none."
+                ) from error
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"{path} is damaged ({reason}). Its slice is prepared again.", flush=True)
             with contextlib.suppress(OSError):
@@ -111,10 +125,12 @@ class PreparedSlices:
     def _writing(self):
         try:
             yield
-        except OSError as error:
+        # `writing_hdf5` raises the latter, for the former.
+        except (OSError, ValueError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
             raise ValueError(
                 f"cache_dir must be a folder that can be written, with space for the prepared slices. "
-                f"Received: cache_dir={self._folder!r}: {error.strerror or error}. Name another, or '' for none."
+                f"Received: cache_dir={self._folder!r}: {getattr(cause, 'strerror', None) or error}. Name another, or '' for none."
             ) from error
 
 
@@ -131,18 +147,14 @@ def _read(file):
     maps, mask, (reference,) = (file[name][()] for name in ("sensitivity_maps", "mask", "reference"))
     kspace = np.zeros(maps.shape, np.complex64)
     kspace[:, _points(mask, maps)] = file["sampled"][()]
-    return Sample(kspace, maps, mask, reference), file.attrs["scale"]
+    return Sample(kspace, maps, mask, reference), file.attrs["scale"], json.loads(file.attrs["doubts"])
 
 
-def _image(sample, scale, fingerprint):
-    """The bytes of a slice's file. Made in memory, as HDF5 may crash the process when it meets a full disk."""
+def _write(file, sample, scale, fingerprint, doubts):
     kspace, maps, mask, reference = sample
     arrays = dict(sensitivity_maps=maps, mask=mask, sampled=kspace[:, _points(mask, maps)], reference=reference[None])
-    image = io.BytesIO()
-    with h5py.File(image, "w", libver="latest") as file:
-        for name, array in arrays.items():
-            # A coil a chunk: the check of a chunk then runs in the processor's cache.
-            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
-        # Of fixed length: HDF5 keeps text of variable length where no sum guards it.
-        file.attrs.update(fingerprint=np.bytes_(fingerprint), scale=scale)
-    return image.getbuffer()
+    for name, array in arrays.items():
+        # A coil a chunk: the check of a chunk then runs in the processor's cache.
+        file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
+    # Of fixed length: HDF5 keeps text of variable length where no sum guards it.
+    file.attrs.update(fingerprint=np.bytes_(fingerprint), scale=scale, doubts=np.bytes_(_text(doubts)))
