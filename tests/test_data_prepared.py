@@ -1,5 +1,7 @@
 """Prepared slices: the same bits with and without a folder, nothing out of date or damaged served, nothing half written."""
+import errno
 import functools
+import io
 import os
 import resource
 import shutil
@@ -16,7 +18,7 @@ from tfvn.data import Measurement, PreparedSlices, SyntheticKnee, VLOKnee, files
 from tfvn.data.vlo import write_folder, write_mat
 
 HEIGHT, WIDTH, COILS = 32, 24, 2
-LINES = masks.constant(WIDTH, 0.5)
+LINES = masks.equispaced(WIDTH, 2, 1 / 3)
 POINTS = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.5
 POINTS[HEIGHT // 2 - 4 :][:8, WIDTH // 2 - 4 :][:, :8] = True
 
@@ -56,7 +58,7 @@ SOURCES = {
     "v7.3, oversampled": functools.partial(folder, name="v73", readout_oversampling=True),
     "npy": scan,
     "h5": functools.partial(scan, name="scan.h5"),
-    "h5, function": functools.partial(scan, name="scan.h5", mask=functools.partial(masks.constant, fraction=0.5)),
+    "h5, function": functools.partial(scan, name="scan.h5", mask=functools.partial(masks.equispaced, acceleration=2, center_fraction=1 / 3)),
     "npy, no reference": functools.partial(scan, name="points.npy", mask=None),
     "npy, oversampled": functools.partial(scan, mask=POINTS, readout_oversampling=True),
     "synthetic": lambda raw: knees(mask=LINES),
@@ -111,7 +113,8 @@ def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypat
     np.save(raw / "mask.npy", POINTS)
     paths = dict(data_path=str(raw / "v73"), mask_path="points")
     if dataset == "measurement":
-        paths = dict(data_path=str(raw / "scan.h5"), mask_path=str(raw / "mask.npy"), calibration_lines=8)
+        paths = dict(data_path=str(raw / "scan.h5"), mask_path=str(raw / "mask.npy"))
+        paths["sensitivity_path"] = str(raw / "maps.npy")
     numbers = dict(train_patients="1", train_slices="11-12", test_patients="1", test_slices="12")
     config = dict(dataset=dataset, mask=mask, mask_fraction=0.5, protocol="pd", batch_size=1, **numbers, **paths)
 
@@ -154,7 +157,7 @@ def _rewrite(path, change):
 )
 def test_changed_raw_file_is_read_anew_and_takes_the_place_of_the_old(raw, make, name):
     old = bits(PreparedSlices(make(raw), str(raw / "cache"))[0])
-    _rewrite(raw / name, lambda array: array[::-1] if array.size > 1 else array)
+    _rewrite(raw / name, lambda array: -array if array.size > 1 else array)
     new = bits(PreparedSlices(make(raw), str(raw / "cache"))[0])
     assert new == bits(unprepared(make(raw))) != old
     assert len(os.listdir(raw / "cache")) == 1
@@ -180,7 +183,7 @@ def test_file_that_changes_while_it_is_read_is_read_again(raw):
     class Slow(VLOKnee):
         def __getitem__(self, index):
             sample = super().__getitem__(index)
-            _rewrite(raw / "v5/pd/1/rawdata11.mat", lambda array: array[::-1] if array.size > 1 else array)
+            _rewrite(raw / "v5/pd/1/rawdata11.mat", lambda array: -array if array.size > 1 else array)
             return sample
 
     PreparedSlices(Slow(raw / "v5", "pd", [1], [11], LINES), str(raw / "cache"))[0]
@@ -190,7 +193,7 @@ def test_file_that_changes_while_it_is_read_is_read_again(raw):
 def test_scan_that_changes_after_it_was_read_is_not_stored_as_the_new_one(raw):
     source = scan(raw)
     old = bits(unprepared(source))
-    _rewrite(raw / "scan.npy", lambda array: array[::-1])
+    _rewrite(raw / "scan.npy", lambda array: -array)
     assert bits(PreparedSlices(source, str(raw / "cache"))[0]) == old
     assert bits(PreparedSlices(scan(raw), str(raw / "cache"))[0]) == bits(unprepared(scan(raw))) != old
 
@@ -222,6 +225,7 @@ VARIANTS = {
             dict(slice_index=1),
             dict(transpose=True, mask=None),
             dict(calibration_lines=6),
+            dict(maps_from="fully-sampled"),
             dict(readout_oversampling=True),
         ],
     ),
@@ -317,6 +321,47 @@ def test_another_file_in_its_place_is_noticed(stored, tmp_path, capsys):
         _check_that_it_is_noticed(stored, content, capsys)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_read_is_no_damage_and_stays(stored, monkeypatch, number, capsys):
+    source, slices, path = stored
+    content, readings = path.read_bytes(), source.readings
+
+    class Failing(io.BytesIO):
+        def readinto(self, buffer):
+            raise OSError(number, os.strerror(number))
+
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    for opened in (fail, lambda *arguments: Failing(content)):
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", opened)
+            for read in (lambda: slices[0], lambda: slices.shape(0)):
+                with pytest.raises(ValueError, match=f"files can be read. Received: {path}: {os.strerror(number)}") as error:
+                    read()
+                assert "damaged" not in str(error.value)
+    assert path.read_bytes() == content and source.readings == readings and capsys.readouterr().out == ""
+    slices[0]
+    assert source.readings == readings
+
+
+def test_a_folder_in_the_place_of_a_slice_is_told_and_stays(stored):
+    _, slices, path = stored
+    path.unlink()
+    (path / "mine").mkdir(parents=True)
+    with pytest.raises(ValueError, match=f"Received: {path}: Is a directory"):
+        slices[0]
+    assert (path / "mine").is_dir()
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    left = tmp_path / f"0123.partial-{files._NODE}-{2**30}-1.h5"
+    left.write_bytes(b"half")
+    (tmp_path / "mine.h5").write_bytes(b"whole")
+    PreparedSlices(knees(), str(tmp_path))
+    assert os.listdir(tmp_path) == ["mine.h5"]
+
+
 def test_damage_is_noticed_before_a_shape_is_taken_from_it(stored, capsys):
     _, slices, path = stored
     path.write_bytes(path.read_bytes()[:100])
@@ -350,18 +395,18 @@ def test_interrupted_writing_leaves_no_file(tmp_path, monkeypatch):
 
 def test_threads_may_prepare_the_same_slice_at_once(tmp_path, capsys, monkeypatch):
     number = 4
-    together, image, replace = threading.Barrier(number), prepared._image, os.replace
+    together, write, replace = threading.Barrier(number), prepared._write, os.replace
 
     def wait_and(function):
         def run(*arguments):
-            result = function(*arguments) if function is image else None
+            result = function(*arguments) if function is write else None
             together.wait(timeout=30)
-            return result if function is image else function(*arguments)
+            return result if function is write else function(*arguments)
 
         return run
 
     # All write at the same time, and all rename at the same time.
-    monkeypatch.setattr(prepared, "_image", wait_and(image))
+    monkeypatch.setattr(prepared, "_write", wait_and(write))
     monkeypatch.setattr(os, "replace", wait_and(replace))
     slices = PreparedSlices(knees(), str(tmp_path))
     with ThreadPoolExecutor(number) as pool:
@@ -400,7 +445,7 @@ def test_folder_that_takes_no_files_is_refused_before_anything_is_read():
 
 
 def test_mask_function_without_a_name_is_refused(raw):
-    source = folder(raw, mask=lambda width: masks.constant(width, 0.5))
+    source = folder(raw, mask=lambda width: masks.equispaced(width, 2, 1 / 3))
     with pytest.raises(ValueError, match="with a cache_dir the mask must be .* Received: mask=<function"):
         PreparedSlices(source, str(raw / "cache"))[0]
     assert bits(PreparedSlices(source)[0]) == bits(unprepared(folder(raw)))
