@@ -134,7 +134,7 @@ def test_a_slice_that_cannot_be_reconstructed_is_refused_by_name(sample, message
     "mask, message",
     [
         (np.ones(39), r"Received: mask.shape=\(39,\), height=48, width=40"),
-        (np.ones((1, 48, 40)), r"mask.shape=\(1, 48, 40\)"),
+        (np.ones((2, 48, 40)), r"mask.shape=\(2, 48, 40\)"),
         (np.full(40, 0.5), "zeros and at least one 1"),
         (np.zeros(40), "zeros and at least one 1"),
     ],

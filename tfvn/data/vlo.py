@@ -10,12 +10,23 @@ mask sees lines that the scanner never saw. 'unmeasured' gives them mask 0.
 """
 from pathlib import Path
 
-import h5py
 import numpy as np
-import scipy.io
 
+from tfvn.data import agreement
 from tfvn.data.files import mat_shape, read_mat, state, variable, write_mat
-from tfvn.data.sample import Sample, image_rows, mask_array, mask_digest, mask_height, measured_mask
+from tfvn.data.sample import (
+    Sample,
+    image_rows,
+    mask_array,
+    mask_digest,
+    mask_height,
+    measured_mask,
+)
+
+_RAW = ("rawdata", "padlength_left", "padlength_right")
+_MAPS = ("sensitivities", "reference")
+# Part of a mask's lines that may be zero in rawdata: single ones get lost, more were not measured.
+_LOST_LINES = 0.05
 
 __all__ = ["VLOKnee", "mask_path", "read_mat", "slice_paths", "write_folder", "write_mat"]
 
@@ -44,6 +55,10 @@ class VLOKnee:
     Raises:
         ValueError: at construction if files are missing, listing them; when a slice is read, if its files are damaged,
             lack a variable or do not fit together.
+
+    Warns:
+        DataWarning: once for each slice whose arrays probably do not belong together, see
+            `tfvn.data.agreement`.
     """
 
     def __init__(self, root, protocol, patients, slices, mask, padding_lines="measured", readout_oversampling=False):
@@ -60,6 +75,7 @@ class VLOKnee:
             )
         self._mask, self._padding_lines, self.readout_oversampling = mask, padding_lines, readout_oversampling
         self.mask_height = mask_height(mask)
+        self._doubts = {}
 
     def __len__(self):
         return len(self._slices)
@@ -82,28 +98,36 @@ class VLOKnee:
         )
         return settings, [state(path) for path in self._paths[index]]
 
+    def doubts(self, index):
+        """The texts of the warnings of a slice that was read."""
+        return self._doubts.get(index, [])
+
     def __getitem__(self, index):
         raw_path, maps_path = self._paths[index]
-        raw, espirit = read_mat(raw_path), read_mat(maps_path)
+        raw, espirit = read_mat(raw_path, _RAW), read_mat(maps_path, _MAPS)
         kspace = _coils_first(variable(raw, "rawdata", raw_path), "rawdata", raw_path)
         maps = _coils_first(variable(espirit, "sensitivities", maps_path), "sensitivities", maps_path)
-        mask = self._sampling(kspace, raw, raw_path)
+        mask, padding = self._sampling(kspace, raw, raw_path)
         reference = self._reference(variable(espirit, "reference", maps_path), kspace.shape[1:], maps_path)
+        key = repr([self.readout_oversampling, *map(state, self._paths[index])])
+        lines = _line_doubts(kspace, mask, padding, raw_path)
+        agreement.tell(lines, (key, "lines"))
+        arrays = kspace, self.name(index), maps, reference
+        others = agreement.check(*arrays, self.readout_oversampling, key)
+        self._doubts[index] = [*lines, *others]
+        mask = np.where(padding, np.float32(self._padding_lines == "measured"), mask)
         return Sample(kspace * mask, maps, mask, reference)
 
     def _sampling(self, kspace, raw, path):
+        """The mask, and which lines are padding, bool (width,)."""
         height, width = kspace.shape[1:]
         try:
             mask = measured_mask(kspace) if self._mask is None else mask_array(self._mask, height, width)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        left, right = (float(np.sum(raw.get(f"padlength_{side}", 0))) for side in ("left", "right"))
-        if not 0 <= left <= left + right < width or min(left, right) < 0:
-            raise ValueError(
-                f"{path}: padding must leave lines of {width}. Received: padlength_left={left:g}, padlength_right={right:g}"
-            )
+        left, right = _padding(raw, width, path)
         padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
-        return np.where(padding, np.float32(self._padding_lines == "measured"), mask)
+        return mask, padding
 
     def _reference(self, reference, size, path):
         rows = image_rows(size[0], self.readout_oversampling)
@@ -121,7 +145,57 @@ def _coils_first(array, name, path):
         array = array[..., None]  # MATLAB drops the last axis of a single coil
     if array.ndim != 3:
         raise ValueError(f"{path}: {name} must have shape (height, width, coils). Received: shape={array.shape}")
+    # The phase of a single coil belongs to the image: its map may be real.
+    if array.dtype.kind != "c" and not (name == "sensitivities" and array.shape[-1] == 1):
+        raise ValueError(
+            f"{path}: {name} must be complex. Received: {array.dtype} array of shape "
+            f"{array.shape}. Are these magnitudes? Write real and imaginary part."
+        )
     return np.ascontiguousarray(np.moveaxis(array, -1, 0), np.complex64)
+
+
+def _padding(raw, width, path):
+    """The numbers of padding lines at the left and at the right."""
+    numbers = []
+    for side in ("left", "right"):
+        value = np.asarray(raw.get(f"padlength_{side}", 0))
+        number = value.ravel()[0] if value.size == 1 else np.nan
+        numbers.append(float(number) if np.isreal(number) else np.nan)
+    left, right = numbers
+    if left % 1 or right % 1 or not 0 <= left <= left + right < width or right < 0:
+        raise ValueError(
+            f"{path}: padding must be two whole numbers of lines that leave some of {width}. "
+            f"Received: padlength_left={left:g}, padlength_right={right:g}"
+        )
+    return int(left), int(right)
+
+
+def _line_doubts(kspace, mask, padding, path):
+    """Texts of warnings: are the lines of the mask measured, and those of the padding zero?"""
+    size = np.abs(kspace).max((0, 1))
+    # Smaller numbers are left by arithmetic, such as denormal ones.
+    measured = size > 1e-12 * size.max()
+    if not measured.any():
+        return []
+    doubts = []
+    filled, lines = np.count_nonzero(padding & measured), np.count_nonzero(padding)
+    if filled:
+        doubts.append(
+            f"{path}: {filled} of the {lines} lines that padlength_left and padlength_right call "
+            "padding are not zero. Padding was never measured: correct the numbers."
+        )
+    # Lines of zeros at the two ends are padding, told or not.
+    first, last = np.flatnonzero(measured)[[0, -1]]
+    number = np.arange(len(measured))
+    sampled = mask.any((0, 1)) & (number >= first) & (number <= last) & ~padding
+    empty, lines = np.count_nonzero(sampled & ~measured), np.count_nonzero(sampled)
+    text = (
+        f"{path}: the mask must sample lines that were measured. Received: {empty} of its {lines} "
+        "lines are zero in rawdata. Give fully sampled rawdata, or mask: measured."
+    )
+    if empty > _LOST_LINES * lines:
+        raise ValueError(text)
+    return [*doubts, text] if empty else doubts
 
 
 def write_folder(root, protocol, patients, slices, source, version=5, mask=None, mask_name="mask", padding=(0, 0)):
@@ -135,8 +209,18 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         padding: numbers of lines at the left and right to set to zero and to declare as padding.
 
     Raises:
-        ValueError: if the source holds too few slices.
+        ValueError: if the source holds too few slices, or one without a reference, or if no
+            configuration could read what would be written: names that are no whole numbers >= 0, or
+            the same one twice.
     """
+    patients, slices = _numbers(patients, "patients"), _numbers(slices, "slices")
+    for name, text in (("protocol", protocol), ("mask_name", mask_name)):
+        if str(text) in ("", ".", "..") or any(mark in str(text) for mark in "/\\\0"):
+            raise ValueError(
+                f"{name} must be the name of one folder or file. Received: {name}={text!r}"
+            )
+    if version not in (5, "7.3", "mixed"):
+        raise ValueError(f"version must be 5, '7.3' or 'mixed'. Received: version={version!r}")
     keys = [(patient, number) for patient in patients for number in slices]
     if len(source) < len(keys):
         raise ValueError(f"the source must hold {len(keys)} slices. Received: len(source)={len(source)}")
@@ -145,6 +229,18 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         kind = (5, "7.3")[patients.index(key[0]) % 2] if version == "mixed" else version
         sample = source[index]
         height, width = sample.kspace.shape[1:]
+        if not np.isfinite(sample.reference).all():
+            raise ValueError(
+                "every slice needs its fully sampled reference. Received: NaN in that of slice "
+                f"{index} of the source. Is it undersampled?"
+            )
+        if mask is not None:
+            full = np.broadcast_to(mask_array(mask, height, width)[0], (height, width))
+        if left % 1 or right % 1 or not 0 <= left <= left + right < width or right < 0:
+            raise ValueError(
+                f"padding must be two whole numbers that leave some of {width} lines. "
+                f"Received: padding={padding}"
+            )
         kspace = sample.kspace.copy()
         kspace[..., :left] = 0
         kspace[..., width - right :] = 0
@@ -159,5 +255,18 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         maps = np.moveaxis(sample.sensitivity_maps, 0, -1)
         write_mat(maps_path, {"sensitivities": maps, "reference": reference}, kind)
     if mask is not None:
-        full = np.broadcast_to(mask_array(mask, height, width)[0], (height, width))
         write_mat(mask_path(root, protocol, mask_name), {"mask": full.astype(np.float64)}, 5 if version == "mixed" else version)
+
+
+def _numbers(values, name):
+    """A list of different whole numbers >= 0, as configurations name patients and slices."""
+    values = list(values) if not isinstance(values, (str, bytes)) else [values]
+    whole = [value for value in values if isinstance(value, (int, np.integer))]
+    # True is an int to Python.
+    whole = [value for value in whole if not isinstance(value, bool) and value >= 0]
+    if not values or len(whole) < len(values) or len(set(values)) < len(values):
+        raise ValueError(
+            f"{name} must be different whole numbers >= 0: configurations name them so, as in "
+            f"1-3,7. Received: {name}={str(values)[:200]}"
+        )
+    return values
