@@ -9,11 +9,19 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfvn import cli, experiments
+from tfvn import cli
 
 
+def attack(run_dir, config, workers):
+    # Takes long to import: after the command line has been read.
+    from tfvn import experiments
+
+    experiments.attack(run_dir, config, workers=workers)
+
+
+@cli.command
 def main(argv=None):
-    return cli.run(__doc__, experiments.attack, argv, splits=("test",))
+    return cli.run(__doc__, attack, argv, splits=("test",))
 
 
 if __name__ == "__main__":

@@ -10,18 +10,25 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfvn import cli, experiments
+from tfvn import cli
+
+
+# What takes long to import is imported where it is asked for, after the command line has been read.
+def train(run_dir, config, workers):
+    from tfvn import experiments
+
+    experiments.train(run_dir, config, workers=workers)
 
 
 def tune(run_dir, config):
-    # Keras Tuner is imported where it is asked for.
     from tfvn import tuning
 
     tuning.tune(run_dir, config)
 
 
+@cli.command
 def main(argv=None):
-    return cli.run(__doc__, experiments.train, argv, tune=tune)
+    return cli.run(__doc__, train, argv, tune=tune)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """`python -m tfvn`: a scan in a file to images in files, and a network to a SavedModel."""
+import contextlib
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 import tfvn
+import tfvn.__main__ as command_line
 from tfvn.__main__ import main
 from tfvn.smoothing import SmoothedNetwork
 
@@ -102,7 +106,7 @@ def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network
 
 def test_the_file_tells_what_it_was_made_of(network, smoothed):
     _, attributes = smoothed
-    expected = dict(source="scan.h5", sensitivity_maps="maps.npy", mask="measured", model="model.keras")
+    expected = dict(source="scan.h5", sensitivity_maps="from maps.npy", mask="measured", model="model.keras")
     expected.update(sigma=0.1, num_samples=3, noise="gaussian", seed=5, model_hash=tfvn.runs.model_hash(network))
     expected.update(command=f"python -m tfvn {SMOOTHED} -o smooth.h5 smooth.png", tensorflow_version=tf.__version__)
     assert {key: attributes[key] for key in expected} == expected
@@ -147,7 +151,7 @@ def test_a_full_scan_can_be_undersampled_and_halved(folder, run, capsys):
     assert "full.npy: 1 slice of 3 coils, 32 x 24" in capsys.readouterr().out
     with h5py.File(folder / "half.h5", "r") as file:
         assert file["reconstruction"].shape == (1, 16, 24)
-        assert file.attrs["mask"] == "mask.npy" and "24 centre lines" in file.attrs["sensitivity_maps"]
+        assert file.attrs["mask"] == "mask.npy" and "8 centre lines" in file.attrs["sensitivity_maps"]
         half = file["zero_filled"][0]
     assert run("reconstruct full.npy --mask mask.h5 --model model.keras -o whole.h5") == 0
     with h5py.File(folder / "whole.h5", "r") as file:
@@ -188,16 +192,16 @@ def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
         ("reconstruct scan.h5 --model model.keras -o out.dcm", "an output ends in .h5 or .png. Received: out.dcm"),
         ("reconstruct scan.h5 --model model.keras --slices 1-2 -o out.h5", "the file holds the slices 0 to 1"),
         ("reconstruct scan.h5 --model model.keras --slices x -o out.h5", "expected numbers such as"),
-        ("reconstruct scan.h5 --model model.keras --maps full.npy -o out.h5", "the file holds 1 slices"),
-        ("reconstruct scan.h5 --model model.keras -o out.h5", "fully sampled centre lines"),
+        ("reconstruct scan.h5 --model model.keras --maps full.npy --slices 1 -o out.h5", "the file holds 1 slices"),
+        ("reconstruct scan.h5 --model model.keras --calibration-lines 24 -o out.h5", "--calibration-lines=24 must be 0 or"),
         ("reconstruct scan.h5 --model model.keras --maps maps.npy --mask maps.npy -o out.h5", "the mask must have shape"),
-        ("reconstruct scan.h5 --model model.keras --smooth -1 -o out.h5", "sigma must be a number >= 0"),
-        ("reconstruct scan.h5 --model model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
-        ("reconstruct scan.h5 --model model.keras --smooth 1 --noise red -o out.h5", "noise must be one of"),
+        ("reconstruct scan.h5 --model model.keras --smooth -1 -o out.h5", "--smooth must be a number >= 0. Received: --smooth=-1.0"),
+        ("reconstruct scan.h5 --model model.keras --smooth 1 --samples 1 -o out.h5", "needs --samples >= 2"),
+        ("reconstruct scan.h5 --model model.keras --smooth 1 --noise red -o out.h5", "--noise must be one of"),
         ("reconstruct scan.h5 --model model.keras --samples 8 -o out.h5", "they need --smooth SIGMA"),
         ("export model.keras --smooth 0 --seed 1 -o out.h5", "they need --smooth SIGMA"),
         ("reconstruct nan.npy --model model.keras -o out.h5", "slice 1: nan.npy: kspace must be finite"),
-        ("reconstruct small.npy --model model.keras --calibration-lines 4 -o out.h5", "slice 0: An image must have at least 7"),
+        ("reconstruct small.npy --model model.keras -o out.h5", "small.npy: height and width of an image are 8 or more"),
         ("reconstruct scan.h5 --model none --slices 0,0 -o out.h5", "expected different numbers"),
         # Told before the model is read.
         ("reconstruct scan.h5 --model none --force -o ./scan.h5", "./scan.h5 is read, so it cannot be an output"),
@@ -206,8 +210,15 @@ def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
         ("reconstruct scan.h5 --model none --force -o .h5", "an output ends in .h5 or .png"),
         ("reconstruct scan.h5 --model none -o scan.h5/new/out.h5", "scan.h5: Not a directory"),
         ("reconstruct scan.h5 --model none --force -o folder.h5", "folder.h5 is a folder"),
+        ("reconstruct folder.h5 --model model.keras -o out.h5", "folder.h5 is a folder. Name a file: .h5, .npy or .mat."),
+        ("reconstruct scan.h5 --maps folder.h5 --model model.keras -o out.h5", "folder.h5 is a folder. Name a file"),
+        ("reconstruct scan.h5 --model model.keras --coil-axis -9 -o out.h5", "--coil-axis must be a number >= -2"),
+        ("reconstruct scan.h5 --model model.keras --coil-axis 9 -o out.h5", "--coil-axis=9"),
+        ("reconstruct scan.h5 --model model.keras --slices 0-99999999999 -o out.h5", "--slices: expected at most 1000000"),
+        ("reconstruct scan.h5 --model none --smooth 1 --seed 2147483648 -o out.h5", "--seed must be a number < 2147483648"),
+        ("export model.keras --smooth nan -o out.h5", "--smooth must be a finite number"),
         ("export none.keras -o out.h5", "none.keras: there is no such model file"),
-        ("export model.keras --smooth 1 --samples 1 -o out.h5", "needs num_samples >= 2"),
+        ("export model.keras --smooth 1 --samples 1 -o out.h5", "needs --samples >= 2"),
     ],
 )
 def test_wrong_input_ends_in_one_clear_sentence(folder, run, capsys, command, message):
@@ -240,6 +251,67 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
     assert where == ["models/knee/1", True] and elsewhere == ["plain", False]
     digest = tfvn.runs.model_hash(network)
     assert tfvn.runs.model_hash(model.network) == digest == tfvn.runs.model_hash(plain)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-o out.h5 scan.h5",
+        "-o out.h5 out.png scan.h5",
+        "-o out.png --output out.h5 scan.h5",
+        "scan.h5 -o out.h5 out.png",
+        "-o out.h5 -- scan.h5",
+        "-o out.h5 full.npy",
+    ],
+)
+def test_the_scan_may_stand_behind_the_outputs(run, monkeypatch, words):
+    written = []
+    monkeypatch.setattr(tfvn.reconstruction, "write", lambda *given: written.append((given[1].data_path, given[3])))
+    assert run(f"reconstruct --model model.keras {words}") == 0
+    ((scan, outputs),) = written
+    expected = [word for word in words.split() if word.startswith("out")]
+    assert scan in ("scan.h5", "full.npy") and scan in words and outputs == expected
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("reconstruct --model model.keras -o out.h5", "SCAN is missing, the file of k-space"),
+        ("reconstruct --model model.keras -o out.h5 out.png", "SCAN is missing, the file of k-space"),
+        ("reconstruct scan.h5 -o out.h5", "required: --model"),
+        ("reconstruct scan.h5 --model model.keras", "required: -o/--output"),
+        ("reconstruct scan.h5 --model model.keras -o out.h5 full.npy", "unrecognized arguments: full.npy"),
+        ("reconstruct scan.h5 --model model.keras --model b.keras -o out.h5", "--model: given twice"),
+        ("export model.keras -o a -o b", "-o/--output: given twice"),
+        ("reconstruct scan.h5 --model model.keras -o out.h5 --seed 1:30", "invalid int value: '1:30'"),
+    ],
+)
+def test_a_wrong_command_line_is_told(run, capsys, command, message):
+    with pytest.raises(SystemExit) as ended:
+        run(command)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_run_with_a_wrong_configuration_is_told_by_its_file(run, capsys):
+    os.makedirs("broken", exist_ok=True)
+    Path("broken", "config.yaml").write_text("sigma: abc\n")
+    assert run("export broken -o out.h5") == 2
+    assert "error: broken/config.yaml: sigma must be a finite number" in capsys.readouterr().err
+
+
+def test_errors_speak_of_flags_and_leave_sentences_and_names_of_files_alone():
+    told = command_line._with_flags
+    assert told("Set coil_axis to the axis. Received: seed=-1") == "Set --coil-axis to the axis. Received: --seed=-1"
+    for text in ("the noise and the seed of sigma", "coil_axis.h5: no such file", "a/num_samples.npy", "a sigma of 3"):
+        assert told(text) == text
+
+
+def test_told_in_flags_nothing_is_a_configuration_key():
+    flags = set(re.findall(r"--[a-z-]+", " ".join(command_line._FLAGS.values())))
+    assert set(command_line._FLAGS) <= set(vars(tfvn.config.Config()))
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as text:
+        main(["reconstruct", "--help"])
+    assert all(flag in text.getvalue() for flag in flags)
 
 
 def test_alone_it_lists_its_commands_and_the_scripts_and_nothing_else():

@@ -17,6 +17,7 @@ import attack
 import evaluate
 import tfvn
 import train
+from tfvn import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
@@ -219,6 +220,168 @@ def test_wrong_input_ends_in_one_clear_sentence(script, arguments, message, tmp_
     error = capsys.readouterr().err
     assert "error: " in error and message in error and "Traceback" not in error
     assert not list(tmp_path.rglob("*partial*")) and not list(tmp_path.rglob("model.keras"))
+
+
+def test_on_an_existing_run_a_wrong_value_is_blamed_on_where_it_stands(smoke, capsys):
+    for script, arguments in ((train, ["--run-dir", smoke]), (attack, ["--run-dir", smoke]), (evaluate, [smoke])):
+        assert script.main([*arguments, "--set", "num_samples=12:30"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: --set: num_samples must be a whole number, such as 10. Received: num_samples='12:30'")
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("--set num_samples=3 a b", (["a", "b"], ["num_samples=3"], [])),
+        ("--set num_samples=3 chunk_size=1 a --set cache_dir=x b", (["a", "b"], ["num_samples=3", "chunk_size=1", "cache_dir=x"], [])),
+        ("--num-samples 1 3 a b", (["a", "b"], [], [1, 3])),
+        ("--num-samples 1 a --num-samples 3", (["a"], [], [1, 3])),
+        ("b --num-samples 1 3 --output o a", (["b", "a"], [], [1, 3])),
+        ("a --set num_samples=3 runs/acc=4", (["a", "runs/acc=4"], ["num_samples=3"], [])),
+        ("--num-samples 3 -- 5", (["5"], [], [3])),
+        ("--run-dir a --set num_samples=3 --run-dir b", (["a", "b"], ["num_samples=3"], [])),
+        ("a --set", "--set: expected one argument"),
+        ("a --num-samples", "--num-samples: expected one argument"),
+        ("--num-samples a", "expected a whole number from 1 to 2147483647. Received: 'a'"),
+        ("a --num-samples 1_0", "expected a whole number from 1 to 2147483647. Received: '1_0'"),
+        ("a --num-samples 9999999999", "expected a whole number from 1 to 2147483647. Received: '9999999999'"),
+        ("--set num_samples=3", "give at least one RUN_DIR"),
+        ("a --output b --output c", "--output: given twice"),
+        ("a --num 3 --strategy all", "invalid choice: 'all'"),
+    ],
+)
+def test_flags_of_several_values_leave_run_directories_alone(words, expected, monkeypatch, capsys):
+    found = []
+
+    def evaluated(run_dirs, output, overrides, workers):
+        found.append((run_dirs, overrides, []))
+
+    def swept(run_dirs, output, counts, overrides, workers):
+        found.append((run_dirs, overrides, counts))
+
+    monkeypatch.setattr(tfvn.evaluation, "evaluate", evaluated)
+    monkeypatch.setattr(tfvn.evaluation, "sample_sweep", swept)
+    if isinstance(expected, str):
+        with pytest.raises(SystemExit) as ended:
+            evaluate.main(words.split())
+        assert ended.value.code == 2 and expected in capsys.readouterr().err
+    else:
+        assert evaluate.main(words.split()) == 0 and found == [expected]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("runs/smoke", "what is runs/smoke? A configuration is given by --config FILE, a run directory by --run-dir DIR"),
+        ("--config a.yaml --set attack_radii=[1.5, 2.5]", "what is 2.5]?"),
+        ("--config a.yaml --set sigma = 0.1", "without blanks around = or in quotes"),
+        ("--config a.yaml --config b.yaml", "--config: given twice"),
+        ("--run-dir a --run-dir b", "--run-dir: given twice"),
+        ("--set", "--set: expected one argument"),
+    ],
+)
+def test_a_wrong_command_line_is_told(words, message, capsys):
+    for script in (train, attack):
+        with pytest.raises(SystemExit) as ended:
+            script.main(words.split())
+        assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def call(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        ("train", ["--help"]),
+        ("train", ["--unknown"]),
+        ("attack", ["--config", SMOKE, "--set", "sigmas=1"]),
+        ("attack", []),
+        ("evaluate", ["--num-samples", "x"]),
+        ("tfvn.__main__", []),
+        ("tfvn.__main__", ["reconstruct", "--help"]),
+        ("tfvn.__main__", ["reconstruct", "scan.h5", "--model", "x", "-o", "y.h5", "--slices", "0-99999999999"]),
+    ],
+)
+def test_what_is_wrong_with_words_is_told_before_tensorflow_is_imported(module, arguments):
+    code = f"""
+import importlib, sys
+try:
+    importlib.import_module({module!r}).main({arguments!r})
+except SystemExit:
+    pass
+assert not {{"tensorflow", "h5py", "matplotlib"}} & set(sys.modules)
+"""
+    done = call(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_that_is_closed_ends_a_command_quietly():
+    for command in (["train.py", "--help"], ["-m", "tfvn", "export", "--help"]):
+        process = subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        process.stderr.close()
+        # argparse keeps silent where it writes more than a buffer holds.
+        assert process.wait() in (0, 141)
+
+
+def test_an_interruption_when_all_is_done_changes_nothing():
+    code = """
+import os, signal, sys
+from tfvn import cli
+
+@cli.command
+def main(argv=None):
+    print("done")
+    return 0
+
+code = main()
+os.kill(os.getpid(), signal.SIGINT)
+sys.exit(code)
+"""
+    done = call(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_lack_of_memory_is_told_in_a_sentence(capsys):
+    def work():
+        raise MemoryError("Unable to allocate 9.00 TiB for an array")
+
+    assert cli.guarded(work) == 2
+    assert capsys.readouterr().err == "error: there is not enough memory. Unable to allocate 9.00 TiB for an array\n"
+
+
+def test_a_fault_of_ours_is_not_hidden():
+    def work():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        cli.guarded(work)
+
+
+def test_the_command_line_knows_the_strategies_there_are():
+    assert cli.STRATEGIES == tfvn.distribution.STRATEGIES
+
+
+def test_checked_data_say_what_is_next(tmp_path, capsys):
+    assert train.main(["--config", SMOKE, "--run-dir", str(tmp_path / "run"), "--check-data"]) == 0
+    *_, found, closing = capsys.readouterr().out.splitlines()
+    assert found.endswith("all can be used") and closing == "Next: the same command without --check-data"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_what_may_be_configured_can_be_used_to_the_end(tmp_path):
+    run_dir = str(tmp_path / "run")
+    settings = ["seed=2147483647", "sigma=0.05", "iterations=1", "batch_size=1", "attack_steps=1", "attack_radii=0.5"]
+    assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *settings]) == 0
+    assert attack.main(["--run-dir", run_dir]) == 0
+    assert evaluate.main(["--set", "num_samples=2", run_dir]) == 0
+    assert evaluate.main(["--num-samples", "1", "2", run_dir, "--output", str(tmp_path / "swept")]) == 0
 
 
 def test_evaluating_a_directory_without_a_run_is_an_error(tmp_path, capsys):

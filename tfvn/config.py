@@ -76,7 +76,9 @@ class Config:
     test_patients: str = _key("11-20", "vlo: patients to attack and evaluate")
     test_slices: str = _key("22", "vlo: slices of each test patient")
     padding_lines: str = _key("measured", "vlo: never-measured padding lines count as measured zeros (original code) | unmeasured")
+    data_array: str = _key("", "measurement: name of the k-space in its file, such as scan/kspace; empty: kspace, rawdata, raw or the only one")
     sensitivity_path: str = _key("", "measurement: file of coil maps; empty: estimate them from the k-space centre")
+    sensitivity_array: str = _key("", "measurement: name of the maps in their file; empty: sensitivity_maps, sensitivities, maps or the only one")
     calibration_lines: int = _key(0, "measurement: centre lines used to estimate coil maps; 0: as many as are measured, 24 at most", minimum=0)
     maps_from: str = _key("measured", "measurement: maps are estimated from what the mask leaves | fully-sampled: from all of the scan")
     coil_axis: int = _key(-1, "measurement: axis of the coils in the file; -1: the loader's rule (docs/howto/data.md); -2: none", minimum=-2)
@@ -97,6 +99,7 @@ class Config:
     center_fraction: float = _key(0.08, "equispaced, random: width of the fully sampled centre / width", minimum=0, maximum=1)
     mask_seed: int = _key(0, "random: seed of the mask", minimum=0)
     mask_path: str = _key("", "file: mask file (.mat, .h5, .npy); vlo: name below <protocol>/masks")
+    mask_array: str = _key("", "file: name of the mask in its file; empty: mask or the only array")
     # Network
     model: str = _key("", "a trained network to use as it is (.keras, .npz or .pt) instead of training one")
     num_stages: int = _key(10, "stages of the network", minimum=1)
@@ -119,7 +122,7 @@ class Config:
     batch_size: int = _key(10, "slices of a training batch", minimum=1, maximum=10**4)
     stagewise: bool = _key(False, "ipalm: one stage's block at a time, each with its own curvature bound, as the original can")
     momentum: float = _key(0.7, "ipalm: inertia", minimum=0, below=1)
-    initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0)
+    initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0, maximum=1e12)
     learning_rate: float = _key(1e-3, "all but ipalm; of conditional-gradient's filters the share of a step, <= 1", above=0)
     learning_rate_schedule: str = _key("constant", "all but ipalm: constant | cosine (to 0 over all iterations)")
     checkpoint_every: int = _key(50, "iterations between checkpoints and validations", minimum=1)
@@ -258,7 +261,7 @@ def _number(name, kind, value, limits):
         raise ValueError(f"{name} must be a number < {limits['below']}. {_received(name, value)}")
     if limits["maximum"] is not None and value > limits["maximum"]:
         raise ValueError(f"{name} must be a number <= {limits['maximum']}. {_received(name, value)}")
-    if abs(value) >= _LIMIT:
+    if limits["maximum"] is None and abs(value) >= _LIMIT:
         raise ValueError(f"{name} must be a number < {_LIMIT}, as it is kept in 32 bits. {_received(name, value)}")
     return kind(value)
 
