@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfvn.data import agreement, axes
+from tfvn.data import agreement, axes, coils
 from tfvn.data.files import open_array, state
 from tfvn.data.sample import DataWarning, Sample, combine, ifft2c, mask_array, mask_digest, zeros
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
@@ -55,6 +55,8 @@ class Measurement:
         maps_from: what the maps are estimated from: 'measured', what the mask leaves, so that neither maps nor k-space
             depend on what it removes; 'fully-sampled', the scan before the mask.
         mask_name: the file of the mask, for messages.
+        array, sensitivity_array: names of the k-space and of the maps in their files, such as 'scan/kspace'; '' takes
+            those named above, or the only ones that they can be, see `tfvn.data.files.open_array`.
 
     The reference is the coil-combined image if the file holds a fully sampled scan (but for lines of zeros at the two
     ends, a quarter at most, which scanners leave out), else NaN. Its maps are those of the file, or else estimated from
@@ -82,6 +84,8 @@ class Measurement:
         transpose=False,
         maps_from="measured",
         mask_name="",
+        array="",
+        sensitivity_array="",
     ):
         if coil_axis < axes.NO_AXIS or slice_index < 0:
             raise ValueError(
@@ -109,6 +113,7 @@ class Measurement:
         self._axes = dict(coil_axis=coil_axis, slice_index=slice_index, transpose=transpose)
         self._calibration_lines, self.readout_oversampling = calibration_lines, readout_oversampling
         self._maps_from = maps_from
+        self._arrays = dict(array=array, sensitivity_array=sensitivity_array)
         self._doubts = []
 
     def __len__(self):
@@ -151,6 +156,7 @@ class Measurement:
         """What the slice is made of: settings and the state of its files, see `tfvn.data.prepared`."""
         settings = dict(
             self._axes,
+            **self._arrays,
             source="measurement",
             mask=mask_digest(self._mask),
             calibration_lines=self._calibration_lines,
@@ -174,10 +180,14 @@ class Measurement:
 
     def _read(self):
         """The `Sample`, and the number of centre lines that its maps were estimated from, 0 if they were not."""
-        kspace = _arrange(open_array(self._path, _KSPACE_NAMES), self._path, **self._axes)
+        array = _kspace(self._path, self._arrays["array"])
+        kspace = _arrange(array, self._path, **self._axes)
         _check_numbers(kspace, "kspace")
         stored = self._maps_of_file(kspace.shape) if self._sensitivity_path else None
         self._compare(kspace, stored)
+        # Once a file: all of its slices have one order of axes.
+        if self._axes["coil_axis"] == axes.BY_RULE and not self._axes["slice_index"] and stored is None:
+            self._doubt_axes(array, kspace)
         found = zeros(kspace)
         is_full = _is_fully_sampled(found.mask)
         mask = found.mask if self._mask is None else self._undersampled(found, is_full)
@@ -196,8 +206,31 @@ class Measurement:
             name += f", slice {self._axes['slice_index']}"
         if maps is not None:
             name += f", with the maps of {self._sensitivity_path}"
-        key = repr([self._states, self._axes, self.readout_oversampling])
+        key = repr([self._states, self._axes, self._arrays, self.readout_oversampling])
         self._doubts = agreement.check(kspace, name, maps, None, self.readout_oversampling, key)
+
+    def _doubt_axes(self, array, kspace):
+        """Whether what is taken for coils differs as slices do, or slices as coils."""
+        found = axes.find(array, self._path)
+        variation = coils.variation(kspace)
+        if variation is not None and variation > coils.SLICES:
+            self._tell(
+                f"{self._path}: axis {found.coils} of shape {array.shape} is taken for the coils, and differs from one to "
+                f"the next as slices do: {variation:.2f} where coils give up to 0.2 and slices 0.7 or more. If it is the "
+                "axis of slices, set coil_axis (--coil-axis) to that of the coils, or to -2 if there is one coil."
+            )
+        if len(kspace) == 1 and found.slices is not None and found.coils is not None:
+            variation = coils.variation(_central(array, found), coils.noise_power(kspace))
+            if variation is not None and variation < coils.COILS:
+                self._tell(
+                    f"{self._path}: axis {found.slices} of shape {array.shape} is taken for slices of one coil, and differs "
+                    f"from one to the next as coils do: {variation:.2f} where coils give up to 0.2 and slices 0.7 or more. "
+                    f"If it is the axis of the coils, set coil_axis (--coil-axis) to {found.slices}."
+                )
+
+    def _tell(self, text):
+        self._doubts = [*self._doubts, text]
+        warnings.warn(text, DataWarning, stacklevel=2)
 
     def _undersampled(self, found, is_full):
         """The mask that was asked for, where there is anything for it."""
@@ -231,17 +264,17 @@ class Measurement:
 
     def _tell_doubts(self, found):
         if found.mask.shape[1] > 1 and found.share <= _DOUBTFUL_SHARE:
-            warnings.warn(
+            self._tell(
                 f"{self._path}: {found.share:.1%} of the positions in its lines are zero in all coils, so it is taken "
                 "for a scan that samples points, not lines. If all of these lines were measured, say so: mask: file, and "
-                "a mask_path (--mask) that is 1 at each measured line.",
-                DataWarning,
-                stacklevel=2,
+                "a mask_path (--mask) that is 1 at each measured line."
             )
 
     def _maps_of_file(self, shape):
         path = self._sensitivity_path
-        maps = _arrange(open_array(path, _MAPS_NAMES), path, **self._axes)
+        setting = "sensitivity_array (--maps-array)"
+        array = open_array(path, _MAPS_NAMES, self._arrays["sensitivity_array"], setting, least_axes=2)
+        maps = _arrange(array, path, **self._axes)
         if maps.shape != shape:
             raise ValueError(
                 f"{path}: sensitivity_maps and kspace must have the same shape (coils, height, width). "
@@ -297,14 +330,18 @@ def _is_fully_sampled(measured):
     return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
 
 
-def scan_shape(path, coil_axis=axes.BY_RULE):
+def _kspace(path, name):
+    return open_array(path, _KSPACE_NAMES, name, "data_array (--array)", least_axes=2)
+
+
+def scan_shape(path, coil_axis=axes.BY_RULE, array=""):
     """(slices, coils, height, width) of the scan in a file, as the rule reads it, see `Measurement`; reads no k-space.
 
     Raises:
         ValueError: as `Measurement`.
     """
     _check_file(path)
-    array = open_array(path, _KSPACE_NAMES)
+    array = _kspace(path, array)
     found = axes.find(array, path, coil_axis)
     slices, coils = (1 if axis is None else array.shape[axis] for axis in (found.slices, found.coils))
     height, width, *_ = (size for axis, size in enumerate(array.shape) if axis not in found)
@@ -332,6 +369,19 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
     else:
         array = np.moveaxis(array, taken - (slice_axis is not None and slice_axis < taken), 0)
     return np.ascontiguousarray(np.swapaxes(array, 1, 2) if transpose else array, np.complex64)
+
+
+def _central(array, found):
+    """Central k-space of all slices of a file of one coil, (slices, height, width): enough for `tfvn.data.coils`."""
+    images = [axis for axis in range(len(array.shape)) if axis not in found][:2]
+    index = [slice(None)] * array.ndim
+    for axis in images:
+        middle, most = array.shape[axis] // 2, coils.LINES // 2
+        index[axis] = slice(max(middle - most, 0), middle + most)
+    part = np.array(array[tuple(index)])
+    if part.dtype.kind != "c":
+        part = part[..., 0] + 1j * part[..., 1]
+    return np.moveaxis(part, (found.slices, found.coils), (0, 1))[:, 0].astype(np.complex64)
 
 
 def _paired(array, path):

@@ -83,6 +83,8 @@ def source(config, split="train"):
         return Measurement(
             _needed(config, "data_path", "the k-space file"),
             sensitivity_path=config.sensitivity_path,
+            array=config.data_array,
+            sensitivity_array=config.sensitivity_array,
             mask=mask,
             coil_axis=config.coil_axis,
             slice_index=config.slice_index,
@@ -143,7 +145,7 @@ def mask_of(config):
 
 def _mask_of_file(path, config):
     """The mask of a file; an error names it, and not the scan that it is for."""
-    mask = np.squeeze(read_array(path, ("mask",)))
+    mask = np.squeeze(read_array(path, ("mask",), config.mask_array, "mask_array (--mask-array)"))
     try:
         if mask.ndim not in (1, 2):
             raise ValueError(f"the mask must have shape (width,) or (height, width). Received: mask.shape={mask.shape}")
