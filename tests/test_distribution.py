@@ -192,7 +192,7 @@ def check_results(folder, other):
             assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-4, abs=1e-6)
     names = [sorted(path.name for path in files.iterdir() if path.is_file()) for files in (folder, other)]
     assert names[0] == names[1]
-    assert not (folder / ".unfinished").exists()
+    assert not (folder / ".unfinished").exists() and not (folder / ".workers").exists()
 
 
 def test_two_replicas_share_a_batch_and_none_is_left_without_data(two):
@@ -352,6 +352,40 @@ def test_a_worker_that_falls_silent_or_fails_is_named(tmp_path):
         with pytest.raises(ValueError, match=f"worker 1 .*{message}.* it continues"), watch(tmp_path) as waiting:
             (tmp_path / "worker_1").write_text(word)
             waiting.wait(lambda: True)
+
+
+def test_a_worker_that_failed_before_is_told_at_once(tmp_path, capsys):
+    (tmp_path / "worker_1").write_text("stopped")
+    with pytest.raises(ValueError, match="worker 1 .* has not come"), watch(tmp_path) as waiting:
+        assert "worker 1 ended with an error before this one began" in capsys.readouterr().out
+        waiting.wait(lambda: True)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"x" * 10**6, b""])
+def test_a_sign_may_hold_anything(tmp_path, content):
+    with pytest.raises(ValueError, match="worker 1 .* no sign of life"), watch(tmp_path) as waiting:
+        (tmp_path / "worker_1").write_bytes(content)
+        waiting.wait(lambda: True)
+
+
+def test_signs_follow_no_link(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "signs").mkdir()
+    (tmp_path / "signs" / "worker_0").symlink_to(tmp_path / "precious")
+    (tmp_path / "linked").symlink_to(tmp_path / "signs")
+    for folder in ("signs", "linked"):
+        with pytest.raises(ValueError, match="worker_0 must be a file of its own"), watch(tmp_path / folder):
+            pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_the_first_removes_the_signs_when_all_are_done(tmp_path):
+    workers = [distribution.Workers("multiworker", index, 2) for index in range(2)]
+    with distribution.Watch(tmp_path / "signs", workers[0], tidy=True):
+        with distribution.Watch(tmp_path / "signs", workers[1], tidy=True):
+            time.sleep(0.1)
+        assert (tmp_path / "signs" / "worker_1").read_text() == "done"
+    assert not os.listdir(tmp_path)
 
 
 def test_nobody_waits_for_those_who_are_done(tmp_path):

@@ -15,7 +15,7 @@ LEVELS = {
     **dict.fromkeys(["checkpoints", "device", "distribution", "progress", "surroundings"], 0),
     **dict.fromkeys(["operators", "activations", "contract"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
-    **dict.fromkeys(["training", "importers", "outputs", "serving", "figures", "fit"], 3),
+    **dict.fromkeys(["training", "importers", "events", "outputs", "serving", "figures", "fit"], 3),
     **dict.fromkeys(["runs", "report", "summaries"], 4),
     **dict.fromkeys(["experiments", "evaluation", "reconstruction", "cli"], 5),
     **dict.fromkeys(["protocol", "tuning"], 6),

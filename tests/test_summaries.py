@@ -1,7 +1,10 @@
 """What TensorBoard is given, read back from the event files."""
+import contextlib
 import csv
 import os
+import resource
 import shutil
+import signal
 from pathlib import Path
 
 import h5py
@@ -12,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 
-from tfvn import evaluation, experiments, runs, summaries
+from tfvn import evaluation, events, experiments, runs, summaries
 
 SETTINGS = [
     "height=24", "width=20", "num_coils=2", "num_train=2", "num_test=2", "mask=equispaced", "acceleration=2", "batch_size=2",
@@ -136,9 +139,9 @@ def test_only_points_up_to_the_checkpoint_stay(tmp_path):
             for step in range(first, first + 4):
                 tf.summary.scalar("tag", 10 * step, step=step)
         writer.close()
-    summaries.drop_after(str(tmp_path / "logs"), 5)
+    events.drop_after(str(tmp_path / "logs"), 5)
     assert values(tmp_path) == {"tag": {step: 10 * step for step in range(6)}}
-    summaries.drop_after(str(tmp_path / "nowhere"), 5)
+    events.drop_after(str(tmp_path / "nowhere"), 5)
 
 
 def test_attack_curves_are_the_stored_histories_also_after_a_rerun(run_dir, tmp_path):
@@ -214,3 +217,104 @@ def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
     _, settings, scores = table_row(tmp_path)
     assert {"noise", "momentum"}.isdisjoint(settings) and not scores
     assert (settings["learning_rate"], settings["num_samples"]) == (0.001, 1)
+
+
+# Disks and damaged files
+
+
+def test_a_full_disk_is_told_and_the_file_ends_with_a_whole_record(tmp_path):
+    """As a quota; TensorFlow's own writer would drop the rest without a word."""
+    growing = events.Growing(str(tmp_path / "logs"))
+    growing.add(1, events.scalar("tag", 10))
+    growing.flush()
+    size = os.path.getsize(growing.path)
+    with limited(4096):
+        growing.add(2, *(events.scalar("tag", 20) for _ in range(100)))
+        with pytest.raises(ValueError, match=f"cannot write {growing.path}: File too large. Make room"):
+            growing.close()
+        with pytest.raises(ValueError, match="cannot write .*mean: File too large"):
+            summaries.write_mean_attack(str(tmp_path), "radius_1.0", [np.ones((1, 500))])
+    assert os.path.getsize(growing.path) == size
+    assert values(tmp_path) == {"tag": {1: 10.0}}
+    assert not list(tmp_path.rglob("*mean*"))
+
+
+@contextlib.contextmanager
+def limited(size):
+    """Inside, no file of this process may grow beyond `size` bytes."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_nothing_is_written_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.mkdtemp", lambda *_, **__: pytest.fail("a folder elsewhere"))
+    summaries.write_attack(str(tmp_path), "radius_1.0", 0, np.ones((1, 3)))
+
+
+MALFORMED = {
+    "nothing but names": "iteration,loss\n",
+    "empty": "",
+    "a line": "what is this\n",
+    "another table": "model,slice\na,1\n",
+    "too few": "iteration,loss\n2\n",
+    "too many": "iteration,loss\n2,1,3\n",
+    "a fraction": "iteration,loss\n2.5,1\n",
+    "words": "iteration,loss\n2,much\n",
+    "bytes": b"iteration,loss\n2,\xff\n",
+    "zeros": b"\0" * 50,
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
+def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
+    path = tmp_path / "history.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    try:
+        assert summaries.read_history(str(path)) == []
+    except ValueError as error:
+        assert str(error).startswith(f"{path} is no learning curve") and "Move it away" in str(error)
+    else:
+        assert text in ("", "iteration,loss\n")
+    # An evaluation has other things to tell.
+    config = runs.open_run(run_dir)
+    summaries.write_hparams(str(tmp_path), config, runs.network_of(run_dir, config).get_config())
+    assert table_row(tmp_path)[2] == {}
+
+
+def test_a_training_does_not_begin_beside_a_foreign_learning_curve(tmp_path):
+    config = runs.open_run(str(tmp_path), os.devnull, SETTINGS)
+    (tmp_path / "history.csv").write_text("patient,visit\n1,2\n")
+    with pytest.raises(ValueError, match="history.csv is no learning curve"):
+        experiments.train(str(tmp_path), config)
+    assert sorted(os.listdir(tmp_path)) == ["config.yaml", "history.csv"]
+
+
+def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, tmp_path, capsys):
+    copy = shutil.copytree(run_dir, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints", "model.keras", "attacks"))
+    experiments.train(str(copy), runs.open_run(copy))
+    told = capsys.readouterr().out
+    assert "holds no checkpoint: the training of" in told and "begins again at iteration 0" in told
+    assert list(history(copy)) == [2, 4, 5]
+    # What was reached, and what is next.
+    last = history(copy)[5]
+    assert f"trained 5 iterations; validation: RMSE {np.sqrt(2 * last['val_loss']):.4g}, NRMSE {last['val_nrmse']:.4g}" in told
+    assert told.rstrip().endswith(f"Next: python attack.py --run-dir {copy}")
+
+
+def test_an_attack_says_what_it_reached(run_dir, tmp_path, capsys):
+    copy = str(shutil.copytree(run_dir, tmp_path / "a copy"))
+    experiments.attack(copy, runs.open_run(copy))
+    told = capsys.readouterr().out
+    with open(Path(run_dir, "results", "table1.csv"), newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["attack"] == "l2":
+                effect, norm = (f"{float(row[key]):.4g}" for key in ("effect", "norm"))
+                assert f"l2 radius {float(row['radius']):g}: mean effect {effect}, mean ||r||_2 {norm} (2 slices)" in told
+    assert told.rstrip().endswith(f"Next: python evaluate.py '{copy}'")

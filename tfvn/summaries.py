@@ -18,25 +18,19 @@ import glob
 import io
 import math
 import os
-import shutil
-import tempfile
 import time
 
 import numpy as np
 import tensorflow as tf
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import api
 from tensorflow import keras
 
 from tfvn import config as configs
-from tfvn import data, figures
-from tfvn.data.files import replacing
+from tfvn import data, events, figures
 
 # The error is shown this many times brighter than the images.
 ERROR_GAIN = 5
 
-_PREFIX = "events.out.tfevents"
 _TRAINED_KEYS = ("optimizer", "iterations", "batch_size", "seed")
 _ARCHITECTURE = ("num_stages", "filters", "kernel_size", "num_centers")
 _POINTS, _BINS, _SAMPLES = 101, 40, 16384
@@ -61,8 +55,8 @@ class TrainingSummaries(keras.callbacks.Callback):
         self.run_dir, self.config = run_dir, config
         folders = [logs_dir(run_dir, name) for name in ("train", "validation")]
         for folder in folders:
-            drop_after(folder, iterations_done)
-        self._train, self._validation = (tf.summary.create_file_writer(folder) for folder in folders)
+            events.drop_after(folder, iterations_done)
+        self._train, self._validation = (events.Growing(folder) for folder in folders)
         profiled = configs.numbers(config.profile) if config.profile else [0]
         self._profiled, self._profiling = (min(profiled), max(profiled)), False
         self._shown = None
@@ -71,9 +65,9 @@ class TrainingSummaries(keras.callbacks.Callback):
         return self
 
     def __exit__(self, *_):
-        self._stop_profiler()
-        self._train.close()
-        self._validation.close()
+        with contextlib.ExitStack() as stack:
+            for close in (self._validation.close, self._train.close, self._stop_profiler):
+                stack.callback(close)
 
     def on_train_batch_begin(self, batch, logs=None):
         if int(self.model.steps_done) + 1 == self._profiled[0]:
@@ -84,25 +78,24 @@ class TrainingSummaries(keras.callbacks.Callback):
         iteration = int(self.model.steps_done)
         if iteration == self._profiled[1]:
             self._stop_profiler()
-        with self._train.as_default(step=iteration):
-            tf.summary.scalar("error/loss", logs["step_loss"])
-            for key, value in logs.items():
-                if key.startswith(("lipschitz_", "trials_")):
-                    tf.summary.scalar(f"ipalm/{key}", value)
-            for t, stage in enumerate(self.model.network.stages):
-                tf.summary.scalar(f"data_weight/{_stage(t)}", tf.convert_to_tensor(stage.data_weight))
+        values = {"error/loss": logs["step_loss"]}
+        for key, value in logs.items():
+            if key.startswith(("lipschitz_", "trials_")):
+                values[f"ipalm/{key}"] = value
+        for t, stage in enumerate(self.model.network.stages):
+            values[f"data_weight/{_stage(t)}"] = tf.convert_to_tensor(stage.data_weight)
+        self._train.add(iteration, *(events.scalar(tag, value) for tag, value in values.items()))
 
     def on_epoch_end(self, epoch, logs=None):
         iteration, every = int(self.model.steps_done), self.config.log_images_every
-        with self._validation.as_default(step=iteration):
-            for name, value in validation_scores(logs).items():
-                tf.summary.scalar(f"error/{name}", value)
-            number = -(-iteration // self.config.checkpoint_every)
-            if every and (number % every == 0 or iteration == self.config.iterations):
-                inputs, reference = self._middle_slice()
-                zero_filled, images = inputs["zero_filled"], self.model.network.stage_images(inputs)
-                _write_images(zero_filled[0].numpy(), images[:, 0].numpy(), reference)
-                _write_parameters(self.model.network.stages, [zero_filled, *images[:-1]])
+        for name, value in validation_scores(logs).items():
+            self._validation.add(iteration, events.scalar(f"error/{name}", value))
+        number = -(-iteration // self.config.checkpoint_every)
+        if every and (number % every == 0 or iteration == self.config.iterations):
+            inputs, reference = self._middle_slice()
+            zero_filled, images = inputs["zero_filled"], self.model.network.stage_images(inputs)
+            self._validation.add(iteration, *_images(zero_filled[0].numpy(), images[:, 0].numpy(), reference))
+            self._validation.add(iteration, *_parameters(self.model.network.stages, [zero_filled, *images[:-1]]))
         # Before the checkpoint: a training that goes on from it must find all points up to here.
         self._train.flush()
         self._validation.flush()
@@ -126,7 +119,7 @@ def _stage(t):
     return f"stage_{t + 1:02d}"
 
 
-def _write_images(zero_filled, stages, reference):
+def _images(zero_filled, stages, reference):
     """Pictures of one slice: its zero-filled image, the image after every stage, (num_stages, rows, width), and the reference."""
     has_reference = np.isfinite(reference).all()
     white = np.percentile(np.abs(reference if has_reference else zero_filled), 99.9)
@@ -142,17 +135,18 @@ def _write_images(zero_filled, stages, reference):
     )
     for name, image in images.items():
         grey = np.clip(np.abs(np.nan_to_num(image)) / white, 0, 1)
-        tf.summary.image(f"image/{name}", np.uint8(np.round(255 * grey))[None, ..., None], description=note)
+        png = tf.io.encode_png(np.uint8(np.round(255 * grey))[..., None]).numpy()
+        yield events.image(f"image/{name}", png, note)
 
 
-def _write_parameters(stages, images):
+def _parameters(stages, images):
     """Pictures of the stages; `images` are those that they begin with."""
     for t, (stage, image) in enumerate(zip(stages, images)):
         # The training is about to end with a sentence of its own where they are not finite.
         if all(np.isfinite(weight).all() for weight in stage.get_weights()):
             picture = io.BytesIO()
             figures.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
-            tf.summary.image(f"parameters/{_stage(t)}", tf.io.decode_png(picture.getvalue(), channels=3)[None])
+            yield events.image(f"parameters/{_stage(t)}", picture.getvalue())
 
 
 def describe_stage(stage, image):
@@ -187,31 +181,6 @@ def validation_scores(logs):
     return scores
 
 
-def drop_after(folder, iteration):
-    """Removes all points after an iteration, and records that are cut off, from the event files of a folder."""
-    for path in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
-        # The loader ends where a record is damaged.
-        records = list(RawEventFileLoader(path).Load())
-        kept = [record for record in records if Event.FromString(record).step <= iteration]
-        with replacing(path) as temporary, tf.io.TFRecordWriter(temporary) as writer:
-            for record in kept:
-                writer.write(record)
-
-
-@contextlib.contextmanager
-def _complete_file(path):
-    """The block's summaries in an event file that appears when the block has ended well."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        writer = tf.summary.create_file_writer(folder)
-        with writer.as_default(step=0):
-            yield
-        writer.close()
-        (written,) = os.listdir(folder)
-        with replacing(path) as temporary:
-            shutil.copyfile(os.path.join(folder, written), temporary)
-
-
 def write_attack(run_dir, name, index, history, first_step=0, keep=False):
     """The objective of an attack on one slice against its steps, a curve a restart.
 
@@ -222,24 +191,24 @@ def write_attack(run_dir, name, index, history, first_step=0, keep=False):
         first_step: the step of the first one.
         keep: leave curves alone that are there already.
     """
-    path = logs_dir(run_dir, "attack", name, f"{_PREFIX}.slice_{index:05d}")
+    path = logs_dir(run_dir, "attack", name, f"{events.PREFIX}.slice_{index:05d}")
     if keep and os.path.exists(path):
         return
-    with _complete_file(path):
-        for restart, values in enumerate(history):
-            _write_curve(f"attack/slice_{index:05d}" + (f"_restart_{restart + 1}" if restart else ""), values, first_step)
+    curves = []
+    for restart, values in enumerate(history):
+        curves += _curve(f"attack/slice_{index:05d}" + (f"_restart_{restart + 1}" if restart else ""), values, first_step)
+    events.write(path, curves)
 
 
 def write_mean_attack(run_dir, name, histories, first_step=0):
     """The mean over the slices of each slice's best restart, as in `write_attack`."""
     best = [history[np.argmax(history.max(1))] for history in histories]
-    with _complete_file(logs_dir(run_dir, "attack", name, f"{_PREFIX}.mean")):
-        _write_curve("attack/mean_of_slices", np.mean(best, 0), first_step)
+    path = logs_dir(run_dir, "attack", name, f"{events.PREFIX}.mean")
+    events.write(path, _curve("attack/mean_of_slices", np.mean(best, 0), first_step))
 
 
-def _write_curve(tag, values, first_step):
-    for step, value in enumerate(values, first_step):
-        tf.summary.scalar(tag, value, step=step)
+def _curve(tag, values, first_step):
+    return [(step, events.scalar(tag, value)) for step, value in enumerate(values, first_step)]
 
 
 def write_hparams(run_dir, config, architecture, evaluation=None, validation=None):
@@ -261,13 +230,12 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
     # By another name each time: a TensorBoard that runs does not read a file again. (It shows new scores, but the settings
     # that it read first.)
     folder = logs_dir(run_dir, "hparams")
-    path = os.path.join(folder, f"{_PREFIX}.{time.time_ns()}")
-    with _complete_file(path):
-        # The table cuts long names off at their end.
-        api.hparams(_hparams(config, architecture), trial_id=f"{name} ({parent})")
-        for metric, value in metrics.items():
-            tf.summary.scalar(f"score/{metric}", value, step=iteration)
-    for other in glob.glob(os.path.join(glob.escape(folder), f"{_PREFIX}*")):
+    path = os.path.join(folder, f"{events.PREFIX}.{time.time_ns()}")
+    # The table cuts long names off at their end.
+    row = api.hparams_pb(_hparams(config, architecture), trial_id=f"{name} ({parent})")
+    scores = [(iteration, events.scalar(f"score/{metric}", value)) for metric, value in metrics.items()]
+    events.write(path, [(0, row), *scores])
+    for other in glob.glob(os.path.join(glob.escape(folder), f"{events.PREFIX}*")):
         if other != path:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(other)
@@ -307,7 +275,10 @@ def read_history(path):
         return []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if (reader.fieldnames or ["iteration"])[0] != "iteration":
+            raise ValueError(f"columns {reader.fieldnames}")
         for row in rows:
             whole = None not in row and None not in row.values()
             if not whole or not row["iteration"].isdecimal() or not all(map(_is_number, row.values())):
@@ -316,7 +287,7 @@ def read_history(path):
         raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
     except (ValueError, KeyError, csv.Error) as error:
         raise ValueError(
-            f"{path} is no learning curve of numbers, with a column named iteration ({type(error).__name__}: {str(error)[:200]}). "
+            f"{path} is no learning curve of numbers, with a first column named iteration ({type(error).__name__}: {str(error)[:200]}). "
             "Move it away: a training writes it anew."
         ) from error
     return rows
