@@ -133,6 +133,13 @@ def test_an_axis_that_is_given_wins_with_a_word_where_the_file_says_otherwise(tm
     assert scan_shape(path, coil_axis=0) == (1, 6, HEIGHT, WIDTH)
 
 
+def test_more_coils_than_lines_are_told(tmp_path, coils):
+    np.save(tmp_path / "scan.npy", np.concatenate([coils, coils], 0))
+    with pytest.warns(DataWarning, match=r"axis 2 of shape \(12, 40, 32\) .* says: 32 coils, and images of 12 x 40"):
+        scan_shape(tmp_path / "scan.npy", coil_axis=2)
+    assert scan_shape(tmp_path / "scan.npy", coil_axis=0) == (1, 12, HEIGHT, WIDTH)
+
+
 def test_more_slices_than_lines_are_slices_where_the_file_says_so(tmp_path):
     volume = np.ones((50, HEIGHT, WIDTH), complex)
     assert scan_shape(write(tmp_path / "a.h5", volume, **SLICES["acquisition"])) == (50, 1, HEIGHT, WIDTH)

@@ -89,6 +89,13 @@ def test_coils_that_the_rule_takes_for_slices_are_told_and_the_way_out_works(tmp
         np.testing.assert_array_equal(Measurement(tmp_path / "scan.npy", coil_axis=0)[0].kspace, kspace)
 
 
+@pytest.mark.parametrize("shape, coil_axis, words", [((8, 230, 180), -2, "to 0"), ((8, 1, 230, 180), 1, "to 0")])
+def test_a_given_axis_is_compared_with_the_data_too(tmp_path, shared_data, shape, coil_axis, words):
+    np.save(tmp_path / "scan.npy", measured(shared_data, "brain_8ch_clean.npy").reshape(shape))
+    with pytest.warns(DataWarning, match=f"axis 0 of shape .* as coils do: 0.0.* {words}"):
+        Measurement(tmp_path / "scan.npy", coil_axis=coil_axis)[0]
+
+
 def test_slices_of_one_coil_with_an_axis_for_it_are_no_reason_for_words(tmp_path, shared_data):
     np.save(tmp_path / "volume.npy", hearts(shared_data)[:, None])
     assert Measurement(tmp_path / "volume.npy", slice_index=0)[0].kspace.shape == (1, 256, 256)

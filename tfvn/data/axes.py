@@ -53,7 +53,7 @@ def find(array, path, coil_axis=BY_RULE):
         ValueError: where the axes are ambiguous, or are none of a scan.
 
     Warns:
-        DataWarning: if the file says otherwise than `coil_axis`.
+        DataWarning: if the file says otherwise than `coil_axis`, or this makes more coils than lines.
     """
     shape = _complex_shape(array, path)
     ndim = len(shape)
@@ -70,6 +70,7 @@ def find(array, path, coil_axis=BY_RULE):
     else:
         axes = _given(ndim, coil_axis, matlab)
         _compare(axes, shape, path, evidence)
+        _compare_sizes(axes, shape, path)
     short = min(size for axis, size in enumerate(shape) if axis not in axes)
     if short < _SHORTEST:
         raise ValueError(
@@ -130,6 +131,18 @@ def _compare(axes, shape, path, evidence):
         coils = "no axis" if axes.coils is None else f"axis {axes.coils}"
         warnings.warn(
             f"{path}: {coils} of shape {shape} is taken for the coils, as coil_axis says; but {_sentences(evidence)}.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def _compare_sizes(axes, shape, path):
+    """Warns of more coils than the image has lines: there are receivers like that, and far more slips."""
+    image = [size for axis, size in enumerate(shape) if axis not in axes]
+    if axes.coils is not None and shape[axes.coils] > min(image):
+        warnings.warn(
+            f"{path}: axis {axes.coils} of shape {shape} is taken for the coils, as coil_axis says: "
+            f"{shape[axes.coils]} coils, and images of {image[0]} x {image[1]}.",
             DataWarning,
             stacklevel=2,
         )

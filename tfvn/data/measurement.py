@@ -186,7 +186,7 @@ class Measurement:
         stored = self._maps_of_file(kspace.shape) if self._sensitivity_path else None
         self._compare(kspace, stored)
         # Once a file: all of its slices have one order of axes.
-        if self._axes["coil_axis"] == axes.BY_RULE and not self._axes["slice_index"] and stored is None:
+        if not self._axes["slice_index"] and stored is None:
             self._doubt_axes(array, kspace)
         found = zeros(kspace)
         is_full = _is_fully_sampled(found.mask)
@@ -211,7 +211,7 @@ class Measurement:
 
     def _doubt_axes(self, array, kspace):
         """Whether what is taken for coils differs as slices do, or slices as coils."""
-        found = axes.find(array, self._path)
+        found = axes.find(array, self._path, self._axes["coil_axis"])
         variation = coils.variation(kspace)
         if variation is not None and variation > coils.SLICES:
             self._tell(
@@ -219,7 +219,7 @@ class Measurement:
                 f"the next as slices do: {variation:.2f} where coils give up to 0.2 and slices 0.7 or more. If it is the "
                 "axis of slices, set coil_axis (--coil-axis) to that of the coils, or to -2 if there is one coil."
             )
-        if len(kspace) == 1 and found.slices is not None and found.coils is not None:
+        if len(kspace) == 1 and found.slices is not None:
             variation = coils.variation(_central(array, found), coils.noise_power(kspace))
             if variation is not None and variation < coils.COILS:
                 self._tell(
@@ -381,7 +381,10 @@ def _central(array, found):
     part = np.array(array[tuple(index)])
     if part.dtype.kind != "c":
         part = part[..., 0] + 1j * part[..., 1]
-    return np.moveaxis(part, (found.slices, found.coils), (0, 1))[:, 0].astype(np.complex64)
+    part = np.moveaxis(part, found.slices, 0)
+    if found.coils is not None:
+        part = part.squeeze(found.coils + (found.coils < found.slices))
+    return part.astype(np.complex64)
 
 
 def _paired(array, path):
