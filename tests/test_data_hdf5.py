@@ -3,6 +3,8 @@ import h5py
 import numpy as np
 import pytest
 
+from tfvn import data, masks
+from tfvn.config import Config
 from tfvn.data import files, hdf5
 
 SCAN = np.random.default_rng(0).normal(size=(3, 24, 20, 2)).astype("f4").view("c8")[..., 0]
@@ -84,6 +86,33 @@ def test_an_array_can_be_named(tmp_path):
     for name in ("scan/third", "scan", "third"):
         with pytest.raises(ValueError, match=f"named {name}. Received: .*scan/first complex64.* by --array"):
             taken(path, array=name, setting="--array")
+
+
+def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
+    knee = data.SyntheticKnee(1, 40, 32, 4, None, 0.001, 0)[0]
+    lines = masks.equispaced(32, 2, 0.3)
+    path = write(tmp_path / "a.h5", put(scan__k=knee.kspace, scan__s=knee.sensitivity_maps, scan__m=lines, scan__other=OTHER))
+    settings = dict(dataset="measurement", data_path=str(path), sensitivity_path=str(path), mask="file", mask_path=str(path))
+    names = dict(data_array="scan/k", sensitivity_array="scan/s", mask_array="scan/m")
+    sample = data.source(Config(**settings, **names))[0]
+    np.testing.assert_array_equal(sample.kspace, knee.kspace * lines)
+    np.testing.assert_array_equal(sample.sensitivity_maps, knee.sensitivity_maps)
+    for name, flag in {"data_array": "--array", "sensitivity_array": "--maps-array", "mask_array": "--mask-array"}.items():
+        with pytest.raises(ValueError, match=rf"a.h5: .* Received: .*scan/k .* by {name} \({flag}\)"):
+            data.source(Config(**settings, **{**names, name: ""}))[0]
+    # Slices of two arrays of a file are not taken for each other.
+    identities = {str(data.source(Config(**settings, **{**names, "data_array": name})).fingerprint(0)) for name in ("scan/k", "scan/s")}
+    assert len(identities) == 2
+
+
+def test_real_arrays_are_named_in_one_file(shared_data):
+    path = str(shared_data("brain_4ch_mprage.mat"))
+    settings = dict(dataset="measurement", data_path=path, sensitivity_path=path, mask="file", mask_path=path)
+    names = dict(data_array="kData", sensitivity_array="coil_sens", mask_array="kMaskRand7")
+    sample = data.source(Config(**settings, **names))[0]
+    assert sample.kspace.shape == (4, 256, 256) and 0.1 < sample.mask.mean() < 0.2
+    with pytest.raises(ValueError, match=r"Received: .*kData complex128 \(256, 256, 4\), kMaskPFACS7 float64"):
+        data.source(Config(**settings, **{**names, "data_array": ""}))[0]
 
 
 def test_variables_of_matlab_are_told_as_such(tmp_path):

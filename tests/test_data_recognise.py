@@ -68,7 +68,7 @@ NOT_DATA = {
     "dicom": (bytes(128) + b"DICM" + bytes(range(1, 90)), "DICOM"),
     "empty": (b"", "it is empty .* Copy it again"),
     "zeros": (bytes(5000), "damaged or cut short. Copy it again"),
-    "bytes": (bytes(range(128, 256)) * 3, "begins with the bytes 80 81 .* damaged or of another format"),
+    "bytes": (bytes(range(128, 256)) * 3, "begins with the bytes 80 81 .* If it should be one of them, it is damaged: copy it again"),
 }
 
 

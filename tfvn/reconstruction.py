@@ -60,7 +60,7 @@ def reconstruct(network, config, numbers=None, model_path=None):
         raise ValueError(f"a standard deviation needs num_samples >= 2. Received: num_samples={config.num_samples}")
     model = runs.predictor(network, config)
     if numbers is None:
-        numbers = range(scan_shape(config.data_path, config.coil_axis)[0])
+        numbers = range(scan_shape(config.data_path, config.coil_axis, config.data_array)[0])
     for position, number in enumerate(numbers):
         compared = model_path if position == len(numbers) // 2 else None
         try:
@@ -105,7 +105,7 @@ def write(model_path, config, slices, outputs, overwrite=False, readout_oversamp
     Raises:
         ValueError: for wrong input; before any work if an output cannot be written, is there already, or is an input.
     """
-    count, *shape = scan_shape(config.data_path, config.coil_axis)
+    count, *shape = scan_shape(config.data_path, config.coil_axis, config.data_array)
     counts = f"{_counted(count, 'slice')} of {_counted(shape[0], 'coil')}"
     print(f"{config.data_path}: {counts}, {shape[1]} x {shape[2]}")
     numbers = list(range(count)) if slices == "all" else configs.numbers(slices)

@@ -108,7 +108,7 @@ def _in_both(config, both):
 def _doubts_of_splits(config):
     """Texts on what training and test share, and may."""
     if config.dataset == "measurement":
-        count = scan_shape(config.data_path, config.coil_axis)[0]
+        count = scan_shape(config.data_path, config.coil_axis, config.data_array)[0]
         yield (
             f"slice {config.slice_index} of {count} of {config.data_path} both trains and "
             "validates: its errors say nothing about other data. Write the slices of several scans "

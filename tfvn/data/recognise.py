@@ -22,7 +22,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_PLACES = (0, 512, 1024, 2048)
 _MATLAB_73 = b"MATLAB 7.3 MAT-file"
 _KINDS = {".mat": "a MATLAB file", ".h5": "an HDF5 file", ".hdf5": "an HDF5 file", ".npy": "a NumPy file"}
-_KINDS.update(dict.fromkeys((".keras", ".npz", ".pt", ".pth", ".index"), "a network"))
+_KINDS.update(dict.fromkeys((".keras", ".pt", ".pth", ".index"), "a network"))
 _COPY = "Copy it again from its origin."
 _DOWNLOAD = "Download it again: the server may have asked for a login."
 _UNPACK = "Unpack it first."
@@ -133,7 +133,8 @@ def seems(content):
     printable = sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in content)
     if printable > 0.95 * len(content):
         return f"it is text that begins with {content[:40].decode('latin-1')!r}", _CONVERT
-    return f"it begins with the bytes {content[:8].hex(' ')}, is damaged or of another format", f"{_COPY} {_CONVERT}"
+    meaning = f"it begins with the bytes {content[:8].hex(' ')}, as none of the formats that are read"
+    return meaning, f"{_CONVERT} If it should be one of them, it is damaged: copy it again."
 
 
 def _is_matlab_4(content):
