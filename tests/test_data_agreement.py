@@ -289,3 +289,23 @@ def test_what_passed_is_not_looked_at_again_in_this_process(slice_):
 
 def test_a_transform_of_an_image_is_in_the_convention(slice_):
     assert doubts(fft2c(ifft2c(slice_.kspace))) == []
+
+
+def disc(radius, row=0.0, column=0.0, size=128):
+    rows, columns = np.meshgrid(*2 * [np.linspace(-1, 1, size)], indexing="ij")
+    return ((rows - row) ** 2 + (columns - column) ** 2 < radius**2).astype(np.complex64)
+
+
+@pytest.mark.parametrize("radius", [0.03, 0.1, 0.3, 0.6, 0.9, 1.5])
+@pytest.mark.parametrize("noise", [0, 0.01])
+def test_phantoms_of_any_size_raise_nothing(radius, noise):
+    maps = SyntheticKnee(1, 128, 128, 3, None, 0, 0)[0].sensitivity_maps
+    images = maps * disc(radius) + noise * white(np.random.default_rng(0), maps.shape)
+    assert doubts(fft2c(images), maps, combine(images, maps)) == []
+
+
+def test_an_object_beside_the_centre_is_right_and_one_at_the_edge_is_told():
+    for place in (0.3, -0.3):
+        assert doubts(fft2c(disc(0.3, place, place)[None])) == []
+    (text,) = doubts(fft2c(disc(0.2, 0.7)[None]))
+    assert "along the height (-0." in text

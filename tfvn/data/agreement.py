@@ -47,14 +47,16 @@ _DOUBTFUL_SHARE, _WRONG_SHARE = 0.2, 0.4
 _DOUBTFUL_CORRELATION, _WRONG_CORRELATION = 0.9, 0.5
 # Factors between scales, either way.
 _DOUBTFUL_FACTOR, _WRONG_FACTOR = 2, 10
-
-# Two coils of one scan differ by their noise alone. Images are concentrated by their zero
-# frequency.
-_SAME, _IMAGE = 0.99999, 0.75
+# Similarity of two coils: those of one scan differ by their noise at least.
+_SAME = 0.99999
+# The modulus of m is above the first for the transforms of images, below the second for images.
+_IMAGE, _NO_KSPACE = 0.75, 0.4
 # Energy outside of the central half of an oversampled readout.
 _CUT = 0.3
 # Magnitudes are compared as sums over blocks, at most so many along an axis.
 _BLOCKS = 64
+# Contrast of an image, as a part of its norm, that rounding leaves.
+_FLAT = 1e-3
 
 # Of what was checked or told in this process: the texts of its warnings.
 _checked = {}
@@ -121,14 +123,16 @@ def _doubts(kspace, maps, reference, readout_oversampling):
     energies = [_energy(kspace, axis) for axis in (1, 2)]
     moments = [_moment(energy) for energy in energies]
     images = ifft2c(kspace)
-    yield from _centre_doubts(energies, moments, _of_noise(kspace))
     yield from _coil_doubts(kspace)
-    yield from _image_doubts(moments, images)
+    image = list(_image_doubts(moments, images))
+    # The energy of an image lies anywhere.
+    yield from image or _centre_doubts(energies, moments, _of_noise(kspace))
     low = _low_resolution(kspace, _LINES)
     measured = (kspace != 0).any(0)
     lines = _centre_lines(measured)
     concentrated = min(np.abs(moments)) > max(_CLEAR_CONCENTRATION, _of_noise(kspace))
-    clear = concentrated and max(map(_place, moments)) <= _LARGEST_OFFSET
+    centred = max(map(_place, moments)) <= _LARGEST_OFFSET
+    clear = concentrated and centred and not image
     if clear:
         edges = _EDGES if lines >= _FEWEST_LINES else _EDGES_IN_PART
         yield from _object_doubts(low, edges, readout_oversampling)
@@ -238,7 +242,7 @@ def _image_doubts(moments, images):
     """Were images given as k-space? Their transform is the one with its energy in the centre."""
     places = [_moment(_energy(images, axis)) for axis in (1, 2)]
     concentration, own = (min(np.real(pair)) for pair in (places, moments))
-    if concentration > _IMAGE and own < concentration - 0.1:
+    if concentration > _IMAGE and own < _NO_KSPACE:
         yield (
             "kspace looks like an image: its inverse transform is more concentrated in the centre "
             f"({concentration:.2f}, of at most 1) than it is itself ({own:.2f}). Give the measured "
@@ -362,10 +366,14 @@ def _reference_doubts(combined, reference, clear):
 
 
 def _correlation(first, second):
-    """Of two magnitudes after sums over blocks, which leave little noise; 0 for constants."""
-    first, second = (_pooled(image) - _pooled(image).mean() for image in (first, second))
-    norms = np.linalg.norm(first) * np.linalg.norm(second)
-    return (first * second).sum() / norms if norms else 0.0
+    """Of two magnitudes after sums over blocks, which leave little noise; of flat ones 1 or 0."""
+    images = [_pooled(image) for image in (first, second)]
+    centred = [image - image.mean() for image in images]
+    norms = [np.linalg.norm(image) for image in centred]
+    flat = [norm <= _FLAT * np.linalg.norm(image) for norm, image in zip(norms, images)]
+    if any(flat):
+        return float(all(flat))
+    return (centred[0] * centred[1]).sum() / (norms[0] * norms[1])
 
 
 def _pooled(image):
