@@ -93,7 +93,8 @@ def _in_flags():
 
 def _with_flags(text):
     for key, flag in _FLAGS.items():
-        text = text.replace(f"{key} ({flag})", flag)
+        # Some name both.
+        text = text.replace(f"{key} ({flag})", flag).replace(f"({key}, {flag})", f"({flag})")
         # Words of a sentence stay, such as "the noise", and names of files that have a key in them.
         value = r"(?==| must | to | >| or | and |\.$|\. )" if "_" in key else r"(?==| must )"
         text = re.sub(rf"(?<![\w./-]){key}{value}", flag, text)

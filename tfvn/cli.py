@@ -71,7 +71,7 @@ def parser(description):
 
 
 def add_set(flags, meaning):
-    flags.add_several("--set", metavar="KEY=VALUE", values=r"\s*\w+\s*=.*", help=f"{meaning}; several may follow")
+    flags.add_several("--set", metavar="KEY=VALUE", values=r"(?s)\s*[\w-]+\s*=.*", help=f"{meaning}; several may follow")
 
 
 def add_strategy(flags):

@@ -14,8 +14,9 @@ from numbers import Real
 
 import yaml
 
-# Seeds and counts are 32-bit integers in TensorFlow, and the reader of networks takes no larger number.
-_LIMIT = 2**31
+# Seeds and counts are 32-bit integers in TensorFlow, and the reader of networks takes no larger number. Other numbers become
+# infinite above the largest of single precision.
+_LIMIT, _LARGEST_SINGLE = 2**31, 3.4e38
 # Of the weights of a network: what `tfvn.importers` reads back.
 _LARGEST_NETWORK = 2**28
 # Of a configuration file, which takes 5 kB with every key in it.
@@ -106,11 +107,11 @@ class Config:
     filters: int = _key(24, "filters of a stage", minimum=1)
     kernel_size: int = _key(11, "side of a filter", minimum=2)
     num_centers: int = _key(31, "radial basis functions of an activation", minimum=2)
-    grid_limit: float = _key(1.0, "their centres lie on [-grid_limit, grid_limit]", above=0)
-    bandwidth: float = _key(0.0, "their standard deviation; 0: the grid step (optox: the same; tensorflow-icg: 2 grid_limit / num_centers)", minimum=0)
-    scale: float = _key(1.0, "factor before their sum (optox: 0.4)", above=0)
-    initial_scale: float = _key(0.04, "slope of the initial weights over their centres", minimum=0)
-    initial_data_weight: float = _key(1.0, "initial data-term weight", minimum=0)
+    grid_limit: float = _key(1.0, "their centres lie on [-grid_limit, grid_limit]", above=0, below=_LIMIT)
+    bandwidth: float = _key(0.0, "their standard deviation; 0: the grid step (optox: the same; tensorflow-icg: 2 grid_limit / num_centers)", minimum=0, below=_LIMIT)
+    scale: float = _key(1.0, "factor before their sum (optox: 0.4)", above=0, below=_LIMIT)
+    initial_scale: float = _key(0.04, "slope of the initial weights over their centres", minimum=0, below=_LIMIT)
+    initial_data_weight: float = _key(1.0, "initial data-term weight", minimum=0, below=_LIMIT)
     # Training
     initial_weights: str = _key("", "start from these weights: a run directory or a model file")
     optimizer: str = _key(
@@ -122,7 +123,7 @@ class Config:
     batch_size: int = _key(10, "slices of a training batch", minimum=1, maximum=10**4)
     stagewise: bool = _key(False, "ipalm: one stage's block at a time, each with its own curvature bound, as the original can")
     momentum: float = _key(0.7, "ipalm: inertia", minimum=0, below=1)
-    initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0, maximum=1e12)
+    initial_lipschitz: float = _key(1000.0, "ipalm: first curvature bound of each block", above=0)
     learning_rate: float = _key(1e-3, "all but ipalm; of conditional-gradient's filters the share of a step, <= 1", above=0)
     learning_rate_schedule: str = _key("constant", "all but ipalm: constant | cosine (to 0 over all iterations)")
     checkpoint_every: int = _key(50, "iterations between checkpoints and validations", minimum=1)
@@ -261,8 +262,9 @@ def _number(name, kind, value, limits):
         raise ValueError(f"{name} must be a number < {limits['below']}. {_received(name, value)}")
     if limits["maximum"] is not None and value > limits["maximum"]:
         raise ValueError(f"{name} must be a number <= {limits['maximum']}. {_received(name, value)}")
-    if limits["maximum"] is None and abs(value) >= _LIMIT:
-        raise ValueError(f"{name} must be a number < {_LIMIT}, as it is kept in 32 bits. {_received(name, value)}")
+    limit = _LIMIT if kind is int else _LARGEST_SINGLE
+    if abs(value) >= limit:
+        raise ValueError(f"{name} must be a number < {limit}, as it is kept in 32 bits. {_received(name, value)}")
     return kind(value)
 
 

@@ -6,7 +6,6 @@
 Run again, it continues where it stopped. A rehearsal changes the configuration by overrides alone: few patients, few
 iterations and steps. Its numbers mean nothing; that it ends does, and what its steps cost.
 """
-import argparse
 import functools
 import os
 import sys
@@ -25,13 +24,14 @@ _REHEARSAL = (
 _SIZE, _RECEIVER_NOISE = (96, 72, 8), 0.002
 
 
+@cli.command
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("data", metavar="DATA", nargs="?", help="root of the knee data")
     parser.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/paper, runs/rehearsal)")
     parser.add_argument("--rehearse", action="store_true", help="write synthetic knees below the run directory and use them, shortened")
     parser.add_argument("--size", metavar="N", type=int, nargs=3, default=_SIZE, help="of a rehearsal: height, width, coils (default: 96 72 8)")
-    parser.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="override keys of all five configs")
+    cli.add_set(parser, "override keys of all five configs")
     arguments = parser.parse_args(argv)
     if arguments.rehearse == bool(arguments.data):
         parser.error("give either DATA, the root of the knee data, or --rehearse")

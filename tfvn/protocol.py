@@ -7,6 +7,7 @@ import gc
 import os
 import pathlib
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -59,7 +60,8 @@ def write_knees(root, config, size, receiver_noise, version=5):
 def train(config_path, run_dir, overrides):
     """What `train.py` does, after printing its command, on data that are whole: written here, or checked. Returns the
     configuration."""
-    print(f"\n$ python train.py --config {os.path.relpath(config_path)} --run-dir {run_dir} --set {' '.join(overrides)}", flush=True)
+    words = ["--config", os.path.relpath(config_path), "--run-dir", run_dir, *(["--set", *overrides] if overrides else [])]
+    print(f"\n$ python train.py {shlex.join(words)}", flush=True)
     config = runs.open_run(run_dir, config_path, overrides)
     experiments.train(run_dir, config, checked=True)
     # Keras models are cycles of references, and this one's data set holds batches.
