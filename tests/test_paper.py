@@ -85,3 +85,24 @@ def test_printed_numbers_stand_beside_ours_with_the_difference(tmp_path):
     printed.write_text("model,radius,metric,value\na,0,speed,14.8\n")
     with pytest.raises(ValueError, match="printed.csv: expected model, radius, metric, value"):
         protocol.compare(table, printed, tmp_path / "out.md")
+
+
+@pytest.mark.parametrize("name", ["comparison.md", "times.csv"])
+def test_what_the_protocol_did_not_write_stays(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("mine")
+    table, printed = tmp_path / "table1.csv", tmp_path / "printed.csv"
+    table.write_text("model,attack,radius,rmse\na,none,0,2\n")
+    printed.write_text("model,radius,metric,value\na,0,rmse,1\n")
+
+    def write():
+        if name == "times.csv":
+            return protocol.Stopwatch(str(path)).measure("x", 1, lambda: 3)
+        return protocol.compare(str(table), str(printed), str(path))
+
+    with pytest.raises(ValueError, match=f"{name} is there, and is no earlier result"):
+        write()
+    assert path.read_text() == "mine"
+    path.unlink()
+    for _ in range(2):
+        write()

@@ -234,3 +234,28 @@ def test_chief_and_worker_search_together(tmp_path):
     assert told["tuner0"].count("attacked_rmse") == 2 and "best.yaml" not in told["tuner0"]
     assert "best.yaml" in told["chief"]
     assert np.isfinite([float(row["attacked_rmse"]) for row in table(tmp_path)]).all() and len(table(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name, words", [("tuning.csv", "no earlier result"), ("best.yaml", "no earlier result"), ("search/x.h5", "would be removed")])
+def test_a_search_replaces_and_removes_nothing_but_searches(pretended, tmp_path, name, words, capsys):
+    run_dir = tmp_path / "run"
+    foreign = run_dir / "tuning" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("precious")
+    assert search(run_dir, "tune_method=bayesian", "tune_parameters=sigma") == 2
+    assert words in capsys.readouterr().err and foreign.read_text() == "precious" and not pretended[0]
+    foreign.unlink()
+    for _ in range(2):
+        assert search(run_dir, "tune_method=bayesian", "tune_parameters=sigma") == 0
+    assert len(pretended[0]) == 5
+    assert capsys.readouterr().out.rstrip().endswith(f"Next: python train.py --config {run_dir}/tuning/best.yaml")
+
+
+def test_a_damaged_result_of_a_trial_is_judged_again(pretended, tmp_path):
+    settings = ("tune_method=bayesian", "tune_parameters=sigma", "tune_trials=3")
+    assert search(tmp_path / "run [1]", *settings) == 0
+    before = table(tmp_path / "run [1]")
+    for path, text in zip(sorted((tmp_path / "run [1]").rglob("result_*.json")), ("", '{"attacked_rmse": NaN}', "[1]")):
+        path.write_text(text)
+    assert search(tmp_path / "run [1]", *settings) == 0
+    assert table(tmp_path / "run [1]") == before and len(pretended[0]) == 6

@@ -12,7 +12,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfvn import cli, data, protocol
+from tfvn import cli, data, outputs, protocol
 from tfvn import config as configs
 
 _CONFIGS = os.path.join(protocol.CONFIGS, "knee")
@@ -48,6 +48,8 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
         protocol.write_knees(data_path, configs.load(first, overrides), size, _RECEIVER_NOISE, "mixed")
     overrides = [f"data_path={data_path}", *overrides]
     print(f"read {data.check(configs.load(first, overrides))} slices: all can be used")
+    output = os.path.join(parent, "results")
+    outputs.check_replaceable(output, ["comparison.md"])
     watch = protocol.Stopwatch(os.path.join(parent, "times.csv"))
     run_dirs = [os.path.join(parent, name) for name in protocol.MODELS]
     for name, run_dir in zip(protocol.MODELS, run_dirs):
@@ -62,7 +64,6 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
         attack = functools.partial(protocol.attack, run_dir, config)
         new = not os.path.exists(os.path.join(run_dir, "attacks"))
         watch.measure(f"attack on {name}, steps", steps, attack) if new else attack()
-    output = os.path.join(parent, "results")
     protocol.evaluate(run_dirs, output)
     printed = os.path.join(_CONFIGS, "printed.csv")
     protocol.compare(os.path.join(output, "table1.csv"), printed, os.path.join(output, "comparison.md"))

@@ -7,13 +7,12 @@ import gc
 import os
 import pathlib
 import resource
-import shlex
 import shutil
 import sys
 import time
 
 from tfvn import config as configs
-from tfvn import data, evaluation, experiments, runs
+from tfvn import data, evaluation, experiments, outputs, runs
 from tfvn.data.files import replacing
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -60,8 +59,8 @@ def write_knees(root, config, size, receiver_noise, version=5):
 def train(config_path, run_dir, overrides):
     """What `train.py` does, after printing its command, on data that are whole: written here, or checked. Returns the
     configuration."""
-    words = ["--config", os.path.relpath(config_path), "--run-dir", run_dir, *(["--set", *overrides] if overrides else [])]
-    print(f"\n$ python train.py {shlex.join(words)}", flush=True)
+    words = ["--config", os.path.relpath(config_path), "--run-dir", runs.as_argument(run_dir)]
+    print(f"\n$ {runs.command('python', 'train.py', *words, *(['--set', *overrides] if overrides else []))}", flush=True)
     config = runs.open_run(run_dir, config_path, overrides)
     experiments.train(run_dir, config, checked=True)
     # Keras models are cycles of references, and this one's data set holds batches.
@@ -71,13 +70,14 @@ def train(config_path, run_dir, overrides):
 
 def attack(run_dir, config):
     """What `attack.py` does, after printing its command."""
-    print(f"$ python attack.py --run-dir {run_dir}", flush=True)
+    print(f"$ {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}", flush=True)
     experiments.attack(run_dir, config)
 
 
 def evaluate(run_dirs, output):
     """What `evaluate.py` does, after printing its command."""
-    print(f"\n$ python evaluate.py {' '.join(run_dirs)} --output {output}", flush=True)
+    places = [runs.as_argument(place) for place in (*run_dirs, output)]
+    print(f"\n$ {runs.command('python', 'evaluate.py', *places[:-1], '--output', places[-1])}", flush=True)
     return evaluation.evaluate(run_dirs, output)
 
 
@@ -90,8 +90,10 @@ def compare(table_path, printed_path, output):
         output: file to write.
 
     Raises:
-        ValueError: if a printed value has no number, or names a column that the table does not have.
+        ValueError: if a printed value has no number, or names a column that the table does not have, or if `output` is a file
+            that this did not write.
     """
+    outputs.check_replaceable(os.path.dirname(output) or os.curdir, [os.path.basename(output)])
     with open(table_path, newline="", encoding="utf-8") as file:
         table = {(row["model"], float(row["radius"])): row for row in csv.DictReader(file) if row["attack"] in ("none", "l2")}
     lines = ["| model | radius | metric | printed | here | difference |", "| --- | ---: | --- | ---: | ---: | ---: |"]
@@ -110,14 +112,19 @@ def compare(table_path, printed_path, output):
     print(f"wrote {output}\n\n" + "\n".join(lines))
 
 
+_COLUMNS = ("what", "units", "seconds", "seconds_per_unit", "peak_bytes")
+
+
 class Stopwatch:
     """Seconds of the units of work of a run, and the peak memory of the process, printed and kept in a CSV file."""
 
     def __init__(self, path):
         self.path, self.rows = path, []
+        outputs.check_replaceable(os.path.dirname(path) or os.curdir, [os.path.basename(path)])
         if os.path.exists(path):
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))
+            with open(path, newline="", encoding="utf-8", errors="replace") as file:
+                # As far as the lines are whole.
+                self.rows = [row for row in csv.DictReader(file) if set(row) == set(_COLUMNS) and None not in row.values()]
 
     def measure(self, what, units, work):
         """Calls `work()`, which does `units` units."""
@@ -127,11 +134,11 @@ class Stopwatch:
         # Kilobytes, but bytes on macOS.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         each = f"{seconds / max(units, 1):.3g}"
-        row = {"what": what, "units": units, "seconds": f"{seconds:.1f}", "seconds_per_unit": each, "peak_bytes": peak}
+        row = dict(zip(_COLUMNS, (what, units, f"{seconds:.1f}", each, peak)))
         self.rows.append(row)
         print(f"{what}: {seconds:.0f} s, {each} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
         with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            writer = csv.DictWriter(file, fieldnames=_COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
         return result

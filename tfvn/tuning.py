@@ -27,6 +27,7 @@ import gc
 import json
 import math
 import os
+import re
 import time
 
 import keras_tuner
@@ -34,7 +35,7 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner.src import config as tuner_settings
 
-from tfvn import data, metrics, runs
+from tfvn import data, metrics, outputs, runs
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.checkpoints import Checkpoints
 from tfvn.data.files import replacing
@@ -55,7 +56,8 @@ def tune(run_dir, config):
 
     Raises:
         ValueError: for keys that cannot be searched, values that make no space, too few training slices, chief or worker
-            without an address, or if no trial has a finite error.
+            without an address, files there that no search has written, another search at work there, or if no trial has a
+            finite error.
     """
     space = _space(config)
     if config.time_budget:
@@ -70,15 +72,32 @@ def tune(run_dir, config):
     # A package that is missing, or a learning rate that the optimizer refuses, is told before the first trial.
     largest = {p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space}
     build_trainer(dataclasses.replace(config, **largest))
-    search = _Search(_oracle(config, space), os.path.join(run_dir, "tuning"), config, worker)
-    search.search()
+    folder = os.path.join(run_dir, "tuning")
     if worker:
+        _Search(_oracle(config, space), folder, config, worker).search()
         return
-    rows = search.write_table()
+    _check_folder(folder)
+    with runs.alone(run_dir, "searches in it"):
+        search = _Search(_oracle(config, space), folder, config, worker)
+        search.search()
+        rows = search.write_table()
     if not rows or "failed" in rows[0]:
         reason = rows[0]["failed"] if rows else "Keras Tuner proposed none"
         raise ValueError(f"no trial of {len(rows)} came to an end ({reason}). Search smaller values.")
     search.write_best(rows)
+
+
+def _check_folder(folder):
+    """Keras Tuner removes its folder of an earlier search, and so only such a one may be there."""
+    outputs.check_replaceable(folder, ("tuning.csv", "best.yaml"))
+    own = os.path.join(folder, "search")
+    names = os.listdir(own) if os.path.isdir(own) else []
+    theirs = [name for name in names if not re.fullmatch(r"oracle\.json|tuner\w*\.json|chief\.json|trial_\w+", name)]
+    if os.path.islink(own) or (os.path.lexists(own) and not os.path.isdir(own)) or theirs:
+        raise ValueError(
+            f"{own} is no folder of an earlier search alone ({', '.join(sorted(theirs))[:200] or 'a file or a link'}), and would be "
+            "removed. Move it away, or use another --run-dir."
+        )
 
 
 def _space(config):
@@ -178,7 +197,7 @@ class _Search(keras_tuner.Tuner):
         except ValueError as error:
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         except (OSError, tf.errors.OpError) as error:
-            raise keras_tuner.errors.FatalValueError(f"{type(error).__name__}: {error}") from error
+            raise keras_tuner.errors.FatalValueError(f"{type(error).__name__}: {outputs.reason(error)}") from error
         except Exception as error:
             raise keras_tuner.errors.FatalError(f"a trial ended in {type(error).__name__}") from error
         if "failed" in row:
@@ -204,16 +223,22 @@ class _Search(keras_tuner.Tuner):
     def _row(self, trial):
         """The stored result of a finished trial, else None."""
         _, iterations, folder = self._place(trial)
+        path = os.path.join(folder, f"result_{iterations}.json")
         try:
-            with open(os.path.join(folder, f"result_{iterations}.json"), encoding="utf-8") as file:
-                return json.load(file)
-        except FileNotFoundError:
+            with open(path, encoding="utf-8") as file:
+                row = json.load(file)
+        # Not there, or no such result: judged again, from its checkpoint on.
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
+        except OSError as error:
+            raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
+        whole = isinstance(row, dict) and ("failed" in row or np.isfinite(row.get(OBJECTIVE, math.nan)))
+        return row if whole else None
 
     def _finish(self, trial):
         values, iterations, folder = self._place(trial)
         start = time.monotonic()
-        os.makedirs(folder, exist_ok=True)
+        runs.make_folder(folder)
         config = dataclasses.replace(self._settings, **values, iterations=self._settings.tune_iterations)
         try:
             found = _judge(_trained(config, iterations, folder), config)
@@ -261,6 +286,7 @@ class _Search(keras_tuner.Tuner):
 
         print("\n" + aligned([list(heads), *([text(row.get(key, "failed")) for key in heads] for row in rows)]))
         print(f"wrote {os.path.join(self._folder, 'tuning.csv')}\nwrote {path}")
+        print(f"Next: {runs.command('python', 'train.py', '--config', runs.as_argument(path))}")
 
 
 def _trained(config, iterations, folder):
@@ -294,6 +320,8 @@ def _judge(network, config):
     clean, ssim, attacked = [], [], []
     for inputs, reference in data.iterate(data.load(config, "validation", held_out=config.tune_validation)):
         image = model.reconstruct(inputs)
+        if not np.isfinite(image).all():
+            raise FloatingPointError("its reconstructions are not finite")
         clean.append(metrics.rmse(image, reference))
         ssim.append(metrics.ssim(image, reference))
         attacked.append(metrics.rmse(attack.run(model, inputs).reconstruction, reference))
