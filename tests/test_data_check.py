@@ -334,3 +334,21 @@ def test_other_warnings_of_reading_are_passed_on(tmp_path, monkeypatch):
     monkeypatch.setattr("tfvn.data.vlo.read_mat", reading)
     with pytest.warns(RuntimeWarning, match="odd"):
         assert check(settings(tmp_path)) == 6
+
+
+def test_slices_that_a_given_model_was_trained_on_are_told(tmp_path):
+    write(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(settings(tmp_path).to_yaml())
+    model = run / "model.keras"
+    for splits in (["test"], ["train", "test"]):
+        (text,) = doubts_of(settings(tmp_path, test_patients="2-3", model=model), splits)
+        assert text.startswith(f"2 of 4 slices to test on trained the model {model}, the first pd 2 11")
+    assert doubts_of(settings(tmp_path, model=model)) == []
+    assert doubts_of(settings(tmp_path, test_patients="2-3", model="other/model.keras")) == []
+    # Other data have patients of these numbers too.
+    write(tmp_path / "more")
+    assert doubts_of(settings(tmp_path / "more", test_patients="2-3", model=model)) == []
+    (run / "config.yaml").write_text("[")
+    assert doubts_of(settings(tmp_path, test_patients="2-3", model=model)) == []

@@ -79,7 +79,12 @@ def review(config, splits=("train", "test")):
         lines = _cut(list(problems), _MOST_LINES)
         head = f"{unusable} of {len(slices)} slices cannot be used:"
         raise ValueError("\n  ".join([head, *lines]))
-    for text in _doubts_of_splits(config) if compared else []:
+    general = []
+    if compared:
+        general = _doubts_of_splits(config)
+    elif config.model and "test" in splits:
+        general = _doubts_of_model(config)
+    for text in general:
         warnings.warn(text, DataWarning, stacklevel=2)
     if doubts:
         lines = _cut([text for texts in doubts for text in texts], _MOST_DOUBTS)
@@ -124,6 +129,36 @@ def _doubts_of_splits(config):
             f"slices ({', '.join(map(str, _cut(patients, 5)))}). Slices of one patient are alike: "
             "errors on others will be larger."
         )
+
+
+def _doubts_of_model(config):
+    """Texts on slices to test on that trained the given model, as its run directory tells."""
+    path = os.path.join(os.path.dirname(config.model), "config.yaml")
+    try:
+        trained = configuration.load(path)
+    except (OSError, ValueError):
+        # It has none, or one of another version.
+        return
+    # A run whose model was given has trained nothing.
+    known = set() if trained.model else set(_identities(trained, "train"))
+    tested = _identities(config, "test")
+    both = [identity for identity in tested if identity in known]
+    if both:
+        yield (
+            f"{len(both)} of {len(tested)} slices to test on trained the model {config.model}, the "
+            f"first {' '.join(map(str, both[0][1:]))}: errors on others will be larger."
+        )
+
+
+def _identities(config, split):
+    """What names each slice in its files."""
+    root = os.path.realpath(config.data_path)
+    if config.dataset == "measurement":
+        return [(root, "slice", config.slice_index)]
+    if config.dataset != "vlo":
+        return []
+    pairs = itertools.product(*(_numbers(config, split, what) for what in ("patients", "slices")))
+    return [(root, config.protocol, patient, number) for patient, number in pairs]
 
 
 def _numbers(config, split, what):
