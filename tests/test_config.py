@@ -218,6 +218,14 @@ def test_any_text_is_taken_from_the_command_line_and_survives_a_round_trip(tmp_p
         assert load(write(tmp_path, "".join(f"{key}: {quoted}\n" for key in TEXTS))) == settings
 
 
+@pytest.mark.parametrize("text", [*WRITTEN, *SPECIAL])
+def test_what_earlier_versions_wrote_is_read_as_it_was_meant(tmp_path, text):
+    settings = load(overrides=[f"{key}={text}" for key in TEXTS])
+    # Folded at 80 characters, in ASCII, and with lists of floating-point numbers alone.
+    values = {**dataclasses.asdict(settings), "antun_steps": [25.0]}
+    assert load(write(tmp_path, yaml.safe_dump(values, sort_keys=False))) == settings
+
+
 def test_any_number_survives_a_round_trip(tmp_path):
     rng = np.random.default_rng(0)
     for _ in range(20):

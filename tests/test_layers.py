@@ -19,7 +19,8 @@ LEVELS = {
     **dict.fromkeys(["runs", "report", "summaries"], 4),
     **dict.fromkeys(["experiments", "evaluation", "reconstruction", "cli"], 5),
     **dict.fromkeys(["protocol", "tuning"], 6),
-    **dict.fromkeys(["demo", "paper", "__main__"], 7),
+    **dict.fromkeys(["demo", "paper", "commands"], 7),
+    "__main__": 8,
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

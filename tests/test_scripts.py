@@ -16,6 +16,7 @@ from tensorflow import keras
 import attack
 import evaluate
 import tfvn
+import tfvn.__main__
 import train
 from tfvn import cli
 
@@ -300,6 +301,7 @@ def call(code):
         ("attack", []),
         ("evaluate", ["--num-samples", "x"]),
         ("tfvn.__main__", []),
+        ("tfvn.__main__", ["train", "--config", SMOKE, "--set", "seed=1_0"]),
         ("tfvn.__main__", ["reconstruct", "--help"]),
         ("tfvn.__main__", ["reconstruct", "scan.h5", "--model", "x", "-o", "y.h5", "--slices", "0-99999999999"]),
     ],
@@ -388,6 +390,16 @@ def test_evaluating_a_directory_without_a_run_is_an_error(tmp_path, capsys):
     assert evaluate.main([str(tmp_path), "--output", str(tmp_path / "results")]) == 2
     assert "holds no run" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "attack", "evaluate"])
+def test_the_scripts_are_commands_too(name, capsys):
+    with pytest.raises(SystemExit):
+        {"train": train, "attack": attack, "evaluate": evaluate}[name].main(["--help"])
+    text = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        tfvn.__main__.main([name, "--help"])
+    assert capsys.readouterr().out.split() == text.replace(f"python {name}.py", f"python -m tfvn {name}").split()
 
 
 @pytest.mark.parametrize("script", [train, attack, evaluate])

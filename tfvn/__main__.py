@@ -1,10 +1,9 @@
-"""Reuses a trained network.
+"""Trains, attacks and evaluates networks, as the scripts train.py, attack.py and evaluate.py do, and reuses them.
 
     python -m tfvn reconstruct scan.h5 --model model.keras --smooth 0.05 --samples 32 -o out.h5 out.png
     python -m tfvn export model.keras -o models/knee/1
 
-`python -m tfvn COMMAND --help` says more. Networks are trained, attacked and evaluated by the scripts train.py, attack.py and
-evaluate.py.
+`python -m tfvn COMMAND --help` says more. Installed, the command is `tfvn`.
 """
 import argparse
 import contextlib
@@ -14,6 +13,7 @@ import shlex
 import sys
 
 from tfvn import cli, config
+from tfvn.commands import COMMANDS
 
 # How this command line calls what configurations call by their keys.
 _FLAGS = {
@@ -54,8 +54,12 @@ def main(argv=None):
     words = sys.argv[1:] if argv is None else list(argv)
     # Installed, it has a name of its own.
     program = "tfvn" if os.path.basename(sys.argv[0]) == "tfvn" else "python -m tfvn"
+    if words and words[0] in COMMANDS:
+        return COMMANDS[words[0]](words[1:], f"{program} {words[0]}")
     parser = cli.Parser(program, description=__doc__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name in COMMANDS:
+        commands.add_parser(name, help=f"the same as {name}.py")
     _add_reconstruct(commands)
     _add_export(commands)
     arguments = parser.parse_args(words)

@@ -64,10 +64,10 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def parser(description):
-    """A parser that shows `description` as written and every configuration key below the flags."""
+def parser(description, program):
+    """A parser that shows `description` as written, {0} being the program, and every configuration key below the flags."""
     keys = f"configuration keys, their defaults and meaning:\n{config.describe()}"
-    return Parser(description=description, epilog=keys)
+    return Parser(program, description=description.format(program), epilog=keys)
 
 
 def add_set(flags, meaning):
@@ -88,12 +88,12 @@ def whole_number(text):
     return int(text)
 
 
-def run(description, work, argv=None, splits=("train", "test"), tune=None):
+def run(description, work, argv=None, splits=("train", "test"), tune=None, program=None):
     """A script that does `work(run_dir, config, workers=)` on one run directory, or checks its data. Returns the exit code.
 
     With `tune`, a function `tune(run_dir, config)`, the script has a flag --tune to do that instead.
     """
-    flags = parser(description)
+    flags = parser(description, program)
     flags.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
     flags.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
     add_set(flags, "override keys of the config")
