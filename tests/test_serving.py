@@ -1,6 +1,8 @@
 """A SavedModel in a process that knows TensorFlow alone: the same images, for every size, scale, batch and kind of mask."""
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -156,14 +158,57 @@ def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, mode
         def refused(*_):
             raise OSError("read-only")
 
+        patch.setattr("tfvn.serving._exchange", lambda *_: False)
         patch.setattr("tfvn.data.files.os.replace", refused)
-        with pytest.raises(OSError, match="read-only"):
+        with pytest.raises(ValueError, match="cannot write .*model: read-only"):
             export(models["plain"], path, overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model"] and (path / "precious").exists()
     # A shell completes the names of folders with a slash.
     export(models["plain"], f"{path}{os.sep}", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
     assert (path / "variables").is_dir() and not (path / "precious").exists()
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_killed_export_leaves_a_model_that_the_next_one_finds(tmp_path, models, monkeypatch, exchanges):
+    path = tmp_path / "model [1]"
+    path.mkdir()
+    (path / "saved_model.pb").write_text("an older one")
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorflow.saved_model.save", lambda module, folder, **_: shutil.copytree(path, folder))
+        # As a kill: nothing is tidied up.
+        for name in ("serving._put_back", "data.files.shutil.rmtree"):
+            patch.setattr(f"tfvn.{name}", lambda *_, **__: None)
+        if not exchanges:
+            patch.setattr("tfvn.serving._exchange", lambda *_: False)
+            patch.setattr("tfvn.data.files.os.replace", die)
+        with contextlib.suppress(Killed):
+            export(models["plain"], path, overwrite=True)
+    assert path.exists() == exchanges
+    with pytest.raises(ValueError, match="is there already"):
+        export(models["plain"], path)
+    assert (path / "saved_model.pb").read_text() == "an older one"
+
+
+def test_a_link_is_no_folder_for_a_model(tmp_path, models):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "saved_model.pb").write_text("an older one")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    for name in ("link", "dangling"):
+        with pytest.raises(ValueError, match=f"{name} is a link"):
+            export(models["plain"], tmp_path / name, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "link", "real"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="cannot write .*Name another folder"):
+        export(models["plain"], tmp_path / "file" / "model")
 
 
 def test_what_cannot_be_served_is_refused(tmp_path, models):

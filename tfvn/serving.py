@@ -5,13 +5,15 @@
 so k-space comes as the scanner measured it, and the image is in its units. The noise of a smoothed network has the
 standard deviation sigma scale, as sigma is that of k-space whose zero-filled image has a maximum of 1.
 """
+import contextlib
+import ctypes
 import os
 import shutil
 
 import tensorflow as tf
 
-from tfvn.data.files import replacing
 from tfvn.network import VariationalNetwork
+from tfvn.outputs import written
 from tfvn.smoothing import SmoothedNetwork
 
 _SPECS = {
@@ -68,6 +70,10 @@ def export(model, path, overwrite=False):
         raise ValueError(f"model must be a VariationalNetwork or a SmoothedNetwork. Received: {type(model).__name__}")
     if isinstance(model, SmoothedNetwork) and model.num_samples < 2:
         raise ValueError(f"a standard deviation needs num_samples >= 2. Received: num_samples={model.num_samples}")
+    old = _aside(path)
+    _put_back(path, old)
+    if os.path.islink(path):
+        raise ValueError(f"{path} is a link: what it leads to would stay as it is. Name a folder, or the one that it leads to.")
     if os.path.exists(path):
         if not overwrite:
             raise ValueError(f"{path} is there already. Name another folder, or allow to overwrite it (--force).")
@@ -87,16 +93,49 @@ def export(model, path, overwrite=False):
     concrete = module.reconstruct.get_concrete_function()
     # The model itself would bring Keras's own files, and the functions that were traced of it.
     module.values = concrete.graph.variables
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    # A folder replaces an empty one only. The old model is put aside, and back if the new one cannot take its place.
-    old = f"{path}.old-{os.getpid()}"
+    # A folder replaces an empty one only. Old and new model change places, in one step where the system can; else the old one
+    # is put aside, and back if the new one cannot take its place.
     try:
-        with replacing(path) as temporary:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with contextlib.suppress(_Exchanged), written(path) as temporary:
             tf.saved_model.save(module, temporary, signatures=concrete)
             if os.path.exists(path):
+                if _exchange(temporary, path):
+                    # What has the temporary name now, the old model, is removed as whatever has it.
+                    raise _Exchanged
                 os.rename(path, old)
-    except BaseException:
-        if os.path.exists(old):
+    except FileExistsError as error:
+        raise ValueError(f"cannot write {path}: a file is where a folder must be. Name another folder.") from error
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}. Name another folder.") from error
+    finally:
+        _put_back(path, old)
+
+
+class _Exchanged(Exception):
+    """The new model is in its place."""
+
+
+def _exchange(one, other):
+    """Lets two folders change their names in one step. Returns whether the system can do that."""
+    current, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return rename(current, os.fsencode(one), current, os.fsencode(other), flag) == 0
+
+
+def _aside(path):
+    """Where a model waits for the one that replaces it; the same for every process, so that the next one finds it."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.old")
+
+
+def _put_back(path, old):
+    """Leaves one model: the new one where it has taken its place, else the old one, also of a process that was killed."""
+    if os.path.isfile(os.path.join(old, "saved_model.pb")):
+        if os.path.lexists(path):
+            shutil.rmtree(old, ignore_errors=True)
+        else:
             os.rename(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
