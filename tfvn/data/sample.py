@@ -103,18 +103,18 @@ def check_mask(mask):
 
 def _advice(shape, height, width):
     if shape == (width, height):
-        return "These are height and width exchanged: transpose the mask, or the scan (transpose, --transpose)."
+        return "These are height and width exchanged: transpose the mask, or set transpose (--transpose) for the scan."
     if shape in ((height,), (height, 1), (1, height)):
         return (
             "This is a line for each row, and phase encoding runs along the width: "
-            "if it is the height in this file, exchange them (transpose, --transpose)."
+            "if it is the height in this file, set transpose (--transpose)."
         )
     return "Use a mask made for this width."
 
 
 def _values(mask):
     """The first different values of an array, for a message."""
-    return str(np.unique(mask)[:5])[:200]
+    return " ".join(str(np.unique(mask)[:5]).split())[:200]
 
 
 def mask_height(mask):
