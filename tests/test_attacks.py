@@ -1,9 +1,12 @@
 """The attack is tested by its promises, its gradient by central differences, its strength on a pretrained network."""
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfvn.attacks import AttackResult, PenalisedGradientAscent, ProjectedGradientAscent, ascent, keep_region
+from tfvn.data import DataWarning
 from tfvn.network import VariationalNetwork
 from tfvn.operators import Sense
 from tfvn.projections import norm
@@ -370,14 +373,162 @@ def test_a_smoothed_stub_is_attacked(case):
     assert result.objective[0] > result.history[0, 0, 0]
 
 
-def test_a_nan_slice_has_no_objective_and_leaves_its_batch_mates_alone(network, batch):
-    spoilt = {**batch, "kspace": batch["kspace"] * np.array([1, np.nan, 1], np.complex64)[:, None, None, None]}
-    result, expected = attack().run(network, spoilt), attack().run(network, batch)
-    assert np.isnan(result.objective[1]) and np.isnan(result.reconstruction[1]).all()
-    np.testing.assert_allclose(result.objective.numpy()[::2], expected.objective.numpy()[::2], rtol=1e-5)
+@EVERY_MODEL
+@pytest.mark.parametrize("factor, told", [(np.nan, "must be finite.*the first in image 1"), (0, "zero everywhere in image 1")])
+def test_a_slice_of_nan_or_of_zeros_is_refused_and_named(models, batch, name, factor, told):
+    spoilt = {**batch, "kspace": batch["kspace"] * np.array([1, factor, 1], np.complex64)[:, None, None, None]}
+    with pytest.raises(ValueError, match=told):
+        attack().run(models[name], spoilt)
+
+
+def test_an_answer_that_overflows_names_its_image(batch):
+    class Steep(Stub):
+        # Overflows as soon as the second image changes.
+        def reconstruct(self, inputs):
+            image = super().reconstruct(inputs)
+            change = tf.abs(inputs["kspace"] - batch["kspace"])
+            power = 1e4 * tf.reduce_sum(change, [1, 2, 3])[:, None, None] * [[[0.0]], [[1.0]], [[0.0]]]
+            return image * tf.exp(power)
+
+    still = dict(steps=1, step_size=0.0)
+    with pytest.raises(ValueError, match="Steep.reconstruct must return finite images.*for image 1 of the batch"):
+        attack(1.0, **still).run(Steep(), batch)
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("scale", [1e-5, 1e4])
+def test_data_of_another_scale_than_the_radius_are_warned_of(models, case, name, scale):
+    inputs = case()
+    told = re.escape(f"A^H kspace is {scale:.3g}, where about 1 is expected")
+    with pytest.warns(DataWarning, match=f"{told}.*tfvn.data.prepare"):
+        attack(steps=1).run(models[name], {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)})
+
+
+@pytest.mark.parametrize("scale", [0.2, 5])
+def test_normalised_data_are_warned_of_by_nothing(network, case, scale):
+    inputs = case()
+    attack(steps=1).run(network, {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)})
+
+
+# Models that do not keep the contract
+
+
+def adjoint(inputs):
+    return tf.abs(Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]))
+
+
+def model_of(function, **attributes):
+    return type("Model", (), {"reconstruct": staticmethod(function), **attributes})()
+
+
+BROKEN = {
+    "no gradient": (lambda i: tf.stop_gradient(adjoint(i)), "has no gradient in kspace"),
+    "zeros": (lambda i: tf.zeros([1, 24, 20]), "has no gradient in kspace"),
+    "complex": (lambda i: i["kspace"][:, 0], "must return a real image. Received: complex64. Take the magnitude"),
+    "float64": (lambda i: tf.cast(adjoint(i), "float64"), "must return float32, the precision of its inputs.*float64"),
+    "integers": (lambda i: tf.cast(adjoint(i), "int32"), "must return float32.*int32"),
+    "NumPy": (lambda i: np.abs(np.asarray(i["kspace"])), "must compute with TensorFlow"),
+    ".numpy()": (lambda i: i["kspace"].numpy(), "must compute with TensorFlow"),
+    "an array": (lambda i: np.zeros((1, 24, 20), "float32"), r"must return a tensor.*ndarray of float32 \(1, 24, 20\)"),
+    "nothing": (lambda i: None, "must return a tensor, made by TensorFlow. Received: None"),
+    "a pair": (lambda i: (adjoint(i), 0), "must return a tensor"),
+    "a channel": (lambda i: adjoint(i)[..., None], r"of the shape of A\^H k.*\(1, 24, 20\). Received: \(1, 24, 20, 1\)"),
+    "cropped": (lambda i: adjoint(i)[:, 1:], r"of the shape of A\^H k.*Received: \(1, 23, 20\)"),
+    "NaN": (lambda i: adjoint(i) * np.nan, "must return finite images. Received: NaN or infinity for image 0"),
+    "no inputs": (lambda: 0, "must take one argument, the inputs"),
+    "another key": (lambda i: tf.abs(i["zero_filled"]), "reads 'zero_filled' from its inputs. Received: .'kspace'"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_model_that_breaks_its_contract_is_told_how(case, name):
+    function, told = BROKEN[name]
+    with pytest.raises(ValueError, match=f"^[Mm]odel.reconstruct .*{told}"):
+        attack(steps=1).run(model_of(function), case())
+
+
+NO_MODELS = {
+    "nothing": (None, "model must be an object with .reconstruct.*Received: model=None"),
+    "a path": ("model.keras", r"Load the file: tfvn.load_model\(path\)"),
+    "a class": (Stub, r"the class Stub. Make an object of it: Stub\(...\)"),
+    "a function": (adjoint, "needs a class around it"),
+    "an array": (np.ones(3), "The model comes first, then the inputs"),
+    "zero_filled": (model_of(adjoint, zero_filled=3), "zero_filled must be a function"),
+    "magnitudes": (model_of(adjoint, zero_filled=staticmethod(adjoint)), r"zero_filled must return A\^H k, complex64"),
+    "sense": (model_of(adjoint, sense="multicoil"), "sense must be a tfvn.operators.Sense. Received: 'multicoil'"),
+    "unhashable": (model_of(adjoint, __hash__=None), "must be hashable.*eq=False"),
+}
+
+
+@pytest.mark.parametrize("name", NO_MODELS)
+@pytest.mark.parametrize("method", [attack(steps=1), PenalisedGradientAscent(steps=1)], ids=["projected", "penalised"])
+def test_what_is_no_model_is_told_at_the_start(case, name, method):
+    model, told = NO_MODELS[name]
+    with pytest.raises(ValueError, match=told):
+        method.run(model, case())
+
+
+def test_swapped_arguments_and_inputs_of_another_kind_are_told(network, case):
+    with pytest.raises(ValueError, match="The model comes first, then the inputs"):
+        attack().run(case(), network)
+    with pytest.raises(ValueError, match=r"inputs must be a dict .*Received: inputs=ndarray of complex64"):
+        attack().run(network, case()["kspace"])
+    with pytest.raises(ValueError, match=r"Of a pair \(inputs, reference\) pass the first"):
+        attack().run(network, (case(), 0))
+
+
+def test_a_smoothed_reader_of_kspace_is_attacked(case):
+    result = attack(steps=10, noise="fixed").run(SmoothedNetwork(Stub(), 0.05, 3), case())
+    assert result.objective[0] > result.history[0, 0, 0]
 
 
 # Errors by their words
+
+
+SLIPS = {
+    "radius": ["2.5", None, [1, 2], True, 1j, np.ones(2), 1e39],
+    "step_size": ["0.5", None, True],
+    "momentum": ["0.9", None, float("inf")],
+    "steps": ["5", 2.5, None, True, [5], 2**31],
+    "restarts": ["1", None],
+    "seed": [1.5, None, "0", True, 2**31],
+    "norm": [2, None, ["l2"]],
+    "gradient": [None, True],
+    "noise": [0, None],
+}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in SLIPS.items() for value in values], ids=repr)
+def test_a_slip_is_told_in_one_sentence(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .* Received: {name}="):
+        ProjectedGradientAscent(**{"radius": 1.0, name: value})
+
+
+def test_a_penalised_attack_tells_slips_too(network, case):
+    for name, value in (("penalty", "1"), ("steps", "5"), ("start_scale", None), ("seed", 1.5), ("noise", 3)):
+        with pytest.raises(ValueError, match=f"^{name} must be .* Received: {name}="):
+            PenalisedGradientAscent(**{name: value})
+    ascent_of_one = PenalisedGradientAscent(steps=1)
+    for name, value in (("start", "x"), ("start", np.full((1, 24, 20), np.nan)), ("steps_done", -1), ("reference", True)):
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            ascent_of_one.run(network, case(), **{name: value})
+    for window in (3, ("a", 1), (0.2, 0.4, 0.6), (0.5, float("nan"))):
+        with pytest.raises(ValueError, match="rows must be .begin, end."):
+            keep_region(np.ones((2, 8, 8)), rows=window)
+
+
+def test_numbers_of_numpy_and_tensorflow_are_numbers():
+    shown = repr(ProjectedGradientAscent(2.5, steps=5, seed=3))
+    assert repr(ProjectedGradientAscent(np.float32(2.5), steps=np.int64(5), seed=tf.constant(3))) == shown
+
+
+def test_attacks_and_results_show_what_they_are(network, case):
+    shown = "ProjectedGradientAscent(radius=1.0, steps=5, step_size=0.5, momentum=0.9, restarts=1, norm='l2', "
+    assert repr(attack()) == shown + "gradient='full', noise='fresh', seed=0)"
+    assert repr(PenalisedGradientAscent()).startswith("PenalisedGradientAscent(penalty=1.0, steps=25, step_size=0.005")
+    image = "complex64 (1, 24, 20), reconstruction=float32 (1, 24, 20)"
+    rest = "objective=float32 (1,), history=float32 (1, 6, 1), velocity=None"
+    assert repr(attack().run(network, case())) == f"AttackResult(perturbation={image}, {rest})"
 
 
 def test_a_model_that_reads_kspace_has_no_initial_image(case):

@@ -249,3 +249,33 @@ def test_the_local_bound_holds_for_unbounded_maps(distance, seed):
 def test_the_local_bound_refuses_a_negative_variance():
     with pytest.raises(ValueError, match="variance must be >= 0"):
         certificates.local_bound(0.1, SIGMA, -1.0)
+
+
+BOUNDS = {
+    "total_variation": dict(distance=1.0, sigma=0.5),
+    "global_bound": dict(distance=1.0, sigma=0.5, diameter=2.0),
+    "lipschitz_constant": dict(sigma=0.5, diameter=2.0),
+    "certified_distance": dict(change=1.0, sigma=0.5, diameter=2.0),
+    "local_bound": dict(distance=1.0, sigma=0.5, variance=2.0),
+    "range_diameter": dict(max_norm=1.0),
+}
+
+
+@pytest.mark.parametrize("value", ["1", None, True, float("nan"), -1, 1j, [[1], [2, 3]]], ids=repr)
+@pytest.mark.parametrize("function, name", [(f, name) for f, arguments in BOUNDS.items() for name in arguments])
+def test_what_is_no_number_of_its_range_is_refused_by_name(function, name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*Received: {name}="):
+        getattr(certificates, function)(**{**BOUNDS[function], name: value})
+
+
+@pytest.mark.parametrize("function", ["total_variation", "global_bound", "local_bound"])
+def test_numbers_that_do_not_belong_together_are_refused(function):
+    arguments = {**BOUNDS[function], "distance": np.ones(2), "sigma": np.ones(3)}
+    with pytest.raises(ValueError, match=r"of one shape, or one a number. Received: .*shape=\(2,\).*shape=\(3,\)"):
+        getattr(certificates, function)(**arguments)
+
+
+@pytest.mark.parametrize("noise", [None, 3, "pink", ["gaussian"]])
+def test_an_unknown_law_has_no_certificate(noise):
+    with pytest.raises(ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise="):
+        certificates.total_variation(1.0, 1.0, noise)

@@ -62,3 +62,10 @@ def test_sizes_may_be_unknown_while_tracing():
     traced = tf.function(fft2c, input_signature=[tf.TensorSpec([None, None, None], tf.complex128)])
     x = random_image((7, 6))
     np.testing.assert_allclose(traced(x), fft2c(x), atol=1e-14)
+
+
+@pytest.mark.parametrize("transform", [fft2c, ifft2c])
+@pytest.mark.parametrize("x", [np.ones((4, 4)), np.ones((4, 4), int), np.ones(4, complex), np.ones((0, 4), complex)], ids=repr)
+def test_what_is_no_complex_image_is_refused(transform, x):
+    with pytest.raises(ValueError, match=r"x must be complex of shape \(..., height, width\). Received: x="):
+        transform(x)

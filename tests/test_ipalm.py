@@ -245,3 +245,21 @@ def test_a_start_outside_the_range_is_refused(value):
 def test_a_block_without_projection_is_refused():
     with pytest.raises(ValueError, match="Every block needs a projection. Received: 2 blocks, 1 projections"):
         IPALM([[tf.Variable(0.0)], [tf.Variable(0.0)]], [tf.identity])
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("momentum", "0.7"), ("momentum", True), ("slack", float("nan")), ("slack", -1), ("max_trials", 0), ("max_trials", 2.5)]
+    + [("initial_lipschitz", None), ("initial_lipschitz", "1"), ("decrease", 0), ("decrease", 1.5), ("increase", 1.0)]
+    + [("lipschitz_range", (0, 1)), ("lipschitz_range", ("a", 1))],
+)
+def test_a_slip_is_told_in_one_sentence(name, value):
+    block = [tf.Variable([1.0])]
+    with pytest.raises(ValueError, match=f"^(decrease )?.*{name}.*Received: "):
+        IPALM([block], [tf.identity], **{name: value})
+
+
+@pytest.mark.parametrize("blocks, projections", [([], []), ([[]], [tf.identity]), ([[tf.Variable([1.0])]], [None])])
+def test_a_block_without_variables_or_projection_is_refused(blocks, projections):
+    with pytest.raises(ValueError, match="Every block needs a variable and a function that projects it. Received: "):
+        IPALM(blocks, projections)

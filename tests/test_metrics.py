@@ -95,6 +95,81 @@ def test_each_image_is_measured_on_its_own(metric):
     np.testing.assert_allclose(metric(image, reference), alone, rtol=1e-5)
 
 
+# What is given
+
+METRICS = [metrics.error_norm, metrics.rmse, metrics.nrmse, metrics.psnr, metrics.ssim]
+each_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
+PRECISIONS = ["float16", "float32", "float64", "complex64", "complex128", "int16", "uint8", "int64"]
+
+
+@each_metric
+@pytest.mark.parametrize("first", PRECISIONS)
+@pytest.mark.parametrize("second", PRECISIONS)
+def test_numbers_of_all_types_are_measured_as_in_double_precision(metric, first, second):
+    image, reference = (np.round(100 * np.abs(x)) % 200 for x in pair(batch=2))
+    expected = metric(image, reference)
+    found = metric(image.astype(first), reference.astype(second))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    higher = {"float16": "float32", "int16": "float64", "uint8": "float64", "int64": "float64"}
+    names = [tf.as_dtype(higher.get(name, name)).real_dtype.name for name in (first, second)]
+    # TensorFlow's SSIM computes in single precision, whatever it is given.
+    assert found.dtype.name == ("float32" if metric is metrics.ssim else max(names))
+
+
+@each_metric
+def test_single_precision_stays_as_it_is(metric):
+    image, reference = (np.abs(x).astype(np.float32) for x in pair())
+    assert metric(image, reference).dtype == tf.float32
+    np.testing.assert_array_equal(metric(image, reference), metric(tf.constant(image), tf.constant(reference)))
+
+
+@each_metric
+@pytest.mark.parametrize(
+    "cut, told",
+    [
+        (lambda x: x[0], r"shape \(batch, height, width\). Received: image.shape=\(24, 20\). Add an axis for the batch"),
+        (lambda x: x[..., None], r"Received: image.shape=\(3, 24, 20, 1\).*like one of channels: take image"),
+        (lambda x: x[0, ..., None], r"Received: image.shape=\(24, 20, 1\).*like one of channels"),
+        (lambda x: x[:, None], r"Received: image.shape=\(3, 1, 24, 20\)"),
+        (lambda x: x[:0], "at least one image"),
+        (lambda x: x > 0, "must hold numbers. Received: image=ndarray of bool"),
+        (lambda x: x.astype(str), "must hold numbers"),
+        (lambda x: x.astype(object), "must hold numbers"),
+        (lambda x: None, "must hold numbers. Received: image=None"),
+        (lambda x: "image.png", "must hold numbers. Received: image='image.png'"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_refused(metric, cut, told):
+    image = np.abs(pair()[0])
+    with pytest.raises(ValueError, match=f"^image .*{told}"):
+        metric(cut(image), cut(image))
+
+
+@each_metric
+@pytest.mark.parametrize("part", [np.s_[:1], np.s_[:2], np.s_[:, 1:], np.s_[:, :, 2:], np.s_[:, ::-1, :12]])
+def test_nothing_is_broadcast(metric, part):
+    image, reference = pair()
+    for pair_of_two in ((image[part], reference), (image, reference[part])):
+        with pytest.raises(ValueError, match=r"must have the same shape .*Received: image.shape=\(., .*reference.shape="):
+            metric(*pair_of_two)
+
+
+@pytest.mark.parametrize("metric", [metrics.error_norm, metrics.nrmse, metrics.psnr, metrics.ssim])
+def test_nan_stays_with_its_image(metric):
+    image, reference = (np.abs(x) for x in pair())
+    spoilt = image * np.array([1, np.nan, 1])[:, None, None]
+    found, expected = metric(spoilt, reference).numpy(), metric(image, reference).numpy()
+    assert np.isnan(found[1])
+    np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])
+
+
+def test_sizes_may_be_unknown_in_a_graph():
+    image, reference = (np.abs(x) for x in pair())
+    for metric in METRICS:
+        traced = tf.function(metric, input_signature=[tf.TensorSpec([None, None, None], tf.float64)] * 2)
+        np.testing.assert_allclose(traced(image, reference), metric(image, reference), rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(10, 20), (20, 10)])
 def test_ssim_refuses_images_below_its_window(shape):
     with pytest.raises(ValueError, match=r"at least 11 x 11 pixels. Received: shape=\(1, "):

@@ -8,7 +8,11 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn.network import PARAMETERS, Stage, VariationalNetwork, magnitude
+import tfvn
+from tfvn.activations import RBFActivation
+from tfvn.data import DataWarning
+from tfvn.network import LARGEST_FILE, PARAMETERS, Stage, VariationalNetwork, largest_file, magnitude, weight_bytes
+from tfvn.operators import Sense
 
 # One architecture and size for most tests: a fused kernel is compiled once a shape.
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3, initial_data_weight=0.7)
@@ -422,6 +426,159 @@ def test_inputs_that_do_not_fit_are_refused_before_anything_is_computed(case, sm
 def test_a_setting_outside_its_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"Received: {name}={value}"):
         VariationalNetwork(**{name: value})
+
+
+# What can be made can be read back
+
+TAKEN = {
+    "plain": {},
+    "numpy": dict(num_stages=np.int64(2), filters=np.float32(4), grid_limit=np.float32(0.8), readout_oversampling=np.bool_(0)),
+    "largest seed": dict(seed=2**31 - 1),
+    "smallest seed": dict(seed=-(2**31) + 1),
+    "negative seed": dict(seed=-3),
+    "large numbers": dict(grid_limit=2.0**31 - 1000, scale=1e9, initial_scale=-1e9, initial_data_weight=1e9),
+    "small numbers": dict(grid_limit=1e-6, bandwidth=1e-9, scale=1e-30, initial_scale=0, initial_data_weight=0),
+    "float64": dict(dtype="float64"),
+    "a type": dict(dtype=tf.float64),
+    "mixed precision": dict(dtype="mixed_bfloat16"),
+    "a name": dict(name="knee.1_a-b"),
+    "a long name": dict(name="k" * 200),
+    "even kernel": dict(kernel_size=2, filters=1, num_centers=2),
+    "many centres": dict(num_centers=200),
+    "not trainable": dict(trainable=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore::tfvn.data.DataWarning")
+@pytest.mark.parametrize("settings", TAKEN.values(), ids=TAKEN)
+def test_whatever_the_constructor_takes_is_read_back_to_the_same_image(case, tmp_path, settings):
+    model = VariationalNetwork(**{"num_stages": 1, "filters": 2, "kernel_size": 3, "num_centers": 5, **settings})
+    inputs = case(dtype="complex64" if model.dtype == "float32" else "complex128")
+    model.save(tmp_path / "model.keras")
+    copy = tfvn.load_model(tmp_path / "model.keras")
+    assert copy.get_config() == model.get_config()
+    np.testing.assert_array_equal(copy.reconstruct(inputs), model.reconstruct(inputs))
+    assert np.isfinite(model.reconstruct(inputs)).all()
+
+
+REFUSED = {
+    "seed": [2**31, -(2**31), 20261125143355, 1.5, None, "0", True],
+    "num_stages": [0, 1.5, True, "2", None, 10**6, 2**31, float("nan")],
+    "filters": [0, "4", None, True, 10**7, [4]],
+    "kernel_size": [1, "11", None, True, 10**4],
+    "num_centers": [1, None, "31", True, 10**7],
+    "grid_limit": [0, 3e9, float("nan"), float("inf"), "1", None, True, 1e-300],
+    "bandwidth": [0, 3e9, float("nan"), "1", True, 1e-300],
+    "scale": [3e9, float("nan"), float("inf"), None, "1", True],
+    "initial_scale": [-3e9, float("nan"), None, "1", True],
+    "initial_data_weight": [-1, 3e9, float("inf"), float("nan"), None, "1", True],
+    "readout_oversampling": ["no", 0, 1, None],
+    "name": [5, "", "a b", "_a", "a/b", "\u00e9", "k" * 201, "a\n"],
+    "dtype": ["float16", "bfloat16", tf.float16, "complex64", "int32", "double precision"],
+}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in REFUSED.items() for value in values])
+def test_whatever_it_does_not_take_is_refused_in_one_sentence(name, value):
+    with pytest.raises(ValueError, match="Received: ") as error:
+        VariationalNetwork(**{name: value})
+    assert name in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16"])
+def test_no_network_is_made_in_half_precision(policy):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        for layer in (VariationalNetwork, Stage, RBFActivation, Sense):
+            with pytest.raises(ValueError, match=f"float32 or float64. Received: the global policy of Keras='{policy}'"):
+                layer()
+        assert VariationalNetwork(**SETTINGS, dtype="float32").dtype == "float32"
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def test_the_largest_network_is_refused_before_it_takes_memory():
+    sizes = dict(num_stages=1, filters=1, kernel_size=2, num_centers=2, dtype="float32")
+    assert weight_bytes(**sizes) == 4 * (8 + 1 + 2)
+    assert largest_file(**sizes) < LARGEST_FILE
+    with pytest.raises(ValueError, match="may take up to 268 MB, and this one's may need .* Received: num_stages=1, filters="):
+        Stage(filters=10**9)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_file_with_the_state_of_an_optimizer_is_read(case, tmp_path, compiled):
+    model = VariationalNetwork(1, 40, 11, 31)
+    if compiled:
+        model.compile(keras.optimizers.Adam(amsgrad=True), "mse")
+        model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(tfvn.load_model(tmp_path / "model.keras")(case()), model(case()))
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model", "model.weights.h5", "model.keras.zip"])
+def test_a_network_is_saved_to_what_is_read_back(small, tmp_path, name):
+    with pytest.raises(ValueError, match="saved to a file with the ending .keras. Received: filepath="):
+        small.save(tmp_path / name)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_network_that_has_diverged_is_not_saved(tmp_path):
+    model = VariationalNetwork(**SETTINGS)
+    model.stages[1].rbf_weights.assign(np.nan * np.ones((4, 31)))
+    with pytest.raises(ValueError, match="model.keras: the network's weights are NaN or infinite: it has diverged"):
+        model.save(tmp_path / "model.keras")
+    assert not any(tmp_path.iterdir())
+
+
+# Inputs of another kind
+
+
+WRONG = {
+    "an array": (lambda i: i["kspace"], "inputs must be a dict .*Received: inputs=.*complex64"),
+    "a pair": (lambda i: (i, 0), "Of a pair .inputs, reference. pass the first"),
+    "nothing": (lambda i: None, "inputs must be a dict"),
+    "a missing key": (lambda i: {"kspace": i["kspace"]}, "Missing: .'mask', 'sensitivity_maps'."),
+    "real numbers": (lambda i: {**i, "kspace": i["kspace"].real}, "must be complex"),
+    "double precision": (
+        lambda i: {**i, "kspace": i["kspace"].astype("complex128"), "sensitivity_maps": i["sensitivity_maps"].astype("complex128")},
+        "works in float32: its inputs must be complex64. Received: complex128. Convert",
+    ),
+    "another batch": (lambda i: {**i, "kspace": np.repeat(i["kspace"], 2, 0)}, "do not fit"),
+    "a vector for a mask": (lambda i: {**i, "mask": i["mask"][0, 0, 0]}, r"mask must have shape .*Received: mask.shape=.20,."),
+    "a list": (lambda i: {**i, "mask": [1.0]}, "mask must be an array"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_inputs_of_another_kind_are_told_in_one_line_by_every_call(case, small, name):
+    change, told = WRONG[name]
+    for function in (small, small.reconstruct, small.zero_filled, small.stage_images):
+        with pytest.raises(ValueError, match=f"^[^\n]*{told}[^\n]*$"):
+            function(change(case()))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8", "float64"])
+@pytest.mark.parametrize("mask", ["columns", "points"])
+def test_a_mask_of_any_real_type_gives_the_same_image(case, small, dtype, mask):
+    inputs = case(mask=mask)
+    other = {**inputs, "mask": inputs["mask"].astype(dtype)}
+    np.testing.assert_array_equal(small.reconstruct(other), small.reconstruct(inputs))
+
+
+def test_numbers_that_are_not_finite_are_refused_and_another_scale_is_warned_of(case, small):
+    with pytest.raises(ValueError, match="kspace must be finite"):
+        small.reconstruct({**case(), "kspace": case()["kspace"] * np.nan})
+    with pytest.warns(DataWarning, match="is 1e-05, where about 1 is expected"):
+        small.reconstruct({**case(), "kspace": case()["kspace"] * np.float32(1e-5)})
+
+
+def test_layers_show_their_settings(small):
+    shown = "VariationalNetwork(dtype='float32', num_stages=2, filters=4, kernel_size=3, num_centers=31, grid_limit=1.0"
+    assert repr(small).startswith(shown) and repr(small).endswith("seed=0)")
+    assert repr(Sense(True)) == "Sense(readout_oversampling=True)"
+    activation = "RBFActivation(num_centers=31, grid_limit=1.0, bandwidth="
+    assert repr(small.stages[1]).startswith(f"Stage(filters=4, kernel_size=3, seed=1, activation={activation}")
 
 
 def test_a_stage_alone_survives_a_round_trip():

@@ -1,10 +1,13 @@
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
 
+from tfvn.data import DataWarning
 from tfvn.fourier import fft2c
-from tfvn.operators import Sense, check_inputs
+from tfvn.operators import Sense, check_inputs, check_values
 
 SHAPES = [(1, 8, 6), (3, 7, 5), (2, 9, 6), (4, 6, 7)]
 MASKS = ["columns", "points", "weights"]
@@ -193,7 +196,173 @@ def test_the_same_seeds_give_the_same_noise(case):
     np.testing.assert_array_equal(draws(sense, fixed, 3), draws(sense, fixed, 3))
 
 
+LAWS = ["gaussian", "uniform", "laplace"]
+
+
+@OPERATORS
+@pytest.mark.parametrize("noise", LAWS)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("shape", [(2, 8, 6), (3, 9, 7), (1, 12, 5)])
+def test_one_draw_has_two_views(case, shape, mask, noise, readout_oversampling):
+    # The noise in k-space is 0 where nothing is sampled, and its adjoint is the noise of the image.
+    sense, (maps, mask), _, _ = problem(case, shape, mask, readout_oversampling, batch=3)
+    seeds = tf.constant([[5, 0], [6, 0], [5, 1]])
+    kspace = sense.kspace_noise(maps, mask, seeds, noise)
+    assert kspace.shape == maps.shape and kspace.dtype == maps.dtype
+    assert not np.any(kspace.numpy()[np.broadcast_to(mask == 0, maps.shape)])
+    image = sense.adjoint_noise(maps, mask, seeds, noise)
+    np.testing.assert_allclose(sense.adjoint(kspace, maps, mask), image, rtol=0, atol=1e-12)
+
+
+@OPERATORS
+@pytest.mark.parametrize("noise, law", [("gaussian", stats.norm()), ("uniform", stats.uniform(-3**0.5, 12**0.5)), ("laplace", stats.laplace(0, 0.5**0.5))])
+def test_noise_in_kspace_is_white_and_of_its_law_on_every_sampled_entry(noise, law, readout_oversampling):
+    mask = np.zeros((1, 1, 1, 40))
+    mask[..., ::3] = 1
+    sense = Sense(readout_oversampling, dtype="float64")
+    kspace = sense.kspace_noise(np.ones((1, 2, 200, 40), complex), mask, tf.constant([[3, 1]]), noise).numpy()
+    sampled = kspace[0][..., mask[0, 0, 0] > 0]
+    parts = np.concatenate([sampled.real.ravel(), sampled.imag.ravel()])
+    assert stats.kstest(parts, law.cdf).pvalue > 1e-3
+    assert parts.std() == pytest.approx(1, abs=0.05)
+    pairs = [(sampled.real, sampled.imag), (sampled.real[:, 1:], sampled.real[:, :-1]), (sampled.real[0], sampled.real[1])]
+    for pair in pairs:
+        assert abs(np.corrcoef(*(x.ravel() for x in pair))[0, 1]) < 0.06
+
+
+def test_noise_in_kspace_is_a_constant_to_gradients_and_compiles(case):
+    sense, (maps, mask), _, _ = problem(case, (2, 8, 6))
+    seeds = tf.constant([[5, 0], [6, 0]])
+    traced = tf.function(sense.kspace_noise)(maps, mask, seeds)
+    np.testing.assert_allclose(traced, sense.kspace_noise(maps, mask, seeds), rtol=0, atol=1e-12)
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        value = tf.reduce_sum(tf.abs(sense.kspace_noise(maps, mask, seeds)))
+    assert tape.gradient(value, maps) is None
+
+
 # Errors by their words
+
+
+@pytest.mark.parametrize("noise", ["pink", None, 3, ["gaussian"]])
+def test_noise_of_another_law_is_refused(case, noise):
+    sense, (maps, mask), _, _ = problem(case, (2, 8, 6))
+    for view in (sense.adjoint_noise, sense.kspace_noise):
+        with pytest.raises(ValueError, match="noise must be one of .*Received: noise="):
+            view(maps, mask, tf.constant([[5, 0], [6, 0]]), noise)
+
+
+@OPERATORS
+def test_what_would_be_broadcast_in_silence_is_refused(case, readout_oversampling):
+    sense, (maps, mask), x, y = problem(case, (2, 8, 6), "points", readout_oversampling, batch=3)
+    wrong = {
+        "no batch": (x[0], y[0], maps[0], mask[0]),
+        "batch": (x[:2], y[:2], maps, mask),
+        "mask's batch": (x, y, maps, mask[:2]),
+        "width": (x[:, :, :1], y[..., :1], maps, mask),
+        "height": (x[:, 1:], y[:, :, 1:], maps, mask),
+        "mask": (x, y, maps, mask[..., :1]),
+        "mask's rank": (x, y, maps, mask[:, 0]),
+        "mask's rows": (x, y, maps, mask[:, :, :3]),
+        "a mask for each coil": (x, y, maps, tf.repeat(mask, 2, 1)),
+    }
+    for image, kspace, own_maps, own_mask in wrong.values():
+        for function, argument in ((sense.forward, image), (sense.normal, image), (sense.adjoint, kspace)):
+            with pytest.raises(ValueError, match="do not fit. Received: (image|kspace).shape=.*mask.shape="):
+                function(argument, own_maps, own_mask)
+    with pytest.raises(ValueError, match="do not fit. Received: kspace.shape"):
+        sense.adjoint(y[:, :1], maps, mask)
+
+
+def test_real_numbers_and_another_precision_are_refused(case):
+    sense, (maps, mask), x, y = problem(case, (2, 8, 6))
+    for function, argument in ((sense.forward, x), (sense.normal, x), (sense.adjoint, y)):
+        for other in (tf.math.real(argument), tf.cast(argument, tf.complex64)):
+            with pytest.raises(ValueError, match="must be complex, of one type. Received: "):
+                function(other, maps, mask)
+
+
+@pytest.mark.parametrize("value", [None, 3, "kspace", np.ones(3), [1], ({}, 0)], ids=repr)
+def test_inputs_that_are_no_dict_are_refused(value):
+    with pytest.raises(ValueError, match="inputs must be a dict of the arrays kspace, sensitivity_maps and mask. Received: "):
+        check_inputs(value)
+
+
+@pytest.mark.parametrize(
+    "name, value, told",
+    [
+        ("kspace", None, "kspace must be an array or a tensor. Received: kspace=None"),
+        ("mask", [1, 0], "mask must be an array or a tensor. Received: mask="),
+        ("sensitivity_maps", "maps.h5", "sensitivity_maps must be an array"),
+        ("kspace", np.ones((1, 2, 24, 20), "float32"), "must be complex.*kspace.dtype=float32"),
+        ("kspace", np.ones((1, 2, 24, 20), "complex128"), "all of one type.*kspace.dtype=complex128"),
+        ("mask", np.ones(20, "float32"), r"mask must have shape .*Received: mask.shape=\(20,\)"),
+        ("mask", np.ones((1, 1, 1, 20), "complex64"), "mask must be real"),
+        ("sample_index", np.array([0, 1]), "sample_index must be whole numbers of shape .batch,."),
+        ("sample_index", np.array([0.5]), "sample_index must be whole numbers"),
+        ("sample_index", 3, "sample_index must be an array"),
+        ("noise_seed", np.array([1, 2, 3]), "noise_seed must be whole numbers of shape .2,."),
+    ],
+)
+def test_an_input_of_another_kind_is_refused(case, name, value, told):
+    with pytest.raises(ValueError, match=told):
+        check_inputs({**case(), name: value})
+
+
+def zero_filled(inputs):
+    return Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+
+
+@pytest.mark.parametrize("name", ["kspace", "sensitivity_maps"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_counted_and_placed(case, name, value):
+    inputs = case(batch=3)
+    inputs[name] = inputs[name].copy()
+    inputs[name][1, 0, 3, 4:6] = value
+    with pytest.raises(ValueError, match=f"{name} must be finite. Received: 2 NaN or infinite of 2880 entries, the first in image 1"):
+        check_values(inputs, zero_filled(inputs))
+
+
+@pytest.mark.parametrize("name", ["sensitivity_maps", "initial_image"])
+def test_they_are_found_where_the_image_came_with_them(case, name):
+    inputs = case()
+    inputs["zero_filled"] = inputs["initial_image"] = zero_filled(inputs)
+    inputs[name] = inputs[name] * np.complex64(np.nan)
+    with pytest.raises(ValueError, match=f"{name} must be finite"):
+        check_values(inputs, inputs["zero_filled"])
+
+
+@pytest.mark.parametrize("factor, told", [(255, "from 0 to 255"), (-1, "from -1 to -0"), (np.nan, "from nan to nan")])
+def test_a_mask_of_other_numbers_than_zeros_and_ones_is_refused(case, factor, told):
+    inputs = {**case(), "mask": factor * case()["mask"]}
+    with pytest.raises(ValueError, match=f"mask must hold zeros and ones, 1 where sampled. Received: values {told}"):
+        check_values(inputs, zero_filled(case()))
+
+
+def test_an_image_of_zeros_and_a_batch_without_images_are_refused(case):
+    inputs = case(batch=2)
+    with pytest.raises(ValueError, match="zero everywhere in image 1 of the batch.*Does the mask sample any"):
+        check_values(inputs, zero_filled(inputs) * np.array([1, 0], np.complex64)[:, None, None])
+    with pytest.raises(ValueError, match=r"at least one image. Received: a batch of shape \(0, 24, 20\)"):
+        check_values(inputs, zero_filled(inputs)[:0])
+
+
+@pytest.mark.parametrize("scale, unit, warned", [(1, 1, False), (0.11, 1, False), (9, 1, False), (0.05, 1, True), (20, 1, True), (20, 10, False), (1, 255, True)])
+def test_a_scale_is_warned_of_if_it_is_ten_times_another(case, scale, unit, warned):
+    image = scale * zero_filled(case(batch=2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_values(case(batch=2), image, unit)
+    assert [issubclass(w.category, DataWarning) for w in caught] == [True] * warned
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float64", "float16"])
+def test_a_mask_of_any_real_type_is_the_same_mask(case, dtype):
+    for mask in ("columns", "points"):
+        inputs = case(mask=mask)
+        check_values({**inputs, "mask": inputs["mask"].astype(dtype)}, zero_filled(inputs))
+        other = zero_filled({**inputs, "mask": inputs["mask"].astype(dtype)})
+        np.testing.assert_array_equal(other, zero_filled(inputs))
 
 
 @pytest.mark.parametrize("missing", ["kspace", "sensitivity_maps", "mask"])

@@ -173,3 +173,47 @@ def test_samples_are_projected_on_their_own(kind):
     images = complex_batch()
     images[0] *= 100
     np.testing.assert_array_equal(BALLS[kind](tf.constant(images), 2.0)[1:], BALLS[kind](tf.constant(images[1:]), 2.0))
+
+
+# What is given
+
+
+@pytest.mark.parametrize("ball", BALLS.values(), ids=BALLS)
+@pytest.mark.parametrize("radius", [-0.1, float("nan"), "1", None, True, [1.0, 2.0, 3.0], 1j], ids=repr)
+def test_a_radius_is_a_number_that_is_not_negative(ball, radius):
+    with pytest.raises(ValueError, match="radius must be a number >= 0.*Received: radius="):
+        ball(np.ones((2, 4)), radius)
+
+
+@pytest.mark.parametrize("name", ["l1", "linf"])
+def test_one_radius_serves_all_samples_of_the_other_balls(name):
+    # Broadcast, it would be one of each column.
+    with pytest.raises(ValueError, match="radius must be a number >= 0. Received"):
+        BALLS[name](np.ones((2, 2)), np.ones(2))
+
+
+@pytest.mark.parametrize("function", [*(lambda x, b=b: b(x, 1.0) for b in BALLS.values()), norm])
+@pytest.mark.parametrize("image", [np.ones((2, 3), int), "image", None, 3.0, np.ones(2, bool)], ids=repr)
+def test_an_image_is_of_real_or_complex_numbers(function, image):
+    with pytest.raises(ValueError, match="image must be real or complex numbers of shape .*Received: image="):
+        function(image)
+
+
+@pytest.mark.parametrize("kind", ["l3", None, 2, ["l2"]])
+def test_an_unknown_norm_is_refused(kind):
+    with pytest.raises(ValueError, match="kind must be one of .*Received: kind="):
+        norm(np.ones((2, 3)), kind)
+
+
+@pytest.mark.parametrize("project", [zero_mean_unit_ball, zero_mean_unit_sphere])
+@pytest.mark.parametrize("kernel", [np.ones((3, 3)), np.ones((1, 3, 3, 2, 4)), None, [1.0]], ids=repr)
+def test_filters_have_four_axes(project, kernel):
+    with pytest.raises(ValueError, match=r"kernel must be an array of shape \(height, width, channels, filters\). Received: "):
+        project(kernel)
+
+
+def test_radius_and_batch_may_be_unknown_in_a_graph():
+    for name, ball in BALLS.items():
+        signature = [tf.TensorSpec([None, None]), tf.TensorSpec([])]
+        traced = tf.function(ball, input_signature=signature)
+        np.testing.assert_allclose(traced(np.ones((2, 4), "f"), 0.5), ball(np.ones((2, 4), "f"), 0.5), err_msg=name)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfvn.data import DataWarning
 from tfvn.fourier import fft2c
 from tfvn.network import VariationalNetwork
 from tfvn.operators import Sense
@@ -175,7 +176,7 @@ def test_a_wrong_value_is_refused_later_in_the_words_of_construction(network, na
     settings = dict(sigma=0.1, num_samples=3)
     with pytest.raises(ValueError) as at_construction:
         SmoothedNetwork(network, **{**settings, name: value})
-    assert f"Received: {name}={value}" in str(at_construction.value)
+    assert f"Received: {name}={value!r}" in str(at_construction.value)
     model = SmoothedNetwork(network, **settings)
     with pytest.raises(ValueError) as later:
         setattr(model, name, value)
@@ -243,6 +244,69 @@ def test_there_is_no_gradient_in_the_weights(case, network):
     assert all(g is None or not np.any(g) for g in tape.gradient(value, network.trainable_variables))
 
 
+# A network that reads k-space alone
+
+
+class Reader:
+    """The least that can be smoothed without `zero_filled`: a nonlinear function of `kspace`."""
+
+    def reconstruct(self, inputs):
+        image = Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+        return tf.square(tf.abs(image)) + tf.math.real(image)
+
+
+def of_zero_filled(image):
+    return tf.square(tf.abs(image)) + tf.math.real(image)
+
+
+@pytest.mark.parametrize("mask, noise", [("columns", "gaussian"), ("points", "laplace"), ("weights", "uniform")])
+def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(case, mask, noise):
+    # One draw, two views.
+    inputs = {**case(2, mask=mask), "sample_index": np.array([4, 7], np.int32)}
+    by_image, by_kspace = (
+        SmoothedNetwork(network, 0.1, 5, seed=3, noise=noise) for network in (Stub(of_zero_filled), Reader())
+    )
+    methods = ["reconstruct", "reconstruct_with_norm", "reconstruct_with_deviation"]
+    for method in methods if noise == "gaussian" else methods[:1]:
+        expected, found = (getattr(model, method)(inputs) for model in (by_image, by_kspace))
+        for a, b in zip(tf.nest.flatten(expected), tf.nest.flatten(found)):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):
+    model, inputs = SmoothedNetwork(Reader(), 0.05, 3, chunk_size), case(2, 2, 12, 10, dtype="complex128")
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal((2, 12, 10))
+    direction = rng.standard_normal(inputs["kspace"].shape) + 1j * rng.standard_normal(inputs["kspace"].shape)
+    values = [
+        np.sum(weight * model.reconstruct({**inputs, "kspace": inputs["kspace"] + step * direction}))
+        for step in (1e-6, -1e-6)
+    ]
+    derivative = np.vdot(gradient(model, inputs, weight, "kspace"), direction).real
+    assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
+
+
+def test_without_noise_a_reader_of_kspace_is_itself(case):
+    np.testing.assert_allclose(smoothed(Reader(), case(), sigma=0), Reader().reconstruct(case()), rtol=0, atol=1e-6)
+
+
+def test_its_batch_mates_do_not_matter_and_it_has_no_zero_filled(case):
+    inputs = {**case(batch=3), "sample_index": np.array([5, 8, 2], np.int32)}
+    assert not hasattr(SmoothedNetwork(Reader(), 0.1, 2), "zero_filled")
+    together = smoothed(Reader(), inputs)
+    for i in range(3):
+        alone = smoothed(Reader(), {key: x[i : i + 1] for key, x in inputs.items()})
+        np.testing.assert_allclose(together[i], alone[0], rtol=0, atol=1e-6)
+
+
+def test_it_is_not_given_zero_filled_alone(case):
+    inputs = case()
+    inputs["zero_filled"] = inputs.pop("kspace")[:, 0]
+    with pytest.raises(ValueError, match="reads `kspace`, and no `initial_image`. Received: "):
+        SmoothedNetwork(Reader(), 0.1, 2).reconstruct(inputs)
+
+
 # Memory
 
 _MEMORY = """
@@ -254,7 +318,14 @@ from tfvn.smoothing import SmoothedNetwork
 rng = np.random.default_rng(0)
 maps, kspace = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32).view(np.complex64)[..., 0] / 4
 inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": np.ones((1, 1, 1, 128), np.float32)}
-model = SmoothedNetwork(VariationalNetwork(num_stages=2, filters=8, kernel_size=5), 0.1, int(sys.argv[1]))
+network = VariationalNetwork(num_stages=2, filters=8, kernel_size=5)
+if sys.argv[2] == "kspace":
+    class Reader:
+        def reconstruct(self, inputs):
+            return network.reconstruct(inputs)
+    model = SmoothedNetwork(Reader(), 0.1, int(sys.argv[1]))
+else:
+    model = SmoothedNetwork(network, 0.1, int(sys.argv[1]))
 model.reconstruct(inputs)
 report_peak()
 ProjectedGradientAscent(1.0, steps=2).run(model, inputs)
@@ -263,9 +334,10 @@ report_peak()
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_draws(peak_memory):
+@pytest.mark.parametrize("reads", ["zero_filled", "kspace"])
+def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
     # All 64 draws held at once (chunk_size=64) take 1.6 times the memory of 4 for a prediction, 1.8 times for an attack.
-    few, many = peak_memory(_MEMORY, 4), peak_memory(_MEMORY, 64)
+    few, many = peak_memory(_MEMORY, 4, reads), peak_memory(_MEMORY, 64, reads)
     for name, a, b in zip(("prediction", "attack"), few, many):
         assert b <= 1.1 * a, f"{name}: {a / 1e6:.0f} MB with 4 draws, {b / 1e6:.0f} MB with 64"
 
@@ -284,7 +356,7 @@ def test_a_negative_sigma_is_refused(network, sigma):
     [("num_samples", x) for x in (0, 2.5, float("nan"), 2**31)] + [("chunk_size", x) for x in (0, -1, "many")],
 )
 def test_a_number_of_draws_below_one_is_refused(network, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be .*a whole number >= 1. Received: {name}={value}"):
+    with pytest.raises(ValueError, match=f"{name} must be .*a whole number >= 1. Received: {name}={value!r}"):
         SmoothedNetwork(network, 0.1, **{"num_samples": 3, name: value})
 
 
@@ -292,6 +364,49 @@ def test_inputs_that_do_not_fit_are_refused(case, network):
     inputs = {**case(), "mask": np.ones((1, 1, 1, 19), np.float32)}
     with pytest.raises(ValueError, match="mask .* do not fit"):
         SmoothedNetwork(network, 0.1, 3).reconstruct(inputs)
+
+
+SLIPS = {
+    "sigma": ["0.1", None, [0.1], True],
+    "num_samples": [None, "3", True, [3]],
+    "chunk_size": [None, "1", True, 0.5],
+    "seed": [None, 1.5, "1", True, 2**31],
+    "noise": [None, 3, ["gaussian"]],
+    "strategy": ["mirrored", 2],
+}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in SLIPS.items() for value in values])
+def test_a_slip_is_told_in_one_sentence(network, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be .* Received: {name}="):
+        SmoothedNetwork(**{"network": network, "sigma": 0.1, "num_samples": 3, name: value})
+
+
+@pytest.mark.parametrize(
+    "value, told",
+    [
+        (None, "Received: network=None"),
+        ("model.keras", r"network='model.keras'. Load the file: tfvn.load_model\(path\)"),
+        (Reader, r"Received: the class Reader. Make an object of it: Reader\(...\)"),
+        (tf.abs, "needs a class around it"),
+        (type("Arrays", (), {"reconstruct": np.ones(3)})(), "must be an object with .reconstruct"),
+    ],
+)
+def test_what_is_no_network_is_told_at_construction(value, told):
+    with pytest.raises(ValueError, match=told):
+        SmoothedNetwork(value, 0.1, 3)
+
+
+def test_it_shows_its_settings(network):
+    model = SmoothedNetwork(network, 0.1, 3, seed=4)
+    settings = "sigma=0.1, num_samples=3, chunk_size='auto', seed=4, noise='gaussian'"
+    assert repr(model) == f"SmoothedNetwork(network={network!r}, {settings})"
+
+
+def test_data_of_another_scale_are_warned_of_with_a_number(case, network):
+    for model in (network, Reader()):
+        with pytest.warns(DataWarning, match="largest magnitude of A.H kspace is 1e-05, where about 1"):
+            SmoothedNetwork(model, 0.1, 2).reconstruct({**case(), "kspace": 1e-5 * case()["kspace"]})
 
 
 def test_an_unknown_noise_is_refused(network):

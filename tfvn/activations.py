@@ -21,13 +21,19 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn import checks
 from tfvn.convolutions import static_or_dynamic_shape
 from tfvn.device import on_accelerator
+from tfvn.surroundings import start_xla
+
+__all__ = ["RBFActivation"]
 
 # |q| where exp(-q^2/2) leaves float32, and the largest i d: exp(13.5 * 5.5) still fits with room for the weights.
 _CLIP, _HALF_WIDTH = 13.5, 5.5
 # Powers beyond it are not taken in float32: a grid that needs them computes each block's exponentials by themselves.
 _LARGEST_POWER = 80.0
+# Of a grid's range and a bandwidth.
+_SMALLEST = 1e-9
 # Channels are tiled to a multiple of the vector width before the fused kernels see them.
 _LANES = 16
 # Pixels in one step of the weight gradient's loop: few enough for its sums (centres x pixels x channels) to stay in cache.
@@ -52,6 +58,7 @@ class _Kernels:
         self._value_factor = np.exp(-(offsets**2) / 2)[:, None]
         self._derivative_factor = (np.exp(-(offsets**2) / 2) * offsets)[:, None]
 
+        start_xla()
         self.value = tf.function(self._value, jit_compile=True, autograph=False)
         self.derivative_product = tf.function(self._derivative_product, jit_compile=True, autograph=False)
         self.weight_gradient = tf.function(self._weight_gradient, jit_compile=True, autograph=False)
@@ -140,6 +147,9 @@ class RBFActivation(keras.layers.Layer):
     Call arguments:
         x: real tensor (..., channels).
 
+    Raises:
+        ValueError: for settings outside these ranges, numbers that are not finite or of 2^31 and more, and half precision.
+
     Reference: Hammernik et al., MRM 79(6), 2018, Eq. 14.
     """
 
@@ -153,18 +163,24 @@ class RBFActivation(keras.layers.Layer):
         initial_scale=0.04,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        if int(num_centers) != num_centers or num_centers < 2:
-            raise ValueError(f"num_centers must be a whole number >= 2. Received: num_centers={num_centers}")
-        if not grid_limit > 0:
-            raise ValueError(f"grid_limit must be a number > 0. Received: grid_limit={grid_limit}")
-        if bandwidth is not None and not bandwidth > 0:
-            raise ValueError(f"bandwidth must be None or a number > 0. Received: bandwidth={bandwidth}")
-        if initializer not in ("linear", "zeros"):
-            raise ValueError(f"initializer must be 'linear' or 'zeros'. Received: initializer={initializer!r}")
-        self.num_centers, self.grid_limit = int(num_centers), float(grid_limit)
-        self.bandwidth = 2 * self.grid_limit / (self.num_centers - 1) if bandwidth is None else float(bandwidth)
-        self.scale, self.initializer, self.initial_scale = float(scale), initializer, float(initial_scale)
+        super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
+        self.num_centers = checks.whole("num_centers", num_centers, 2)
+        self.grid_limit = checks.number("grid_limit", grid_limit, above=0, limit=checks.LIMIT)
+        if bandwidth is None:
+            bandwidth = 2 * self.grid_limit / (self.num_centers - 1)
+        self.bandwidth = checks.number(
+            "bandwidth", bandwidth, above=0, limit=checks.LIMIT, alternative="None or "
+        )
+        for name, value in (("grid_limit", self.grid_limit), ("bandwidth", self.bandwidth)):
+            # Its inverse must be finite in single precision.
+            if value < _SMALLEST:
+                raise ValueError(f"{name} must be at least {_SMALLEST}. Received: {name}={value}")
+        self.scale = checks.number("scale", scale, limit=checks.LIMIT)
+        self.initializer = checks.choice("initializer", initializer, ("linear", "zeros"))
+        self.initial_scale = checks.number("initial_scale", initial_scale, limit=checks.LIMIT)
+
+    def __repr__(self):
+        return checks.described(self, ("num_centers", "grid_limit", "bandwidth", "scale"))
 
     def get_config(self):
         names = ("num_centers", "grid_limit", "bandwidth", "scale", "initializer", "initial_scale")
@@ -181,6 +197,12 @@ class RBFActivation(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
+        if not x.dtype.is_floating or not len(x.shape) or x.shape[-1] != self.rbf_weights.shape[0]:
+            raise ValueError(
+                f"x must be real of shape (..., {self.rbf_weights.shape[0]}), the activation's channels. "
+                f"Received: x={checks.shown(x)}"
+            )
+
         @tf.custom_gradient
         def phi(x, rbf_weights):
             def gradient(cotangent):

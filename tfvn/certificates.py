@@ -21,17 +21,59 @@ another norm is covered by the inequalities ||d||_2 <= sqrt(n) ||d||_inf and ||d
 import numpy as np
 from scipy.special import erf, erfinv
 
+from tfvn.checks import shown
+
+__all__ = [
+    "NORMS", "certified_distance", "global_bound", "lipschitz_constant", "local_bound",
+    "range_diameter", "total_variation",
+]  # fmt: skip
+
 # The norm in which each noise certifies.
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
 
 
+def _numbers(name, value, expected, fits):
+    """Real numbers, an array or one, for all of which `fits` holds."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu" or not fits(array).all():
+        raise ValueError(f"{name} must be {expected}. Received: {name}={_received(value, array)}")
+    return array
+
+
+def _received(value, array):
+    return shown(array.tolist() if array.dtype.kind in "fiu" else value)
+
+
 def _check(distance, sigma, noise="gaussian"):
-    if not np.all(np.asarray(distance) >= 0):
-        raise ValueError(f"distance must be >= 0. Received: distance={distance}")
-    if not np.all(np.asarray(sigma) > 0):
-        raise ValueError(f"sigma must be > 0: without noise there is no certificate. Received: sigma={sigma}")
-    if noise not in NORMS:
+    distance = _numbers("distance", distance, ">= 0", lambda x: x >= 0)
+    expected = "> 0 and finite: without noise there is no certificate"
+    sigma = _numbers("sigma", sigma, expected, lambda x: (x > 0) & np.isfinite(x))
+    if not isinstance(noise, str) or noise not in NORMS:
         raise ValueError(f"noise must be one of {', '.join(NORMS)}. Received: noise={noise!r}")
+    _check_together(distance=distance, sigma=sigma)
+
+
+def _check_together(**arrays):
+    try:
+        np.broadcast_shapes(*(np.shape(array) for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name}.shape={np.shape(array)}" for name, array in arrays.items())
+        raise ValueError(f"{' and '.join(arrays)} must be of one shape, or one a number. Received: {shapes}") from None
+
+
+def _size(name, value):
+    return _numbers(name, value, ">= 0 and finite", lambda x: (x >= 0) & np.isfinite(x))
+
+
+def _number(name, value):
+    """A single one, >= 0."""
+    array = _numbers(name, value, "a number >= 0", lambda x: x >= 0)
+    if array.ndim:
+        raise ValueError(f"{name} must be one number. Received: {name}={shown(value)}")
+    return float(array)
 
 
 def total_variation(distance, sigma, noise="gaussian"):
@@ -57,20 +99,24 @@ def range_diameter(max_norm, non_negative=False):
     2 max_norm in general; sqrt(2) max_norm where all entries are non-negative (magnitude images), because then
     ||a - b||^2 = ||a||^2 + ||b||^2 - 2 <a, b> <= 2 max_norm^2.
     """
-    if not max_norm >= 0:
-        raise ValueError(f"max_norm must be >= 0. Received: max_norm={max_norm}")
+    _size("max_norm", max_norm)
     return (np.sqrt(2) if non_negative else 2.0) * max_norm
 
 
 def global_bound(distance, sigma, diameter, noise="gaussian"):
     """Largest possible ||g(x + d) - g(x)|| over all x and all d of norm <= distance, for f with a range of that diameter."""
-    return diameter * total_variation(distance, sigma, noise)
+    variation = total_variation(distance, sigma, noise)
+    _size("diameter", diameter)
+    _check_together(diameter=diameter, distance=variation)
+    return diameter * variation
 
 
 def lipschitz_constant(sigma, diameter, noise="gaussian"):
     """Lipschitz constant of the smoothed map, from the norm of `total_variation` to l2: diameter times the slope of the
     total variation at 0, 1 / (sqrt(2 pi) sigma), 1 / (2 sqrt(3) sigma) or 1 / (sqrt(2) sigma)."""
     _check(0, sigma, noise)
+    _size("diameter", diameter)
+    _check_together(diameter=diameter, sigma=sigma)
     slope = {"gaussian": np.sqrt(2 * np.pi), "uniform": 2 * np.sqrt(3), "laplace": np.sqrt(2)}[noise]
     return diameter / (slope * np.asarray(sigma))
 
@@ -79,11 +125,10 @@ def certified_distance(change, sigma, diameter, noise="gaussian"):
     """The largest distance for which `global_bound` is at most `change`; infinite where change >= diameter.
 
     Raises:
-        ValueError: for a negative change.
+        ValueError: for a change or a diameter that is not one number >= 0.
     """
     _check(0, sigma, noise)
-    if not change >= 0:
-        raise ValueError(f"change must be >= 0. Received: change={change}")
+    change, diameter = _number("change", change), _number("diameter", diameter)
     if change >= diameter:
         return np.inf
     share, sigma = change / diameter, np.asarray(sigma)
@@ -104,6 +149,6 @@ def local_bound(distance, sigma, variance):
             E ||f(x + e) - g(x)||^2. Estimated from draws, the bound is an estimate too.
     """
     _check(distance, sigma)
-    if not np.all(np.asarray(variance) >= 0):
-        raise ValueError(f"variance must be >= 0. Received: variance={variance}")
+    variance = _size("variance", variance)
+    _check_together(distance=distance, sigma=sigma, variance=variance)
     return np.sqrt(variance * np.expm1(np.square(np.asarray(distance) / np.asarray(sigma))))

@@ -8,6 +8,8 @@ convolution with shifted copies of the kernel, and interleaved afterwards.
 """
 import tensorflow as tf
 
+__all__ = ["correlate", "correlate_transpose", "kernel_gradient", "phases", "static_or_dynamic_shape"]
+
 _PHASES_FORWARD = (1, 2)
 _PHASES_TRANSPOSE = (2, 4)
 # Parts of the sum over pixels in the gradient of a kernel.

@@ -4,6 +4,8 @@ import contextlib
 
 import tensorflow as tf
 
+__all__ = ["accelerators", "free_memory", "grow_memory", "on_accelerator", "one_graph"]
+
 
 def accelerators():
     """TensorFlow's names of the GPUs, or TPUs, of this machine; empty on a CPU."""

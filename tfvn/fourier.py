@@ -6,7 +6,22 @@ The origin of image and k-space sits at index `size // 2` of both axes, for odd 
 """
 import tensorflow as tf
 
+from tfvn.checks import shown
+
+__all__ = ["fft2c", "ifft2c"]
+
 _AXES = (-2, -1)
+
+
+def _checked(x):
+    x = tf.convert_to_tensor(x)
+    rank = x.shape.rank
+    if not x.dtype.is_complex or rank is not None and (rank < 2 or 0 in x.shape[-2:].as_list()):
+        raise ValueError(
+            f"x must be complex of shape (..., height, width). Received: x={shown(x)}. "
+            "Convert real numbers with tf.cast(x, 'complex64')."
+        )
+    return x
 
 
 def _root_size(x):
@@ -15,14 +30,14 @@ def _root_size(x):
 
 
 def fft2c(x):
-    """Image to k-space. `x` is complex of shape (..., height, width); so is the result."""
-    x = tf.convert_to_tensor(x)
+    """Image to k-space. `x` is complex of shape (..., height, width), else a ValueError; so is the result."""
+    x = _checked(x)
     spectrum = tf.signal.fft2d(tf.signal.ifftshift(x, axes=_AXES))
     return tf.signal.fftshift(spectrum, axes=_AXES) / _root_size(x)
 
 
 def ifft2c(x):
     """k-space to image: inverse and adjoint of `fft2c`, same shapes."""
-    x = tf.convert_to_tensor(x)
+    x = _checked(x)
     image = tf.signal.ifft2d(tf.signal.ifftshift(x, axes=_AXES))
     return tf.signal.fftshift(image, axes=_AXES) * _root_size(x)

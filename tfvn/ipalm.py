@@ -14,6 +14,10 @@ et al. (2018). The algorithm takes callables and variables and knows nothing of 
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn import checks
+
+__all__ = ["IPALM"]
+
 
 class IPALM(keras.layers.Layer):
     """The iteration and its state (previous iterates, one L a block), kept as weights so that it survives saving.
@@ -29,7 +33,8 @@ class IPALM(keras.layers.Layer):
         lipschitz_range: smallest and largest L.
 
     Raises:
-        ValueError: for a momentum outside [0, 1), bounds that are not positive or blocks without projections.
+        ValueError: for a momentum outside [0, 1), numbers that are not positive, a factor of the wrong side of 1, blocks
+            without variables or without projections.
     """
 
     def __init__(
@@ -46,15 +51,29 @@ class IPALM(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1). Received: momentum={momentum}")
-        if not lipschitz_range[0] <= initial_lipschitz <= lipschitz_range[1] or not lipschitz_range[0] > 0:
+        if not (checks.is_number(momentum) and 0 <= momentum < 1):
+            raise ValueError(f"momentum must lie in [0, 1). Received: momentum={checks.shown(momentum)}")
+        momentum = float(momentum)
+        slack, max_trials = checks.number("slack", slack, 0), checks.whole("max_trials", max_trials, 1)
+        increase, decrease = checks.number("increase", increase), checks.number("decrease", decrease, above=0)
+        if not decrease <= 1 < increase:
+            raise ValueError(
+                f"decrease must lie in (0, 1] and increase above 1. Received: decrease={decrease}, increase={increase}"
+            )
+        initial_lipschitz = checks.number("initial_lipschitz", initial_lipschitz, above=0)
+        lipschitz_range = tuple(checks.number("lipschitz_range", bound, above=0) for bound in lipschitz_range)
+        if not lipschitz_range[0] <= initial_lipschitz <= lipschitz_range[1]:
             raise ValueError(
                 f"initial_lipschitz must lie in lipschitz_range={lipschitz_range}. "
                 f"Received: initial_lipschitz={initial_lipschitz}"
             )
         if len(blocks) != len(projections):
             raise ValueError(f"Every block needs a projection. Received: {len(blocks)} blocks, {len(projections)} projections")
+        if not blocks or not all(blocks) or not all(map(callable, projections)):
+            raise ValueError(
+                "Every block needs a variable and a function that projects it. Received: blocks of "
+                f"{[len(block) for block in blocks]} variables, projections={checks.shown(list(projections))}"
+            )
         # Hidden in a tuple of a lambda, Keras does not count the caller's variables among this layer's own.
         self._blocks = lambda: blocks
         self._projections = tuple(projections)
@@ -77,6 +96,9 @@ class IPALM(keras.layers.Layer):
         self.trials = [state(f"trials_{b}", (), "zeros", "int32") for b in range(len(blocks))]
         self.started = state("started", (), "zeros", "int32")
         self.built = True
+
+    def __repr__(self):
+        return checks.described(self, ("momentum", "slack", "max_trials"))
 
     def step(self, energy, energy_and_gradients):
         """One iteration over all blocks. Returns the energy where it began, at the first block's extrapolated point.

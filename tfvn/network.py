@@ -15,20 +15,33 @@ Inputs of a network are a dict:
     initial_image     optional, u_0, where it is to differ from `zero_filled`
 """
 import functools
+import math
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn import checks
 from tfvn.activations import RBFActivation
 from tfvn.convolutions import correlate, correlate_transpose, kernel_gradient, phases, static_or_dynamic_shape
 from tfvn.device import one_graph
-from tfvn.operators import Sense, check_inputs, without_kspace
+from tfvn.operators import Sense, check_inputs, check_values, without_kspace
 from tfvn.projections import non_negative, zero_mean_unit_ball
+
+__all__ = [
+    "EPSILON", "FilterInitializer", "LARGEST_FILE", "PARAMETERS", "Stage", "VariationalNetwork",
+    "largest_file", "magnitude", "to_channels", "to_complex", "weight_bytes", "weight_shapes",
+]  # fmt: skip
 
 # Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of about 1.
 EPSILON = 1e-12
 
 PARAMETERS = ("kernel", "rbf_weights", "data_weight")
+
+# Bytes that the file of a network's weights may take: no larger network is made, and `tfvn.importers`
+# reads none. Besides the numbers there are those of an optimizer, up to three for each, and the
+# file's own structure.
+LARGEST_FILE, _NUMBERS, _OVERHEAD, _STAGE_OVERHEAD = 2**28, 4, 2**20, 2**16
 
 
 def magnitude(image):
@@ -46,11 +59,33 @@ def to_complex(channels):
     return tf.complex(channels[..., 0], channels[..., 1])
 
 
-def _precision(dtype):
-    """That of the variables, in which everything is computed: a policy of mixed precision would round kernels and masks."""
-    policy = keras.mixed_precision.global_policy() if dtype is None else dtype
-    policy = keras.mixed_precision.Policy(policy) if isinstance(policy, str) else policy
-    return getattr(policy, "variable_dtype", policy)
+def weight_shapes(filters, kernel_size, num_centers):
+    """The shapes of a stage's weights by their names."""
+    kernel = (kernel_size, kernel_size, 2, filters)
+    return {"kernel": kernel, "data_weight": (), "rbf_weights": (filters, num_centers)}
+
+
+def weight_bytes(num_stages, filters, kernel_size, num_centers, dtype):
+    """Bytes of all weights of a network of these settings."""
+    shapes = weight_shapes(filters, kernel_size, num_centers).values()
+    return num_stages * sum(map(math.prod, shapes)) * tf.as_dtype(dtype).size
+
+
+def largest_file(num_stages, filters, kernel_size, num_centers, dtype):
+    """Bytes that the file of such a network's weights may take.
+
+    Raises:
+        ValueError: if it takes more than `LARGEST_FILE`.
+    """
+    largest = _NUMBERS * weight_bytes(num_stages, filters, kernel_size, num_centers, dtype)
+    largest += num_stages * _STAGE_OVERHEAD + _OVERHEAD
+    if largest > LARGEST_FILE:
+        raise ValueError(
+            f"The file of a network's weights may take up to {LARGEST_FILE / 1e6:.0f} MB, and this one's "
+            f"may need {largest / 1e6:.4g} MB. Received: num_stages={num_stages}, filters={filters}, "
+            f"kernel_size={kernel_size}, num_centers={num_centers}. Make one of them smaller."
+        )
+    return largest
 
 
 class FilterInitializer(keras.initializers.Initializer):
@@ -235,18 +270,20 @@ class Stage(keras.layers.Layer):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**{**kwargs, "dtype": _precision(kwargs.get("dtype"))})
-        for name, value, least in (("filters", filters, 1), ("kernel_size", kernel_size, 2)):
-            if int(value) != value or value < least:
-                raise ValueError(f"{name} must be a whole number >= {least}. Received: {name}={value}")
-        if not initial_data_weight >= 0:
-            raise ValueError(f"initial_data_weight must be >= 0. Received: initial_data_weight={initial_data_weight}")
-        self.filters, self.kernel_size, self.seed = int(filters), int(kernel_size), int(seed)
-        self.initial_data_weight = float(initial_data_weight)
+        super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
+        self.filters = checks.whole("filters", filters, 1)
+        self.kernel_size = checks.whole("kernel_size", kernel_size, 2)
+        # Those of a network's stages are a thousand times its own.
+        self.seed = checks.whole("seed", seed, limit=2**63)
+        self.initial_data_weight = checks.number(
+            "initial_data_weight", initial_data_weight, 0, limit=checks.LIMIT
+        )
         self.sense = Sense(readout_oversampling, dtype=self.dtype)
         self.activation = RBFActivation(
             num_centers, grid_limit, bandwidth, scale, initial_scale=initial_scale, dtype=self.dtype
         )
+        # Before there are any: a few digits ask for all the memory that there is.
+        largest_file(1, self.filters, self.kernel_size, self.activation.num_centers, self.dtype)
         self.activation.build((None, None, None, self.filters))
         self.kernel = self.add_weight(
             name="kernel",
@@ -265,6 +302,10 @@ class Stage(keras.layers.Layer):
         grid = (phi.num_centers, phi.grid_limit, phi.bandwidth, phi.scale)
         self.formula = (self.kernel_size, *grid, self.sense.readout_oversampling)
         self.built = True
+
+    def __repr__(self):
+        names = ("filters", "kernel_size", "seed")
+        return f"{checks.described(self, names)[:-1]}, activation={self.activation!r})"
 
     def get_config(self):
         activation = self.activation.get_config()
@@ -300,7 +341,9 @@ class VariationalNetwork(keras.Model):
         inputs: a dict, see the module's docstring. Returns the complex image (batch, rows, width).
 
     Raises:
-        ValueError: for arrays of wrong rank or of sizes that do not fit.
+        ValueError: for settings outside their ranges, for those that a saved network could not be read back with (numbers of
+            2^31 and more, weights beyond `LARGEST_FILE`, half precision, names that TensorFlow takes for none), and for
+            inputs of wrong type, rank or sizes.
     """
 
     def __init__(
@@ -318,16 +361,20 @@ class VariationalNetwork(keras.Model):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**{**kwargs, "dtype": _precision(kwargs.get("dtype"))})
-        if int(num_stages) != num_stages or num_stages < 1:
-            raise ValueError(f"num_stages must be a whole number >= 1. Received: num_stages={num_stages}")
-        self.seed = int(seed)
+        checks.name_of_layer(kwargs.get("name"))
+        super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
+        num_stages = checks.whole("num_stages", num_stages, 1)
+        self.seed = checks.whole("seed", seed)
+        sizes = {
+            "filters": checks.whole("filters", filters, 1),
+            "kernel_size": checks.whole("kernel_size", kernel_size, 2),
+            "num_centers": checks.whole("num_centers", num_centers, 2),
+        }
+        largest_file(num_stages, **sizes, dtype=self.dtype)
         self.sense = Sense(readout_oversampling, dtype=self.dtype)
         self.stages = [
             Stage(
-                filters=filters,
-                kernel_size=kernel_size,
-                num_centers=num_centers,
+                **sizes,
                 grid_limit=grid_limit,
                 bandwidth=bandwidth,
                 scale=scale,
@@ -338,24 +385,52 @@ class VariationalNetwork(keras.Model):
                 name=f"stage_{t}",
                 dtype=self.dtype,
             )
-            for t in range(int(num_stages))
+            for t in range(num_stages)
         ]
         # Held by the model, because a decorated method would not survive `load_model(path).reconstruct(inputs)`.
         self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
         self.built = True
+
+    def __repr__(self):
+        settings = self.get_config()
+        del settings["name"]
+        parts = [f"{name}={value!r}" for name, value in settings.items()]
+        return f"VariationalNetwork({', '.join(parts)})"
 
     def get_config(self):
         stage = self.stages[0].get_config()
         shared = {key: stage[key] for key in stage if key not in ("name", "trainable", "dtype", "seed")}
         return {"name": self.name, "dtype": self.dtype, "num_stages": len(self.stages), **shared, "seed": self.seed}
 
+    def save(self, filepath, *args, **kwargs):
+        """Writes the network to a file NAME.keras, as Keras does, that `tfvn.load_model` reads.
+
+        Raises:
+            ValueError: for another kind of file, and for weights that are not finite: neither could be read.
+        """
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(
+                f"A network is saved to a file with the ending .keras. Received: filepath={checks.shown(filepath)}. "
+                "For weights alone call save_weights, for TensorFlow Serving tfvn.serving.export."
+            )
+        if not all(np.isfinite(weight).all() for weight in self.get_weights()):
+            raise ValueError(
+                f"{filepath}: the network's weights are NaN or infinite: it has diverged and is not saved. "
+                "Train it again with a lower learning rate."
+            )
+        return super().save(filepath, *args, **kwargs)
+
     @property
     def parameter_blocks(self):
         """The three blocks of iPALM, lists of all stages' kernels, RBF weights and data-term weights."""
         return {name: [getattr(stage, name) for stage in self.stages] for name in PARAMETERS}
 
+    def __call__(self, inputs, *args, **kwargs):
+        # Before Keras, which puts lines of its own around an error.
+        self._check(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
     def call(self, inputs, wanted=None):
-        check_inputs(inputs)
         sensitivity_maps, mask = inputs["sensitivity_maps"], inputs["mask"]
         zero_filled = self.zero_filled(inputs)
         image = inputs.get("initial_image", zero_filled)
@@ -363,9 +438,8 @@ class VariationalNetwork(keras.Model):
 
     def stage_images(self, inputs):
         """The image after every stage, complex (num_stages, batch, rows, width): the last is the network's. For pictures."""
-        check_inputs(inputs)
-        inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
         zero_filled = self.zero_filled(inputs)
+        inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
         images = [inputs.get("initial_image", zero_filled)]
         for stage in self.stages:
             images.append(_descend([stage], images[-1], zero_filled, inputs["sensitivity_maps"], inputs["mask"], ()))
@@ -375,15 +449,22 @@ class VariationalNetwork(keras.Model):
         """A^H kspace, complex (batch, rows, width); taken from `inputs` if it is there.
 
         Raises:
-            ValueError: for complex numbers of another precision than the network's.
+            ValueError: for inputs that do not fit, or of another precision than the network's.
         """
-        expected = {"float32": "complex64", "float64": "complex128"}[self.dtype]
-        received = tf.as_dtype(inputs["sensitivity_maps"].dtype).name
-        if received != expected:
-            raise ValueError(f"The network works in {self.dtype}: its inputs must be {expected}. Received: {received}")
+        self._check(inputs)
         if "zero_filled" in inputs:
             return inputs["zero_filled"]
         return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+
+    def _check(self, inputs):
+        check_inputs(inputs)
+        expected = {"float32": "complex64", "float64": "complex128"}[self.dtype]
+        received = tf.as_dtype(inputs["sensitivity_maps"].dtype).name
+        if received != expected:
+            raise ValueError(
+                f"The network works in {self.dtype}: its inputs must be {expected}. Received: {received}. "
+                f"Convert them with .astype('{expected}')."
+            )
 
     def memory_per_image(self, shape):
         """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass: four arrays of features,
@@ -397,10 +478,14 @@ class VariationalNetwork(keras.Model):
         """The reconstruction map f: the magnitude image, real (batch, rows, width).
 
         Differentiable in the measurement, not in the weights: for those, call the network.
+
+        Warns:
+            tfvn.data.DataWarning: for an image of another scale than that of the activations.
         """
-        check_inputs(inputs)
+        image = self.zero_filled(inputs)
+        check_values(inputs, image, unit=self.stages[0].activation.grid_limit)
         reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
-        return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
+        return reconstruct(without_kspace(inputs, image))
 
     def _reconstruct(self, inputs):
         return magnitude(self(inputs, wanted=()))

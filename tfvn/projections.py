@@ -2,7 +2,15 @@
 
 The norms of a complex image are those of the vector of its real and imaginary parts, as in the certificates.
 """
+import numpy as np
 import tensorflow as tf
+
+from tfvn import checks
+
+__all__ = [
+    "BALLS", "l1_ball", "l2_ball", "linf_ball", "non_negative", "norm", "zero_mean_unit_ball",
+    "zero_mean_unit_sphere",
+]  # fmt: skip
 
 
 def zero_mean_unit_ball(kernel):
@@ -26,6 +34,11 @@ def zero_mean_unit_sphere(kernel):
 def _zero_mean(kernel):
     """The filters without their means, and their norms then."""
     axes = (0, 1, 2)
+    shape = getattr(kernel, "shape", None)
+    if shape is None or len(shape) != 4:
+        raise ValueError(
+            f"kernel must be an array of shape (height, width, channels, filters). Received: {checks.shown(kernel)}"
+        )
     kernel = kernel - tf.reduce_mean(kernel, axes, keepdims=True)
     return kernel, tf.sqrt(tf.reduce_sum(tf.square(kernel), axes, keepdims=True))
 
@@ -37,6 +50,8 @@ def non_negative(weight):
 
 def l2_ball(image, radius):
     """Each sample's nearest point with L2 norm <= radius. `image` is (batch, ...), real or complex; `radius` a scalar or (batch,)."""
+    image = _checked(image)
+    _check_radius(radius, image.shape[:1])
     magnitude = tf.abs(image)
     axes = tuple(range(1, len(image.shape)))
     norm = tf.sqrt(tf.reduce_sum(tf.square(magnitude), axes, keepdims=True))
@@ -54,6 +69,7 @@ def l1_ball(image, radius):
 
     Arguments as `l2_ball`, `radius` a scalar.
     """
+    _check_radius(radius)
     parts = _parts(image)
     # In double precision, as the sums are long.
     magnitudes, radius = tf.cast(tf.abs(parts), tf.float64), tf.cast(radius, tf.float64)
@@ -69,6 +85,7 @@ def l1_ball(image, radius):
 
 def linf_ball(image, radius):
     """Each sample's nearest point whose parts all lie in [-radius, radius]. Arguments as `l2_ball`, `radius` a scalar."""
+    _check_radius(radius)
     parts = _parts(image)
     radius = tf.cast(tf.convert_to_tensor(radius, dtype_hint=parts.dtype), parts.dtype)
     return _like(tf.clip_by_value(parts, -radius, radius), image)
@@ -79,13 +96,38 @@ BALLS = {"l2": l2_ball, "l1": l1_ball, "linf": linf_ball}
 
 def norm(image, kind="l2"):
     """The "l2", "l1" or "linf" norm of each sample, (batch,). `image` is (batch, ...), real or complex."""
-    order = {"l2": 2, "l1": 1, "linf": float("inf")}[kind]
+    order = {"l2": 2, "l1": 1, "linf": float("inf")}[checks.choice("kind", kind, BALLS)]
     return tf.norm(_parts(image), order, axis=1)
+
+
+def _checked(image):
+    try:
+        tensor = tf.convert_to_tensor(image)
+    except (TypeError, ValueError):
+        tensor = None
+    if tensor is None or not (tensor.dtype.is_floating or tensor.dtype.is_complex) or not len(tensor.shape):
+        raise ValueError(
+            f"image must be real or complex numbers of shape (batch, ...). Received: image={checks.shown(image)}"
+        )
+    return tensor
+
+
+def _check_radius(radius, *shapes):
+    """Numbers >= 0, one or of one of the `shapes`. Inside a graph their values are not known."""
+    known = not tf.is_tensor(radius) or hasattr(radius, "numpy")
+    shape = tf.TensorShape(np.shape(radius) if known else radius.shape)
+    fits = any(shape.is_compatible_with(allowed) for allowed in ((), *shapes))
+    if known and fits:
+        array = np.asarray(radius)
+        fits = array.dtype.kind in "fiu" and (array >= 0).all()
+    if not fits:
+        more = ", or one for each sample" if shapes else ""
+        raise ValueError(f"radius must be a number >= 0{more}. Received: radius={checks.shown(radius)}")
 
 
 def _parts(image):
     """(batch, number of real and imaginary parts)."""
-    image = tf.convert_to_tensor(image)
+    image = _checked(image)
     if image.dtype.is_complex:
         image = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
     return tf.reshape(image, [tf.shape(image)[0], -1])

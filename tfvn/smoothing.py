@@ -8,20 +8,23 @@ Draws are streamed in chunks, forward and in the gradient, so memory does not de
 """
 import tensorflow as tf
 
-from tfvn import distribution
+from tfvn import checks, contract, distribution
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
-from tfvn.operators import NOISES, check_inputs, without_kspace
+from tfvn.operators import NOISES, Sense, check_inputs, check_values, without_kspace
 
-_DIFFERENTIABLE = ("zero_filled", "initial_image")
+__all__ = ["SmoothedNetwork"]
+
+_DIFFERENTIABLE = ("kspace", "zero_filled", "initial_image")
 
 
 class SmoothedNetwork:
     """The smoothed map of a network. Has the same `reconstruct` and is attacked by the same code.
 
     Args:
-        network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)` that reads `zero_filled` from its inputs,
-            and with `.sense` and `.zero_filled(inputs)`.
+        network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)`. One that offers `.zero_filled(inputs)`
+            reads `zero_filled` from its inputs and sees the noise as A^H e; any other reads `kspace` and sees k + e. Its
+            `.sense` is A, a plain `Sense` where it has none.
         sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain prediction).
         num_samples: K, draws of one prediction.
         chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory; on an accelerator as
@@ -37,16 +40,21 @@ class SmoothedNetwork:
     their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
 
     Raises:
-        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise or a network of another strategy.
+        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise, a network of another strategy or
+            one without `.reconstruct`; and, when it reconstructs, for inputs or answers of the network that do not fit.
     """
 
     def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0, noise="gaussian", strategy=None):
-        if chunk_size != "auto":
-            _check_count("chunk_size", chunk_size, '"auto" or ')
-        if noise not in NOISES:
-            raise ValueError(f"noise must be one of {NOISES}. Received: noise={noise!r}")
+        contract.check_model(network, "network")
+        if not (isinstance(chunk_size, str) and chunk_size == "auto"):
+            chunk_size = checks.whole("chunk_size", chunk_size, 1, alternative='"auto" or ')
+        checks.choice("noise", noise, NOISES)
+        if not (strategy is None or isinstance(strategy, tf.distribute.Strategy)):
+            received = checks.shown(strategy)
+            raise ValueError(f"strategy must be None or a tf.distribute.Strategy. Received: strategy={received}")
         distribution.check_variables(strategy, map(variable_of, getattr(network, "weights", ())))
-        self.network, self.sense, self.chunk_size, self.noise = network, network.sense, chunk_size, noise
+        self.network, self.chunk_size, self.noise = network, chunk_size, noise
+        self.sense = getattr(network, "sense", None) or Sense()
         self.strategy = strategy
         # Variables, so that compiled code, an attack's too, sees what they are set to.
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -57,15 +65,16 @@ class SmoothedNetwork:
         self._compiled_norm = tf.function(lambda inputs: self._largest_norm(inputs), autograph=False)
         self._compiled_deviation = tf.function(lambda inputs: self._standard_deviation(inputs), autograph=False)
 
+    def __repr__(self):
+        return checks.described(self, ("network", "sigma", "num_samples", "chunk_size", "seed", "noise"))
+
     @property
     def sigma(self):
         return float(self._sigma)
 
     @sigma.setter
     def sigma(self, value):
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"sigma must be a number >= 0. Received: sigma={value}")
-        self._sigma.assign(value)
+        self._sigma.assign(checks.number("sigma", value, 0))
 
     @property
     def num_samples(self):
@@ -73,8 +82,7 @@ class SmoothedNetwork:
 
     @num_samples.setter
     def num_samples(self, value):
-        _check_count("num_samples", value)
-        self._num_samples.assign(int(value))
+        self._num_samples.assign(checks.whole("num_samples", value, 1))
 
     @property
     def seed(self):
@@ -82,28 +90,27 @@ class SmoothedNetwork:
 
     @seed.setter
     def seed(self, value):
-        if not -(2**31) <= value < 2**31 or int(value) != value:
-            raise ValueError(f"seed must be a whole number of 32 bits. Received: seed={value}")
-        self._seed.assign(int(value))
+        self._seed.assign(checks.whole("seed", value))
 
-    def zero_filled(self, inputs):
-        """A^H kspace of the noise-free measurement."""
-        return self.network.zero_filled(inputs)
+    @property
+    def zero_filled(self):
+        """The network's function from inputs to A^H kspace, of the noise-free measurement. One that reads `kspace` has none,
+        and neither has its smoothed map."""
+        return self.network.zero_filled
 
     def reconstruct(self, inputs):
         """The mean magnitude image over all draws, real (batch, rows, width).
 
         Differentiable in the measurement, not in the network's weights: for those, train on noisy copies (`Trainer`).
         """
-        check_inputs(inputs)
+        inputs = self._checked(inputs)
         reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
-        return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
+        return reconstruct(inputs)
 
     def reconstruct_with_norm(self, inputs):
         """The same, not differentiable, and (batch,) the largest L2 norm of a single draw's image: the range that these
         draws show, which a certificate needs (docs/theorem.md)."""
-        check_inputs(inputs)
-        return self._compiled_norm(without_kspace(inputs, self.zero_filled(inputs)))
+        return self._compiled_norm(self._checked(inputs))
 
     def reconstruct_with_deviation(self, inputs):
         """The same, not differentiable, and (batch, rows, width) the standard deviation of a single draw's pixel, of all draws
@@ -111,13 +118,30 @@ class SmoothedNetwork:
 
         It is no error bar of the image: what all draws get wrong alike it does not show.
         """
-        check_inputs(inputs)
+        inputs = self._checked(inputs)
         reconstruct = self._compiled_deviation if tf.executing_eagerly() else self._standard_deviation
-        return reconstruct(without_kspace(inputs, self.zero_filled(inputs)))
+        return reconstruct(inputs)
+
+    def _checked(self, inputs):
+        """What compiled code is given: `zero_filled` in place of `kspace` where the network reads it."""
+        check_inputs(inputs)
+        if hasattr(self.network, "zero_filled"):
+            image = contract.zero_filled(self.network, inputs)
+            check_values(inputs, image)
+            return without_kspace(inputs, image)
+        if "kspace" not in inputs or "initial_image" in inputs:
+            raise ValueError(
+                "A network without `.zero_filled` reads `kspace`, and no `initial_image`. "
+                f"Received: {sorted(map(str, inputs))}"
+            )
+        inputs = {key: value for key, value in inputs.items() if key != "zero_filled"}
+        if tf.executing_eagerly():
+            operands = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
+            check_values(inputs, self.sense.adjoint(*operands))
+        return inputs
 
     def _standard_deviation(self, inputs):
-        chunk, stream, measured, _ = self._streamed(inputs)
-        zero = tf.zeros_like(tf.math.real(measured[0]))
+        chunk, stream, measured, zero, _ = self._streamed(inputs)
 
         def add(total, start, stop):
             # Squares of differences from the mean so far, merged with those of the chunk about its own (Chan et al. 1979):
@@ -139,8 +163,7 @@ class SmoothedNetwork:
         return mean, tf.where(self._sigma > 0, spread, zero)
 
     def _largest_norm(self, inputs):
-        chunk, stream, measured, num_samples = self._streamed(inputs)
-        zero = tf.zeros_like(tf.math.real(measured[0]))
+        chunk, stream, measured, zero, num_samples = self._streamed(inputs)
 
         def add(total, start, stop):
             images = chunk(measured, start, stop)
@@ -157,7 +180,8 @@ class SmoothedNetwork:
         return total / tf.cast(num_samples, total.dtype), tf.reduce_max(norms, 0)
 
     def _reconstruct(self, inputs):
-        chunk, stream, measured, num_samples = self._streamed(inputs)
+        chunk, stream, measured, zero, num_samples = self._streamed(inputs)
+        keys = [key for key in _DIFFERENTIABLE if key in inputs]
 
         def mean(add, zeros):
             total = distribution.total(self.strategy, lambda: stream(add, zeros))
@@ -171,7 +195,8 @@ class SmoothedNetwork:
                         tape.watch(measured)
                         prediction = tf.reduce_sum(chunk(measured, start, stop), 0)
                     d_measured = tape.gradient(prediction, measured, output_gradients=cotangent)
-                    _check_read(d_measured)
+                    for key, gradient in zip(keys, d_measured):
+                        contract.check_gradient(self.network, gradient, key)
                     return [t + d for t, d in zip(total, d_measured)]
 
                 total = mean(add, [tf.zeros_like(m) for m in measured])
@@ -180,17 +205,22 @@ class SmoothedNetwork:
             def add(total, start, stop):
                 return [total[0] + tf.reduce_sum(chunk(measured, start, stop), 0)]
 
-            return mean(add, [tf.zeros_like(tf.math.real(measured[0]))])[0], gradient
+            return mean(add, [zero])[0], gradient
 
         return smoothed(*measured)
 
     def _streamed(self, inputs):
-        """How the draws of `inputs` are made and gone through: (chunk, stream, what is differentiable, number of draws)."""
-        zero_filled = inputs["zero_filled"]
-        measured = [inputs[key] for key in _DIFFERENTIABLE if key in inputs]
+        """How the draws of `inputs` are made and gone through: (chunk, stream, what is differentiable, an image of zeros,
+        number of draws)."""
+        keys = [key for key in _DIFFERENTIABLE if key in inputs]
+        measured = [inputs[key] for key in keys]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
+        # One draw, two views: e for a network that reads `kspace`, A^H e for one that does not.
+        by_kspace = "kspace" in inputs
+        draw_noise = self.sense.kspace_noise if by_kspace else self.sense.adjoint_noise
+        image = self.sense.adjoint(inputs["kspace"], *fixed.values()) if by_kspace else inputs["zero_filled"]
         seeds, chunk_size = self._image_seeds(inputs), self._chunk_size(inputs["sensitivity_maps"].shape)
-        sigma = tf.cast(self._sigma, zero_filled.dtype)
+        sigma = tf.cast(self._sigma, image.dtype)
         # Without noise all draws are one.
         num_samples = tf.where(self._sigma > 0, self._num_samples, 1)
 
@@ -204,11 +234,12 @@ class SmoothedNetwork:
             # Draw-major: every image with draw `start`, then every image with the next.
             copies = {key: repeat(_broadcast(x, batch)) for key, x in fixed.items()}
             draws = _fold_in_each(repeat(seeds), tf.repeat(tf.range(start, stop), batch))
-            noise = sigma * self.sense.adjoint_noise(copies["sensitivity_maps"], copies["mask"], draws, self.noise)
-            noisy = {key: repeat(x) + noise for key, x in zip(_DIFFERENTIABLE, measured)}
-            images = self.network.reconstruct({**noisy, **copies})
+            noise = sigma * draw_noise(copies["sensitivity_maps"], copies["mask"], draws, self.noise)
+            noisy = {key: repeat(x) + noise for key, x in zip(keys, measured)}
+            like = tf.TensorSpec([None, *image.shape[1:]], image.dtype)
+            images = contract.answer(self.network, {**noisy, **copies}, like)
             images = tf.reshape(images, [count, batch, *tf.unstack(tf.shape(images)[1:])])
-            return tf.ensure_shape(images, [None, *zero_filled.shape])
+            return tf.ensure_shape(images, [None, *image.shape])
 
         def stream(add, total):
             """total <- add(total, start, stop) over all chunks of draws of this replica."""
@@ -222,7 +253,7 @@ class SmoothedNetwork:
             _, *total = tf.while_loop(lambda start, *_: start < num_samples, body, loop, parallel_iterations=1)
             return total
 
-        return chunk, stream, measured, num_samples
+        return chunk, stream, measured, tf.zeros_like(tf.math.real(image)), num_samples
 
     def _share(self):
         """The number of this replica, and how many there are."""
@@ -244,20 +275,9 @@ class SmoothedNetwork:
         return _fold_in_each(tf.broadcast_to(base, [batch, 2]), index)
 
 
-def _check_count(name, value, alternative=""):
-    if isinstance(value, str) or not 1 <= value < 2**31 or int(value) != value:
-        raise ValueError(f"{name} must be {alternative}a whole number >= 1. Received: {name}={value}")
-
-
 def _broadcast(x, batch):
     result = tf.broadcast_to(x, tf.concat([[batch], tf.shape(x)[1:]], 0))
     return tf.ensure_shape(result, [None, *x.shape[1:]])
-
-
-def _check_read(gradients):
-    for key, gradient in zip(_DIFFERENTIABLE, gradients):
-        if gradient is None:
-            raise ValueError(f"There is no gradient in `{key}`: the smoothed network does not read it from its inputs.")
 
 
 def _fold_in_each(seeds, numbers):

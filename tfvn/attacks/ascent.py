@@ -8,11 +8,19 @@ own. The measurement changes in every place where the model reads it, and so doe
 import functools
 from typing import NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 
+from tfvn import checks, contract
 from tfvn.device import one_graph
-from tfvn.operators import Sense, check_inputs, without_kspace
+from tfvn.operators import Sense, check_inputs, check_values, without_kspace
 from tfvn.projections import BALLS, norm as norm_of
+
+__all__ = [
+    "AttackResult", "NOISE", "NOISE_SETS", "Objective", "ProjectedGradientAscent", "START", "ascend",
+    "better", "check_counts", "check_found", "check_modes", "check_numbers", "drawn", "fold_in",
+    "measured", "nothing_yet", "scaled",
+]  # fmt: skip
 
 # Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
 START, NOISE = 3, 4
@@ -31,6 +39,16 @@ class AttackResult(NamedTuple):
     objective: tf.Tensor
     history: tf.Tensor
     velocity: Optional[tf.Tensor] = None
+
+    def __repr__(self):
+        parts = [f"{name}={_short(array)}" for name, array in zip(self._fields, self)]
+        return f"AttackResult({', '.join(parts)})"
+
+
+def _short(array):
+    if array is None:
+        return "None"
+    return f"{tf.as_dtype(array.dtype).name} {tuple(array.shape)}"
 
 
 class ProjectedGradientAscent:
@@ -55,11 +73,16 @@ class ProjectedGradientAscent:
     def __init__(
         self, radius, steps=60, step_size=0.5, momentum=0.9, restarts=1, norm="l2", gradient="full", noise="fresh", seed=0
     ):
-        check_numbers(radius=radius, step_size=step_size, momentum=momentum)
-        check_counts(steps=steps, restarts=restarts)
         check_modes(norm=norm, gradient=gradient, noise=noise)
-        self.radius, self.steps, self.step_size, self.momentum = float(radius), int(steps), float(step_size), float(momentum)
-        self.restarts, self.norm, self.gradient, self.noise, self.seed = int(restarts), norm, gradient, noise, int(seed)
+        numbers = check_numbers(radius=radius, step_size=step_size, momentum=momentum)
+        self.radius, self.step_size, self.momentum = numbers
+        self.steps, self.restarts = check_counts(steps=steps, restarts=restarts)
+        self.norm, self.gradient, self.noise = norm, gradient, noise
+        self.seed = checks.whole("seed", seed)
+
+    def __repr__(self):
+        names = ("radius", "steps", "step_size", "momentum", "restarts", "norm")
+        return checks.described(self, (*names, "gradient", "noise", "seed"))
 
     def run(self, model, inputs):
         """Attacks every image of a batch.
@@ -76,7 +99,11 @@ class ProjectedGradientAscent:
             noise: the E that was seen; `objective` is measured again on the model's own draws).
 
         Raises:
-            ValueError: for inputs that do not fit, or that hold an `initial_image` of their own.
+            ValueError: for a model that is none of these, inputs that do not fit, are not finite or hold an `initial_image`
+                of their own, and answers of the model that are not finite.
+
+        Warns:
+            tfvn.data.DataWarning: for images of another scale than that of `radius`.
         """
         inputs = measured(model, inputs)
         real = inputs["sensitivity_maps"].dtype.real_dtype
@@ -84,38 +111,63 @@ class ProjectedGradientAscent:
         counts = [tf.constant(x) for x in (self.steps, self.restarts, self.seed)]
         # A model without draws answers the same every time.
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
-        return AttackResult(*_compiled(model, self.norm, self.gradient, noise)(inputs, *numbers, *counts))
+        result = AttackResult(*_compiled(model, self.norm, self.gradient, noise)(inputs, *numbers, *counts))
+        return check_found(model, result)
 
 
 def check_numbers(**numbers):
-    for name, value in numbers.items():
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{name} must be a number >= 0. Received: {name}={value}")
+    """The numbers as floats. Raises ValueError for anything but finite numbers >= 0."""
+    return [checks.number(name, value, 0) for name, value in numbers.items()]
 
 
 def check_counts(**counts):
-    for name, value in counts.items():
-        if int(value) != value or value < 1:
-            raise ValueError(f"{name} must be a whole number >= 1. Received: {name}={value}")
+    """The numbers as ints. Raises ValueError for anything but whole numbers >= 1."""
+    return [checks.whole(name, value, 1) for name, value in counts.items()]
 
 
 def check_modes(**modes):
+    """Raises ValueError for a mode that does not exist."""
     for name, value in modes.items():
-        if value not in _MODES[name]:
-            raise ValueError(f"{name} must be one of {_MODES[name]}. Received: {name}={value!r}")
+        checks.choice(name, value, _MODES[name])
+
+
+def check_found(model, result):
+    """The result, if the model's answer at the start is finite; it is looked at where it is known, not inside a graph.
+
+    Raises:
+        ValueError: if it is not. Steps that diverge later show in the result itself.
+    """
+    if tf.executing_eagerly():
+        start = result.history[:, 0].numpy()
+        if not np.isfinite(start).all():
+            image = np.argwhere(~np.isfinite(start))[0][1]
+            raise ValueError(
+                f"{type(model).__name__}.reconstruct must return finite images. Received: NaN or infinity for "
+                f"image {image} of the batch, at the start of the attack. Are the model's weights finite?"
+            )
+    return result
 
 
 def measured(model, inputs):
     """The inputs of an attack, checked: `zero_filled` for `kspace` where the model takes it."""
+    contract.check_model(model)
     check_inputs(inputs)
     if "initial_image" in inputs:
         raise ValueError("The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs.")
     inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
     if hasattr(model, "zero_filled"):
-        return without_kspace(inputs, model.zero_filled(inputs))
+        image = contract.zero_filled(model, inputs)
+        check_values(inputs, image)
+        return without_kspace(inputs, image)
     if "kspace" not in inputs:
         raise ValueError(f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}")
+    if tf.executing_eagerly():
+        check_values(inputs, _sense(model).adjoint(*(inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))))
     return inputs
+
+
+def _sense(model):
+    return getattr(model, "sense", None) or Sense()
 
 
 # Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last few models alive.
@@ -136,7 +188,7 @@ class Objective:
 
     def __init__(self, model, gradient, noise, inputs, sets, seed, reference=None):
         self._model, self._gradient, self._fresh = model, gradient, noise == "fresh"
-        self._sense = getattr(model, "sense", None) or Sense()
+        self._sense = _sense(model)
         self._shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
         self._kspace, self._zero_filled = inputs.get("kspace"), inputs.get("zero_filled")
         # A tensor of the shape of r.
@@ -174,7 +226,12 @@ class Objective:
                 changed = {"zero_filled": tf.stop_gradient(zero_filled), "initial_image": zero_filled}
         if noise_key is not None:
             changed["noise_seed"] = noise_key
-        return self._model.reconstruct({**self._shared, **changed})
+        return contract.answer(self._model, {**self._shared, **changed}, self.like)
+
+    def _perturbed_key(self):
+        if self._gradient == "initial-image":
+            return "initial_image"
+        return "kspace" if self._zero_filled is None else "zero_filled"
 
     def _at(self, predict, r, step):
         if not self._fresh:
@@ -192,7 +249,9 @@ class Objective:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(r)
             value = self._at(self._predict, r, step)
-        return value, tape.gradient(value, r)
+        gradient = tape.gradient(value, r)
+        contract.check_gradient(self._model, gradient, self._perturbed_key())
+        return value, gradient
 
     def answer(self, r):
         """The model's own answer f(k + A r), and its E."""

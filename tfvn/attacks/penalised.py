@@ -7,9 +7,13 @@ attack may be continued from an earlier r and v, which gives a ladder of perturb
 """
 import functools
 
+import numpy as np
 import tensorflow as tf
 
+from tfvn import checks
 from tfvn.attacks import ascent
+
+__all__ = ["PenalisedGradientAscent", "keep_region"]
 
 
 class PenalisedGradientAscent:
@@ -28,11 +32,15 @@ class PenalisedGradientAscent:
     def __init__(
         self, penalty=1.0, steps=25, step_size=0.005, momentum=0.9, start_scale=0.001, gradient="full", noise="fresh", seed=0
     ):
-        ascent.check_numbers(penalty=penalty, step_size=step_size, momentum=momentum, start_scale=start_scale)
-        ascent.check_counts(steps=steps)
         ascent.check_modes(gradient=gradient, noise=noise)
-        self.penalty, self.steps, self.step_size, self.momentum = float(penalty), int(steps), float(step_size), float(momentum)
-        self.start_scale, self.gradient, self.noise, self.seed = float(start_scale), gradient, noise, int(seed)
+        self.penalty, self.step_size = ascent.check_numbers(penalty=penalty, step_size=step_size)
+        self.momentum, self.start_scale = ascent.check_numbers(momentum=momentum, start_scale=start_scale)
+        (self.steps,) = ascent.check_counts(steps=steps)
+        self.gradient, self.noise, self.seed = gradient, noise, checks.whole("seed", seed)
+
+    def __repr__(self):
+        names = ("penalty", "steps", "step_size", "momentum", "start_scale")
+        return checks.described(self, (*names, "gradient", "noise", "seed"))
 
     def run(self, model, inputs, reference=None, start=None, velocity=None, steps_done=0):
         """Attacks every image of a batch.
@@ -53,21 +61,40 @@ class PenalisedGradientAscent:
             ValueError: as `ProjectedGradientAscent.run`; or for a reference, start or velocity of another shape, and for a
                 velocity without a start.
         """
+        steps_done = checks.whole("steps_done", steps_done, 0)
         inputs = ascent.measured(model, inputs)
         real = inputs["sensitivity_maps"].dtype.real_dtype
         if velocity is not None and start is None:
             raise ValueError("A velocity needs the start it belongs to. Received: start=None")
-        given = {
-            name: tf.cast(array, inputs["sensitivity_maps"].dtype)
-            for name, array in (("start", start), ("velocity", velocity))
-            if array is not None
-        }
-        if reference is not None:
-            given["reference"] = tf.cast(tf.abs(reference), real)
+        images = {"start": start, "velocity": velocity, "reference": reference}
+        given = {name: _image(name, array) for name, array in images.items() if array is not None}
+        for name, array in given.items():
+            # Of a reference the magnitude counts.
+            dtype = real if name == "reference" else inputs["sensitivity_maps"].dtype
+            given[name] = tf.cast(tf.abs(array) if name == "reference" else array, dtype)
         numbers = [tf.constant(x, real) for x in (self.penalty, self.step_size, self.momentum, self.start_scale)]
-        counts = [tf.constant(x) for x in (self.steps, int(steps_done), self.seed)]
+        counts = [tf.constant(x) for x in (self.steps, steps_done, self.seed)]
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
-        return ascent.AttackResult(*_compiled(model, self.gradient, noise)(inputs, given, *numbers, *counts))
+        result = ascent.AttackResult(*_compiled(model, self.gradient, noise)(inputs, given, *numbers, *counts))
+        return ascent.check_found(model, result)
+
+
+def _image(name, array):
+    """A tensor of an image, real or complex, of finite numbers.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        tensor = tf.convert_to_tensor(array)
+    except (TypeError, ValueError):
+        tensor = None
+    if tensor is None or not (tensor.dtype.is_complex or tensor.dtype.is_floating):
+        raise ValueError(f"{name} must be an image of numbers, real or complex. Received: {name}={checks.shown(array)}")
+    if tf.executing_eagerly() and not np.isfinite(tensor).all():
+        count = np.count_nonzero(~np.isfinite(tensor))
+        raise ValueError(f"{name} must be finite. Received: {count} NaN or infinite entries")
+    return tensor
 
 
 @functools.lru_cache(maxsize=8)
@@ -110,10 +137,22 @@ def keep_region(perturbation, rows=(0.35, 0.75), columns=(0.35, 0.7)):
         ValueError: for a window that is not inside [0, 1].
     """
     perturbation = tf.convert_to_tensor(perturbation)
-    window = []
-    for name, (begin, end), size in (("rows", rows, perturbation.shape[-2]), ("columns", columns, perturbation.shape[-1])):
-        if not 0 <= begin < end <= 1:
-            raise ValueError(f"{name} must be (begin, end) with 0 <= begin < end <= 1. Received: {name}={(begin, end)}")
-        position = tf.range(size)
-        window.append((position >= round(begin * size)) & (position < round(end * size)))
+    if len(perturbation.shape) < 2:
+        raise ValueError(f"perturbation must have shape (..., rows, width). Received: {checks.shown(perturbation)}")
+    window = [
+        _inside(name, share, size)
+        for name, share, size in zip(("rows", "columns"), (rows, columns), perturbation.shape[-2:])
+    ]
     return tf.where(window[0][:, None] & window[1], perturbation, tf.zeros_like(perturbation))
+
+
+def _inside(name, share, size):
+    """Which of `size` positions lie in the share (begin, end) of them."""
+    pair = isinstance(share, (tuple, list)) and len(share) == 2 and all(map(checks.is_number, share))
+    begin, end = share if pair else (0, 0)
+    if not 0 <= begin < end <= 1:
+        raise ValueError(
+            f"{name} must be (begin, end) with 0 <= begin < end <= 1. Received: {name}={checks.shown(share)}"
+        )
+    position = tf.range(size)
+    return (position >= round(begin * size)) & (position < round(end * size))

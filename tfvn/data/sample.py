@@ -11,6 +11,8 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
+from tfvn.checks import DataWarning
+
 _AXES = (-2, -1)
 # Part of the largest number of a k-space below which one is no measurement.
 _SMALLEST = 1e-12
@@ -19,10 +21,6 @@ _CLEARLY = 4
 # Lines are measured as a whole if at most these parts of their clear positions are zero: of all, of one line (which
 # counts as no shorter than the few), and of the energy.
 _LOST_OF_ALL, _LOST_OF_LINE, _FEW, _LOST_ENERGY = 0.05, 0.25, 16, 0.02
-
-
-class DataWarning(UserWarning):
-    """Data that can be used, and probably are not what they are taken for; the text says why, with a number."""
 
 
 class Sample(NamedTuple):

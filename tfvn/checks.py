@@ -1,0 +1,190 @@
+"""What a public function is given, checked at its door.
+
+One sentence tells what came, what was expected and what to do.
+
+Nothing is converted in silence. True is no number, and neither are "2.5", NaN or infinity.
+"""
+import math
+import numbers
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+__all__ = [
+    "LARGEST", "LIMIT", "PRECISIONS", "DataWarning", "choice", "described", "flag", "is_number",
+    "name_of_layer", "number", "precision", "shown", "whole",
+]  # fmt: skip
+
+# Whole numbers, and numbers that files hold, stay below it in magnitude: `tfvn.importers` reads
+# no others.
+LIMIT = 2**31
+# A larger number would be infinite in single precision.
+LARGEST = float(np.finfo(np.float32).max)
+# Those that networks compute in.
+PRECISIONS = ("float32", "float64")
+_LONGEST = 200
+# TensorFlow takes no others for its scopes; Keras 3 refuses the slash.
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]{0,199}")
+
+
+class DataWarning(UserWarning):
+    """Data that can be used, and probably are not what they are taken for.
+
+    The text says why, with a number.
+    """
+
+
+def shown(value):
+    """A value as it stands in a message, in one line of at most 200 characters: an array by its type
+    and shape, a dict by its keys, a text in quotes."""
+    one = isinstance(value, (type, np.generic))
+    if not one and hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} of {_dtype_name(value)} {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a dict of {', '.join(map(str, value)) or 'nothing'}"[:_LONGEST]
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # A foreign object may fail at this too.
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+def _dtype_name(value):
+    return getattr(value.dtype, "name", str(value.dtype))
+
+
+def described(value, names):
+    """The text `Class(name=value, ...)` of an object's attributes."""
+    parts = [f"{name}={getattr(value, name)!r}" for name in names]
+    return f"{type(value).__name__}({', '.join(parts)})"
+
+
+def _plain(value):
+    """The Python number in a scalar of NumPy or TensorFlow; anything else as it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    readable = isinstance(value, np.ndarray) or hasattr(value, "numpy")
+    if readable and getattr(value, "shape", None) == ():
+        return np.asarray(value).item()
+    return value
+
+
+def _refuse(name, expected, value, advice=""):
+    raise ValueError(f"{name} must be {expected}. Received: {name}={shown(value)}{advice}")
+
+
+def is_number(value):
+    """Whether it is a finite number, not True or False."""
+    value = _plain(value)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)
+
+
+def _range(least, above):
+    if least is not None:
+        return f" >= {least}"
+    return "" if above is None else f" > {above}"
+
+
+def _too_large(plain, limit):
+    if not is_number(plain) or abs(plain) < limit:
+        return ""
+    told = f"2^{limit.bit_length() - 1}" if isinstance(limit, int) else f"{limit:.4g}"
+    return f". Its magnitude must be below {told}"
+
+
+def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
+    """A finite number as a float.
+
+    Args:
+        name: of the argument.
+        value: what came for it.
+        least, above: it must be >= `least`, and > `above`.
+        limit: it must be smaller in magnitude.
+        alternative: what else is allowed there, for the message: "None or ".
+
+    Raises:
+        ValueError: for anything else.
+    """
+    plain = _plain(value)
+    fits = is_number(plain)
+    fits = fits and (least is None or plain >= least) and (above is None or plain > above)
+    fits = fits and abs(plain) < limit
+    if not fits:
+        _refuse(name, f"{alternative}a number{_range(least, above)}", value, _too_large(plain, limit))
+    return float(plain)
+
+
+def whole(name, value, least=None, limit=LIMIT, alternative=""):
+    """A whole number as an int; arguments as `number`. 5.0 is one."""
+    plain = _plain(value)
+    fits = is_number(plain) and int(plain) == plain and (least is None or plain >= least)
+    fits = fits and abs(plain) < limit
+    if not fits:
+        _refuse(name, f"{alternative}a whole number{_range(least, None)}", value, _too_large(plain, limit))
+    return int(plain)
+
+
+def flag(name, value):
+    """True or False.
+
+    Raises:
+        ValueError: for anything else: the text "no" would be true.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        _refuse(name, "True or False", value)
+    return bool(value)
+
+
+def choice(name, value, choices):
+    """One of some texts.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(value, str) or value not in choices:
+        _refuse(name, f"one of {tuple(choices)}", value)
+    return value
+
+
+def name_of_layer(value):
+    """The name of a network, or None, for which Keras takes one of its own.
+
+    Raises:
+        ValueError: for a name that TensorFlow or Keras refuses later, in the first call or in
+            reading the saved network.
+    """
+    if value is not None and not (isinstance(value, str) and _NAME.fullmatch(value)):
+        expected = "None or 1 to 200 of the characters A-Z a-z 0-9 . _ -, the first none of _ -"
+        _refuse("name", expected, value)
+    return value
+
+
+def precision(dtype):
+    """That of the variables, in which everything is computed, "float32" or "float64".
+
+    A policy of mixed precision would round kernels and masks: its variables are float32.
+
+    Args:
+        dtype: a name, a type or a policy of Keras; None means the global policy.
+
+    Raises:
+        ValueError: for another one, half precision too.
+    """
+    policy = keras.mixed_precision.global_policy() if dtype is None else dtype
+    try:
+        policy = keras.mixed_precision.Policy(policy) if isinstance(policy, str) else policy
+        found = tf.as_dtype(getattr(policy, "variable_dtype", policy)).name
+    except (TypeError, ValueError):
+        found = None
+    if found not in PRECISIONS:
+        source = "the global policy of Keras" if dtype is None else "dtype"
+        received = getattr(policy, "name", policy)
+        raise ValueError(
+            f"Networks compute in float32 or float64. Received: {source}={shown(received)}. "
+            "Pass dtype='float32', or call tf.keras.mixed_precision.set_global_policy('float32')."
+        )
+    return found
