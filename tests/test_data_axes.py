@@ -66,6 +66,7 @@ SLICES = {
     "reference": dict(reference=np.ones((6, HEIGHT, WIDTH))),
     "one channel": dict(ismrmrd_header=header(1)),
     "acquisition": dict(attributes=dict(acquisition="CORPD_FBK")),
+    "max and norm": dict(attributes=dict(max=1.0, norm=2.0)),
     "acquisition and another number of channels": dict(ismrmrd_header=header(15), attributes=dict(acquisition="CORPD_FBK")),
     "slices of the header": dict(ismrmrd_header=header(15, 6)),
     "in a group": dict(group="scan", reconstruction_esc=np.ones((6, *IMAGES))),
@@ -94,6 +95,7 @@ COILS = {
     "entities": dict(ismrmrd_header='<!DOCTYPE x [<!ENTITY a "1">]><receiverChannels>&a;</receiverChannels>'),
     "a huge number": dict(ismrmrd_header=header("9" * 5000)),
     "other arrays": dict(mask=np.ones(6), phase=np.ones((6, 3))),
+    "other attributes": dict(attributes=dict(max=1.0, date="2026-11-25")),
 }
 
 

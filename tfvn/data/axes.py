@@ -188,7 +188,7 @@ class _Told:
 
     images, maps: (name, shape) of the arrays beside the k-space; of a single image the first size is 1.
     channels, slices: of the header, None where it does not say.
-    layout: whether it has the attribute `acquisition`, as fastMRI's files.
+    layout: whether it has the attributes of fastMRI's files: `acquisition`, or `max` and `norm`.
     """
 
     def __init__(self, file, name):
@@ -197,7 +197,7 @@ class _Told:
         for group in {file.name: file, folder.name: folder}.values():
             self._look_beside(group)
             self.emulated |= "reconstruction_esc" in group
-            self.layout |= "acquisition" in group.attrs
+            self.layout |= "acquisition" in group.attrs or {"max", "norm"} <= set(group.attrs)
             header = header or _header(group)
         self.channels = _number("receiverChannels", header)
         last = _number("maximum", _element("slice", header))
@@ -268,7 +268,7 @@ def _of_slices(told, shape):
     if told.slices == first and told.channels != first:
         found.append(_Evidence(slices, False, f"the header has {first} slices"))
     if told.layout:
-        sentence = "with an attribute `acquisition`, as in fastMRI's files, three axes are the slices of one coil"
+        sentence = "with the attributes of fastMRI's files (acquisition, or max and norm) three axes are slices of one coil"
         found.append(_Evidence(slices, False, sentence))
     return found
 
