@@ -6,9 +6,9 @@ a property of the scan, not of the weights: imported networks have `readout_over
 import functools
 import io
 import json
-import math
 import os
 import re
+import tempfile
 import zipfile
 import zlib
 
@@ -16,8 +16,10 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from tfvn.checks import LIMIT, PRECISIONS
+from tfvn.data import recognise
 from tfvn.data.files import member, replacing
-from tfvn.network import VariationalNetwork
+from tfvn.network import LARGEST_FILE, VariationalNetwork, largest_file, weight_bytes, weight_shapes
 
 _CLASS = {"registered_name": "tfvn>VariationalNetwork", "class_name": "VariationalNetwork"}
 _NPZ_KEYS = ("kernels", "rbf_weights", "data_term_weights", "vmin", "vmax", "rbf_sigma", "rbf_scale")
@@ -26,7 +28,8 @@ _TORCH_KEYS = ("conv_kernel", "activation.w", "lamb")
 # Files made to be hostile ran code through `torch.load(weights_only=True)` before 2.6 (CVE-2025-32434), and could corrupt
 # memory before 2.10 (CVE-2026-24747).
 _SAFE_TORCH = (2, 10)
-# What `VariationalNetwork.get_config` holds. `True` is no number.
+# What `VariationalNetwork.get_config` holds. `True` is no number. The limits of all of it are those of its constructor:
+# what can be made can be read.
 _SETTINGS = {
     "name": str,
     "dtype": str,
@@ -42,9 +45,8 @@ _SETTINGS = {
     "readout_oversampling": bool,
     "seed": int,
 }
-# Bytes that a file of weights may take besides the numbers: a network of ten stages takes 60 kB.
-_OVERHEAD = 2**20
-_LARGEST = 2**28
+# Bytes that the settings may take.
+_LARGEST_CONFIG = 2**20
 
 
 def from_npz(path):
@@ -56,15 +58,21 @@ def from_npz(path):
     Raises:
         ValueError: if the file is not such a file or its arrays do not fit together.
     """
+    path = _file(path)
     try:
         with open(path, "rb") as binary, _opened(binary) as file:
             missing = [key for key in _NPZ_KEYS if key not in file]
             if missing:
-                raise ValueError(f"expected the arrays {', '.join(_NPZ_KEYS)}. Missing: {missing}. Received: {sorted(file)}")
-            weights = [file[key] for key in _NPZ_KEYS[:3]]
-            vmin, vmax, bandwidth, scale = (float(file[key].item()) for key in _NPZ_KEYS[3:])
-    except (OSError, EOFError, KeyError, TypeError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not a file of network weights: {error}") from error
+                raise ValueError(f"expected the arrays {', '.join(_NPZ_KEYS)}. Missing: {missing}. Received: {_names(file)}")
+            arrays = [file[key] for key in _NPZ_KEYS]
+            # Of a member without the mark of an array NumPy gives the bytes.
+            if not all(isinstance(array, np.ndarray) for array in arrays):
+                raise ValueError("it is damaged: not all of its members are arrays. Copy it again.")
+            weights, numbers = arrays[:3], arrays[3:]
+            vmin, vmax, bandwidth, scale = (float(number.item()) for number in numbers)
+    # Readers of damaged files raise nearly every type; the caller needs the file's name and one type.
+    except Exception as error:
+        raise ValueError(f"{path}: not a file of network weights: {_sentence(error)}") from error
     if not np.isclose(vmin, -vmax):
         raise ValueError(f"{path}: expected a symmetric grid. Received: vmin={vmin}, vmax={vmax}")
     return _network(*weights, vmax, bandwidth, scale, path)
@@ -74,10 +82,31 @@ def _opened(binary):
     file = np.load(binary, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("it is a single array, not an .npz archive.")
-    size = sum(part.file_size for part in file.zip.infolist())
-    if size > _LARGEST:
-        raise ValueError(f"expected at most {_LARGEST} bytes. Received: {size} bytes, unpacked")
+    parts = file.zip.infolist()
+    size = sum(part.file_size for part in parts)
+    if size > LARGEST_FILE:
+        raise ValueError(f"expected at most {LARGEST_FILE} bytes. Received: {size} bytes, unpacked")
+    if any(part.flag_bits & 1 for part in parts):
+        raise ValueError("it is encrypted. Decrypt it first.")
     return file
+
+
+def _file(path):
+    """The path of a file that can be opened, as text.
+
+    Raises:
+        ValueError: naming it, if it is missing, empty, a folder, or may not be read.
+    """
+    recognise.head(path)
+    return os.fsdecode(path)
+
+
+def _sentence(error):
+    """One line of what a reader raised, for a message."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError)) or "truncated file" in text:
+        text += ". It is damaged or cut short: copy it again"
+    return text
 
 
 def to_npz(network, path):
@@ -91,11 +120,8 @@ def to_npz(network, path):
     phi = network.stages[0].activation
     weights = (np.stack([weight.numpy() for weight in block]) for block in network.parameter_blocks.values())
     values = (*weights, -phi.grid_limit, phi.grid_limit, phi.bandwidth, phi.scale)
-    try:
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **dict(zip(_NPZ_KEYS, values)))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error}") from error
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **dict(zip(_NPZ_KEYS, values)))
 
 
 def from_tf1_checkpoint(prefix, convention="icg", grid_limit=1.0):
@@ -115,23 +141,14 @@ def from_tf1_checkpoint(prefix, convention="icg", grid_limit=1.0):
     Raises:
         ValueError: for another convention, if there is no such checkpoint, if it is damaged, or its variables are others.
     """
-    path = prefix = os.fspath(prefix)
+    path = prefix = os.fsdecode(prefix)
     if convention not in ("icg", "optox"):
         raise ValueError(f"{path}: convention must be 'icg' or 'optox'. Received: convention={convention!r}")
     try:
-        if os.path.isdir(path):
-            prefix = tf.train.latest_checkpoint(path)
-            if prefix is None:
-                found = sorted(name for name in os.listdir(path) if name.endswith(".index"))
-                raise ValueError(f"its file `checkpoint` names none that is there; name one itself. Received: {found}")
-        reader = tf.train.load_checkpoint(prefix.removesuffix(".index"))
-        variables = reader.get_variable_to_shape_map()
-        missing = [key for key in _TF1_KEYS if key not in variables]
-        if missing:
-            raise ValueError(f"expected the variables k1, w1, lambda. Missing: {missing}. Received: {variables}")
-        k1, w1, data_weights = (reader.get_tensor(key) for key in _TF1_KEYS)
+        prefix = _latest(path) if os.path.isdir(path) else path.removesuffix(".index")
+        k1, w1, data_weights = _variables(prefix)
     except Exception as error:  # Of a damaged file TensorFlow raises OpError, IndexError, ValueError and more.
-        raise ValueError(f"{path}: cannot be read as a checkpoint of a variational network: {error}") from error
+        raise ValueError(f"{path}: cannot be read as a checkpoint of a variational network: {_sentence(error)}") from error
     kernels_fit = k1.dtype.kind == "c" and k1.ndim == 5 and k1.shape[3] == 1
     if not kernels_fit or w1.ndim != 3 or not w1.size or data_weights.shape != (len(k1), 1):
         received = f"k1 {k1.dtype} {k1.shape}, w1 {w1.shape}, lambda {data_weights.shape}"
@@ -142,6 +159,41 @@ def from_tf1_checkpoint(prefix, convention="icg", grid_limit=1.0):
     kernels = np.concatenate([k1.real, k1.imag], 3)
     bandwidth, scale = {"icg": (2 * grid_limit / w1.shape[2], 1.0), "optox": (None, 0.4)}[convention]
     return _network(kernels, w1, data_weights[:, 0], grid_limit, bandwidth, scale, path)
+
+
+def _latest(folder):
+    """The prefix of the checkpoint that the file `checkpoint` of a folder names."""
+    # `tf.train.latest_checkpoint` takes a folder with brackets for a pattern.
+    state = tf.train.get_checkpoint_state(folder)
+    if state is None or not os.path.isfile(f"{state.model_checkpoint_path}.index"):
+        found = sorted(name for name in os.listdir(folder) if name.endswith(".index"))
+        raise ValueError(f"its file `checkpoint` names none that is there; name one itself. Received: {found[:10]}")
+    return state.model_checkpoint_path
+
+
+def _variables(prefix):
+    """k1, w1 and lambda of a checkpoint."""
+    folder, name = os.path.split(os.path.abspath(prefix))
+    there = os.listdir(folder) if os.path.isdir(folder) else []
+    endings = [".index", *(found.removeprefix(name) for found in there if found.startswith(f"{name}.data-"))]
+    for ending in endings:
+        recognise.head(prefix + ending)
+    if not set("*?[]\\") & set(prefix):
+        return _read_variables(prefix)
+    # TensorFlow takes such a name for a pattern.
+    with tempfile.TemporaryDirectory() as plain:
+        for ending in endings:
+            os.symlink(os.path.join(folder, name + ending), os.path.join(plain, "checkpoint" + ending))
+        return _read_variables(os.path.join(plain, "checkpoint"))
+
+
+def _read_variables(prefix):
+    reader = tf.train.load_checkpoint(prefix)
+    variables = reader.get_variable_to_shape_map()
+    missing = [key for key in _TF1_KEYS if key not in variables]
+    if missing:
+        raise ValueError(f"expected the variables k1, w1, lambda. Missing: {missing}. Received: {_names(variables)}")
+    return [reader.get_tensor(key) for key in _TF1_KEYS]
 
 
 def from_torch(path):
@@ -155,9 +207,7 @@ def from_torch(path):
         ValueError: if PyTorch is not installed or one of those that files can attack (before 2.10), the file is not such a
             file, or its arrays do not fit together.
     """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise ValueError(f"{path}: there is no such file.")
+    path = _file(path)
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -177,13 +227,14 @@ def from_torch(path):
         state = state.get("state_dict", state)
         arrays = {key: value.detach().numpy() for key, value in state.items() if key.startswith("cell_list.")}
     except Exception as error:  # Readers of pickles raise anything; the caller needs the file's name and one type.
-        raise ValueError(f"{path}: cannot be loaded as a PyTorch state dict: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {_sentence(error)}"
+        raise ValueError(f"{path}: cannot be loaded as a PyTorch state dict: {reason}") from error
     num_stages = len({key.split(".")[1] for key in arrays})
     expected = {f"cell_list.{t}.{name}" for t in range(num_stages) for name in _TORCH_KEYS}
     if not arrays or arrays.keys() != expected:
         raise ValueError(
             f"{path}: expected cell_list.<stage>.conv_kernel, .activation.w and .lamb of the stages 0, 1, ... "
-            f"Missing: {sorted(expected - arrays.keys())}. Received: {sorted(state)}"
+            f"Missing: {sorted(expected - arrays.keys())}. Received: {_names(state)}"
         )
     blocks = [[arrays[f"cell_list.{t}.{name}"] for t in range(num_stages)] for name in _TORCH_KEYS]
     try:
@@ -247,21 +298,19 @@ def from_keras(path):
     Raises:
         ValueError: if it is not such a file.
     """
-    path = os.fspath(path)
+    path = _file(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            config = _settings(json.loads(_unpacked(archive, "config.json", _OVERHEAD)))
-            stages, filters, size = config["num_stages"], config["filters"], config["kernel_size"]
-            shapes = {"kernel": (size, size, 2, filters), "data_weight": (), "rbf_weights": (filters, config["num_centers"])}
+            config = _settings(json.loads(_unpacked(archive, "config.json", _LARGEST_CONFIG)))
+            sizes = [config[key] for key in ("filters", "kernel_size", "num_centers")]
+            size = (config["num_stages"], *sizes, config["dtype"])
             # Before a network is built: a few digits ask for all the memory that there is.
-            needed = stages * sum(map(math.prod, shapes.values())) * np.dtype(config["dtype"]).itemsize
-            most = min(2 * needed + stages * 2**16 + _OVERHEAD, _LARGEST)
-            weights = _unpacked(archive, "model.weights.h5", most, needed)
-        arrays = _stage_weights(weights, stages, shapes)
+            weights = _unpacked(archive, "model.weights.h5", largest_file(*size), weight_bytes(*size))
+        arrays = _stage_weights(weights, config["num_stages"], weight_shapes(*sizes))
         network = VariationalNetwork(**config)
     # Readers of damaged files raise nearly every type; the caller needs the file's name and one type.
     except Exception as error:
-        raise ValueError(f"{path}: cannot be loaded as a tfvn VariationalNetwork: {error}") from error
+        raise ValueError(f"{path}: cannot be loaded as a tfvn VariationalNetwork: {_sentence(error)}") from error
     for stage, values in zip(network.stages, arrays):
         for name, value in values.items():
             getattr(stage, name).assign(value)
@@ -288,10 +337,10 @@ def _settings(config):
         value = settings[key]
         fits = type(value) is kind or (kind is float and type(value) is int)
         if fits and kind in (int, float):
-            fits = abs(value) < 2**31
+            fits = abs(value) < LIMIT
         if not fits:
             raise ValueError(f"{key} must be of type {kind.__name__}, numbers below 2^31. Received: {key}={str(value)[:200]}")
-    if settings["dtype"] not in ("float32", "float64"):
+    if settings["dtype"] not in PRECISIONS:
         raise ValueError(f"dtype must be float32 or float64. Received: dtype={settings['dtype'][:200]!r}")
     return settings
 
@@ -318,21 +367,75 @@ def _stage_weights(content, num_stages, shapes):
 
 def load_model(path):
     """A `VariationalNetwork` from `network.save("model.keras")` (`from_keras`), an `.npz` (`from_npz`) or `.pt`, `.pth` file
-    (`from_torch`), or a run directory. Nothing in the file is run.
+    (`from_torch`), or a run directory. Its content says what a file is, not its name. Nothing in the file is run.
 
     Raises:
-        ValueError: if there is no such file or it holds something else.
+        ValueError: if there is no such file or it holds something else; the text says what it holds.
     """
-    path = os.fspath(path)
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise ValueError(f"expected the path of a model file or of a run directory. Received: path={str(path)[:200]}")
+    path = os.fsdecode(path)
     if os.path.isdir(path):
-        path = os.path.join(path, "model.keras")
-    if not os.path.isfile(path):
-        raise ValueError(f"{path}: there is no such model file.")
-    if path.endswith(".npz"):
-        return from_npz(path)
+        path = _model_of(path)
+    if not os.path.lexists(path):
+        raise ValueError(f"{path}: there is no such model file. Check the path.")
+    content = recognise.head(path)
+    if zipfile.is_zipfile(path):
+        return _reader_of_archive(path)(path)
+    # Older files of PyTorch are pickles, which only its own reader for weights opens.
     if path.endswith((".pt", ".pth")):
         return from_torch(path)
-    if not zipfile.is_zipfile(path):
-        formats = ".keras, .npz, .pt or .pth"
-        raise ValueError(f"{path}: damaged or cut off, or none of the formats of models: {formats}.")
-    return from_keras(path)
+    if path.endswith(".npz"):
+        return from_npz(path)
+    raise ValueError(
+        f"{path}: damaged or cut off, or none of the formats of models: .keras, .npz, .pt or .pth. {_what(content)}"
+    )
+
+
+def _model_of(folder):
+    """The model file of a run directory."""
+    path = os.path.join(folder, "model.keras")
+    if os.path.lexists(path):
+        return path
+    try:
+        found = sorted(os.listdir(folder))
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read: {error.strerror}. Ask its owner for the permission.") from error
+    advice = "Train it first, or name a model file."
+    if "saved_model.pb" in found:
+        advice = "It is a SavedModel, an export that is not read back: name the model that was exported."
+    elif any(name.endswith(".index") for name in found):
+        advice = "It holds checkpoints: those of the original code are read by tfvn.importers.from_tf1_checkpoint."
+    elif any(name.endswith((".keras", ".npz", ".pt", ".pth")) for name in found):
+        advice = "Name the file in it."
+    raise ValueError(f"{path}: there is no such model file. Received: a folder of {_names(found) or 'nothing'}. {advice}")
+
+
+def _reader_of_archive(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception as error:
+        raise ValueError(f"{path}: damaged or cut off: {_sentence(error)}. Copy it again.") from error
+    if any(name.endswith("data.pkl") for name in names):
+        return from_torch
+    if any(name.endswith(".npy") for name in names):
+        return from_npz
+    return from_keras
+
+
+def _what(content):
+    """What a file is that is no model, and what to do."""
+    if content.startswith(b"\x89HDF"):
+        return "It is an HDF5 file, such as weights alone: save the network by network.save('model.keras')."
+    if content.lstrip().startswith((b"{", b"[")):
+        return "It is text that looks like JSON: a network's settings are no weights."
+    if content.startswith((b"\x93NUMPY", b"MATLAB")):
+        return "It is a file of arrays."
+    meaning, _ = recognise.seems(content)
+    return f"{meaning[0].upper()}{meaning[1:]}."
+
+
+def _names(names):
+    """A list of names for a message."""
+    return str(sorted(names)[:20])[:500] if names else ""
