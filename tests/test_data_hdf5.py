@@ -1,4 +1,6 @@
 """Arrays in HDF5 files: found in groups and by name, told where they are not, and never taken from another file."""
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -269,6 +271,22 @@ def test_pairs_are_complex_numbers(tmp_path, pair, kind):
     array = np.zeros((24, 20), [(name, kind) for name in pair])
     array[pair[0]], array[pair[1]] = 1, 2
     assert (taken(write(tmp_path / "a.h5", put(kspace=array)))[...] == 1 + 2j).all()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_chunks_that_unpack_to_another_size_are_refused(tmp_path, shuffle):
+    # HDF5 reads what stands in memory behind a shorter one, or ends the process.
+    for count in (0, 10, SCAN.nbytes // 3 - 1, SCAN.nbytes // 3 + 1, 2 * SCAN.nbytes):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            dataset = file.create_dataset("kspace", data=SCAN, chunks=(1, 24, 20), compression="gzip", shuffle=shuffle)
+            dataset.id.write_direct_chunk((1, 0, 0), zlib.compress(bytes(count)))
+        with pytest.raises(ValueError, match="a.h5 cannot be read as .*: a chunk of kspace has .* Copy it again"):
+            taken(tmp_path / "a.h5")[...]
+        np.testing.assert_array_equal(taken(tmp_path / "a.h5")[2:, :, :], SCAN[2:])
+    # What did not pack at all was stored as it is.
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["kspace"].id.write_direct_chunk((1, 0, 0), np.zeros_like(SCAN[:1]).tobytes(), 2 if shuffle else 1)
+    assert not taken(tmp_path / "a.h5")[1, :, :].any()
 
 
 def test_parts_that_overlap_are_no_numbers(tmp_path):

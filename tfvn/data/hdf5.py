@@ -6,6 +6,7 @@ from elsewhere must not bring a file of the reader's into its results. What is n
 """
 import contextlib
 import math
+import zlib
 
 import h5py
 import numpy as np
@@ -19,6 +20,8 @@ _MOST_STEPS = 20
 # Objects that are looked at in search of arrays.
 _MOST_OBJECTS = 10_000
 # MATLAB's own, where cells keep what they hold.
+# The filters of data packed by deflate, with or without shuffled bytes.
+_DEFLATE = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
 _MATLABS_OWN = ("#refs#", "#subsystem#")
 _MATLAB_NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
@@ -155,6 +158,7 @@ class Stored:
 def _read(item, index, matlab):
     """A part of a dataset, with an index for every axis."""
     _check_memory(item, index)
+    _check_packed(item, index)
     try:
         array = plain(item[index])
     except Exception:
@@ -176,6 +180,33 @@ def _check_memory(item, index):
     if item.chunks and needed:
         # It is unpacked whole.
         check_size(f"a chunk of {name}", math.prod(item.chunks) * item.dtype.itemsize, stored)
+
+
+def _check_packed(item, index):
+    """That what deflate packed has the size of its chunk: HDF5 reads beyond the end of what is shorter, and may crash."""
+    filters = item.id.get_create_plist()
+    codes = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
+    if codes not in _DEFLATE:
+        return
+    size = math.prod(item.chunks) * item.id.get_type().get_size()
+    for number in range(item.id.get_num_chunks()):
+        place = item.id.get_chunk_info(number).chunk_offset
+        if _is_inside(place, item.chunks, index, item.shape):
+            skipped, packed = item.id.read_direct_chunk(place)
+            # The last bit is that of the last filter.
+            is_packed = not skipped >> (len(codes) - 1) & 1
+            unpacked = zlib.decompressobj().decompress(packed, size + 1) if is_packed else packed
+            if len(unpacked) != size:
+                raise OSError(f"a chunk of {item.name[1:]} has {len(unpacked)} bytes of {size}")
+
+
+def _is_inside(place, chunks, index, shape):
+    """Whether a chunk has a part in what an index of slices takes."""
+    for start, length, part, size in zip(place, chunks, index, shape):
+        first, last, _ = part.indices(size) if isinstance(part, slice) else (part, part + 1, 1)
+        if not (start < last and first < start + length):
+            return False
+    return True
 
 
 def number_of(path, file, name, matlab):
@@ -255,7 +286,8 @@ def _meaning(item):
         dtype = item.dtype
     except TypeError:
         return "of a type that NumPy does not have"
-    if dtype.kind in NUMERIC or _pair(dtype):
+    # A type larger than its numbers, which only a damaged file has, would crash HDF5.
+    if (dtype.kind in NUMERIC or _pair(dtype)) and item.id.get_type().get_size() <= dtype.itemsize:
         return ""
     if dtype.names and {"head", "data"} <= set(dtype.names):
         return "raw acquisitions in the format of ISMRMRD"
