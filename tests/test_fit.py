@@ -107,3 +107,26 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
     (tmp_path / "config.yaml").write_text("anything")
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
+
+
+@pytest.mark.slow
+def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch):
+    from tfvn import evaluation, experiments
+    from tfvn.network import VariationalNetwork
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trained").mkdir()
+    VariationalNetwork(1, 3, 3, 5).save("trained/model.keras")
+    fit.write("trained", RUN)
+    np.save("scan.npy", SyntheticKnee(1, 32, 24, 2, None, 0.001, 7)[0].kspace)
+    config = Config(
+        dataset="measurement", data_path="scan.npy", mask="measured", model="trained/model.keras",
+        sigma=0.0, attack_steps=1, attack_radii=[1.0],
+    )  # fmt: skip
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(config.to_yaml())
+    for work in (experiments.train, experiments.attack, lambda run, config: evaluation.evaluate([run], output="results")):
+        with pytest.warns(DataWarning, match="scan: the network was trained with 46% .* of the scan 100% is"):
+            work("run", config)
+    # It stands for the same network.
+    assert fit.known("run") == fit.known("trained")

@@ -31,7 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configs
-from tfvn import certificates, data, distribution, figures, metrics, outputs, progress, projections, report, runs, summaries
+from tfvn import certificates, data, distribution, figures, fit, metrics, outputs, progress, projections, report, runs, summaries
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
@@ -106,6 +106,9 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
     _prepare(output, (*_FILES, _UNFINISHED, _WORKERS))
     only = contextlib.nullcontext() if workers.index else runs.alone(output, "evaluates into it")
     with only, distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
+        for trial in trials:
+            if trial.config.model and not workers.index:
+                fit.warn_of_data(trial.config.model, trial.config)
         # In one process on one device, slices are evaluated where their results are wanted.
         if workers.kind != "none":
             for trial in trials:

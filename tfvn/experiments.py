@@ -207,6 +207,8 @@ def attack(run_dir, config, workers=distribution.Workers()):
     for index in range(len(source)):
         runs.check_name(source.name(index), f"slice {index}")
     devices, models = runs.models_of(run_dir, config, workers, len(source), config.attack_num_samples)
+    if config.model and not workers.index:
+        fit.warn_of_data(config.model, config)
     digest = runs.model_hash(models[0][0])
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)
