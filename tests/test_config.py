@@ -341,6 +341,14 @@ def test_ranges_have_a_limit_that_stands_before_the_list_is_made(text):
     assert time.monotonic() - start < 1
 
 
+def test_patients_times_slices_have_that_limit_too(tmp_path):
+    path = write(tmp_path, "test_patients: 0-9999\nsigma: 0.1\n")
+    with pytest.raises(ValueError) as found:
+        load(path, ["test_slices=0-9999", "seed=1"])
+    words = "test_patients and test_slices must name at most 1000000 slices together. Received: test_patients='0-9999'"
+    assert str(found.value) == f"{path}, --set: {words}, test_slices='0-9999'"
+
+
 def test_a_wrong_value_is_blamed_on_where_it_stands(tmp_path):
     right, wrong = write(tmp_path, "sigma: 0.1\n"), tmp_path / "wrong.yaml"
     wrong.write_text("sigma: abc\n")

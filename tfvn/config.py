@@ -89,7 +89,7 @@ class Config:
     cache_dir: str = _key("", "folder that keeps prepared slices; empty: read and prepare the raw data each time")
     height: int = _key(640, "synthetic: rows of the slice", minimum=16, maximum=2**14)
     width: int = _key(368, "synthetic: columns of the slice", minimum=16, maximum=2**14)
-    num_coils: int = _key(15, "synthetic: receiver coils", minimum=1)
+    num_coils: int = _key(15, "synthetic: receiver coils", minimum=1, maximum=1024)
     receiver_noise: float = _key(0.002, "synthetic: standard deviation of k-space noise, relative to the largest image value", minimum=0)
     num_train: int = _key(200, "synthetic: number of training slices", minimum=1, maximum=_MOST)
     num_test: int = _key(10, "synthetic: number of test slices", minimum=1, maximum=_MOST)
@@ -182,6 +182,8 @@ class Config:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
         _check_size(*(getattr(self, name) for name in _SIZES))
+        for split in ("train", "test"):
+            _check_count(split, getattr(self, f"{split}_patients"), getattr(self, f"{split}_slices"))
 
     def to_yaml(self):
         """The whole configuration as flat YAML, from which `load` makes an equal one."""
@@ -278,6 +280,15 @@ def _check_size(num_stages, filters, kernel_size, num_centers):
         )
 
 
+def _check_count(split, patients, slices):
+    count = _count(_ranges(patients)[0]) * _count(_ranges(slices)[0])
+    if count > _MOST:
+        raise ValueError(
+            f"{split}_patients and {split}_slices must name at most {_MOST} slices together. "
+            f"{_received(f'{split}_patients', patients)}, {split}_slices={_cut(slices)}"
+        )
+
+
 def _received(name, value):
     return f"Received: {name}={_cut(value)}"
 
@@ -318,10 +329,13 @@ def load(path=None, overrides=(), **settings):
     for key, (source, value) in found.items():
         with _naming(source):
             values[key] = _checked(_FIELDS[key], value)
-    # Each fits alone; only a network of such a size can still be wrong.
-    sources = dict.fromkeys(str(source) for name, (source, _) in found.items() if name in _SIZES)
-    with _naming(", ".join(sources)):
+    try:
         return Config(**values)
+    except ValueError as error:
+        # Each fits alone, and several do not fit together.
+        named = re.findall(r"\w+", str(error))
+        sources = dict.fromkeys(str(source) for key, (source, _) in found.items() if key in named)
+        raise ValueError(f"{', '.join(sources)}: {error}") from error
 
 
 def _read_overrides(overrides):
@@ -491,9 +505,13 @@ def _ranges(text):
             return [], _NO_NUMBERS
         ranges.append((int(match[1]), int(match[2] or match[1])))
     # Counted before a list of them is made.
-    if sum(last - first + 1 for first, last in ranges) > _MOST:
+    if _count(ranges) > _MOST:
         return [], f"at most {_MOST} numbers"
     ordered = sorted(ranges)
     if any(later[0] <= earlier[1] for earlier, later in zip(ordered, ordered[1:])):
         return [], "different numbers"
     return ranges, ""
+
+
+def _count(ranges):
+    return sum(last - first + 1 for first, last in ranges)
