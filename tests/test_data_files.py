@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 
 import h5py
 import numpy as np
@@ -43,6 +44,29 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_what_was_there(tmp_path, wr
     assert done.stdout.startswith(f"cannot write {path}: File too large.")
     assert len(done.stdout.splitlines()) == 1
     assert path.read_text() == "before" and os.listdir(tmp_path) == ["x.mat"]
+
+
+def test_objects_of_a_file_that_found_no_room_may_live_on(tmp_path):
+    """HDF5 asks its file for a place long after an error, and ends the process where that fails."""
+    code = """
+import gc
+for attempt in range(5):
+    try:
+        with files.writing_hdf5(sys.argv[1]) as file:
+            kept = [file.create_group(f"h/{number}") for number in range(200)]
+            for group in kept:
+                group.attrs["name"] = "x" * 200
+                group["z"] = np.ones((9, 9))
+            raise KeyError(attempt)
+    except (KeyError, ValueError) as error:
+        kept.append(error)
+gc.collect()
+raise ValueError("all is well")
+"""
+    code = _LIMITED.replace("    {write}\n", textwrap.indent(code, "    "))
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.h5")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "all is well\n", "")
+    assert not os.listdir(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
@@ -151,7 +175,12 @@ class Interrupted:
 
 def test_an_interrupt_while_hdf5_writes_stays_an_interrupt(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(files, "open", lambda *arguments: opened.append(Interrupted(open(*arguments))) or opened[0], raising=False)
+
+    def interrupted(*arguments, **settings):
+        opened.append(Interrupted(open(*arguments, **settings)))
+        return opened[0]
+
+    monkeypatch.setattr(files, "open", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt):
         with files.writing_hdf5(tmp_path / "x.h5") as file:
             file["x"] = np.ones(3)

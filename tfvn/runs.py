@@ -186,10 +186,10 @@ def alone(folder, work):
     """
     path = os.path.join(folder, _LOCK)
     with _locked(path, folder) as file:
+        # On a full disk it is locked all the same.
         with contextlib.suppress(OSError):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()} {work}")
-            file.flush()
+            os.truncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {platform.node()} {work}".encode())
         try:
             yield
         finally:
@@ -199,29 +199,25 @@ def alone(folder, work):
 
 @contextlib.contextmanager
 def _locked(path, folder):
-    """An open file with a lock; that of the name, and not one that its holder has just removed."""
+    """The descriptor of an open file with a lock; that of the name, and not one that its holder has just removed."""
     while True:
         try:
-            file = open(path, "a+", encoding="utf-8", errors="replace", opener=_opened_itself)
+            # What a link of that name leads to is left alone.
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise ValueError(f"cannot write {path}: {error.strerror}. Give permission there, or name another place.") from error
-        with file:
+        try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EACCES):
-                    file.seek(0)
-                    raise _InUse(
-                        f"{folder} is in use: {file.read(200) or 'another process'}. Wait for it or stop it, or name another place."
-                    ) from error
-            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    holder = os.pread(file, 200, 0).decode("utf-8", "replace") or "another process"
+                    raise _InUse(f"{folder} is in use: {holder}. Wait for it or stop it, or name another place.") from error
+            if os.path.exists(path) and os.path.samestat(os.fstat(file), os.stat(path)):
                 yield file
                 return
-
-
-def _opened_itself(path, flags):
-    """For `open`: what a link of that name stands for is left alone."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+        finally:
+            os.close(file)
 
 
 def _is_free(key):

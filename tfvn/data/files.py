@@ -92,7 +92,8 @@ def writing_hdf5(path, **options):
 
 @contextlib.contextmanager
 def _new_hdf5(path, **options):
-    with open(path, "w+b") as opened:
+    # Without a buffer: what it could not write would be tried again, and fail, wherever the file is looked at.
+    with open(path, "w+b", buffering=0) as opened:
         sink = _Sink(opened)
         try:
             with h5py.File(sink, "w", **options) as file:
@@ -123,9 +124,12 @@ class _Sink:
         return otherwise
 
     def write(self, data):
-        # A buffer's error may come late, where nobody looks for it.
-        self._attempt(lambda: (self._file.write(data), self._file.flush()), None)
+        self._attempt(lambda: self._write_all(memoryview(data)), None)
         return len(data)
+
+    def _write_all(self, data):
+        while len(data):
+            data = data[self._file.write(data) :]
 
     def truncate(self, size=None):
         return self._attempt(lambda: self._file.truncate(size), size)
