@@ -12,6 +12,8 @@ import weakref
 
 import tensorflow as tf
 
+__all__ = ["Checkpoints"]
+
 # Numbers are those of the iterations; before 2026-11 they counted the checkpoints, of which none is larger.
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
 # What TensorFlow says where the content of the files is not to blame: memory, permission, a server.

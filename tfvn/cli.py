@@ -14,6 +14,11 @@ import warnings
 
 from tfvn import config
 
+__all__ = [
+    "Parser", "STRATEGIES", "add_set", "add_strategy", "command", "guarded", "parser", "run",
+    "told", "whole_number",
+]  # fmt: skip
+
 # Those of `distribution.STRATEGIES`.
 STRATEGIES = ("none", "mirrored", "multiworker")
 # What a shell says of a process that SIGINT and SIGPIPE have ended.

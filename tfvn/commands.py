@@ -6,6 +6,8 @@ import os
 
 from tfvn import cli, config
 
+__all__ = ["COMMANDS", "attack", "evaluate", "train"]
+
 _TRAIN = """Trains the network of a run directory; run again, it continues an interrupted training.
 
     {0} --config configs/knee/original.yaml --set data_path=/data/knee

@@ -5,6 +5,8 @@ import warnings
 
 from tensorflow import keras
 
+__all__ = ["KERAS_3", "addons", "hidden_variables", "plain_message", "variable_of"]
+
 KERAS_3 = hasattr(keras, "ops")
 
 

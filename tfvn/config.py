@@ -14,6 +14,8 @@ from numbers import Real
 
 import yaml
 
+__all__ = ["CHOICES", "Config", "describe", "load", "numbers"]
+
 # Seeds and counts are 32-bit integers in TensorFlow, and the reader of networks takes no larger number. Other numbers become
 # infinite above the largest of single precision.
 _LIMIT, _LARGEST_SINGLE = 2**31, 3.4e38

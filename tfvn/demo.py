@@ -12,6 +12,8 @@ import time
 from tfvn import cli, protocol
 from tfvn import config as configs
 
+__all__ = ["demo", "main"]
+
 _CONFIGS = os.path.join(protocol.CONFIGS, "demo")
 # Small enough for minutes, and hard enough (the paper's 15 % of the lines) that the original network is really vulnerable.
 _SIZE, _RECEIVER_NOISE = (96, 72, 8), 0.0005

@@ -16,6 +16,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+__all__ = [
+    "SILENCE", "START", "STRATEGIES", "Watch", "Workers", "agree", "check_variables", "each",
+    "own_slices", "replica", "run", "scope", "start", "total",
+]  # fmt: skip
+
 STRATEGIES = ("none", "mirrored", "multiworker")
 
 # Seconds after which a process is given up that shows no sign of life, and one that has not come. (A file system that is

@@ -36,6 +36,11 @@ from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
 
+__all__ = [
+    "TEST_DATA_KEYS", "aggregate", "aligned", "certificates_of", "compare_attacks", "evaluate",
+    "markdown", "printable", "sample_sweep", "tables",
+]  # fmt: skip
+
 _FIELDS = [field.name for field in dataclasses.fields(configs.Config)]
 # What decides which slices are tested and how they are sampled, equal in all runs of one table: all keys of the schema's
 # first two sections but those of the training set and the one that changes no data.

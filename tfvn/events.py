@@ -22,6 +22,8 @@ from tensorboard.util import tensor_util
 
 from tfvn.data.files import replacing
 
+__all__ = ["Growing", "PREFIX", "drop_after", "image", "scalar", "write"]
+
 PREFIX = "events.out.tfevents"
 # Between two writes of a file that grows.
 _SECONDS = 10

@@ -15,6 +15,8 @@ from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.training import Trainer
 
+__all__ = ["attack", "attack_settings", "build_network", "build_trainer", "train"]
+
 
 # What a network's weights mean depends on.
 _ARCHITECTURE = ("num_stages", "filters", "kernel_size", "num_centers", "grid_limit", "bandwidth", "scale")

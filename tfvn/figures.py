@@ -16,6 +16,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import uniform_filter
 
+__all__ = [
+    "Example", "curve", "deviation", "figure1", "figure2", "figure3", "figure4", "figure5",
+    "stage_picture",
+]  # fmt: skip
+
 _WIDTH = 7.0
 _STYLE = {
     "font.size": 8,

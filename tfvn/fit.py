@@ -22,6 +22,8 @@ from tfvn import data
 from tfvn.data.files import replacing
 from tfvn.data.sample import DataWarning, combine, ifft2c, mask_array
 
+__all__ = ["NAME", "describe", "differences", "known", "warn", "warn_of_data", "write"]
+
 NAME = "trained_on.json"
 # So many training slices are looked at, from first to last.
 _SLICES = 8

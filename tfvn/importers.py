@@ -21,6 +21,8 @@ from tfvn.data import recognise
 from tfvn.data.files import member, replacing
 from tfvn.network import LARGEST_FILE, VariationalNetwork, largest_file, weight_bytes, weight_shapes
 
+__all__ = ["from_keras", "from_npz", "from_tf1_checkpoint", "from_torch", "load_model", "to_npz"]
+
 _CLASS = {"registered_name": "tfvn>VariationalNetwork", "class_name": "VariationalNetwork"}
 _NPZ_KEYS = ("kernels", "rbf_weights", "data_term_weights", "vmin", "vmax", "rbf_sigma", "rbf_scale")
 _TF1_KEYS = ("k1", "w1", "lambda")

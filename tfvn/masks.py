@@ -7,6 +7,8 @@ import numbers
 
 import numpy as np
 
+__all__ = ["constant", "equispaced", "random"]
+
 # The protocol of the knee data (Hammernik et al., MRM 79(6), 2018; Wolf, 2019): 28 centre lines of 368.
 _PAPER_WIDTH, _PAPER_CENTER_LINES = 368, 28
 

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from tfvn.data.files import replacing
 
+__all__ = ["check_replaceable", "reason", "written"]
+
 # How each text file begins.
 _BEGINNINGS = {
     "results.csv": "model,slice,name,attack,",

@@ -10,6 +10,8 @@ import functools
 import os
 import sys
 
+__all__ = ["main", "paper"]
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tfvn import cli, data, outputs, protocol

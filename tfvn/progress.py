@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+__all__ = ["bar"]
+
 _SECONDS = 10
 # Of the whole process: several short bars after each other make no more lines than a long one.
 _last_line = [0.0]

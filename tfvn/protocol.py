@@ -15,6 +15,10 @@ from tfvn import config as configs
 from tfvn import data, evaluation, experiments, outputs, runs
 from tfvn.data.files import replacing
 
+__all__ = [
+    "CONFIGS", "MODELS", "Stopwatch", "attack", "compare", "evaluate", "train", "write_knees",
+]  # fmt: skip
+
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Installed inside the package (setup.py), in a checkout beside it.
 _PLACES = (os.path.join(_PACKAGE, "configs"), os.path.join(os.path.dirname(_PACKAGE), "configs"))

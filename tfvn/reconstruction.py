@@ -15,6 +15,8 @@ from tfvn.data.files import replacing, writing_hdf5
 from tfvn.data.measurement import scan_shape
 from tfvn.importers import load_model
 
+__all__ = ["Slice", "reconstruct", "write"]
+
 # Brighter pixels, a thousandth of all, are white too: a single bright vessel would darken all else.
 _WHITE = 99.9
 

@@ -29,6 +29,8 @@ from matplotlib.ticker import MaxNLocator
 from tfvn import config as configs
 from tfvn import figures
 
+__all__ = ["Run", "Table", "origin", "pack", "write"]
+
 # Grey levels up to the window: a level more or less is not seen, in differences neither, at any gain below 64.
 _LEVELS = 1024
 # Of the images, as text in the file: a browser opens such a page within seconds.

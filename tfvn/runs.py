@@ -33,6 +33,13 @@ from tfvn.network import VariationalNetwork
 from tfvn.outputs import written
 from tfvn.smoothing import SmoothedNetwork
 
+__all__ = [
+    "ATTACKS", "FREE_KEYS", "alone", "as_argument", "attack_dir", "attack_elsewhere", "attack_path",
+    "attacks_of", "check_name", "command", "make_folder", "model_hash", "models_of", "network_of",
+    "open_run", "predictor", "read_attack", "save_network", "signature_of", "stored_array",
+    "undoing", "with_readout_oversampling", "write_attack",
+]  # fmt: skip
+
 # Norms of the ball of projected attacks, and the attack of Antun et al.
 ATTACKS = ("l2", "l1", "linf", "antun")
 

@@ -16,6 +16,8 @@ from tfvn.network import VariationalNetwork
 from tfvn.outputs import written
 from tfvn.smoothing import SmoothedNetwork
 
+__all__ = ["export", "serve"]
+
 _SPECS = {
     "kspace": tf.TensorSpec([None, None, None, None], tf.complex64, "kspace"),
     "sensitivity_maps": tf.TensorSpec([None, None, None, None], tf.complex64, "sensitivity_maps"),

@@ -28,6 +28,11 @@ from tensorflow import keras
 from tfvn import config as configs
 from tfvn import data, events, figures
 
+__all__ = [
+    "ERROR_GAIN", "TrainingSummaries", "describe_stage", "logs_dir", "read_history",
+    "validation_scores", "write_attack", "write_hparams", "write_mean_attack",
+]  # fmt: skip
+
 # The error is shown this many times brighter than the images.
 ERROR_GAIN = 5
 

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import warnings
 
+__all__ = ["prepare", "quietly", "start_xla"]
+
 # What is information (I), the heading that absl puts above it, and the second line of one of them.
 _DROPPED = r"^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::|To enable the following instructions: )"
 

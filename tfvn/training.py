@@ -24,6 +24,8 @@ from tfvn.network import PARAMETERS, magnitude
 from tfvn.operators import NOISES, without_kspace
 from tfvn.projections import zero_mean_unit_sphere
 
+__all__ = ["OPTIMIZERS", "Trainer"]
+
 OPTIMIZERS = ("ipalm", "adam", "radam-lookahead", "conditional-gradient")
 
 # Second half of the random keys: streams that must never meet.

@@ -42,6 +42,8 @@ from tfvn.data.files import replacing
 from tfvn.evaluation import aligned
 from tfvn.experiments import build_trainer
 
+__all__ = ["OBJECTIVE", "tune"]
+
 # What a trial is judged by.
 OBJECTIVE = "attacked_rmse"
 _RESULTS = ("iterations", "clean_rmse", "clean_ssim", OBJECTIVE, "seconds")

@@ -23,6 +23,8 @@ import numpy as np
 
 from tfvn.data.sample import DataWarning, combine, ifft2c
 
+__all__ = ["check", "forget", "tell"]
+
 # Moduli of m. Noise of a fifth of the largest value leaves 0.1 of the energy's, right scans have
 # 0.8 and more.
 _LEAST_CONCENTRATION = 0.1

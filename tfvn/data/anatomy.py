@@ -11,6 +11,8 @@ import functools
 
 import numpy as np
 
+__all__ = ["axes", "knee_slice"]
+
 # Lattices repeat after this many units: more than is seen of one leg, and a subject is the same in every window.
 _LATTICE_PERIOD = 4.0
 

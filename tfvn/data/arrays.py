@@ -13,6 +13,8 @@ from tfvn.data import agreement
 from tfvn.data.sample import DataWarning, Sample, mask_array, measured_mask, normalise
 from tfvn.data.sensitivity import low_resolution_maps
 
+__all__ = ["prepare"]
+
 
 def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False):
     """Inputs of a model from plain arrays.

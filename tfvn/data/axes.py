@@ -16,6 +16,8 @@ import h5py
 from tfvn.data.files import is_matlab, member
 from tfvn.data.sample import DataWarning
 
+__all__ = ["Axes", "BY_RULE", "NO_AXIS", "find"]
+
 # Values of `coil_axis` that are no axis.
 BY_RULE, NO_AXIS = -1, -2
 # Shorter axes belong to no image.

@@ -16,6 +16,8 @@ from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import DataWarning
 from tfvn.data.vlo import slice_paths
 
+__all__ = ["check", "review"]
+
 _MOST_LINES = 50
 _MOST_DOUBTS = 10
 # So many of the largest entries of a k-space tell it from all others, whatever its scale is.

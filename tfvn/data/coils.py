@@ -14,6 +14,8 @@ import numpy as np
 
 from tfvn.data.sample import ifft2c
 
+__all__ = ["COILS", "LINES", "SLICES", "noise_power", "variation"]
+
 _FEW, _MANY = 8, 24
 # Side of central k-space that is enough to ask of.
 LINES = 4 * _MANY

@@ -25,6 +25,11 @@ from tfvn.data import hdf5, matlab5, recognise
 from tfvn.data.hdf5 import member
 from tfvn.data.sample import DataWarning
 
+__all__ = [
+    "is_matlab", "mat_shape", "open_array", "read_array", "read_arrays", "read_mat", "remove_stale",
+    "replacing", "state", "variable", "write_mat", "writing_hdf5",
+]  # fmt: skip
+
 # In the names of temporary files, as folders may be shared between machines.
 _NODE = re.sub(r"\W", "", platform.node())[:64] or "here"
 _LONGEST_NAME = 255  # bytes of a file's name

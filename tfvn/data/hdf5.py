@@ -13,6 +13,10 @@ import numpy as np
 
 from tfvn.data.recognise import NoNumbersError, RefusedError, check_size, missing_filter, reading
 
+__all__ = [
+    "ElsewhereError", "NUMERIC", "Stored", "is_matlab", "member", "number_of", "plain", "search",
+]  # fmt: skip
+
 NUMERIC = "biufc"  # kinds of NumPy's types
 _PAIRS = (("real", "imag"), ("r", "i"), ("re", "im"), ("Re", "Im"))
 # Links that lead to links, and virtual datasets made of virtual ones, may run in a circle.

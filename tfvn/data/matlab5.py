@@ -18,6 +18,8 @@ import numpy as np
 
 from tfvn.data.recognise import check_size
 
+__all__ = ["Damaged", "Variable", "read", "variables"]
+
 _HEADER = 128
 _TAG = 8
 # Unpacked bytes that hold flags, sizes and name of a variable.

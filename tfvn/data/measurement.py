@@ -27,6 +27,8 @@ from tfvn.data.files import open_array, state
 from tfvn.data.sample import DataWarning, Sample, combine, ifft2c, mask_array, mask_digest, zeros
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
 
+__all__ = ["MAPS_FROM", "Measurement", "scan_shape"]
+
 MAPS_FROM = ("measured", "fully-sampled")
 _KSPACE_NAMES = ("kspace", "rawdata", "raw")
 _MAPS_NAMES = ("sensitivity_maps", "sensitivities", "maps")

@@ -23,6 +23,8 @@ from tfvn.data.sample import check_mask, mask_array
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee, mask_path
 
+__all__ = ["batches", "clear_errors", "iterate", "load", "maps_origin", "mask_of", "source"]
+
 _SPLITS = ("train", "test")
 # The synthetic sets are fixed: runs with different seeds train and are compared on the same slices.
 _SYNTHETIC_SEEDS = {"train": 0, "test": 1}

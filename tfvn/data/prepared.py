@@ -26,6 +26,8 @@ from tfvn.data import agreement
 from tfvn.data.files import remove_stale, writing_hdf5
 from tfvn.data.sample import Sample, normalise
 
+__all__ = ["FORMAT", "PreparedSlices"]
+
 # To be raised with every change of this layout or of what the package makes of the same files and settings.
 FORMAT = 2
 

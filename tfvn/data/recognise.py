@@ -12,6 +12,11 @@ import stat
 
 import h5py
 
+__all__ = [
+    "ALWAYS", "FileError", "MOST_PACKED", "NoNumbersError", "RefusedError", "check_size",
+    "format_of", "head", "kind_of", "missing_filter", "reading", "seems",
+]  # fmt: skip
+
 # Sizes that a file declares cost it a few bytes. An array may take as much as this in any case, and else so many times the
 # bytes that hold it: masks and empty images pack well, k-space hardly.
 ALWAYS = 2**26

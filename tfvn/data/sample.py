@@ -13,6 +13,11 @@ import scipy.ndimage
 
 from tfvn.checks import DataWarning
 
+__all__ = [
+    "Sample", "Zeros", "check", "check_mask", "combine", "fft2c", "ifft2c", "image_rows",
+    "mask_array", "mask_digest", "mask_height", "measured_mask", "normalise", "zeros",
+]  # fmt: skip
+
 _AXES = (-2, -1)
 # Part of the largest number of a k-space below which one is no measurement.
 _SMALLEST = 1e-12

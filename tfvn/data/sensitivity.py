@@ -9,6 +9,8 @@ import numpy as np
 
 from tfvn.data.sample import ifft2c, mask_array, measured_mask
 
+__all__ = ["LEAST_LINES", "MOST_LINES", "centre_lines", "low_resolution_maps"]
+
 # Below this part of the largest root-sum-of-squares a pixel holds rounding errors: its map is 0.
 _FLOOR = 1e-6
 # The number of centre lines that is chosen if none is given: of more, the images hold more noise and the maps more of the

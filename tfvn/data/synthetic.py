@@ -13,6 +13,8 @@ from scipy.interpolate import make_interp_spline
 from tfvn.data.anatomy import axes, knee_slice
 from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mask_digest
 
+__all__ = ["SyntheticKnee", "coil_maps"]
+
 _LOOP_SEGMENTS = 16
 # The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their maximum.
 _COARSE_NODES = 32
