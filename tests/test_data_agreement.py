@@ -175,6 +175,28 @@ def test_magnitudes_and_images_are_not_taken_for_kspace(scans):
     assert any("looks like an image" in text for text in doubts(np.full((2, 16, 16), 1 + 1j)))
 
 
+@pytest.mark.parametrize("axis, name", [(1, "height"), (2, "width")])
+def test_scans_that_were_transformed_along_one_axis_are_told(scans, axis, name):
+    for kspace in (scans[name] for name in ("16 coils", "8 coils", "4 coils")):
+        hybrid = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, axis), axis=axis), axis)
+        texts = doubts(hybrid)
+        assert any(f"looks like an image along the {name}" in text for text in texts)
+
+
+def test_a_mask_that_leaves_the_centre_out_is_told(slice_):
+    rng = np.random.default_rng(0)
+    constant, points = masks.constant(72, 0.3)[None, None], rng.random((1, 96, 72)) < 0.3
+    for right in (constant, points, np.ones((1, 1, 72)), masks.random(72, 4, 0.04)[None, None]):
+        assert agreement.mask_doubts(slice_.kspace, right) == []
+    noise = white(rng, slice_.kspace.shape)
+    assert agreement.mask_doubts(noise, constant) == agreement.mask_doubts(noise, points) == []
+    lines = np.ones((1, 1, 72))
+    lines[..., 30:42] = 0
+    for wrong in (1 - constant, 1 - masks.random(72, 4, 0.1)[None, None], lines):
+        (text,) = agreement.mask_doubts(slice_.kspace, wrong)
+        assert "inverted (1 - mask)" in text and "% of its energy" in text
+
+
 def test_a_coil_that_is_another_one_is_told(slice_):
     kspace = slice_.kspace.copy()
     kspace[3] = (2 - 1j) * kspace[1]

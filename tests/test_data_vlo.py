@@ -317,3 +317,10 @@ def test_whatever_is_written_a_configuration_reads(tmp_path, version):
     source = data.source(config.load(None, values), "test")
     for index, sample in enumerate(source):
         np.testing.assert_array_equal(sample.reference, slices[index].reference)
+
+
+def test_a_mask_that_leaves_the_centre_out_is_told(tmp_path):
+    write(tmp_path)
+    message = r"^patient1/slice11: the mask samples 75% .* inverted \(1 - mask\)"
+    with pytest.warns(DataWarning, match=message):
+        folder(tmp_path, mask=1 - masks.constant(WIDTH, 0.25))[0]

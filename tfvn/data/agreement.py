@@ -23,7 +23,7 @@ import numpy as np
 
 from tfvn.data.sample import DataWarning, combine, ifft2c
 
-__all__ = ["check", "forget", "tell"]
+__all__ = ["check", "forget", "mask_doubts", "tell"]
 
 # Moduli of m. Noise of a fifth of the largest value leaves 0.1 of the energy's, right scans have
 # 0.8 and more.
@@ -52,11 +52,13 @@ _DOUBTFUL_FACTOR, _WRONG_FACTOR = 2, 10
 # Similarity of two coils: those of one scan differ by their noise at least.
 _SAME = 0.99999
 # The modulus of m is above the first for the transforms of images, below the second for images.
-_IMAGE, _NO_KSPACE = 0.75, 0.4
+_IMAGE, _NO_KSPACE = 0.75, 0.55
 # Energy outside of the central half of an oversampled readout.
 _CUT = 0.3
 # Magnitudes are compared as sums over blocks, at most so many along an axis.
 _BLOCKS = 64
+# Energy that a mask samples, as a part of that of as many random points; of right ones 1 or more.
+_LEAST_SHARE = 0.5
 # Contrast of an image, as a part of its norm, that rounding leaves.
 _FLAT = 1e-3
 
@@ -99,6 +101,32 @@ def check(
     return texts
 
 
+def mask_doubts(kspace, mask):
+    """Does a mask sample the centre of k-space?
+
+    Args:
+        kspace: complex (coils, height, width), as measured.
+        mask: 0/1 (1, 1 or height, width).
+
+    Returns:
+        Texts for warnings, a list.
+    """
+    largest = np.abs(kspace).max()
+    if not 0 < largest < np.inf:
+        return []
+    energy = (np.abs(kspace / largest) ** 2).sum(0, dtype=np.float64)
+    moments = [_moment(energy.sum(axis)) for axis in (1, 0)]
+    points = np.broadcast_to(mask[0] > 0, energy.shape)
+    share, sampled = energy[points].sum() / energy.sum(), points.mean()
+    if not _is_clear(moments, _of_noise(kspace)) or share >= _LEAST_SHARE * sampled:
+        return []
+    return [
+        f"the mask samples {sampled:.0%} of k-space and {share:.1%} of its energy, which lies in "
+        "the centre. Is it inverted (1 - mask), or made for a zero frequency in the corner "
+        "(np.fft.fftshift(mask))?"
+    ]
+
+
 def tell(texts, key=None):
     """Warns of what an earlier check found, once in this process for every key."""
     if key is not None and key in _checked:
@@ -126,15 +154,13 @@ def _doubts(kspace, maps, reference, readout_oversampling):
     moments = [_moment(energy) for energy in energies]
     images = ifft2c(kspace)
     yield from _coil_doubts(kspace)
-    image = list(_image_doubts(moments, images))
-    # The energy of an image lies anywhere.
-    yield from image or _centre_doubts(energies, moments, _of_noise(kspace))
+    image = _transformed(moments, images)
+    yield from _image_doubts(image)
+    yield from _centre_doubts(energies, moments, image, _of_noise(kspace))
     low = _low_resolution(kspace, _LINES)
     measured = (kspace != 0).any(0)
     lines = _centre_lines(measured)
-    concentrated = min(np.abs(moments)) > max(_CLEAR_CONCENTRATION, _of_noise(kspace))
-    centred = max(map(_place, moments)) <= _LARGEST_OFFSET
-    clear = concentrated and centred and not image
+    clear = _is_clear(moments, _of_noise(kspace)) and not image
     if clear:
         edges = _EDGES if lines >= _FEWEST_LINES else _EDGES_IN_PART
         yield from _object_doubts(low, edges, readout_oversampling)
@@ -159,6 +185,12 @@ def _moment(weights):
 def _place(moment):
     """Where a moment lies, as a part of the axis: 0 for the centre, up to 1/2."""
     return abs(np.angle(moment)) / (2 * np.pi)
+
+
+def _is_clear(moments, noise):
+    """Is the energy of k-space so well in the centre that more can be said?"""
+    concentrated = min(np.abs(moments)) > max(_CLEAR_CONCENTRATION, noise)
+    return concentrated and max(map(_place, moments)) <= _LARGEST_OFFSET
 
 
 def _energy(array, axis):
@@ -186,12 +218,13 @@ def _of_noise(kspace):
     return 6 / np.sqrt(kspace[0].size)
 
 
-def _centre_doubts(energies, moments, noise):
+def _centre_doubts(energies, moments, image, noise):
     """Is the zero frequency at index N // 2 of both axes?"""
     least = max(_LEAST_CONCENTRATION, noise)
     found = {}
     for axis, energy, moment in zip(("height", "width"), energies, moments):
-        if abs(moment) > least and _is_peak(energy, moment):
+        # The energy of an image lies anywhere.
+        if axis not in image and abs(moment) > least and _is_peak(energy, moment):
             found[axis] = energy, moment
     corner = [axis for axis, (_, moment) in found.items() if _place(moment) > _CORNER]
     if corner:
@@ -240,15 +273,22 @@ def _coil_doubts(kspace):
         )
 
 
-def _image_doubts(moments, images):
-    """Were images given as k-space? Their transform is the one with its energy in the centre."""
-    places = [_moment(_energy(images, axis)) for axis in (1, 2)]
-    concentration, own = (min(np.real(pair)) for pair in (places, moments))
-    if concentration > _IMAGE and own < _NO_KSPACE:
+def _transformed(moments, images):
+    """Axes along which k-space is an image already: the transform has its energy in the centre."""
+    axes = {}
+    for axis, name, moment in zip((1, 2), ("height", "width"), moments):
+        transform = _moment(_energy(images, axis)).real
+        if transform > _IMAGE and abs(moment) < _NO_KSPACE:
+            axes[name] = abs(moment), transform
+    return axes
+
+
+def _image_doubts(axes):
+    for name, (own, transform) in axes.items():
         yield (
-            "kspace looks like an image: its inverse transform is more concentrated in the centre "
-            f"({concentration:.2f}, of at most 1) than it is itself ({own:.2f}). Give the measured "
-            "k-space, or the image's centred transform."
+            f"kspace looks like an image along the {name}: its inverse transform is more "
+            f"concentrated in the centre ({transform:.2f}, of at most 1) than it is itself "
+            f"({own:.2f}). Give the measured k-space, or the image's centred transform."
         )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfvn.data import agreement, axes, coils
+from tfvn.data import agreement, axes, coils, recognise
 from tfvn.data.files import open_array, state
 from tfvn.data.sample import DataWarning, Sample, combine, ifft2c, mask_array, mask_digest, zeros
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
@@ -107,7 +107,7 @@ class Measurement:
                 f"and maps_from={maps_from!r}. Set one of the two."
             )
         for file in filter(None, (path, sensitivity_path)):
-            _check_file(file)
+            recognise.head(file)
         # Of now, as the scan is read once: a file that changes later is another scan to the next process.
         self._states = [state(file) for file in (path, sensitivity_path) if file]
         self._path, self._sensitivity_path = Path(path), sensitivity_path
@@ -195,6 +195,8 @@ class Measurement:
         mask = found.mask if self._mask is None else self._undersampled(found, is_full)
         if self._mask is None and not is_full:
             self._tell_doubts(found)
+        for text in agreement.mask_doubts(kspace, mask):
+            self._tell(f"{self._path}: {text}")
         if self._sensitivity_path:
             maps, lines = stored, 0
         else:
@@ -310,13 +312,6 @@ class Measurement:
         return combine(ifft2c(kspace), maps, self.readout_oversampling)
 
 
-def _check_file(path):
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder. Name the file of the scan or of its maps.")
-    if not Path(path).is_file():
-        raise ValueError(f"no such file: {path}. Check the path of the scan, or of its maps.")
-
-
 def _check_numbers(array, name):
     if not np.isfinite(array).all():
         count = np.count_nonzero(~np.isfinite(array))
@@ -342,7 +337,7 @@ def scan_shape(path, coil_axis=axes.BY_RULE, array=""):
     Raises:
         ValueError: as `Measurement`.
     """
-    _check_file(path)
+    recognise.head(path)
     array = _kspace(path, array)
     found = axes.find(array, path, coil_axis)
     slices, coils = (1 if axis is None else array.shape[axis] for axis in (found.slices, found.coils))

@@ -111,6 +111,7 @@ class VLOKnee:
         reference = self._reference(variable(espirit, "reference", maps_path), kspace.shape[1:], maps_path)
         key = repr([self.readout_oversampling, *map(state, self._paths[index])])
         lines = _line_doubts(kspace, mask, padding, raw_path)
+        lines += [f"{self.name(index)}: {text}" for text in agreement.mask_doubts(kspace, mask)]
         agreement.tell(lines, (key, "lines"))
         arrays = kspace, self.name(index), maps, reference
         others = agreement.check(*arrays, self.readout_oversampling, key)
