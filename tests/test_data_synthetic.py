@@ -151,6 +151,14 @@ def test_a_mask_that_does_not_fit_is_refused(mask, message):
         (dict(height=30, readout_oversampling=True), "Received: height=15"),
         (dict(num_slices=0), "num_slices=0"),
         (dict(receiver_noise=-1), "receiver_noise=-1"),
+        (dict(receiver_noise=np.inf), "receiver_noise=inf"),
+        (dict(receiver_noise=np.nan), "receiver_noise=nan"),
+        (dict(num_slices=2.5), "num_slices=2.5"),
+        (dict(num_coils="4"), "num_coils='4'"),
+        (dict(width=40.5), "width=40.5"),
+        (dict(height=None), "height=None"),
+        (dict(seed=-1), "seed=-1"),
+        (dict(seed=0.5), "seed=0.5"),
     ],
 )
 def test_impossible_sizes_are_refused(options, message):

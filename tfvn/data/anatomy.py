@@ -11,6 +11,8 @@ import functools
 
 import numpy as np
 
+from tfvn.checks import whole
+
 __all__ = ["axes", "knee_slice"]
 
 # Lattices repeat after this many units: more than is seen of one leg, and a subject is the same in every window.
@@ -23,8 +25,7 @@ def axes(height, width):
     Raises:
         ValueError: for a side below 16 pixels.
     """
-    if min(height, width) < 16 or int(height) != height or int(width) != width:
-        raise ValueError(f"height and width must be whole numbers >= 16. Received: height={height}, width={width}")
+    height, width = whole("height", height, least=16), whole("width", width, least=16)
     pixel = 2 / min(height, width)
     return [(np.arange(size, dtype=np.float32) - size // 2) * np.float32(pixel) for size in (height, width)] + [pixel]
 

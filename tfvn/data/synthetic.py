@@ -10,6 +10,7 @@ import functools
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
+from tfvn.checks import number, whole
 from tfvn.data.anatomy import axes, knee_slice
 from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mask_digest
 
@@ -41,8 +42,7 @@ def coil_maps(num_coils, height, width, seed):
     Raises:
         ValueError: for less than one coil or a side below 16 pixels.
     """
-    if num_coils < 1 or int(num_coils) != num_coils:
-        raise ValueError(f"num_coils must be a whole number >= 1. Received: num_coils={num_coils}")
+    num_coils = whole("num_coils", num_coils, least=1)
     y, x, _ = axes(height, width)
     rng = np.random.default_rng([1, *np.atleast_1d(seed).tolist()])
     points, lengths = _loops(num_coils, max(-x[0], -y[0] / 2), rng)
@@ -97,13 +97,11 @@ class SyntheticKnee:
     """
 
     def __init__(self, num_slices, height, width, num_coils, mask, receiver_noise, seed, readout_oversampling=False):
+        num_slices, num_coils = whole("num_slices", num_slices, 1), whole("num_coils", num_coils, 1)
+        receiver_noise, seed = number("receiver_noise", receiver_noise, 0), whole("seed", seed, 0)
+        height, width = whole("height", height, 16), whole("width", width, 16)
         rows = image_rows(height, readout_oversampling)
         axes(rows.stop - rows.start, width)
-        if num_slices < 1 or num_coils < 1 or not receiver_noise >= 0:
-            raise ValueError(
-                "num_slices and num_coils must be >= 1 and receiver_noise >= 0. Received: "
-                f"num_slices={num_slices}, num_coils={num_coils}, receiver_noise={receiver_noise}"
-            )
         self.readout_oversampling = readout_oversampling
         self._num_slices, self._shape, self._rows = num_slices, (num_coils, height, width), rows
         self._mask = mask_array(np.ones(width) if mask is None else mask, height, width)
