@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import yaml
 
+import tfvn
 from tfvn import config
 from tfvn.config import Config, load, numbers
 
@@ -327,7 +328,7 @@ def test_a_network_that_could_not_be_read_back_is_refused(tmp_path, settings):
         load(overrides=[f"{key}={value}"])
     # Of two that do not fit together either may be the wrong one.
     with pytest.raises(ValueError, match="knee.yaml, --set: num_stages"):
-        load(write(tmp_path, "filters: 100\n"), ["num_stages=4000"])
+        load(write(tmp_path, "filters: 100\n"), ["num_stages=3000"])
 
 
 @pytest.mark.parametrize("text", ["0-99999999999", "0-999999,1000001", "1-999999999999999999"])
@@ -339,6 +340,22 @@ def test_ranges_have_a_limit_that_stands_before_the_list_is_made(text):
         with pytest.raises(ValueError, match=f"--set: {key} must be at most 1000000 numbers. Received: {key}="):
             load(overrides=[f"{key}={text}"])
     assert time.monotonic() - start < 1
+
+
+def test_a_configuration_takes_the_networks_that_can_be_made():
+    largest_file = tfvn.network.largest_file
+    for sizes in ((10, 24, 11, 31), (4000, 1, 2, 2), (1, 10**5, 5, 11), (3, 400, 101, 2), (1, 5, 2, 10**6)):
+        settings = dict(zip(("num_stages", "filters", "kernel_size", "num_centers"), sizes))
+        # From those that can be made to those that cannot.
+        for filters in range(settings["filters"], 50 * settings["filters"], settings["filters"]):
+            settings["filters"] = filters
+            refused = []
+            for make in (Config, lambda **given: largest_file(**given, dtype="float32")):
+                try:
+                    make(**settings)
+                except ValueError:
+                    refused.append(make)
+            assert len(refused) in (0, 2), settings
 
 
 def test_patients_times_slices_have_that_limit_too(tmp_path):

@@ -28,6 +28,7 @@ _FLAGS = {
     "coil_axis": "--coil-axis",
     "transpose": "--transpose",
     "slice_index": "--slices",
+    "slices": "--slices",
     "readout_oversampling": "--readout-oversampling",
     "sigma": "--smooth",
     "num_samples": "--samples",

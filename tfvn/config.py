@@ -19,7 +19,7 @@ __all__ = ["CHOICES", "Config", "describe", "load", "numbers"]
 # Seeds and counts are 32-bit integers in TensorFlow, and the reader of networks takes no larger number. Other numbers become
 # infinite above the largest of single precision.
 _LIMIT, _LARGEST_SINGLE = 2**31, 3.4e38
-# Of the weights of a network: what `tfvn.importers` reads back.
+# Of the file of a network, as `tfvn.network.largest_file` counts it: what is read back.
 _LARGEST_NETWORK = 2**28
 # Of a configuration file, which takes 5 kB with every key in it.
 _LARGEST_FILE = 2**17
@@ -274,7 +274,9 @@ def _number(name, kind, value, limits):
 
 def _check_size(num_stages, filters, kernel_size, num_centers):
     """A network that was trained for days must be one that can be read back."""
-    size = num_stages * (4 * filters * (2 * kernel_size**2 + num_centers) + 2**16)
+    weights = filters * (2 * kernel_size**2 + num_centers) + 1
+    # In single precision, with an optimizer's three for each.
+    size = num_stages * (4 * 4 * weights + 2**16) + 2**20
     if size > _LARGEST_NETWORK:
         raise ValueError(
             f"{', '.join(_SIZES)} must make a network of at most {_LARGEST_NETWORK} bytes together. "
