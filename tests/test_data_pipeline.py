@@ -221,6 +221,13 @@ def test_an_error_of_a_mask_begins_with_the_file_of_the_mask(tmp_path, dataset, 
         data.source(config)[0]
 
 
+def test_of_knee_folders_too(knees, tmp_path):
+    for mask, message in ((np.full((32, 24), 255.0), "a mask holds zeros"), (np.ones((32, 23)), "must have shape")):
+        write_mat(tmp_path / "pd/masks/half.mat", {"mask": mask})
+        with pytest.raises(ValueError, match=f"^/.*half.mat: .*{message}"):
+            data.source(knees)[0]
+
+
 SAME_MASKS = {
     "bool": masks.equispaced(24, 2, 0.25) > 0,
     "uint8": masks.equispaced(24, 2, 0.25).astype(np.uint8),

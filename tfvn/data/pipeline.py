@@ -92,7 +92,7 @@ def source(config, split="train"):
             slice_index=config.slice_index,
             calibration_lines=config.calibration_lines,
             maps_from=config.maps_from,
-            mask_name=config.mask_path if config.mask == "file" else "",
+            mask_name=_mask_file(config),
             readout_oversampling=config.readout_oversampling,
             transpose=config.transpose,
         )
@@ -105,6 +105,7 @@ def source(config, split="train"):
             mask,
             padding_lines=config.padding_lines,
             readout_oversampling=config.readout_oversampling,
+            mask_name=_mask_file(config),
         )
     return SyntheticKnee(
         getattr(config, f"num_{split}"),
@@ -133,16 +134,23 @@ def mask_of(config):
     if config.mask == "measured":
         return None
     if config.mask == "file":
-        path = _needed(config, "mask_path", "the mask's file (vlo: its name)")
-        if config.dataset == "vlo":
-            path = mask_path(_needed(config, "data_path", "the folder of the knee data"), config.protocol, path)
-        return _mask_of_file(path, config)
+        return _mask_of_file(_mask_file(config), config)
     if config.mask == "constant":
         return functools.partial(masks.constant, fraction=config.mask_fraction)
     options = dict(acceleration=config.acceleration, center_fraction=config.center_fraction)
     if config.mask == "equispaced":
         return functools.partial(masks.equispaced, **options)
     return functools.partial(masks.random, **options, seed=config.mask_seed)
+
+
+def _mask_file(config):
+    """The path of the mask's file, '' if it comes from none."""
+    if config.mask != "file":
+        return ""
+    path = _needed(config, "mask_path", "the mask's file (vlo: its name)")
+    if config.dataset == "vlo":
+        path = mask_path(_needed(config, "data_path", "the folder of the knee data"), config.protocol, path)
+    return path
 
 
 def _mask_of_file(path, config):

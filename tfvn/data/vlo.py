@@ -51,6 +51,7 @@ class VLOKnee:
         mask: 0/1 array (width,) or (height, width), or a function of the width; None where k-space is not zero.
         padding_lines: 'measured' (original code: mask 1) or 'unmeasured' (mask 0).
         readout_oversampling: references are cropped to the central half of the height.
+        mask_name: the file of the mask, for messages.
 
     Raises:
         ValueError: at construction if files are missing, listing them; when a slice is read, if its files are damaged,
@@ -61,9 +62,12 @@ class VLOKnee:
             `tfvn.data.agreement`.
     """
 
-    def __init__(self, root, protocol, patients, slices, mask, padding_lines="measured", readout_oversampling=False):
+    def __init__(
+        self, root, protocol, patients, slices, mask, padding_lines="measured", readout_oversampling=False, mask_name=""
+    ):
         if padding_lines not in ("measured", "unmeasured"):
             raise ValueError(f"padding_lines must be measured or unmeasured. Received: padding_lines={padding_lines!r}")
+        self._mask_name = mask_name
         self._slices = [(patient, number) for patient in patients for number in slices]
         self._paths = [slice_paths(root, protocol, *key) for key in self._slices]
         missing = [str(path) for pair in self._paths for path in pair if not path.is_file()]
@@ -125,7 +129,8 @@ class VLOKnee:
         try:
             mask = measured_mask(kspace) if self._mask is None else mask_array(self._mask, height, width)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            text = f"{self._mask_name}: {error} (the mask of {path})" if self._mask_name else f"{path}: {error}"
+            raise ValueError(text) from error
         left, right = _padding(raw, width, path)
         padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
         return mask, padding
