@@ -96,16 +96,15 @@ def test_places_without_a_file_are_told(tmp_path):
     for name in ("none.h5", "none/none.mat", "file/none.npy"):
         (tmp_path / "file").touch()
         refused(tmp_path / name, "no such file")
-    readers = [name for name in READERS if name not in ("Measurement", "scan_shape")]
     (tmp_path / "link.h5").symlink_to(tmp_path / "gone.h5")
-    refused(tmp_path / "link.h5", "a link to .*gone.h5, which is not there", readers)
+    refused(tmp_path / "link.h5", "a link to .*gone.h5, which is not there")
     (tmp_path / "folder.h5").mkdir()
-    refused(tmp_path / "folder.h5", "folder.h5 is a folder that is empty. Name a file", readers)
+    refused(tmp_path / "folder.h5", "folder.h5 is a folder that is empty. Name a file")
     (tmp_path / "folder.h5" / "scan.npy").touch()
-    refused(tmp_path / "folder.h5", "folder that holds scan.npy. Name a file", readers)
+    refused(tmp_path / "folder.h5", "folder that holds scan.npy. Name a file")
     os.mkfifo(tmp_path / "pipe.h5")
-    refused(tmp_path / "pipe.h5", "no file but a device or a pipe", readers)
-    refused(tmp_path / ("x" * 300 + ".h5"), "File name too long", readers)
+    refused(tmp_path / "pipe.h5", "no file but a device or a pipe")
+    refused(tmp_path / ("x" * 300 + ".h5"), "File name too long")
     for path in (None, 3.5, ["scan.h5"]):
         with pytest.raises(ValueError, match="expected the path of a file. Received: path="):
             files.read_arrays(path)
@@ -125,15 +124,14 @@ def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch, number, mes
         raise OSError(number, os.strerror(number))
 
     paths = [write(tmp_path / name) for name in ("a.h5", "a.npy")] + [write(tmp_path / "a.mat", "v5")]
-    readers = [name for name in READERS if name not in ("Measurement", "scan_shape")]
     # At opening, and later inside each reader.
     with monkeypatch.context() as patch:
         patch.setattr("builtins.open", fail)
         for path in paths:
-            refused(path, message, readers)
+            refused(path, message)
     with monkeypatch.context() as patch:
         patch.setattr(h5py.File, "__init__", fail)
-        refused(paths[0], message, readers)
+        refused(paths[0], message)
     with monkeypatch.context() as patch:
         patch.setattr(np, "load", fail)
         refused(paths[1], message, ["read_arrays", "open_array"])

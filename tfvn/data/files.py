@@ -311,7 +311,7 @@ def _warn_of_order(path, shapes):
     told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     warnings.warn(
         f"{path} is called .mat, but is HDF5 that MATLAB did not write: axes are taken in NumPy's order, {told[:200]}. "
-        "If that is right, call it .h5.",
+        "If the file has MATLAB's, reversed, write it by MATLAB or by scipy.io.savemat.",
         DataWarning,
         stacklevel=3,
     )
