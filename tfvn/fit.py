@@ -1,7 +1,8 @@
-"""Do a scan and a network belong together? What a network was trained on is written beside it, and compared with a scan.
+"""Do a scan and a network belong together? What a network was trained on is kept, and compared.
 
-A network knows its sampling, its resolution and its scale of brightness. On another it invents texture or leaves aliasing
-in, and nothing in its image tells. `trained_on.json` of a run directory says, of some of its training slices:
+A network knows its sampling, its resolution and its scale of brightness. On another it invents
+texture or leaves aliasing in, and nothing in its image tells. `trained_on.json` of a run directory
+says, of some of its training slices:
 
     sampled         share of k-space where the mask is 1
     centre_lines    of the mask, without a gap
@@ -27,15 +28,20 @@ __all__ = ["NAME", "describe", "differences", "known", "warn", "warn_of_data", "
 NAME = "trained_on.json"
 # So many training slices are looked at, from first to last.
 _SLICES = 8
-# Factors, either way, from which a scan is another. Of images that have a maximum of 1 the slices of one protocol differ
-# by 1.5 in their root mean square.
+# Factors, either way, from which a scan is another. Of images that have a maximum of 1 the slices
+# of one protocol differ by 1.5 in their root mean square.
 _SAMPLED, _CENTRE, _SIZE, _RMS = 1.5, 2, 1.5, 3
 # Of which the share of sampled lines is told where the width is not known: it hardly depends on it.
 _SOME_WIDTH = 368
 _ADVICE = {
-    "sampled": "Undersample the scan as in training (mask, --mask), or take a network that was trained for it.",
+    "sampled": (
+        "Undersample the scan as in training (mask, --mask), or take a network that was trained "
+        "for it."
+    ),
     "size": "Its filters have learned structures of another size in pixels.",
-    "rms": "A single bright spot scales all else down; sigma and radii are in units of the maximum.",
+    "rms": (
+        "A single bright spot scales all else down; sigma and radii are in units of the maximum."
+    ),
 }
 
 
@@ -48,7 +54,8 @@ def describe(sample, readout_oversampling=False):
     """
     height, width = sample.kspace.shape[1:]
     image = combine(ifft2c(sample.kspace), sample.sensitivity_maps, readout_oversampling)
-    return {**_of_mask(sample.mask), "height": height, "width": width, "rms": float(np.sqrt(np.mean(np.abs(image) ** 2)))}
+    rms = float(np.sqrt(np.mean(np.abs(image) ** 2)))
+    return {**_of_mask(sample.mask), "height": height, "width": width, "rms": rms}
 
 
 def _of_mask(mask):
@@ -57,7 +64,8 @@ def _of_mask(mask):
     centre = 0
     while centre < width and lines[_centre(width, centre + 1)].all():
         centre += 1
-    return {"sampled": float(mask.mean()), "centre_lines": centre, "points": bool(mask.shape[-2] > 1)}
+    points = bool(mask.shape[-2] > 1)
+    return {"sampled": float(mask.mean()), "centre_lines": centre, "points": points}
 
 
 def _centre(width, lines):
@@ -65,7 +73,7 @@ def _centre(width, lines):
 
 
 def write(run_dir, config):
-    """Writes `trained_on.json` into a run directory, unless it is there: the medians over some training slices.
+    """Writes `trained_on.json` into a run directory, unless it is there: medians over some slices.
 
     Of a run that uses a given network it is what is known of that one.
 
@@ -85,14 +93,15 @@ def _of_slices(config):
     slices = data.PreparedSlices(data.source(config), config.cache_dir)
     indices = np.unique(np.linspace(0, len(slices) - 1, _SLICES).astype(int))
     rows = [describe(slices[index][0], config.readout_oversampling) for index in indices.tolist()]
-    found = {"dataset": config.dataset, "readout_oversampling": config.readout_oversampling, "slices": len(rows)}
+    found = {"dataset": config.dataset, "slices": len(rows)}
+    found["readout_oversampling"] = config.readout_oversampling
     for name in rows[0]:
         found[name] = np.median([row[name] for row in rows]).item()
     return {**found, "points": bool(found["points"])}
 
 
 def known(model_path):
-    """What is known of the data that a network was trained on: a dict, see the module's text, with what of it is known.
+    """What is known of the data that a network was trained on: some of the module's dict.
 
     Args:
         model_path: a run directory, or a model's file in one.
@@ -137,26 +146,33 @@ def differences(network, scan):
     """
     found = []
     if network.get("points") is False and scan["points"]:
-        found.append(f"the network was trained on masks of lines, and the scan samples points. {_ADVICE['sampled']}")
+        found.append(
+            "the network was trained on masks of lines, and the scan samples points. "
+            f"{_ADVICE['sampled']}"
+        )
     elif _differ(network, scan, "sampled", _SAMPLED):
         found.append(
-            f"the network was trained with {network['sampled']:.0%} of k-space sampled, and of the scan "
+            f"the network was trained with {network['sampled']:.0%} of k-space sampled, and of "
+            "the scan "
             f"{scan['sampled']:.0%} is. {_ADVICE['sampled']}"
         )
     elif _differ(network, scan, "centre_lines", _CENTRE):
         found.append(
-            f"the network was trained with {network['centre_lines']:.0f} centre lines, and the scan has "
+            f"the network was trained with {network['centre_lines']:.0f} centre lines, and the "
+            "scan has "
             f"{scan['centre_lines']}. {_ADVICE['sampled']}"
         )
     for name in ("height", "width"):
         if _differ(network, scan, name, _SIZE):
             found.append(
-                f"the network was trained on k-space of {name} {network[name]:.0f}, and that of the scan is {scan[name]}. "
+                f"the network was trained on k-space of {name} {network[name]:.0f}, and that of "
+                f"the scan is {scan[name]}. "
                 f"{_ADVICE['size']}"
             )
     if _differ(network, scan, "rms", _RMS):
         found.append(
-            f"the zero-filled images of the training had a root mean square of {network['rms']:.3f} at a maximum of 1, "
+            "the zero-filled images of the training had a root mean square of "
+            f"{network['rms']:.3f} at a maximum of 1, "
             f"that of the scan has {scan['rms']:.3f}. {_ADVICE['rms']}"
         )
     return found
@@ -164,7 +180,8 @@ def differences(network, scan):
 
 def _differ(network, scan, name, factor):
     there, here = network.get(name), scan[name]
-    if not isinstance(there, (int, float)) or isinstance(there, bool) or not there > 0 or not here > 0:
+    is_number = isinstance(there, (int, float)) and not isinstance(there, bool)
+    if not is_number or not there > 0 or not here > 0:
         return False
     return max(there / here, here / there) > factor
 

@@ -1,9 +1,10 @@
-"""Arrays of one's own as a network, an attack and smoothing take them: shapes, scale and mask put right.
+"""Arrays of one's own as networks and attacks take them: shapes, scale and mask put right.
 
     inputs, scale = tfvn.data.prepare(kspace)
     network.reconstruct(inputs) * scale[:, None, None]    # in the units of k-space
 
-Radii and sigmas are in units of max |A^H k| = 1: of arrays that are not normalised they mean something else.
+Radii and sigmas are in units of max |A^H k| = 1: of arrays that are not normalised they mean
+something else.
 """
 import warnings
 
@@ -21,20 +22,23 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
 
     Args:
         kspace: complex (coils, height, width), or a batch of them; centred, in any units.
-        sensitivity_maps: of the same shape, or of (coils, height, width) for all of a batch. None: estimated, slice by
-            slice, from the centre lines that are measured and that the mask leaves.
-        mask: 0/1 numbers or bool, (width,) or (height, width), with axes of length 1 before it or one mask a slice
-            before it. It is applied to k-space. None: what was measured, see `tfvn.data.sample.measured_mask`.
+        sensitivity_maps: of the same shape, or of (coils, height, width) for all of a batch. None:
+            estimated, slice by slice, from the centre lines that are measured and that the mask
+            leaves.
+        mask: 0/1 numbers or bool, (width,) or (height, width), with axes of length 1 before it or
+            one mask a slice before it. It is applied to k-space. None: what was measured, see
+            `tfvn.data.sample.measured_mask`.
         readout_oversampling: the image is the central half of the height.
 
     Returns:
-        inputs: a dict of `kspace` and `sensitivity_maps`, complex64 (batch, coils, height, width), with max |A^H k| = 1
-            in every slice, `mask`, float32 (batch, 1, 1 or height, width), and `sample_index`, int32 (batch,), by
-            which noise and attacks draw.
-        scale: float32 (batch,), by which k-space was divided: images times this are in its units.
+        The inputs, a dict of `kspace` and `sensitivity_maps`, complex64 (batch, coils, height,
+        width), with max |A^H k| = 1 in every slice, `mask`, float32 (batch, 1, 1 or height,
+        width), and `sample_index`, int32 (batch,), by which noise and attacks draw; and the scale,
+        float32 (batch,), by which k-space was divided: images times this are in its units.
 
     Raises:
-        ValueError: for other shapes and types, for NaN and infinite numbers, and for what cannot belong together.
+        ValueError: for other shapes and types, for NaN and infinite numbers, and for what cannot
+            belong together.
 
     Warns:
         DataWarning: see `tfvn.data.agreement.check`.
@@ -48,7 +52,8 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
         if maps.shape[1:] != kspace.shape[1:] or len(maps) not in (1, count):
             raise ValueError(
                 "sensitivity_maps and kspace must have the same shape (coils, height, width). "
-                f"Received: sensitivity_maps.shape={np.shape(sensitivity_maps)}, kspace.shape={kspace.shape}. "
+                f"Received: sensitivity_maps.shape={np.shape(sensitivity_maps)}, "
+                f"kspace.shape={kspace.shape}. "
                 "Use the maps of this scan."
             )
         maps = np.broadcast_to(maps, kspace.shape)
@@ -77,7 +82,9 @@ def _batch(array, name):
             "A pair of real numbers becomes complex by x[..., 0] + 1j * x[..., 1]."
         )
     if array.ndim not in (3, 4) or not array.size:
-        raise ValueError(f"{expected} Received: {name}.shape={array.shape}. One coil is an axis of length 1.")
+        raise ValueError(
+            f"{expected} Received: {name}.shape={array.shape}. One coil is an axis of length 1."
+        )
     return np.ascontiguousarray(array if array.ndim == 4 else array[None], np.complex64)
 
 
@@ -93,7 +100,10 @@ def _masks(mask, count, height, width):
 def _slice(name, kspace, maps, mask, readout_oversampling):
     if not np.isfinite(kspace).all():
         count = np.count_nonzero(~np.isfinite(kspace))
-        raise ValueError(f"{name}: kspace must be finite. Received: {count} NaN or infinite of {kspace.size} entries")
+        raise ValueError(
+            f"{name}: kspace must be finite. "
+            f"Received: {count} NaN or infinite of {kspace.size} entries"
+        )
     if not kspace.any():
         raise ValueError(f"{name}: kspace is zero everywhere.")
     agreement.check(kspace, name, maps, readout_oversampling=readout_oversampling)
@@ -112,11 +122,12 @@ def _slice(name, kspace, maps, mask, readout_oversampling):
 
 
 def _compare_lines(name, asked, there):
-    """Warns where a mask calls lines measured that hold nothing: to a network these are measured zeros."""
+    """Warns of lines of the mask that hold nothing: to a network these are measured zeros."""
     empty = np.count_nonzero(asked & ~there)
     if empty:
         warnings.warn(
-            f"{name}: the mask samples {empty} of {np.count_nonzero(asked)} lines in which kspace is zero in all coils. "
+            f"{name}: the mask samples {empty} of {np.count_nonzero(asked)} lines in which kspace "
+            "is zero in all coils. "
             "Is it the mask of this scan?",
             DataWarning,
             stacklevel=2,

@@ -1,10 +1,11 @@
-"""Which axis of an array of k-space or maps is which: by the rule of `tfvn.data.measurement`, and by what its file says.
+"""Which axis of k-space or maps is which: by the rule of `tfvn.data.measurement`, and by the file.
 
-An `.h5` file often tells of itself: by arrays beside the k-space (a reconstruction of each slice), by the header of the
-scanner (`ismrmrd_header`), by attributes. Of three axes, which may be (coils, height, width) or the (slices, height,
-width) of one coil, this decides; four that contradict the rule are refused, and so is a file that contradicts itself.
-What can be misleading, such as the number of channels of a scanner whose coils were combined, counts only where nothing
-certain is there. An axis that is given always wins, with a warning if the file says otherwise.
+An `.h5` file often tells of itself: by arrays beside the k-space (a reconstruction of each slice),
+by the header of the scanner (`ismrmrd_header`), by attributes. Of three axes, which may be (coils,
+height, width) or the (slices, height, width) of one coil, this decides; four that contradict the
+rule are refused, and so is a file that contradicts itself. What can be misleading, such as the
+number of channels of a scanner whose coils were combined, counts only where nothing certain is
+there. An axis that is given always wins, with a warning if the file says otherwise.
 """
 import re
 import warnings
@@ -36,7 +37,7 @@ class Axes(NamedTuple):
 
 
 class _Evidence(NamedTuple):
-    """A sentence on what the axes are; `axes` None: on what they are not, without saying what they are."""
+    """A sentence on what the axes are; `axes` None: on what they are not alone."""
 
     axes: Optional[Axes]
     certain: bool
@@ -49,13 +50,15 @@ def find(array, path, coil_axis=BY_RULE):
     Args:
         array: has `shape` and `dtype`.
         path: the file that it is read from.
-        coil_axis: axis of the coils in the file; -1: by the rule; -2: there is none, the scan has one coil.
+        coil_axis: axis of the coils in the file; -1: by the rule; -2: there is none, the
+            scan has one coil.
 
     Raises:
         ValueError: where the axes are ambiguous, or are none of a scan.
 
     Warns:
-        DataWarning: if the file says otherwise than `coil_axis`, or this makes more coils than lines.
+        DataWarning: if the file says otherwise than `coil_axis`, or this makes more coils than
+            lines.
     """
     shape = _complex_shape(array, path)
     ndim = len(shape)
@@ -76,7 +79,8 @@ def find(array, path, coil_axis=BY_RULE):
     short = min(size for axis, size in enumerate(shape) if axis not in axes)
     if short < _SHORTEST:
         raise ValueError(
-            f"{path}: height and width of an image are {_SHORTEST} or more. Received: {short}, of shape {shape}. "
+            f"{path}: height and width of an image are {_SHORTEST} or more. Received: {short}, of "
+            f"shape {shape}. "
             f"{_remedy(ndim)}"
         )
     return axes
@@ -115,13 +119,15 @@ def _by_rule(shape, path, matlab, evidence):
         return said.pop()
     if said:
         raise ValueError(
-            f"{path}: which axis holds the coils is ambiguous. By the rule for {_kind(path, matlab)} files it is "
+            f"{path}: which axis holds the coils is ambiguous. By the rule for "
+            f"{_kind(path, matlab)} files it is "
             f"axis {axes.coils} of shape {shape}; but {_sentences(evidence)}. {_remedy(ndim)}"
         )
     others = [size for axis, size in enumerate(shape) if axis not in axes]
     if shape[axes.coils] >= min(others):
         raise ValueError(
-            f"{path}: which axis holds the coils is ambiguous. By the rule for {_kind(path, matlab)} files it is "
+            f"{path}: which axis holds the coils is ambiguous. By the rule for "
+            f"{_kind(path, matlab)} files it is "
             f"axis {axes.coils} of shape {shape}, but another is as short. {_remedy(ndim)}"
         )
     return axes
@@ -132,18 +138,20 @@ def _compare(axes, shape, path, evidence):
     if evidence and axes not in [item.axes for item in evidence]:
         coils = "no axis" if axes.coils is None else f"axis {axes.coils}"
         warnings.warn(
-            f"{path}: {coils} of shape {shape} is taken for the coils, as coil_axis says; but {_sentences(evidence)}.",
+            f"{path}: {coils} of shape {shape} is taken for the coils, as coil_axis says; but "
+            f"{_sentences(evidence)}.",
             DataWarning,
             stacklevel=2,
         )
 
 
 def _compare_sizes(axes, shape, path):
-    """Warns of more coils than the image has lines: there are receivers like that, and far more slips."""
+    """Warns of more coils than the image has lines: far more often a slip than a receiver."""
     image = [size for axis, size in enumerate(shape) if axis not in axes]
     if axes.coils is not None and shape[axes.coils] > min(image):
         warnings.warn(
-            f"{path}: axis {axes.coils} of shape {shape} is taken for the coils, as coil_axis says: "
+            f"{path}: axis {axes.coils} of shape {shape} is taken for the coils, as coil_axis "
+            "says: "
             f"{shape[axes.coils]} coils, and images of {image[0]} x {image[1]}.",
             DataWarning,
             stacklevel=2,
@@ -157,12 +165,14 @@ def _sentences(evidence):
 def _remedy(ndim):
     if ndim == 2:
         return "Two axes are the height and width of one coil."
-    none = ", or to -2 if the axes are the slices, height and width of one coil" if ndim == 3 else ""
-    return f"Set coil_axis (--coil-axis) to the axis of the coils (0 to {ndim - 1}){none}."
+    text = f"Set coil_axis (--coil-axis) to the axis of the coils (0 to {ndim - 1})"
+    if ndim == 3:
+        text += ", or to -2 if the axes are the slices, height and width of one coil"
+    return f"{text}."
 
 
 def _weighed(evidence):
-    """What counts: of what is certain nothing else, and that something is wrong only where nothing says what is right."""
+    """What counts: beside what is certain nothing else, and doubts where nothing else is there."""
     for counts in (
         [item for item in evidence if item.certain],
         [item for item in evidence if item.axes is not None],
@@ -188,7 +198,8 @@ def _evidence(path, name, shape):
 class _Told:
     """What an open file tells: shapes of images and of maps, numbers of the header, a layout.
 
-    images, maps: (name, shape) of the arrays beside the k-space; of a single image the first size is 1.
+    images, maps: (name, shape) of the arrays beside the k-space; of a single image the first size
+    is 1.
     channels, slices: of the header, None where it does not say.
     layout: whether it has the attributes of fastMRI's files: `acquisition`, or `max` and `norm`.
     """
@@ -222,7 +233,7 @@ def _shape(file, name):
 
 
 def _header(file):
-    """The scanner's text, searched and not parsed: it is another's, and may be damaged or hostile."""
+    """The scanner's text, searched and not parsed: it may be damaged or hostile."""
     try:
         text = member(file, "ismrmrd_header")
         is_one = text.size == 1 and text.dtype.itemsize <= _LONGEST_HEADER
@@ -252,7 +263,8 @@ def _of_slices(told, shape):
     coils, slices = Axes(0, None), Axes(None, 0)
     found = []
     if told.emulated:
-        found.append(_Evidence(slices, True, "reconstruction_esc beside it belongs to slices of one coil"))
+        sentence = "reconstruction_esc beside it belongs to slices of one coil"
+        found.append(_Evidence(slices, True, sentence))
     for name, (count, *_) in told.images:
         if count == first:
             found.append(_Evidence(slices, True, f"{name} beside it holds {count} slices"))
@@ -266,11 +278,15 @@ def _of_slices(told, shape):
     elif told.channels == 1:
         found.append(_Evidence(slices, True, "the header has one receiver channel"))
     elif told.channels:
-        found.append(_Evidence(None, False, f"the header has {told.channels} receiver channels, not {first}"))
+        sentence = f"the header has {told.channels} receiver channels, not {first}"
+        found.append(_Evidence(None, False, sentence))
     if told.slices == first and told.channels != first:
         found.append(_Evidence(slices, False, f"the header has {first} slices"))
     if told.layout:
-        sentence = "with the attributes of fastMRI's files (acquisition, or max and norm) three axes are slices of one coil"
+        sentence = (
+            "with the attributes of fastMRI's files (acquisition, or max and norm) three axes are "
+            "slices of one coil"
+        )
         found.append(_Evidence(slices, False, sentence))
     return found
 

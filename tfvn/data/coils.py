@@ -1,14 +1,15 @@
 """Do arrays look like the coils of one slice, or like slices? Their order of axes is the same.
 
-Coils see one object: with maps S of unit norm that are made of few centre lines, the images x of more lines are nearly
-S S^H x, the more nearly the more lines make the maps. Slices are different objects; what they have in common is lost as
-details come in. With d(n) the part of the energy that S S^H x leaves, maps of n lines and images of 2 n,
+Coils see one object: with maps S of unit norm that are made of few centre lines, the images x of
+more lines are nearly S S^H x, the more nearly the more lines make the maps. Slices are different
+objects; what they have in common is lost as details come in. With d(n) the part of the energy that
+S S^H x leaves, maps of n lines and images of 2 n,
 
     d(24) / d(8)    was 0 to 0.13 for coils (three heads, a phantom, generated knees)
                     and 0.67 to 1.7 for slices (a head, hearts, generated knees),
 
-with noise of up to 3 % of the maximum of the image. The part that noise leaves is taken off, with a deviation estimated
-from the outer half of k-space; where it is the larger part nothing is told.
+with noise of up to 3 % of the maximum of the image. The part that noise leaves is taken off, with
+a deviation estimated from the outer half of k-space; where it is the larger part nothing is told.
 """
 import numpy as np
 
@@ -28,7 +29,8 @@ _LEAST = 1e-3
 def variation(kspace, power=None):
     """d(24) / d(8), see the module's text; None where it cannot be told.
 
-    That is of a single image, of fewer than 48 centre lines, of images that hardly differ, and of much noise.
+    That is of a single image, of fewer than 48 centre lines, of images that hardly differ, and of
+    much noise.
 
     Args:
         kspace: complex (number, height, width), or the central `LINES` of it.
@@ -51,16 +53,21 @@ def variation(kspace, power=None):
 
 def _central(kspace, side):
     """The central block; an axis that is shorter is kept whole."""
-    height, width = (slice(max(size // 2 - side // 2, 0), size // 2 + side // 2) for size in kspace.shape[1:])
-    return kspace[:, height, width]
+    first = [max(size // 2 - side // 2, 0) for size in kspace.shape[1:]]
+    last = [size // 2 + side // 2 for size in kspace.shape[1:]]
+    return kspace[:, first[0] : last[0], first[1] : last[1]]
 
 
 def noise_power(kspace):
-    """The mean of |noise|^2 in complex (number, height, width), or more: from outside of the central half of both axes."""
+    """The mean of |noise|^2 in complex (number, height, width), or more.
+
+    It is that of k-space outside of the central half of both axes.
+    """
     height, width = kspace.shape[1:]
     power = np.abs(kspace) ** 2
     power[:, height // 4 : -(height // 4), width // 4 : -(width // 4)] = 0
-    # The median of what is distributed as the square of complex Gaussian noise; a mean would be the signal's.
+    # The median of what is distributed as the square of complex Gaussian noise; a mean would be
+    # the signal's.
     return float(np.median(power[power > 0])) / np.log(2) if power.any() else 0.0
 
 
@@ -80,5 +87,6 @@ def _low_resolution(kspace, lines):
     height, width = kspace.shape[1:]
     hann = np.hanning(lines + 2)[1:-1]
     window = np.zeros((height, width))
-    window[height // 2 - lines // 2 :][:lines, width // 2 - lines // 2 :][:, :lines] = np.outer(hann, hann)
+    top, left = height // 2 - lines // 2, width // 2 - lines // 2
+    window[top : top + lines, left : left + lines] = np.outer(hann, hann)
     return ifft2c(kspace * window), window
