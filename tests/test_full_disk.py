@@ -1,0 +1,50 @@
+"""A quota that is met anywhere in a command ends in one sentence that names the file; no process crashes, no part of a file stays."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# One process for all: TensorFlow takes long to start.
+_COMMANDS = """
+import os, resource, shutil, signal, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+sys.path.insert(0, sys.argv[1])
+import attack, evaluate, train
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+smoke = os.path.join(sys.argv[1], "configs", "smoke.yaml")
+
+def files():
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk("x") for name in names)
+
+assert train.main(["--config", smoke, "--run-dir", "whole", "--set", "iterations=2", "checkpoint_every=2"]) == 0
+assert attack.main(["--run-dir", "whole"]) == 0
+for size in map(int, sys.argv[2:]):
+    for name, left in (("train", None), ("attack", "attacks"), ("evaluate", "results")):
+        shutil.rmtree("x", ignore_errors=True)
+        if left:
+            shutil.copytree("whole", "x", ignore=shutil.ignore_patterns(left))
+        before = files()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        if name == "train":
+            code = train.main(["--config", smoke, "--run-dir", "x", "--set", "iterations=2", "checkpoint_every=2"])
+        else:
+            code = attack.main(["--run-dir", "x"]) if name == "attack" else evaluate.main(["x"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        assert set(before) <= set(files()), name
+        assert not [path for path in files() if "partial" in path or "_temp" in path or "lock" in path], name
+        print("ended", name, size, code, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_every_command_ends_in_a_sentence(tmp_path):
+    command = [sys.executable, "-c", _COMMANDS, str(ROOT), "0", "1500", "9000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ends = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended ")]
+    assert len(ends) == 9 and all(end[2] == "2" for end in ends), ends
+    errors = [line for line in done.stderr.splitlines() if "error" in line.lower() or "Traceback" in line]
+    assert len(errors) == 9 and all(line.startswith("error: cannot write ") for line in errors), errors
