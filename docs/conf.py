@@ -41,7 +41,7 @@ autodoc_inherit_docstrings = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Call arguments", "params_style")]
 # Bases of our classes; no inventory of other projects is fetched to link to them.
-nitpick_ignore_regex = [("py:class", r"(keras|tensorflow|tf_keras)\..*")]
+nitpick_ignore_regex = [("py:class", r"(keras|tensorflow|tf_keras)\..*"), ("py:exc", r"zlib\.error")]
 
 
 def _show_docstring(app, what, name, obj, options, lines):

@@ -1,11 +1,15 @@
-"""The documentation says what is there: its names, keys, flags, paths and links exist, its Python and its tutorial run."""
+"""The documentation says what is there: its names, keys, flags, paths and links exist, and its pages can be followed."""
 import importlib
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import DATA
 
 import attack
 import evaluate
@@ -15,8 +19,8 @@ import train
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob("*.md")) + sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
 SCRIPTS = {"train.py": train, "attack.py": attack, "evaluate.py": evaluate}
-# The tutorial's networks and data, as small as they go.
-STAMP = {"height=96, width=72, num_coils=8": "height=32, width=24, num_coils=4", "range(1, 9), range(11, 16)": "[1], [11, 12]"}
+# The tutorial's networks and data, as small as they go: of fewer lines, 15 % are not enough for coil maps.
+STAMP = {"height=96, width=72, num_coils=8": "height=32, width=72, num_coils=4", "range(1, 9), range(11, 16)": "[1], [11, 12]"}
 SMALL = [
     "num_stages=2", "filters=4", "kernel_size=5", "num_centers=11", "iterations=2", "checkpoint_every=2", "batch_size=2",
     "train_patients=1", "train_slices=11-12", "test_patients=11", "num_samples=2", "attack_steps=2", "attack_radii=1.5",
@@ -120,41 +124,111 @@ def test_every_module_is_in_the_reference():
     assert sorted(listed) == sorted(set(modules) - {"tfvn"})
 
 
-@pytest.fixture(scope="module")
-def tutorial(tmp_path_factory):
-    """A folder in which the tutorial was followed from the first line to the last, as small as it goes."""
-    folder = tmp_path_factory.mktemp("tutorial")
-    shutil.copytree(ROOT / "configs", folder / "configs")
-    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    for large, small in STAMP.items():
-        assert large in text
+# In the order in which they are read: what one page makes, later ones use.
+FOLLOWED = ["README.md", "docs/tutorial.md"]
+FOLLOWED += [f"docs/{name}.md" for name in re.findall(r"^howto/\w+$", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.M)]
+FOLLOWED += ["CONTRIBUTING.md"]
+# Minutes each, with tests of their own: test_benchmarks.py and test_paper.py.
+NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper", "-m pytest")
+
+
+def smaller(what, arguments):
+    """The arguments of a command, so that it takes seconds."""
+    # The folder of the knee data, which is not here.
+    arguments = [argument.replace("/data/knee", "runs/tutorial/knees") for argument in arguments]
+    if "--tune" in arguments:
+        arguments = [argument.replace("tune_iterations=9", "tune_iterations=2") for argument in arguments]
+        return [*arguments, "--set", "tune_method=bayesian", "tune_trials=1", *SMALL]
+    if what == "train.py":
+        return [*arguments, "--set", *SMALL]
+    if "configs/brain.yaml" in arguments:
+        return [*arguments, "--set", "attack_steps=2", "attack_radii=1"]
+    return arguments
+
+
+def run_shell(block):
+    several = []
+    for what, arguments in commands(f"```\n{block}```"):
+        if not DATA.is_dir() and "brain" in " ".join(arguments):
+            continue
+        arguments = smaller(what, arguments)
+        if "--strategy" in arguments:
+            several.append((what, arguments))
+        elif what not in NOT_HERE:
+            main = SCRIPTS[what].main if what in SCRIPTS else module_main(what)
+            assert main(arguments) == 0, arguments
+    if several:
+        # Devices are split before TensorFlow computes anything: in a process of its own.
+        calls = [f"{what.removesuffix('.py')}.main({arguments!r})" for what, arguments in several]
+        code = f"import sys, train, attack, evaluate\nsys.exit({' or '.join(calls)})"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def run_python(name, text, names):
+    for large, small in (*STAMP.items(), ("num_samples=32", "num_samples=2")):
         text = text.replace(large, small)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for language, block in blocks(text):
-            if language == "python":
-                # Each stands alone: there are commands between them.
-                exec(compile(block, "docs/tutorial.md", "exec"), {})
-            for what, arguments in commands(f"```\n{block}```") if language == "" else []:
-                small = ["--set", *SMALL] if what == "train.py" else []
-                assert SCRIPTS[what].main([*arguments, *small]) == 0, arguments
-    return folder
+    exec(compile(text, name, "exec"), names)
+
+
+def make_demo():
+    """Runs that stand for those of `make demo`, which take minutes: the tutorial's."""
+    for name, made in {"original": "original", "sigma_0.05": "smoothed", "sigma_0.1": "smoothed"}.items():
+        run_dir = Path("runs/demo", name)
+        shutil.copytree(Path("runs/tutorial", made), run_dir, ignore=shutil.ignore_patterns("results"))
+        shutil.copy(run_dir / "config.yaml", Path("configs/demo", f"{name}.yaml"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The checkout as a newcomer has it, without its programs: they are run from here."""
+    folder = tmp_path_factory.mktemp("followed")
+    shutil.copytree(ROOT / "configs", folder / "main/configs")
+    shutil.copy(ROOT / ".gitignore", folder / "main")
+    if DATA.is_dir():
+        (folder / "shared").symlink_to(DATA.parent)
+    return folder / "main"
+
+
+@pytest.fixture(scope="module")
+def followed(project):
+    """A function that follows the pages up to one, from their first line to the last, each once."""
+    left = list(FOLLOWED)
+
+    def follow(name):
+        while name in left:
+            page = left.pop(0)
+            names = {}
+            for language, block in blocks((ROOT / page).read_text(encoding="utf-8")):
+                if language == "":
+                    run_shell(block)
+                elif language == "python":
+                    # In the tutorial each is typed into a Python of its own: there are commands between them.
+                    run_python(page, block, {} if page == "docs/tutorial.md" else names)
+            if page == "docs/tutorial.md":
+                make_demo()
+
+    return follow
 
 
 @pytest.mark.slow
-def test_the_tutorial_can_be_followed(tutorial):
-    assert (tutorial / "runs/tutorial/original/results/table1.md").exists()
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_the_pages_can_be_followed(name, followed, project, monkeypatch):
+    monkeypatch.chdir(project)
+    followed(name)
+
+
+def test_all_pages_with_commands_are_followed():
+    runs = [path for path in PAGES if commands(path.read_text(encoding="utf-8")) or "```python" in path.read_text(encoding="utf-8")]
+    assert {str(path.relative_to(ROOT)) for path in runs} <= set(FOLLOWED)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [str(p.relative_to(ROOT)) for p in PAGES if "```python" in p.read_text() and p.stem != "tutorial"])
-def test_python_on_the_pages_runs(name, tutorial, monkeypatch):
-    monkeypatch.chdir(tutorial)
-    text = (ROOT / name).read_text(encoding="utf-8")
-    # The demo's networks take minutes: the tutorial's stand in for them.
-    text = re.sub(r"configs/demo/[\w.]+\.yaml", "runs/tutorial/original/config.yaml", text)
-    text = re.sub(r"runs/demo/[\w.]+/", "runs/tutorial/original/", text)
-    text = text.replace("num_samples=32", "num_samples=2")
-    names = {}
-    for block in (block for language, block in blocks(text) if language == "python"):
-        exec(compile(block, name, "exec"), names)
+def test_git_sees_nothing_of_what_the_pages_made(followed, project, monkeypatch):
+    monkeypatch.chdir(project)
+    followed(FOLLOWED[-1])
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    status = subprocess.run(["git", "status", "--porcelain", "-uall"], capture_output=True, text=True, check=True).stdout
+    assert [line for line in status.splitlines() if "configs/" not in line and ".gitignore" not in line] == []
+    assert Path("runs/tutorial/original/results/table1.md").exists()
