@@ -169,9 +169,11 @@ class Zeros(NamedTuple):
 
     mask: float32, (1, 1, width) or (1, height, width), see `measured_mask`.
     points: bool (height, width), where any coil is not zero.
-    share: of the positions in lines that are not empty, and whose surroundings are clearly larger than the smallest number
-        of their coil: how many are zero in all coils. Of lines rounded to 10 to 16 bits it is below 2 % (four brains and a
-        phantom, one coil to 16), of masks of points at acceleration 2 above 23 %.
+    share: of the positions where numbers are expected, those that are zero in all coils.
+
+    Numbers are expected in lines that are not empty, where the surroundings are clearly larger than the smallest number of
+    their coil. Of lines rounded to 10 to 16 bits the share is below 2 % (four brains and a phantom, one coil to 16), of
+    masks of points at acceleration 2 above 23 %.
     """
 
     mask: np.ndarray
