@@ -1,19 +1,22 @@
-"""One scan of one's own: k-space in a `.mat`, `.h5` or `.npy` file, maps from a file or from its centre.
+"""One scan of one's own: k-space in a file, coil maps from a file or from its centre.
 
-The order of axes in the file, for MATLAB files (v5 and v7.3) as `size()` shows them and else as NumPy's `shape` does:
+The order of axes in the file, for MATLAB files (v5 and v7.3) as `size()` shows them and else as
+NumPy's `shape` does:
 
     .mat          (height, width, coils)    or (height, width, slices, coils)
     .h5, .npy     (coils, height, width)    or (slices, coils, height, width)
 
-and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs along the width.
-The rule is applied only if the axis that it takes for the coils is the shortest of coils, height and width; else
-`coil_axis` must say which axis of the file it is. The other axes keep their order: with four of them, the slices are
-the last (.mat) or the first (.h5, .npy) of the rest. Real arrays end in an axis of (real, imaginary). What an `.h5` file
-says of itself goes before the rule, see `tfvn.data.axes`: so the single-coil volumes of fastMRI, (slices, height,
+and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs
+along the width. The rule is applied only if the axis that it takes for the coils is the shortest
+of coils, height and width; else `coil_axis` must say which axis of the file it is. The other axes
+keep their order: with four of them, the slices are the last (.mat) or the first (.h5, .npy) of the
+rest. Real arrays end in an axis of (real, imaginary). What an `.h5` file says of itself goes
+before the rule, see `tfvn.data.axes`: so the single-coil volumes of fastMRI, (slices, height,
 width), are read as such.
 
-Coil maps that are not given are estimated from the lines that the mask leaves, as a scanner has no others. Maps from all
-of a fully sampled scan, such as the paper's data set has them, know what the mask removes: a setting of its own.
+Coil maps that are not given are estimated from the lines that the mask leaves, as a scanner has no
+others. Maps from all of a fully sampled scan, such as the paper's data set has them, know what the
+mask removes: a setting of its own.
 """
 import functools
 import os
@@ -32,9 +35,11 @@ __all__ = ["MAPS_FROM", "Measurement", "scan_shape"]
 MAPS_FROM = ("measured", "fully-sampled")
 _KSPACE_NAMES = ("kspace", "rawdata", "raw")
 _MAPS_NAMES = ("sensitivity_maps", "sensitivities", "maps")
-# Scanners leave lines at the ends out and write zeros (partial resolution); a scan with more than this is undersampled.
+# Scanners leave lines at the ends out and write zeros (partial resolution); a scan with more than
+# this is undersampled.
 _LARGEST_PADDING = 0.25
-# A mask in a file says what was measured, and may call zeros measured: not as many as this part of its positions.
+# A mask in a file says what was measured, and may call zeros measured: not as many as this part of
+# its positions.
 _LARGEST_CLAIM = 0.25
 # The zeros of a mask of points that may have been of lines after all are told.
 _DOUBTFUL_SHARE = 0.25
@@ -45,33 +50,43 @@ class Measurement:
 
     Args:
         path: the k-space. Of several arrays in a file the one named kspace, rawdata or raw.
-        sensitivity_path: coil maps, with the axes of the same rule or those of `coil_axis`; '' estimates them.
-        mask: undersamples a fully sampled scan: 0/1 array (width,) or (height, width), or a function of the width.
-            None: what was measured, see `tfvn.data.sample.measured_mask`. Of a scan that is not fully sampled an array
-            says what was measured, where zeros do not tell it.
-        coil_axis: axis of the coils in the file; -1 applies the rule above; -2: there is none, the scan has one coil.
+        sensitivity_path: coil maps, with the axes of the same rule or those of `coil_axis`; ''
+            estimates them.
+        mask: undersamples a fully sampled scan: 0/1 array (width,) or (height, width), or a
+            function of the width. None: what was measured, see `tfvn.data.sample.measured_mask`.
+            Of a scan that is not fully sampled an array says what was measured, where zeros do not
+            tell it.
+        coil_axis: axis of the coils in the file; -1 applies the rule above; -2: there is none, the
+            scan has one coil.
         slice_index: which slice of a file of several.
-        calibration_lines: centre lines for the estimate of the maps; 0: as many as there are, 24 at most.
+        calibration_lines: centre lines for the estimate of the maps; 0: as many as there are, 24
+            at most.
         readout_oversampling: images are the central half of the height.
-        transpose: swap height and width, for a file whose phase encoding runs along its first image axis.
-        maps_from: what the maps are estimated from: 'measured', what the mask leaves, so that neither maps nor k-space
-            depend on what it removes; 'fully-sampled', the scan before the mask.
+        transpose: swap height and width, for a file whose phase encoding runs along its first
+            image axis.
+        maps_from: what the maps are estimated from: 'measured', what the mask leaves, so that
+            neither maps nor k-space depend on what it removes; 'fully-sampled', the scan before
+            the mask.
         mask_name: the file of the mask, for messages.
-        array, sensitivity_array: names of the k-space and of the maps in their files, such as 'scan/kspace'; '' takes
-            those named above, or the only ones that they can be, see `tfvn.data.files.open_array`.
+        array, sensitivity_array: names of the k-space and of the maps in their files, such as
+            'scan/kspace'; '' takes those named above, or the only ones that they can be, see
+            `tfvn.data.files.open_array`.
 
-    The reference is the coil-combined image if the file holds a fully sampled scan (but for lines of zeros at the two
-    ends, a quarter at most, which scanners leave out), else NaN. Its maps are those of the file, or else estimated from
-    the whole scan, in either case of `maps_from`: the truth is one of the scan, the same under every mask. With the maps
-    that few lines give, the combined image itself loses signal (of a 16-coil brain 6 % of its norm with 8 lines): were
-    the reference made with them, no error would show it.
+    The reference is the coil-combined image if the file holds a fully sampled scan (but for lines
+    of zeros at the two ends, a quarter at most, which scanners leave out), else NaN. Its maps are
+    those of the file, or else estimated from the whole scan, in either case of `maps_from`: the
+    truth is one of the scan, the same under every mask. With the maps that few lines give, the
+    combined image itself loses signal (of a 16-coil brain 6 % of its norm with 8 lines): were the
+    reference made with them, no error would show it.
 
     Raises:
-        ValueError: at construction if a file is missing; when the scan is read, if it is damaged or ambiguous.
+        ValueError: at construction if a file is missing; when the scan is read, if it is damaged
+            or ambiguous.
 
     Warns:
-        DataWarning: where zeros leave open what was measured, or the file speaks against `coil_axis`; and where the
-            arrays probably do not belong together, see `tfvn.data.agreement`.
+        DataWarning: where zeros leave open what was measured, or the file speaks against
+            `coil_axis`; and where the arrays probably do not belong together, see
+            `tfvn.data.agreement`.
     """
 
     def __init__(
@@ -91,24 +106,30 @@ class Measurement:
     ):
         if coil_axis < axes.NO_AXIS or slice_index < 0:
             raise ValueError(
-                "coil_axis must be an axis of the file, -1 (by the rule) or -2 (none), and slice_index >= 0. "
+                "coil_axis must be an axis of the file, -1 (by the rule) or -2 (none), and "
+                "slice_index >= 0. "
                 f"Received: coil_axis={coil_axis}, slice_index={slice_index}"
             )
         if calibration_lines and calibration_lines < LEAST_LINES:
             raise ValueError(
-                f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are measured. "
+                f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are "
+                "measured. "
                 f"Received: calibration_lines={calibration_lines}"
             )
         if maps_from not in MAPS_FROM:
-            raise ValueError(f"maps_from must be one of {', '.join(MAPS_FROM)}. Received: maps_from={maps_from!r}")
+            raise ValueError(
+                f"maps_from must be one of {', '.join(MAPS_FROM)}. Received: maps_from={maps_from!r}"
+            )
         if sensitivity_path and maps_from != "measured":
             raise ValueError(
-                f"maps come from a file or are estimated, not both. Received: sensitivity_path={str(sensitivity_path)!r} "
+                "maps come from a file or are estimated, not both. Received: "
+                f"sensitivity_path={str(sensitivity_path)!r} "
                 f"and maps_from={maps_from!r}. Set one of the two."
             )
         for file in filter(None, (path, sensitivity_path)):
             recognise.head(file)
-        # Of now, as the scan is read once: a file that changes later is another scan to the next process.
+        # Of now, as the scan is read once: a file that changes later is another scan to the next
+        # process.
         self._states = [state(file) for file in (path, sensitivity_path) if file]
         self._path, self._sensitivity_path = Path(path), sensitivity_path
         self._mask, self._mask_name = mask, str(mask_name)
@@ -155,7 +176,7 @@ class Measurement:
         return self._sample
 
     def fingerprint(self, index):
-        """What the slice is made of: settings and the state of its files, see `tfvn.data.prepared`."""
+        """What the slice is made of: settings and the state of its files."""
         settings = dict(
             self._axes,
             **self._arrays,
@@ -181,7 +202,7 @@ class Measurement:
             raise ValueError(f"{self._path}: {error}") from error
 
     def _read(self):
-        """The `Sample`, and the number of centre lines that its maps were estimated from, 0 if they were not."""
+        """The `Sample`, and how many centre lines its maps were estimated from, if they were."""
         array = _kspace(self._path, self._arrays["array"])
         kspace = _arrange(array, self._path, **self._axes)
         _check_numbers(kspace, "kspace")
@@ -201,7 +222,8 @@ class Measurement:
             maps, lines = stored, 0
         else:
             maps, lines = self._estimated(kspace, found.mask, mask, is_full)
-        return Sample(kspace * mask, maps, mask, self._reference(kspace, maps, found.mask, is_full)), lines
+        reference = self._reference(kspace, maps, found.mask, is_full)
+        return Sample(kspace * mask, maps, mask, reference), lines
 
     def _compare(self, kspace, maps):
         """With the conventions, and with the maps of a file: estimated ones belong."""
@@ -219,17 +241,23 @@ class Measurement:
         variation = coils.variation(kspace)
         if variation is not None and variation > coils.SLICES:
             self._tell(
-                f"{self._path}: axis {found.coils} of shape {array.shape} is taken for the coils, and differs from one to "
-                f"the next as slices do: {variation:.2f} where coils give up to 0.2 and slices 0.7 or more. If it is the "
-                "axis of slices, set coil_axis (--coil-axis) to that of the coils, or to -2 if there is one coil."
+                f"{self._path}: axis {found.coils} of shape {array.shape} is taken for the coils, "
+                "and differs from one to "
+                f"the next as slices do: {variation:.2f} where coils give up to 0.2 and slices "
+                "0.7 or more. If it is the "
+                "axis of slices, set coil_axis (--coil-axis) to that of the coils, or to -2 if "
+                "there is one coil."
             )
         if len(kspace) == 1 and found.slices is not None:
             variation = coils.variation(_central(array, found), coils.noise_power(kspace))
             if variation is not None and variation < coils.COILS:
                 self._tell(
-                    f"{self._path}: axis {found.slices} of shape {array.shape} is taken for slices of one coil, and differs "
-                    f"from one to the next as coils do: {variation:.2f} where coils give up to 0.2 and slices 0.7 or more. "
-                    f"If it is the axis of the coils, set coil_axis (--coil-axis) to {found.slices}."
+                    f"{self._path}: axis {found.slices} of shape {array.shape} is taken for "
+                    "slices of one coil, and differs "
+                    f"from one to the next as coils do: {variation:.2f} where coils give up to "
+                    "0.2 and slices 0.7 or more. "
+                    "If it is the axis of the coils, set coil_axis (--coil-axis) to "
+                    f"{found.slices}."
                 )
 
     def _tell(self, text):
@@ -254,9 +282,12 @@ class Measurement:
         if (mask > found.mask).any() and not is_said:
             raise ValueError(
                 self._of_mask(
-                    "a mask can only undersample a fully sampled scan, or say where one was measured. "
-                    f"Received: k-space of which {found.mask.mean():.0%} was measured, and a mask that samples "
-                    f"{empty} empty lines and is 1 at {share:.0%} zeros. Use mask: measured (leave --mask out), "
+                    "a mask can only undersample a fully sampled scan, or say where one was "
+                    "measured. "
+                    f"Received: k-space of which {found.mask.mean():.0%} was measured, and a mask "
+                    "that samples "
+                    f"{empty} empty lines and is 1 at {share:.0%} zeros. Use mask: measured "
+                    "(leave --mask out), "
                     "or a mask of what was measured."
                 )
             )
@@ -264,25 +295,32 @@ class Measurement:
 
     def _of_mask(self, error):
         """A text that begins with what is wrong: the mask, if it has a file."""
-        return f"{self._mask_name}: {error} (the mask of {self._path})" if self._mask_name else str(error)
+        if not self._mask_name:
+            return str(error)
+        return f"{self._mask_name}: {error} (the mask of {self._path})"
 
     def _tell_doubts(self, found):
         if found.mask.shape[1] > 1 and found.share <= _DOUBTFUL_SHARE:
             self._tell(
-                f"{self._path}: {found.share:.1%} of the positions in its lines are zero in all coils, so it is taken "
-                "for a scan that samples points, not lines. If all of these lines were measured, say so: mask: file, and "
+                f"{self._path}: {found.share:.1%} of the positions in its lines are zero in all "
+                "coils, so it is taken "
+                "for a scan that samples points, not lines. If all of these lines were measured, "
+                "say so: mask: file, and "
                 "a mask_path (--mask) that is 1 at each measured line."
             )
 
     def _maps_of_file(self, shape):
         path = self._sensitivity_path
         setting = "sensitivity_array (--maps-array)"
-        array = open_array(path, _MAPS_NAMES, self._arrays["sensitivity_array"], setting, least_axes=2)
+        name = self._arrays["sensitivity_array"]
+        array = open_array(path, _MAPS_NAMES, name, setting, least_axes=2)
         maps = _arrange(array, path, **self._axes)
         if maps.shape != shape:
             raise ValueError(
-                f"{path}: sensitivity_maps and kspace must have the same shape (coils, height, width). "
-                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={shape} of {self._path}. "
+                f"{path}: sensitivity_maps and kspace must have the same shape (coils, height, "
+                "width). "
+                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={shape} of "
+                f"{self._path}. "
                 "Use the maps of this scan."
             )
         try:
@@ -298,7 +336,8 @@ class Measurement:
             if not is_full:
                 raise ValueError(
                     "maps from a fully sampled scan need one. "
-                    f"Received: k-space of which {measured.mean():.0%} was measured. Set maps_from (--maps-from) to measured."
+                    f"Received: k-space of which {measured.mean():.0%} was measured. Set "
+                    "maps_from (--maps-from) to measured."
                 )
             mask = measured
         lines = centre_lines(mask, height, width, self._calibration_lines)
@@ -315,7 +354,9 @@ class Measurement:
 def _check_numbers(array, name):
     if not np.isfinite(array).all():
         count = np.count_nonzero(~np.isfinite(array))
-        raise ValueError(f"{name} must be finite. Received: {count} NaN or infinite of {array.size} entries")
+        raise ValueError(
+            f"{name} must be finite. Received: {count} NaN or infinite of {array.size} entries"
+        )
     if not array.any():
         raise ValueError(f"{name} is zero everywhere. Is it the right file and slice?")
 
@@ -332,7 +373,9 @@ def _kspace(path, name):
 
 
 def scan_shape(path, coil_axis=axes.BY_RULE, array=""):
-    """(slices, coils, height, width) of the scan in a file, as the rule reads it, see `Measurement`; reads no k-space.
+    """(slices, coils, height, width) of the scan in a file, as `Measurement` reads it.
+
+    No k-space is read.
 
     Raises:
         ValueError: as `Measurement`.
@@ -340,9 +383,9 @@ def scan_shape(path, coil_axis=axes.BY_RULE, array=""):
     recognise.head(path)
     array = _kspace(path, array)
     found = axes.find(array, path, coil_axis)
-    slices, coils = (1 if axis is None else array.shape[axis] for axis in (found.slices, found.coils))
+    counts = [1 if axis is None else array.shape[axis] for axis in (found.slices, found.coils)]
     height, width, *_ = (size for axis, size in enumerate(array.shape) if axis not in found)
-    return slices, coils, height, width
+    return (*counts, height, width)
 
 
 def _arrange(array, path, coil_axis, slice_index, transpose):
@@ -350,7 +393,9 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
     taken, slice_axis = axes.find(array, path, coil_axis)
     count = 1 if slice_axis is None else array.shape[slice_axis]
     if slice_index >= count:
-        raise ValueError(f"{path}: the file holds {count} slices. Received: slice_index={slice_index}")
+        raise ValueError(
+            f"{path}: the file holds {count} slices. Received: slice_index={slice_index}"
+        )
     index = [slice(None)] * array.ndim
     if slice_axis is not None:
         # A part of length 1 keeps the other axes where they are.
@@ -369,7 +414,7 @@ def _arrange(array, path, coil_axis, slice_index, transpose):
 
 
 def _central(array, found):
-    """Central k-space of all slices of a file of one coil, (slices, height, width): enough for `tfvn.data.coils`."""
+    """Of all slices of one coil the part that `tfvn.data.coils` needs, (slices, height, width)."""
     images = [axis for axis in range(len(array.shape)) if axis not in found][:2]
     index = [slice(None)] * array.ndim
     for axis in images:
@@ -388,7 +433,9 @@ def _paired(array, path):
     """Complex of real numbers whose last axis is (real, imaginary)."""
     if array.any() and not (array < 0).any():
         raise ValueError(
-            f"{path}: of real arrays the last axis, of length 2, is taken for (real, imaginary). Received: no negative "
-            f"number in an array of {array.dtype}. Are these magnitudes? K-space and maps are complex."
+            f"{path}: of real arrays the last axis, of length 2, is taken for (real, imaginary). "
+            "Received: no negative "
+            f"number in an array of {array.dtype}. Are these magnitudes? K-space and maps are "
+            "complex."
         )
     return array[..., 0] + 1j * array[..., 1]

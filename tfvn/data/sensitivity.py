@@ -1,9 +1,10 @@
 """Coil maps from the centre of a scan's own k-space, of the lines that a mask leaves of it.
 
-With W a Hann window over the centre block of calibration lines on both axes, x_c = F^H W k_c are images of low
-resolution, and S_c = x_c / sqrt(sum_c |x_c|^2): unit root-sum-of-squares. Phase convention: S_c keeps the whole phase
-of x_c, so that the coil-combined image is nearly real and positive. No coil serves as the reference, as every coil is
-dark somewhere. The maps are right where object and coils have a phase that is smooth on the scale of width / lines.
+With W a Hann window over the centre block of calibration lines on both axes, x_c = F^H W k_c are
+images of low resolution, and S_c = x_c / sqrt(sum_c |x_c|^2): unit root-sum-of-squares. Phase
+convention: S_c keeps the whole phase of x_c, so that the coil-combined image is nearly real and
+positive. No coil serves as the reference, as every coil is dark somewhere. The maps are right
+where object and coils have a phase that is smooth on the scale of width / lines.
 """
 import numpy as np
 
@@ -13,8 +14,9 @@ __all__ = ["LEAST_LINES", "MOST_LINES", "centre_lines", "low_resolution_maps"]
 
 # Below this part of the largest root-sum-of-squares a pixel holds rounding errors: its map is 0.
 _FLOOR = 1e-6
-# The number of centre lines that is chosen if none is given: of more, the images hold more noise and the maps more of the
-# object's phase; of fewer than the least, they lose a fifth of the image (16 coils, 96 x 96).
+# The number of centre lines that is chosen if none is given: of more, the images hold more noise
+# and the maps more of the object's phase; of fewer than the least, they lose a fifth of the image
+# (16 coils, 96 x 96).
 MOST_LINES, LEAST_LINES = 24, 4
 
 
@@ -27,7 +29,8 @@ def centre_lines(mask, height, width, lines=0):
         lines: so many; 0: as many as are measured without a gap, 24 at most.
 
     Returns:
-        The side of the block in the centre of k-space, measured on both axes. An axis that is shorter is used whole.
+        The side of the block in the centre of k-space, measured on both axes. An axis that is
+        shorter is used whole.
 
     Raises:
         ValueError: if not so many are measured, or, if none are asked for, fewer than 4.
@@ -38,17 +41,25 @@ def centre_lines(mask, height, width, lines=0):
     while found < (lines or longest) and _is_measured(measured, found + 1):
         found += 1
     if lines < 0 or found < lines:
-        advice = f"Set calibration_lines (--calibration-lines) to {found} or less, or 0 for as many as there are, or give"
+        advice = (
+            f"Set calibration_lines (--calibration-lines) to {found} or less, or 0 for as many as "
+            "there are, or give"
+        )
         raise ValueError(
-            f"calibration_lines={lines} must be 0 or at most the number of centre lines that are measured. "
-            f"Received: k-space with {found} of them. {advice if found else 'Give'} the maps in a file."
+            f"calibration_lines={lines} must be 0 or at most the number of centre lines that are "
+            "measured. "
+            f"Received: k-space with {found} of them. {advice if found else 'Give'} the maps in a "
+            "file."
         )
     if not lines and found < LEAST_LINES:
         raise ValueError(
             f"an estimate of coil maps needs {LEAST_LINES} centre lines that are measured. "
-            f"Received: k-space with {found} of them. Measure more, use a mask with a wider centre, "
-            "or give the maps in a file: sensitivity_path (--maps). If k-space before the mask is fully sampled, maps may "
-            "be taken from all of it by maps_from (--maps-from) fully-sampled: results then know what the mask removes."
+            f"Received: k-space with {found} of them. Measure more, use a mask with a wider "
+            "centre, "
+            "or give the maps in a file: sensitivity_path (--maps). If k-space before the mask is "
+            "fully sampled, maps may "
+            "be taken from all of it by maps_from (--maps-from) fully-sampled: results then know "
+            "what the mask removes."
         )
     return found
 
@@ -69,7 +80,8 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
     Args:
         kspace: complex (coils, height, width).
         calibration_lines: side of the block; 0: as many as are measured, see `centre_lines`.
-        mask: 0/1 array, see `tfvn.data.sample.mask_array`: where k-space is used. None: wherever it was measured.
+        mask: 0/1 array, see `tfvn.data.sample.mask_array`: where k-space is used. None: wherever
+            it was measured.
 
     Returns:
         complex64 (coils, height, width). It does not depend on k-space where the mask is 0.
@@ -78,13 +90,18 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
         ValueError: if fewer centre lines are measured; the message says how many there are.
     """
     if kspace.ndim != 3:
-        raise ValueError(f"kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}")
+        raise ValueError(
+            "kspace must have shape (coils, height, width). "
+            f"Received: kspace.shape={kspace.shape}"
+        )
     height, width = kspace.shape[1:]
-    lines = centre_lines(measured_mask(kspace) if mask is None else mask, height, width, calibration_lines)
+    mask = measured_mask(kspace) if mask is None else mask
+    lines = centre_lines(mask, height, width, calibration_lines)
     block = _block(height, lines), _block(width, lines)
     windows = [np.hanning(part.stop - part.start + 2)[1:-1] for part in block]
     centre = np.zeros_like(kspace, np.complex64)
-    centre[(slice(None), *block)] = kspace[(slice(None), *block)] * (windows[0][:, None] * windows[1])
+    inner = (slice(None), *block)
+    centre[inner] = kspace[inner] * (windows[0][:, None] * windows[1])
     images = ifft2c(centre)
     root = np.sqrt((images.real**2 + images.imag**2).sum(0))
     inside = root > _FLOOR * root.max()
