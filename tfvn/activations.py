@@ -148,7 +148,8 @@ class RBFActivation(keras.layers.Layer):
         x: real tensor (..., channels).
 
     Raises:
-        ValueError: for settings outside these ranges, numbers that are not finite or of 2^31 and more, and half precision.
+        ValueError: for settings outside these ranges, numbers that are not finite or of 2^31 and
+            more, and half precision.
 
     Reference: Hammernik et al., MRM 79(6), 2018, Eq. 14.
     """
@@ -199,7 +200,8 @@ class RBFActivation(keras.layers.Layer):
     def call(self, x):
         if not x.dtype.is_floating or not len(x.shape) or x.shape[-1] != self.rbf_weights.shape[0]:
             raise ValueError(
-                f"x must be real of shape (..., {self.rbf_weights.shape[0]}), the activation's channels. "
+                f"x must be real of shape (..., {self.rbf_weights.shape[0]}), the activation's "
+                "channels. "
                 f"Received: x={checks.shown(x)}"
             )
 

@@ -61,7 +61,10 @@ def _check_together(**arrays):
         np.broadcast_shapes(*(np.shape(array) for array in arrays.values()))
     except ValueError:
         shapes = ", ".join(f"{name}.shape={np.shape(array)}" for name, array in arrays.items())
-        raise ValueError(f"{' and '.join(arrays)} must be of one shape, or one a number. Received: {shapes}") from None
+        raise ValueError(
+            f"{' and '.join(arrays)} must be of one shape, or one a number. Received: "
+            f"{shapes}"
+        ) from None
 
 
 def _size(name, value):

@@ -38,7 +38,8 @@ class DataWarning(UserWarning):
 
 
 def shown(value):
-    """A value as it stands in a message, in one line of at most 200 characters: an array by its type
+    """A value as it stands in a message, in one line of at most 200 characters: an array by its
+    type
     and shape, a dict by its keys, a text in quotes."""
     one = isinstance(value, (type, np.generic))
     if not one and hasattr(value, "shape") and hasattr(value, "dtype"):
@@ -114,7 +115,8 @@ def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
     fits = fits and (least is None or plain >= least) and (above is None or plain > above)
     fits = fits and abs(plain) < limit
     if not fits:
-        _refuse(name, f"{alternative}a number{_range(least, above)}", value, _too_large(plain, limit))
+        expected = f"{alternative}a number{_range(least, above)}"
+        _refuse(name, expected, value, _too_large(plain, limit))
     return float(plain)
 
 
@@ -124,7 +126,8 @@ def whole(name, value, least=None, limit=LIMIT, alternative=""):
     fits = is_number(plain) and int(plain) == plain and (least is None or plain >= least)
     fits = fits and abs(plain) < limit
     if not fits:
-        _refuse(name, f"{alternative}a whole number{_range(least, None)}", value, _too_large(plain, limit))
+        expected = f"{alternative}a whole number{_range(least, None)}"
+        _refuse(name, expected, value, _too_large(plain, limit))
     return int(plain)
 
 

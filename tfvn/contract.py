@@ -28,12 +28,18 @@ def check_model(model, name="model"):
     needs = f"{name} must be an object with .reconstruct(inputs)"
     if isinstance(model, type):
         made = f"{model.__name__}(...)"
-        raise ValueError(f"{needs}. Received: the class {model.__name__}. Make an object of it: {made}.")
+        raise ValueError(
+            f"{needs}. Received: the class {model.__name__}. Make an object of it: "
+            f"{made}."
+        )
     if not callable(getattr(model, "reconstruct", None)):
         raise ValueError(f"{needs}. Received: {name}={shown(model)}.{_advice(model, name)}")
     if hasattr(model, "zero_filled") and not callable(model.zero_filled):
         received = shown(model.zero_filled)
-        raise ValueError(f"{name}.zero_filled must be a function of the inputs. Received: {received}")
+        raise ValueError(
+            f"{name}.zero_filled must be a function of the inputs. Received: "
+            f"{received}"
+        )
     sense = getattr(model, "sense", None)
     parts = [getattr(sense, part, None) for part in ("forward", "adjoint", "normal")]
     if sense is not None and not all(map(callable, parts)):
@@ -47,7 +53,8 @@ def check_model(model, name="model"):
         ) from None
     if not _takes_one(model.reconstruct):
         raise ValueError(
-            f"{name}.reconstruct must take one argument, the inputs. Received: {shown(model.reconstruct)}"
+            f"{name}.reconstruct must take one argument, the inputs. Received: "
+            f"{shown(model.reconstruct)}"
         )
 
 
@@ -65,14 +72,16 @@ def _advice(model, name):
     if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
         return " Load the file: tfvn.load_model(path)."
     if isinstance(model, Mapping) or hasattr(model, "shape"):
-        return " The model comes first, then the inputs: run(model, inputs)." if name == "model" else ""
+        swapped = " The model comes first, then the inputs: run(model, inputs)."
+        return swapped if name == "model" else ""
     if callable(model):
         return " A function or layer needs a class around it whose method reconstruct calls it."
     return ""
 
 
 def zero_filled(model, inputs):
-    """The model's A^H k of the inputs, checked: complex (batch, rows, width), of the precision of the maps.
+    """The model's A^H k of the inputs, checked: complex (batch, rows, width), of the precision of
+    the maps.
 
     Raises:
         ValueError: for anything else.
@@ -82,17 +91,20 @@ def zero_filled(model, inputs):
     shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", None)
     if len(shape) != 3 or dtype is None or tf.as_dtype(dtype) != tf.as_dtype(maps.dtype):
         raise ValueError(
-            f"{type(model).__name__}.zero_filled must return A^H k, {tf.as_dtype(maps.dtype).name} of shape "
+            f"{type(model).__name__}.zero_filled must return A^H k, "
+            f"{tf.as_dtype(maps.dtype).name} of shape "
             f"(batch, rows, width). Received: {shown(image)}"
         )
     return image
 
 
 def answer(model, inputs, image):
-    """The model's answer to `inputs`, checked: real, of the precision and the shape of `image`, a tensor.
+    """The model's answer to `inputs`, checked: real, of the precision and the shape of `image`, a
+    tensor.
 
     Raises:
-        ValueError: for another answer, one that is no tensor, and a model that reads what it is not given.
+        ValueError: for another answer, one that is no tensor, and a model that reads what it is not
+            given.
     """
     name = f"{type(model).__name__}.reconstruct"
     try:
@@ -102,7 +114,8 @@ def answer(model, inputs, image):
         if "numpy" not in str(error).lower():
             raise
         raise ValueError(
-            f"{name} must compute with TensorFlow, so that it has a gradient. Received: a call of NumPy "
+            f"{name} must compute with TensorFlow, so that it has a gradient. Received: a call of "
+            "NumPy "
             f"({shown(str(error))})"
         ) from error
     except KeyError as error:
@@ -115,7 +128,10 @@ def answer(model, inputs, image):
             "it is given 'kspace'."
         ) from error
     if not tf.is_tensor(found):
-        raise ValueError(f"{name} must return a tensor, made by TensorFlow. Received: {shown(found)}")
+        raise ValueError(
+            f"{name} must return a tensor, made by TensorFlow. Received: "
+            f"{shown(found)}"
+        )
     real = image.dtype.real_dtype
     if found.dtype.is_complex:
         raise ValueError(
@@ -124,7 +140,8 @@ def answer(model, inputs, image):
         )
     if found.dtype != real:
         raise ValueError(
-            f"{name} must return {real.name}, the precision of its inputs. Received: {found.dtype.name}. "
+            f"{name} must return {real.name}, the precision of its inputs. Received: "
+            f"{found.dtype.name}. "
             f"Cast it: tf.cast(image, '{real.name}')."
         )
     if not found.shape.is_compatible_with(image.shape):
@@ -143,6 +160,7 @@ def check_gradient(model, gradient, key):
     """
     if gradient is None:
         raise ValueError(
-            f"{type(model).__name__}.reconstruct has no gradient in {key}: it must read it from its "
+            f"{type(model).__name__}.reconstruct has no gradient in {key}: it must read it from "
+            "its "
             "inputs, and compute its image from it with differentiable operations of TensorFlow."
         )

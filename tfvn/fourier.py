@@ -30,7 +30,8 @@ def _root_size(x):
 
 
 def fft2c(x):
-    """Image to k-space. `x` is complex of shape (..., height, width), else a ValueError; so is the result."""
+    """Image to k-space. `x` is complex of shape (..., height, width), else a ValueError; so is the
+    result."""
     x = _checked(x)
     spectrum = tf.signal.fft2d(tf.signal.ifftshift(x, axes=_AXES))
     return tf.signal.fftshift(spectrum, axes=_AXES) / _root_size(x)

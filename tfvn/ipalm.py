@@ -33,8 +33,8 @@ class IPALM(keras.layers.Layer):
         lipschitz_range: smallest and largest L.
 
     Raises:
-        ValueError: for a momentum outside [0, 1), numbers that are not positive, a factor of the wrong side of 1, blocks
-            without variables or without projections.
+        ValueError: for a momentum outside [0, 1), numbers that are not positive, a factor of the
+            wrong side of 1, blocks without variables or without projections.
     """
 
     def __init__(
@@ -52,16 +52,24 @@ class IPALM(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if not (checks.is_number(momentum) and 0 <= momentum < 1):
-            raise ValueError(f"momentum must lie in [0, 1). Received: momentum={checks.shown(momentum)}")
+            raise ValueError(
+                "momentum must lie in [0, 1). Received: "
+                f"momentum={checks.shown(momentum)}"
+            )
         momentum = float(momentum)
-        slack, max_trials = checks.number("slack", slack, 0), checks.whole("max_trials", max_trials, 1)
-        increase, decrease = checks.number("increase", increase), checks.number("decrease", decrease, above=0)
+        slack = checks.number("slack", slack, 0)
+        max_trials = checks.whole("max_trials", max_trials, 1)
+        increase = checks.number("increase", increase)
+        decrease = checks.number("decrease", decrease, above=0)
         if not decrease <= 1 < increase:
             raise ValueError(
-                f"decrease must lie in (0, 1] and increase above 1. Received: decrease={decrease}, increase={increase}"
+                "decrease must lie in (0, 1] and increase above 1. Received: "
+                f"decrease={decrease}, increase={increase}"
             )
         initial_lipschitz = checks.number("initial_lipschitz", initial_lipschitz, above=0)
-        lipschitz_range = tuple(checks.number("lipschitz_range", bound, above=0) for bound in lipschitz_range)
+        lipschitz_range = tuple(
+            checks.number("lipschitz_range", bound, above=0) for bound in lipschitz_range
+        )
         if not lipschitz_range[0] <= initial_lipschitz <= lipschitz_range[1]:
             raise ValueError(
                 f"initial_lipschitz must lie in lipschitz_range={lipschitz_range}. "
@@ -72,7 +80,8 @@ class IPALM(keras.layers.Layer):
         if not blocks or not all(blocks) or not all(map(callable, projections)):
             raise ValueError(
                 "Every block needs a variable and a function that projects it. Received: blocks of "
-                f"{[len(block) for block in blocks]} variables, projections={checks.shown(list(projections))}"
+                f"{[len(block) for block in blocks]} variables, "
+                f"projections={checks.shown(list(projections))}"
             )
         # Hidden in a tuple of a lambda, Keras does not count the caller's variables among this layer's own.
         self._blocks = lambda: blocks

@@ -3,8 +3,10 @@
 `rmse` and `nrmse` are two different numbers (docs/mathematics.md): the paper's is an absolute L2 norm over the
 image in normalised units, the original network code's is relative.
 
-Images are arrays or tensors of one shape (batch, height, width), real or complex; anything else is a ValueError, and nothing
-is broadcast. Of two precisions the higher one counts; whole numbers are taken in double precision. An image that holds NaN
+Images are arrays or tensors of one shape (batch, height, width), real or complex; anything else is
+a ValueError, and nothing
+is broadcast. Of two precisions the higher one counts; whole numbers are taken in double precision.
+An image that holds NaN
 has the error NaN, and leaves its batch mates alone.
 """
 import numpy as np
@@ -23,7 +25,8 @@ def _image(name, value):
         image = value if tf.is_tensor(value) else tf.convert_to_tensor(np.asarray(value))
     except (TypeError, ValueError, tf.errors.OpError):
         image = None
-    if image is None or not (image.dtype.is_integer or image.dtype.is_floating or image.dtype.is_complex):
+    kinds = () if image is None else ("is_integer", "is_floating", "is_complex")
+    if not any(getattr(image.dtype, kind) for kind in kinds):
         raise ValueError(f"{name} must hold numbers. Received: {name}={checks.shown(value)}")
     shape = image.shape
     if shape.rank not in (3, None) or shape.rank == 3 and shape[2] == 1:
@@ -31,10 +34,14 @@ def _image(name, value):
         if shape[-1:] == [1]:
             advice = "The last axis looks like one of channels: take image[..., 0]."
         raise ValueError(
-            f"{name} must have shape (batch, height, width). Received: {name}.shape={tuple(shape)}. {advice}"
+            f"{name} must have shape (batch, height, width). Received: "
+            f"{name}.shape={tuple(shape)}. {advice}"
         )
     if 0 in shape.as_list():
-        raise ValueError(f"{name} must hold at least one image. Received: {name}.shape={tuple(shape)}")
+        raise ValueError(
+            f"{name} must hold at least one image. Received: "
+            f"{name}.shape={tuple(shape)}"
+        )
     if image.dtype.is_integer:
         return tf.cast(image, tf.float64)
     return tf.cast(image, tf.float32) if image.dtype.size < 4 else image
@@ -88,7 +95,8 @@ def nrmse(image, reference):
 
 
 def psnr(image, reference):
-    """10 log10(max |reference|^2 / mean squared error) in dB, of magnitudes; infinite for equal images. Shape (batch,)."""
+    """10 log10(max |reference|^2 / mean squared error) in dB, of magnitudes; infinite for equal
+    images. Shape (batch,)."""
     image, reference = _magnitudes(image, reference)
     mean_squared_error = tf.reduce_mean(tf.square(image - reference), _AXES)
     ratio = tf.square(tf.reduce_max(reference, _AXES)) / mean_squared_error

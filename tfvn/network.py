@@ -38,7 +38,8 @@ EPSILON = 1e-12
 
 PARAMETERS = ("kernel", "rbf_weights", "data_weight")
 
-# Bytes that the file of a network's weights may take: no larger network is made, and `tfvn.importers`
+# Bytes that the file of a network's weights may take: no larger network is made, and
+# `tfvn.importers`
 # reads none. Besides the numbers there are those of an optimizer, up to three for each, and the
 # file's own structure.
 LARGEST_FILE, _NUMBERS, _OVERHEAD, _STAGE_OVERHEAD = 2**28, 4, 2**20, 2**16
@@ -81,8 +82,10 @@ def largest_file(num_stages, filters, kernel_size, num_centers, dtype):
     largest += num_stages * _STAGE_OVERHEAD + _OVERHEAD
     if largest > LARGEST_FILE:
         raise ValueError(
-            f"The file of a network's weights may take up to {LARGEST_FILE / 1e6:.0f} MB, and this one's "
-            f"may need {largest / 1e6:.4g} MB. Received: num_stages={num_stages}, filters={filters}, "
+            f"The file of a network's weights may take up to {LARGEST_FILE / 1e6:.0f} MB, and "
+            "this one's "
+            f"may need {largest / 1e6:.4g} MB. Received: num_stages={num_stages}, "
+            f"filters={filters}, "
             f"kernel_size={kernel_size}, num_centers={num_centers}. Make one of them smaller."
         )
     return largest
@@ -341,9 +344,9 @@ class VariationalNetwork(keras.Model):
         inputs: a dict, see the module's docstring. Returns the complex image (batch, rows, width).
 
     Raises:
-        ValueError: for settings outside their ranges, for those that a saved network could not be read back with (numbers of
-            2^31 and more, weights beyond `LARGEST_FILE`, half precision, names that TensorFlow takes for none), and for
-            inputs of wrong type, rank or sizes.
+        ValueError: for settings outside their ranges, for those that a saved network could not be
+            read back with (numbers of 2^31 and more, weights beyond `LARGEST_FILE`, half precision,
+            names that TensorFlow takes for none), and for inputs of wrong type, rank or sizes.
     """
 
     def __init__(
@@ -406,16 +409,19 @@ class VariationalNetwork(keras.Model):
         """Writes the network to a file NAME.keras, as Keras does, that `tfvn.load_model` reads.
 
         Raises:
-            ValueError: for another kind of file, and for weights that are not finite: neither could be read.
+            ValueError: for another kind of file, and for weights that are not finite: neither could
+                be read.
         """
         if not str(filepath).endswith(".keras"):
             raise ValueError(
-                f"A network is saved to a file with the ending .keras. Received: filepath={checks.shown(filepath)}. "
+                "A network is saved to a file with the ending .keras. Received: "
+                f"filepath={checks.shown(filepath)}. "
                 "For weights alone call save_weights, for TensorFlow Serving tfvn.serving.export."
             )
         if not all(np.isfinite(weight).all() for weight in self.get_weights()):
             raise ValueError(
-                f"{filepath}: the network's weights are NaN or infinite: it has diverged and is not saved. "
+                f"{filepath}: the network's weights are NaN or infinite: it has diverged and is "
+                "not saved. "
                 "Train it again with a lower learning rate."
             )
         return super().save(filepath, *args, **kwargs)
@@ -462,7 +468,8 @@ class VariationalNetwork(keras.Model):
         received = tf.as_dtype(inputs["sensitivity_maps"].dtype).name
         if received != expected:
             raise ValueError(
-                f"The network works in {self.dtype}: its inputs must be {expected}. Received: {received}. "
+                f"The network works in {self.dtype}: its inputs must be {expected}. Received: "
+                f"{received}. "
                 f"Convert them with .astype('{expected}')."
             )
 

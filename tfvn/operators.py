@@ -47,7 +47,8 @@ def _check_pair(name, x, other_name, other, axes):
 
 
 def check_inputs(inputs):
-    """Checks types, ranks and sizes of a dict of `kspace` (or `zero_filled`), `sensitivity_maps` and `mask`.
+    """Checks types, ranks and sizes of a dict of `kspace` (or `zero_filled`), `sensitivity_maps`
+    and `mask`.
 
     Raises:
         ValueError: naming the key, what came and what was expected.
@@ -64,11 +65,15 @@ def check_inputs(inputs):
     missing = sorted(needed - set(inputs))
     if missing:
         received = checks.shown(sorted(map(str, inputs)))
-        raise ValueError(f"inputs must hold {sorted(needed)}. Missing: {missing}. Received: {received}")
+        raise ValueError(
+            f"inputs must hold {sorted(needed)}. Missing: {missing}. Received: "
+            f"{received}"
+        )
     for name in (*_RANKS, *_KEYS):
-        if name in inputs and not (hasattr(inputs[name], "shape") and hasattr(inputs[name], "dtype")):
+        if name in inputs and not all(hasattr(inputs[name], part) for part in ("shape", "dtype")):
             raise ValueError(
-                f"{name} must be an array or a tensor. Received: {name}={checks.shown(inputs[name])}. "
+                f"{name} must be an array or a tensor. Received: "
+                f"{name}={checks.shown(inputs[name])}. "
                 "Convert it with np.asarray."
             )
     for name, rank in _RANKS.items():
@@ -93,7 +98,10 @@ def check_inputs(inputs):
     if mask.shape[1] not in (1, None) or not (mask.shape[0] == 1 or _fits(mask.shape[0], maps.shape[0])):
         raise ValueError(f"mask must have shape {_SHAPES['mask']}. Received: mask.shape={tuple(mask.shape)}")
     if tf.as_dtype(mask.dtype).is_complex:
-        raise ValueError(f"mask must be real, of zeros and ones. Received: mask={checks.shown(mask)}")
+        raise ValueError(
+            "mask must be real, of zeros and ones. Received: "
+            f"mask={checks.shown(mask)}"
+        )
     for name, shape in _KEYS.items():
         if name in inputs:
             _check_key(name, inputs[name], (maps.shape[0],) if shape is None else shape)
@@ -108,12 +116,14 @@ def _check_key(name, value, shape):
     if not fits or not tf.as_dtype(value.dtype).is_integer:
         expected = "(batch,), a number for every image" if name == "sample_index" else "(2,)"
         raise ValueError(
-            f"{name} must be whole numbers of shape {expected}. Received: {name}={checks.shown(value)}"
+            f"{name} must be whole numbers of shape {expected}. Received: "
+            f"{name}={checks.shown(value)}"
         )
 
 
 def check_values(inputs, image, unit=1.0):
-    """Looks at the numbers of a measurement, where they are known: eagerly, not while a graph is traced.
+    """Looks at the numbers of a measurement, where they are known: eagerly, not while a graph is
+    traced.
 
     Args:
         inputs: a dict that `check_inputs` has passed.
@@ -121,7 +131,8 @@ def check_values(inputs, image, unit=1.0):
         unit: the maximum that images should have.
 
     Raises:
-        ValueError: for numbers that are not finite, an image of zeros, no image, or a mask outside [0, 1].
+        ValueError: for numbers that are not finite, an image of zeros, no image, or a mask outside
+            [0, 1].
 
     Warns:
         DataWarning: for an image ten times smaller or larger than `unit`.
@@ -142,14 +153,16 @@ def check_values(inputs, image, unit=1.0):
     peaks = tf.reduce_max(magnitudes, [1, 2]).numpy()
     # A sum is finite only if all terms are. Of the maps a given image would not tell.
     sums = [tf.reduce_sum(magnitudes)]
-    sums += [tf.reduce_sum(inputs[key]) for key in _UNSEEN if key in inputs and "zero_filled" in inputs]
+    if "zero_filled" in inputs:
+        sums += [tf.reduce_sum(inputs[key]) for key in _UNSEEN if key in inputs]
     if not all(np.isfinite(x) for x in sums):
         known = {key: inputs[key] for key in _RANKS if key in inputs}
         _refuse_what_is_not_finite({**known, "A^H kspace": image})
     if not peaks.all():
         raise ValueError(
             f"A^H kspace is zero everywhere in image {np.argmin(peaks)} of the batch: there is "
-            "nothing to reconstruct. Does the mask sample any of the k-space? Do the maps belong to it?"
+            "nothing to reconstruct. Does the mask sample any of the k-space? Do the maps belong "
+            "to it?"
         )
     peak = peaks[np.argmax(np.abs(np.log(peaks / unit)))]
     if not unit / _SCALES <= peak <= unit * _SCALES:
@@ -211,7 +224,8 @@ class Sense(keras.layers.Layer):
 
     def forward(self, image, sensitivity_maps, mask):
         """A_S image: the k-space that the scanner would measure, 0 where `mask` is 0."""
-        image, sensitivity_maps = tf.convert_to_tensor(image), tf.convert_to_tensor(sensitivity_maps)
+        image = tf.convert_to_tensor(image)
+        sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
         self._check_operands("image", image, sensitivity_maps, mask)
         image = self._pad_readout(image, sensitivity_maps)
         return tf.cast(mask, image.dtype) * fft2c(sensitivity_maps * image[:, None])
@@ -225,7 +239,8 @@ class Sense(keras.layers.Layer):
 
     def normal(self, image, sensitivity_maps, mask):
         """A_S^H A_S image, differentiable in `image` alone (it is its own adjoint)."""
-        image, sensitivity_maps = tf.convert_to_tensor(image), tf.convert_to_tensor(sensitivity_maps)
+        image = tf.convert_to_tensor(image)
+        sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
         self._check_operands("image", image, sensitivity_maps, mask)
 
         @tf.custom_gradient
@@ -248,7 +263,8 @@ class Sense(keras.layers.Layer):
         return self._drawn(views, like, sensitivity_maps, mask, seeds, noise)
 
     def kspace_noise(self, sensitivity_maps, mask, seeds, noise="gaussian"):
-        """The e of `adjoint_noise` itself, of the same arguments: (batch, coils, height, width), 0 where not sampled.
+        """The e of `adjoint_noise` itself, of the same arguments: (batch, coils, height, width), 0
+        where not sampled.
 
         One draw, two views: adjoint(kspace_noise(...)) is adjoint_noise(...) up to rounding.
         """
@@ -256,14 +272,17 @@ class Sense(keras.layers.Layer):
         return self._drawn(views, sensitivity_maps[0], sensitivity_maps, mask, seeds, noise)
 
     def _drawn(self, views, like, sensitivity_maps, mask, seeds, noise):
-        """view(maps, mask, seed, noise) of every sample, each of the shape of `like`. The first of `views` is that of normal
+        """view(maps, mask, seed, noise) of every sample, each of the shape of `like`. The first of
+        `views` is that of normal
         noise on whole lines."""
         checks.choice("noise", noise, NOISES)
-        mask = tf.broadcast_to(mask, tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0))
+        shape = tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0)
+        mask = tf.broadcast_to(mask, shape)
         draw = views[0] if noise == "gaussian" and mask.shape[-2] == 1 else views[1]
         spec = tf.TensorSpec(like.shape, like.dtype)
         samples = (sensitivity_maps, mask, seeds)
-        return tf.stop_gradient(tf.map_fn(lambda x: draw(*x, noise), samples, fn_output_signature=spec))
+        found = tf.map_fn(lambda x: draw(*x, noise), samples, fn_output_signature=spec)
+        return tf.stop_gradient(found)
 
     def _point_noise(self, sensitivity_maps, mask, seed, noise):
         kspace = _point_draw(sensitivity_maps, seed, noise)
@@ -324,7 +343,8 @@ class Sense(keras.layers.Layer):
         return _sum_over_coils(by_lines if by_columns else by_points, image, sensitivity_maps)
 
     def _check_operands(self, name, x, sensitivity_maps, mask):
-        """Shapes and types of an image or k-space, maps and mask: others would be broadcast in silence."""
+        """Shapes and types of an image or k-space, maps and mask: others would be broadcast in
+        silence."""
         mask = mask if hasattr(mask, "shape") else tf.convert_to_tensor(mask)
         if not self._operands_fit(name, x.shape, sensitivity_maps.shape, mask.shape):
             expected = "(batch, rows, width)" if name == "image" else _SHAPES["kspace"]
@@ -337,7 +357,8 @@ class Sense(keras.layers.Layer):
         if not x.dtype.is_complex or x.dtype != sensitivity_maps.dtype:
             raise ValueError(
                 f"{name} and sensitivity_maps must be complex, of one type. Received: "
-                f"{name}.dtype={x.dtype.name}, sensitivity_maps.dtype={sensitivity_maps.dtype.name}. "
+                f"{name}.dtype={x.dtype.name}, "
+                f"sensitivity_maps.dtype={sensitivity_maps.dtype.name}. "
                 "Convert with .astype('complex64')."
             )
 
@@ -389,12 +410,13 @@ def _sum_over_coils(term, like, *arrays):
 
 
 def _point_draw(sensitivity_maps, seed, noise):
-    draw = {"gaussian": _complex_normal, "uniform": _complex_uniform, "laplace": _complex_laplace}[noise]
-    return draw(static_or_dynamic_shape(sensitivity_maps), seed, sensitivity_maps.dtype)
+    laws = {"gaussian": _complex_normal, "uniform": _complex_uniform, "laplace": _complex_laplace}
+    return laws[noise](static_or_dynamic_shape(sensitivity_maps), seed, sensitivity_maps.dtype)
 
 
 def _sampled_lines(mask, dtype):
-    """Of a mask of lines (1, 1, width), not shifted: its numbers, the place of each sampled line among those that are drawn,
+    """Of a mask of lines (1, 1, width), not shifted: its numbers, the place of each sampled line
+    among those that are drawn,
     and how many are."""
     weights = _unshifted(mask[0, 0], dtype, axes=(-1,))
     sampled = tf.cast(weights != 0, tf.int32)

@@ -37,7 +37,8 @@ def _zero_mean(kernel):
     shape = getattr(kernel, "shape", None)
     if shape is None or len(shape) != 4:
         raise ValueError(
-            f"kernel must be an array of shape (height, width, channels, filters). Received: {checks.shown(kernel)}"
+            "kernel must be an array of shape (height, width, channels, filters). Received: "
+            f"{checks.shown(kernel)}"
         )
     kernel = kernel - tf.reduce_mean(kernel, axes, keepdims=True)
     return kernel, tf.sqrt(tf.reduce_sum(tf.square(kernel), axes, keepdims=True))
@@ -105,9 +106,11 @@ def _checked(image):
         tensor = tf.convert_to_tensor(image)
     except (TypeError, ValueError):
         tensor = None
-    if tensor is None or not (tensor.dtype.is_floating or tensor.dtype.is_complex) or not len(tensor.shape):
+    fits = tensor is not None and (tensor.dtype.is_floating or tensor.dtype.is_complex)
+    if not fits or not len(tensor.shape):
         raise ValueError(
-            f"image must be real or complex numbers of shape (batch, ...). Received: image={checks.shown(image)}"
+            "image must be real or complex numbers of shape (batch, ...). Received: "
+            f"image={checks.shown(image)}"
         )
     return tensor
 
@@ -122,7 +125,10 @@ def _check_radius(radius, *shapes):
         fits = array.dtype.kind in "fiu" and (array >= 0).all()
     if not fits:
         more = ", or one for each sample" if shapes else ""
-        raise ValueError(f"radius must be a number >= 0{more}. Received: radius={checks.shown(radius)}")
+        raise ValueError(
+            f"radius must be a number >= 0{more}. Received: "
+            f"radius={checks.shown(radius)}"
+        )
 
 
 def _parts(image):

@@ -22,8 +22,10 @@ class SmoothedNetwork:
     """The smoothed map of a network. Has the same `reconstruct` and is attacked by the same code.
 
     Args:
-        network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)`. One that offers `.zero_filled(inputs)`
-            reads `zero_filled` from its inputs and sees the noise as A^H e; any other reads `kspace` and sees k + e. Its
+        network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)`. One that offers
+        `.zero_filled(inputs)`
+            reads `zero_filled` from its inputs and sees the noise as A^H e; any other reads
+            `kspace` and sees k + e. Its
             `.sense` is A, a plain `Sense` where it has none.
         sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain prediction).
         num_samples: K, draws of one prediction.
@@ -40,8 +42,9 @@ class SmoothedNetwork:
     their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
 
     Raises:
-        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise, a network of another strategy or
-            one without `.reconstruct`; and, when it reconstructs, for inputs or answers of the network that do not fit.
+        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise, a
+            network of another strategy or one without `.reconstruct`; and, when it reconstructs,
+            for inputs or answers of the network that do not fit.
     """
 
     def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0, noise="gaussian", strategy=None):
@@ -51,7 +54,10 @@ class SmoothedNetwork:
         checks.choice("noise", noise, NOISES)
         if not (strategy is None or isinstance(strategy, tf.distribute.Strategy)):
             received = checks.shown(strategy)
-            raise ValueError(f"strategy must be None or a tf.distribute.Strategy. Received: strategy={received}")
+            raise ValueError(
+                "strategy must be None or a tf.distribute.Strategy. Received: "
+                f"strategy={received}"
+            )
         distribution.check_variables(strategy, map(variable_of, getattr(network, "weights", ())))
         self.network, self.chunk_size, self.noise = network, chunk_size, noise
         self.sense = getattr(network, "sense", None) or Sense()
@@ -66,7 +72,8 @@ class SmoothedNetwork:
         self._compiled_deviation = tf.function(lambda inputs: self._standard_deviation(inputs), autograph=False)
 
     def __repr__(self):
-        return checks.described(self, ("network", "sigma", "num_samples", "chunk_size", "seed", "noise"))
+        names = ("network", "sigma", "num_samples", "chunk_size", "seed", "noise")
+        return checks.described(self, names)
 
     @property
     def sigma(self):
@@ -94,7 +101,8 @@ class SmoothedNetwork:
 
     @property
     def zero_filled(self):
-        """The network's function from inputs to A^H kspace, of the noise-free measurement. One that reads `kspace` has none,
+        """The network's function from inputs to A^H kspace, of the noise-free measurement. One
+        that reads `kspace` has none,
         and neither has its smoothed map."""
         return self.network.zero_filled
 
@@ -123,7 +131,8 @@ class SmoothedNetwork:
         return reconstruct(inputs)
 
     def _checked(self, inputs):
-        """What compiled code is given: `zero_filled` in place of `kspace` where the network reads it."""
+        """What compiled code is given: `zero_filled` in place of `kspace` where the network reads
+        it."""
         check_inputs(inputs)
         if hasattr(self.network, "zero_filled"):
             image = contract.zero_filled(self.network, inputs)
@@ -210,7 +219,8 @@ class SmoothedNetwork:
         return smoothed(*measured)
 
     def _streamed(self, inputs):
-        """How the draws of `inputs` are made and gone through: (chunk, stream, what is differentiable, an image of zeros,
+        """How the draws of `inputs` are made and gone through: (chunk, stream, what is
+        differentiable, an image of zeros,
         number of draws)."""
         keys = [key for key in _DIFFERENTIABLE if key in inputs]
         measured = [inputs[key] for key in keys]
@@ -218,7 +228,10 @@ class SmoothedNetwork:
         # One draw, two views: e for a network that reads `kspace`, A^H e for one that does not.
         by_kspace = "kspace" in inputs
         draw_noise = self.sense.kspace_noise if by_kspace else self.sense.adjoint_noise
-        image = self.sense.adjoint(inputs["kspace"], *fixed.values()) if by_kspace else inputs["zero_filled"]
+        if by_kspace:
+            image = self.sense.adjoint(inputs["kspace"], *fixed.values())
+        else:
+            image = inputs["zero_filled"]
         seeds, chunk_size = self._image_seeds(inputs), self._chunk_size(inputs["sensitivity_maps"].shape)
         sigma = tf.cast(self._sigma, image.dtype)
         # Without noise all draws are one.
@@ -234,7 +247,7 @@ class SmoothedNetwork:
             # Draw-major: every image with draw `start`, then every image with the next.
             copies = {key: repeat(_broadcast(x, batch)) for key, x in fixed.items()}
             draws = _fold_in_each(repeat(seeds), tf.repeat(tf.range(start, stop), batch))
-            noise = sigma * draw_noise(copies["sensitivity_maps"], copies["mask"], draws, self.noise)
+            noise = sigma * draw_noise(*copies.values(), draws, self.noise)
             noisy = {key: repeat(x) + noise for key, x in zip(keys, measured)}
             like = tf.TensorSpec([None, *image.shape[1:]], image.dtype)
             images = contract.answer(self.network, {**noisy, **copies}, like)

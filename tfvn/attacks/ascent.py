@@ -17,8 +17,8 @@ from tfvn.operators import Sense, check_inputs, check_values, without_kspace
 from tfvn.projections import BALLS, norm as norm_of
 
 __all__ = [
-    "AttackResult", "NOISE", "NOISE_SETS", "Objective", "ProjectedGradientAscent", "START", "ascend",
-    "better", "check_counts", "check_found", "check_modes", "check_numbers", "drawn", "fold_in",
+    "AttackResult", "NOISE", "NOISE_SETS", "Objective", "ProjectedGradientAscent", "START",
+    "ascend", "better", "check_counts", "check_found", "check_modes", "check_numbers", "drawn", "fold_in",
     "measured", "nothing_yet", "scaled",
 ]  # fmt: skip
 
@@ -99,8 +99,8 @@ class ProjectedGradientAscent:
             noise: the E that was seen; `objective` is measured again on the model's own draws).
 
         Raises:
-            ValueError: for a model that is none of these, inputs that do not fit, are not finite or hold an `initial_image`
-                of their own, and answers of the model that are not finite.
+            ValueError: for a model that is none of these, inputs that do not fit, are not finite or
+                hold an `initial_image` of their own, and answers of the model that are not finite.
 
         Warns:
             tfvn.data.DataWarning: for images of another scale than that of `radius`.
@@ -111,8 +111,8 @@ class ProjectedGradientAscent:
         counts = [tf.constant(x) for x in (self.steps, self.restarts, self.seed)]
         # A model without draws answers the same every time.
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
-        result = AttackResult(*_compiled(model, self.norm, self.gradient, noise)(inputs, *numbers, *counts))
-        return check_found(model, result)
+        compiled = _compiled(model, self.norm, self.gradient, noise)
+        return check_found(model, AttackResult(*compiled(inputs, *numbers, *counts)))
 
 
 def check_numbers(**numbers):
@@ -132,7 +132,8 @@ def check_modes(**modes):
 
 
 def check_found(model, result):
-    """The result, if the model's answer at the start is finite; it is looked at where it is known, not inside a graph.
+    """The result, if the model's answer at the start is finite; it is looked at where it is known,
+    not inside a graph.
 
     Raises:
         ValueError: if it is not. Steps that diverge later show in the result itself.
@@ -142,8 +143,10 @@ def check_found(model, result):
         if not np.isfinite(start).all():
             image = np.argwhere(~np.isfinite(start))[0][1]
             raise ValueError(
-                f"{type(model).__name__}.reconstruct must return finite images. Received: NaN or infinity for "
-                f"image {image} of the batch, at the start of the attack. Are the model's weights finite?"
+                f"{type(model).__name__}.reconstruct must return finite images. Received: NaN or "
+                "infinity for "
+                f"image {image} of the batch, at the start of the attack. Are the model's weights "
+                "finite?"
             )
     return result
 
@@ -162,7 +165,8 @@ def measured(model, inputs):
     if "kspace" not in inputs:
         raise ValueError(f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}")
     if tf.executing_eagerly():
-        check_values(inputs, _sense(model).adjoint(*(inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))))
+        operands = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
+        check_values(inputs, _sense(model).adjoint(*operands))
     return inputs
 
 

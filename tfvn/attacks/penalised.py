@@ -34,7 +34,8 @@ class PenalisedGradientAscent:
     ):
         ascent.check_modes(gradient=gradient, noise=noise)
         self.penalty, self.step_size = ascent.check_numbers(penalty=penalty, step_size=step_size)
-        self.momentum, self.start_scale = ascent.check_numbers(momentum=momentum, start_scale=start_scale)
+        numbers = ascent.check_numbers(momentum=momentum, start_scale=start_scale)
+        self.momentum, self.start_scale = numbers
         (self.steps,) = ascent.check_counts(steps=steps)
         self.gradient, self.noise, self.seed = gradient, noise, checks.whole("seed", seed)
 
@@ -58,8 +59,8 @@ class PenalisedGradientAscent:
             without the penalty.
 
         Raises:
-            ValueError: as `ProjectedGradientAscent.run`; or for a reference, start or velocity of another shape, and for a
-                velocity without a start.
+            ValueError: as `ProjectedGradientAscent.run`; or for a reference, start or velocity of
+                another shape, and for a velocity without a start.
         """
         steps_done = checks.whole("steps_done", steps_done, 0)
         inputs = ascent.measured(model, inputs)
@@ -75,7 +76,8 @@ class PenalisedGradientAscent:
         numbers = [tf.constant(x, real) for x in (self.penalty, self.step_size, self.momentum, self.start_scale)]
         counts = [tf.constant(x) for x in (self.steps, steps_done, self.seed)]
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
-        result = ascent.AttackResult(*_compiled(model, self.gradient, noise)(inputs, given, *numbers, *counts))
+        compiled = _compiled(model, self.gradient, noise)
+        result = ascent.AttackResult(*compiled(inputs, given, *numbers, *counts))
         return ascent.check_found(model, result)
 
 
@@ -90,7 +92,10 @@ def _image(name, array):
     except (TypeError, ValueError):
         tensor = None
     if tensor is None or not (tensor.dtype.is_complex or tensor.dtype.is_floating):
-        raise ValueError(f"{name} must be an image of numbers, real or complex. Received: {name}={checks.shown(array)}")
+        raise ValueError(
+            f"{name} must be an image of numbers, real or complex. Received: "
+            f"{name}={checks.shown(array)}"
+        )
     if tf.executing_eagerly() and not np.isfinite(tensor).all():
         count = np.count_nonzero(~np.isfinite(tensor))
         raise ValueError(f"{name} must be finite. Received: {count} NaN or infinite entries")
@@ -138,7 +143,10 @@ def keep_region(perturbation, rows=(0.35, 0.75), columns=(0.35, 0.7)):
     """
     perturbation = tf.convert_to_tensor(perturbation)
     if len(perturbation.shape) < 2:
-        raise ValueError(f"perturbation must have shape (..., rows, width). Received: {checks.shown(perturbation)}")
+        raise ValueError(
+            "perturbation must have shape (..., rows, width). Received: "
+            f"{checks.shown(perturbation)}"
+        )
     window = [
         _inside(name, share, size)
         for name, share, size in zip(("rows", "columns"), (rows, columns), perturbation.shape[-2:])
@@ -148,11 +156,13 @@ def keep_region(perturbation, rows=(0.35, 0.75), columns=(0.35, 0.7)):
 
 def _inside(name, share, size):
     """Which of `size` positions lie in the share (begin, end) of them."""
-    pair = isinstance(share, (tuple, list)) and len(share) == 2 and all(map(checks.is_number, share))
+    pair = isinstance(share, (tuple, list)) and len(share) == 2
+    pair = pair and all(map(checks.is_number, share))
     begin, end = share if pair else (0, 0)
     if not 0 <= begin < end <= 1:
         raise ValueError(
-            f"{name} must be (begin, end) with 0 <= begin < end <= 1. Received: {name}={checks.shown(share)}"
+            f"{name} must be (begin, end) with 0 <= begin < end <= 1. Received: "
+            f"{name}={checks.shown(share)}"
         )
     position = tf.range(size)
     return (position >= round(begin * size)) & (position < round(end * size))
