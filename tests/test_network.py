@@ -342,7 +342,7 @@ def test_every_constructor_argument_is_in_the_configuration():
 _LOAD = """
 import sys, numpy as np
 from tensorflow import keras
-import tfvn
+import tfvn.network  # `import tfvn` alone imports nothing of Keras, so registers no class
 model = keras.models.load_model(sys.argv[1], compile=False)
 with np.load(sys.argv[2]) as file:
     np.save(sys.argv[3], model.reconstruct(dict(file)).numpy())
