@@ -341,19 +341,21 @@ def test_every_constructor_argument_is_in_the_configuration():
 
 _LOAD = """
 import sys, numpy as np
+{imports}
 from tensorflow import keras
-import tfvn.network  # `import tfvn` alone imports nothing of Keras, so registers no class
 model = keras.models.load_model(sys.argv[1], compile=False)
 with np.load(sys.argv[2]) as file:
     np.save(sys.argv[3], model.reconstruct(dict(file)).numpy())
 """
 
 
-def test_a_saved_model_gives_the_same_bytes_in_a_new_process(case, small, tmp_path):
+@pytest.mark.parametrize("imports", ["import tfvn", "import tensorflow, tfvn", "from tfvn import metrics"])
+def test_a_saved_model_gives_the_same_bytes_in_a_new_process(case, small, tmp_path, imports):
     inputs, paths = case(), [tmp_path / name for name in ("model.keras", "inputs.npz", "output.npy")]
     small.save(paths[0])
     np.savez(paths[1], **inputs)
-    done = subprocess.run([sys.executable, "-c", _LOAD, *map(str, paths)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", _LOAD.replace("{imports}", imports), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(paths[2]), small.reconstruct(inputs))
 

@@ -1,6 +1,7 @@
 """tfvn: MRI reconstruction with variational networks, attacked, defended and certified, in TensorFlow 2 and Keras."""
 import importlib
 import importlib.util
+import sys
 
 from tfvn import surroundings
 
@@ -42,8 +43,15 @@ def __getattr__(name):
         return importlib.import_module("tfvn.importers").load_model
     if importlib.util.find_spec(f"tfvn.{name}") is None:
         raise AttributeError(f"tfvn has no {name!r}. It has {', '.join(__all__)}.")
-    return importlib.import_module(f"tfvn.{name}")
+    module = importlib.import_module(f"tfvn.{name}")
+    if "tensorflow" in sys.modules:
+        surroundings.register()
+    return module
 
 
 def __dir__():
     return sorted([*__all__, "__version__"])
+
+
+if "tensorflow" in sys.modules:
+    surroundings.register()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfvn.checks import shown
 
-__all__ = ["answer", "check_gradient", "check_model", "zero_filled"]
+__all__ = ["answer", "check_gradient", "check_hashable", "check_model", "zero_filled"]
 
 
 def check_model(model, name="model"):
@@ -44,18 +44,26 @@ def check_model(model, name="model"):
     parts = [getattr(sense, part, None) for part in ("forward", "adjoint", "normal")]
     if sense is not None and not all(map(callable, parts)):
         raise ValueError(f"{name}.sense must be a tfvn.operators.Sense. Received: {shown(sense)}")
-    try:
-        hash(model)
-    except TypeError:
-        raise ValueError(
-            f"{name} must be hashable: what is compiled is kept for it. Received: {shown(model)}. "
-            "A dataclass is, with @dataclass(eq=False)."
-        ) from None
     if not _takes_one(model.reconstruct):
         raise ValueError(
             f"{name}.reconstruct must take one argument, the inputs. Received: "
             f"{shown(model.reconstruct)}"
         )
+
+
+def check_hashable(model):
+    """Checks that what is compiled for a model can be kept with it.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    try:
+        hash(model)
+    except TypeError:
+        raise ValueError(
+            f"model must be hashable: what is compiled is kept for it. Received: {shown(model)}. "
+            "A dataclass is, with @dataclass(eq=False)."
+        ) from None
 
 
 def _takes_one(function):

@@ -76,7 +76,8 @@ def check_replaceable(folder, names):
 
 def _is_ours(path):
     name = os.path.basename(path)
-    if name not in _BEGINNINGS and not name.endswith((".h5", ".png", ".html")):
+    beginnings = _beginnings(name)
+    if not beginnings and not name.endswith((".h5", ".png", ".html")):
         return os.path.isdir(path)
     if not os.path.isfile(path):
         return False
@@ -94,4 +95,12 @@ def _is_ours(path):
         return b"Software\0Matplotlib" in start and any(map(_is_ours, tables))
     if name.endswith(".html"):
         return b'<meta name="generator" content="tfvn ' in start
-    return start.startswith(_BEGINNINGS[name].encode())
+    return start.startswith(tuple(text.encode() for text in beginnings))
+
+
+def _beginnings(name):
+    """How a file of ours of that name begins; under a name of the caller's, as any of its kind."""
+    suffix = os.path.splitext(name)[1]
+    if name in _BEGINNINGS:
+        return [_BEGINNINGS[name]]
+    return [text for ours, text in _BEGINNINGS.items() if ours.endswith(suffix)] if suffix else []

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import warnings
 
-__all__ = ["prepare", "quietly", "start_xla"]
+__all__ = ["prepare", "quietly", "register", "start_xla"]
 
 # What is information (I), the heading that absl puts above it, and the second line of one of them.
 _DROPPED = r"^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::|To enable the following instructions: )"
@@ -126,6 +126,18 @@ def _load(load, module):
                 f"{module.__name__} cannot be imported without docstrings. "
                 "Received: PYTHONOPTIMIZE=2 or python -OO. Use 1 at most."
             ) from error
+    if module.__name__ == "tensorflow":
+        register()
+
+
+def register():
+    """Keras finds the classes of a saved network only where they have been imported.
+
+    So they are as soon as there is a TensorFlow, but not in the middle of a module of this package.
+    """
+    ours = [module for name, module in sys.modules.items() if name.startswith("tfvn.")]
+    if not any(getattr(module.__spec__, "_initializing", False) for module in ours):
+        importlib.import_module("tfvn.network")
 
 
 @functools.lru_cache(maxsize=None)

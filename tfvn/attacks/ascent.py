@@ -154,6 +154,7 @@ def check_found(model, result):
 def measured(model, inputs):
     """The inputs of an attack, checked: `zero_filled` for `kspace` where the model takes it."""
     contract.check_model(model)
+    contract.check_hashable(model)
     check_inputs(inputs)
     if "initial_image" in inputs:
         raise ValueError("The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs.")
