@@ -219,19 +219,15 @@ class SmoothedNetwork:
         return smoothed(*measured)
 
     def _streamed(self, inputs):
-        """How the draws of `inputs` are made and gone through: (chunk, stream, what is
-        differentiable, an image of zeros,
-        number of draws)."""
+        """How the draws of `inputs` are made and gone through.
+
+        Returns:
+            (chunk, stream, what is differentiable, an image of zeros, number of draws).
+        """
         keys = [key for key in _DIFFERENTIABLE if key in inputs]
         measured = [inputs[key] for key in keys]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
-        # One draw, two views: e for a network that reads `kspace`, A^H e for one that does not.
-        by_kspace = "kspace" in inputs
-        draw_noise = self.sense.kspace_noise if by_kspace else self.sense.adjoint_noise
-        if by_kspace:
-            image = self.sense.adjoint(inputs["kspace"], *fixed.values())
-        else:
-            image = inputs["zero_filled"]
+        draw_noise, image = self._view(inputs)
         seeds, chunk_size = self._image_seeds(inputs), self._chunk_size(inputs["sensitivity_maps"].shape)
         sigma = tf.cast(self._sigma, image.dtype)
         # Without noise all draws are one.
@@ -267,6 +263,17 @@ class SmoothedNetwork:
             return total
 
         return chunk, stream, measured, tf.zeros_like(tf.math.real(image)), num_samples
+
+    def _view(self, inputs):
+        """One draw, two views: e for a network that reads `kspace`, A^H e for one that does not.
+
+        Returns:
+            What draws it, and A^H k.
+        """
+        if "kspace" in inputs:
+            operands = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
+            return self.sense.kspace_noise, self.sense.adjoint(*operands)
+        return self.sense.adjoint_noise, inputs["zero_filled"]
 
     def _share(self):
         """The number of this replica, and how many there are."""
