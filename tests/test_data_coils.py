@@ -62,7 +62,7 @@ def test_where_nothing_can_be_told_nothing_is():
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".mat"])
-def test_slices_that_the_rule_takes_for_coils_are_told_and_the_way_out_works(tmp_path, shared_data, suffix):
+def test_slices_that_the_rule_takes_for_coils_are_refused_and_the_ways_out_work(tmp_path, shared_data, suffix):
     from tfvn.data.vlo import write_mat
 
     volume, path = hearts(shared_data), tmp_path / f"volume{suffix}"
@@ -71,8 +71,11 @@ def test_slices_that_the_rule_takes_for_coils_are_told_and_the_way_out_works(tmp
     else:
         write_mat(path, {"kspace": np.moveaxis(volume, 0, -1)})
     words = r"volume\S*: axis \d of shape .* taken for the coils.* as slices do: 0.93 .* to -2 if"
-    with pytest.warns(DataWarning, match=words):
+    with pytest.raises(ValueError, match=words):
         Measurement(path)[0]
+    given = 0 if suffix == ".npy" else 2
+    with pytest.warns(DataWarning, match=words):
+        assert len(Measurement(path, coil_axis=given)[0].kspace) == len(volume)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Measurement(path, coil_axis=-2, slice_index=3)[0].kspace.shape == (1, 256, 256)

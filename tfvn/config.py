@@ -206,7 +206,8 @@ def _checked(field, value):
     if field.type is str:
         value = _as_text(value)
     if not isinstance(value, field.type):
-        raise ValueError(f"{name} must be of type {field.type.__name__}. {_received(name, value)}")
+        kind = _NUMBERS.get(name, f"of type {field.type.__name__}")
+        raise ValueError(f"{name} must be {kind}. {_received(name, value)}")
     if value not in CHOICES.get(name, (value,)):
         raise ValueError(f"{name} must be one of {', '.join(CHOICES[name])}. {_received(name, value)}")
     if field.type is str:

@@ -236,18 +236,22 @@ class Measurement:
         self._doubts = agreement.check(kspace, name, maps, None, self.readout_oversampling, key)
 
     def _doubt_axes(self, array, kspace):
-        """Whether what is taken for coils differs as slices do, or slices as coils."""
+        """Whether what is taken for coils differs as slices do, or slices as coils.
+
+        The first is refused unless the axis was given: the rule has guessed wrong.
+        """
         found = axes.find(array, self._path, self._axes["coil_axis"])
         variation = coils.variation(kspace)
         if variation is not None and variation > coils.SLICES:
-            self._tell(
-                f"{self._path}: axis {found.coils} of shape {array.shape} is taken for the coils, "
-                "and differs from one to "
-                f"the next as slices do: {variation:.2f} where coils give up to 0.2 and slices "
-                "0.7 or more. If it is the "
-                "axis of slices, set coil_axis (--coil-axis) to that of the coils, or to -2 if "
-                "there is one coil."
+            text = (
+                f"axis {found.coils} of shape {array.shape} is taken for the coils, and differs "
+                f"from one to the next as slices do: {variation:.2f} where coils give up to 0.2 "
+                "and slices 0.7 or more. Set coil_axis (--coil-axis) to the axis of the coils, "
+                "or to -2 if there is one coil."
             )
+            if self._axes["coil_axis"] == axes.BY_RULE:
+                raise ValueError(f"{self._path}: {text}")
+            self._tell(f"{self._path}: {text}")
         if len(kspace) == 1 and found.slices is not None:
             variation = coils.variation(_central(array, found), coils.noise_power(kspace))
             if variation is not None and variation < coils.COILS:
