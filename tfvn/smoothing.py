@@ -23,10 +23,9 @@ class SmoothedNetwork:
 
     Args:
         network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)`. One that offers
-        `.zero_filled(inputs)`
-            reads `zero_filled` from its inputs and sees the noise as A^H e; any other reads
-            `kspace` and sees k + e. Its
-            `.sense` is A, a plain `Sense` where it has none.
+            `.zero_filled(inputs)` reads `zero_filled` from its inputs and sees the noise as A^H e;
+            any other reads `kspace` and sees k + e. Its `.sense` is A, a plain `Sense` where it
+            has none.
         sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain prediction).
         num_samples: K, draws of one prediction.
         chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory; on an accelerator as
