@@ -201,8 +201,7 @@ class RBFActivation(keras.layers.Layer):
         if not x.dtype.is_floating or not len(x.shape) or x.shape[-1] != self.rbf_weights.shape[0]:
             raise ValueError(
                 f"x must be real of shape (..., {self.rbf_weights.shape[0]}), the activation's "
-                "channels. "
-                f"Received: x={checks.shown(x)}"
+                f"channels. Received: x={checks.shown(x)}"
             )
 
         @tf.custom_gradient

@@ -62,8 +62,7 @@ def _check_together(**arrays):
     except ValueError:
         shapes = ", ".join(f"{name}.shape={np.shape(array)}" for name, array in arrays.items())
         raise ValueError(
-            f"{' and '.join(arrays)} must be of one shape, or one a number. Received: "
-            f"{shapes}"
+            f"{' and '.join(arrays)} must be of one shape, or one a number. Received: {shapes}"
         ) from None
 
 

@@ -29,16 +29,14 @@ def check_model(model, name="model"):
     if isinstance(model, type):
         made = f"{model.__name__}(...)"
         raise ValueError(
-            f"{needs}. Received: the class {model.__name__}. Make an object of it: "
-            f"{made}."
+            f"{needs}. Received: the class {model.__name__}. Make an object of it: {made}."
         )
     if not callable(getattr(model, "reconstruct", None)):
         raise ValueError(f"{needs}. Received: {name}={shown(model)}.{_advice(model, name)}")
     if hasattr(model, "zero_filled") and not callable(model.zero_filled):
         received = shown(model.zero_filled)
         raise ValueError(
-            f"{name}.zero_filled must be a function of the inputs. Received: "
-            f"{received}"
+            f"{name}.zero_filled must be a function of the inputs. Received: {received}"
         )
     sense = getattr(model, "sense", None)
     parts = [getattr(sense, part, None) for part in ("forward", "adjoint", "normal")]
@@ -99,9 +97,8 @@ def zero_filled(model, inputs):
     shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", None)
     if len(shape) != 3 or dtype is None or tf.as_dtype(dtype) != tf.as_dtype(maps.dtype):
         raise ValueError(
-            f"{type(model).__name__}.zero_filled must return A^H k, "
-            f"{tf.as_dtype(maps.dtype).name} of shape "
-            f"(batch, rows, width). Received: {shown(image)}"
+            f"{type(model).__name__}.zero_filled must return A^H k, {tf.as_dtype(maps.dtype).name} "
+            f"of shape (batch, rows, width). Received: {shown(image)}"
         )
     return image
 
@@ -123,8 +120,7 @@ def answer(model, inputs, image):
             raise
         raise ValueError(
             f"{name} must compute with TensorFlow, so that it has a gradient. Received: a call of "
-            "NumPy "
-            f"({shown(str(error))})"
+            f"NumPy ({shown(str(error))})"
         ) from error
     except KeyError as error:
         key = error.args[0] if error.args else None
@@ -149,8 +145,7 @@ def answer(model, inputs, image):
     if found.dtype != real:
         raise ValueError(
             f"{name} must return {real.name}, the precision of its inputs. Received: "
-            f"{found.dtype.name}. "
-            f"Cast it: tf.cast(image, '{real.name}')."
+            f"{found.dtype.name}. Cast it: tf.cast(image, '{real.name}')."
         )
     if not found.shape.is_compatible_with(image.shape):
         raise ValueError(
@@ -169,6 +164,6 @@ def check_gradient(model, gradient, key):
     if gradient is None:
         raise ValueError(
             f"{type(model).__name__}.reconstruct has no gradient in {key}: it must read it from "
-            "its "
-            "inputs, and compute its image from it with differentiable operations of TensorFlow."
+            "its inputs, and compute its image from it with differentiable operations of "
+            "TensorFlow."
         )

@@ -81,8 +81,8 @@ class Growing:
             yield
         except OSError as error:
             raise ValueError(
-                f"cannot write {self.path}: {error.strerror or error}. Make room or give permission there; the same command "
-                "continues."
+                f"cannot write {self.path}: {error.strerror or error}. Make room or give "
+                "permission there; the same command continues."
             ) from error
 
 

@@ -152,28 +152,25 @@ def differences(network, scan):
         )
     elif _differ(network, scan, "sampled", _SAMPLED):
         found.append(
-            f"the network was trained with {network['sampled']:.0%} of k-space sampled, and of "
-            "the scan "
-            f"{scan['sampled']:.0%} is. {_ADVICE['sampled']}"
+            f"the network was trained with {network['sampled']:.0%} of k-space sampled, and of the "
+            f"scan {scan['sampled']:.0%} is. {_ADVICE['sampled']}"
         )
     elif _differ(network, scan, "centre_lines", _CENTRE):
         found.append(
             f"the network was trained with {network['centre_lines']:.0f} centre lines, and the "
-            "scan has "
-            f"{scan['centre_lines']}. {_ADVICE['sampled']}"
+            f"scan has {scan['centre_lines']}. {_ADVICE['sampled']}"
         )
     for name in ("height", "width"):
         if _differ(network, scan, name, _SIZE):
             found.append(
                 f"the network was trained on k-space of {name} {network[name]:.0f}, and that of "
-                f"the scan is {scan[name]}. "
-                f"{_ADVICE['size']}"
+                f"the scan is {scan[name]}. {_ADVICE['size']}"
             )
     if _differ(network, scan, "rms", _RMS):
         found.append(
             "the zero-filled images of the training had a root mean square of "
-            f"{network['rms']:.3f} at a maximum of 1, "
-            f"that of the scan has {scan['rms']:.3f}. {_ADVICE['rms']}"
+            f"{network['rms']:.3f} at a maximum of 1, that of the scan has {scan['rms']:.3f}. "
+            f"{_ADVICE['rms']}"
         )
     return found
 

@@ -53,8 +53,7 @@ class IPALM(keras.layers.Layer):
         super().__init__(**kwargs)
         if not (checks.is_number(momentum) and 0 <= momentum < 1):
             raise ValueError(
-                "momentum must lie in [0, 1). Received: "
-                f"momentum={checks.shown(momentum)}"
+                f"momentum must lie in [0, 1). Received: momentum={checks.shown(momentum)}"
             )
         momentum = float(momentum)
         slack = checks.number("slack", slack, 0)

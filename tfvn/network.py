@@ -82,11 +82,10 @@ def largest_file(num_stages, filters, kernel_size, num_centers, dtype):
     largest += num_stages * _STAGE_OVERHEAD + _OVERHEAD
     if largest > LARGEST_FILE:
         raise ValueError(
-            f"The file of a network's weights may take up to {LARGEST_FILE / 1e6:.0f} MB, and "
-            "this one's "
-            f"may need {largest / 1e6:.4g} MB. Received: num_stages={num_stages}, "
-            f"filters={filters}, "
-            f"kernel_size={kernel_size}, num_centers={num_centers}. Make one of them smaller."
+            f"The file of a network's weights may take up to {LARGEST_FILE / 1e6:.0f} MB, and this "
+            f"one's may need {largest / 1e6:.4g} MB. Received: num_stages={num_stages}, "
+            f"filters={filters}, kernel_size={kernel_size}, num_centers={num_centers}. Make one of "
+            "them smaller."
         )
     return largest
 
@@ -415,14 +414,13 @@ class VariationalNetwork(keras.Model):
         if not str(filepath).endswith(".keras"):
             raise ValueError(
                 "A network is saved to a file with the ending .keras. Received: "
-                f"filepath={checks.shown(filepath)}. "
-                "For weights alone call save_weights, for TensorFlow Serving tfvn.serving.export."
+                f"filepath={checks.shown(filepath)}. For weights alone call save_weights, for "
+                "TensorFlow Serving tfvn.serving.export."
             )
         if not all(np.isfinite(weight).all() for weight in self.get_weights()):
             raise ValueError(
                 f"{filepath}: the network's weights are NaN or infinite: it has diverged and is "
-                "not saved. "
-                "Train it again with a lower learning rate."
+                "not saved. Train it again with a lower learning rate."
             )
         return super().save(filepath, *args, **kwargs)
 
@@ -469,8 +467,7 @@ class VariationalNetwork(keras.Model):
         if received != expected:
             raise ValueError(
                 f"The network works in {self.dtype}: its inputs must be {expected}. Received: "
-                f"{received}. "
-                f"Convert them with .astype('{expected}')."
+                f"{received}. Convert them with .astype('{expected}')."
             )
 
     def memory_per_image(self, shape):

@@ -66,15 +66,13 @@ def check_inputs(inputs):
     if missing:
         received = checks.shown(sorted(map(str, inputs)))
         raise ValueError(
-            f"inputs must hold {sorted(needed)}. Missing: {missing}. Received: "
-            f"{received}"
+            f"inputs must hold {sorted(needed)}. Missing: {missing}. Received: {received}"
         )
     for name in (*_RANKS, *_KEYS):
         if name in inputs and not all(hasattr(inputs[name], part) for part in ("shape", "dtype")):
             raise ValueError(
                 f"{name} must be an array or a tensor. Received: "
-                f"{name}={checks.shown(inputs[name])}. "
-                "Convert it with np.asarray."
+                f"{name}={checks.shown(inputs[name])}. Convert it with np.asarray."
             )
     for name, rank in _RANKS.items():
         if name in inputs and len(inputs[name].shape) != rank:
@@ -358,8 +356,8 @@ class Sense(keras.layers.Layer):
             raise ValueError(
                 f"{name} and sensitivity_maps must be complex, of one type. Received: "
                 f"{name}.dtype={x.dtype.name}, "
-                f"sensitivity_maps.dtype={sensitivity_maps.dtype.name}. "
-                "Convert with .astype('complex64')."
+                f"sensitivity_maps.dtype={sensitivity_maps.dtype.name}. Convert with "
+                ".astype('complex64')."
             )
 
     def _operands_fit(self, name, shape, maps, mask):

@@ -144,9 +144,8 @@ def check_found(model, result):
             image = np.argwhere(~np.isfinite(start))[0][1]
             raise ValueError(
                 f"{type(model).__name__}.reconstruct must return finite images. Received: NaN or "
-                "infinity for "
-                f"image {image} of the batch, at the start of the attack. Are the model's weights "
-                "finite?"
+                f"infinity for image {image} of the batch, at the start of the attack. Are the "
+                "model's weights finite?"
             )
     return result
 

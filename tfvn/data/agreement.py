@@ -207,9 +207,8 @@ def _check_complex(kspace):
     for part, values in (("real", kspace.real), ("imaginary", kspace.imag)):
         if not values.any():
             raise ValueError(
-                "kspace must be complex, as it was measured. Received: numbers whose "
-                f"{part} part is zero everywhere. Are they magnitudes? Give real and imaginary "
-                "part."
+                f"kspace must be complex, as it was measured. Received: numbers whose {part} part "
+                "is zero everywhere. Are they magnitudes? Give real and imaginary part."
             )
 
 

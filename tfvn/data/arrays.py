@@ -53,8 +53,7 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
             raise ValueError(
                 "sensitivity_maps and kspace must have the same shape (coils, height, width). "
                 f"Received: sensitivity_maps.shape={np.shape(sensitivity_maps)}, "
-                f"kspace.shape={kspace.shape}. "
-                "Use the maps of this scan."
+                f"kspace.shape={kspace.shape}. Use the maps of this scan."
             )
         maps = np.broadcast_to(maps, kspace.shape)
     masks = [None] * count if mask is None else _masks(mask, count, height, width)
@@ -101,8 +100,8 @@ def _slice(name, kspace, maps, mask, readout_oversampling):
     if not np.isfinite(kspace).all():
         count = np.count_nonzero(~np.isfinite(kspace))
         raise ValueError(
-            f"{name}: kspace must be finite. "
-            f"Received: {count} NaN or infinite of {kspace.size} entries"
+            f"{name}: kspace must be finite. Received: {count} NaN or infinite of {kspace.size} "
+            "entries"
         )
     if not kspace.any():
         raise ValueError(f"{name}: kspace is zero everywhere.")
@@ -127,8 +126,7 @@ def _compare_lines(name, asked, there):
     if empty:
         warnings.warn(
             f"{name}: the mask samples {empty} of {np.count_nonzero(asked)} lines in which kspace "
-            "is zero in all coils. "
-            "Is it the mask of this scan?",
+            "is zero in all coils. Is it the mask of this scan?",
             DataWarning,
             stacklevel=2,
         )

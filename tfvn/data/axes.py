@@ -80,8 +80,7 @@ def find(array, path, coil_axis=BY_RULE):
     if short < _SHORTEST:
         raise ValueError(
             f"{path}: height and width of an image are {_SHORTEST} or more. Received: {short}, of "
-            f"shape {shape}. "
-            f"{_remedy(ndim)}"
+            f"shape {shape}. {_remedy(ndim)}"
         )
     return axes
 
@@ -120,15 +119,15 @@ def _by_rule(shape, path, matlab, evidence):
     if said:
         raise ValueError(
             f"{path}: which axis holds the coils is ambiguous. By the rule for "
-            f"{_kind(path, matlab)} files it is "
-            f"axis {axes.coils} of shape {shape}; but {_sentences(evidence)}. {_remedy(ndim)}"
+            f"{_kind(path, matlab)} files it is axis {axes.coils} of shape {shape}; but "
+            f"{_sentences(evidence)}. {_remedy(ndim)}"
         )
     others = [size for axis, size in enumerate(shape) if axis not in axes]
     if shape[axes.coils] >= min(others):
         raise ValueError(
             f"{path}: which axis holds the coils is ambiguous. By the rule for "
-            f"{_kind(path, matlab)} files it is "
-            f"axis {axes.coils} of shape {shape}, but another is as short. {_remedy(ndim)}"
+            f"{_kind(path, matlab)} files it is axis {axes.coils} of shape {shape}, but another is "
+            f"as short. {_remedy(ndim)}"
         )
     return axes
 
@@ -151,8 +150,7 @@ def _compare_sizes(axes, shape, path):
     if axes.coils is not None and shape[axes.coils] > min(image):
         warnings.warn(
             f"{path}: axis {axes.coils} of shape {shape} is taken for the coils, as coil_axis "
-            "says: "
-            f"{shape[axes.coils]} coils, and images of {image[0]} x {image[1]}.",
+            f"says: {shape[axes.coils]} coils, and images of {image[0]} x {image[1]}.",
             DataWarning,
             stacklevel=2,
         )

@@ -106,9 +106,9 @@ def _cut(lines, most):
 def _in_both(config, both):
     return (
         f"slices to test on must not be trained on. Received: {len(both)} in both, the first one "
-        f"{both[0][0]}. Change "
-        f"train_patients={config.train_patients!r}, train_slices={config.train_slices!r}, "
-        f"test_patients={config.test_patients!r} or test_slices={config.test_slices!r}."
+        f"{both[0][0]}. Change train_patients={config.train_patients!r}, "
+        f"train_slices={config.train_slices!r}, test_patients={config.test_patients!r} or "
+        f"test_slices={config.test_slices!r}."
     )
 
 

@@ -107,14 +107,12 @@ class Measurement:
         if coil_axis < axes.NO_AXIS or slice_index < 0:
             raise ValueError(
                 "coil_axis must be an axis of the file, -1 (by the rule) or -2 (none), and "
-                "slice_index >= 0. "
-                f"Received: coil_axis={coil_axis}, slice_index={slice_index}"
+                f"slice_index >= 0. Received: coil_axis={coil_axis}, slice_index={slice_index}"
             )
         if calibration_lines and calibration_lines < LEAST_LINES:
             raise ValueError(
                 f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are "
-                "measured. "
-                f"Received: calibration_lines={calibration_lines}"
+                f"measured. Received: calibration_lines={calibration_lines}"
             )
         if maps_from not in MAPS_FROM:
             raise ValueError(
@@ -123,8 +121,8 @@ class Measurement:
         if sensitivity_path and maps_from != "measured":
             raise ValueError(
                 "maps come from a file or are estimated, not both. Received: "
-                f"sensitivity_path={str(sensitivity_path)!r} "
-                f"and maps_from={maps_from!r}. Set one of the two."
+                f"sensitivity_path={str(sensitivity_path)!r} and maps_from={maps_from!r}. Set one "
+                "of the two."
             )
         for file in filter(None, (path, sensitivity_path)):
             recognise.head(file)
@@ -256,12 +254,10 @@ class Measurement:
             variation = coils.variation(_central(array, found), coils.noise_power(kspace))
             if variation is not None and variation < coils.COILS:
                 self._tell(
-                    f"{self._path}: axis {found.slices} of shape {array.shape} is taken for "
-                    "slices of one coil, and differs "
-                    f"from one to the next as coils do: {variation:.2f} where coils give up to "
-                    "0.2 and slices 0.7 or more. "
-                    "If it is the axis of the coils, set coil_axis (--coil-axis) to "
-                    f"{found.slices}."
+                    f"{self._path}: axis {found.slices} of shape {array.shape} is taken for slices "
+                    f"of one coil, and differs from one to the next as coils do: {variation:.2f} "
+                    "where coils give up to 0.2 and slices 0.7 or more. If it is the axis of the "
+                    f"coils, set coil_axis (--coil-axis) to {found.slices}."
                 )
 
     def _tell(self, text):
@@ -287,12 +283,9 @@ class Measurement:
             raise ValueError(
                 self._of_mask(
                     "a mask can only undersample a fully sampled scan, or say where one was "
-                    "measured. "
-                    f"Received: k-space of which {found.mask.mean():.0%} was measured, and a mask "
-                    "that samples "
-                    f"{empty} empty lines and is 1 at {share:.0%} zeros. Use mask: measured "
-                    "(leave --mask out), "
-                    "or a mask of what was measured."
+                    f"measured. Received: k-space of which {found.mask.mean():.0%} was measured, "
+                    f"and a mask that samples {empty} empty lines and is 1 at {share:.0%} zeros. "
+                    "Use mask: measured (leave --mask out), or a mask of what was measured."
                 )
             )
         return mask
@@ -307,10 +300,9 @@ class Measurement:
         if found.mask.shape[1] > 1 and found.share <= _DOUBTFUL_SHARE:
             self._tell(
                 f"{self._path}: {found.share:.1%} of the positions in its lines are zero in all "
-                "coils, so it is taken "
-                "for a scan that samples points, not lines. If all of these lines were measured, "
-                "say so: mask: file, and "
-                "a mask_path (--mask) that is 1 at each measured line."
+                "coils, so it is taken for a scan that samples points, not lines. If all of these "
+                "lines were measured, say so: mask: file, and a mask_path (--mask) that is 1 at "
+                "each measured line."
             )
 
     def _maps_of_file(self, shape):
@@ -322,10 +314,8 @@ class Measurement:
         if maps.shape != shape:
             raise ValueError(
                 f"{path}: sensitivity_maps and kspace must have the same shape (coils, height, "
-                "width). "
-                f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={shape} of "
-                f"{self._path}. "
-                "Use the maps of this scan."
+                f"width). Received: sensitivity_maps.shape={maps.shape}, kspace.shape={shape} of "
+                f"{self._path}. Use the maps of this scan."
             )
         try:
             _check_numbers(maps, "sensitivity_maps")
@@ -339,9 +329,8 @@ class Measurement:
         if self._maps_from == "fully-sampled":
             if not is_full:
                 raise ValueError(
-                    "maps from a fully sampled scan need one. "
-                    f"Received: k-space of which {measured.mean():.0%} was measured. Set "
-                    "maps_from (--maps-from) to measured."
+                    "maps from a fully sampled scan need one. Received: k-space of which "
+                    f"{measured.mean():.0%} was measured. Set maps_from (--maps-from) to measured."
                 )
             mask = measured
         lines = centre_lines(mask, height, width, self._calibration_lines)
@@ -438,8 +427,7 @@ def _paired(array, path):
     if array.any() and not (array < 0).any():
         raise ValueError(
             f"{path}: of real arrays the last axis, of length 2, is taken for (real, imaginary). "
-            "Received: no negative "
-            f"number in an array of {array.dtype}. Are these magnitudes? K-space and maps are "
-            "complex."
+            f"Received: no negative number in an array of {array.dtype}. Are these magnitudes? "
+            "K-space and maps are complex."
         )
     return array[..., 0] + 1j * array[..., 1]
