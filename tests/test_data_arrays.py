@@ -125,10 +125,33 @@ def test_what_cannot_be_prepared_is_refused(knees, change, message):
 
 
 def test_lines_that_hold_nothing_are_told(knees):
-    mask = 1 - LINES
-    mask[12:20] = 1
-    with pytest.warns(DataWarning, match="slice 0: the mask samples 12 of 20 lines in which kspace is zero in all coils"):
+    mask = LINES.copy()
+    mask[np.flatnonzero(LINES == 0)[:2]] = 1
+    with pytest.warns(DataWarning, match="slice 0: .*% of the positions that the mask samples are zero in all coils"):
         prepare(knees[0].kspace * LINES, mask=mask)
+    with pytest.raises(ValueError, match="slice 0: .*% of the positions that the mask samples are zero in all coils"):
+        prepare(knees[0].kspace * LINES, mask=np.ones_like(LINES))
+
+
+def test_points_that_hold_nothing_are_told_too(knees):
+    kspace = knees[0].kspace
+    points = np.random.default_rng(0).random(kspace.shape[1:]) < 0.6
+    with pytest.raises(ValueError, match="4.*% of the positions that the mask samples are zero in all coils"):
+        prepare(kspace * points, knees[0].sensitivity_maps, np.ones(WIDTH))
+
+
+def test_a_mask_that_may_be_one_or_several_is_refused(knees):
+    batch = np.stack([knees[0].kspace] * HEIGHT)
+    with pytest.raises(ValueError, match="may be one of .height, width., or one of .width,. for each of"):
+        prepare(batch, mask=np.ones((HEIGHT, WIDTH)))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-22, 1e25])
+def test_units_change_nothing(knees, factor):
+    inputs, scale = prepare(knees[0].kspace * LINES)
+    other, other_scale = prepare(np.complex64(factor * knees[0].kspace * LINES))
+    np.testing.assert_allclose(other["sensitivity_maps"], inputs["sensitivity_maps"], atol=1e-5)
+    assert other_scale == pytest.approx(factor * scale, rel=1e-4)
 
 
 def test_images_of_oversampled_scans_have_half_of_the_height(knees):

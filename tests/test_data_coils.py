@@ -92,6 +92,15 @@ def test_coils_that_the_rule_takes_for_slices_are_told_and_the_way_out_works(tmp
         np.testing.assert_array_equal(Measurement(tmp_path / "scan.npy", coil_axis=0)[0].kspace, kspace)
 
 
+@pytest.mark.parametrize("number", [0, 3])
+def test_exchanged_coils_and_slices_are_refused_whichever_slice_is_read(tmp_path, number):
+    source = SyntheticKnee(6, 96, 72, 8, None, 0.0005, 0)
+    volume = np.stack([source[index].kspace for index in range(6)], 1)
+    np.save(tmp_path / "volume.npy", volume)
+    with pytest.raises(ValueError, match="axis 1 of shape .* taken for the coils.* as slices do"):
+        Measurement(tmp_path / "volume.npy", slice_index=number)[0]
+
+
 @pytest.mark.parametrize("shape, coil_axis, words", [((8, 230, 180), -2, "to 0"), ((8, 1, 230, 180), 1, "to 0")])
 def test_a_given_axis_is_compared_with_the_data_too(tmp_path, shared_data, shape, coil_axis, words):
     np.save(tmp_path / "scan.npy", measured(shared_data, "brain_8ch_clean.npy").reshape(shape))

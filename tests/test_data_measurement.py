@@ -238,9 +238,19 @@ def test_a_mask_in_an_array_may_call_zeros_measured_but_no_empty_line(tmp_path, 
     np.save(tmp_path / "scan.npy", np.where(lost, 0, kspace * lines))
     with pytest.warns(DataWarning, match="scan.npy: 1.*% of the positions in its lines are zero .* mask: file"):
         assert Measurement(tmp_path / "scan.npy")[0].mask.shape == (1, HEIGHT, WIDTH)
-    np.testing.assert_array_equal(Measurement(tmp_path / "scan.npy", mask=lines)[0].mask[0, 0], lines)
+    with pytest.warns(DataWarning, match="the mask calls 1.*% of its positions measured where"):
+        sample = Measurement(tmp_path / "scan.npy", mask=lines)[0]
+    np.testing.assert_array_equal(sample.mask[0, 0], lines)
     with pytest.raises(ValueError, match="mask.npy: a mask can only undersample .* samples 8 empty lines"):
         Measurement(tmp_path / "scan.npy", mask=np.ones(WIDTH), mask_name="mask.npy")[0]
+
+
+def test_rows_of_zeros_are_no_more_measured_than_lines(tmp_path, scan):
+    kspace = scan.kspace.copy()
+    kspace[:, : HEIGHT // 5] = 0
+    np.save(tmp_path / "echo.npy", kspace)
+    with pytest.raises(ValueError, match=f"samples {HEIGHT // 5} empty lines or rows"):
+        Measurement(tmp_path / "echo.npy", mask=np.ones(WIDTH))[0]
 
 
 def test_lines_of_zeros_at_the_ends_are_never_sampled(tmp_path, scan):

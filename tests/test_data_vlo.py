@@ -121,6 +121,20 @@ def test_file_that_is_not_matlabs_is_named(tmp_path):
         read_mat(tmp_path / "nothing.mat")
 
 
+@pytest.mark.parametrize("share, refused", [(0.2, False), (0.6, True)])
+def test_points_that_hold_nothing_are_told(tmp_path, share, refused):
+    source = SyntheticKnee(1, 32, 24, 4, None, 0.0005, 0)
+    write_folder(tmp_path, "p", [1], [1], source)
+    path = tmp_path / "p/1/rawdata1.mat"
+    kept = np.random.default_rng(0).random((32, 24)) >= share
+    kept[12:20, 8:16] = True
+    write_mat(path, {"rawdata": read_mat(path)["rawdata"] * kept[..., None]})
+    words = "the mask must sample what was measured. Received: .*% of its positions are zero"
+    told = pytest.raises(ValueError, match=words) if refused else pytest.warns(DataWarning, match=words)
+    with told:
+        VLOKnee(tmp_path, "p", [1], [1], np.ones(24))[0]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_missing_variable_is_named_with_those_present(tmp_path, version):
     write(tmp_path, version)

@@ -11,10 +11,21 @@ import warnings
 import numpy as np
 
 from tfvn.data import agreement
-from tfvn.data.sample import DataWarning, Sample, mask_array, measured_mask, normalise
+from tfvn.data.sample import (
+    DataWarning,
+    Sample,
+    mask_array,
+    measured_mask,
+    normalise,
+    unmeasured,
+    zeros,
+)
 from tfvn.data.sensitivity import low_resolution_maps
 
 __all__ = ["prepare"]
+
+# Of the positions of a mask that hold nothing: more were certainly not measured.
+_LARGEST_SHARE = 0.25
 
 
 def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False):
@@ -90,6 +101,11 @@ def _batch(array, name):
 def _masks(mask, count, height, width):
     """One mask a slice; (batch, width) and (height, width) are told apart by their sizes."""
     mask = np.asarray(mask)
+    if mask.ndim == 2 and mask.shape == (count, width) and count == height > 1:
+        raise ValueError(
+            f"a mask of shape {mask.shape} may be one of (height, width), or one of (width,) for "
+            f"each of {count} slices. Give it as (1, height, width) or (batch, 1, width)."
+        )
     is_batch = mask.ndim > 2 and len(mask) == count > 1
     if mask.ndim == 2 and mask.shape == (count, width) and count not in (1, height):
         is_batch = True
@@ -110,7 +126,7 @@ def _slice(name, kspace, maps, mask, readout_oversampling):
     if mask is None:
         mask = measured
     else:
-        _compare_lines(name, mask[0].any(0), kspace.any((0, 1)))
+        _compare(name, mask, zeros(kspace))
     if maps is None:
         try:
             maps = low_resolution_maps(kspace, 0, mask * measured)
@@ -120,13 +136,15 @@ def _slice(name, kspace, maps, mask, readout_oversampling):
     return normalise(Sample(kspace * mask, maps, mask, reference), name, readout_oversampling)
 
 
-def _compare_lines(name, asked, there):
-    """Warns of lines of the mask that hold nothing: to a network these are measured zeros."""
-    empty = np.count_nonzero(asked & ~there)
-    if empty:
-        warnings.warn(
-            f"{name}: the mask samples {empty} of {np.count_nonzero(asked)} lines in which kspace "
-            "is zero in all coils. Is it the mask of this scan?",
-            DataWarning,
-            stacklevel=2,
-        )
+def _compare(name, mask, found):
+    """Tells positions of the mask that hold nothing: to a network these are measured zeros."""
+    lacking = np.count_nonzero(unmeasured(mask, found))
+    share = lacking / np.count_nonzero(np.broadcast_to(mask[0], found.points.shape))
+    text = (
+        f"{name}: {share:.1%} of the positions that the mask samples are zero in all coils of "
+        "kspace. Is it the mask of this scan?"
+    )
+    if share > _LARGEST_SHARE:
+        raise ValueError(text)
+    if lacking:
+        warnings.warn(text, DataWarning, stacklevel=2)

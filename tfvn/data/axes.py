@@ -17,7 +17,7 @@ import h5py
 from tfvn.data.files import is_matlab, member
 from tfvn.data.sample import DataWarning
 
-__all__ = ["Axes", "BY_RULE", "NO_AXIS", "find"]
+__all__ = ["Axes", "BY_RULE", "NO_AXIS", "find", "is_told"]
 
 # Values of `coil_axis` that are no axis.
 BY_RULE, NO_AXIS = -1, -2
@@ -83,6 +83,14 @@ def find(array, path, coil_axis=BY_RULE):
             f"shape {shape}. {_remedy(ndim)}"
         )
     return axes
+
+
+def is_told(array, path):
+    """Whether the file itself says which axes an array of it has."""
+    if is_matlab(path):
+        return False
+    shape = _complex_shape(array, path)
+    return bool(_weighed(_evidence(path, getattr(array, "name", ""), shape)))
 
 
 def _complex_shape(array, path):

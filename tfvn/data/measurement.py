@@ -27,7 +27,16 @@ import numpy as np
 
 from tfvn.data import agreement, axes, coils, recognise
 from tfvn.data.files import open_array, state
-from tfvn.data.sample import DataWarning, Sample, combine, ifft2c, mask_array, mask_digest, zeros
+from tfvn.data.sample import (
+    DataWarning,
+    Sample,
+    combine,
+    ifft2c,
+    mask_array,
+    mask_digest,
+    unmeasured,
+    zeros,
+)
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
 
 __all__ = ["MAPS_FROM", "Measurement", "scan_shape"]
@@ -41,6 +50,8 @@ _LARGEST_PADDING = 0.25
 # A mask in a file says what was measured, and may call zeros measured: not as many as this part of
 # its positions.
 _LARGEST_CLAIM = 0.25
+# Files whose order of axes was compared with their numbers.
+_axes_asked = set()
 # The zeros of a mask of points that may have been of lines after all are told.
 _DOUBTFUL_SHARE = 0.25
 
@@ -157,7 +168,7 @@ class Measurement:
     def maps_origin(self):
         """Where the coil maps come from, in words; reads the scan if they are estimated."""
         if self._sensitivity_path:
-            return f"from {os.path.basename(self._sensitivity_path)}"
+            return f"from {os.path.basename(self._sensitivity_path)}, which may know what the mask removes"
         lines = self._read_once[1]
         if self._maps_from == "measured":
             return f"estimated from {lines} centre lines, all measured"
@@ -206,9 +217,7 @@ class Measurement:
         _check_numbers(kspace, "kspace")
         stored = self._maps_of_file(kspace.shape) if self._sensitivity_path else None
         self._compare(kspace, stored)
-        # Once a file: all of its slices have one order of axes.
-        if not self._axes["slice_index"] and stored is None:
-            self._doubt_axes(array, kspace)
+        self._doubt_axes(array, kspace)
         found = zeros(kspace)
         is_full = _is_fully_sampled(found.mask)
         mask = found.mask if self._mask is None else self._undersampled(found, is_full)
@@ -236,8 +245,12 @@ class Measurement:
     def _doubt_axes(self, array, kspace):
         """Whether what is taken for coils differs as slices do, or slices as coils.
 
-        The first is refused unless the axis was given: the rule has guessed wrong.
+        The first is refused if the rule alone has chosen the axis. Asked once a file and process:
+        all slices of a file have one order of axes.
         """
+        key = repr([self._states, self._axes["coil_axis"], self._arrays])
+        if key in _axes_asked:
+            return
         found = axes.find(array, self._path, self._axes["coil_axis"])
         variation = coils.variation(kspace)
         if variation is not None and variation > coils.SLICES:
@@ -247,7 +260,8 @@ class Measurement:
                 "and slices 0.7 or more. Set coil_axis (--coil-axis) to the axis of the coils, "
                 "or to -2 if there is one coil."
             )
-            if self._axes["coil_axis"] == axes.BY_RULE:
+            is_guess = self._axes["coil_axis"] == axes.BY_RULE
+            if is_guess and not axes.is_told(array, self._path):
                 raise ValueError(f"{self._path}: {text}")
             self._tell(f"{self._path}: {text}")
         if len(kspace) == 1 and found.slices is not None:
@@ -259,6 +273,7 @@ class Measurement:
                     "where coils give up to 0.2 and slices 0.7 or more. If it is the axis of the "
                     f"coils, set coil_axis (--coil-axis) to {found.slices}."
                 )
+        _axes_asked.add(key)
 
     def _tell(self, text):
         self._doubts = [*self._doubts, text]
@@ -274,18 +289,30 @@ class Measurement:
         if is_full:
             # Lines that the scanner left out at the ends were not measured, whatever the mask says.
             return mask * found.mask
-        claimed = (mask[0] > 0) & ~found.points
-        # Lines of zeros were not measured; of lines that are measured in part this is less certain.
-        empty = np.count_nonzero((mask[0] > 0).any(0) & ~found.points.any(0))
-        share = claimed.sum() / np.broadcast_to(mask[0], claimed.shape).sum()
+        claimed = unmeasured(mask, found)
+        sampled = np.broadcast_to(mask[0] > 0, claimed.shape)
+        # Lines and rows of zeros were not measured; of those with other numbers this is less
+        # certain.
+        empty = np.count_nonzero(sampled.any(0) & ~found.points.any(0))
+        empty += np.count_nonzero(sampled.any(1) & ~found.points.any(1))
+        share = claimed.sum() / sampled.sum()
         is_said = not callable(self._mask) and share <= _LARGEST_CLAIM and not empty
-        if (mask > found.mask).any() and not is_said:
+        if claimed.any() and not is_said:
             raise ValueError(
                 self._of_mask(
                     "a mask can only undersample a fully sampled scan, or say where one was "
                     f"measured. Received: k-space of which {found.mask.mean():.0%} was measured, "
-                    f"and a mask that samples {empty} empty lines and is 1 at {share:.0%} zeros. "
-                    "Use mask: measured (leave --mask out), or a mask of what was measured."
+                    f"and a mask that samples {empty} empty lines or rows and is 1 at "
+                    f"{share:.0%} zeros. Use mask: measured (leave --mask out), or a mask of what "
+                    "was measured."
+                )
+            )
+        if claimed.any():
+            self._tell(
+                self._of_mask(
+                    f"the mask calls {share:.1%} of its positions measured where k-space is zero "
+                    "in all coils: to a network these are measured zeros. Is it the mask of this "
+                    "scan?"
                 )
             )
         return mask

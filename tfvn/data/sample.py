@@ -201,6 +201,20 @@ def zeros(kspace):
     return Zeros(mask_array(lines if is_lines else points, *points.shape), points, float(share))
 
 
+def unmeasured(mask, found):
+    """Of the positions that a mask samples those that were not measured, as far as zeros tell.
+
+    Args:
+        mask: 0/1 (1, 1 or height, width).
+        found: the `Zeros` of the k-space.
+
+    Returns:
+        bool (height, width).
+    """
+    asked = (mask[0] > 0) & ~(found.mask[0] > 0)
+    return np.broadcast_to(asked, found.points.shape)
+
+
 def _surroundings(size):
     """Where the mean square of 5 x 5 positions is clearly larger than the smallest number of the same coil, in any of
     them, bool (height, width); and its root over all coils, float (height, width)."""

@@ -98,7 +98,9 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
     windows = [np.hanning(part.stop - part.start + 2)[1:-1] for part in block]
     centre = np.zeros_like(kspace, np.complex64)
     inner = (slice(None), *block)
-    centre[inner] = kspace[inner] * (windows[0][:, None] * windows[1])
+    part = kspace[inner] * (windows[0][:, None] * windows[1])
+    # In units in which squares neither vanish nor overflow: a power of two changes no digit.
+    centre[inner] = part / 2.0 ** np.frexp(np.abs(part).max())[1]
     images = ifft2c(centre)
     root = np.sqrt((images.real**2 + images.imag**2).sum(0))
     inside = root > _FLOOR * root.max()

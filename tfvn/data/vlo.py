@@ -21,12 +21,16 @@ from tfvn.data.sample import (
     mask_digest,
     mask_height,
     measured_mask,
+    unmeasured,
+    zeros,
 )
 
 _RAW = ("rawdata", "padlength_left", "padlength_right")
 _MAPS = ("sensitivities", "reference")
 # Part of a mask's lines that may be zero in rawdata: single ones get lost, more were not measured.
 _LOST_LINES = 0.05
+# Of points: of an asymmetric echo a quarter of the readout is missing.
+_LOST_POINTS = 0.25
 
 __all__ = ["VLOKnee", "mask_path", "read_mat", "slice_paths", "write_folder", "write_mat"]
 
@@ -194,6 +198,9 @@ def _line_doubts(kspace, mask, padding, path):
     first, last = np.flatnonzero(measured)[[0, -1]]
     number = np.arange(len(measured))
     sampled = mask.any((0, 1)) & (number >= first) & (number <= last) & ~padding
+    found = zeros(kspace)
+    if found.mask.shape[1] > 1:
+        return doubts + _point_doubts(found, mask, sampled, path)
     empty, lines = np.count_nonzero(sampled & ~measured), np.count_nonzero(sampled)
     text = (
         f"{path}: the mask must sample lines that were measured. Received: {empty} of its {lines} "
@@ -202,6 +209,20 @@ def _line_doubts(kspace, mask, padding, path):
     if empty > _LOST_LINES * lines:
         raise ValueError(text)
     return [*doubts, text] if empty else doubts
+
+
+def _point_doubts(found, mask, lines, path):
+    """The same of k-space that lacks points: are those of the mask measured, in these lines?"""
+    sampled = np.broadcast_to((mask[0] > 0) & lines, found.points.shape)
+    lacking = np.count_nonzero(unmeasured(mask, found) & lines)
+    share = lacking / max(np.count_nonzero(sampled), 1)
+    text = (
+        f"{path}: the mask must sample what was measured. Received: {share:.0%} of its positions "
+        "are zero in all coils of rawdata. Give fully sampled rawdata, or mask: measured."
+    )
+    if share > _LOST_POINTS:
+        raise ValueError(text)
+    return [text] if lacking else []
 
 
 def write_folder(root, protocol, patients, slices, source, version=5, mask=None, mask_name="mask", padding=(0, 0)):
