@@ -39,8 +39,7 @@ class DataWarning(UserWarning):
 
 def shown(value):
     """A value as it stands in a message, in one line of at most 200 characters: an array by its
-    type
-    and shape, a dict by its keys, a text in quotes."""
+    type and shape, a dict by its keys, a text in quotes."""
     one = isinstance(value, (type, np.generic))
     if not one and hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{type(value).__name__} of {_dtype_name(value)} {tuple(value.shape)}"

@@ -4,10 +4,9 @@
 image in normalised units, the original network code's is relative.
 
 Images are arrays or tensors of one shape (batch, height, width), real or complex; anything else is
-a ValueError, and nothing
-is broadcast. Of two precisions the higher one counts; whole numbers are taken in double precision.
-An image that holds NaN
-has the error NaN, and leaves its batch mates alone.
+a ValueError, and nothing is broadcast. Of two precisions the higher one counts; whole numbers are
+taken in double precision. An image that holds NaN has the error NaN, and leaves its batch mates
+alone.
 """
 import numpy as np
 import tensorflow as tf

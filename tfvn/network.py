@@ -39,9 +39,8 @@ EPSILON = 1e-12
 PARAMETERS = ("kernel", "rbf_weights", "data_weight")
 
 # Bytes that the file of a network's weights may take: no larger network is made, and
-# `tfvn.importers`
-# reads none. Besides the numbers there are those of an optimizer, up to three for each, and the
-# file's own structure.
+# `tfvn.importers` reads none. Besides the numbers there are those of an optimizer, up to three for
+# each, and the file's own structure.
 LARGEST_FILE, _NUMBERS, _OVERHEAD, _STAGE_OVERHEAD = 2**28, 4, 2**20, 2**16
 
 

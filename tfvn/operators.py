@@ -270,9 +270,10 @@ class Sense(keras.layers.Layer):
         return self._drawn(views, sensitivity_maps[0], sensitivity_maps, mask, seeds, noise)
 
     def _drawn(self, views, like, sensitivity_maps, mask, seeds, noise):
-        """view(maps, mask, seed, noise) of every sample, each of the shape of `like`. The first of
-        `views` is that of normal
-        noise on whole lines."""
+        """view(maps, mask, seed, noise) of every sample, each of the shape of `like`.
+
+        The first of `views` is that of normal noise on whole lines.
+        """
         checks.choice("noise", noise, NOISES)
         shape = tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0)
         mask = tf.broadcast_to(mask, shape)
@@ -414,8 +415,7 @@ def _point_draw(sensitivity_maps, seed, noise):
 
 def _sampled_lines(mask, dtype):
     """Of a mask of lines (1, 1, width), not shifted: its numbers, the place of each sampled line
-    among those that are drawn,
-    and how many are."""
+    among those that are drawn, and how many are."""
     weights = _unshifted(mask[0, 0], dtype, axes=(-1,))
     sampled = tf.cast(weights != 0, tf.int32)
     source = tf.cumsum(sampled, exclusive=True) * sampled

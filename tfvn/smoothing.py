@@ -100,9 +100,10 @@ class SmoothedNetwork:
 
     @property
     def zero_filled(self):
-        """The network's function from inputs to A^H kspace, of the noise-free measurement. One
-        that reads `kspace` has none,
-        and neither has its smoothed map."""
+        """The network's function from inputs to A^H kspace, of the noise-free measurement.
+
+        One that reads `kspace` has none, and neither has its smoothed map.
+        """
         return self.network.zero_filled
 
     def reconstruct(self, inputs):
@@ -130,8 +131,7 @@ class SmoothedNetwork:
         return reconstruct(inputs)
 
     def _checked(self, inputs):
-        """What compiled code is given: `zero_filled` in place of `kspace` where the network reads
-        it."""
+        """What compiled code is given: `zero_filled` for `kspace` where the network reads it."""
         check_inputs(inputs)
         if hasattr(self.network, "zero_filled"):
             image = contract.zero_filled(self.network, inputs)

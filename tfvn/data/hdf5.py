@@ -24,9 +24,9 @@ _PAIRS = (("real", "imag"), ("r", "i"), ("re", "im"), ("Re", "Im"))
 _MOST_STEPS = 20
 # Objects that are looked at in search of arrays.
 _MOST_OBJECTS = 10_000
-# MATLAB's own, where cells keep what they hold.
 # The filters of data packed by deflate, with or without shuffled bytes.
 _DEFLATE = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
+# MATLAB's own, where cells keep what they hold.
 _MATLABS_OWN = ("#refs#", "#subsystem#")
 _MATLAB_NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
