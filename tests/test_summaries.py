@@ -239,6 +239,17 @@ def test_a_full_disk_is_told_and_the_file_ends_with_a_whole_record(tmp_path):
     assert not list(tmp_path.rglob("*mean*"))
 
 
+def test_a_file_goes_on_without_a_hole_where_a_disk_was_full_for_a_while(tmp_path):
+    growing = events.Growing(str(tmp_path / "logs"))
+    with limited(4096):
+        growing.add(1, *(events.scalar("tag", 20) for _ in range(100)))
+        with pytest.raises(ValueError, match="File too large"):
+            growing.flush()
+    growing.add(2, events.scalar("tag", 10))
+    growing.close()
+    assert values(tmp_path) == {"tag": {2: 10.0}}
+
+
 @contextlib.contextmanager
 def limited(size):
     """Inside, no file of this process may grow beyond `size` bytes."""

@@ -66,6 +66,8 @@ class Growing:
             except OSError:
                 with contextlib.suppress(OSError):
                     self._file.truncate(self._whole)
+                    # Else the next write would leave a hole of zeros in front of it.
+                    self._file.seek(self._whole)
                 raise
         self._whole += len(records)
 
