@@ -192,6 +192,8 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
         (["tune_parameters=filters", "initial_weights=x"], "initial_weights='x'"),
         (["model=x.keras"], "cannot take a trained one"),
         (["tune_filters=2.5,3"], "tune_filters must be whole numbers"),
+        (["tune_parameters=num_stages,filters", "tune_filters=8,200000"], "must make a network of at most"),
+        (["tune_parameters=num_stages", "tune_num_stages=1,9999", "tune_validation=5"], "must make a network of at most"),
         (["tune_sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
         (["tune_validation=5"], "held_out (tune_validation) must leave slices to train on, of 5. Received: held_out=5"),
         (["tune_first_iterations=10"], "Received: tune_first_iterations=10, tune_iterations=9"),

@@ -57,11 +57,14 @@ def tune(run_dir, config):
     """Searches as configured; writes `tuning/tuning.csv` and `tuning/best.yaml`.
 
     Raises:
-        ValueError: for keys that cannot be searched, values that make no space, too few training slices, chief or worker
+        ValueError: for keys that cannot be searched, values that make no space or too large a network, too few training slices, chief or worker
             without an address, files there that no search has written, another search at work there, or if no trial has a
             finite error.
     """
     space = _space(config)
+    largest = {p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space}
+    # A network that is too large is told before any data are read.
+    largest = dataclasses.replace(config, **largest)
     if config.time_budget:
         raise ValueError(f"a search has trials of so many iterations each: set time_budget=0. Received: {config.time_budget}")
     missing = [name for name in _ADDRESS if name not in os.environ]
@@ -72,8 +75,7 @@ def tune(run_dir, config):
         data.check(config, ("train",))
     data.load(config, "validation", held_out=config.tune_validation)
     # A package that is missing, or a learning rate that the optimizer refuses, is told before the first trial.
-    largest = {p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space}
-    build_trainer(dataclasses.replace(config, **largest))
+    build_trainer(largest)
     folder = os.path.join(run_dir, "tuning")
     if worker:
         _Search(_oracle(config, space), folder, config, worker).search()
