@@ -12,11 +12,11 @@ LEVELS = {
     **dict.fromkeys(
         ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
     ),
-    **dict.fromkeys(["checkpoints", "device", "distribution", "progress", "surroundings"], 0),
+    **dict.fromkeys(["device", "distribution", "progress", "surroundings"], 0),
     **dict.fromkeys(["operators", "activations", "contract"], 1),
     **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
     **dict.fromkeys(["training", "importers", "events", "outputs", "figures", "fit"], 3),
-    **dict.fromkeys(["runs", "report", "summaries", "serving"], 4),
+    **dict.fromkeys(["checkpoints", "runs", "report", "summaries", "serving"], 4),
     **dict.fromkeys(["experiments", "evaluation", "reconstruction", "cli"], 5),
     **dict.fromkeys(["protocol", "tuning"], 6),
     **dict.fromkeys(["demo", "paper", "commands"], 7),

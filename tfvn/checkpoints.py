@@ -12,6 +12,8 @@ import weakref
 
 import tensorflow as tf
 
+from tfvn.outputs import reason
+
 __all__ = ["Checkpoints"]
 
 # Numbers are those of the iterations; before 2026-11 they counted the checkpoints, of which none is larger.
@@ -71,7 +73,7 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             self._tidy()
             raise ValueError(
-                f"cannot write {path}: {_reason(error)}. The checkpoints before it are left as they were. "
+                f"cannot write {path}: {reason(error)}. The checkpoints before it are left as they were. "
                 "Make room or give permission there; the same command continues."
             ) from error
         for other in self.numbers()[: -self._keep]:
@@ -118,9 +120,9 @@ class Checkpoints:
                 "Keras (2 or 3) that it began with. Use that, or another run directory."
             ) from error
         except _OTHER_FAILURES as error:
-            raise ValueError(f"cannot read {path}: {_reason(error)}. It is left as it is; try again.") from error
+            raise ValueError(f"cannot read {path}: {reason(error)}. It is left as it is; try again.") from error
         except (IndexError, tf.errors.OpError) as error:
-            return _reason(error)
+            return reason(error)
         return None
 
     def _seen_by_tensorflow(self, number):
@@ -153,15 +155,6 @@ class Checkpoints:
         for name in sorted(names, key=lambda name: not name.endswith(".index")):
             with contextlib.suppress(OSError):
                 os.remove(os.path.join(self.folder, name))
-
-
-def _reason(error):
-    """The reason alone of an error of the file system or of TensorFlow."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    text = str(getattr(error, "message", None) or error).strip().splitlines()[0]
-    text = re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\]", "", text)
-    return re.sub(r"^/proc/self/fd/\d+/\S*; ", "", text)[:200]
 
 
 def _unreadable(path, error):
