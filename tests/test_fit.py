@@ -1,5 +1,6 @@
 """Scans and networks that do not belong together: what is known of a training is written, compared and told with numbers."""
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -109,6 +110,34 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
 
 
+def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
+    from tfvn import experiments
+
+    config = Config(
+        **{**SIZE, "num_train": 2}, num_test=1, mask="equispaced", num_stages=1, filters=2, kernel_size=3, num_centers=5,
+        optimizer="adam", batch_size=1, iterations=2, checkpoint_every=1, log_images_every=0,
+    )  # fmt: skip
+    begun, of_slices = [], fit._of_slices
+
+    def watched(config):
+        begun.append((tmp_path / "checkpoints").exists())
+        return of_slices(config)
+
+    monkeypatch.setattr(fit, "_of_slices", watched)
+    experiments.train(tmp_path, config)
+    assert begun == [False] and fit.known(tmp_path)["slices"] == 2
+    # As if the disk had been full at the end of a training that an older version began.
+    (tmp_path / "model.keras").unlink()
+    (tmp_path / "trained_on.json").unlink()
+
+    def gone(config):
+        raise ValueError("no data here")
+
+    monkeypatch.setattr(fit, "_of_slices", gone)
+    experiments.train(tmp_path, config)
+    assert (tmp_path / "model.keras").exists()
+
+
 @pytest.mark.slow
 def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch):
     from tfvn import evaluation, experiments
@@ -125,6 +154,10 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch):
     )  # fmt: skip
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(config.to_yaml())
+    shutil.copytree("run", "attacked")
+    with pytest.warns(DataWarning):
+        experiments.attack("attacked", config)
+    assert fit.known("attacked") == fit.known("trained")
     for work in (experiments.train, experiments.attack, lambda run, config: evaluation.evaluate([run], output="results")):
         with pytest.warns(DataWarning, match="scan: the network was trained with 46% .* of the scan 100% is"):
             work("run", config)

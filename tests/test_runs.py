@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
+from tfvn import config as configs
 from tfvn import runs
+from tfvn.config import Config
 from tfvn.data import files
 
 
@@ -196,6 +198,47 @@ def test_what_another_process_works_on_is_not_taken_back(tmp_path):
             other.enter_context(runs.alone(tmp_path / "run", "trains it"))
             raise ValueError("no data")
         assert (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_run_that_others_attack_is_not_taken_back_nor_trained(tmp_path):
+    run_dir = tmp_path / "run"
+    config = Config(model="some.keras")
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        with pytest.raises(ValueError, match="no data"), runs.undoing(run_dir):
+            start(run_dir)
+            first.enter_context(runs.together(run_dir, config, "attacks it"))
+            second.enter_context(runs.together(run_dir, config, "attacks it"))
+            first.close()
+            raise ValueError("no data")
+        assert (run_dir / "config.yaml").exists()
+        with pytest.raises(ValueError, match="is in use: process .* attacks it"), runs.alone(run_dir, "trains it"):
+            pass
+    assert os.listdir(run_dir) == ["config.yaml"]
+    with runs.alone(run_dir, "trains it"), pytest.raises(ValueError, match="is in use: process .* trains it"):
+        with runs.together(run_dir, config, "attacks it"):
+            pass
+
+
+def test_a_run_that_was_taken_back_just_before_an_attack_is_begun_again(tmp_path):
+    config = Config(model="some.keras")
+    with runs.together(tmp_path / "run", config, "attacks it"):
+        assert configs.load(tmp_path / "run" / "config.yaml") == config
+
+
+def test_what_is_known_of_an_imported_network_is_taken_back_too(tmp_path):
+    with pytest.raises(ValueError, match="no data"), runs.undoing(tmp_path / "run"):
+        start(tmp_path / "run")
+        (tmp_path / "run" / "model.keras").write_text("imported")
+        (tmp_path / "run" / "trained_on.json").write_text("{}")
+        raise ValueError("no data")
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_worker_is_alone_with_its_number(tmp_path):
+    with runs.alone(tmp_path, "trains it"), runs.alone(tmp_path, "trains it", 1), runs.alone(tmp_path, "trains it", 2):
+        with pytest.raises(ValueError, match="is in use"), runs.alone(tmp_path, "trains it", 1):
+            pass
+    assert not os.listdir(tmp_path)
 
 
 def test_two_do_not_work_in_one_folder_at_once(tmp_path):

@@ -109,8 +109,8 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     if config.time_budget and workers.count > 1:
         raise ValueError("several processes would stop at different times. Set time_budget=0, and stop them all by hand.")
     runs.make_folder(run_dir)
-    # Two trainings would write into each other's checkpoints and curves. Of several workers the first one writes.
-    only = contextlib.nullcontext() if workers.index else runs.alone(run_dir, "trains it")
+    # Two trainings would write into each other's checkpoints, curves and signs.
+    only = runs.alone(run_dir, "trains it", workers.index or None)
     with only, distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         strategy = None if config.model else workers.strategy()
         if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
@@ -147,6 +147,9 @@ def _train(run_dir, config, strategy, workers):
         raise ValueError(f"the workers do not continue at one iteration: {run_dir} must be one folder that all of them see.")
     # Of several processes the first one writes.
     quiet = workers.index > 0
+    if not quiet and done < config.iterations:
+        # At the end the data may be gone, and the network must be saved all the same.
+        fit.write(run_dir, config)
     log = contextlib.nullcontext() if quiet else summaries.TrainingSummaries(run_dir, config, done)
     name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
     with log, progress.bar(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
@@ -173,7 +176,6 @@ def _train(run_dir, config, strategy, workers):
             done, stopped = int(trainer.steps_done), trainer.stop_training
     if quiet:
         return
-    fit.write(run_dir, config)
     unfinished = os.path.join(run_dir, "unfinished.keras")
     if done < config.iterations:
         runs.save_network(trainer.network, run_dir, "unfinished.keras")
@@ -204,13 +206,26 @@ def attack(run_dir, config, workers=distribution.Workers()):
     """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept, so a rerun continues.
 
     Several `workers`, which need one run directory, share the slices, and the devices of each share its own.
+
+    Raises:
+        ValueError: if the run is not trained, is being trained, or holds other attacks; for data that cannot be used; if
+            another process attacks as the same worker of several.
     """
+    only = contextlib.nullcontext()
+    if workers.count > 1:
+        only = runs.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
+    with runs.together(run_dir, config, "attacks it"), only:
+        _attack(run_dir, config, workers)
+
+
+def _attack(run_dir, config, workers):
     source = data.source(config, "test")
     for index in range(len(source)):
         runs.check_name(source.name(index), f"slice {index}")
     devices, models = runs.models_of(run_dir, config, workers, len(source), config.attack_num_samples)
     if config.model and not workers.index:
         fit.warn_of_data(config.model, config)
+        fit.write(run_dir, config)
     digest = runs.model_hash(models[0][0])
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)

@@ -9,6 +9,8 @@
     tuning/              of a search: see tfvn.tuning
     attacks/radius_R/    one HDF5 file a slice; l1_radius_R, linf_radius_R, antun_N for other attacks
     workers/             signs of life, of a run by several processes
+    trained_on.json      what the network was trained on, see `tfvn.fit`
+    .tfvn-lock           while a process works there; .tfvn-lock-I of worker I, of several on one job
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
 """
@@ -27,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configs
+from tfvn import fit
 from tfvn.data.files import member, remove_stale, replacing, writing_hdf5
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
@@ -36,8 +39,8 @@ from tfvn.smoothing import SmoothedNetwork
 __all__ = [
     "ATTACKS", "FREE_KEYS", "alone", "as_argument", "attack_dir", "attack_elsewhere", "attack_path",
     "attacks_of", "check_name", "command", "make_folder", "model_hash", "models_of", "network_of",
-    "open_run", "predictor", "read_attack", "save_network", "signature_of", "stored_array",
-    "undoing", "with_readout_oversampling", "write_attack",
+    "open_run", "predictor", "read_attack", "same_slice", "save_network", "signature_of", "stored_array",
+    "together", "undoing", "with_readout_oversampling", "write_attack",
 ]  # fmt: skip
 
 # Norms of the ball of projected attacks, and the attack of Antun et al.
@@ -152,7 +155,8 @@ def make_folder(folder):
 def undoing(run_dir):
     """Inside, a ValueError takes back the beginning of a run: what this call made, if no work has been done on it.
 
-    That is a configuration, a network that it imported, and the directory. All that was there before stays.
+    That is a configuration, a network that it imported with what is known of it, and the directory. All that was there before
+    stays, and all of it if another process is `alone` or `together` there.
     """
     before = set(os.listdir(run_dir)) if os.path.isdir(run_dir) else None
     try:
@@ -165,7 +169,7 @@ def undoing(run_dir):
 
 def _take_back(run_dir, before):
     made = set(os.listdir(run_dir)) - (before or set())
-    if "config.yaml" in made and made <= {"config.yaml", "model.keras"}:
+    if "config.yaml" in made and made <= {"config.yaml", "model.keras", fit.NAME}:
         # Another process may have begun to work with them.
         with alone(run_dir, "takes back a run that failed"):
             for name in made:
@@ -183,16 +187,43 @@ _LOCK = ".tfvn-lock"
 
 
 @contextlib.contextmanager
-def alone(folder, work):
+def alone(folder, work, worker=None):
     """Inside, no other process is inside this for the same folder. `work` tells the others what is being done.
 
     A lock ends with its process, however that ends. (A file system without locks has none.)
 
+    Args:
+        folder: the folder, which must be there.
+        work: in words, such as "trains it".
+        worker: of several processes on one job, the number of one that is to be alone with that number. A job that is
+            started twice is so refused in each of its processes that meets its double; one that comes first, where its
+            double is late, waits for the others as long as for any that does not come (`distribution.START`).
+
     Raises:
         ValueError: if another process is there; it names that one.
     """
-    path = os.path.join(folder, _LOCK)
-    with _locked(path, folder) as file:
+    with _inside(folder, work, _LOCK if worker is None else f"{_LOCK}-{worker}", fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def together(run_dir, config, work):
+    """As `alone`, with others that are inside this: no process trains the run, searches in it or takes it back meanwhile.
+
+    A run that uses a given network is begun anew, with `config`, if the process that began it has just taken it back.
+    """
+    if config.model:
+        make_folder(run_dir)
+    with _inside(run_dir, work, _LOCK, fcntl.LOCK_SH):
+        if config.model:
+            _create(os.path.join(run_dir, "config.yaml"), config.to_yaml())
+        yield
+
+
+@contextlib.contextmanager
+def _inside(folder, work, name, kind):
+    path = os.path.join(folder, name)
+    with _locked(path, folder, kind) as file:
         # On a full disk it is locked all the same.
         with contextlib.suppress(OSError):
             os.truncate(file, 0)
@@ -200,12 +231,15 @@ def alone(folder, work):
         try:
             yield
         finally:
+            # Of several that share it the last one removes it.
             with contextlib.suppress(OSError):
+                if kind == fcntl.LOCK_SH:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.remove(path)
 
 
 @contextlib.contextmanager
-def _locked(path, folder):
+def _locked(path, folder, kind):
     """The descriptor of an open file with a lock; that of the name, and not one that its holder has just removed."""
     while True:
         try:
@@ -215,7 +249,7 @@ def _locked(path, folder):
             raise ValueError(f"cannot write {path}: {error.strerror}. Give permission there, or name another place.") from error
         try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EACCES):
                     holder = os.pread(file, 200, 0).decode("utf-8", "replace") or "another process"
@@ -508,6 +542,11 @@ def _waves(size, axis):
     n = np.arange(size)[:, None]
     k = 1 + axis + 3 * np.arange(_PATTERNS)
     return np.exp(2j * np.pi * (np.sqrt(2) * k * n**2 + np.sqrt(3) * k * n))
+
+
+def same_slice(signature, other):
+    """Whether two of `signature_of` are those of one slice, up to rounding."""
+    return _distance(signature, other) < _TOLERANCE
 
 
 def _distance(signature, other):
