@@ -250,9 +250,13 @@ def test_a_mask_may_have_any_type_of_zeros_and_ones_and_axes_of_length_1(tmp_pat
 def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
     scan = dict(dataset="measurement", data_path=str(tmp_path / "scan.npy"), mask="equispaced", center_fraction=0.25)
-    assert data.maps_origin(knees) == "from the files"
+    may_know = ", which may know what the mask removes"
+    assert data.maps_origin(knees) == f"from the files{may_know}"
     assert data.maps_origin(Config(**TINY)) == "those that the slices were made with"
     assert data.maps_origin(Config(**scan)) == "estimated from 6 centre lines, all measured"
+    np.save(tmp_path / "maps.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].sensitivity_maps)
+    given = Config(**scan, sensitivity_path=str(tmp_path / "maps.npy"))
+    assert data.maps_origin(given) == f"from maps.npy{may_know}"
     full = "estimated from 24 centre lines of the fully sampled scan, before the mask"
     assert data.maps_origin(Config(**scan, maps_from="fully-sampled")) == full
 

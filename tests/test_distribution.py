@@ -339,6 +339,22 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
         assert run_dir.exists() == (count == 2)
 
 
+@pytest.mark.parametrize("name, index, lock", [("train", 0, None), ("train", 1, 1), ("attack", 0, 0), ("attack", 1, 1)])
+def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(tmp_path, name, index, lock):
+    own = distribution.Workers("multiworker", index, 2)
+    with runs.alone(tmp_path, "works on it", lock), pytest.raises(ValueError, match="is in use: process .* works on it"):
+        getattr(experiments, name)(tmp_path, CONFIG, workers=own)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("index, lock", [(0, None), (1, 1)])
+def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign(one, tmp_path, index, lock):
+    own = distribution.Workers("multiworker", index, 2)
+    with runs.alone(tmp_path, "evaluates into it", lock), pytest.raises(ValueError, match="is in use"):
+        evaluation.evaluate([one / "ipalm"], tmp_path, workers=own)
+    assert not os.listdir(tmp_path)
+
+
 def test_a_worker_that_does_not_come_is_named(tmp_path):
     # That of an earlier run counts for nothing.
     (tmp_path / "worker_1").write_text("done")

@@ -434,6 +434,20 @@ def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, result
     assert float(row["effect"]) == pytest.approx(float(table[-1]["effect"]), rel=1e-5)
 
 
+def test_a_sweep_is_alone_in_its_folder(run_dirs, tmp_path):
+    with runs.alone(tmp_path, "evaluates into it"), pytest.raises(ValueError, match="is in use"):
+        evaluation.sample_sweep(run_dirs, tmp_path, [1])
+    assert not os.listdir(tmp_path)
+
+
+def test_the_results_say_that_maps_may_know_what_the_mask_removes(run_dirs, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "maps_origin", lambda config: "those of the test")
+    evaluation.evaluate(run_dirs[:1], tmp_path)
+    assert "Coil maps: those of the test." in (tmp_path / "table1.md").read_text()
+    with h5py.File(tmp_path / "reconstructions.h5", "r") as file:
+        assert file.attrs["coil_maps"] == "those of the test"
+
+
 def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
     with pytest.raises(ValueError, match="none of these has noise"):
         evaluation.sample_sweep(run_dirs[:1], tmp_path, [1])
@@ -615,6 +629,28 @@ def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(original
     evaluation.evaluate([original], output)
     assert (output / "results.csv").read_text() == (whole / "results.csv").read_text()
     assert not (output / ".unfinished").exists()
+
+
+@pytest.mark.parametrize("size, again", [(1e-6, 0), (0.1, 3)])
+def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(original, tmp_path, monkeypatch, size, again):
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluation.evaluate([original], tmp_path / "results")
+    asked, signature_of = [], runs.signature_of
+    monkeypatch.setattr(runs, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
+
+    def evaluated(*_):
+        asked.append(True)
+        return {"clean": np.zeros((2, 2))}, []
+
+    monkeypatch.setattr(evaluation, "_evaluate_slice", evaluated)
+    config = runs.open_run(original)
+    trial, source = evaluation._open([original], ())[0], data.source(config, "test")
+    digest = runs.model_hash(runs.network_of(original, config))
+    for item in enumerate(data.iterate(data.load(config, "test"))):
+        evaluation._evaluated(trial, source, [(None, None)], digest, tmp_path / "results" / ".unfinished", None, 0, item)
+    assert len(asked) == again
 
 
 def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):

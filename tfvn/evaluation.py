@@ -101,7 +101,9 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
 
     Raises:
         ValueError: if a run is not trained or its attacks are unfinished or of another model, if the runs have different
-            test data, or if a file would be replaced that is no earlier result. No file is written then.
+            test data, or if a file would be replaced that is no earlier result: no file is written then. If a reconstruction is not
+            finite or a file cannot be written: earlier results stay as they are, and slices that are done are kept for the
+            next call; if another evaluation writes into that folder.
     """
     trials = _open(run_dirs, overrides)
     source = data.source(trials[0].config, "test")
@@ -109,8 +111,7 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
         runs.check_name(source.name(index), f"slice {index}")
     _check_attacks(trials, len(source))
     _prepare(output, (*_FILES, _UNFINISHED, _WORKERS))
-    only = contextlib.nullcontext() if workers.index else runs.alone(output, "evaluates into it")
-    with only, distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
+    with runs.alone(output, "evaluates into it", workers.index or None), distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
         for trial in trials:
             if trial.config.model and not workers.index:
                 fit.warn_of_data(trial.config.model, trial.config)
@@ -135,15 +136,16 @@ def _write_results(trials, source, output, workers, watch):
     rows, examples, architectures = [], [], []
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
     images_path = os.path.join(output, "reconstructions.h5")
+    maps = data.maps_origin(trials[0].config)
     with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(images_path) as file:
-        file.attrs["coil_maps"] = _maps_origin(source, trials[0].config)
+        file.attrs["coil_maps"] = maps
         shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
             example, architecture = _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch)
             examples.append(example)
             architectures.append(architecture)
-    table, maps = aggregate(rows), _maps_origin(source, trials[0].config)
+    table = aggregate(rows)
     claims = certificates_of(table, rows)
     certified, compared = _certificate_tables(claims), _comparison_text(compare_attacks(rows))
     text = markdown(table, maps) + "".join(map(_text, certified)) + (f"\n{compared}\n" if compared else "")
@@ -249,7 +251,12 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Wo
         raise ValueError("a smoothed prediction needs a run with sigma > 0, and none of these has noise.")
     _check_attacks(trials, len(data.source(trials[0].config, "test")))
     _prepare(output, _SWEEP_FILES)
-    counts, rows = sorted(set(counts)), []
+    with runs.alone(output, "evaluates into it"):
+        return _sweep(trials, output, sorted(set(counts)), workers)
+
+
+def _sweep(trials, output, counts, workers):
+    rows = []
     for trial in trials:
         rows.extend(_sweep_run(trial, counts, workers.strategy()))
     lines = [["model", "K", "RMSE clean", "RMSE attacked", "effect", "spread"]]
@@ -367,13 +374,6 @@ def _scores(table):
 
 def _size(row):
     return row["steps"] if row["attack"] == "antun" else row["radius"]
-
-
-def _maps_origin(source, config):
-    """Where the coil maps come from, in words: what they saw decides what an error means."""
-    if config.dataset == "synthetic":
-        return "those of the simulation"
-    return getattr(source, "maps_origin", "from the files")
 
 
 def markdown(table, maps=""):
@@ -736,19 +736,21 @@ def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
     `Watch`, another process puts them there.
     """
     index, (inputs, reference) = item
-    config, name, scale = trial.config, source.name(index), float(inputs["scale"][0])
+    config, name = trial.config, source.name(index)
     paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
-    made_of = [digest, name, scale, runs.signature_of(inputs).tolist(), *(getattr(config, key) for key in _MODEL_KEYS)]
+    made_of = [digest, name, *(getattr(config, key) for key in _MODEL_KEYS)]
     settings, states = source.fingerprint(index)
     test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
     key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
+    # Not in the key: of estimated maps they differ by rounding between machines.
+    numbers = [float(inputs["scale"][0]), runs.signature_of(inputs).tolist()]
     path = _partial_path(unfinished, trial, index)
     if wait:
-        wait(lambda: _read_partial(path, key) is None)
-    done = _read_partial(path, key)
+        wait(lambda: _read_partial(path, key, numbers) is None)
+    done = _read_partial(path, key, numbers)
     if done is None:
         done = _evaluate_slice(trial, name, index, inputs, reference, *models[device], digest)
-        _write_partial(path, key, *done)
+        _write_partial(path, key, numbers, *done)
     return done
 
 
@@ -859,13 +861,20 @@ def _partial_path(unfinished, trial, index):
     return os.path.join(unfinished, folder, f"{_key(index)}.h5")
 
 
-def _read_partial(path, key):
-    """The images and rows of a slice that was evaluated before, or None."""
+def _read_partial(path, key, numbers):
+    """The images and rows of a slice that was evaluated before, or None.
+
+    Args:
+        path: of the file.
+        key: a text that says what it must have been made of.
+        numbers: the slice's [scale, signature], which must be those that it was made of, up to rounding.
+    """
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs["key"] == key:
+            stored = file.attrs["numbers"]
+            if file.attrs["key"] == key and _alike(json.loads(stored), numbers):
                 images = {name: runs.stored_array(file, name) for name in file}
-                if file.attrs["checksum"] == _checksum(key, images, file.attrs["rows"]):
+                if file.attrs["checksum"] == _checksum([key, stored, file.attrs["rows"]], images):
                     return images, json.loads(file.attrs["rows"])
     # Not there, or not readable, in whatever way: done again.
     except Exception:
@@ -873,18 +882,24 @@ def _read_partial(path, key):
     return None
 
 
-def _write_partial(path, key, images, rows):
+def _alike(stored, numbers):
+    (there, signature), (scale, own) = stored, numbers
+    return np.isclose(there, scale, rtol=1e-4) and runs.same_slice(signature, own)
+
+
+def _write_partial(path, key, numbers, images, rows):
     runs.make_folder(os.path.dirname(path))
-    text = json.dumps(rows)
+    numbers, text = json.dumps(numbers), json.dumps(rows)
     with files.writing_hdf5(path, track_order=True) as file:
         for name, image in images.items():
             file[name] = image
-        file.attrs.update(key=key, rows=text, checksum=_checksum(key, images, text))
+        file.attrs.update(key=key, numbers=numbers, rows=text)
+        file.attrs["checksum"] = _checksum([key, numbers, text], images)
 
 
-def _checksum(key, images, text):
+def _checksum(texts, images):
     """Of all that a file of an unfinished evaluation holds."""
-    digest = hashlib.sha256(json.dumps([key, text, list(images)]).encode())
+    digest = hashlib.sha256(json.dumps([*texts, list(images)]).encode())
     for image in images.values():
         digest.update(repr((image.shape, image.dtype.str)).encode() + np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()

@@ -168,7 +168,9 @@ def _mask_of_file(path, config):
 
 
 def maps_origin(config, split="test"):
-    """Where the coil maps of a configuration's slices come from, in words, such as 'from the files'.
+    """Where the coil maps of a configuration's slices come from, in words: what they saw decides what an error means.
+
+    Of maps in files nobody knows what they were estimated from; it may be fully sampled data, and the words say so.
 
     Args:
         config: a `tfvn.config.Config`.
@@ -179,7 +181,9 @@ def maps_origin(config, split="test"):
     """
     if config.dataset == "measurement":
         return source(config, split).maps_origin
-    return "from the files" if config.dataset == "vlo" else "those that the slices were made with"
+    if config.dataset == "vlo":
+        return "from the files, which may know what the mask removes"
+    return "those that the slices were made with"
 
 
 def load(config, split="train", start=0, *, held_out=0, step=1):
