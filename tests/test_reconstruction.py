@@ -58,7 +58,7 @@ MAPS = {
         "fully-sampled",
         "estimated from 24 centre lines of the fully sampled scan, before the mask",
     ),
-    "file": (dict(sensitivity_path="maps.npy"), "file", "from maps.npy"),
+    "file": (dict(sensitivity_path="maps.npy"), "file", "from maps.npy, which may know what the mask removes"),
 }
 
 

@@ -35,8 +35,9 @@ _SAMPLED, _CENTRE, _SIZE, _RMS = 1.5, 2, 1.5, 3
 _SOME_WIDTH = 368
 _ADVICE = {
     "sampled": (
-        "Undersample the scan as in training (mask, --mask), or take a network that was trained "
-        "for it."
+        "Undersample a complete scan as in training (mask, --mask), or take a network that was "
+        "trained for this sampling. Where whole rows are measured, exchange height and width "
+        "(transpose, --transpose)."
     ),
     "size": "Its filters have learned structures of another size in pixels.",
     "rms": (

@@ -26,6 +26,8 @@ __all__ = ["prepare"]
 
 # Of the positions of a mask that hold nothing: more were certainly not measured.
 _LARGEST_SHARE = 0.25
+# Shorter axes belong to no image.
+_SHORTEST = 8
 
 
 def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False):
@@ -56,6 +58,12 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
     """
     kspace = _batch(kspace, "kspace")
     count, coils, height, width = kspace.shape
+    if coils >= max(height, width) or min(height, width) < _SHORTEST:
+        raise ValueError(
+            "kspace must have axes (coils, height, width) or (batch, coils, height, width). "
+            f"Received: kspace.shape={kspace.shape[1:]} of each slice, which are {coils} coils of "
+            f"{height} x {width}. Coils that are the last axis move by np.moveaxis(kspace, -1, -3)."
+        )
     if sensitivity_maps is None:
         maps = [None] * count
     else:

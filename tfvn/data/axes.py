@@ -135,7 +135,7 @@ def _by_rule(shape, path, matlab, evidence):
         raise ValueError(
             f"{path}: which axis holds the coils is ambiguous. By the rule for "
             f"{_kind(path, matlab)} files it is axis {axes.coils} of shape {shape}, but another is "
-            f"as short. {_remedy(ndim)}"
+            f"as short or shorter. {_remedy(ndim)}"
         )
     return axes
 

@@ -167,7 +167,7 @@ def _unreadable(path, error):
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if os.path.islink(path):
             return f"no such file: {path}. It is a link to {os.readlink(path)}, which is not there."
-        return f"no such file: {path}. Check the path in the configuration."
+        return f"no such file: {path}. Check the path."
     reason = os.strerror(error.errno) if error.errno else str(error)
     advice = "Try again; if it stays, ask who runs this drive."
     if error.errno in (errno.EACCES, errno.EPERM):
