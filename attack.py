@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
 """Attacks the network of a run directory on its test slices: see `python attack.py --help`, and `tfvn.commands`."""
-import sys
-
 from tfvn import cli, commands
 
 
@@ -11,4 +9,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.exit_with(main)

@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
 """Evaluates run directories: table, figures, report: see `python evaluate.py --help`, and `tfvn.commands`."""
-import sys
-
 from tfvn import cli, commands
 
 
@@ -11,4 +9,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.exit_with(main)

@@ -16,7 +16,7 @@ setup(
     packages=[*find_packages(include=["tfvn", "tfvn.*"]), "tfvn.configs"],
     package_dir={"tfvn.configs": "configs"},
     package_data={"tfvn": ["page/*"], "tfvn.configs": ["*.yaml", "*/*"]},
-    entry_points={"console_scripts": ["tfvn = tfvn.__main__:main"]},
+    entry_points={"console_scripts": ["tfvn = tfvn.__main__:entry"]},
     python_requires=">=3.9",
     install_requires=[
         f"tensorflow>=2.15,<2.16; {_KERAS_2}",  # the last release with Keras 2, which tensorflow-addons needs

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network
 
 def test_the_file_tells_what_it_was_made_of(network, smoothed):
     _, attributes = smoothed
-    expected = dict(source="scan.h5", sensitivity_maps="from maps.npy", mask="measured", model="model.keras")
+    expected = dict(source="scan.h5", mask="measured", model="model.keras")
+    expected.update(sensitivity_maps="from maps.npy, which may know what the mask removes")
     expected.update(sigma=0.1, num_samples=3, noise="gaussian", seed=5, model_hash=tfvn.runs.model_hash(network))
     expected.update(command=f"python -m tfvn {SMOOTHED} -o smooth.h5 smooth.png", tensorflow_version=tf.__version__)
     assert {key: attributes[key] for key in expected} == expected
@@ -321,3 +323,17 @@ def test_alone_it_lists_its_commands_and_the_scripts_and_nothing_else():
     for word in ("reconstruct", "export", "train.py", "attack.py", "evaluate.py"):
         assert word in done.stdout
     assert not [line for line in done.stderr.splitlines() if "tensorflow" in line.lower()]
+
+
+def test_the_installed_program_ends_with_the_exit_code_and_the_rest_is_not_interrupted(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tfvn", "export", "none.keras", "-o", "out"])
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command_line.entry()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == 2
+    setup = Path(command_line.__file__).resolve().parents[1] / "setup.py"
+    assert '"tfvn = tfvn.__main__:entry"' in setup.read_text(encoding="utf-8")

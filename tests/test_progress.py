@@ -11,7 +11,7 @@ def clock(monkeypatch):
     """A clock that is set by hand, as a list of one number."""
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(progress, "_last_line", [0.0])
+    monkeypatch.setattr(progress, "_last_line", [100.0])
     return now
 
 
@@ -29,6 +29,22 @@ def test_short_work_makes_no_line_there(clock, capsys):
     for _ in range(100):
         assert list(progress.bar(range(3), mininterval=0)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 9])
+def test_a_row_of_short_bars_makes_as_many_lines_as_a_long_one(seconds, clock, capsys):
+    for number in range(0, 60, seconds):
+        for _ in progress.bar(range(seconds), desc=f"slice {number}", mininterval=0):
+            clock[0] += 1
+    lines = capsys.readouterr().err.splitlines()
+    assert 5 <= len(lines) <= 6 and all(line.startswith("slice ") for line in lines)
+
+
+def test_without_a_standard_error_the_work_is_done(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    assert list(progress.bar(range(3), desc="train", disable=False)) == [0, 1, 2]
+    with progress.bar(total=3) as bar:
+        bar.update(3)
 
 
 def test_a_terminal_shows_a_bar_at_once(monkeypatch):

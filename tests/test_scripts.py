@@ -1,10 +1,12 @@
 """The three scripts on the smallest configuration, as a user calls them."""
+import argparse
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -230,9 +232,28 @@ def test_on_an_existing_run_a_wrong_value_is_blamed_on_where_it_stands(smoke, ca
         assert error.startswith("error: --set: num_samples must be a whole number, such as 10. Received: num_samples='12:30'")
 
 
+@pytest.fixture(params=["through parse_known_args", "by itself"])
+def intermixed(request, monkeypatch):
+    """How argparse parses flags between words: as up to Python 3.12.7 and 3.13.0, and as later."""
+    original = argparse.ArgumentParser.parse_known_intermixed_args
+
+    def by_itself(parser, args=None, namespace=None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cli.Parser, "parse_known_args", argparse.ArgumentParser.parse_known_args)
+            return original(parser, args, namespace)
+
+    if request.param == "by itself":
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_known_intermixed_args", by_itself)
+
+
+@pytest.mark.usefixtures("intermixed")
 @pytest.mark.parametrize(
     "words, expected",
     [
+        (
+            "runs/a --set num_samples=3 chunk_size=2 --num-samples 1 3 9 27",
+            (["runs/a"], ["num_samples=3", "chunk_size=2"], [1, 3, 9, 27]),
+        ),
         ("--set num_samples=3 a b", (["a", "b"], ["num_samples=3"], [])),
         ("--set num_samples=3 chunk_size=1 a --set cache_dir=x b", (["a", "b"], ["num_samples=3", "chunk_size=1", "cache_dir=x"], [])),
         ("--num-samples 1 3 a b", (["a", "b"], [], [1, 3])),
@@ -331,9 +352,27 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly():
         assert process.wait() in (0, 141)
 
 
+def test_a_standard_output_that_is_closed_is_no_fault():
+    cases = [("train.py --help", 0), ("-m tfvn", 0), ("evaluate.py --unknown", 2)]
+    for arguments, expected in cases:
+        command = ["sh", "-c", f"{sys.executable} {arguments} >&-"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == expected and "Traceback" not in done.stderr, done.stderr
+
+
+def test_called_from_python_a_command_leaves_signals_alone(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tfvn"])
+    before, codes = signal.getsignal(signal.SIGINT), []
+    thread = threading.Thread(target=lambda: codes.append(tfvn.__main__.main()))
+    thread.start()
+    thread.join()
+    assert [*codes, tfvn.__main__.main()] == [0, 0]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_an_interruption_when_all_is_done_changes_nothing():
     code = """
-import os, signal, sys
+import atexit, os, signal
 from tfvn import cli
 
 @cli.command
@@ -341,9 +380,8 @@ def main(argv=None):
     print("done")
     return 0
 
-code = main()
-os.kill(os.getpid(), signal.SIGINT)
-sys.exit(code)
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+cli.exit_with(main)
 """
     done = call(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

@@ -1,4 +1,6 @@
 """What the surroundings say does not decide whether, what or how loudly the package computes."""
+import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -109,6 +111,70 @@ def test_only_known_information_is_dropped(level, last, told, tmp_path, request)
 def test_it_works_without_a_standard_error(tmp_path):
     code = "import os\nos.close(2)\nfrom tfvn import surroundings\nwith surroundings.quietly():\n    print('done')"
     assert python("-c", code, folder=tmp_path).stdout == "done\n"
+
+
+def test_who_inherited_the_descriptor_is_not_waited_for(tmp_path):
+    code = """
+import os, subprocess, time
+from tfvn import surroundings
+with surroundings.quietly():
+    late = "sleep 3; echo I0000 00:00:1.5 fine >&2; echo late >&2; exec sleep 50"
+    child = subprocess.Popen(["sh", "-c", late])
+began = time.monotonic()
+os.write(2, b"not filtered;")
+time.sleep(2)
+child.kill()
+child.wait()
+print(time.monotonic() - began < 20)
+"""
+    done = python("-W", "error", "-c", code, folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("True\n", "not filtered;late\n")
+
+
+@pytest.fixture
+def around(tmp_path, monkeypatch):
+    """The contexts entered for `fails_once`, a module whose first import fails."""
+    code = "import builtins as b\nb.tries = getattr(b, 'tries', 0) + 1\nassert b.tries > 1"
+    (tmp_path / "fails_once.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    entered = []
+
+    @contextlib.contextmanager
+    def context():
+        entered.append("fails_once")
+        yield
+
+    monkeypatch.setitem(surroundings._AROUND, "fails_once", context)
+    yield entered
+    sys.modules.pop("fails_once", None)
+    vars(importlib.import_module("builtins")).pop("tries", None)
+
+
+def test_a_module_that_was_only_looked_for_or_failed_is_still_loaded_in_its_context(around):
+    for _ in range(2):
+        assert importlib.util.find_spec("fails_once").name == "fails_once"
+    assert around == []
+    with pytest.raises(AssertionError):
+        importlib.import_module("fails_once")
+    assert around == ["fails_once"]
+    importlib.import_module("fails_once")
+    assert around == ["fails_once"] * 2
+    importlib.reload(sys.modules["fails_once"])
+
+
+def test_a_tensorflow_that_was_looked_for_is_quiet_and_knows_our_networks(tmp_path):
+    small = dict(num_stages=1, filters=2, kernel_size=3, num_centers=3)
+    tfvn.network.VariationalNetwork(**small).save(tmp_path / "model.keras")
+    code = """
+import importlib.util, sys
+import tfvn
+importlib.util.find_spec("tensorflow")
+import tensorflow as tf
+assert "tfvn.network" in sys.modules
+print(type(tf.keras.models.load_model("model.keras")).__name__)
+"""
+    done = python("-c", code, folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("VariationalNetwork\n", "")
 
 
 def test_another_backend_of_keras_that_is_in_use_is_named(monkeypatch):

@@ -243,5 +243,10 @@ def _export(arguments, settings, command):
     print(f"Next: tf.saved_model.load({arguments.output!r}).signatures['serving_default'], see docs/howto/reuse.md")
 
 
+def entry():
+    """The program `tfvn` of an installed package."""
+    cli.exit_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

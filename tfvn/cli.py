@@ -15,8 +15,8 @@ import warnings
 from tfvn import config
 
 __all__ = [
-    "Parser", "STRATEGIES", "add_set", "add_strategy", "command", "guarded", "parser", "run",
-    "told", "whole_number",
+    "Parser", "STRATEGIES", "add_set", "add_strategy", "command", "exit_with", "guarded", "parser",
+    "run", "told", "whole_number",
 ]  # fmt: skip
 
 # Those of `distribution.STRATEGIES`.
@@ -40,12 +40,17 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(*names, action="append", **settings)
         self._several.update(dict.fromkeys(names, re.compile(values, re.IGNORECASE)))
 
+    # All other ways to parse come through these two. Whether the second comes through the first
+    # depends on Python's version.
     def parse_known_args(self, args=None, namespace=None):
-        return super().parse_known_args(self._spread(sys.argv[1:] if args is None else args), namespace)
+        return super().parse_known_args(self._spread(args), namespace)
+
+    def parse_known_intermixed_args(self, args=None, namespace=None):
+        return super().parse_known_intermixed_args(self._spread(args), namespace)
 
     def _spread(self, words):
-        """`--set a=1 b=2 RUN` as `--set a=1 --set b=2 RUN`."""
-        words, result = list(words), []
+        """`--set a=1 b=2 RUN` as `--set a=1 --set b=2 RUN`, which itself stays as it is."""
+        words, result = list(sys.argv[1:] if words is None else words), []
         while words:
             word = words.pop(0)
             result.append(word)
@@ -213,26 +218,35 @@ def told(error):
 
 
 def command(main):
-    """Of a `main(argv=None)` that is called for a whole process: how it ends where nobody reads it any more, or on Ctrl-C."""
+    """Of a `main(argv=None)`: how it ends where nobody reads it any more, or on Ctrl-C."""
 
     @functools.wraps(main)
-    def whole(argv=None):
+    def ended(argv=None):
         try:
             try:
                 return main(argv)
             finally:
                 # Here and not when Python closes, which would tell of it.
-                sys.stdout.flush()
+                # Closed, as by `>&-`, it is None.
+                if sys.stdout is not None:
+                    sys.stdout.flush()
         except BrokenPipeError:
             # As `... | head` leaves it. What is still to be flushed goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _NOBODY_READS
         except KeyboardInterrupt:
             print("\ninterrupted.", file=sys.stderr)
             return _INTERRUPTED
-        finally:
-            if argv is None:
-                # All is done and told: what is left is Python's own clearing up, and no time to die of a signal.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    return whole
+    return ended
+
+
+def exit_with(main):
+    """Ends this process with the exit code of `main()`, a `command`: for programs."""
+    try:
+        sys.exit(main())
+    finally:
+        # All is done and told: what is left is Python's own clearing up, and no time to die of a
+        # signal.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,8 +8,8 @@ from tqdm import tqdm
 __all__ = ["bar"]
 
 _SECONDS = 10
-# Of the whole process: several short bars after each other make no more lines than a long one.
-_last_line = [0.0]
+# Of the whole process, from its start: several short bars make as many lines as a long one.
+_last_line = [time.monotonic()]
 
 
 class _Lines:
@@ -17,7 +17,6 @@ class _Lines:
 
     def __init__(self, stream):
         self._stream = stream
-        _last_line[0] = max(_last_line[0], time.monotonic())
 
     def write(self, text):
         text = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", text).strip("\r\n ")
@@ -31,6 +30,9 @@ class _Lines:
 
 def bar(iterable=None, **settings):
     """A `tqdm` bar with the same settings, on standard error."""
-    if sys.stderr.isatty():
-        return tqdm(iterable, **settings)
-    return tqdm(iterable, file=_Lines(sys.stderr), ncols=80, **settings)
+    if sys.stderr is None:
+        # Closed, as by `2>&-`.
+        settings["disable"] = True
+    elif not sys.stderr.isatty():
+        settings.update(file=_Lines(sys.stderr), ncols=80)
+    return tqdm(iterable, **settings)

@@ -5,7 +5,10 @@ have read that variable, and XLA whatever it says, goes to file descriptor 2 fro
 through a process that drops the lines known below and passes all others on: errors, the last words of an aborted process too.
 
 *Choices.* A package that computes with TensorFlow and writes pictures to files has no use for another backend of Keras, nor for
-a window or a notebook to draw in. A variable that asks for one is not obeyed, and stays as it is for whoever does.
+a window or a notebook to draw in. A variable that asks for one is not obeyed. `MPLBACKEND` stays
+as it is, for figures of the user's own. For Keras, of which a process has one, `os.environ` is
+changed, which processes started from here inherit: `KERAS_BACKEND` is set to tensorflow, and
+`TF_USE_LEGACY_KERAS` is removed where the package that it asks for is missing.
 """
 import contextlib
 import functools
@@ -14,10 +17,13 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 import warnings
 
 __all__ = ["prepare", "quietly", "register", "start_xla"]
 
+# How long lines that are on their way may take, at the end of a context.
+_SECONDS = 2
 # What is information (I), the heading that absl puts above it, and the second line of one of them.
 _DROPPED = r"^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::|To enable the following instructions: )"
 
@@ -64,11 +70,20 @@ def _filtered():
         environment = {**os.environ, "LC_ALL": "C"}
         # In a session of its own: Ctrl-C is for this process, and must not end the filter before it.
         grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept, env=environment, start_new_session=True)
-        stack.callback(grep.wait)
+        stack.callback(_finish, grep)
         stack.callback(grep.stdin.close)
         os.dup2(grep.stdin.fileno(), 2)
         stack.callback(os.dup2, kept, 2)
         yield
+
+
+def _finish(grep):
+    try:
+        grep.wait(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        # A process started in the context has inherited the descriptor. Its lines go on through
+        # the filter, which ends with it.
+        threading.Thread(target=grep.wait, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -102,14 +117,19 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Finds TensorFlow and Matplotlib where they are, and loads them inside `_AROUND`, whichever module imports them first."""
 
     def __init__(self):
-        self._loading = set()
+        self._finding = set()
 
     def find_spec(self, name, path=None, target=None):
         del path, target
-        if name not in _AROUND or name in self._loading:
+        # One that is there is only reloaded.
+        if name not in _AROUND or name in self._finding or name in sys.modules:
             return None
-        self._loading.add(name)
-        spec = importlib.util.find_spec(name)
+        self._finding.add(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            # To be found is not to be imported: that may come later, or again after it has failed.
+            self._finding.discard(name)
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = functools.partial(_load, spec.loader.exec_module)
         return spec
