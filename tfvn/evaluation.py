@@ -111,7 +111,8 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
         runs.check_name(source.name(index), f"slice {index}")
     _check_attacks(trials, len(source))
     _prepare(output, (*_FILES, _UNFINISHED, _WORKERS))
-    with runs.alone(output, "evaluates into it", workers.index or None), distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
+    only = runs.alone(output, "evaluates into it", workers.index or None)
+    with only, distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
         for trial in trials:
             if trial.config.model and not workers.index:
                 fit.warn_of_data(trial.config.model, trial.config)

@@ -155,8 +155,8 @@ def make_folder(folder):
 def undoing(run_dir):
     """Inside, a ValueError takes back the beginning of a run: what this call made, if no work has been done on it.
 
-    That is a configuration, a network that it imported with what is known of it, and the directory. All that was there before
-    stays, and all of it if another process is `alone` or `together` there.
+    That is a configuration, a network that it imported with what is known of it, and the directory.
+    All that was there before stays, and all of it if another process is `alone` or `together` there.
     """
     before = set(os.listdir(run_dir)) if os.path.isdir(run_dir) else None
     try:
@@ -208,9 +208,13 @@ def alone(folder, work, worker=None):
 
 @contextlib.contextmanager
 def together(run_dir, config, work):
-    """As `alone`, with others that are inside this: no process trains the run, searches in it or takes it back meanwhile.
+    """As `alone`, with others that are inside this, such as several attacks on one run.
 
-    A run that uses a given network is begun anew, with `config`, if the process that began it has just taken it back.
+    Meanwhile no process trains the run, searches in it or takes it back. A run that uses a given
+    network is begun anew, with `config`, if the process that began it has just taken it back.
+
+    Raises:
+        ValueError: if another process is alone there; it names that one.
     """
     if config.model:
         make_folder(run_dir)

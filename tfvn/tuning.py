@@ -57,9 +57,9 @@ def tune(run_dir, config):
     """Searches as configured; writes `tuning/tuning.csv` and `tuning/best.yaml`.
 
     Raises:
-        ValueError: for keys that cannot be searched, values that make no space or too large a network, too few training slices, chief or worker
-            without an address, files there that no search has written, another search at work there, or if no trial has a
-            finite error.
+        ValueError: for keys that cannot be searched, values that make no space or too large a network, too few
+            training slices, chief or worker without an address, files there that no search has written, another search at
+            work there, or if no trial has a finite error.
     """
     space = _space(config)
     largest = {p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space}
