@@ -139,7 +139,7 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch):
+def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, capsys):
     from tfvn import evaluation, experiments
     from tfvn.network import VariationalNetwork
 
@@ -161,5 +161,6 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch):
     for work in (experiments.train, experiments.attack, lambda run, config: evaluation.evaluate([run], output="results")):
         with pytest.warns(DataWarning, match="scan: the network was trained with 46% .* of the scan 100% is"):
             work("run", config)
+    assert "the network is trained/model.keras. Next: python attack.py --run-dir run" in capsys.readouterr().out
     # It stands for the same network.
     assert fit.known("run") == fit.known("trained")

@@ -120,6 +120,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
             runs.network_of(run_dir, config)
             fit.warn_of_data(config.model, config)
             fit.write(run_dir, config)
+            print(f"nothing to train: the network is {config.model}. {_next_is_attack(run_dir)}")
             return
         try:
             _train(run_dir, config, strategy, workers)
@@ -196,7 +197,11 @@ def _train(run_dir, config, strategy, workers):
         scores = summaries.validation_scores(last)
         told = (f"{label} {scores[key]:.4g}" for key, label in _SCORES.items() if key in scores)
         reached += f"; validation: {', '.join(told)}"
-    print(f"{reached}. Next: {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}")
+    print(f"{reached}. {_next_is_attack(run_dir)}")
+
+
+def _next_is_attack(run_dir):
+    return f"Next: {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}"
 
 
 _SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
