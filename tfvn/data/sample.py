@@ -15,7 +15,7 @@ from tfvn.checks import DataWarning
 
 __all__ = [
     "Sample", "Zeros", "check", "check_mask", "combine", "fft2c", "ifft2c", "image_rows",
-    "mask_array", "mask_digest", "mask_height", "measured_mask", "normalise", "zeros",
+    "mask_array", "mask_digest", "mask_height", "measured_mask", "normalise", "unmeasured", "zeros",
 ]  # fmt: skip
 
 _AXES = (-2, -1)
