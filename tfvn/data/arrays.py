@@ -15,7 +15,6 @@ from tfvn.data.sample import (
     DataWarning,
     Sample,
     mask_array,
-    measured_mask,
     normalise,
     unmeasured,
     zeros,
@@ -130,14 +129,14 @@ def _slice(name, kspace, maps, mask, readout_oversampling):
     if not kspace.any():
         raise ValueError(f"{name}: kspace is zero everywhere.")
     agreement.check(kspace, name, maps, readout_oversampling=readout_oversampling)
-    measured = measured_mask(kspace)
+    found = zeros(kspace)
     if mask is None:
-        mask = measured
+        mask = found.mask
     else:
-        _compare(name, mask, zeros(kspace))
+        _compare(name, mask, found)
     if maps is None:
         try:
-            maps = low_resolution_maps(kspace, 0, mask * measured)
+            maps = low_resolution_maps(kspace, 0, mask * found.mask)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     reference = np.empty((0, 0), np.complex64)  # there is none

@@ -182,11 +182,11 @@ def _padding(raw, width, path):
 
 def _line_doubts(kspace, mask, padding, path):
     """Texts of warnings: are the lines of the mask measured, and those of the padding zero?"""
-    size = np.abs(kspace).max((0, 1))
-    # Smaller numbers are left by arithmetic, such as denormal ones.
-    measured = size > 1e-12 * size.max()
-    if not measured.any():
+    # Of what is zero everywhere or not finite `tfvn.data.sample.check` tells.
+    if not kspace.any() or not np.isfinite(kspace.sum()):
         return []
+    found = zeros(kspace)
+    measured = found.points.any(0)
     doubts = []
     filled, lines = np.count_nonzero(padding & measured), np.count_nonzero(padding)
     if filled:
@@ -198,7 +198,6 @@ def _line_doubts(kspace, mask, padding, path):
     first, last = np.flatnonzero(measured)[[0, -1]]
     number = np.arange(len(measured))
     sampled = mask.any((0, 1)) & (number >= first) & (number <= last) & ~padding
-    found = zeros(kspace)
     if found.mask.shape[1] > 1:
         return doubts + _point_doubts(found, mask, sampled, path)
     empty, lines = np.count_nonzero(sampled & ~measured), np.count_nonzero(sampled)
