@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Attacks the network of a run directory on its test slices: see `python attack.py --help`, and `tfvn.commands`."""
+"""Attacks the network of a run directory on its test slices: see `python attack.py --help`, and
+`tfvn.commands`.
+"""
+
 from tfvn import cli, commands
 
 

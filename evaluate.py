@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Evaluates run directories: table, figures, report: see `python evaluate.py --help`, and `tfvn.commands`."""
+"""Evaluates run directories: table, figures, report: see `python evaluate.py --help`, and
+`tfvn.commands`.
+"""
+
 from tfvn import cli, commands
 
 

@@ -1,8 +1,11 @@
-"""Package definition. Every dependency says why it is here; the constraint files pin the versions that were tested.
+"""Package definition. Every dependency says why it is here; the constraint files pin the versions
+that were tested.
 
-Two stacks (tfvn/compat.py): Python 3.9 to 3.11 take TensorFlow 2.15 with Keras 2 and tensorflow-addons; Python 3.12 and later,
-for which those do not exist, TensorFlow 2.21 with Keras 3. On an older Python `make STACK=keras3 ...` installs the second.
+Two stacks (tfvn/compat.py): Python 3.9 to 3.11 take TensorFlow 2.15 with Keras 2 and
+tensorflow-addons; Python 3.12 and later, for which those do not exist, TensorFlow 2.21 with Keras
+3. On an older Python `make STACK=keras3 ...` installs the second.
 """
+
 from setuptools import find_packages, setup
 
 _KERAS_2, _KERAS_3 = 'python_version < "3.12"', 'python_version >= "3.12"'
@@ -10,7 +13,10 @@ _KERAS_2, _KERAS_3 = 'python_version < "3.12"', 'python_version >= "3.12"'
 setup(
     name="tfvn",
     version="0.1.0",  # also in tfvn/__init__.py
-    description="Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and Keras",
+    description=(
+        "Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and"
+        " Keras"
+    ),
     license="MIT",
     # configs/ is installed as tfvn/configs: the demo reads it there.
     packages=[*find_packages(include=["tfvn", "tfvn.*"]), "tfvn.configs"],
@@ -21,7 +27,8 @@ setup(
     install_requires=[
         f"tensorflow>=2.15,<2.16; {_KERAS_2}",  # the last release with Keras 2, which tensorflow-addons needs
         f"tensorflow>=2.21,<2.22; {_KERAS_3}",
-        # asked for by the users: RectifiedAdam, Lookahead, ConditionalGradient, TimeStopping, progress bar
+        # asked for by the users: RectifiedAdam, Lookahead, ConditionalGradient, TimeStopping,
+        # progress bar
         f"tensorflow-addons>=0.23,<0.24; {_KERAS_2}",
         "tensorboard>=2.15",  # asked for by the users; current TensorFlow no longer brings it
         f"setuptools<81; {_KERAS_2}",  # tensorboard 2.15 starts with its pkg_resources, which version 82 no longer has

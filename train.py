@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Trains the network of a run directory: see `python train.py --help`, and `tfvn.commands`."""
+
 from tfvn import cli, commands
 
 

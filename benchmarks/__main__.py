@@ -1,4 +1,5 @@
-"""Time and memory of what the package computes, beside a plain formulation and the floor of the arithmetic.
+"""Time and memory of what the package computes, beside a plain formulation and the floor of the
+arithmetic.
 
     python -m benchmarks                        the table, about 30 minutes on 2 cores
     python -m benchmarks --sweeps               and the plots over K, coils, image size and filters, 10 minutes more
@@ -6,9 +7,11 @@
     python -m benchmarks --only forward ...     some rows
     python -m benchmarks --output docs          also writes docs/benchmarks.md (and .json, and the plots)
 
-Every figure comes from a process of its own. Times are the best of some rounds, in which the product, the plain formulation
-(`benchmarks/plain.py`) and the floor (20 plain convolutions 2 -> 24, 11 x 11, of the padded image) take turns.
+Every figure comes from a process of its own. Times are the best of some rounds, in which the
+product, the plain formulation (`benchmarks/plain.py`) and the floor (20 plain convolutions 2 -> 24,
+11 x 11, of the padded image) take turns.
 """
+
 import argparse
 import datetime
 import json
@@ -29,27 +32,64 @@ SMALL = dict(coils=4, height=64, width=48, stages=2, filters=8)
 ROWS = {
     "forward": ("forward, `reconstruct`", "forward", (), 8, True),
     "attack_gradient": ("attack gradient, one step", "attack_gradient", (), 8, True),
-    "training_gradient": ("training gradient, all parameters, one slice", "training_gradient", (), 6, True),
-    "training_automatic": ("the same; plain: automatic differentiation", "training_gradient", (True,), 2, True),
+    "training_gradient": (
+        "training gradient, all parameters, one slice",
+        "training_gradient",
+        (),
+        6,
+        True,
+    ),
+    "training_automatic": (
+        "the same; plain: automatic differentiation",
+        "training_gradient",
+        (True,),
+        2,
+        True,
+    ),
     "smoothed_9": ("smoothed prediction, K = 9, per copy", "smoothed", (9,), 4, True),
     "smoothed_64": ("smoothed prediction, K = 64, per copy", "smoothed", (64,), 2, True),
-    "smoothed_attack_9": ("attack step on a smoothed model, K = 9, per copy", "smoothed_attack_step", (9,), 3, False),
-    "smoothed_attack_27": ("attack step on a smoothed model, K = 27, per copy", "smoothed_attack_step", (27,), 1, False),
+    "smoothed_attack_9": (
+        "attack step on a smoothed model, K = 9, per copy",
+        "smoothed_attack_step",
+        (9,),
+        3,
+        False,
+    ),
+    "smoothed_attack_27": (
+        "attack step on a smoothed model, K = 27, per copy",
+        "smoothed_attack_step",
+        (27,),
+        1,
+        False,
+    ),
     "ipalm": ("one iPALM iteration on 10 slices, per slice", "ipalm_iteration", (10,), 1, False),
 }
-LONG = {"attack_60": ("attack of 60 steps with K = 9, per step and copy", "full_attack", (9, 60), 0, False)}
+LONG = {
+    "attack_60": (
+        "attack of 60 steps with K = 9, per step and copy",
+        "full_attack",
+        (9, 60),
+        0,
+        False,
+    )
+}
 QUARTER = {"height": 320, "width": 184}  # of the full size, so that the sweeps take minutes
 SWEEPS = {
     "K": ("smoothed", [(QUARTER, (k,)) for k in (1, 4, 16, 64, 256)]),
     "coils": ("attack_gradient", [({**QUARTER, "coils": c}, ()) for c in (4, 8, 16, 32)]),
-    "image side": ("attack_gradient", [({"height": n, "width": n}, ()) for n in (128, 256, 384, 512)]),
+    "image side": (
+        "attack_gradient",
+        [({"height": n, "width": n}, ()) for n in (128, 256, 384, 512)],
+    ),
     "filters": ("attack_gradient", [({**QUARTER, "filters": n}, ()) for n in (8, 16, 24, 48)]),
 }
 
 
 def run(module, *arguments):
     """The last line that `python -m module arguments` prints, which is JSON."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"python -m {module} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -72,7 +112,10 @@ def row(name, size):
 
 def table(rows):
     lines = [
-        "| workload | time | x floor | x faster than plain | peak | plain's peak | first call, beyond a later one |",
+        (
+            "| workload | time | x floor | x faster than plain | peak | plain's peak | first call,"
+            " beyond a later one |"
+        ),
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
@@ -89,14 +132,19 @@ def table(rows):
 
 
 def pipeline(size):
-    height, width, coils = (size.get(key, default) for key, default in (("height", 640), ("width", 368), ("coils", 15)))
+    height, width, coils = (
+        size.get(key, default) for key, default in (("height", 640), ("width", 368), ("coils", 15))
+    )
     with tempfile.TemporaryDirectory() as folder:
         return run("benchmarks.pipeline", folder, *map(str, (8, height, width, coils)))
 
 
 def pipeline_table(seconds, training_seconds):
     lines = [
-        "| input pipeline, seconds a slice | raw files | prepared cache | training gradients in the time of one raw slice |",
+        (
+            "| input pipeline, seconds a slice | raw files | prepared cache | training gradients in"
+            " the time of one raw slice |"
+        ),
         "| --- | ---: | ---: | ---: |",
     ]
     for name, found in seconds.items():
@@ -110,7 +158,12 @@ def demo():
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-        process = subprocess.Popen([sys.executable, "-m", "tfvn.demo"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tfvn.demo"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             sys.exit("the demo failed")
@@ -123,7 +176,9 @@ def sweep(name, size):
     for change, arguments in points:
         rounds = 1 if arguments and arguments[0] > 16 else 2
         point = measure(workload, "time", arguments, {**size, **change}, rounds)
-        point["peak"] = measure(workload, "memory of product", arguments, {**size, **change})["peak"]
+        point["peak"] = measure(workload, "memory of product", arguments, {**size, **change})[
+            "peak"
+        ]
         results.append(dict(x=arguments[0] if arguments else list(change.values())[-1], **point))
         print(name, results[-1], flush=True)
     return results
@@ -158,11 +213,16 @@ def machine():
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
-    devices = [device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+            name = next(
+                (line.split(":")[1].strip() for line in file if line.startswith("model name")), name
+            )
+    devices = [
+        device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"
+    ]
     return (
-        f"{datetime.date.today()}, {len(os.sched_getaffinity(0))} cores of {name}, TensorFlow {tf.__version__}, "
-        f"Python {platform.python_version()}, {', '.join(devices) or 'no accelerator'}"
+        f"{datetime.date.today()}, {len(os.sched_getaffinity(0))} cores of {name}, TensorFlow"
+        f" {tf.__version__}, Python {platform.python_version()},"
+        f" {', '.join(devices) or 'no accelerator'}"
     )
 
 
@@ -185,7 +245,10 @@ def text(found):
         parts.append(pipeline_table(found["pipeline"], training[0] if training else None))
         parts.append("The files were in the page cache: this is decoding and preparing.")
     if "demo" in found:
-        parts.append(f"The demo: {found['demo']['seconds'] / 60:.1f} minutes, {found['demo']['peak'] / 1e9:.2f} GB.")
+        parts.append(
+            f"The demo: {found['demo']['seconds'] / 60:.1f} minutes,"
+            f" {found['demo']['peak'] / 1e9:.2f} GB."
+        )
     if "sweeps" in found:
         parts.append("![Time and memory against K, coils, image size and filters](benchmarks.png)")
         parts.append("All but the image side at a quarter of the full size, 320 x 184.")
@@ -206,11 +269,17 @@ def write(found, folder):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[*ROWS, *LONG, "pipeline", "demo"], help="these rows alone")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=[*ROWS, *LONG, "pipeline", "demo"], help="these rows alone"
+    )
     parser.add_argument("--sweeps", action="store_true", help="also the plots")
     parser.add_argument("--long", action="store_true", help="also the 60-step attack and the demo")
-    parser.add_argument("--small", action="store_true", help="a small problem, to see that everything runs")
+    parser.add_argument(
+        "--small", action="store_true", help="a small problem, to see that everything runs"
+    )
     parser.add_argument("--output", help="folder for benchmarks.md, benchmarks.json and the plots")
     arguments = parser.parse_args(argv)
     size = SMALL if arguments.small else {}

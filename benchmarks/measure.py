@@ -1,9 +1,12 @@
-"""One measurement in a process of its own: `python -m benchmarks.measure '{"workload": "forward", ...}'` prints one JSON line.
+"""One measurement in a process of its own: `python -m benchmarks.measure '{"workload": "forward",
+...}'` prints one JSON line.
 
-Keys: `workload`, a function of `benchmarks.workloads`; `arguments` of it beside the size; `size`, what differs from
-`problem.Size`; `what`: "time" (product, plain formulation and floor in turn, `rounds` times; 0: the product's first call), "memory of product" or
-"memory of plain" (the peak of the process).
+Keys: `workload`, a function of `benchmarks.workloads`; `arguments` of it beside the size; `size`,
+what differs from `problem.Size`; `what`: "time" (product, plain formulation and floor in turn,
+`rounds` times; 0: the product's first call), "memory of product" or "memory of plain" (the peak of
+the process).
 """
+
 import json
 import os
 import sys
@@ -20,11 +23,15 @@ from tfvn import device
 
 
 def make_floor(size):
-    """The arithmetic that no formulation avoids: K and K^T of every stage as plain convolutions of the padded image."""
+    """The arithmetic that no formulation avoids: K and K^T of every stage as plain convolutions of
+    the padded image.
+    """
     rng = np.random.default_rng(0)
     image = tf.constant(rng.standard_normal((1, size.height + 22, size.width + 22, 2), np.float32))
     kernel = tf.constant(rng.standard_normal((11, 11, 2, size.filters), np.float32))
-    convolution = tf.function(lambda image, kernel: tf.nn.conv2d(image, kernel, 1, "SAME"), autograph=False)
+    convolution = tf.function(
+        lambda image, kernel: tf.nn.conv2d(image, kernel, 1, "SAME"), autograph=False
+    )
     return lambda: [convolution(image, kernel) for _ in range(2 * size.stages)][-1]
 
 
@@ -35,7 +42,9 @@ def seconds(function):
 
 
 def peak_memory():
-    """Of this process, in bytes. Not getrusage: its maximum includes the process that this one was forked from."""
+    """Of this process, in bytes. Not getrusage: its maximum includes the process that this one was
+    forked from.
+    """
     with open("/proc/self/status", encoding="utf-8") as file:
         return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
 
@@ -44,15 +53,25 @@ def measure(workload, what, arguments=(), size=None, rounds=5):
     size = Size(**(size or {}))
     product, plain, units = getattr(workloads, workload)(size, *arguments)
     if what != "time":
-        # The second call may hold what the first one left; where there are many units, the first has seen it all.
+        # The second call may hold what the first one left; where there are many units, the first
+        # has seen it all.
         for _ in range(2 if units < 9 else 1):
             seconds(plain if what == "memory of plain" else product)
         return {"peak": peak_memory()}
-    functions = {"floor": make_floor(size), "product": product, **({"plain": plain} if plain else {})}
+    functions = {
+        "floor": make_floor(size),
+        "product": product,
+        **({"plain": plain} if plain else {}),
+    }
     first = {name: seconds(function) for name, function in functions.items()}
     if not rounds:
         # Too long for a second call, and so long that compiling does not count.
-        return {"first": 0.0, "units": units, "product": first["product"] / units, "floor": min(seconds(functions["floor"]) for _ in range(5))}
+        return {
+            "first": 0.0,
+            "units": units,
+            "product": first["product"] / units,
+            "floor": min(seconds(functions["floor"]) for _ in range(5)),
+        }
     times = {name: [] for name in functions}
     # In turn, so that what else the machine does meets all of them.
     for _ in range(rounds):

@@ -1,11 +1,14 @@
-"""iPALM, its stage-wise variant and the first-order optimizers on the same data from the same start: loss against wall time.
+"""iPALM, its stage-wise variant and the first-order optimizers on the same data from the same
+start: loss against wall time.
 
     python -m benchmarks.optimizers [--seconds 60] [--output docs]
 
-Synthetic knees, 96 x 72, 8 coils, 15 % of the lines; 5 stages of 12 filters; batches of 10 of 40 slices. The loss is that of 10 other
-slices, of which no optimizer sees anything; the clock stands while it is measured and while the step is compiled. Without
-tensorflow-addons its two optimizers are left out. A table for docs/benchmarks.md is printed.
+Synthetic knees, 96 x 72, 8 coils, 15 % of the lines; 5 stages of 12 filters; batches of 10 of 40
+slices. The loss is that of 10 other slices, of which no optimizer sees anything; the clock stands
+while it is measured and while the step is compiled. Without tensorflow-addons its two optimizers
+are left out. A table for docs/benchmarks.md is printed.
 """
+
 import argparse
 import csv
 import os
@@ -21,7 +24,17 @@ from tfvn import data
 from tfvn.network import VariationalNetwork
 from tfvn.training import Trainer
 
-CONFIG = configs.load(None, ["height=96", "width=72", "num_coils=8", "num_train=40", "num_test=10", "receiver_noise=0.0005"])
+CONFIG = configs.load(
+    None,
+    [
+        "height=96",
+        "width=72",
+        "num_coils=8",
+        "num_train=40",
+        "num_test=10",
+        "receiver_noise=0.0005",
+    ],
+)
 OPTIMIZERS = {
     "iPALM": dict(optimizer="ipalm"),
     "iPALM, stage by stage": dict(optimizer="ipalm", stagewise=True),
@@ -42,7 +55,8 @@ def curve(options, seconds, validation):
     inputs, reference = validation
     inputs = {**inputs, "zero_filled": trainer.network.zero_filled(inputs)}
     batches = iter(data.load(CONFIG, "train"))
-    # A step that compiles, and is undone; of those of tensorflow-addons moments of this first batch stay.
+    # A step that compiles, and is undone; of those of tensorflow-addons moments of this first batch
+    # stay.
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tf.train.Checkpoint(trainer=trainer)
         before = checkpoint.write(f"{folder}/before")
@@ -59,9 +73,13 @@ def curve(options, seconds, validation):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60, help="of training, each (default: 60)")
-    parser.add_argument("--output", default=".", help="folder for optimizers.csv and optimizers.png (default: here)")
+    parser.add_argument(
+        "--output", default=".", help="folder for optimizers.csv and optimizers.png (default: here)"
+    )
     arguments = parser.parse_args(argv)
     test = list(data.load(CONFIG, "test"))
     validation = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *test)
@@ -73,16 +91,32 @@ def main(argv=None):
             print(f"{name}: {error}")
             continue
         seconds, steps, loss = curves[name][-1]
-        print(f"{name}: loss {curves[name][0][2]:.2f} -> {loss:.3f} in {seconds:.0f} s, {steps} steps", flush=True)
+        print(
+            f"{name}: loss {curves[name][0][2]:.2f} -> {loss:.3f} in {seconds:.0f} s, {steps}"
+            " steps",
+            flush=True,
+        )
     first = next(iter(curves.values()))[0][2]
-    print(f"\n| optimizer | steps in {arguments.seconds:.0f} s | loss, from {first:.1f} |\n| --- | ---: | ---: |")
-    print("".join(f"| {name} | {points[-1][1]} | {points[-1][2]:.1f} |\n" for name, points in curves.items()))
+    print(
+        f"\n| optimizer | steps in {arguments.seconds:.0f} s | loss, from {first:.1f} |\n| --- |"
+        " ---: | ---: |"
+    )
+    print(
+        "".join(
+            f"| {name} | {points[-1][1]} | {points[-1][2]:.1f} |\n"
+            for name, points in curves.items()
+        )
+    )
     os.makedirs(arguments.output, exist_ok=True)
     path = os.path.join(arguments.output, "optimizers")
     with open(path + ".csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["optimizer", "seconds", "steps", "loss"])
-        writer.writerows([name, f"{s:.3f}", n, f"{v:.6g}"] for name, points in curves.items() for s, n, v in points)
+        writer.writerows(
+            [name, f"{s:.3f}", n, f"{v:.6g}"]
+            for name, points in curves.items()
+            for s, n, v in points
+        )
     plot(curves, path + ".png")
     print(f"wrote {path}.csv and {path}.png")
 
@@ -94,11 +128,18 @@ def plot(curves, path):
     panels = figure.subplots(1, 2, sharey=True)
     for axes, column, label in zip(panels, (0, 1), ("seconds", "steps")):
         for (name, points), style in zip(curves.items(), _STYLES):
-            axes.plot([p[column] for p in points], [p[2] for p in points], linestyle=style, label=name)
+            axes.plot(
+                [p[column] for p in points], [p[2] for p in points], linestyle=style, label=name
+            )
         axes.set(xlabel=label)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("loss on other slices")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize="small",
+    )
     figure.savefig(path, dpi=120)
 
 

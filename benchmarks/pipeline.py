@@ -1,10 +1,13 @@
-"""Seconds a slice of the input pipeline: raw files read, decoded and prepared; and from the prepared cache.
+"""Seconds a slice of the input pipeline: raw files read, decoded and prepared; and from the
+prepared cache.
 
     python -m benchmarks.pipeline FOLDER COUNT HEIGHT WIDTH COILS    prints one JSON line
 
-The slices are synthetic, written to FOLDER as MATLAB v5 and v7.3 files of the knee layout and, one scan a file, as `.h5`. Files
-that were just written are in the page cache: this measures decoding and preparing, not the disk.
+The slices are synthetic, written to FOLDER as MATLAB v5 and v7.3 files of the knee layout and, one
+scan a file, as `.h5`. Files that were just written are in the page cache: this measures decoding
+and preparing, not the disk.
 """
+
 import json
 import sys
 import time
@@ -35,7 +38,10 @@ def measure(folder, count, height, width, coils):
         write_folder(folder / str(version), "knee", [1], range(count), source, version)
     for index in range(count):
         sample = source[index]
-        for name, array in (("kspace", sample.kspace), ("sensitivity_maps", sample.sensitivity_maps)):
+        for name, array in (
+            ("kspace", sample.kspace),
+            ("sensitivity_maps", sample.sensitivity_maps),
+        ):
             with h5py.File(folder / f"{name}{index}.h5", "w") as file:
                 file[name] = array
     knee = dict(dataset="vlo", protocol="knee", test_patients="1", test_slices=f"0-{count - 1}")
@@ -43,7 +49,11 @@ def measure(folder, count, height, width, coils):
         "MATLAB v5": [dict(knee, data_path=str(folder / "5"))],
         "MATLAB v7.3": [dict(knee, data_path=str(folder / "7.3"))],
         ".h5": [
-            dict(dataset="measurement", data_path=str(folder / f"kspace{i}.h5"), sensitivity_path=str(folder / f"sensitivity_maps{i}.h5"))
+            dict(
+                dataset="measurement",
+                data_path=str(folder / f"kspace{i}.h5"),
+                sensitivity_path=str(folder / f"sensitivity_maps{i}.h5"),
+            )
             for i in range(count)
         ],
     }

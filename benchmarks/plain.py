@@ -1,25 +1,31 @@
-"""The variational network as a competent user writes it in TensorFlow, textbook line by textbook line: the baseline of the benchmarks.
+"""The variational network as a competent user writes it in TensorFlow, textbook line by textbook
+line: the baseline of the benchmarks.
 
-Shifted, orthonormal 2-D transforms and the residual in k-space; `tf.nn.conv2d` and its transpose on the padded image; the
-activation a loop over the centres; compiled as a whole. It reads the weights of a `tfvn.network.VariationalNetwork` and uses
-none of its code. Gradients come in two ways:
+Shifted, orthonormal 2-D transforms and the residual in k-space; `tf.nn.conv2d` and its transpose on
+the padded image; the activation a loop over the centres; compiled as a whole. It reads the weights
+of a `tfvn.network.VariationalNetwork` and uses none of its code. Gradients come in two ways:
 
     by hand     XLA fuses the activation into one pass, with its derivative as a second result; its weight gradient is
                 taken centre by centre; the rest is differentiated automatically
     automatic   everything is. As that keeps 31 tensors for each activation, more than fits for all stages, the
                 regulariser is recomputed stage by stage (`tf.recompute_grad`)
 """
+
 import tensorflow as tf
 
 
 def fft2c(x):
     x = tf.signal.fft2d(tf.signal.ifftshift(x, axes=(-2, -1)))
-    return tf.signal.fftshift(x, axes=(-2, -1)) / tf.cast(tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype)
+    return tf.signal.fftshift(x, axes=(-2, -1)) / tf.cast(
+        tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype
+    )
 
 
 def ifft2c(x):
     x = tf.signal.ifft2d(tf.signal.ifftshift(x, axes=(-2, -1)))
-    return tf.signal.fftshift(x, axes=(-2, -1)) * tf.cast(tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype)
+    return tf.signal.fftshift(x, axes=(-2, -1)) * tf.cast(
+        tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype
+    )
 
 
 def forward(image, maps, mask):
@@ -37,7 +43,9 @@ def _gaussian(x, activation, j):
 
 
 def rbf(x, weights, activation):
-    return sum(weights[:, j] * _gaussian(x, activation, j)[1] for j in range(activation.num_centers))
+    return sum(
+        weights[:, j] * _gaussian(x, activation, j)[1] for j in range(activation.num_centers)
+    )
 
 
 def rbf_by_hand(x, weights, activation):
@@ -51,7 +59,10 @@ def rbf_by_hand(x, weights, activation):
         return value, derivative
 
     def weight_gradient(x, cotangent):
-        terms = [tf.reduce_sum(cotangent * _gaussian(x, activation, j)[1], [0, 1, 2]) for j in range(activation.num_centers)]
+        terms = [
+            tf.reduce_sum(cotangent * _gaussian(x, activation, j)[1], [0, 1, 2])
+            for j in range(activation.num_centers)
+        ]
         return tf.stack(terms, 1)
 
     @tf.custom_gradient
@@ -66,25 +77,38 @@ def _regulariser(channels, kernel, weights, stage, activation):
     k = stage.kernel_size
     padded = tf.pad(channels, [[0, 0], [k, k], [k, k], [0, 0]], "SYMMETRIC")
     features = activation(tf.nn.conv2d(padded, kernel, 1, "SAME"), weights, stage.activation)
-    return tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k] / stage.filters
+    return (
+        tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k]
+        / stage.filters
+    )
 
 
 def regulariser(image, kernel, weights, stage, automatic):
     channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
     if automatic:
-        result = tf.recompute_grad(lambda *x: _regulariser(*x, stage, rbf))(channels, kernel, weights)
+        result = tf.recompute_grad(lambda *x: _regulariser(*x, stage, rbf))(
+            channels, kernel, weights
+        )
     else:
         result = _regulariser(channels, kernel, weights, stage, rbf_by_hand)
     return tf.complex(result[..., 0], result[..., 1])
 
 
 def network(model, kspace, maps, mask, parameters=None, automatic=False):
-    """The complex image of `model` (batch, rows, width); `parameters` are its kernels, RBF weights and data weights."""
+    """The complex image of `model` (batch, rows, width); `parameters` are its kernels, RBF weights
+    and data weights.
+    """
     image = adjoint(kspace, maps, mask)
-    parameters = parameters or [[tf.convert_to_tensor(x) for x in block] for block in model.parameter_blocks.values()]
+    parameters = parameters or [
+        [tf.convert_to_tensor(x) for x in block] for block in model.parameter_blocks.values()
+    ]
     for stage, kernel, weights, data_weight in zip(model.stages, *parameters):
         residual = adjoint(forward(image, maps, mask) - kspace, maps, mask)
-        image = image - regulariser(image, kernel, weights, stage, automatic) - tf.cast(data_weight, image.dtype) * residual
+        image = (
+            image
+            - regulariser(image, kernel, weights, stage, automatic)
+            - tf.cast(data_weight, image.dtype) * residual
+        )
     return image
 
 

@@ -1,4 +1,5 @@
 """The slice and the network that are timed: full size unless told otherwise, random but fixed."""
+
 import dataclasses
 
 import numpy as np
@@ -28,7 +29,8 @@ def make_network(size):
 
 
 def make_inputs(size, batch=1):
-    """k-space, maps of unit root-sum-of-squares and a column mask that keeps a quarter of the lines and the centre.
+    """k-space, maps of unit root-sum-of-squares and a column mask that keeps a quarter of the lines
+    and the centre.
 
     Made slice by slice and coil by coil: the peak of the process shall be that of the workload.
     """
@@ -42,10 +44,16 @@ def make_inputs(size, batch=1):
         own_maps /= np.sqrt(sum(np.abs(coil) ** 2 for coil in own_maps))
         for coil_maps, coil in zip(own_maps, own_kspace):
             coil[...] = operators.Sense().forward(image[None], coil_maps[None, None], mask)[0, 0]
-    return {"kspace": tf.constant(kspace), "sensitivity_maps": tf.constant(maps), "mask": tf.constant(mask)}
+    return {
+        "kspace": tf.constant(kspace),
+        "sensitivity_maps": tf.constant(maps),
+        "mask": tf.constant(mask),
+    }
 
 
 def make_image(size, batch=1, seed=3):
     """A random complex image (batch, height, width): a reference to train towards."""
-    parts = np.random.default_rng(seed).standard_normal((2, batch, size.height, size.width), np.float32)
+    parts = np.random.default_rng(seed).standard_normal(
+        (2, batch, size.height, size.width), np.float32
+    )
     return tf.constant(0.3 * (parts[0] + 1j * parts[1]).astype(np.complex64))

@@ -1,5 +1,8 @@
-"""What is timed. Each workload makes, for a size, the product's function, the plain one and the number of units that a call
-of the product's does; a unit is one plain call. All go through public interfaces and return what they computed."""
+"""What is timed. Each workload makes, for a size, the product's function, the plain one and the
+number of units that a call of the product's does; a unit is one plain call. All go through public
+interfaces and return what they computed.
+"""
+
 import tensorflow as tf
 
 from benchmarks import plain
@@ -11,7 +14,11 @@ from tfvn.training import Trainer
 
 def _problem(size):
     inputs = make_inputs(size)
-    return make_network(size), inputs, [inputs[key] for key in ("kspace", "sensitivity_maps", "mask")]
+    return (
+        make_network(size),
+        inputs,
+        [inputs[key] for key in ("kspace", "sensitivity_maps", "mask")],
+    )
 
 
 def _compiled(function):
@@ -25,7 +32,9 @@ def forward(size):
 
 
 def _energy_gradient(model, inputs, clean, perturbation):
-    """The gradient that a step of the attack takes, with `zero_filled` in place of the k-space as there."""
+    """The gradient that a step of the attack takes, with `zero_filled` in place of the k-space as
+    there.
+    """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(perturbation)
         change = model.sense.normal(perturbation, inputs["sensitivity_maps"], inputs["mask"])
@@ -50,7 +59,9 @@ def attack_gradient(size):
     def baseline(perturbation, kspace, maps, mask):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(perturbation)
-            attacked = plain.reconstruct(model, kspace + plain.forward(perturbation, maps, mask), maps, mask)
+            attacked = plain.reconstruct(
+                model, kspace + plain.forward(perturbation, maps, mask), maps, mask
+            )
             energy = tf.reduce_sum(tf.square(attacked - clean)) / 2
         return tape.gradient(energy, perturbation)
 
@@ -69,7 +80,9 @@ def training_gradient(size, automatic=False):
         parameters = [[tf.identity(x) for x in block] for block in model.parameter_blocks.values()]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parameters)
-            error = plain.reconstruct(model, kspace, maps, mask, parameters, automatic) - tf.abs(reference)
+            error = plain.reconstruct(model, kspace, maps, mask, parameters, automatic) - tf.abs(
+                reference
+            )
             loss = tf.reduce_sum(tf.square(error)) / 2
         return tape.gradient(loss, parameters)
 
@@ -83,9 +96,15 @@ def smoothed(size, num_samples):
     @_compiled
     def baseline(seed, kspace, maps, mask):
         noise = 0.05 * tf.random.stateless_normal([2, *kspace.shape], seed)
-        return plain.reconstruct(model, kspace + tf.cast(mask, tf.complex64) * tf.complex(noise[0], noise[1]), maps, mask)
+        return plain.reconstruct(
+            model, kspace + tf.cast(mask, tf.complex64) * tf.complex(noise[0], noise[1]), maps, mask
+        )
 
-    return (lambda: smooth.reconstruct(inputs)), (lambda: baseline(tf.constant([1, 2]), *arrays)), num_samples
+    return (
+        (lambda: smooth.reconstruct(inputs)),
+        (lambda: baseline(tf.constant([1, 2]), *arrays)),
+        num_samples,
+    )
 
 
 def smoothed_attack_step(size, num_samples):
@@ -95,7 +114,9 @@ def smoothed_attack_step(size, num_samples):
 
 
 def ipalm_iteration(size, slices):
-    """One iteration; all trials are accepted at once with this first L, so that it is the least work of an iteration."""
+    """One iteration; all trials are accepted at once with this first L, so that it is the least
+    work of an iteration.
+    """
     inputs, reference = make_inputs(size, slices), make_image(size, slices)
     trainer = Trainer(make_network(size), sigma=0.05, initial_lipschitz=1e6)
     step = _compiled(lambda *data: trainer.train_step(data))

@@ -1,7 +1,9 @@
-"""Sphinx settings: pages in Markdown, the reference from docstrings, formulas as MathML. `make docs` builds docs/_build/html.
+"""Sphinx settings: pages in Markdown, the reference from docstrings, formulas as MathML. `make
+docs` builds docs/_build/html.
 
 Nothing on the built pages is fetched from elsewhere.
 """
+
 import dataclasses
 import os
 import re
@@ -41,31 +43,47 @@ autodoc_inherit_docstrings = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Call arguments", "params_style")]
 # Bases of our classes; no inventory of other projects is fetched to link to them.
-nitpick_ignore_regex = [("py:class", r"(keras|tensorflow|tf_keras)\..*"), ("py:exc", r"zlib\.error")]
+nitpick_ignore_regex = [
+    ("py:class", r"(keras|tensorflow|tf_keras)\..*"),
+    ("py:exc", r"zlib\.error"),
+]
 
 
 def _show_docstring(app, what, name, obj, options, lines):
-    """Docstrings are written to be read as they are: to reStructuredText their formulas become literal blocks."""
+    """Docstrings are written to be read as they are: to reStructuredText their formulas become
+    literal blocks.
+    """
     del app, what, name, obj, options
     result, section, literal = [], False, False
     for number, line in enumerate(lines):
         indented = line.startswith(" ")
         after_blank = number == 0 or not lines[number - 1].strip()
         if line and not indented:
-            literal, section = False, line.endswith(":") and number + 1 < len(lines) and lines[number + 1].startswith(" ")
+            literal, section = (
+                False,
+                line.endswith(":")
+                and number + 1 < len(lines)
+                and lines[number + 1].startswith(" "),
+            )
         if indented and after_blank and not section and not literal:
             result += ["::", ""]
             literal = True
         # Bars are norms and stars products; what is in backticks stays.
         parts = re.split(r"(`[^`]*`)", line)
-        result.append(line if literal else "".join(p if p.startswith("`") else re.sub(r"([|*])", r"\\\1", p) for p in parts))
+        result.append(
+            line
+            if literal
+            else "".join(p if p.startswith("`") else re.sub(r"([|*])", r"\\\1", p) for p in parts)
+        )
     lines[:] = result
 
 
 def _skip_fields(app, what, name, obj, skip, options):
     """The fields of a NamedTuple are described in its docstring; Python adds only their number."""
     del app, what, name, options
-    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else skip
+    return (
+        True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else skip
+    )
 
 
 class ConfigurationKeys(SphinxDirective):
@@ -76,7 +94,9 @@ class ConfigurationKeys(SphinxDirective):
         for field in dataclasses.fields(tfvn.config.Config):
             limits = field.metadata
             signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
-            told = ", ".join(f"{sign} {limits[name]}" for name, sign in signs.items() if limits[name] is not None)
+            told = ", ".join(
+                f"{sign} {limits[name]}" for name, sign in signs.items() if limits[name] is not None
+            )
             default = list(field.default) if field.type is list else field.default
             meaning = limits["meaning"].replace("|", r"\|").replace("<", r"\<").replace("*", r"\*")
             rows.append(f"| `{field.name}` | `{default!r}` | {told} | {meaning} |")

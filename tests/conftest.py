@@ -1,4 +1,5 @@
 """Shared fixtures: random multi-coil cases and the optional data folder."""
+
 import gc
 import os
 
@@ -15,8 +16,8 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_finish():
-    # Tracing makes and frees many small objects. Looking through all that is imported each time took a seventh of the time of
-    # test_training and test_attacks.
+    # Tracing makes and frees many small objects. Looking through all that is imported each time
+    # took a seventh of the time of test_training and test_attacks.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -32,10 +33,21 @@ def dft(size):
     return np.exp(-2j * np.pi * np.outer(index, index) / size) / np.sqrt(size)
 
 
-def make_case(batch=1, coils=2, height=24, width=20, mask="columns", dtype="complex64", seed=0, readout_oversampling=False):
-    """Network inputs as NumPy arrays: unit-RSS maps, a sampled image, max |A^H k| = 1, a different one for each sample.
+def make_case(
+    batch=1,
+    coils=2,
+    height=24,
+    width=20,
+    mask="columns",
+    dtype="complex64",
+    seed=0,
+    readout_oversampling=False,
+):
+    """Network inputs as NumPy arrays: unit-RSS maps, a sampled image, max |A^H k| = 1, a different
+    one for each sample.
 
-    `mask` is "columns" (half of the lines, the centre among them), "points" (2-D) or "weights" (2-D, not binary).
+    `mask` is "columns" (half of the lines, the centre among them), "points" (2-D) or "weights"
+    (2-D, not binary).
     """
     rng = np.random.default_rng(seed)
     maps = complex_normal(rng, batch, coils, height, width)
@@ -45,12 +57,18 @@ def make_case(batch=1, coils=2, height=24, width=20, mask="columns", dtype="comp
     weights[..., width // 2] = 1
     coil_images = maps * complex_normal(rng, batch, 1, height, width)
     kspace = (weights > 0) * (dft(height) @ coil_images @ dft(width).T)
-    zero_filled = (np.conj(maps) * (np.conj(dft(height)) @ (weights * kspace) @ np.conj(dft(width)).T)).sum(1)
+    zero_filled = (
+        np.conj(maps) * (np.conj(dft(height)) @ (weights * kspace) @ np.conj(dft(width)).T)
+    ).sum(1)
     if readout_oversampling:
         zero_filled = zero_filled[:, height // 4 + 1 :][:, : height // 2]
     kspace = kspace / np.abs(zero_filled).max((1, 2))[:, None, None, None]
     real = "float64" if dtype == "complex128" else "float32"
-    return {"kspace": kspace.astype(dtype), "sensitivity_maps": maps.astype(dtype), "mask": weights.astype(real)}
+    return {
+        "kspace": kspace.astype(dtype),
+        "sensitivity_maps": maps.astype(dtype),
+        "mask": weights.astype(real),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +85,9 @@ def fourier_matrix():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """A function from a name to a file of the optional data folder; the test is skipped where it is missing."""
+    """A function from a name to a file of the optional data folder; the test is skipped where it is
+    missing.
+    """
 
     def find(name):
         if not (DATA / name).is_file():
@@ -79,13 +99,19 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def operations():
-    """A function that traces `function(*arguments)`: the types of all operations of its graph and of all functions in it."""
+    """A function that traces `function(*arguments)`: the types of all operations of its graph and
+    of all functions in it.
+    """
     import tensorflow as tf
 
     def find(function, *arguments):
         traced = tf.function(function, autograph=False).get_concrete_function(*arguments)
         graph = traced.graph.as_graph_def()
-        return {node.op for nodes in (graph.node, *(f.node_def for f in graph.library.function)) for node in nodes}
+        return {
+            node.op
+            for nodes in (graph.node, *(f.node_def for f in graph.library.function))
+            for node in nodes
+        }
 
     return find
 
@@ -102,7 +128,9 @@ def report_peak():
 
 @pytest.fixture(scope="session")
 def peak_memory():
-    """A function that runs Python code in a new process; what `report_peak()` saw there, in bytes, call by call."""
+    """A function that runs Python code in a new process; what `report_peak()` saw there, in bytes,
+    call by call.
+    """
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory is read from /proc, which only Linux has")
 
@@ -110,6 +138,8 @@ def peak_memory():
         command = [sys.executable, "-c", _PEAK + code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak ")]
+        return [
+            int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak ")
+        ]
 
     return run

@@ -31,12 +31,18 @@ def layer(channels, dtype="float32", seed=0, weight_scale=1.0, **settings):
 
 
 def plain(activation, x):
-    """phi, phi' and the Gaussians of every pixel in double precision NumPy: (..., channels), same, (..., channels, centers)."""
+    """phi, phi' and the Gaussians of every pixel in double precision NumPy: (..., channels), same,
+    (..., channels, centers).
+    """
     centers = np.linspace(-activation.grid_limit, activation.grid_limit, activation.num_centers)
     q = (np.asarray(x, np.float64)[..., None] - centers) / activation.bandwidth
     gaussians, weights = np.exp(-(q**2) / 2), activation.rbf_weights.numpy().astype(np.float64)
     value = activation.scale * (weights * gaussians).sum(-1)
-    return value, activation.scale * (-weights * q * gaussians).sum(-1) / activation.bandwidth, activation.scale * gaussians
+    return (
+        value,
+        activation.scale * (-weights * q * gaussians).sum(-1) / activation.bandwidth,
+        activation.scale * gaussians,
+    )
 
 
 def pixels(shape, dtype="float32", limit=1.6, seed=1):
@@ -63,7 +69,10 @@ def check(activation, shape, tolerance=1e-5):
     result = gradients(activation, x, cotangent)
     assert_close(result[0], value, tolerance)
     assert_close(result[1], cotangent * derivative, tolerance)
-    flat = np.reshape(cotangent, (-1, shape[-1])), gaussians.reshape(-1, shape[-1], activation.num_centers)
+    flat = (
+        np.reshape(cotangent, (-1, shape[-1])),
+        gaussians.reshape(-1, shape[-1], activation.num_centers),
+    )
     assert_close(result[2], np.einsum("pc,pcn->cn", *flat), tolerance)
 
 
@@ -91,7 +100,9 @@ def test_tensors_of_any_rank_are_taken_channels_last(shape):
 def test_sizes_may_be_unknown_while_tracing():
     activation = layer(3, num_centers=7)
     signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, None, 3])]
-    traced = tf.function(lambda x, cotangent: gradients(activation, x, cotangent), input_signature=signature)
+    traced = tf.function(
+        lambda x, cotangent: gradients(activation, x, cotangent), input_signature=signature
+    )
     x, cotangent = pixels(SHAPE), pixels(SHAPE, seed=2)
     for actual, expected in zip(traced(x, cotangent), gradients(activation, x, cotangent)):
         assert_close(actual, expected, 1e-5)
@@ -107,13 +118,17 @@ LAST_SHARED = 0.0431
 
 
 # Up to the largest power all blocks of a grid share their exponentials, beyond it each has its own.
-@pytest.mark.parametrize("bandwidth", [LAST_SHARED, 0.99 * LAST_SHARED, 0.5 * LAST_SHARED, 0.2 * LAST_SHARED])
+@pytest.mark.parametrize(
+    "bandwidth", [LAST_SHARED, 0.99 * LAST_SHARED, 0.5 * LAST_SHARED, 0.2 * LAST_SHARED]
+)
 def test_value_and_gradients_hold_up_to_the_largest_power_of_single_precision_and_beyond(bandwidth):
     check(layer(3, num_centers=21, bandwidth=bandwidth), SHAPE)
 
 
 def test_the_examples_lie_on_both_sides_of_the_largest_power():
-    powers = [largest_power(RBFActivation(21, bandwidth=factor * LAST_SHARED)) for factor in (1, 0.99)]
+    powers = [
+        largest_power(RBFActivation(21, bandwidth=factor * LAST_SHARED)) for factor in (1, 0.99)
+    ]
     assert 0.98 * _LARGEST_POWER < powers[0] < _LARGEST_POWER < powers[1]
 
 
@@ -178,7 +193,9 @@ def test_far_outside_the_grid_everything_is_zero(settings, far):
 def test_nan_is_carried_through(settings):
     x = pixels(SHAPE).numpy()
     x[0, 4, 5, 1] = np.nan
-    value, input_gradient, weight_gradient = gradients(layer(3, **settings), tf.constant(x), tf.ones(SHAPE))
+    value, input_gradient, weight_gradient = gradients(
+        layer(3, **settings), tf.constant(x), tf.ones(SHAPE)
+    )
     np.testing.assert_array_equal(np.isnan(value), np.isnan(x))
     np.testing.assert_array_equal(np.isnan(input_gradient), np.isnan(x))
     assert np.isnan(weight_gradient[1]).all() and np.isfinite(weight_gradient[::2]).all()
@@ -201,13 +218,20 @@ def test_zeros_start_at_zero():
 
 def test_the_configuration_survives_a_round_trip():
     activation = RBFActivation(7, 0.5, 0.1, 0.4, "zeros", 0.2, name="phi", dtype="float64")
-    assert RBFActivation.from_config(activation.get_config()).get_config() == activation.get_config()
+    assert (
+        RBFActivation.from_config(activation.get_config()).get_config() == activation.get_config()
+    )
 
 
 def _largest_tensor(graph_def):
-    """Elements of the largest output of any operation of a graph and of all functions in its library."""
+    """Elements of the largest output of any operation of a graph and of all functions in its
+    library.
+    """
     largest = 0
-    for node in [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]:
+    for node in [
+        *graph_def.node,
+        *(node for function in graph_def.library.function for node in function.node_def),
+    ]:
         for shape in node.attr["_output_shapes"].list.shape:
             sizes = [dimension.size for dimension in shape.dim]
             if not shape.unknown_rank and min(sizes, default=0) >= 0:
@@ -228,13 +252,24 @@ def test_no_tensor_of_pixels_times_centres_exists(shape):
 
 
 def test_the_search_for_large_tensors_finds_one_inside_nested_functions():
-    inner = tf.function(lambda x: tf.while_loop(lambda i: i < 3, lambda i: i + tf.reduce_sum(x[:, None] * x)[None], [x[:1]])[0])
+    inner = tf.function(
+        lambda x: tf.while_loop(
+            lambda i: i < 3, lambda i: i + tf.reduce_sum(x[:, None] * x)[None], [x[:1]]
+        )[0]
+    )
     assert _largest_tensor(_graph(lambda x: inner(x) + 1, (50,))) == 2500
 
 
 @pytest.mark.parametrize(
     "name, value",
-    [("num_centers", 1), ("num_centers", 2.5), ("grid_limit", 0), ("grid_limit", -1), ("bandwidth", 0), ("bandwidth", -1)],
+    [
+        ("num_centers", 1),
+        ("num_centers", 2.5),
+        ("grid_limit", 0),
+        ("grid_limit", -1),
+        ("bandwidth", 0),
+        ("bandwidth", -1),
+    ],
 )
 def test_a_setting_outside_its_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"Received: {name}={value}"):

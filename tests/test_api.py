@@ -1,4 +1,5 @@
 """What the modules of the package offer by name."""
+
 import importlib
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import tfvn
 
 ROOT = Path(tfvn.__file__).resolve().parent
-PATHS = sorted(path for path in ROOT.rglob("*.py") if path.stem != "__main__" and path != ROOT / "__init__.py")
+PATHS = sorted(
+    path for path in ROOT.rglob("*.py") if path.stem != "__main__" and path != ROOT / "__init__.py"
+)
 
 
 def module(path):
@@ -15,7 +18,9 @@ def module(path):
     return importlib.import_module(name.removesuffix(".__init__"))
 
 
-each_module = pytest.mark.parametrize("path", PATHS, ids=[str(path.relative_to(ROOT)) for path in PATHS])
+each_module = pytest.mark.parametrize(
+    "path", PATHS, ids=[str(path.relative_to(ROOT)) for path in PATHS]
+)
 
 
 @each_module
@@ -35,6 +40,8 @@ def test_every_public_function_and_class_of_a_module_is_in_its_list(path):
     own = [
         name
         for name, value in vars(found).items()
-        if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == found.__name__
+        if not name.startswith("_")
+        and callable(value)
+        and getattr(value, "__module__", None) == found.__name__
     ]
     assert set(own) <= set(found.__all__)

@@ -1,11 +1,20 @@
-"""The attack is tested by its promises, its gradient by central differences, its strength on a pretrained network."""
+"""The attack is tested by its promises, its gradient by central differences, its strength on a
+pretrained network.
+"""
+
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.attacks import AttackResult, PenalisedGradientAscent, ProjectedGradientAscent, ascent, keep_region
+from tfvn.attacks import (
+    AttackResult,
+    PenalisedGradientAscent,
+    ProjectedGradientAscent,
+    ascent,
+    keep_region,
+)
 from tfvn.data import DataWarning
 from tfvn.network import VariationalNetwork
 from tfvn.operators import Sense
@@ -111,7 +120,9 @@ def test_the_objective_is_half_the_squared_change_of_the_reconstruction(models, 
     np.testing.assert_allclose(result.objective, change**2 / 2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name, noise", [("network", "fresh"), ("smoothed", "fixed"), ("stub", "fresh")])
+@pytest.mark.parametrize(
+    "name, noise", [("network", "fresh"), ("smoothed", "fixed"), ("stub", "fresh")]
+)
 @pytest.mark.parametrize("step_size", [0.5, 1e4])
 def test_the_objective_never_ends_below_its_start(models, batch, name, noise, step_size):
     result = attack(step_size=step_size, noise=noise).run(models[name], batch)
@@ -123,11 +134,16 @@ def test_the_objective_is_the_best_of_a_history_with_ups_and_downs(models, batch
     # This radius and step jump about, so that the best iterate is neither the first nor the last.
     result = attack(10.0, steps=8, step_size=5.0, restarts=2, noise=noise).run(models[name], batch)
     history = result.history.numpy()
-    assert (history[:, 1:-1].max((0, 1)) > history[:, [0, -1]].max((0, 1))).any(), "the example no longer jumps about"
+    assert (history[:, 1:-1].max((0, 1)) > history[:, [0, -1]].max((0, 1))).any(), (
+        "the example no longer jumps about"
+    )
     np.testing.assert_allclose(result.objective, history.max((0, 1)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name, noise", [("network", "fresh"), ("smoothed", "fixed"), ("smoothed", "fresh"), ("stub", "fresh")])
+@pytest.mark.parametrize(
+    "name, noise",
+    [("network", "fresh"), ("smoothed", "fixed"), ("smoothed", "fresh"), ("stub", "fresh")],
+)
 def test_an_attack_is_stronger_than_its_random_start(models, batch, name, noise):
     # Both measured with the model's own draws, which an attack with fresh noise has not seen.
     start = attack(steps=1, step_size=0.0, noise=noise).run(models[name], batch)
@@ -137,7 +153,9 @@ def test_an_attack_is_stronger_than_its_random_start(models, batch, name, noise)
 
 @EVERY_MODEL
 def test_the_same_seed_gives_the_same_bytes(models, batch, name):
-    for a, b in zip(attack(seed=3).run(models[name], batch), attack(seed=3).run(models[name], batch)):
+    for a, b in zip(
+        attack(seed=3).run(models[name], batch), attack(seed=3).run(models[name], batch)
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -178,7 +196,9 @@ def test_an_image_does_not_depend_on_its_batch_mates(models, batch, name):
     together = attack(noise="fixed").run(models[name], batch)
     for i in range(3):
         alone = attack(noise="fixed").run(models[name], one(batch, i))
-        np.testing.assert_allclose(together.perturbation[i], alone.perturbation[0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(
+            together.perturbation[i], alone.perturbation[0], rtol=0, atol=1e-4
+        )
         np.testing.assert_allclose(together.objective[i], alone.objective[0], rtol=1e-3)
 
 
@@ -207,7 +227,11 @@ def test_the_start_lies_on_the_sphere(network, batch):
 
 def test_images_of_another_index_start_elsewhere(network, case):
     inputs = {key: np.repeat(x, 2, 0) for key, x in case().items()}
-    starts = attack(steps=1, step_size=0.0).run(network, {**inputs, "sample_index": np.array([0, 1])}).perturbation.numpy()
+    starts = (
+        attack(steps=1, step_size=0.0)
+        .run(network, {**inputs, "sample_index": np.array([0, 1])})
+        .perturbation.numpy()
+    )
     assert abs(np.vdot(*starts)) < 0.3
     # Random in direction, not only in sign or phase.
     assert abs(starts.sum()) < 0.3 * np.abs(starts).sum()
@@ -217,7 +241,9 @@ def test_momentum_adds_the_earlier_steps(case):
     # Of a linear map the gradient is known: v <- m v + s G Re G r, r <- r + v, projected.
     class Linear:
         def reconstruct(self, inputs):
-            return tf.math.real(Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]))
+            return tf.math.real(
+                Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+            )
 
     inputs = case(dtype="complex128")
     fixed = tf.constant(inputs["sensitivity_maps"]), tf.constant(inputs["mask"])
@@ -227,7 +253,10 @@ def test_momentum_adds_the_earlier_steps(case):
     for _ in range(5):
         change = np.real(Sense().normal(tf.constant(r), *fixed))
         energies.append((change**2).sum() / 2)
-        velocity = 0.9 * velocity + 0.5 * Sense().normal(tf.constant(change.astype(complex)), *fixed).numpy()
+        velocity = (
+            0.9 * velocity
+            + 0.5 * Sense().normal(tf.constant(change.astype(complex)), *fixed).numpy()
+        )
         r = (r + velocity) * min(1, 2 * (1 - 1e-6) / np.linalg.norm(r + velocity))
     result = attack(steps=4, step_size=0.5, **settings).run(Linear(), inputs)
     np.testing.assert_allclose(result.history[0, :, 0], energies, rtol=1e-6)
@@ -261,47 +290,70 @@ def energy(model, inputs, r):
 
 
 def initial_image_energy(model, inputs, r):
-    """E(r) where the change of the data reaches the first iterate alone, about the point of `inputs`."""
+    """E(r) where the change of the data reaches the first iterate alone, about the point of
+    `inputs`.
+    """
     maps, mask = tf.constant(inputs["sensitivity_maps"]), tf.constant(inputs["mask"])
     zero_filled = inputs["zero_filled"] + Sense().normal(tf.constant(inputs["centre"]), maps, mask)
     initial = inputs["zero_filled"] + Sense().normal(tf.constant(r), maps, mask)
     fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
     attacked = model.reconstruct({**fixed, "zero_filled": zero_filled, "initial_image": initial})
-    return float(tf.reduce_sum((attacked - model.reconstruct({**fixed, "zero_filled": inputs["zero_filled"]})) ** 2) / 2)
+    return float(
+        tf.reduce_sum(
+            (attacked - model.reconstruct({**fixed, "zero_filled": inputs["zero_filled"]})) ** 2
+        )
+        / 2
+    )
 
 
 def first_step(model, inputs, **settings):
     """The start r of an attack and the unit vector along the gradient there, seen from the outside.
 
-    Without a step the start is returned; one step so long that the start does not matter ends in the gradient's direction.
+    Without a step the start is returned; one step so long that the start does not matter ends in
+    the gradient's direction.
     """
-    start, end = (attack(0.8, steps=1, step_size=s, momentum=0.0, **settings).run(model, inputs) for s in (0.0, 1e12))
+    start, end = (
+        attack(0.8, steps=1, step_size=s, momentum=0.0, **settings).run(model, inputs)
+        for s in (0.0, 1e12)
+    )
     assert (end.objective.numpy() > start.objective.numpy()).all(), "the step was not taken"
     return start.perturbation.numpy(), end.perturbation.numpy() / np.linalg.norm(end.perturbation)
 
 
 def check_direction(energy_at, start, direction):
-    """`direction` is proportional to the gradient of `energy_at` by central differences along random directions."""
+    """`direction` is proportional to the gradient of `energy_at` by central differences along
+    random directions.
+    """
     rng = np.random.default_rng(7)
     probes = rng.standard_normal((6, *start.shape)) + 1j * rng.standard_normal((6, *start.shape))
     probes = np.concatenate([probes, direction[None]])
-    differences = np.array([(energy_at(start + 1e-6 * p) - energy_at(start - 1e-6 * p)) / 2e-6 for p in probes])
+    differences = np.array(
+        [(energy_at(start + 1e-6 * p) - energy_at(start - 1e-6 * p)) / 2e-6 for p in probes]
+    )
     slopes = np.array([np.vdot(direction, p).real for p in probes])
     # The slope along the direction itself is the length of the gradient.
-    np.testing.assert_allclose(slopes * differences[-1], differences, rtol=0, atol=1e-6 * abs(differences[-1]))
+    np.testing.assert_allclose(
+        slopes * differences[-1], differences, rtol=0, atol=1e-6 * abs(differences[-1])
+    )
 
 
 @pytest.mark.parametrize("name", ["network", "smoothed", "stub"])
 def test_the_full_gradient_matches_central_differences(case, name):
     inputs = case(1, 2, 12, 10, dtype="complex128")
     network = vivid("float64")
-    model = {"network": network, "smoothed": SmoothedNetwork(network, 0.05, 3, chunk_size=2), "stub": Stub()}[name]
+    model = {
+        "network": network,
+        "smoothed": SmoothedNetwork(network, 0.05, 3, chunk_size=2),
+        "stub": Stub(),
+    }[name]
     start, direction = first_step(model, inputs, noise="fixed")
     check_direction(lambda r: energy(model, inputs, r), start, direction)
 
 
 @pytest.mark.parametrize("name", ["network", "smoothed"])
-def test_the_initial_image_gradient_matches_central_differences_of_the_first_iterate_alone(case, name):
+def test_the_initial_image_gradient_matches_central_differences_of_the_first_iterate_alone(
+    case, name
+):
     inputs = case(1, 2, 12, 10, dtype="complex128")
     network = vivid("float64")
     model = {"network": network, "smoothed": SmoothedNetwork(network, 0.05, 3)}[name]
@@ -311,7 +363,9 @@ def test_the_initial_image_gradient_matches_central_differences_of_the_first_ite
 
 
 def test_the_two_gradients_differ(network, batch):
-    full, initial = (attack(gradient=gradient).run(network, batch) for gradient in ("full", "initial-image"))
+    full, initial = (
+        attack(gradient=gradient).run(network, batch) for gradient in ("full", "initial-image")
+    )
     assert (np.abs(full.perturbation - initial.perturbation).max((1, 2)) > 1e-3).all()
 
 
@@ -320,21 +374,28 @@ def test_two_dimensional_masks_are_attacked_too(network, case, mask):
     inputs = case(mask=mask)
     result = attack(steps=10).run(network, inputs)
     assert result.objective[0] > result.history[0, 0, 0]
-    assert float(result.objective[0]) == pytest.approx(energy(network, inputs, result.perturbation.numpy()), rel=1e-3)
+    assert float(result.objective[0]) == pytest.approx(
+        energy(network, inputs, result.perturbation.numpy()), rel=1e-3
+    )
 
 
 def test_readout_oversampling_is_attacked_on_the_rows_of_the_image(case):
     network = VariationalNetwork(**SETTINGS, readout_oversampling=True)
     result = attack().run(network, case(height=48, readout_oversampling=True))
-    assert result.perturbation.shape == (1, 24, 20) and result.objective[0] > result.history[0, 0, 0]
+    assert (
+        result.perturbation.shape == (1, 24, 20) and result.objective[0] > result.history[0, 0, 0]
+    )
 
 
 def test_zero_filled_may_replace_kspace(network, batch):
     short = {key: x for key, x in batch.items() if key != "kspace"}
     short["zero_filled"] = network.zero_filled(batch)
-    # Two graphs round differently, and this network is far from linear: 1e-7 grows to 1e-3 in five steps.
+    # Two graphs round differently, and this network is far from linear: 1e-7 grows to 1e-3 in five
+    # steps.
     expected = attack(steps=2).run(network, batch)
-    np.testing.assert_allclose(attack(steps=2).run(network, short).objective, expected.objective, rtol=1e-3)
+    np.testing.assert_allclose(
+        attack(steps=2).run(network, short).objective, expected.objective, rtol=1e-3
+    )
 
 
 # Smoothed models
@@ -352,7 +413,10 @@ def test_fixed_noise_is_that_of_the_model(smoothed, batch):
 
 
 def test_the_start_does_not_depend_on_the_noise(smoothed, batch):
-    fresh, fixed = (attack(steps=1, step_size=0.0, noise=noise).run(smoothed, batch) for noise in ("fresh", "fixed"))
+    fresh, fixed = (
+        attack(steps=1, step_size=0.0, noise=noise).run(smoothed, batch)
+        for noise in ("fresh", "fixed")
+    )
     np.testing.assert_array_equal(fresh.perturbation, fixed.perturbation)
 
 
@@ -374,9 +438,15 @@ def test_a_smoothed_stub_is_attacked(case):
 
 
 @EVERY_MODEL
-@pytest.mark.parametrize("factor, told", [(np.nan, "must be finite.*the first in image 1"), (0, "zero everywhere in image 1")])
+@pytest.mark.parametrize(
+    "factor, told",
+    [(np.nan, "must be finite.*the first in image 1"), (0, "zero everywhere in image 1")],
+)
 def test_a_slice_of_nan_or_of_zeros_is_refused_and_named(models, batch, name, factor, told):
-    spoilt = {**batch, "kspace": batch["kspace"] * np.array([1, factor, 1], np.complex64)[:, None, None, None]}
+    spoilt = {
+        **batch,
+        "kspace": batch["kspace"] * np.array([1, factor, 1], np.complex64)[:, None, None, None],
+    }
     with pytest.raises(ValueError, match=told):
         attack().run(models[name], spoilt)
 
@@ -387,11 +457,15 @@ def test_an_answer_that_overflows_names_its_image(batch):
         def reconstruct(self, inputs):
             image = super().reconstruct(inputs)
             change = tf.abs(inputs["kspace"] - batch["kspace"])
-            power = 1e4 * tf.reduce_sum(change, [1, 2, 3])[:, None, None] * [[[0.0]], [[1.0]], [[0.0]]]
+            power = (
+                1e4 * tf.reduce_sum(change, [1, 2, 3])[:, None, None] * [[[0.0]], [[1.0]], [[0.0]]]
+            )
             return image * tf.exp(power)
 
     still = dict(steps=1, step_size=0.0)
-    with pytest.raises(ValueError, match="Steep.reconstruct must return finite images.*for image 1 of the batch"):
+    with pytest.raises(
+        ValueError, match="Steep.reconstruct must return finite images.*for image 1 of the batch"
+    ):
         attack(1.0, **still).run(Steep(), batch)
 
 
@@ -401,13 +475,17 @@ def test_data_of_another_scale_than_the_radius_are_warned_of(models, case, name,
     inputs = case()
     told = re.escape(f"A^H kspace is {scale:.3g}, where about 1 is expected")
     with pytest.warns(DataWarning, match=f"{told}.*tfvn.data.prepare"):
-        attack(steps=1).run(models[name], {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)})
+        attack(steps=1).run(
+            models[name], {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)}
+        )
 
 
 @pytest.mark.parametrize("scale", [0.2, 5])
 def test_normalised_data_are_warned_of_by_nothing(network, case, scale):
     inputs = case()
-    attack(steps=1).run(network, {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)})
+    attack(steps=1).run(
+        network, {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)}
+    )
 
 
 # Models that do not keep the contract
@@ -424,19 +502,37 @@ def model_of(function, **attributes):
 BROKEN = {
     "no gradient": (lambda i: tf.stop_gradient(adjoint(i)), "has no gradient in kspace"),
     "zeros": (lambda i: tf.zeros([1, 24, 20]), "has no gradient in kspace"),
-    "complex": (lambda i: i["kspace"][:, 0], "must return a real image. Received: complex64. Take the magnitude"),
-    "float64": (lambda i: tf.cast(adjoint(i), "float64"), "must return float32, the precision of its inputs.*float64"),
+    "complex": (
+        lambda i: i["kspace"][:, 0],
+        "must return a real image. Received: complex64. Take the magnitude",
+    ),
+    "float64": (
+        lambda i: tf.cast(adjoint(i), "float64"),
+        "must return float32, the precision of its inputs.*float64",
+    ),
     "integers": (lambda i: tf.cast(adjoint(i), "int32"), "must return float32.*int32"),
     "NumPy": (lambda i: np.abs(np.asarray(i["kspace"])), "must compute with TensorFlow"),
     ".numpy()": (lambda i: i["kspace"].numpy(), "must compute with TensorFlow"),
-    "an array": (lambda i: np.zeros((1, 24, 20), "float32"), r"must return a tensor.*ndarray of float32 \(1, 24, 20\)"),
+    "an array": (
+        lambda i: np.zeros((1, 24, 20), "float32"),
+        r"must return a tensor.*ndarray of float32 \(1, 24, 20\)",
+    ),
     "nothing": (lambda i: None, "must return a tensor, made by TensorFlow. Received: None"),
     "a pair": (lambda i: (adjoint(i), 0), "must return a tensor"),
-    "a channel": (lambda i: adjoint(i)[..., None], r"of the shape of A\^H k.*\(1, 24, 20\). Received: \(1, 24, 20, 1\)"),
+    "a channel": (
+        lambda i: adjoint(i)[..., None],
+        r"of the shape of A\^H k.*\(1, 24, 20\). Received: \(1, 24, 20, 1\)",
+    ),
     "cropped": (lambda i: adjoint(i)[:, 1:], r"of the shape of A\^H k.*Received: \(1, 23, 20\)"),
-    "NaN": (lambda i: adjoint(i) * np.nan, "must return finite images. Received: NaN or infinity for image 0"),
+    "NaN": (
+        lambda i: adjoint(i) * np.nan,
+        "must return finite images. Received: NaN or infinity for image 0",
+    ),
     "no inputs": (lambda: 0, "must take one argument, the inputs"),
-    "another key": (lambda i: tf.abs(i["zero_filled"]), "reads 'zero_filled' from its inputs. Received: .'kspace'"),
+    "another key": (
+        lambda i: tf.abs(i["zero_filled"]),
+        "reads 'zero_filled' from its inputs. Received: .'kspace'",
+    ),
 }
 
 
@@ -454,14 +550,22 @@ NO_MODELS = {
     "a function": (adjoint, "needs a class around it"),
     "an array": (np.ones(3), "The model comes first, then the inputs"),
     "zero_filled": (model_of(adjoint, zero_filled=3), "zero_filled must be a function"),
-    "magnitudes": (model_of(adjoint, zero_filled=staticmethod(adjoint)), r"zero_filled must return A\^H k, complex64"),
-    "sense": (model_of(adjoint, sense="multicoil"), "sense must be a tfvn.operators.Sense. Received: 'multicoil'"),
+    "magnitudes": (
+        model_of(adjoint, zero_filled=staticmethod(adjoint)),
+        r"zero_filled must return A\^H k, complex64",
+    ),
+    "sense": (
+        model_of(adjoint, sense="multicoil"),
+        "sense must be a tfvn.operators.Sense. Received: 'multicoil'",
+    ),
     "unhashable": (model_of(adjoint, __hash__=None), "must be hashable.*eq=False"),
 }
 
 
 @pytest.mark.parametrize("name", NO_MODELS)
-@pytest.mark.parametrize("method", [attack(steps=1), PenalisedGradientAscent(steps=1)], ids=["projected", "penalised"])
+@pytest.mark.parametrize(
+    "method", [attack(steps=1), PenalisedGradientAscent(steps=1)], ids=["projected", "penalised"]
+)
 def test_what_is_no_model_is_told_at_the_start(case, name, method):
     model, told = NO_MODELS[name]
     with pytest.raises(ValueError, match=told):
@@ -471,7 +575,9 @@ def test_what_is_no_model_is_told_at_the_start(case, name, method):
 def test_swapped_arguments_and_inputs_of_another_kind_are_told(network, case):
     with pytest.raises(ValueError, match="The model comes first, then the inputs"):
         attack().run(case(), network)
-    with pytest.raises(ValueError, match=r"inputs must be a dict .*Received: inputs=ndarray of complex64"):
+    with pytest.raises(
+        ValueError, match=r"inputs must be a dict .*Received: inputs=ndarray of complex64"
+    ):
         attack().run(network, case()["kspace"])
     with pytest.raises(ValueError, match=r"Of a pair \(inputs, reference\) pass the first"):
         attack().run(network, (case(), 0))
@@ -498,18 +604,31 @@ SLIPS = {
 }
 
 
-@pytest.mark.parametrize("name, value", [(name, value) for name, values in SLIPS.items() for value in values], ids=repr)
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in SLIPS.items() for value in values], ids=repr
+)
 def test_a_slip_is_told_in_one_sentence(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .* Received: {name}="):
         ProjectedGradientAscent(**{"radius": 1.0, name: value})
 
 
 def test_a_penalised_attack_tells_slips_too(network, case):
-    for name, value in (("penalty", "1"), ("steps", "5"), ("start_scale", None), ("seed", 1.5), ("noise", 3)):
+    for name, value in (
+        ("penalty", "1"),
+        ("steps", "5"),
+        ("start_scale", None),
+        ("seed", 1.5),
+        ("noise", 3),
+    ):
         with pytest.raises(ValueError, match=f"^{name} must be .* Received: {name}="):
             PenalisedGradientAscent(**{name: value})
     ascent_of_one = PenalisedGradientAscent(steps=1)
-    for name, value in (("start", "x"), ("start", np.full((1, 24, 20), np.nan)), ("steps_done", -1), ("reference", True)):
+    for name, value in (
+        ("start", "x"),
+        ("start", np.full((1, 24, 20), np.nan)),
+        ("steps_done", -1),
+        ("reference", True),
+    ):
         with pytest.raises(ValueError, match=f"^{name} must be "):
             ascent_of_one.run(network, case(), **{name: value})
     for window in (3, ("a", 1), (0.2, 0.4, 0.6), (0.5, float("nan"))):
@@ -519,20 +638,30 @@ def test_a_penalised_attack_tells_slips_too(network, case):
 
 def test_numbers_of_numpy_and_tensorflow_are_numbers():
     shown = repr(ProjectedGradientAscent(2.5, steps=5, seed=3))
-    assert repr(ProjectedGradientAscent(np.float32(2.5), steps=np.int64(5), seed=tf.constant(3))) == shown
+    assert (
+        repr(ProjectedGradientAscent(np.float32(2.5), steps=np.int64(5), seed=tf.constant(3)))
+        == shown
+    )
 
 
 def test_attacks_and_results_show_what_they_are(network, case):
-    shown = "ProjectedGradientAscent(radius=1.0, steps=5, step_size=0.5, momentum=0.9, restarts=1, norm='l2', "
+    shown = (
+        "ProjectedGradientAscent(radius=1.0, steps=5, step_size=0.5, momentum=0.9, restarts=1,"
+        " norm='l2', "
+    )
     assert repr(attack()) == shown + "gradient='full', noise='fresh', seed=0)"
-    assert repr(PenalisedGradientAscent()).startswith("PenalisedGradientAscent(penalty=1.0, steps=25, step_size=0.005")
+    assert repr(PenalisedGradientAscent()).startswith(
+        "PenalisedGradientAscent(penalty=1.0, steps=25, step_size=0.005"
+    )
     image = "complex64 (1, 24, 20), reconstruction=float32 (1, 24, 20)"
     rest = "objective=float32 (1,), history=float32 (1, 6, 1), velocity=None"
     assert repr(attack().run(network, case())) == f"AttackResult(perturbation={image}, {rest})"
 
 
 def test_a_model_that_reads_kspace_has_no_initial_image(case):
-    with pytest.raises(ValueError, match="gradient='initial-image' needs a model that reads `initial_image`"):
+    with pytest.raises(
+        ValueError, match="gradient='initial-image' needs a model that reads `initial_image`"
+    ):
         attack(gradient="initial-image").run(Stub(), case())
 
 
@@ -543,7 +672,9 @@ def test_a_model_that_reads_kspace_is_not_given_zero_filled_alone(case):
         attack().run(Stub(), inputs)
 
 
-@pytest.mark.parametrize("name, value", [("radius", -0.1), ("radius", float("nan")), ("radius", float("inf"))])
+@pytest.mark.parametrize(
+    "name, value", [("radius", -0.1), ("radius", float("nan")), ("radius", float("inf"))]
+)
 def test_a_radius_that_is_none_is_refused(name, value):
     with pytest.raises(ValueError, match=f"radius must be a number >= 0. Received: radius={value}"):
         attack(value)
@@ -551,7 +682,15 @@ def test_a_radius_that_is_none_is_refused(name, value):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("step_size", -1), ("momentum", -0.5), ("steps", 0), ("steps", 2.5), ("restarts", 0), ("gradient", "none"), ("noise", "no")],
+    [
+        ("step_size", -1),
+        ("momentum", -0.5),
+        ("steps", 0),
+        ("steps", 2.5),
+        ("restarts", 0),
+        ("gradient", "none"),
+        ("noise", "no"),
+    ],
 )
 def test_a_setting_outside_its_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be .* Received: {name}={value!r}"):
@@ -575,7 +714,9 @@ def test_inputs_that_do_not_fit_are_refused(network, case):
 def test_perturbations_stay_in_the_ball_of_their_norm_and_help(models, batch, name, kind, radius):
     result = attack(radius, norm=kind).run(models[name], batch)
     assert (norm(result.perturbation, kind).numpy() <= radius).all()
-    start = norms(attack(radius, norm=kind, steps=1, step_size=0).run(models[name], batch).perturbation)
+    start = norms(
+        attack(radius, norm=kind, steps=1, step_size=0).run(models[name], batch).perturbation
+    )
     assert (start > 0).all() and (result.objective.numpy() > 0).all()
     assert (result.history.numpy()[0, -1] > result.history.numpy()[0, 0]).all()
 
@@ -602,8 +743,13 @@ def linear_case(case):
     sense = Sense()
 
     class Linear:
-        zero_filled = staticmethod(lambda inputs: inputs.get("zero_filled", 0) if "zero_filled" in inputs else sense.adjoint(
-            inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]))
+        zero_filled = staticmethod(
+            lambda inputs: (
+                inputs.get("zero_filled", 0)
+                if "zero_filled" in inputs
+                else sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+            )
+        )
 
         def reconstruct(self, inputs):
             return tf.math.real(self.zero_filled(inputs))
@@ -614,8 +760,12 @@ def linear_case(case):
 def test_the_penalised_ascent_is_its_formula(case):
     model, inputs, normal = linear_case(case)
     rng = np.random.default_rng(0)
-    start = (0.1 * (rng.standard_normal((1, 24, 20)) + 1j * rng.standard_normal((1, 24, 20)))).astype(np.complex64)
-    result = PenalisedGradientAscent(0.7, steps=4, step_size=0.3, momentum=0.8).run(model, inputs, start=start)
+    start = (
+        0.1 * (rng.standard_normal((1, 24, 20)) + 1j * rng.standard_normal((1, 24, 20)))
+    ).astype(np.complex64)
+    result = PenalisedGradientAscent(0.7, steps=4, step_size=0.3, momentum=0.8).run(
+        model, inputs, start=start
+    )
     r, velocity = tf.constant(start), tf.zeros_like(start)
     values = []
     for _ in range(4):
@@ -640,7 +790,11 @@ def test_a_continued_attack_equals_one_without_a_break(models, batch, name):
 
 def test_the_start_is_real_and_small_and_of_the_image(network, batch):
     def start(inputs):
-        return PenalisedGradientAscent(steps=1, step_size=0, start_scale=0.5).run(network, inputs).perturbation.numpy()
+        return (
+            PenalisedGradientAscent(steps=1, step_size=0, start_scale=0.5)
+            .run(network, inputs)
+            .perturbation.numpy()
+        )
 
     found = start(batch)
     assert (found.imag == 0).all() and found.real.min() >= 0 and 0.4 < found.real.max() <= 0.5
@@ -652,25 +806,53 @@ def test_references_are_the_prediction_the_truth_or_any_image(network, batch):
     clean = network.reconstruct(batch)
     image = tf.ones_like(clean)
     settings = PenalisedGradientAscent(steps=3, step_size=0.02)
-    own, same, other = (settings.run(network, batch, reference) for reference in (None, clean, image))
+    own, same, other = (
+        settings.run(network, batch, reference) for reference in (None, clean, image)
+    )
     np.testing.assert_allclose(own.perturbation, same.perturbation, rtol=0, atol=1e-6)
     assert not np.allclose(own.perturbation, other.perturbation, atol=1e-5)
-    answer = network.reconstruct({**batch, "kspace": batch["kspace"] + network.sense.forward(other.perturbation, batch["sensitivity_maps"], batch["mask"])})
-    np.testing.assert_allclose(other.objective, np.sum(np.square(answer - image), (1, 2)) / 2, rtol=1e-4)
+    answer = network.reconstruct(
+        {
+            **batch,
+            "kspace": (
+                batch["kspace"]
+                + network.sense.forward(
+                    other.perturbation, batch["sensitivity_maps"], batch["mask"]
+                )
+            ),
+        }
+    )
+    np.testing.assert_allclose(
+        other.objective, np.sum(np.square(answer - image), (1, 2)) / 2, rtol=1e-4
+    )
 
 
 def test_a_larger_penalty_keeps_the_perturbation_smaller(network, batch):
-    sizes = [norms(PenalisedGradientAscent(penalty, steps=20, step_size=0.05).run(network, batch).perturbation) for penalty in (0.0, 5.0)]
+    sizes = [
+        norms(
+            PenalisedGradientAscent(penalty, steps=20, step_size=0.05)
+            .run(network, batch)
+            .perturbation
+        )
+        for penalty in (0.0, 5.0)
+    ]
     assert (sizes[1] < sizes[0]).all()
 
 
 def test_settings_and_shapes_of_the_penalised_ascent_are_checked(network, batch):
-    for name, value in (("penalty", -1), ("step_size", float("nan")), ("steps", 0), ("gradient", "none")):
+    for name, value in (
+        ("penalty", -1),
+        ("step_size", float("nan")),
+        ("steps", 0),
+        ("gradient", "none"),
+    ):
         with pytest.raises(ValueError, match=f"{name} must be.*Received: {name}="):
             PenalisedGradientAscent(**{name: value})
     with pytest.raises(ValueError, match="A velocity needs the start"):
         PenalisedGradientAscent().run(network, batch, velocity=np.zeros((3, 24, 20)))
-    with pytest.raises(ValueError, match=r"reference must have the shape of the image.*\(3, 4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"reference must have the shape of the image.*\(3, 4, 4\)"
+    ):
         PenalisedGradientAscent().run(network, batch, np.zeros((3, 4, 4)))
 
 
@@ -682,11 +864,15 @@ def test_the_region_is_kept_and_the_rest_is_zero():
         keep_region(image, rows=(0.7, 0.2))
 
 
-
 @pytest.mark.slow
 def test_the_papers_setting_reaches_the_published_effect_on_a_pretrained_network(shared_data):
-    weights, data = np.load(shared_data("vn_coronal_pd_fs.npz")), np.load(shared_data("vn_case.npz"))
-    model = VariationalNetwork(10, 48, bandwidth=float(weights["rbf_sigma"]), scale=float(weights["rbf_scale"]))
+    weights, data = (
+        np.load(shared_data("vn_coronal_pd_fs.npz")),
+        np.load(shared_data("vn_case.npz")),
+    )
+    model = VariationalNetwork(
+        10, 48, bandwidth=float(weights["rbf_sigma"]), scale=float(weights["rbf_scale"])
+    )
     for t, stage in enumerate(model.stages):
         stage.kernel.assign(weights["kernels"][t])
         stage.rbf_weights.assign(weights["rbf_weights"][t])

@@ -1,4 +1,7 @@
-"""The benchmarks' plain formulation computes what the product computes: else the comparison would mean nothing."""
+"""The benchmarks' plain formulation computes what the product computes: else the comparison would
+mean nothing.
+"""
+
 import json
 import subprocess
 import sys
@@ -21,9 +24,15 @@ def benchmarks(monkeypatch):
     return problem, workloads
 
 
-@pytest.mark.parametrize("name, arguments", [
-    ("forward", ()), ("attack_gradient", ()), ("training_gradient", ()), ("training_gradient", (True,)),
-])
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("forward", ()),
+        ("attack_gradient", ()),
+        ("training_gradient", ()),
+        ("training_gradient", (True,)),
+    ],
+)
 def test_the_plain_formulation_equals_the_product(benchmarks, name, arguments):
     problem, workloads = benchmarks
     product, plain, units = getattr(workloads, name)(problem.Size(**SMALL), *arguments)

@@ -1,4 +1,5 @@
 """Claims about smoothed maps, checked by numerical integration in one and two dimensions."""
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -32,7 +33,13 @@ def test_total_variation_is_half_the_integral_of_the_absolute_difference(distanc
     def difference(x):
         return abs(norm.pdf(x, 0, sigma) - norm.pdf(x, distance, sigma)) / 2
 
-    expected, _ = quad(difference, -10 * sigma, distance + 10 * sigma, points=[0, distance / 2, distance], limit=200)
+    expected, _ = quad(
+        difference,
+        -10 * sigma,
+        distance + 10 * sigma,
+        points=[0, distance / 2, distance],
+        limit=200,
+    )
     assert certificates.total_variation(distance, sigma) == pytest.approx(expected, abs=1e-10)
 
 
@@ -164,15 +171,24 @@ def smoothed_by(noise, function, x, sigma):
 
 @EVERY_NOISE
 def test_noises_have_the_standard_deviation_they_are_named_by(noise):
-    assert DENSITIES[noise].std() == pytest.approx(1, rel=1e-12) and DENSITIES[noise].mean() == pytest.approx(0, abs=1e-12)
+    assert DENSITIES[noise].std() == pytest.approx(1, rel=1e-12) and DENSITIES[
+        noise
+    ].mean() == pytest.approx(0, abs=1e-12)
 
 
 @EVERY_NOISE
 @pytest.mark.parametrize("distance", [0.01, 0.3, 1.0])
-def test_total_variation_of_one_component_is_half_the_integral_of_the_absolute_difference(noise, distance):
+def test_total_variation_of_one_component_is_half_the_integral_of_the_absolute_difference(
+    noise, distance
+):
     sigma, density = 0.5, DENSITIES[noise].pdf
     nodes = np.linspace(-8, 9, 2_000_001)
-    expected = trapezoid(np.abs(density(nodes / sigma) - density((nodes - distance) / sigma)) / sigma, nodes) / 2
+    expected = (
+        trapezoid(
+            np.abs(density(nodes / sigma) - density((nodes - distance) / sigma)) / sigma, nodes
+        )
+        / 2
+    )
     assert certificates.total_variation(distance, sigma, noise) == pytest.approx(expected, abs=2e-5)
 
 
@@ -189,20 +205,25 @@ def test_no_random_map_changes_more_than_the_bound_of_its_noise(noise, dimension
     for distance in (0.02, 0.2, 0.7):
         x, direction = rng.standard_normal((2, dimensions))
         shift = distance * direction / np.linalg.norm(direction)
-        change = np.linalg.norm(smoothed_by(noise, function, x + shift, SIGMA) - smoothed_by(noise, function, x, SIGMA))
+        change = np.linalg.norm(
+            smoothed_by(noise, function, x + shift, SIGMA) - smoothed_by(noise, function, x, SIGMA)
+        )
         assert change <= bound_at(noise, shift, SIGMA, 2.0) + 1e-2
 
 
 @EVERY_NOISE
 def test_the_bound_is_attained_by_a_step_and_broken_by_less_noise(noise):
-    # A map with a known answer: a step of height 2. Were the noise smaller than claimed, it would change by more.
+    # A map with a known answer: a step of height 2. Were the noise smaller than claimed, it would
+    # change by more.
     shift = np.array([0.4])
 
     def step(x):
         return np.where(x[..., None] > 0, [1.0, 0.0], [-1.0, 0.0])
 
     def change(sigma):
-        return np.linalg.norm(smoothed_by(noise, step, shift / 2, sigma) - smoothed_by(noise, step, -shift / 2, sigma))
+        return np.linalg.norm(
+            smoothed_by(noise, step, shift / 2, sigma) - smoothed_by(noise, step, -shift / 2, sigma)
+        )
 
     assert change(SIGMA) == pytest.approx(bound_at(noise, shift, SIGMA, 2.0), rel=2e-3)
     assert change(SIGMA / 2) > 1.2 * bound_at(noise, shift, SIGMA, 2.0)
@@ -225,7 +246,9 @@ def test_the_lipschitz_constant_is_the_slope_at_zero(noise):
 
 
 def test_an_unknown_noise_is_refused():
-    with pytest.raises(ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise='salt'"):
+    with pytest.raises(
+        ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise='salt'"
+    ):
         certificates.total_variation(0.1, 1.0, "salt")
 
 
@@ -236,7 +259,11 @@ def test_the_local_bound_holds_for_unbounded_maps(distance, seed):
     matrix, weights = rng.standard_normal((3, 1)), rng.standard_normal(3)
 
     def function(x):
-        return matrix[:, 0] * x[..., None] + weights * np.sin(9 * x[..., None]) + np.square(x[..., None])
+        return (
+            matrix[:, 0] * x[..., None]
+            + weights * np.sin(9 * x[..., None])
+            + np.square(x[..., None])
+        )
 
     x = rng.standard_normal(1)
     mean = smoothed(function, x)
@@ -262,7 +289,9 @@ BOUNDS = {
 
 
 @pytest.mark.parametrize("value", ["1", None, True, float("nan"), -1, 1j, [[1], [2, 3]]], ids=repr)
-@pytest.mark.parametrize("function, name", [(f, name) for f, arguments in BOUNDS.items() for name in arguments])
+@pytest.mark.parametrize(
+    "function, name", [(f, name) for f, arguments in BOUNDS.items() for name in arguments]
+)
 def test_what_is_no_number_of_its_range_is_refused_by_name(function, name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .*Received: {name}="):
         getattr(certificates, function)(**{**BOUNDS[function], name: value})
@@ -271,11 +300,15 @@ def test_what_is_no_number_of_its_range_is_refused_by_name(function, name, value
 @pytest.mark.parametrize("function", ["total_variation", "global_bound", "local_bound"])
 def test_numbers_that_do_not_belong_together_are_refused(function):
     arguments = {**BOUNDS[function], "distance": np.ones(2), "sigma": np.ones(3)}
-    with pytest.raises(ValueError, match=r"of one shape, or one a number. Received: .*shape=\(2,\).*shape=\(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"of one shape, or one a number. Received: .*shape=\(2,\).*shape=\(3,\)"
+    ):
         getattr(certificates, function)(**arguments)
 
 
 @pytest.mark.parametrize("noise", [None, 3, "pink", ["gaussian"]])
 def test_an_unknown_law_has_no_certificate(noise):
-    with pytest.raises(ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise="):
+    with pytest.raises(
+        ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise="
+    ):
         certificates.total_variation(1.0, 1.0, noise)

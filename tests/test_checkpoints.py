@@ -1,4 +1,5 @@
 """The last whole checkpoint is found, in any folder, and what fails is told as what it is."""
+
 import os
 import resource
 import signal
@@ -30,7 +31,22 @@ def write(folder, numbers, keep=2):
     return saved
 
 
-NAMES = ["plain", "acc=[4,8]", "a b", "*", "what?", "{1,2}", "100%d", "[", "[!a]", "Müller 腦", r"back\slash", "-x", "$HOME", "'quoted\""]
+NAMES = [
+    "plain",
+    "acc=[4,8]",
+    "a b",
+    "*",
+    "what?",
+    "{1,2}",
+    "100%d",
+    "[",
+    "[!a]",
+    "Müller 腦",
+    r"back\slash",
+    "-x",
+    "$HOME",
+    "'quoted\"",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,7 +79,9 @@ def test_for_a_damaged_checkpoint_the_one_before_serves(tmp_path, end, length, c
         path.write_bytes(path.read_bytes()[: int(length * path.stat().st_size)])
     assert restored(tmp_path) == (str(tmp_path / "ckpt-2"), 2.0)
     # A file without its index was never finished: nothing to tell.
-    assert ("ckpt-4 is damaged" in capsys.readouterr().out) == (end != ".index" or length is not None)
+    assert ("ckpt-4 is damaged" in capsys.readouterr().out) == (
+        end != ".index" or length is not None
+    )
     # The damaged one is made anew.
     write(tmp_path, [4])
     assert restored(tmp_path)[1] == 4
@@ -73,7 +91,9 @@ def test_where_all_are_damaged_nothing_is_removed_and_the_advice_keeps_them(tmp_
     write(tmp_path, [2, 4])
     for path in tmp_path.glob("*.index"):
         path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match="all checkpoints are damaged. To begin again .*, move that folder away"):
+    with pytest.raises(
+        ValueError, match="all checkpoints are damaged. To begin again .*, move that folder away"
+    ):
         restored(tmp_path)
     assert len(os.listdir(tmp_path)) == 4
 
@@ -97,7 +117,9 @@ def test_tensorflows_own_index_and_clock_decide_nothing(tmp_path, text):
 def test_what_may_not_be_read_is_not_damaged(tmp_path):
     write(tmp_path, [2])
     (tmp_path / "ckpt-2.index").chmod(0)
-    with pytest.raises(ValueError, match="ckpt-2: Permission denied. It is left as it is: give permission"):
+    with pytest.raises(
+        ValueError, match="ckpt-2: Permission denied. It is left as it is: give permission"
+    ):
         restored(tmp_path)
 
 
@@ -105,7 +127,10 @@ def test_a_failure_that_is_no_damage_keeps_its_reason(tmp_path, monkeypatch):
     write(tmp_path, [2, 4])
     for error, words in (
         (PermissionError(13, "Permission denied"), "cannot read .*ckpt-4: Permission denied"),
-        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), "cannot read .*ckpt-4: OOM when allocating"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"),
+            "cannot read .*ckpt-4: OOM when allocating",
+        ),
     ):
 
         def fail(path, error=error):
@@ -123,10 +148,16 @@ def test_a_failure_that_is_no_damage_keeps_its_reason(tmp_path, monkeypatch):
 def test_a_full_disk_keeps_the_checkpoints_before_and_leaves_no_part(tmp_path):
     write(tmp_path, [2, 4])
     before = sorted(os.listdir(tmp_path))
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits, handler = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-        with pytest.raises(ValueError, match=r"cannot write .*ckpt-6: File too large\. The checkpoints before it are left"):
+        with pytest.raises(
+            ValueError,
+            match=r"cannot write .*ckpt-6: File too large\. The checkpoints before it are left",
+        ):
             Checkpoints(state(6, size=100), tmp_path).save(6)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -143,6 +174,8 @@ def test_what_a_killed_process_left_goes_with_the_next_and_nothing_else(tmp_path
     (tmp_path / "notes-4.txt").write_text("mine")
     assert restored(tmp_path)[1] == 2
     write(tmp_path, [6])
-    files = {f"ckpt-{number}{end}" for number in (2, 6) for end in (".index", ".data-00000-of-00001")}
+    files = {
+        f"ckpt-{number}{end}" for number in (2, 6) for end in (".index", ".data-00000-of-00001")
+    }
     assert set(os.listdir(tmp_path)) == files | {"notes-4.txt"}
     np.testing.assert_equal(restored(tmp_path)[1], 6)

@@ -1,4 +1,5 @@
 """What comes for an argument is taken as it is, or refused in one sentence."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,17 +7,33 @@ from tensorflow import keras
 
 from tfvn import checks
 
-NO_NUMBERS = [None, "2.5", True, np.True_, [1], {}, 1j, float("nan"), np.ones(3), np.float32("inf"), b"1"]
+NO_NUMBERS = [
+    None,
+    "2.5",
+    True,
+    np.True_,
+    [1],
+    {},
+    1j,
+    float("nan"),
+    np.ones(3),
+    np.float32("inf"),
+    b"1",
+]
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
 @pytest.mark.parametrize("check", [checks.number, checks.whole])
 def test_what_is_no_number_is_refused_and_shown(check, value):
-    with pytest.raises(ValueError, match=r"^steps must be a (whole )?number >= 1\. Received: steps=."):
+    with pytest.raises(
+        ValueError, match=r"^steps must be a (whole )?number >= 1\. Received: steps=."
+    ):
         check("steps", value, 1)
 
 
-@pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3), np.array(3), tf.constant(3.0)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [3, 3.0, np.int64(3), np.float32(3), np.array(3), tf.constant(3.0)], ids=repr
+)
 def test_numbers_of_every_kind_become_plain_ones(value):
     assert type(checks.number("radius", value, 0)) is float
     assert type(checks.whole("steps", value, 0)) is int
@@ -76,9 +93,15 @@ def test_an_object_that_cannot_be_shown_is_named_by_its_type():
     assert checks.shown(Shy()) == "an object of type Shy"
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32", "complex64", "half", 3, tf.float16, np.float16], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", "bfloat16", "int32", "complex64", "half", 3, tf.float16, np.float16],
+    ids=str,
+)
 def test_another_precision_is_refused(dtype):
-    with pytest.raises(ValueError, match="compute in float32 or float64. Received: dtype=.*Pass dtype='float32'"):
+    with pytest.raises(
+        ValueError, match="compute in float32 or float64. Received: dtype=.*Pass dtype='float32'"
+    ):
         checks.precision(dtype)
 
 
@@ -87,13 +110,24 @@ def test_a_global_policy_of_half_precision_is_refused_by_its_name(policy):
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(policy)
     try:
-        with pytest.raises(ValueError, match=f"Received: the global policy of Keras='{policy}'.*set_global_policy"):
+        with pytest.raises(
+            ValueError, match=f"Received: the global policy of Keras='{policy}'.*set_global_policy"
+        ):
             checks.precision(None)
     finally:
         keras.mixed_precision.set_global_policy(before)
 
 
-@pytest.mark.parametrize("dtype", ["float64", tf.float64, np.float64, np.dtype("float64"), keras.mixed_precision.Policy("float64")])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float64",
+        tf.float64,
+        np.float64,
+        np.dtype("float64"),
+        keras.mixed_precision.Policy("float64"),
+    ],
+)
 def test_every_spelling_of_a_precision_is_taken(dtype):
     assert checks.precision(dtype) == "float64"
 

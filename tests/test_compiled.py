@@ -1,4 +1,7 @@
-"""What is compiled: one trace a shape, whatever settings and data, and no way back to Python inside it."""
+"""What is compiled: one trace a shape, whatever settings and data, and no way back to Python inside
+it.
+"""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,7 +43,9 @@ def data(case):
 
 EVERY_MODEL = pytest.mark.parametrize("name", ["network", "smoothed"])
 OPTIMIZERS = pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
-ATTACKS = pytest.mark.parametrize("name, noise", [("network", "fixed"), ("smoothed", "fixed"), ("smoothed", "fresh")])
+ATTACKS = pytest.mark.parametrize(
+    "name, noise", [("network", "fixed"), ("smoothed", "fixed"), ("smoothed", "fresh")]
+)
 
 
 # Traces
@@ -80,7 +85,10 @@ def test_training_is_traced_once_for_all_steps_and_data(case, optimizer):
 
 def test_one_trace_of_the_stages_serves_networks_and_attacks_of_one_shape(data):
     # Settings of no other test: the traces are shared by the whole process.
-    models = [VariationalNetwork(stages, 4, 3, num_centers=13, grid_limit=1.25, seed=stages) for stages in (2, 2)]
+    models = [
+        VariationalNetwork(stages, 4, 3, num_centers=13, grid_limit=1.25, seed=stages)
+        for stages in (2, 2)
+    ]
     for model in models:
         model.reconstruct(data[0])
         ProjectedGradientAscent(1.0, steps=2).run(model, data[0])

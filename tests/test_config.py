@@ -12,20 +12,81 @@ from tfvn.config import Config, load, numbers
 FIELDS = dataclasses.fields(Config)
 KEYS = [field.name for field in FIELDS]
 # Keys whose value is any text.
-TEXTS = [f.name for f in FIELDS if f.type is str and f.name not in (*config.CHOICES, *config._NUMBERS)]
+TEXTS = [
+    f.name for f in FIELDS if f.type is str and f.name not in (*config.CHOICES, *config._NUMBERS)
+]
 # Of a network, whose file keeps them.
 NETWORK = ("grid_limit", "bandwidth", "scale", "initial_scale", "initial_data_weight")
 NUMBERS = [f.name for f in FIELDS if f.type in (int, float)]
 # What YAML 1.1 takes for something else than the text that is written, and what it cuts or refuses.
 WRITTEN = [
-    "010", "0o17", "0x1F", "0b1", "1_000", "12:30", "12:30:45", "1:3", "2026-11-25", "2026-11-25 12:30:00", "1e3", "1.50",
-    ".5", ".inf", "no", "No", "on", "off", "yes", "y", "true", "null", "Null", "~", "=", "<<", "it's", "a#b", "é", "a b",
-]  # fmt: skip
+    "010",
+    "0o17",
+    "0x1F",
+    "0b1",
+    "1_000",
+    "12:30",
+    "12:30:45",
+    "1:3",
+    "2026-11-25",
+    "2026-11-25 12:30:00",
+    "1e3",
+    "1.50",
+    ".5",
+    ".inf",
+    "no",
+    "No",
+    "on",
+    "off",
+    "yes",
+    "y",
+    "true",
+    "null",
+    "Null",
+    "~",
+    "=",
+    "<<",
+    "it's",
+    "a#b",
+    "é",
+    "a b",
+]
 SPECIAL = [
-    "", " x", "x ", "  ", "@x/y.h5", "`x`", "*.h5", "%x", "&x", "!x", "!!int 5", "[1].h5", "{a}", "a: b", "a #b", "# a", "#x",
-    "- x", "? x", "x:", "'x'", '"x"', "x, y", "|", ">", "---", "...", "a\\b", "a\\nb", "x" * 300, "a  b " * 60,
-    "\xa0", "\ufeff", "\U0001f600",
-]  # fmt: skip
+    "",
+    " x",
+    "x ",
+    "  ",
+    "@x/y.h5",
+    "`x`",
+    "*.h5",
+    "%x",
+    "&x",
+    "!x",
+    "!!int 5",
+    "[1].h5",
+    "{a}",
+    "a: b",
+    "a #b",
+    "# a",
+    "#x",
+    "- x",
+    "? x",
+    "x:",
+    "'x'",
+    '"x"',
+    "x, y",
+    "|",
+    ">",
+    "---",
+    "...",
+    "a\\b",
+    "a\\nb",
+    "x" * 300,
+    "a  b " * 60,
+    "\xa0",
+    "\ufeff",
+    "\U0001f600",
+]
 
 
 def write(tmp_path, text):
@@ -39,7 +100,13 @@ def test_the_defaults_are_valid():
 
 
 def test_yaml_survives_a_round_trip(tmp_path):
-    overrides = ["sigma=0.05", "attack_radii=[1, 2]", "readout_oversampling=true", "test_slices=22", "data_path=a b"]
+    overrides = [
+        "sigma=0.05",
+        "attack_radii=[1, 2]",
+        "readout_oversampling=true",
+        "test_slices=22",
+        "data_path=a b",
+    ]
     changed = load(overrides=overrides)
     assert load(write(tmp_path, changed.to_yaml())) == changed
 
@@ -52,10 +119,17 @@ def test_the_yaml_holds_every_key_flat():
 
 @pytest.mark.parametrize(
     "wrong, nearest",
-    [("num_stage", "num_stages"), ("learningrate", "learning_rate"), ("attack_radius", "attack_radii"), ("Sigma", "sigma")],
+    [
+        ("num_stage", "num_stages"),
+        ("learningrate", "learning_rate"),
+        ("attack_radius", "attack_radii"),
+        ("Sigma", "sigma"),
+    ],
 )
 def test_an_unknown_key_names_the_nearest_known_one_and_the_file(tmp_path, wrong, nearest):
-    with pytest.raises(ValueError, match=rf"knee.yaml: unknown key '{wrong}'. Did you mean '{nearest}'\?"):
+    with pytest.raises(
+        ValueError, match=rf"knee.yaml: unknown key '{wrong}'. Did you mean '{nearest}'\?"
+    ):
         load(write(tmp_path, f"{wrong}: 1\n"))
 
 
@@ -111,7 +185,9 @@ def test_a_value_outside_its_limits_is_refused(key, value, words):
 
 def test_iterations_to_profile_are_a_range():
     assert Config(profile="11-15").profile == "11-15"
-    with pytest.raises(ValueError, match="profile must be iterations such as '11-15'. Received: profile='15-11'"):
+    with pytest.raises(
+        ValueError, match="profile must be iterations such as '11-15'. Received: profile='15-11'"
+    ):
         Config(profile="15-11")
 
 
@@ -139,7 +215,9 @@ def test_a_whole_number_may_be_written_with_an_exponent(tmp_path, text):
 def test_numbers_come_in_the_type_of_their_key():
     settings = load(overrides=["sigma=1", "attack_radii=[1, 2e0]"])
     assert isinstance(settings.sigma, float)
-    assert settings.attack_radii == [1.0, 2.0] and all(isinstance(r, float) for r in settings.attack_radii)
+    assert settings.attack_radii == [1.0, 2.0] and all(
+        isinstance(r, float) for r in settings.attack_radii
+    )
 
 
 def test_one_radius_needs_no_brackets():
@@ -176,7 +254,9 @@ def test_an_empty_file_gives_the_defaults(tmp_path):
     assert load(write(tmp_path, "# nothing\n")) == Config()
 
 
-@pytest.mark.parametrize("text", ["- 1\n- 2\n", "just words\n", "a: [1\n", "sigma: 0.1\n  filters: 3\n"])
+@pytest.mark.parametrize(
+    "text", ["- 1\n- 2\n", "just words\n", "a: [1\n", "sigma: 0.1\n  filters: 3\n"]
+)
 def test_a_file_that_is_no_flat_mapping_is_refused_by_its_name(tmp_path, text):
     with pytest.raises(ValueError, match="knee.yaml: "):
         load(write(tmp_path, text))
@@ -236,22 +316,34 @@ def test_any_number_survives_a_round_trip(tmp_path):
             highest = limits["maximum"] or limits["below"] or 2**31
             value = max(limits["minimum"] or 0, float(10 ** rng.uniform(-12, 9)))
             values[name] = field.type(min(value, 0.999999 * highest))
-        values.update(num_stages=3, filters=4, kernel_size=5, num_centers=11, attack_radii=[1e-7, 3e8])
+        values.update(
+            num_stages=3, filters=4, kernel_size=5, num_centers=11, attack_radii=[1e-7, 3e8]
+        )
         settings = Config(**values)
         assert load(write(tmp_path, settings.to_yaml())) == settings
         overrides = [f"{key}={value}" for key, value in vars(settings).items()]
         assert load(overrides=overrides) == settings
 
 
-@pytest.mark.parametrize("text, value", [("010", 10), ("007", 7), ("08", 8), ("1e3", 1000), ("+5", 5), ("5.0", 5), (" 7 ", 7)])
+@pytest.mark.parametrize(
+    "text, value",
+    [("010", 10), ("007", 7), ("08", 8), ("1e3", 1000), ("+5", 5), ("5.0", 5), (" 7 ", 7)],
+)
 def test_digits_are_decimal(tmp_path, text, value):
-    assert load(overrides=[f"seed={text}"]).seed == value == load(write(tmp_path, f"seed: {text}\n")).seed
+    assert (
+        load(overrides=[f"seed={text}"]).seed
+        == value
+        == load(write(tmp_path, f"seed: {text}\n")).seed
+    )
     expected = [1.0, float(value)]
     assert load(overrides=[f"attack_radii=[1, {text}]"]).attack_radii == expected
     assert load(write(tmp_path, f"attack_radii: [1, {text}]\n")).attack_radii == expected
 
 
-@pytest.mark.parametrize("text", ["1_000", "12:30", "0x10", "0o17", "0b1", "2026-11-25", "yes", "null", "~", "1,5", "\u0663"])
+@pytest.mark.parametrize(
+    "text",
+    ["1_000", "12:30", "0x10", "0o17", "0b1", "2026-11-25", "yes", "null", "~", "1,5", "\u0663"],
+)
 def test_other_notations_are_no_numbers(tmp_path, text):
     for key in ("seed", "sigma"):
         words = f"{key} must be a .* number, such as .* Received: {key}='{text}'"
@@ -262,7 +354,8 @@ def test_other_notations_are_no_numbers(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text, value", [("true", True), ("YES", True), ("on", True), ("False", False), ("no", False), ("off", False)]
+    "text, value",
+    [("true", True), ("YES", True), ("on", True), ("False", False), ("no", False), ("off", False)],
 )
 def test_a_switch_is_on_or_off(tmp_path, text, value):
     assert load(overrides=[f"transpose={text}"]).transpose is value
@@ -275,14 +368,31 @@ def test_patients_with_leading_zeros_are_the_patients_that_are_written(tmp_path)
         assert numbers(load(overrides=[f"test_patients={text}"]).test_patients) == expected
 
 
-@pytest.mark.parametrize("text", ["1:3", "1_0", "0x10", "2026-11-25", "1e1", "10.0", "null", "~", "", "all"])
+@pytest.mark.parametrize(
+    "text", ["1:3", "1_0", "0x10", "2026-11-25", "1e1", "10.0", "null", "~", "", "all"]
+)
 def test_slices_in_other_notations_are_refused_before_any_work(tmp_path, text):
-    with pytest.raises(ValueError, match=f"knee.yaml: test_slices must be slices such as .* Received: test_slices='{text}'"):
+    with pytest.raises(
+        ValueError,
+        match=f"knee.yaml: test_slices must be slices such as .* Received: test_slices='{text}'",
+    ):
         load(write(tmp_path, f"test_slices: {text}\n"))
 
 
 @pytest.mark.parametrize(
-    "text", ["@data/scan.h5", "*.h5", "%scan.h5", "[1].h5", "a: b.h5", "&x", "&x y", "!x", "!!int 5", "knees #2/x"]
+    "text",
+    [
+        "@data/scan.h5",
+        "*.h5",
+        "%scan.h5",
+        "[1].h5",
+        "a: b.h5",
+        "&x",
+        "&x y",
+        "!x",
+        "!!int 5",
+        "knees #2/x",
+    ],
 )
 def test_a_text_of_which_yaml_would_lose_something_must_be_quoted_in_a_file(tmp_path, text):
     with pytest.raises(ValueError, match=r"knee.yaml: line 2.* in quotes"):
@@ -291,13 +401,17 @@ def test_a_text_of_which_yaml_would_lose_something_must_be_quoted_in_a_file(tmp_
 
 
 def test_comments_are_comments(tmp_path):
-    settings = load(write(tmp_path, "data_path: a b # c\nsigma: 0.1 #noise\nprotocol: 'a' #b\n# d\n"))
+    settings = load(
+        write(tmp_path, "data_path: a b # c\nsigma: 0.1 #noise\nprotocol: 'a' #b\n# d\n")
+    )
     assert (settings.data_path, settings.protocol, settings.sigma) == ("a b", "a", 0.1)
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\0b", "\x1b[1m", "a\tb", "\x85", "\u2028", "\udc80"])
 def test_texts_that_tables_and_files_cannot_hold_are_refused(text):
-    with pytest.raises(ValueError, match="data_path must be one line of text .* Received: data_path="):
+    with pytest.raises(
+        ValueError, match="data_path must be one line of text .* Received: data_path="
+    ):
         load(overrides=[f"data_path={text}"])
 
 
@@ -311,17 +425,24 @@ def test_no_number_is_larger_than_what_is_read_back(name):
 
 def test_the_largest_seed_is_that_of_32_bits():
     assert load(overrides=["seed=2147483647"]).seed == 2**31 - 1
-    words = "--set: seed must be a number < 2147483648, as it is kept in 32 bits. Received: seed=2147483648"
+    words = (
+        "--set: seed must be a number < 2147483648, as it is kept in 32 bits. Received:"
+        " seed=2147483648"
+    )
     with pytest.raises(ValueError, match=words):
         load(overrides=["seed=2147483648"])
 
 
 @pytest.mark.parametrize(
-    "settings", [{"num_stages": 5000}, {"filters": 10**6}, {"kernel_size": 10**4}, {"num_centers": 10**6}]
+    "settings",
+    [{"num_stages": 5000}, {"filters": 10**6}, {"kernel_size": 10**4}, {"num_centers": 10**6}],
 )
 def test_a_network_that_could_not_be_read_back_is_refused(tmp_path, settings):
     ((key, value),) = settings.items()
-    words = "num_stages, filters, kernel_size, num_centers must make a network of at most 268435456 bytes"
+    words = (
+        "num_stages, filters, kernel_size, num_centers must make a network of at most 268435456"
+        " bytes"
+    )
     with pytest.raises(ValueError, match=words):
         Config(**settings)
     with pytest.raises(ValueError, match="^--set: num_stages"):
@@ -337,14 +458,22 @@ def test_ranges_have_a_limit_that_stands_before_the_list_is_made(text):
     with pytest.raises(ValueError, match="expected at most 1000000 numbers. Received: "):
         numbers(text)
     for key in config._NUMBERS:
-        with pytest.raises(ValueError, match=f"--set: {key} must be at most 1000000 numbers. Received: {key}="):
+        with pytest.raises(
+            ValueError, match=f"--set: {key} must be at most 1000000 numbers. Received: {key}="
+        ):
             load(overrides=[f"{key}={text}"])
     assert time.monotonic() - start < 1
 
 
 def test_a_configuration_takes_the_networks_that_can_be_made():
     largest_file = tfvn.network.largest_file
-    for sizes in ((10, 24, 11, 31), (4000, 1, 2, 2), (1, 10**5, 5, 11), (3, 400, 101, 2), (1, 5, 2, 10**6)):
+    for sizes in (
+        (10, 24, 11, 31),
+        (4000, 1, 2, 2),
+        (1, 10**5, 5, 11),
+        (3, 400, 101, 2),
+        (1, 5, 2, 10**6),
+    ):
         settings = dict(zip(("num_stages", "filters", "kernel_size", "num_centers"), sizes))
         # From those that can be made to those that cannot.
         for filters in range(settings["filters"], 50 * settings["filters"], settings["filters"]):
@@ -362,7 +491,10 @@ def test_patients_times_slices_have_that_limit_too(tmp_path):
     path = write(tmp_path, "test_patients: 0-9999\nsigma: 0.1\n")
     with pytest.raises(ValueError) as found:
         load(path, ["test_slices=0-9999", "seed=1"])
-    words = "test_patients and test_slices must name at most 1000000 slices together. Received: test_patients='0-9999'"
+    words = (
+        "test_patients and test_slices must name at most 1000000 slices together. Received:"
+        " test_patients='0-9999'"
+    )
     assert str(found.value) == f"{path}, --set: {words}, test_slices='0-9999'"
 
 
@@ -377,12 +509,20 @@ def test_a_wrong_value_is_blamed_on_where_it_stands(tmp_path):
     ):
         with pytest.raises(ValueError) as found:
             load(*arguments, **keywords)
-        assert str(found.value).startswith(f"{source}: sigma must be a finite number, such as") and "'abc'" in str(found.value)
+        assert str(found.value).startswith(
+            f"{source}: sigma must be a finite number, such as"
+        ) and "'abc'" in str(found.value)
     assert load(wrong, ["sigma=0.2"]).sigma == 0.2
 
 
 def test_keys_may_be_given_by_name(tmp_path):
-    settings = load(write(tmp_path, "sigma: 0.1\n"), ["sigma=0.2"], sigma=0.3, data_path=tmp_path, num_stages=np.int64(3))
+    settings = load(
+        write(tmp_path, "sigma: 0.1\n"),
+        ["sigma=0.2"],
+        sigma=0.3,
+        data_path=tmp_path,
+        num_stages=np.int64(3),
+    )
     assert (settings.sigma, settings.data_path, settings.num_stages) == (0.3, str(tmp_path), 3)
     assert type(settings.num_stages) is int
     with pytest.raises(ValueError, match="config.load: unknown key 'sigmas'. Did you mean 'sigma'"):
@@ -392,12 +532,24 @@ def test_keys_may_be_given_by_name(tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (({"sigma": 1},), "config.load: expected the path of a YAML file. Received: path={'sigma': 1}. Keys are given by"),
-        ((None, "sigma=0.1"), r"expected a list of texts such as \['sigma=0.05'\]. Received: overrides='sigma=0.1'"),
+        (
+            ({"sigma": 1},),
+            (
+                "config.load: expected the path of a YAML file. Received: path={'sigma': 1}. Keys"
+                " are given by"
+            ),
+        ),
+        (
+            (None, "sigma=0.1"),
+            r"expected a list of texts such as \['sigma=0.05'\]. Received: overrides='sigma=0.1'",
+        ),
         ((None, [("sigma", 1)]), "expected a list of texts"),
         ((None, None), "expected a list of texts"),
         ((None, ["=3"]), "form key=value. Received: '=3'"),
-        ((None, ["sigma="]), "--set: sigma must be a finite number, such as 0.05, 1e-3 or 10. Received: sigma=''"),
+        (
+            (None, ["sigma="]),
+            "--set: sigma must be a finite number, such as 0.05, 1e-3 or 10. Received: sigma=''",
+        ),
     ],
 )
 def test_slips_in_calls_are_told(arguments, words):
@@ -406,7 +558,9 @@ def test_slips_in_calls_are_told(arguments, words):
 
 
 def test_a_folder_is_no_configuration(tmp_path):
-    with pytest.raises(ValueError, match="cannot read the configuration .*: it is a folder. Name a YAML file"):
+    with pytest.raises(
+        ValueError, match="cannot read the configuration .*: it is a folder. Name a YAML file"
+    ):
         load(tmp_path)
 
 
@@ -415,19 +569,34 @@ _MULTIPLIED = "sigma: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"k{n}: &{'bcdefghi'[n]} [{','.join(['*' + 'abcdefgh'[n]] * 9)}]\n" for n in range(8)
 )
 _ODD = {
-    "binary": (b"\x89HDF\r\n\x1a\n", "expected a text file in UTF-8. Received: other bytes, at position 0"),
+    "binary": (
+        b"\x89HDF\r\n\x1a\n",
+        "expected a text file in UTF-8. Received: other bytes, at position 0",
+    ),
     "UTF-16": ("sigma: 1\n".encode("utf-16"), "expected a text file in UTF-8"),
     "zero": (b"sigma: \0\n", "expected a text file. Received: a control character, at position 7"),
     "brackets": (b"[" * 50000, "expected lines of 'key: value'. Received: one inside the other"),
-    "braces": (b"sigma: " + b"{a: " * 20000, "expected lines of 'key: value'. Received: one inside the other"),
-    "large": (b"a" * 2**20, "expected a configuration of at most 131072 bytes. Received: a larger file"),
+    "braces": (
+        b"sigma: " + b"{a: " * 20000,
+        "expected lines of 'key: value'. Received: one inside the other",
+    ),
+    "large": (
+        b"a" * 2**20,
+        "expected a configuration of at most 131072 bytes. Received: a larger file",
+    ),
     "twice": (b"seed: 1\n" * 10000, "line 2: given more than once: seed"),
     "list": (b"- sigma\n- seed\n", "expected lines of 'key: value'. Received: a list"),
     "no blank": (b"sigma:0.1\n", "expected lines of 'key: value'. Received: 'sigma:0.1'"),
-    "two documents": (b"sigma: 0.1\n---\nseed: 1\n", "line 2 is no YAML: expected a single document"),
+    "two documents": (
+        b"sigma: 0.1\n---\nseed: 1\n",
+        "line 2 is no YAML: expected a single document",
+    ),
     "key of a list": (b"? [a]\n: 1\n", r"unknown key \['a'\]"),
     "merge": (b"<<: {sigma: 1}\n", "unknown key '<<'"),
-    "object": (b"sigma: !!python/object/apply:os.system [ls]\n", r"put a text that begins with &, \* or ! in quotes"),
+    "object": (
+        b"sigma: !!python/object/apply:os.system [ls]\n",
+        r"put a text that begins with &, \* or ! in quotes",
+    ),
     "aliases": (_MULTIPLIED.encode(), r"line 1: put a text that begins with &, \* or ! in quotes"),
     "long value": (b"sigma: [" + b"x," * 40000 + b"x]\n", "sigma must be a finite number"),
     "long key": (b"x" * 50000 + b": 1\n", "is no YAML|unknown key"),
@@ -441,7 +610,11 @@ def test_odd_files_end_in_one_short_sentence_at_once(tmp_path, content, words):
     start = time.monotonic()
     with pytest.raises(ValueError, match=f"knee.yaml: .*{words}") as found:
         load(path)
-    assert time.monotonic() - start < 5 and len(str(found.value)) < 600 and "\n" not in str(found.value)
+    assert (
+        time.monotonic() - start < 5
+        and len(str(found.value)) < 600
+        and "\n" not in str(found.value)
+    )
 
 
 def test_a_file_that_notepad_wrote_is_read(tmp_path):
@@ -451,7 +624,15 @@ def test_a_file_that_notepad_wrote_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, expected", [("22", [22]), (22, [22]), ("1-3,7", [1, 2, 3, 7]), (" 1 - 2 , 4", [1, 2, 4]), ("5-5", [5]), ("0", [0])]
+    "text, expected",
+    [
+        ("22", [22]),
+        (22, [22]),
+        ("1-3,7", [1, 2, 3, 7]),
+        (" 1 - 2 , 4", [1, 2, 4]),
+        ("5-5", [5]),
+        ("0", [0]),
+    ],
 )
 def test_numbers_are_read_from_ranges_and_lists(text, expected):
     assert numbers(text) == expected

@@ -1,4 +1,5 @@
 """Arrays that do not belong together or follow another convention show it; right ones do not."""
+
 import re
 import warnings
 

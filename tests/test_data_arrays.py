@@ -1,4 +1,7 @@
-"""Plain arrays to the inputs of a model: any scale, any form of a mask, and nothing wrong in silence."""
+"""Plain arrays to the inputs of a model: any scale, any form of a mask, and nothing wrong in
+silence.
+"""
+
 import numpy as np
 import pytest
 
@@ -25,10 +28,14 @@ def network():
 
 @pytest.mark.parametrize("units", [1e-6, 1, 1e6])
 def test_arrays_in_any_units_become_what_normalise_makes_of_a_slice(knees, units):
-    kspace, maps = (np.stack([getattr(knee, name) for knee in knees]) for name in ("kspace", "sensitivity_maps"))
+    kspace, maps = (
+        np.stack([getattr(knee, name) for knee in knees]) for name in ("kspace", "sensitivity_maps")
+    )
     inputs, scale = prepare(kspace * units, maps, LINES)
     for index, knee in enumerate(knees):
-        expected, theirs = normalise(knee._replace(kspace=knee.kspace * LINES, mask=LINES[None, None]), "")
+        expected, theirs = normalise(
+            knee._replace(kspace=knee.kspace * LINES, mask=LINES[None, None]), ""
+        )
         np.testing.assert_allclose(inputs["kspace"][index], expected.kspace, rtol=1e-4, atol=1e-7)
         assert scale[index] == pytest.approx(theirs * units, rel=1e-5)
     assert {name: (array.shape, str(array.dtype)) for name, array in inputs.items()} == {
@@ -74,7 +81,10 @@ def test_a_mask_of_any_form_is_the_same_mask(knees, mask):
 def test_without_a_mask_it_is_what_was_measured(knees):
     for mask in (LINES, POINTS, np.ones(WIDTH)):
         inputs, _ = prepare(knees[0].kspace * mask)
-        np.testing.assert_array_equal(np.broadcast_to(inputs["mask"], (1, 1, HEIGHT, WIDTH))[0, 0], np.atleast_2d(mask) + np.zeros((HEIGHT, 1)))
+        np.testing.assert_array_equal(
+            np.broadcast_to(inputs["mask"], (1, 1, HEIGHT, WIDTH))[0, 0],
+            np.atleast_2d(mask) + np.zeros((HEIGHT, 1)),
+        )
 
 
 def test_slices_may_have_masks_of_lines_and_of_points(knees):
@@ -101,22 +111,36 @@ def test_one_set_of_maps_serves_all_slices(knees):
 def test_nan_is_refused(knees, name, value):
     arrays = {key: getattr(knees[0], key).copy() for key in ("kspace", "sensitivity_maps")}
     arrays[name][0, 3, 3] = value
-    with pytest.raises(ValueError, match=f"slice 0: {name} must be finite. Received: 1 NaN or infinite"):
+    with pytest.raises(
+        ValueError, match=f"slice 0: {name} must be finite. Received: 1 NaN or infinite"
+    ):
         prepare(**arrays)
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(kspace=np.ones((3, 40, 32))), r"kspace must be complex.* Received: float64 array of shape \(3, 40, 32\)"),
-        (dict(kspace=np.ones((40, 32), complex)), r"kspace.shape=\(40, 32\). One coil is an axis of length 1"),
+        (
+            dict(kspace=np.ones((3, 40, 32))),
+            r"kspace must be complex.* Received: float64 array of shape \(3, 40, 32\)",
+        ),
+        (
+            dict(kspace=np.ones((40, 32), complex)),
+            r"kspace.shape=\(40, 32\). One coil is an axis of length 1",
+        ),
         (dict(kspace=np.zeros((3, 40, 32), complex)), "slice 0: kspace is zero everywhere"),
         (dict(kspace=np.ones((0, 3, 40, 32), complex)), r"kspace.shape=\(0, 3, 40, 32\)"),
-        (dict(sensitivity_maps=np.ones((2, 40, 32), complex)), r"sensitivity_maps.shape=\(2, 40, 32\), kspace.shape"),
+        (
+            dict(sensitivity_maps=np.ones((2, 40, 32), complex)),
+            r"sensitivity_maps.shape=\(2, 40, 32\), kspace.shape",
+        ),
         (dict(mask=np.ones((32, 40))), "transpose the mask"),
         (dict(mask=np.full(32, 0.5)), "a mask holds zeros and at least one 1"),
         (dict(mask=np.full(32, np.nan)), "a mask holds zeros and at least one 1"),
-        (dict(mask=masks.equispaced(32, 8, 0)), "slice 0: an estimate of coil maps needs 4 centre lines"),
+        (
+            dict(mask=masks.equispaced(32, 8, 0)),
+            "slice 0: an estimate of coil maps needs 4 centre lines",
+        ),
     ],
 )
 def test_what_cannot_be_prepared_is_refused(knees, change, message):
@@ -127,22 +151,32 @@ def test_what_cannot_be_prepared_is_refused(knees, change, message):
 def test_lines_that_hold_nothing_are_told(knees):
     mask = LINES.copy()
     mask[np.flatnonzero(LINES == 0)[:2]] = 1
-    with pytest.warns(DataWarning, match="slice 0: .*% of the positions that the mask samples are zero in all coils"):
+    with pytest.warns(
+        DataWarning,
+        match="slice 0: .*% of the positions that the mask samples are zero in all coils",
+    ):
         prepare(knees[0].kspace * LINES, mask=mask)
-    with pytest.raises(ValueError, match="slice 0: .*% of the positions that the mask samples are zero in all coils"):
+    with pytest.raises(
+        ValueError,
+        match="slice 0: .*% of the positions that the mask samples are zero in all coils",
+    ):
         prepare(knees[0].kspace * LINES, mask=np.ones_like(LINES))
 
 
 def test_points_that_hold_nothing_are_told_too(knees):
     kspace = knees[0].kspace
     points = np.random.default_rng(0).random(kspace.shape[1:]) < 0.6
-    with pytest.raises(ValueError, match="4.*% of the positions that the mask samples are zero in all coils"):
+    with pytest.raises(
+        ValueError, match="4.*% of the positions that the mask samples are zero in all coils"
+    ):
         prepare(kspace * points, knees[0].sensitivity_maps, np.ones(WIDTH))
 
 
 def test_a_mask_that_may_be_one_or_several_is_refused(knees):
     batch = np.stack([knees[0].kspace] * HEIGHT)
-    with pytest.raises(ValueError, match="may be one of .height, width., or one of .width,. for each of"):
+    with pytest.raises(
+        ValueError, match="may be one of .height, width., or one of .width,. for each of"
+    ):
         prepare(batch, mask=np.ones((HEIGHT, WIDTH)))
 
 
@@ -156,5 +190,9 @@ def test_units_change_nothing(knees, factor):
 
 def test_images_of_oversampled_scans_have_half_of_the_height(knees):
     inputs, scale = prepare(knees[0].kspace, mask=LINES, readout_oversampling=True)
-    image = tfvn.operators.Sense(True).adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-    assert image.shape == (1, HEIGHT // 2, WIDTH) and np.abs(image).max() == pytest.approx(1, rel=1e-5)
+    image = tfvn.operators.Sense(True).adjoint(
+        inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]
+    )
+    assert image.shape == (1, HEIGHT // 2, WIDTH) and np.abs(image).max() == pytest.approx(
+        1, rel=1e-5
+    )

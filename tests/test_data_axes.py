@@ -1,4 +1,7 @@
-"""Axes that could be others: what an HDF5 file says of itself decides, or the scan is refused, or a word is said."""
+"""Axes that could be others: what an HDF5 file says of itself decides, or the scan is refused, or a
+word is said.
+"""
+
 import h5py
 import numpy as np
 import pytest
@@ -35,7 +38,9 @@ def header(channels=None, slices=None):
     if channels is not None:
         text += f"<acquisitionSystemInformation><receiverChannels>{channels}</receiverChannels></acquisitionSystemInformation>"
     if slices is not None:
-        limits = f"<slice><minimum>0</minimum><maximum>{slices - 1}</maximum><center>0</center></slice>"
+        limits = (
+            f"<slice><minimum>0</minimum><maximum>{slices - 1}</maximum><center>0</center></slice>"
+        )
         text += f"<encoding><encodingLimits>{limits}</encodingLimits></encoding>"
     return text + "</ismrmrdHeader>"
 
@@ -57,7 +62,9 @@ SLICES = {
         ismrmrd_header=header(15, 36),
         attributes=dict(acquisition="CORPD_FBK", max=1.0, norm=2.0, patient_id="0"),
     ),
-    "fastMRI, test": dict(ismrmrd_header=header(1, 6), mask=np.ones(WIDTH), attributes=dict(acquisition="CORPD_FBK")),
+    "fastMRI, test": dict(
+        ismrmrd_header=header(1, 6), mask=np.ones(WIDTH), attributes=dict(acquisition="CORPD_FBK")
+    ),
     "reconstruction_esc": dict(reconstruction_esc=np.ones((6, *IMAGES)), ismrmrd_header="<xml/>"),
     "reconstruction_esc and a header of as many channels": dict(
         reconstruction_esc=np.ones((6, *IMAGES)), ismrmrd_header=header(6)
@@ -67,7 +74,9 @@ SLICES = {
     "one channel": dict(ismrmrd_header=header(1)),
     "acquisition": dict(attributes=dict(acquisition="CORPD_FBK")),
     "max and norm": dict(attributes=dict(max=1.0, norm=2.0)),
-    "acquisition and another number of channels": dict(ismrmrd_header=header(15), attributes=dict(acquisition="CORPD_FBK")),
+    "acquisition and another number of channels": dict(
+        ismrmrd_header=header(15), attributes=dict(acquisition="CORPD_FBK")
+    ),
     "slices of the header": dict(ismrmrd_header=header(15, 6)),
     "in a group": dict(group="scan", reconstruction_esc=np.ones((6, *IMAGES))),
 }
@@ -78,7 +87,9 @@ def test_slices_of_one_coil_are_read_as_such_where_the_file_says_so(tmp_path, sl
     path = write(tmp_path / "scan.h5", slices, **said)
     assert scan_shape(path) == (6, 1, HEIGHT, WIDTH)
     for index in (0, 5):
-        np.testing.assert_array_equal(Measurement(path, slice_index=index)[0].kspace, slices[index : index + 1])
+        np.testing.assert_array_equal(
+            Measurement(path, slice_index=index)[0].kspace, slices[index : index + 1]
+        )
 
 
 # What says that they are coils, and what says nothing.
@@ -92,7 +103,9 @@ COILS = {
     "a broken header": dict(ismrmrd_header="<receiverChannels>1</receiver"),
     "a header of numbers": dict(ismrmrd_header=np.arange(3)),
     "an empty header": dict(ismrmrd_header=h5py.Empty("f8")),
-    "entities": dict(ismrmrd_header='<!DOCTYPE x [<!ENTITY a "1">]><receiverChannels>&a;</receiverChannels>'),
+    "entities": dict(
+        ismrmrd_header='<!DOCTYPE x [<!ENTITY a "1">]><receiverChannels>&a;</receiverChannels>'
+    ),
     "a huge number": dict(ismrmrd_header=header("9" * 5000)),
     "other arrays": dict(mask=np.ones(6), phase=np.ones((6, 3))),
     "other attributes": dict(attributes=dict(max=1.0, date="2026-11-25")),
@@ -110,7 +123,8 @@ REFUSED = {
     "another number of channels": dict(ismrmrd_header=header(15)),
     "channels and acquisition": dict(ismrmrd_header=header(6), attributes=dict(acquisition="AXT2")),
     "maps and a reconstruction of each": dict(
-        sensitivity_maps=np.ones((6, HEIGHT, WIDTH), complex), reconstruction_rss=np.ones((6, *IMAGES))
+        sensitivity_maps=np.ones((6, HEIGHT, WIDTH), complex),
+        reconstruction_rss=np.ones((6, *IMAGES)),
     ),
 }
 
@@ -118,7 +132,10 @@ REFUSED = {
 @pytest.mark.parametrize("said", REFUSED.values(), ids=REFUSED)
 def test_a_file_that_contradicts_itself_is_refused_until_the_axis_is_given(tmp_path, coils, said):
     path = write(tmp_path / "scan.h5", coils, **said)
-    with pytest.raises(ValueError, match=r"scan.h5: .* ambiguous.*axis 0 of shape \(6, 40, 32\); but .*coil_axis.* or to -2"):
+    with pytest.raises(
+        ValueError,
+        match=r"scan.h5: .* ambiguous.*axis 0 of shape \(6, 40, 32\); but .*coil_axis.* or to -2",
+    ):
         Measurement(path)[0]
     with pytest.raises(ValueError, match="ambiguous"):
         scan_shape(path)
@@ -126,25 +143,37 @@ def test_a_file_that_contradicts_itself_is_refused_until_the_axis_is_given(tmp_p
 
 def test_an_axis_that_is_given_wins_with_a_word_where_the_file_says_otherwise(tmp_path, slices):
     path = write(tmp_path / "scan.h5", slices, **SLICES["reconstruction_esc"])
-    with pytest.warns(DataWarning, match="scan.h5: axis 0 of shape .* as coil_axis says; but reconstruction_esc"):
+    with pytest.warns(
+        DataWarning, match="scan.h5: axis 0 of shape .* as coil_axis says; but reconstruction_esc"
+    ):
         assert scan_shape(path, coil_axis=0) == (1, 6, HEIGHT, WIDTH)
     assert scan_shape(path, coil_axis=-2) == (6, 1, HEIGHT, WIDTH)
     path = write(tmp_path / "coils.h5", slices, **COILS["maps"])
-    with pytest.warns(DataWarning, match="no axis of shape .* but sensitivity_maps beside it holds 6 coils"):
+    with pytest.warns(
+        DataWarning, match="no axis of shape .* but sensitivity_maps beside it holds 6 coils"
+    ):
         assert scan_shape(path, coil_axis=-2) == (6, 1, HEIGHT, WIDTH)
     assert scan_shape(path, coil_axis=0) == (1, 6, HEIGHT, WIDTH)
 
 
 def test_more_coils_than_lines_are_told(tmp_path, coils):
     np.save(tmp_path / "scan.npy", np.concatenate([coils, coils], 0))
-    with pytest.warns(DataWarning, match=r"axis 2 of shape \(12, 40, 32\) .* says: 32 coils, and images of 12 x 40"):
+    with pytest.warns(
+        DataWarning,
+        match=r"axis 2 of shape \(12, 40, 32\) .* says: 32 coils, and images of 12 x 40",
+    ):
         scan_shape(tmp_path / "scan.npy", coil_axis=2)
     assert scan_shape(tmp_path / "scan.npy", coil_axis=0) == (1, 12, HEIGHT, WIDTH)
 
 
 def test_more_slices_than_lines_are_slices_where_the_file_says_so(tmp_path):
     volume = np.ones((50, HEIGHT, WIDTH), complex)
-    assert scan_shape(write(tmp_path / "a.h5", volume, **SLICES["acquisition"])) == (50, 1, HEIGHT, WIDTH)
+    assert scan_shape(write(tmp_path / "a.h5", volume, **SLICES["acquisition"])) == (
+        50,
+        1,
+        HEIGHT,
+        WIDTH,
+    )
     with pytest.raises(ValueError, match="ambiguous"):
         scan_shape(write(tmp_path / "b.h5", volume))
 
@@ -169,11 +198,17 @@ ORDERED = {
     "channels": dict(ismrmrd_header=header(2)),
     "combined coils": dict(ismrmrd_header=header(15)),
     "a single coil's channel": dict(ismrmrd_header=header(1)),
-    "fastMRI": dict(ismrmrd_header=header(2, 3), reconstruction_rss=np.ones((3, *IMAGES)), attributes=dict(acquisition="AXT2")),
+    "fastMRI": dict(
+        ismrmrd_header=header(2, 3),
+        reconstruction_rss=np.ones((3, *IMAGES)),
+        attributes=dict(acquisition="AXT2"),
+    ),
 }
 EXCHANGED = {
     "images": dict(reconstruction_rss=np.ones((3, *IMAGES))),
-    "images and a header of as many": dict(reconstruction_rss=np.ones((3, *IMAGES)), ismrmrd_header=header(3)),
+    "images and a header of as many": dict(
+        reconstruction_rss=np.ones((3, *IMAGES)), ismrmrd_header=header(3)
+    ),
     "channels": dict(ismrmrd_header=header(2)),
     "slices": dict(ismrmrd_header=header(15, 3)),
     "maps": dict(sensitivity_maps=np.ones((2, HEIGHT, WIDTH), complex)),
@@ -189,7 +224,9 @@ def test_four_axes_follow_the_rule_where_nothing_speaks_against_it(tmp_path, ksp
 @pytest.mark.parametrize("said", EXCHANGED.values(), ids=EXCHANGED)
 def test_coils_before_slices_are_refused_where_the_file_tells(tmp_path, kspace, said):
     path = write(tmp_path / "scan.h5", kspace.swapaxes(0, 1), **said)
-    with pytest.raises(ValueError, match=r"scan.h5: .*ambiguous.*axis 1 of shape \(2, 3, 40, 32\); but .*coil_axis"):
+    with pytest.raises(
+        ValueError, match=r"scan.h5: .*ambiguous.*axis 1 of shape \(2, 3, 40, 32\); but .*coil_axis"
+    ):
         scan_shape(path)
     assert scan_shape(path, coil_axis=0) == (3, 2, HEIGHT, WIDTH)
 
@@ -197,12 +234,30 @@ def test_coils_before_slices_are_refused_where_the_file_tells(tmp_path, kspace, 
 @pytest.mark.parametrize(
     "array, message",
     [
-        (np.ones((2, 320), complex), "height and width of an image are 8 or more. Received: 2, of shape"),
-        (np.ones((320, 2), complex), "height and width of an image are 8 or more. Received: 2, of shape"),
-        (np.ones((3, 320, 4), complex), "height and width of an image are 8 or more. Received: 4, of shape"),
+        (
+            np.ones((2, 320), complex),
+            "height and width of an image are 8 or more. Received: 2, of shape",
+        ),
+        (
+            np.ones((320, 2), complex),
+            "height and width of an image are 8 or more. Received: 2, of shape",
+        ),
+        (
+            np.ones((3, 320, 4), complex),
+            "height and width of an image are 8 or more. Received: 4, of shape",
+        ),
         (np.ones((40, 32, 2)), "no negative number in an array of float64. Are these magnitudes"),
-        (np.ones((40, 32, 2), np.uint16), "no negative number in an array of uint16. Are these magnitudes"),
-        (np.ones((2, 40, 32)), r"real with a last axis of \(real, imaginary\). Received: float64 array of shape \(2, 40, 32\)"),
+        (
+            np.ones((40, 32, 2), np.uint16),
+            "no negative number in an array of uint16. Are these magnitudes",
+        ),
+        (
+            np.ones((2, 40, 32)),
+            (
+                r"real with a last axis of \(real, imaginary\). Received: float64 array of shape"
+                r" \(2, 40, 32\)"
+            ),
+        ),
     ],
 )
 def test_arrays_of_two_are_not_guessed(tmp_path, array, message):

@@ -1,4 +1,7 @@
-"""The pass over all data before a training: every problem at once, each with the name of its file."""
+"""The pass over all data before a training: every problem at once, each with the name of its
+file.
+"""
+
 import os
 import re
 import warnings
@@ -24,9 +27,16 @@ def write(root, version=5):
 
 def overrides(root, **changes):
     values = dict(
-        dataset="vlo", data_path=root, protocol="pd", train_patients="1-2", train_slices="11-12", test_patients="3",
-        test_slices="11-12", mask="file", mask_path="mask",
-    )  # fmt: skip
+        dataset="vlo",
+        data_path=root,
+        protocol="pd",
+        train_patients="1-2",
+        train_slices="11-12",
+        test_patients="3",
+        test_slices="11-12",
+        mask="file",
+        mask_path="mask",
+    )
     values.update(changes)
     return [f"{key}={value}" for key, value in values.items()]
 
@@ -44,7 +54,9 @@ def change(path, version=5, **arrays):
 
 
 def damage(root, version):
-    """One file missing, one cut short, one of another shape, one with NaN: their paths, in the order of the slices."""
+    """One file missing, one cut short, one of another shape, one with NaN: their paths, in the
+    order of the slices.
+    """
     (missing, _), (_, short), (shape, _), (values, _) = (
         slice_paths(root, "pd", *key) for key in [(1, 11), (1, 12), (2, 12), (3, 11)]
     )
@@ -64,7 +76,9 @@ def lines_of(text):
 
 def assert_all_damage_is_named(text, paths):
     lines = lines_of(text)
-    for line, path, reason in zip(lines, paths, ("no such file", "cannot be read", "same shape", "1 NaN")):
+    for line, path, reason in zip(
+        lines, paths, ("no such file", "cannot be read", "same shape", "1 NaN")
+    ):
         assert str(path) in line and reason in line, line
     assert "4 of 6 slices cannot be used:" in text and len(lines) == 4
 
@@ -142,7 +156,9 @@ def test_what_concerns_all_slices_is_said_once(tmp_path):
 
 
 def test_a_long_list_is_cut_and_the_rest_counted(tmp_path):
-    nowhere = config.load(None, ["dataset=vlo", f"data_path={tmp_path}", "train_patients=1-10", "train_slices=1-5"])
+    nowhere = config.load(
+        None, ["dataset=vlo", f"data_path={tmp_path}", "train_patients=1-10", "train_slices=1-5"]
+    )
     lines = lines_of(error_of(nowhere, ["train"]))
     assert len(lines) == 51 and lines[-1] == "... and 50 more"
 
@@ -160,7 +176,12 @@ def test_unknown_splits_are_refused(splits):
 
 
 def test_synthetic_slices_of_both_splits_count():
-    assert check(config.load(None, ["height=16", "width=16", "num_coils=2", "num_train=3", "num_test=2"])) == 5
+    assert (
+        check(
+            config.load(None, ["height=16", "width=16", "num_coils=2", "num_train=3", "num_test=2"])
+        )
+        == 5
+    )
 
 
 def test_a_scan_without_a_reference_can_be_attacked_but_not_trained_on(tmp_path):
@@ -344,7 +365,9 @@ def test_slices_that_a_given_model_was_trained_on_are_told(tmp_path):
     model = run / "model.keras"
     for splits in (["test"], ["train", "test"]):
         (text,) = doubts_of(settings(tmp_path, test_patients="2-3", model=model), splits)
-        assert text.startswith(f"2 of 4 slices to test on trained the model {model}, the first pd 2 11")
+        assert text.startswith(
+            f"2 of 4 slices to test on trained the model {model}, the first pd 2 11"
+        )
     assert doubts_of(settings(tmp_path, model=model)) == []
     assert doubts_of(settings(tmp_path, test_patients="2-3", model="other/model.keras")) == []
     # Other data have patients of these numbers too.

@@ -1,4 +1,5 @@
 """Coils and slices told apart by their data alone, in files that say nothing of themselves."""
+
 import warnings
 
 import numpy as np
@@ -21,12 +22,20 @@ def measured(shared_data, name):
     array = read_array(shared_data(name), ("kspace", "raw", "kData"))
     if name.startswith("brain_16ch"):
         return np.moveaxis(array[:, :, 0], -1, 0)
-    return np.moveaxis(array, -1, 0) if name.endswith(".mat") else array.reshape(-1, *array.shape[-2:])
+    return (
+        np.moveaxis(array, -1, 0) if name.endswith(".mat") else array.reshape(-1, *array.shape[-2:])
+    )
 
 
 @pytest.mark.parametrize("level", [0, 0.003, 0.01, 0.03, 0.1])
 @pytest.mark.parametrize(
-    "name", ["brain_16ch_raw.mat", "brain_8ch_clean.npy", "phantom_2ch_gre_fastmri.h5", "brain_4ch_mprage.mat"]
+    "name",
+    [
+        "brain_16ch_raw.mat",
+        "brain_8ch_clean.npy",
+        "phantom_2ch_gre_fastmri.h5",
+        "brain_4ch_mprage.mat",
+    ],
 )
 def test_no_coils_are_called_slices(shared_data, name, level):
     found = variation(noisy(measured(shared_data, name), level))
@@ -35,7 +44,9 @@ def test_no_coils_are_called_slices(shared_data, name, level):
 
 @pytest.mark.parametrize("level", [0, 0.01, 0.03])
 def test_no_generated_coils_are_called_slices(level):
-    for seed, (height, width, number) in enumerate([(96, 72, 8), (160, 120, 15), (64, 48, 2), (49, 51, 4)]):
+    for seed, (height, width, number) in enumerate(
+        [(96, 72, 8), (160, 120, 15), (64, 48, 2), (49, 51, 4)]
+    ):
         kspace = SyntheticKnee(1, height, width, number, None, 0.0005, seed)[0].kspace
         found = variation(noisy(kspace, level))
         assert found is None or found < SLICES
@@ -62,7 +73,9 @@ def test_where_nothing_can_be_told_nothing_is():
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".mat"])
-def test_slices_that_the_rule_takes_for_coils_are_refused_and_the_ways_out_work(tmp_path, shared_data, suffix):
+def test_slices_that_the_rule_takes_for_coils_are_refused_and_the_ways_out_work(
+    tmp_path, shared_data, suffix
+):
     from tfvn.data.vlo import write_mat
 
     volume, path = hearts(shared_data), tmp_path / f"volume{suffix}"
@@ -89,7 +102,9 @@ def test_coils_that_the_rule_takes_for_slices_are_told_and_the_way_out_works(tmp
         Measurement(tmp_path / "scan.npy")[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(Measurement(tmp_path / "scan.npy", coil_axis=0)[0].kspace, kspace)
+        np.testing.assert_array_equal(
+            Measurement(tmp_path / "scan.npy", coil_axis=0)[0].kspace, kspace
+        )
 
 
 @pytest.mark.parametrize("number", [0, 3])
@@ -101,7 +116,9 @@ def test_exchanged_coils_and_slices_are_refused_whichever_slice_is_read(tmp_path
         Measurement(tmp_path / "volume.npy", slice_index=number)[0]
 
 
-@pytest.mark.parametrize("shape, coil_axis, words", [((8, 230, 180), -2, "to 0"), ((8, 1, 230, 180), 1, "to 0")])
+@pytest.mark.parametrize(
+    "shape, coil_axis, words", [((8, 230, 180), -2, "to 0"), ((8, 1, 230, 180), 1, "to 0")]
+)
 def test_a_given_axis_is_compared_with_the_data_too(tmp_path, shared_data, shape, coil_axis, words):
     np.save(tmp_path / "scan.npy", measured(shared_data, "brain_8ch_clean.npy").reshape(shape))
     with pytest.warns(DataWarning, match=f"axis 0 of shape .* as coils do: 0.0.* {words}"):

@@ -1,4 +1,5 @@
 """Files appear whole or not at all, and a disk that refuses them is told in one sentence."""
+
 import os
 import subprocess
 import sys
@@ -24,11 +25,13 @@ except ValueError as error:
     sys.exit(2)
 """
 WRITERS = {
-    "hdf5": """
+    "hdf5": (
+        """
     with files.writing_hdf5(sys.argv[1]) as file:
         for number in range(50):
             file.create_dataset(f"x{number}", data=np.random.rand(100, 100), compression="gzip")
-""",
+"""
+    ),
     "mat 7.3": "files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)}, '7.3')",
     "mat 5": "files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)})",
 }
@@ -64,7 +67,12 @@ gc.collect()
 raise ValueError("all is well")
 """
     code = _LIMITED.replace("    {write}\n", textwrap.indent(code, "    "))
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.h5")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.h5")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (2, "all is well\n", "")
     assert not os.listdir(tmp_path)
 
@@ -108,7 +116,9 @@ def test_places_that_cannot_be_written_are_named_and_stay(tmp_path, place):
     path = tmp_path / (path if isinstance(path, str) else "x.h5")
     before = sorted(tmp_path.rglob("*"))
     for write in (lambda: writes_hdf5(path), lambda: writes_bytes(path)):
-        with pytest.raises(ValueError, match=f"^cannot write {path}: [A-Z].* was there is left as it was") as error:
+        with pytest.raises(
+            ValueError, match=f"^cannot write {path}: [A-Z].* was there is left as it was"
+        ) as error:
             write()
         assert "\n" not in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before
@@ -125,7 +135,14 @@ def writes_bytes(path, content=b"new"):
 
 
 def test_names_as_long_as_they_may_be_and_of_any_bytes_are_written(tmp_path):
-    for name in ("x" * 252 + ".h5", "\u00e9" * 126 + ".h5", os.fsdecode(b"\xff\xfe.h5"), " .h5", "[1]*?.h5", "a\nb.h5"):
+    for name in (
+        "x" * 252 + ".h5",
+        "\u00e9" * 126 + ".h5",
+        os.fsdecode(b"\xff\xfe.h5"),
+        " .h5",
+        "[1]*?.h5",
+        "a\nb.h5",
+    ):
         writes_hdf5(tmp_path / name)
         with h5py.File(tmp_path / name) as file:
             assert file["x"].shape == (3,)

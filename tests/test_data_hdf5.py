@@ -1,4 +1,7 @@
-"""Arrays in HDF5 files: found in groups and by name, told where they are not, and never taken from another file."""
+"""Arrays in HDF5 files: found in groups and by name, told where they are not, and never taken from
+another file.
+"""
+
 import zlib
 
 import h5py
@@ -26,7 +29,9 @@ def taken(path, **options):
 
 def put(**arrays):
     """Arrays by name, where __ stands for a group."""
-    return lambda file: file.update({name.replace("__", "/"): array for name, array in arrays.items()})
+    return lambda file: file.update(
+        {name.replace("__", "/"): array for name, array in arrays.items()}
+    )
 
 
 OTHER = np.ones((3, 24, 20), "c8")
@@ -48,29 +53,47 @@ def test_an_array_is_taken_where_it_is_the_only_one_it_can_be(tmp_path, kind):
 
 
 UNCLEAR = {
-    "two": (put(a=SCAN, b=OTHER), r"Received: a complex64 \(3, 24, 20\), b complex64 \(3, 24, 20\)"),
-    "two of a name": (put(a__kspace=SCAN, b__kspace=OTHER), r"a/kspace complex64 .*, b/kspace complex64"),
+    "two": (
+        put(a=SCAN, b=OTHER),
+        r"Received: a complex64 \(3, 24, 20\), b complex64 \(3, 24, 20\)",
+    ),
+    "two of a name": (
+        put(a__kspace=SCAN, b__kspace=OTHER),
+        r"a/kspace complex64 .*, b/kspace complex64",
+    ),
     "none": (lambda file: None, "Received: no arrays"),
     "texts": (put(note="x", list=["a", "b"]), r"Received: list \(text\), note \(text\)"),
     "records": (
-        lambda file: file.create_dataset("t", (2,), [("a", "f4"), ("b", "i4")]), r"Received: t \(records of a, b\)"
+        lambda file: file.create_dataset("t", (2,), [("a", "f4"), ("b", "i4")]),
+        r"Received: t \(records of a, b\)",
     ),
     "acquisitions": (
-        lambda file: file.create_dataset("dataset/data", (4,), [("head", "f4", 3), ("data", h5py.vlen_dtype("f4"))]),
+        lambda file: file.create_dataset(
+            "dataset/data", (4,), [("head", "f4", 3), ("data", h5py.vlen_dtype("f4"))]
+        ),
         r"dataset/data \(raw acquisitions in the format of ISMRMRD\).* ismrmrd package",
     ),
-    "a name that is none": (lambda file: file.create_group("kspace"), r"Received: kspace \(a group\)"),
-    "references": (
-        lambda file: file.create_dataset("r", data=file.ref, dtype=h5py.ref_dtype), r"Received: r \(references\)"
+    "a name that is none": (
+        lambda file: file.create_group("kspace"),
+        r"Received: kspace \(a group\)",
     ),
-    "empty": (lambda file: file.create_dataset("kspace", data=h5py.Empty("f4")), r"Received: kspace \(empty\)"),
-}  # fmt: skip
+    "references": (
+        lambda file: file.create_dataset("r", data=file.ref, dtype=h5py.ref_dtype),
+        r"Received: r \(references\)",
+    ),
+    "empty": (
+        lambda file: file.create_dataset("kspace", data=h5py.Empty("f4")),
+        r"Received: kspace \(empty\)",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", UNCLEAR)
 def test_what_was_found_is_told_where_no_array_is_the_one(tmp_path, kind):
     content, message = UNCLEAR[kind]
-    with pytest.raises(ValueError, match=rf"a.h5: expected a variable named kspace or rawdata or raw. .*{message}"):
+    with pytest.raises(
+        ValueError, match=rf"a.h5: expected a variable named kspace or rawdata or raw. .*{message}"
+    ):
         taken(write(tmp_path / "a.h5", content))
 
 
@@ -86,34 +109,58 @@ def test_an_array_can_be_named(tmp_path):
     for name in ("scan/first", "/scan/first", "first"):
         np.testing.assert_array_equal(taken(path, array=name)[...], SCAN)
     for name in ("scan/third", "scan", "third"):
-        with pytest.raises(ValueError, match=f"named {name}. Received: .*scan/first complex64.* by --array"):
+        with pytest.raises(
+            ValueError, match=f"named {name}. Received: .*scan/first complex64.* by --array"
+        ):
             taken(path, array=name, setting="--array")
 
 
 def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
     knee = data.SyntheticKnee(1, 40, 32, 4, None, 0.001, 0)[0]
     lines = masks.equispaced(32, 2, 0.3)
-    path = write(tmp_path / "a.h5", put(scan__k=knee.kspace, scan__s=knee.sensitivity_maps, scan__m=lines, scan__other=OTHER))
-    settings = dict(dataset="measurement", data_path=str(path), sensitivity_path=str(path), mask="file", mask_path=str(path))
+    path = write(
+        tmp_path / "a.h5",
+        put(scan__k=knee.kspace, scan__s=knee.sensitivity_maps, scan__m=lines, scan__other=OTHER),
+    )
+    settings = dict(
+        dataset="measurement",
+        data_path=str(path),
+        sensitivity_path=str(path),
+        mask="file",
+        mask_path=str(path),
+    )
     names = dict(data_array="scan/k", sensitivity_array="scan/s", mask_array="scan/m")
     sample = data.source(Config(**settings, **names))[0]
     np.testing.assert_array_equal(sample.kspace, knee.kspace * lines)
     np.testing.assert_array_equal(sample.sensitivity_maps, knee.sensitivity_maps)
-    for name, flag in {"data_array": "--array", "sensitivity_array": "--maps-array", "mask_array": "--mask-array"}.items():
-        with pytest.raises(ValueError, match=rf"a.h5: .* Received: .*scan/k .* by {name} \({flag}\)"):
+    for name, flag in {
+        "data_array": "--array",
+        "sensitivity_array": "--maps-array",
+        "mask_array": "--mask-array",
+    }.items():
+        with pytest.raises(
+            ValueError, match=rf"a.h5: .* Received: .*scan/k .* by {name} \({flag}\)"
+        ):
             data.source(Config(**settings, **{**names, name: ""}))[0]
     # Slices of two arrays of a file are not taken for each other.
-    identities = {str(data.source(Config(**settings, **{**names, "data_array": name})).fingerprint(0)) for name in ("scan/k", "scan/s")}
+    identities = {
+        str(data.source(Config(**settings, **{**names, "data_array": name})).fingerprint(0))
+        for name in ("scan/k", "scan/s")
+    }
     assert len(identities) == 2
 
 
 def test_real_arrays_are_named_in_one_file(shared_data):
     path = str(shared_data("brain_4ch_mprage.mat"))
-    settings = dict(dataset="measurement", data_path=path, sensitivity_path=path, mask="file", mask_path=path)
+    settings = dict(
+        dataset="measurement", data_path=path, sensitivity_path=path, mask="file", mask_path=path
+    )
     names = dict(data_array="kData", sensitivity_array="coil_sens", mask_array="kMaskRand7")
     sample = data.source(Config(**settings, **names))[0]
     assert sample.kspace.shape == (4, 256, 256) and 0.1 < sample.mask.mean() < 0.2
-    with pytest.raises(ValueError, match=r"Received: .*kData complex128 \(256, 256, 4\), kMaskPFACS7 float64"):
+    with pytest.raises(
+        ValueError, match=r"Received: .*kData complex128 \(256, 256, 4\), kMaskPFACS7 float64"
+    ):
         data.source(Config(**settings, **{**names, "data_array": ""}))[0]
 
 
@@ -133,7 +180,12 @@ def test_variables_of_matlab_are_told_as_such(tmp_path):
     assert list(arrays) == ["scan/kspace"]
     with h5py.File(path) as file:
         others = hdf5.search(path, file, True)[1]
-    assert others == {"f": "MATLAB's function_handle", "list": "MATLAB's cell", "note": "text", "scan": "a structure"}
+    assert others == {
+        "f": "MATLAB's function_handle",
+        "list": "MATLAB's cell",
+        "note": "text",
+        "scan": "a structure",
+    }
 
 
 # What lies elsewhere
@@ -155,32 +207,49 @@ def virtual(file, name, source, inner, shape=SCAN.shape):
 
 ELSEWHERE = {
     "link": lambda file, name: file.update({name: h5py.ExternalLink("secret.h5", "kspace")}),
-    "link to a link": lambda file, name: file.update({name: h5py.SoftLink("/x"), "x": h5py.ExternalLink("secret.h5", "kspace")}),
-    "through a group": lambda file, name: file.update({name: h5py.SoftLink("/x/kspace"), "x": h5py.ExternalLink("secret.h5", "/")}),
-    "raw bytes": lambda file, name: file.create_dataset(name, (3, 24, 20), "c8", external=[("secret.h5", 0, 11520)]),
+    "link to a link": lambda file, name: file.update(
+        {name: h5py.SoftLink("/x"), "x": h5py.ExternalLink("secret.h5", "kspace")}
+    ),
+    "through a group": lambda file, name: file.update(
+        {name: h5py.SoftLink("/x/kspace"), "x": h5py.ExternalLink("secret.h5", "/")}
+    ),
+    "raw bytes": lambda file, name: file.create_dataset(
+        name, (3, 24, 20), "c8", external=[("secret.h5", 0, 11520)]
+    ),
     "virtual": lambda file, name: virtual(file, name, "secret.h5", "kspace"),
     "virtual, through a link": lambda file, name: (
-        virtual(file, name, ".", "x"), file.update({"x": h5py.ExternalLink("secret.h5", "kspace")})
+        virtual(file, name, ".", "x"),
+        file.update({"x": h5py.ExternalLink("secret.h5", "kspace")}),
     ),
     "virtual of raw bytes": lambda file, name: (
-        virtual(file, name, ".", "/y"), file.create_dataset("y", (3, 24, 20), "c8", external=[("secret.h5", 0, 11520)])
+        virtual(file, name, ".", "/y"),
+        file.create_dataset("y", (3, 24, 20), "c8", external=[("secret.h5", 0, 11520)]),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".mat"])
 @pytest.mark.parametrize("kind", ELSEWHERE)
 def test_no_array_comes_from_another_file(folder, kind, suffix):
     path = write(f"scan{suffix}", lambda file: ELSEWHERE[kind](file, "kspace"))
-    readers = (taken, files.read_arrays, files.read_mat, lambda path: files.mat_shape(path, "kspace"))
+    readers = (
+        taken,
+        files.read_arrays,
+        files.read_mat,
+        lambda path: files.mat_shape(path, "kspace"),
+    )
     for read in (*readers, lambda path: files.read_mat(path, ("kspace",))):
-        with pytest.raises(ValueError, match=f"scan{suffix}: .* other file.*|.*another file.* Replace it by a copy"):
+        with pytest.raises(
+            ValueError, match=f"scan{suffix}: .* other file.*|.*another file.* Replace it by a copy"
+        ):
             read(path)
 
 
 @pytest.mark.parametrize("kind", ELSEWHERE)
 def test_what_is_not_read_may_lie_elsewhere(folder, kind):
-    path = write("scan.h5", lambda file: (file.update({"kspace": SCAN}), ELSEWHERE[kind](file, "notes")))
+    path = write(
+        "scan.h5", lambda file: (file.update({"kspace": SCAN}), ELSEWHERE[kind](file, "notes"))
+    )
     np.testing.assert_array_equal(taken(path)[...], SCAN)
     np.testing.assert_array_equal(files.read_arrays(path, ("kspace",))["kspace"], SCAN)
     assert list(files.read_arrays(path)) == ["kspace"]
@@ -190,26 +259,41 @@ def test_what_is_not_read_may_lie_elsewhere(folder, kind):
 
 INSIDE = {
     "link": lambda file: file.update({"kspace": h5py.SoftLink("/scan/data")}),
-    "relative link": lambda file: file.update({"scan/kspace": h5py.SoftLink("data"), "kspace": h5py.SoftLink("scan/kspace")}),
-    "link through a linked group": lambda file: file.update({"g": h5py.SoftLink("scan"), "kspace": h5py.SoftLink("/g/data")}),
+    "relative link": lambda file: file.update(
+        {"scan/kspace": h5py.SoftLink("data"), "kspace": h5py.SoftLink("scan/kspace")}
+    ),
+    "link through a linked group": lambda file: file.update(
+        {"g": h5py.SoftLink("scan"), "kspace": h5py.SoftLink("/g/data")}
+    ),
     "second name": lambda file: file.update({"kspace": file["scan/data"]}),
     "virtual": lambda file: virtual(file, "kspace", ".", "scan/data"),
-    "virtual of virtual": lambda file: (virtual(file, "v", ".", "scan/data"), virtual(file, "kspace", ".", "v")),
+    "virtual of virtual": lambda file: (
+        virtual(file, "v", ".", "scan/data"),
+        virtual(file, "kspace", ".", "v"),
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", INSIDE)
 def test_links_inside_a_file_are_followed(folder, kind):
-    path = write("scan.h5", lambda file: (file.update({"scan/data": SCAN, "other": OTHER}), INSIDE[kind](file)))
+    path = write(
+        "scan.h5",
+        lambda file: (file.update({"scan/data": SCAN, "other": OTHER}), INSIDE[kind](file)),
+    )
     np.testing.assert_array_equal(taken(path)[...], SCAN)
     np.testing.assert_array_equal(files.read_arrays(path, ("kspace",))["kspace"], SCAN)
 
 
 CIRCLES = {
     "a link to itself": lambda file: file.update({"kspace": h5py.SoftLink("/kspace")}),
-    "two links": lambda file: file.update({"kspace": h5py.SoftLink("/a"), "a": h5py.SoftLink("kspace")}),
+    "two links": lambda file: file.update(
+        {"kspace": h5py.SoftLink("/a"), "a": h5py.SoftLink("kspace")}
+    ),
     "a virtual one of itself": lambda file: virtual(file, "kspace", ".", "kspace"),
-    "two virtual ones": lambda file: (virtual(file, "kspace", ".", "a"), virtual(file, "a", ".", "kspace")),
+    "two virtual ones": lambda file: (
+        virtual(file, "kspace", ".", "a"),
+        virtual(file, "a", ".", "kspace"),
+    ),
 }
 
 
@@ -232,13 +316,17 @@ def test_groups_that_hold_themselves_are_searched_once(folder):
 
 
 def packed(file, chunk):
-    dataset = file.create_dataset("kspace", (1000, 1000, 1000), "c8", chunks=chunk, compression="gzip")
+    dataset = file.create_dataset(
+        "kspace", (1000, 1000, 1000), "c8", chunks=chunk, compression="gzip"
+    )
     dataset[:1] = 0
 
 
 HUGE = {
     "never written": lambda file: file.create_dataset("kspace", (1000, 1000, 1000), "c8"),
-    "never written, in chunks": lambda file: file.create_dataset("kspace", (1000, 1000, 1000), "c8", chunks=(1, 1000, 1000)),
+    "never written, in chunks": lambda file: file.create_dataset(
+        "kspace", (1000, 1000, 1000), "c8", chunks=(1, 1000, 1000)
+    ),
     "packed zeros": lambda file: packed(file, (1, 1000, 1000)),
     "virtual": lambda file: virtual(file, "kspace", ".", "a", (1000, 1000, 1000)),
 }
@@ -247,8 +335,17 @@ HUGE = {
 @pytest.mark.parametrize("kind", HUGE)
 def test_no_memory_is_taken_for_what_was_never_written(tmp_path, kind):
     path = write(tmp_path / "scan.h5", HUGE[kind])
-    for read in (lambda: taken(path)[...], lambda: taken(path)[:, 1:, :], lambda: files.read_arrays(path)):
-        with pytest.raises(ValueError, match="scan.h5: .* would take (8|7.99) GB, of which the file holds .* less than 1 in 100"):
+    for read in (
+        lambda: taken(path)[...],
+        lambda: taken(path)[:, 1:, :],
+        lambda: files.read_arrays(path),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=(
+                "scan.h5: .* would take (8|7.99) GB, of which the file holds .* less than 1 in 100"
+            ),
+        ):
             read()
     # A part is read, if it is small.
     assert taken(path)[:1, :, :].shape == (1, 1000, 1000)
@@ -261,7 +358,10 @@ def test_a_chunk_that_unpacks_to_all_memory_is_not_unpacked(tmp_path):
 
 
 def test_masks_may_pack_well(tmp_path):
-    path = write(tmp_path / "mask.h5", lambda file: file.create_dataset("mask", data=np.zeros((1000, 1000)), compression="gzip"))
+    path = write(
+        tmp_path / "mask.h5",
+        lambda file: file.create_dataset("mask", data=np.zeros((1000, 1000)), compression="gzip"),
+    )
     assert files.read_array(path, ("mask",)).shape == (1000, 1000)
 
 
@@ -278,14 +378,20 @@ def test_chunks_that_unpack_to_another_size_are_refused(tmp_path, shuffle):
     # HDF5 reads what stands in memory behind a shorter one, or ends the process.
     for count in (0, 10, SCAN.nbytes // 3 - 1, SCAN.nbytes // 3 + 1, 2 * SCAN.nbytes):
         with h5py.File(tmp_path / "a.h5", "w") as file:
-            dataset = file.create_dataset("kspace", data=SCAN, chunks=(1, 24, 20), compression="gzip", shuffle=shuffle)
+            dataset = file.create_dataset(
+                "kspace", data=SCAN, chunks=(1, 24, 20), compression="gzip", shuffle=shuffle
+            )
             dataset.id.write_direct_chunk((1, 0, 0), zlib.compress(bytes(count)))
-        with pytest.raises(ValueError, match="a.h5 cannot be read as .*: a chunk of kspace has .* Copy it again"):
+        with pytest.raises(
+            ValueError, match="a.h5 cannot be read as .*: a chunk of kspace has .* Copy it again"
+        ):
             taken(tmp_path / "a.h5")[...]
         np.testing.assert_array_equal(taken(tmp_path / "a.h5")[2:, :, :], SCAN[2:])
     # What did not pack at all was stored as it is.
     with h5py.File(tmp_path / "a.h5", "r+") as file:
-        file["kspace"].id.write_direct_chunk((1, 0, 0), np.zeros_like(SCAN[:1]).tobytes(), 2 if shuffle else 1)
+        file["kspace"].id.write_direct_chunk(
+            (1, 0, 0), np.zeros_like(SCAN[:1]).tobytes(), 2 if shuffle else 1
+        )
     assert not taken(tmp_path / "a.h5")[1, :, :].any()
 
 

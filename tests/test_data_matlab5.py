@@ -1,4 +1,7 @@
-"""MATLAB files of version 5, read by the format alone: what SciPy reads, and no more memory or bytes than there are."""
+"""MATLAB files of version 5, read by the format alone: what SciPy reads, and no more memory or
+bytes than there are.
+"""
+
 import struct
 import warnings
 import zlib
@@ -15,7 +18,10 @@ from tfvn.data.files import read_arrays, read_mat
 TYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "c8", "c16", "?"]
 # What MATLAB itself wrote, of both byte orders.
 SCIPYS = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
-HEADERS = {"little": b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM", "big": b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI"}
+HEADERS = {
+    "little": b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM",
+    "big": b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI",
+}
 
 
 def random_array(rng, dtype):
@@ -30,18 +36,31 @@ def test_arrays_of_every_type_and_shape_are_those_that_scipy_reads(tmp_path, com
     rng = np.random.default_rng(0)
     for _ in range(5):
         arrays = {f"x{name}": random_array(rng, name) for name in TYPES if name != "?"}
-        arrays.update(text="hello", cell=np.array([1, "a"], object), scan={"kspace": np.ones((2, 3)), "t": "x"})
+        arrays.update(
+            text="hello",
+            cell=np.array([1, "a"], object),
+            scan={"kspace": np.ones((2, 3)), "t": "x"},
+        )
         arrays.update(sparse=scipy.sparse.eye(3).tocsc(), logical=np.array([[True, False]]))
         scipy.io.savemat(tmp_path / "a.mat", arrays, do_compression=compressed)
         expected = scipy.io.loadmat(tmp_path / "a.mat")
         found = {variable.name: variable for variable in matlab5.variables(tmp_path / "a.mat")}
-        assert {name: variable.meaning for name, variable in found.items() if variable.dtype is None} == {
-            "text": "text", "cell": "cell array", "scan": "structure of kspace, t", "sparse": "sparse matrix",
-        }  # fmt: skip
+        assert {
+            name: variable.meaning for name, variable in found.items() if variable.dtype is None
+        } == {
+            "text": "text",
+            "cell": "cell array",
+            "scan": "structure of kspace, t",
+            "sparse": "sparse matrix",
+        }
         for name, variable in found.items():
             if variable.dtype is not None:
                 array = matlab5.read(tmp_path / "a.mat", variable)
-                assert (array.shape, array.dtype) == (variable.shape, variable.dtype) == (expected[name].shape, expected[name].dtype)
+                assert (
+                    (array.shape, array.dtype)
+                    == (variable.shape, variable.dtype)
+                    == (expected[name].shape, expected[name].dtype)
+                )
                 np.testing.assert_array_equal(array, expected[name])
 
 
@@ -79,7 +98,9 @@ def write(path, *elements, order="little"):
 def test_both_orders_of_bytes_and_small_types_are_read(tmp_path):
     for order, sign in (("little", "<"), ("big", ">")):
         numbers = element(3, np.arange(-3, 3).astype(f"{sign}i2").tobytes(), sign)
-        array = read_mat(write(tmp_path / "a.mat", matrix((2, 3), numbers, order=sign), order=order))["kspace"]
+        array = read_mat(
+            write(tmp_path / "a.mat", matrix((2, 3), numbers, order=sign), order=order)
+        )["kspace"]
         assert array.dtype == "f8"  # the class of the variable, whatever its numbers are stored as
         np.testing.assert_array_equal(array, np.arange(-3, 3).reshape(2, 3, order="F"))
 
@@ -114,7 +135,9 @@ DAMAGED = {
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_what_does_not_keep_the_format_is_refused_by_name(tmp_path, content):
-    with pytest.raises(ValueError, match="a.mat cannot be read as a MATLAB file: .*Copy it again") as error:
+    with pytest.raises(
+        ValueError, match="a.mat cannot be read as a MATLAB file: .*Copy it again"
+    ) as error:
         read_arrays(write(tmp_path / "a.mat", content))
     assert "\n" not in str(error.value)
 
@@ -128,14 +151,20 @@ def test_no_memory_is_taken_for_numbers_that_are_not_there(tmp_path):
     for content in (huge, struct.pack("<II", 15, len(data)) + data):
         path = write(tmp_path / "a.mat", content)
         for read in (read_mat, lambda name: read_mat(name, ("kspace",))):
-            with pytest.raises(ValueError, match="a.mat: .* would take .* GB, .* less than 1 in 100"):
+            with pytest.raises(
+                ValueError, match="a.mat: .* would take .* GB, .* less than 1 in 100"
+            ):
                 read(path)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_every_flipped_bit_of_the_structure_is_harmless(tmp_path, compressed):
     # SciPy's reader ends the process at some of them.
-    scipy.io.savemat(tmp_path / "a.mat", {"kspace": np.eye(3) * 1j, "c": np.array([1, "a"], object)}, do_compression=compressed)
+    scipy.io.savemat(
+        tmp_path / "a.mat",
+        {"kspace": np.eye(3) * 1j, "c": np.array([1, "a"], object)},
+        do_compression=compressed,
+    )
     content = (tmp_path / "a.mat").read_bytes()
     for position in range(128, len(content)):
         changed = bytearray(content)

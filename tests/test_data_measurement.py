@@ -1,4 +1,7 @@
-"""One scan of one's own: orders of axes, masks, maps and references, and real brain scans where they are present."""
+"""One scan of one's own: orders of axes, masks, maps and references, and real brain scans where
+they are present.
+"""
+
 import h5py
 import numpy as np
 import pytest
@@ -38,20 +41,32 @@ def _save(path, kspace):
             if stem == "compound":
                 file["kspace"] = kspace.view([("real", "<f4"), ("imag", "<f4")])
             else:
-                file["kspace"] = kspace if stem == "complex" else np.stack([kspace.real, kspace.imag], -1)
+                file["kspace"] = (
+                    kspace if stem == "complex" else np.stack([kspace.real, kspace.imag], -1)
+                )
             file["reconstruction_rss"] = np.ones((2, 5, 5))
     else:
-        write_mat(path, {"kspace": kspace.transpose(2, 3, 0, 1), "other": np.ones(3)}, 5 if stem == "five" else "7.3")
+        write_mat(
+            path,
+            {"kspace": kspace.transpose(2, 3, 0, 1), "other": np.ones(3)},
+            5 if stem == "five" else "7.3",
+        )
 
 
-@pytest.mark.parametrize("name", ["a.npy", "complex.h5", "compound.h5", "pairs.h5", "five.mat", "seven.mat"])
+@pytest.mark.parametrize(
+    "name", ["a.npy", "complex.h5", "compound.h5", "pairs.h5", "five.mat", "seven.mat"]
+)
 def test_every_kind_of_file_gives_the_same_slice(tmp_path, name):
     slices = SyntheticKnee(2, HEIGHT, WIDTH, COILS, None, 0.001, 0)
     kspace = np.stack([slices[0].kspace, slices[1].kspace])
     _save(tmp_path / name, kspace)
     for index in (0, 1):
-        np.testing.assert_array_equal(Measurement(tmp_path / name, slice_index=index)[0].kspace, kspace[index])
-    with pytest.raises(ValueError, match=f"{name}: the file holds 2 slices. Received: slice_index=2"):
+        np.testing.assert_array_equal(
+            Measurement(tmp_path / name, slice_index=index)[0].kspace, kspace[index]
+        )
+    with pytest.raises(
+        ValueError, match=f"{name}: the file holds 2 slices. Received: slice_index=2"
+    ):
         Measurement(tmp_path / name, slice_index=2)[0]
 
 
@@ -59,12 +74,20 @@ def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
     np.save(tmp_path / "a.npy", np.stack([scan.kspace] * 3))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kspace"] = np.stack([scan.kspace] * 3)
-    write_mat(tmp_path / "a.mat", {"kspace": np.stack([scan.kspace] * 3).transpose(2, 3, 0, 1)}, "7.3")
+    write_mat(
+        tmp_path / "a.mat", {"kspace": np.stack([scan.kspace] * 3).transpose(2, 3, 0, 1)}, "7.3"
+    )
     read = []
     original = h5py.Dataset.__getitem__
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *arguments: read.append(original(*arguments)) or read[-1])
+    monkeypatch.setattr(
+        h5py.Dataset,
+        "__getitem__",
+        lambda *arguments: read.append(original(*arguments)) or read[-1],
+    )
     shape = (3, *scan.kspace.shape)
-    assert [scan_shape(tmp_path / name) for name in ("a.npy", "a.h5", "a.mat")] == [shape] * 3 and not read
+    assert [scan_shape(tmp_path / name) for name in ("a.npy", "a.h5", "a.mat")] == [
+        shape
+    ] * 3 and not read
     for name in ("a.h5", "a.mat"):
         assert Measurement(tmp_path / name, slice_index=2)[0].kspace.shape == scan.kspace.shape
     assert [part.size for part in read] == [scan.kspace.size] * 2
@@ -79,9 +102,22 @@ def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
 @pytest.mark.parametrize(
     "put, message",
     [
-        (lambda file: file.update(kspace=h5py.ExternalLink("secret.h5", "kspace")), "kspace is a link"),
-        (lambda file: file.update(kspace=h5py.SoftLink("/w/kspace"), w=h5py.ExternalLink("secret.h5", "/")), "is a link"),
-        (lambda file: file.create_dataset("kspace", (4, 40, 32), "c8", external=[("secret.h5", 0, 40960)]), "from other files"),
+        (
+            lambda file: file.update(kspace=h5py.ExternalLink("secret.h5", "kspace")),
+            "kspace is a link",
+        ),
+        (
+            lambda file: file.update(
+                kspace=h5py.SoftLink("/w/kspace"), w=h5py.ExternalLink("secret.h5", "/")
+            ),
+            "is a link",
+        ),
+        (
+            lambda file: file.create_dataset(
+                "kspace", (4, 40, 32), "c8", external=[("secret.h5", 0, 40960)]
+            ),
+            "from other files",
+        ),
         (
             lambda file: file.create_virtual_dataset("kspace", _virtual("secret.h5", (4, 40, 32))),
             "kspace takes its numbers from other files",
@@ -89,7 +125,9 @@ def test_of_a_file_of_slices_one_is_read(tmp_path, scan, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("suffix", [".h5", ".mat"])
-def test_a_scan_that_would_bring_another_file_is_refused(tmp_path, scan, monkeypatch, put, message, suffix):
+def test_a_scan_that_would_bring_another_file_is_refused(
+    tmp_path, scan, monkeypatch, put, message, suffix
+):
     monkeypatch.chdir(tmp_path)
     with h5py.File("secret.h5", "w") as file:
         file["kspace"] = scan.kspace
@@ -110,7 +148,11 @@ def test_three_axes_follow_the_rule_of_the_language(tmp_path, npy, scan):
     write_mat(tmp_path / "scan.mat", {"anything": np.moveaxis(scan.kspace, 0, -1)})
     for path in (npy, tmp_path / "scan.mat"):
         source = Measurement(path)
-        assert len(source) == 1 and source.name(0) == "scan" and source.shape(0) == (COILS, HEIGHT, WIDTH)
+        assert (
+            len(source) == 1
+            and source.name(0) == "scan"
+            and source.shape(0) == (COILS, HEIGHT, WIDTH)
+        )
         np.testing.assert_array_equal(source[0].kspace, scan.kspace)
 
 
@@ -121,19 +163,27 @@ def test_two_axes_are_one_coil(tmp_path, scan):
 
 def test_coils_elsewhere_are_asked_for_and_then_taken(tmp_path, scan):
     np.save(tmp_path / "last.npy", np.moveaxis(scan.kspace, 0, -1))
-    with pytest.raises(ValueError, match=r"last.npy: .* ambiguous.*axis 0 of shape \(40, 32, 4\).*coil_axis"):
+    with pytest.raises(
+        ValueError, match=r"last.npy: .* ambiguous.*axis 0 of shape \(40, 32, 4\).*coil_axis"
+    ):
         Measurement(tmp_path / "last.npy")[0]
-    np.testing.assert_array_equal(Measurement(tmp_path / "last.npy", coil_axis=2)[0].kspace, scan.kspace)
+    np.testing.assert_array_equal(
+        Measurement(tmp_path / "last.npy", coil_axis=2)[0].kspace, scan.kspace
+    )
     write_mat(tmp_path / "first.mat", {"kspace": scan.kspace}, "7.3")
     with pytest.raises(ValueError, match="ambiguous"):
         Measurement(tmp_path / "first.mat")[0]
-    np.testing.assert_array_equal(Measurement(tmp_path / "first.mat", coil_axis=0)[0].kspace, scan.kspace)
+    np.testing.assert_array_equal(
+        Measurement(tmp_path / "first.mat", coil_axis=0)[0].kspace, scan.kspace
+    )
     with pytest.raises(ValueError, match="coil_axis=3"):
         Measurement(tmp_path / "last.npy", coil_axis=3)[0]
 
 
 def test_transpose_swaps_height_and_width(npy, scan):
-    np.testing.assert_array_equal(Measurement(npy, transpose=True)[0].kspace, scan.kspace.swapaxes(1, 2))
+    np.testing.assert_array_equal(
+        Measurement(npy, transpose=True)[0].kspace, scan.kspace.swapaxes(1, 2)
+    )
 
 
 @pytest.mark.parametrize("readout_oversampling", [False, True])
@@ -141,7 +191,9 @@ def test_reference_is_the_adjoint_of_the_full_scan(npy, readout_oversampling):
     mask = masks.equispaced(WIDTH, 4, 0.25)
     full = Measurement(npy, readout_oversampling=readout_oversampling)[0]
     sample = Measurement(npy, mask=mask, readout_oversampling=readout_oversampling)[0]
-    adjoint = Sense(readout_oversampling).adjoint(full.kspace[None], full.sensitivity_maps[None], full.mask[None])[0]
+    adjoint = Sense(readout_oversampling).adjoint(
+        full.kspace[None], full.sensitivity_maps[None], full.mask[None]
+    )[0]
     np.testing.assert_allclose(sample.reference, adjoint, atol=1e-5)
     np.testing.assert_array_equal(sample.kspace, full.kspace * mask)
     np.testing.assert_array_equal(sample.mask, mask[None, None])
@@ -153,7 +205,9 @@ def test_undersampled_scan_has_its_mask_and_no_reference(tmp_path, scan):
         sample = Measurement(tmp_path / f"{name}.npy", calibration_lines=10)[0]
         np.testing.assert_array_equal(sample.mask[0], mask)
         assert np.isnan(sample.reference).all() and sample.reference.shape == (HEIGHT, WIDTH)
-    with pytest.raises(ValueError, match="lines.npy: .*Received: k-space of which .* Use mask: measured"):
+    with pytest.raises(
+        ValueError, match="lines.npy: .*Received: k-space of which .* Use mask: measured"
+    ):
         Measurement(tmp_path / "lines.npy", mask=np.ones(WIDTH), calibration_lines=10)[0]
 
 
@@ -163,25 +217,37 @@ def _changed_where_removed(kspace, mask, rng):
 
 
 @pytest.mark.parametrize("lines", [0, 8])
-@pytest.mark.parametrize("make", [lambda: masks.equispaced(WIDTH, 4, 0.25), lambda: masks.random(WIDTH, 2, 0.4), lambda: POINTS])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: masks.equispaced(WIDTH, 4, 0.25), lambda: masks.random(WIDTH, 2, 0.4), lambda: POINTS],
+)
 def test_nothing_that_the_mask_removes_is_in_the_inputs(tmp_path, scan, make, lines):
     mask, rng = make(), np.random.default_rng(0)
     np.save(tmp_path / "a.npy", scan.kspace)
     np.save(tmp_path / "b.npy", _changed_where_removed(scan.kspace, mask, rng))
-    one, other = (Measurement(tmp_path / name, mask=mask, calibration_lines=lines)[0] for name in ("a.npy", "b.npy"))
+    one, other = (
+        Measurement(tmp_path / name, mask=mask, calibration_lines=lines)[0]
+        for name in ("a.npy", "b.npy")
+    )
     for name in ("kspace", "sensitivity_maps", "mask"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     assert (one.reference != other.reference).any()
     # Nor in what is made of them.
     np.testing.assert_array_equal(normalise(one, "")[0].kspace, normalise(other, "")[0].kspace)
     # The setting that lets maps see it says so.
-    seen = [Measurement(tmp_path / name, mask=mask, maps_from="fully-sampled") for name in ("a.npy", "b.npy")]
+    seen = [
+        Measurement(tmp_path / name, mask=mask, maps_from="fully-sampled")
+        for name in ("a.npy", "b.npy")
+    ]
     assert (seen[0][0].sensitivity_maps != seen[1][0].sensitivity_maps).any()
     assert "fully sampled scan, before the mask" in seen[0].maps_origin
 
 
 def test_the_reference_is_the_same_under_every_mask(npy):
-    references = [Measurement(npy, mask=masks.equispaced(WIDTH, 4, share))[0].reference for share in (0.2, 0.4, 0.8)]
+    references = [
+        Measurement(npy, mask=masks.equispaced(WIDTH, 4, share))[0].reference
+        for share in (0.2, 0.4, 0.8)
+    ]
     np.testing.assert_array_equal(references[0], references[1])
     np.testing.assert_array_equal(references[0], references[2])
 
@@ -190,22 +256,41 @@ def test_the_reference_is_the_same_under_every_mask(npy):
 def test_as_many_centre_lines_as_the_mask_leaves_make_the_maps(npy, scan, centre, used):
     mask = masks.equispaced(WIDTH, 4, centre)
     source = Measurement(npy, mask=mask)
-    np.testing.assert_array_equal(source[0].sensitivity_maps, low_resolution_maps(scan.kspace * mask, used))
+    np.testing.assert_array_equal(
+        source[0].sensitivity_maps, low_resolution_maps(scan.kspace * mask, used)
+    )
     assert source.maps_origin == f"estimated from {used} centre lines, all measured"
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(mask=masks.equispaced(WIDTH, 4, 0)), "scan.npy: an estimate of coil maps needs 4 centre lines .* with 1 of them"),
-        (dict(mask=masks.equispaced(WIDTH, 4, 0.25), calibration_lines=24), "calibration_lines=24 must be 0 .* with 9 of them"),
-        (dict(calibration_lines=3), "calibration_lines must be 4 or more, or 0 .*Received: calibration_lines=3"),
-        (dict(maps_from="all"), "maps_from must be one of measured, fully-sampled. Received: maps_from='all'"),
-        (dict(maps_from="fully-sampled", sensitivity_path="scan.npy"), "a file or are estimated, not both.* Set one of the two"),
+        (
+            dict(mask=masks.equispaced(WIDTH, 4, 0)),
+            "scan.npy: an estimate of coil maps needs 4 centre lines .* with 1 of them",
+        ),
+        (
+            dict(mask=masks.equispaced(WIDTH, 4, 0.25), calibration_lines=24),
+            "calibration_lines=24 must be 0 .* with 9 of them",
+        ),
+        (
+            dict(calibration_lines=3),
+            "calibration_lines must be 4 or more, or 0 .*Received: calibration_lines=3",
+        ),
+        (
+            dict(maps_from="all"),
+            "maps_from must be one of measured, fully-sampled. Received: maps_from='all'",
+        ),
+        (
+            dict(maps_from="fully-sampled", sensitivity_path="scan.npy"),
+            "a file or are estimated, not both.* Set one of the two",
+        ),
         (dict(coil_axis=-3), "coil_axis must be an axis of the file, -1 .* or -2"),
     ],
 )
-def test_maps_that_cannot_be_made_as_asked_are_refused_with_the_reason(npy, monkeypatch, options, message):
+def test_maps_that_cannot_be_made_as_asked_are_refused_with_the_reason(
+    npy, monkeypatch, options, message
+):
     monkeypatch.chdir(npy.parent)
     with pytest.raises(ValueError, match=message):
         Measurement("scan.npy", **options)[0]
@@ -213,14 +298,22 @@ def test_maps_that_cannot_be_made_as_asked_are_refused_with_the_reason(npy, monk
 
 def test_maps_of_the_whole_scan_need_one(tmp_path, scan):
     np.save(tmp_path / "lines.npy", scan.kspace * masks.equispaced(WIDTH, 2, 0.4))
-    with pytest.raises(ValueError, match="lines.npy: maps from a fully sampled scan need one.* of which 69% was measured"):
+    with pytest.raises(
+        ValueError,
+        match="lines.npy: maps from a fully sampled scan need one.* of which 69% was measured",
+    ):
         Measurement(tmp_path / "lines.npy", maps_from="fully-sampled")[0]
 
 
-@pytest.mark.parametrize("change", [lambda maps: maps * np.nan, lambda maps: maps * 0], ids=["NaN", "zero"])
+@pytest.mark.parametrize(
+    "change", [lambda maps: maps * np.nan, lambda maps: maps * 0], ids=["NaN", "zero"]
+)
 def test_an_error_of_maps_begins_with_their_file(tmp_path, npy, scan, change):
     np.save(tmp_path / "maps.npy", change(scan.sensitivity_maps))
-    with pytest.raises(ValueError, match=r"^/\S*maps.npy: sensitivity_maps (must be finite|is zero).*the maps of .*scan.npy"):
+    with pytest.raises(
+        ValueError,
+        match=r"^/\S*maps.npy: sensitivity_maps (must be finite|is zero).*the maps of .*scan.npy",
+    ):
         Measurement(npy, tmp_path / "maps.npy")[0]
 
 
@@ -236,12 +329,16 @@ def test_a_mask_in_an_array_may_call_zeros_measured_but_no_empty_line(tmp_path, 
     lost = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.15
     lost[HEIGHT // 2 - 6 :][:12, WIDTH // 2 - 6 :][:, :12] = False
     np.save(tmp_path / "scan.npy", np.where(lost, 0, kspace * lines))
-    with pytest.warns(DataWarning, match="scan.npy: 1.*% of the positions in its lines are zero .* mask: file"):
+    with pytest.warns(
+        DataWarning, match="scan.npy: 1.*% of the positions in its lines are zero .* mask: file"
+    ):
         assert Measurement(tmp_path / "scan.npy")[0].mask.shape == (1, HEIGHT, WIDTH)
     with pytest.warns(DataWarning, match="the mask calls 1.*% of its positions measured where"):
         sample = Measurement(tmp_path / "scan.npy", mask=lines)[0]
     np.testing.assert_array_equal(sample.mask[0, 0], lines)
-    with pytest.raises(ValueError, match="mask.npy: a mask can only undersample .* samples 8 empty lines"):
+    with pytest.raises(
+        ValueError, match="mask.npy: a mask can only undersample .* samples 8 empty lines"
+    ):
         Measurement(tmp_path / "scan.npy", mask=np.ones(WIDTH), mask_name="mask.npy")[0]
 
 
@@ -267,7 +364,10 @@ def test_maps_come_from_their_file(tmp_path, npy, scan):
     np.testing.assert_array_equal(sample.sensitivity_maps, scan.sensitivity_maps)
     np.testing.assert_allclose(sample.reference, scan.reference, atol=1e-5)
     np.save(tmp_path / "maps.npy", scan.sensitivity_maps[:3])
-    with pytest.raises(ValueError, match=r"maps.npy: .*maps.shape=\(3, 40, 32\), kspace.shape=\(4, 40, 32\) of .*scan.npy"):
+    with pytest.raises(
+        ValueError,
+        match=r"maps.npy: .*maps.shape=\(3, 40, 32\), kspace.shape=\(4, 40, 32\) of .*scan.npy",
+    ):
         Measurement(npy, tmp_path / "maps.npy")[0]
 
 
@@ -299,15 +399,25 @@ def test_arrays_that_are_no_scan_are_refused_by_file(tmp_path, kspace, message):
 
 def test_file_with_several_arrays_and_none_of_the_names_lists_them(tmp_path):
     write_mat(tmp_path / "scan.mat", {"a": np.ones(3), "b": np.ones(3)})
-    with pytest.raises(ValueError, match=r"expected a variable named kspace or rawdata or raw. Received: a float64 \(1, 3\), b float64 \(1, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"expected a variable named kspace or rawdata or raw. Received: a float64 \(1, 3\), b"
+            r" float64 \(1, 3\)"
+        ),
+    ):
         Measurement(tmp_path / "scan.mat")[0]
 
 
 def test_brain_scan_gives_the_known_case(shared_data):
-    """In MATLAB's order (y, x, slice, coil); the case undersamples y, the first axis, so y has to become the width."""
+    """In MATLAB's order (y, x, slice, coil); the case undersamples y, the first axis, so y has to
+    become the width.
+    """
     case = np.load(shared_data("vn_case.npz"))
     mask = masks.equispaced(96, 4, 16 / 96)
-    source = Measurement(shared_data("brain_16ch_raw.mat"), mask=mask, transpose=True, maps_from="fully-sampled")
+    source = Measurement(
+        shared_data("brain_16ch_raw.mat"), mask=mask, transpose=True, maps_from="fully-sampled"
+    )
     sample, scale = normalise(source[0], source.name(0))
     np.testing.assert_array_equal(sample.mask[0, 0], case["mask"])
     assert scale == pytest.approx(float(case["scale"]), rel=1e-5)
@@ -318,5 +428,7 @@ def test_brain_scan_gives_the_known_case(shared_data):
 
 def test_poisson_scan_has_a_mask_of_points_and_no_reference(shared_data):
     sample = Measurement(shared_data("brain_8ch_kspace.npy"))[0]
-    assert sample.mask.shape == (1, 230, 180) and sample.mask.mean() == pytest.approx(1 / 8, rel=0.05)
+    assert sample.mask.shape == (1, 230, 180) and sample.mask.mean() == pytest.approx(
+        1 / 8, rel=0.05
+    )
     assert np.isnan(sample.reference).all()

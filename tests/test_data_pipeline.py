@@ -1,4 +1,7 @@
-"""Batches: of the configuration alone, lazy, resumable, of known shape, with errors that a user can read."""
+"""Batches: of the configuration alone, lazy, resumable, of known shape, with errors that a user can
+read.
+"""
+
 import itertools
 import subprocess
 import sys
@@ -12,7 +15,9 @@ from tfvn.config import Config
 from tfvn.data import pipeline
 from tfvn.data.vlo import write_folder, write_mat
 
-TINY = dict(height=32, width=24, num_coils=2, num_train=5, num_test=3, batch_size=2, mask_fraction=0.5)
+TINY = dict(
+    height=32, width=24, num_coils=2, num_train=5, num_test=3, batch_size=2, mask_fraction=0.5
+)
 
 
 class Counting:
@@ -40,11 +45,16 @@ class Counting:
 
 def endless(source, batch_size=2, seed=0, start=0):
     slices = data.PreparedSlices(source)
-    return data.batches(slices, pipeline._Endless(pipeline._plan(slices, batch_size, seed), start), batch_size)
+    return data.batches(
+        slices, pipeline._Endless(pipeline._plan(slices, batch_size, seed), start), batch_size
+    )
 
 
 def indices(dataset, count=None):
-    return [inputs["sample_index"].numpy().tolist() for inputs, _ in itertools.islice(data.iterate(dataset), count)]
+    return [
+        inputs["sample_index"].numpy().tolist()
+        for inputs, _ in itertools.islice(data.iterate(dataset), count)
+    ]
 
 
 def test_batches_have_the_shapes_and_types_of_the_design():
@@ -60,7 +70,9 @@ def test_batches_have_the_shapes_and_types_of_the_design():
         "scale": ((2,), tf.float32),
     }
     assert reference.shape == (2, 32, 24) and reference.dtype == tf.complex64
-    for spec, value in zip(tf.nest.flatten(dataset.element_spec), tf.nest.flatten((inputs, reference))):
+    for spec, value in zip(
+        tf.nest.flatten(dataset.element_spec), tf.nest.flatten((inputs, reference))
+    ):
         assert spec.shape == value.shape
     np.testing.assert_array_equal(inputs["mask"][0, 0, 0], masks.constant(24, 0.5))
 
@@ -87,7 +99,11 @@ def test_splits_of_the_synthetic_set_differ():
     config = Config(**TINY)
     train, test = data.source(config), data.source(config, "test")
     assert len(train) == 5 and len(test) == 3
-    assert all(np.abs(train[i].reference - test[j].reference).max() > 0.1 for i in range(5) for j in range(3))
+    assert all(
+        np.abs(train[i].reference - test[j].reference).max() > 0.1
+        for i in range(5)
+        for j in range(3)
+    )
 
 
 def test_every_epoch_is_another_permutation_keyed_by_the_seed():
@@ -129,16 +145,28 @@ def test_slices_of_several_shapes_are_tested_one_by_one():
 @pytest.fixture
 def knees(tmp_path):
     slices = data.SyntheticKnee(4, 32, 24, 2, None, 0.01, 0)
-    write_folder(tmp_path, "pd", [1, 2], [11, 12], slices, mask=masks.constant(24, 0.5), mask_name="half")
-    paths = dict(data_path=str(tmp_path), protocol="pd", train_patients="1-2", train_slices="11,12", batch_size=2)
-    return Config(dataset="vlo", mask="file", mask_path="half", test_patients="2", test_slices="12", **paths)
+    write_folder(
+        tmp_path, "pd", [1, 2], [11, 12], slices, mask=masks.constant(24, 0.5), mask_name="half"
+    )
+    paths = dict(
+        data_path=str(tmp_path),
+        protocol="pd",
+        train_patients="1-2",
+        train_slices="11,12",
+        batch_size=2,
+    )
+    return Config(
+        dataset="vlo", mask="file", mask_path="half", test_patients="2", test_slices="12", **paths
+    )
 
 
 def test_knee_folder_feeds_training_and_test(knees):
     inputs, reference = next(data.iterate(data.load(knees)))
     assert inputs["kspace"].shape == (2, 2, 32, 24) and reference.shape == (2, 32, 24)
     assert inputs["mask"][0, 0, 0].numpy().tolist() == masks.constant(24, 0.5).tolist()
-    assert data.source(knees, "test").name(0) == "patient2/slice12" and indices(data.load(knees, "test")) == [[0]]
+    assert data.source(knees, "test").name(0) == "patient2/slice12" and indices(
+        data.load(knees, "test")
+    ) == [[0]]
 
 
 def test_damaged_file_reaches_the_user_as_one_clear_error(knees, tmp_path):
@@ -176,8 +204,14 @@ def test_measurement_serves_both_splits(tmp_path):
     "values, expected",
     [
         (dict(mask="constant", mask_fraction=0.3), masks.constant(24, 0.3)),
-        (dict(mask="equispaced", acceleration=3, center_fraction=0.2), masks.equispaced(24, 3, 0.2)),
-        (dict(mask="random", acceleration=3, center_fraction=0.2, mask_seed=4), masks.random(24, 3, 0.2, 4)),
+        (
+            dict(mask="equispaced", acceleration=3, center_fraction=0.2),
+            masks.equispaced(24, 3, 0.2),
+        ),
+        (
+            dict(mask="random", acceleration=3, center_fraction=0.2, mask_seed=4),
+            masks.random(24, 3, 0.2, 4),
+        ),
         (dict(mask="measured"), np.ones(24)),
     ],
 )
@@ -193,7 +227,10 @@ def test_mask_follows_the_configuration(values, expected):
         (dict(dataset="measurement"), "dataset measurement needs data_path"),
         (dict(mask="file"), "needs mask_path"),
         (dict(mask="file", mask_path="/nowhere/mask.npy"), "no such file: /nowhere/mask.npy"),
-        (dict(dataset="vlo", data_path="/nowhere"), "400 of 400 files are missing below /nowhere/coronal_pd_fs"),
+        (
+            dict(dataset="vlo", data_path="/nowhere"),
+            "400 of 400 files are missing below /nowhere/coronal_pd_fs",
+        ),
     ],
 )
 def test_configuration_without_data_is_refused(values, message):
@@ -202,10 +239,19 @@ def test_configuration_without_data_is_refused(values, message):
 
 
 BAD_MASKS = {
-    "values": (np.full(24, 255), "a mask holds zeros and at least one 1. Received: int64 mask with values"),
+    "values": (
+        np.full(24, 255),
+        "a mask holds zeros and at least one 1. Received: int64 mask with values",
+    ),
     "nan": (np.full(24, np.nan), "a mask holds zeros and at least one 1"),
     "empty": (np.zeros(24), "a mask holds zeros and at least one 1"),
-    "width": (np.ones(23), r"must have shape \(width,\) .* mask.shape=\(23,\), height=32, width=24. Use a mask made for this"),
+    "width": (
+        np.ones(23),
+        (
+            r"must have shape \(width,\) .* mask.shape=\(23,\), height=32, width=24. Use a mask"
+            r" made for this"
+        ),
+    ),
     "transposed": (np.ones((24, 32)), "These are height and width exchanged: transpose the mask"),
     "height": (np.ones(32), "This is a line for each row"),
 }
@@ -216,13 +262,22 @@ BAD_MASKS = {
 def test_an_error_of_a_mask_begins_with_the_file_of_the_mask(tmp_path, dataset, mask, message):
     np.save(tmp_path / "mask.npy", mask)
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
-    config = Config(**TINY, dataset=dataset, data_path=str(tmp_path / "scan.npy"), mask="file", mask_path=str(tmp_path / "mask.npy"))
+    config = Config(
+        **TINY,
+        dataset=dataset,
+        data_path=str(tmp_path / "scan.npy"),
+        mask="file",
+        mask_path=str(tmp_path / "mask.npy"),
+    )
     with pytest.raises(ValueError, match=f"^/.*mask.npy: .*{message}"):
         data.source(config)[0]
 
 
 def test_of_knee_folders_too(knees, tmp_path):
-    for mask, message in ((np.full((32, 24), 255.0), "a mask holds zeros"), (np.ones((32, 23)), "must have shape")):
+    for mask, message in (
+        (np.full((32, 24), 255.0), "a mask holds zeros"),
+        (np.ones((32, 23)), "must have shape"),
+    ):
         write_mat(tmp_path / "pd/masks/half.mat", {"mask": mask})
         with pytest.raises(ValueError, match=f"^/.*half.mat: .*{message}"):
             data.source(knees)[0]
@@ -249,12 +304,19 @@ def test_a_mask_may_have_any_type_of_zeros_and_ones_and_axes_of_length_1(tmp_pat
 
 def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
-    scan = dict(dataset="measurement", data_path=str(tmp_path / "scan.npy"), mask="equispaced", center_fraction=0.25)
+    scan = dict(
+        dataset="measurement",
+        data_path=str(tmp_path / "scan.npy"),
+        mask="equispaced",
+        center_fraction=0.25,
+    )
     may_know = ", which may know what the mask removes"
     assert data.maps_origin(knees) == f"from the files{may_know}"
     assert data.maps_origin(Config(**TINY)) == "those that the slices were made with"
     assert data.maps_origin(Config(**scan)) == "estimated from 6 centre lines, all measured"
-    np.save(tmp_path / "maps.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].sensitivity_maps)
+    np.save(
+        tmp_path / "maps.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].sensitivity_maps
+    )
     given = Config(**scan, sensitivity_path=str(tmp_path / "maps.npy"))
     assert data.maps_origin(given) == f"from maps.npy{may_know}"
     full = "estimated from 24 centre lines of the fully sampled scan, before the mask"
@@ -262,7 +324,9 @@ def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
 
 
 def test_process_ends_while_slices_are_being_read():
-    """A dataset that is alive at the end used to wait for its reads, and they for Python, for ever."""
+    """A dataset that is alive at the end used to wait for its reads, and they for Python, for
+    ever.
+    """
     code = (
         "from tfvn import data; from tfvn.config import Config\n"
         "batches = iter(data.load(Config(height=96, width=72, num_coils=8, num_train=20)))\n"

@@ -1,4 +1,7 @@
-"""Prepared slices: the same bits with and without a folder, nothing out of date or damaged served, nothing half written."""
+"""Prepared slices: the same bits with and without a folder, nothing out of date or damaged served,
+nothing half written.
+"""
+
 import errno
 import functools
 import io
@@ -14,7 +17,15 @@ import pytest
 
 from tfvn import data, masks
 from tfvn.config import Config
-from tfvn.data import Measurement, PreparedSlices, SyntheticKnee, VLOKnee, files, normalise, prepared
+from tfvn.data import (
+    Measurement,
+    PreparedSlices,
+    SyntheticKnee,
+    VLOKnee,
+    files,
+    normalise,
+    prepared,
+)
 from tfvn.data.vlo import write_folder, write_mat
 
 HEIGHT, WIDTH, COILS = 32, 24, 2
@@ -29,7 +40,9 @@ def knees(count=2, seed=0, mask=None, **options):
 
 @pytest.fixture
 def raw(tmp_path):
-    """A folder of every kind of raw file: v5 and v73 (knee folders), scan.npy, scan.h5, maps.npy, points.npy (undersampled)."""
+    """A folder of every kind of raw file: v5 and v73 (knee folders), scan.npy, scan.h5, maps.npy,
+    points.npy (undersampled).
+    """
     for name, version in (("v5", 5), ("v73", "7.3")):
         write_folder(tmp_path / name, "pd", [1], [11, 12], knees(), version, padding=(2, 1))
     kspace = np.stack([slice_.kspace for slice_ in (knees()[0], knees()[1])])
@@ -58,7 +71,11 @@ SOURCES = {
     "v7.3, oversampled": functools.partial(folder, name="v73", readout_oversampling=True),
     "npy": scan,
     "h5": functools.partial(scan, name="scan.h5"),
-    "h5, function": functools.partial(scan, name="scan.h5", mask=functools.partial(masks.equispaced, acceleration=2, center_fraction=1 / 3)),
+    "h5, function": functools.partial(
+        scan,
+        name="scan.h5",
+        mask=functools.partial(masks.equispaced, acceleration=2, center_fraction=1 / 3),
+    ),
     "npy, no reference": functools.partial(scan, name="points.npy", mask=None),
     "npy, oversampled": functools.partial(scan, mask=POINTS, readout_oversampling=True),
     "synthetic": lambda raw: knees(mask=LINES),
@@ -71,7 +88,11 @@ class Counted:
     """A source that counts its readings."""
 
     def __init__(self, source):
-        self.source, self.readings, self.readout_oversampling = source, 0, source.readout_oversampling
+        self.source, self.readings, self.readout_oversampling = (
+            source,
+            0,
+            source.readout_oversampling,
+        )
 
     def __getattr__(self, name):
         return getattr(self.source, name)
@@ -116,13 +137,24 @@ def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypat
         paths = dict(data_path=str(raw / "scan.h5"), mask_path=str(raw / "mask.npy"))
         paths["sensitivity_path"] = str(raw / "maps.npy")
     numbers = dict(train_patients="1", train_slices="11-12", test_patients="1", test_slices="12")
-    config = dict(dataset=dataset, mask=mask, mask_fraction=0.5, protocol="pd", batch_size=1, **numbers, **paths)
+    config = dict(
+        dataset=dataset,
+        mask=mask,
+        mask_fraction=0.5,
+        protocol="pd",
+        batch_size=1,
+        **numbers,
+        **paths,
+    )
 
     def batches(**cache):
         with_cache = Config(**config, **cache)
         train = [element for _, element in zip(range(4), data.iterate(data.load(with_cache)))]
         elements = [*train, *data.iterate(data.load(with_cache, "test"))]
-        return [[array.numpy().tobytes() for array in (*inputs.values(), reference)] for inputs, reference in elements]
+        return [
+            [array.numpy().tobytes() for array in (*inputs.values(), reference)]
+            for inputs, reference in elements
+        ]
 
     expected = batches()
     assert batches(cache_dir=str(raw / "cache")) == expected
@@ -183,7 +215,9 @@ def test_file_that_changes_while_it_is_read_is_read_again(raw):
     class Slow(VLOKnee):
         def __getitem__(self, index):
             sample = super().__getitem__(index)
-            _rewrite(raw / "v5/pd/1/rawdata11.mat", lambda array: -array if array.size > 1 else array)
+            _rewrite(
+                raw / "v5/pd/1/rawdata11.mat", lambda array: -array if array.size > 1 else array
+            )
             return sample
 
     PreparedSlices(Slow(raw / "v5", "pd", [1], [11], LINES), str(raw / "cache"))[0]
@@ -195,7 +229,9 @@ def test_scan_that_changes_after_it_was_read_is_not_stored_as_the_new_one(raw):
     old = bits(unprepared(source))
     _rewrite(raw / "scan.npy", lambda array: -array)
     assert bits(PreparedSlices(source, str(raw / "cache"))[0]) == old
-    assert bits(PreparedSlices(scan(raw), str(raw / "cache"))[0]) == bits(unprepared(scan(raw))) != old
+    assert (
+        bits(PreparedSlices(scan(raw), str(raw / "cache"))[0]) == bits(unprepared(scan(raw))) != old
+    )
 
 
 VARIANTS = {
@@ -230,8 +266,8 @@ VARIANTS = {
         ],
     ),
     "synthetic": (
-        lambda raw, height=HEIGHT, width=WIDTH, coils=COILS, mask=None, noise=0.01, seed=0, **options: SyntheticKnee(
-            1, height, width, coils, mask, noise, seed, **options
+        lambda raw, height=HEIGHT, width=WIDTH, coils=COILS, mask=None, noise=0.01, seed=0, **options: (
+            SyntheticKnee(1, height, width, coils, mask, noise, seed, **options)
         ),
         [
             dict(height=30),
@@ -258,7 +294,9 @@ def test_no_setting_is_served_the_slices_of_another(raw, kind):
 
 
 def test_maps_of_a_file_are_not_those_of_the_centre(raw):
-    estimated, given = (scan(raw, "points.npy", None, sensitivity_path=path) for path in ("", str(raw / "maps.npy")))
+    estimated, given = (
+        scan(raw, "points.npy", None, sensitivity_path=path) for path in ("", str(raw / "maps.npy"))
+    )
     for source in (estimated, given):
         assert bits(PreparedSlices(source, str(raw / "cache"))[0]) == bits(unprepared(source))
 
@@ -282,7 +320,9 @@ def test_new_format_replaces_what_was_stored(raw, monkeypatch):
 
 @pytest.fixture
 def stored(tmp_path):
-    """A source of slices with mask lines, its prepared slices, and the path of the first one's file."""
+    """A source of slices with mask lines, its prepared slices, and the path of the first one's
+    file.
+    """
     source = Counted(SyntheticKnee(1, 16, 16, 2, masks.constant(16, 0.5), 0.01, 0))
     slices = PreparedSlices(source, str(tmp_path / "cache"))
     slices[0]
@@ -295,7 +335,11 @@ def _check_that_it_is_noticed(stored, content, capsys):
     path.write_bytes(content)
     assert bits(slices[0]) == expected
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 and lines[0].startswith(f"{path} is damaged (") and source.readings == readings + 1
+    assert (
+        len(lines) == 1
+        and lines[0].startswith(f"{path} is damaged (")
+        and source.readings == readings + 1
+    )
     assert bits(slices[0]) == expected and source.readings == readings + 1
     assert capsys.readouterr().out == ""
 
@@ -337,10 +381,16 @@ def test_a_file_that_cannot_be_read_is_no_damage_and_stays(stored, monkeypatch, 
         with monkeypatch.context() as patch:
             patch.setattr("builtins.open", opened)
             for read in (lambda: slices[0], lambda: slices.shape(0)):
-                with pytest.raises(ValueError, match=f"files can be read. Received: {path}: {os.strerror(number)}") as error:
+                with pytest.raises(
+                    ValueError, match=f"files can be read. Received: {path}: {os.strerror(number)}"
+                ) as error:
                     read()
                 assert "damaged" not in str(error.value)
-    assert path.read_bytes() == content and source.readings == readings and capsys.readouterr().out == ""
+    assert (
+        path.read_bytes() == content
+        and source.readings == readings
+        and capsys.readouterr().out == ""
+    )
     slices[0]
     assert source.readings == readings
 
@@ -374,7 +424,9 @@ def test_full_disk_is_one_clear_error_and_leaves_no_file(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
-        with pytest.raises(ValueError, match=f"^cache_dir must .* Received: cache_dir='{tmp_path}': File too large"):
+        with pytest.raises(
+            ValueError, match=f"^cache_dir must .* Received: cache_dir='{tmp_path}': File too large"
+        ):
             slices[0]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -434,19 +486,27 @@ def test_threads_may_read_while_others_replace(stored, capsys):
 def test_folder_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path, below):
     (tmp_path / "file").write_text("")
     config = Config(height=32, width=24, num_coils=2, cache_dir=str(tmp_path / "file" / below))
-    with pytest.raises(ValueError, match="^cache_dir must be a folder that can be written.*Received: cache_dir='.*file"):
+    with pytest.raises(
+        ValueError,
+        match="^cache_dir must be a folder that can be written.*Received: cache_dir='.*file",
+    ):
         data.load(config)
 
 
 def test_folder_that_takes_no_files_is_refused_before_anything_is_read():
     # There is one that refuses even root.
-    with pytest.raises(ValueError, match="^cache_dir must be a folder that can be written.*Received: cache_dir='/proc'"):
+    with pytest.raises(
+        ValueError,
+        match="^cache_dir must be a folder that can be written.*Received: cache_dir='/proc'",
+    ):
         PreparedSlices(knees(), "/proc")
 
 
 def test_mask_function_without_a_name_is_refused(raw):
     source = folder(raw, mask=lambda width: masks.equispaced(width, 2, 1 / 3))
-    with pytest.raises(ValueError, match="with a cache_dir the mask must be .* Received: mask=<function"):
+    with pytest.raises(
+        ValueError, match="with a cache_dir the mask must be .* Received: mask=<function"
+    ):
         PreparedSlices(source, str(raw / "cache"))[0]
     assert bits(PreparedSlices(source)[0]) == bits(unprepared(folder(raw)))
 
@@ -471,4 +531,6 @@ def test_errors_of_raw_files_are_the_same_with_a_folder(raw, damage):
         with pytest.raises(ValueError) as raised:
             PreparedSlices(source, cache_dir)[0]
         messages.append(str(raised.value))
-    assert messages[0] == messages[1] and ("rawdata11.mat" in messages[0] or "patient1/slice11" in messages[0])
+    assert messages[0] == messages[1] and (
+        "rawdata11.mat" in messages[0] or "patient1/slice11" in messages[0]
+    )

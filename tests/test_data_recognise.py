@@ -1,4 +1,7 @@
-"""Files are what their content says, and what cannot be read is told by its cause: only damage is called damage."""
+"""Files are what their content says, and what cannot be read is told by its cause: only damage is
+called damage.
+"""
+
 import errno
 import gzip
 import io
@@ -43,7 +46,9 @@ def write(path, kind=None):
 
 
 def refused(path, message, readers=READERS):
-    """Every reader refuses the file with this message, in one sentence that names it and speaks of no damage."""
+    """Every reader refuses the file with this message, in one sentence that names it and speaks of
+    no damage.
+    """
     for name in readers:
         with pytest.raises(ValueError, match=message) as error:
             READERS[name](path)
@@ -54,7 +59,10 @@ def refused(path, message, readers=READERS):
 
 
 NOT_DATA = {
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS .* git lfs pull"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        "Git LFS .* git lfs pull",
+    ),
     "annex": (b"/annex/objects/MD5-s1--0\n", "git annex get"),
     "web": (b"\n<!DOCTYPE html><html>404</html>", "web page .* Download it again"),
     "page": (b"<HTML><head>" * 20, "web page"),
@@ -63,12 +71,18 @@ NOT_DATA = {
     "encrypted": (b"Salted__" + bytes(range(200)), "encrypted by OpenSSL. Decrypt it"),
     "pickle": (pickle.dumps([1]), "a pickle, which is never opened"),
     "text": (b"1.0, 2.0, 3.0\n" * 30, "text that begins with '1.0, 2.0"),
-    "version 4": (bytes([0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]) + b"a\0" + bytes(8), "version 4. Save it"),
+    "version 4": (
+        bytes([0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]) + b"a\0" + bytes(8),
+        "version 4. Save it",
+    ),
     "octave": (b"# Created by Octave 8.4\n# name: kspace\n", "Octave's text format"),
     "dicom": (bytes(128) + b"DICM" + bytes(range(1, 90)), "DICOM"),
     "empty": (b"", "it is empty .* Copy it again"),
     "zeros": (bytes(5000), "damaged or cut short. Copy it again"),
-    "bytes": (bytes(range(128, 256)) * 3, "begins with the bytes 80 81 .* If it should be one of them, it is damaged: copy it again"),
+    "bytes": (
+        bytes(range(128, 256)) * 3,
+        "begins with the bytes 80 81 .* If it should be one of them, it is damaged: copy it again",
+    ),
 }
 
 
@@ -123,7 +137,9 @@ def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch, number, mes
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    paths = [write(tmp_path / name) for name in ("a.h5", "a.npy")] + [write(tmp_path / "a.mat", "v5")]
+    paths = [write(tmp_path / name) for name in ("a.h5", "a.npy")] + [
+        write(tmp_path / "a.mat", "v5")
+    ]
     # At opening, and later inside each reader.
     with monkeypatch.context() as patch:
         patch.setattr("builtins.open", fail)
@@ -138,9 +154,14 @@ def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch, number, mes
 
 
 def test_a_file_that_is_being_written_is_no_damage(tmp_path):
-    code = "import h5py, sys; file = h5py.File(sys.argv[1], 'a'); print(1, flush=True); sys.stdin.read()"
+    code = (
+        "import h5py, sys; file = h5py.File(sys.argv[1], 'a'); print(1, flush=True);"
+        " sys.stdin.read()"
+    )
     path = write(tmp_path / "scan.h5")
-    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
         writer.stdout.readline()
         refused(path, "open in another program, which writes it, or its drive knows no locks. Wait")
         writer.stdin.close()
@@ -159,7 +180,9 @@ def test_what_is_cut_short_is_to_be_copied_again(tmp_path, kind, share):
     path = write(tmp_path / "scan.dat", kind)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match="scan.dat cannot be read as .*(cut short|damaged).* Copy it again"):
+    with pytest.raises(
+        ValueError, match="scan.dat cannot be read as .*(cut short|damaged).* Copy it again"
+    ):
         files.read_arrays(path)
 
 
@@ -177,12 +200,18 @@ def test_a_missing_filter_is_named_with_its_remedy(tmp_path, monkeypatch):
         return tmp_path / name
 
     readers = ("read_arrays", "Measurement")
-    refused(put("a.h5", [32001]), r"kspace is compressed by the HDF5 filter 32001 \(Blosc\), which is not installed", readers)
+    refused(
+        put("a.h5", [32001]),
+        r"kspace is compressed by the HDF5 filter 32001 \(Blosc\), which is not installed",
+        readers,
+    )
     refused(put("b.h5", [32015]), r"filter 32015 \(Zstandard\).*pip install hdf5plugin", readers)
     refused(put("c.h5", [31999]), r"filter 31999 \(unknown\)", readers)
     # What is not read, and what was stored without it, can be read.
     assert files.read_arrays(tmp_path / "a.h5", ("mask",))["mask"].shape == (3,)
-    np.testing.assert_array_equal(files.read_arrays(put("d.h5", [32001], skipped=1))["kspace"], SCAN)
+    np.testing.assert_array_equal(
+        files.read_arrays(put("d.h5", [32001], skipped=1))["kspace"], SCAN
+    )
 
 
 @pytest.mark.parametrize("kind", [".npy", ".h5", "v5", "v7.3"])
@@ -199,7 +228,9 @@ def test_what_is_called_mat_has_matlabs_order_only_if_it_is_matlabs(tmp_path, na
     for kind in ("v5", "v7.3", ".npy"):
         np.testing.assert_array_equal(Measurement(write(tmp_path / name, kind))[0].kspace, SCAN)
     path = write(tmp_path / name, ".h5")
-    with pytest.warns(files.DataWarning, match=rf"{name} is called .mat, but .* NumPy's order, .* \(3, 24, 20\)"):
+    with pytest.warns(
+        files.DataWarning, match=rf"{name} is called .mat, but .* NumPy's order, .* \(3, 24, 20\)"
+    ):
         np.testing.assert_array_equal(files.open_array(path, ("kspace",))[...], SCAN)
     # A variable's class says it too, where the header was lost.
     with h5py.File(path, "r+") as file:
@@ -207,19 +238,34 @@ def test_what_is_called_mat_has_matlabs_order_only_if_it_is_matlabs(tmp_path, na
     assert files.is_matlab(path) and files.open_array(path, ("kspace",)).shape == (20, 24, 3)
 
 
-@pytest.mark.parametrize("array", [np.array(["a"]), np.array([{}]), np.zeros(3, [("a", "f4"), ("b", "f8")]), np.array(["2020"], "M8[D]")])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(["a"]),
+        np.array([{}]),
+        np.zeros(3, [("a", "f4"), ("b", "f8")]),
+        np.array(["2020"], "M8[D]"),
+    ],
+)
 def test_arrays_of_something_else_are_told(tmp_path, array):
     np.save(tmp_path / "scan.npy", array)
     readers = ("read_arrays", "open_array", "Measurement")
-    refused(tmp_path / "scan.npy", "Expected numbers|expected an array of numbers. Received: ", readers)
+    refused(
+        tmp_path / "scan.npy", "Expected numbers|expected an array of numbers. Received: ", readers
+    )
 
 
 @pytest.mark.parametrize("shape", [(10**6, 10**6), (2**62, 4), (-1, 4), (10**30,)])
 def test_no_memory_is_taken_for_what_a_header_says(tmp_path, shape):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<c8", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<c8", "fortran_order": False, "shape": shape}
+    )
     (tmp_path / "scan.npy").write_bytes(header.getvalue() + bytes(1000))
-    with pytest.raises(ValueError, match="scan.npy cannot be read as a NumPy file: .*damaged or cut short. Copy it again"):
+    with pytest.raises(
+        ValueError,
+        match="scan.npy cannot be read as a NumPy file: .*damaged or cut short. Copy it again",
+    ):
         files.read_arrays(tmp_path / "scan.npy")
 
 
@@ -227,10 +273,14 @@ def test_a_limit_stands_before_every_array(monkeypatch):
     for needed, stored in ((recognise.ALWAYS, 0), (2**30, 2**30 // recognise.MOST_PACKED + 1)):
         recognise.check_size("kspace", needed, stored)
     for needed, stored in ((recognise.ALWAYS + 1, 0), (2**33, 2**20)):
-        with pytest.raises(ValueError, match=f"kspace would take .* GB, of which the file holds {stored} bytes"):
+        with pytest.raises(
+            ValueError, match=f"kspace would take .* GB, of which the file holds {stored} bytes"
+        ):
             recognise.check_size("kspace", needed, stored)
     monkeypatch.setattr(os, "sysconf", lambda name: 2**15)
-    with pytest.raises(ValueError, match=r"2.15 GB, more than the memory of this machine \(1.07 GB\)"):
+    with pytest.raises(
+        ValueError, match=r"2.15 GB, more than the memory of this machine \(1.07 GB\)"
+    ):
         recognise.check_size("kspace", 2**31, 2**31)
 
 

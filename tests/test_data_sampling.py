@@ -1,4 +1,7 @@
-"""What was measured, told from zeros: of rounded data, of lost numbers, and of masks of lines and of points."""
+"""What was measured, told from zeros: of rounded data, of lost numbers, and of masks of lines and
+of points.
+"""
+
 import numpy as np
 import pytest
 
@@ -38,7 +41,11 @@ BITS = [None, 16, 14, 12, 10]
 def check_lines_and_points(kspace):
     height, width = kspace.shape[1:]
     assert measured_mask(kspace).tolist() == np.ones((1, 1, width)).tolist()
-    for mask in (masks.equispaced(width, 2, 0.1), masks.random(width, 3, 0.1), masks.constant(width, 0.3)):
+    for mask in (
+        masks.equispaced(width, 2, 0.1),
+        masks.random(width, 3, 0.1),
+        masks.constant(width, 0.3),
+    ):
         np.testing.assert_array_equal(measured_mask(kspace * mask)[0, 0], mask)
     for acceleration in (2, 4):
         mask = points(height, width, acceleration, 16)

@@ -1,4 +1,7 @@
-"""Coil maps from the centre of k-space: of unit norm, smooth, and of the lines that are there alone."""
+"""Coil maps from the centre of k-space: of unit norm, smooth, and of the lines that are there
+alone.
+"""
+
 import numpy as np
 import pytest
 
@@ -20,13 +23,16 @@ def test_estimated_maps_have_unit_root_sum_of_squares_and_match_the_true_ones(sc
     # Maps are determined up to a phase for each pixel.
     agreement = np.abs((np.conj(maps) * scan.sensitivity_maps).sum(0))
     assert np.median(agreement[np.abs(scan.reference) > 0.3]) > 0.995
-    combined = (np.conj(maps) * np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(scan.kspace, (1, 2))), (1, 2))).sum(0)
+    combined = (
+        np.conj(maps) * np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(scan.kspace, (1, 2))), (1, 2))
+    ).sum(0)
     inside = np.abs(scan.reference) > 0.3
     assert np.median(combined.real[inside] / np.abs(combined[inside])) > 0.98
 
 
 def test_maps_are_zero_where_there_is_nothing_to_divide_by():
-    # Windowed, the centre is (-1/2, 1, -1/2): an image 1 - cos that vanishes in the middle of the width.
+    # Windowed, the centre is (-1/2, 1, -1/2): an image 1 - cos that vanishes in the middle of the
+    # width.
     kspace = np.zeros((2, 64, 64), complex)
     kspace[:, 31:34, 31:34] = 1e-30
     kspace[:, 32, 31:34] = [-1, 1, -1]
@@ -37,7 +43,9 @@ def test_maps_are_zero_where_there_is_nothing_to_divide_by():
 
 def test_too_few_calibration_lines_are_counted(scan):
     kspace = scan.kspace * masks.equispaced(WIDTH, 4, 10 / 32)
-    with pytest.raises(ValueError, match="lines=24 .* Received: k-space with 10 of them. Set .* to 10 or less"):
+    with pytest.raises(
+        ValueError, match="lines=24 .* Received: k-space with 10 of them. Set .* to 10 or less"
+    ):
         low_resolution_maps(kspace, 24)
     assert low_resolution_maps(kspace, 10).shape == kspace.shape
 
@@ -49,26 +57,37 @@ def test_too_few_calibration_lines_are_counted(scan):
         (masks.equispaced(WIDTH, 4, 10 / 32), 10),
         (masks.equispaced(WIDTH, 4, 0.25), 9),
         # A block on both axes.
-        (np.abs(np.arange(HEIGHT)[:, None] - HEIGHT // 2 + 0.5) < np.where(np.arange(WIDTH) > 4, 3, 0), 6),
+        (
+            np.abs(np.arange(HEIGHT)[:, None] - HEIGHT // 2 + 0.5)
+            < np.where(np.arange(WIDTH) > 4, 3, 0),
+            6,
+        ),
     ],
 )
 def test_as_many_centre_lines_as_are_measured_are_taken(scan, mask, lines):
     assert centre_lines(mask, HEIGHT, WIDTH) == lines
-    np.testing.assert_array_equal(low_resolution_maps(scan.kspace, 0, mask), low_resolution_maps(scan.kspace, lines))
+    np.testing.assert_array_equal(
+        low_resolution_maps(scan.kspace, 0, mask), low_resolution_maps(scan.kspace, lines)
+    )
 
 
 def test_maps_do_not_depend_on_what_the_mask_removes(scan):
     mask = masks.equispaced(WIDTH, 4, 0.25)
     expected = low_resolution_maps(scan.kspace, mask=mask)
     np.testing.assert_array_equal(low_resolution_maps(scan.kspace * mask), expected)
-    np.testing.assert_array_equal(low_resolution_maps(scan.kspace + 3 * (1 - mask), mask=mask), expected)
+    np.testing.assert_array_equal(
+        low_resolution_maps(scan.kspace + 3 * (1 - mask), mask=mask), expected
+    )
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 3])
 def test_fewer_than_4_centre_lines_are_refused_with_the_ways_out(scan, lines):
     mask = masks.equispaced(WIDTH, 8, 0, offset=3)
     mask[WIDTH // 2 - lines // 2 :][:lines] = 1
-    words = f"needs 4 centre lines .* with {lines} of them. .* wider centre.*--maps.*maps_from .--maps-from. fully-sampled"
+    words = (
+        f"needs 4 centre lines .* with {lines} of them. .* wider centre.*--maps.*maps_from"
+        " .--maps-from. fully-sampled"
+    )
     with pytest.raises(ValueError, match=words):
         low_resolution_maps(scan.kspace * mask)
 

@@ -1,4 +1,7 @@
-"""Synthetic slices: reproducible, in range, consistent with the SENSE operator, fast enough to feed a training."""
+"""Synthetic slices: reproducible, in range, consistent with the SENSE operator, fast enough to feed
+a training.
+"""
+
 import numpy as np
 import pytest
 
@@ -12,8 +15,19 @@ from tfvn.fourier import ifft2c as tf_ifft2c
 from tfvn.operators import Sense
 
 
-def make(num_slices=3, height=48, width=40, num_coils=4, mask=None, receiver_noise=0.01, seed=0, **options):
-    return SyntheticKnee(num_slices, height, width, num_coils, mask, receiver_noise, seed, **options)
+def make(
+    num_slices=3,
+    height=48,
+    width=40,
+    num_coils=4,
+    mask=None,
+    receiver_noise=0.01,
+    seed=0,
+    **options,
+):
+    return SyntheticKnee(
+        num_slices, height, width, num_coils, mask, receiver_noise, seed, **options
+    )
 
 
 @pytest.mark.parametrize("size", [(16, 18), (17, 20), (19, 21)])
@@ -56,19 +70,32 @@ def test_a_subject_is_the_same_at_every_size():
 def test_coil_fields_are_smooth_different_and_of_order_one():
     fields = coil_maps(8, 64, 48, seed=0)
     root = np.sqrt((np.abs(fields) ** 2).sum(0))
-    assert fields.dtype == np.complex64 and root.mean() == pytest.approx(1, rel=1e-2) and root.min() > 0.05
-    assert max(np.abs(np.diff(fields, axis=axis)).max() for axis in (1, 2)) < 0.1 * np.abs(fields).max()
+    assert (
+        fields.dtype == np.complex64
+        and root.mean() == pytest.approx(1, rel=1e-2)
+        and root.min() > 0.05
+    )
+    assert (
+        max(np.abs(np.diff(fields, axis=axis)).max() for axis in (1, 2))
+        < 0.1 * np.abs(fields).max()
+    )
     flat = fields.reshape(8, -1)
     similarity = np.abs(np.corrcoef(flat)) - np.eye(8)
     assert similarity.max() < 0.95
-    assert coil_maps(1, 32, 32, 0).shape == (1, 32, 32) and coil_maps(32, 16, 16, 0).shape == (32, 16, 16)
+    assert coil_maps(1, 32, 32, 0).shape == (1, 32, 32) and coil_maps(32, 16, 16, 0).shape == (
+        32,
+        16,
+        16,
+    )
 
 
 @pytest.mark.parametrize("readout_oversampling", [False, True])
 def test_reference_is_the_adjoint_of_the_fully_sampled_data(readout_oversampling):
     sample = make(readout_oversampling=readout_oversampling)[2]
     sense = Sense(readout_oversampling)
-    adjoint = sense.adjoint(sample.kspace[None], sample.sensitivity_maps[None], sample.mask[None])[0]
+    adjoint = sense.adjoint(sample.kspace[None], sample.sensitivity_maps[None], sample.mask[None])[
+        0
+    ]
     np.testing.assert_allclose(adjoint, sample.reference, atol=1e-5)
     assert sample.reference.shape == ((24, 40) if readout_oversampling else (48, 40))
     np.testing.assert_allclose((np.abs(sample.sensitivity_maps) ** 2).sum(0), 1, atol=1e-5)
@@ -77,7 +104,9 @@ def test_reference_is_the_adjoint_of_the_fully_sampled_data(readout_oversampling
 def test_with_readout_oversampling_nothing_but_noise_lies_outside_the_image():
     sample = make(readout_oversampling=True, receiver_noise=0)[0]
     coil_images = ifft2c(sample.kspace)
-    assert np.abs(coil_images[:, :13]).max() < 1e-5 and np.abs(coil_images[:, 13 + 24 :]).max() < 1e-5
+    assert (
+        np.abs(coil_images[:, :13]).max() < 1e-5 and np.abs(coil_images[:, 13 + 24 :]).max() < 1e-5
+    )
 
 
 def test_kspace_is_zero_where_the_mask_is_and_equal_elsewhere():
@@ -95,19 +124,25 @@ def test_kspace_is_zero_where_the_mask_is_and_equal_elsewhere():
 def test_receiver_noise_has_the_asked_deviation():
     clean, noisy = make(receiver_noise=0)[0], make(receiver_noise=0.1)[0]
     noise = (noisy.kspace - clean.kspace) / np.abs(clean.reference).max()
-    assert noise.real.std() == pytest.approx(0.1, rel=0.03) and noise.imag.std() == pytest.approx(0.1, rel=0.03)
+    assert noise.real.std() == pytest.approx(0.1, rel=0.03) and noise.imag.std() == pytest.approx(
+        0.1, rel=0.03
+    )
 
 
 def test_normalised_zero_filled_image_has_maximum_one():
     sample = make(mask=masks.constant(40, 0.4))[0]
     normal, scale = normalise(sample, "a slice")
-    zero_filled = Sense().adjoint(normal.kspace[None], normal.sensitivity_maps[None], normal.mask[None])
+    zero_filled = Sense().adjoint(
+        normal.kspace[None], normal.sensitivity_maps[None], normal.mask[None]
+    )
     assert np.abs(zero_filled).max() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(normal.reference * scale, sample.reference, rtol=1e-5, atol=1e-6)
 
 
 def _broken(**arrays):
-    return make(num_slices=1)[0]._replace(**{key: np.asarray(value) for key, value in arrays.items()})
+    return make(num_slices=1)[0]._replace(
+        **{key: np.asarray(value) for key, value in arrays.items()}
+    )
 
 
 ZEROS = np.zeros((4, 48, 40), np.complex64)
@@ -117,7 +152,10 @@ ZEROS = np.zeros((4, 48, 40), np.complex64)
     "sample, message",
     [
         (_broken(kspace=ZEROS[0]), r"Received: kspace.shape=\(48, 40\)"),
-        (_broken(sensitivity_maps=ZEROS[:3]), r"sensitivity_maps.shape=\(3, 48, 40\), kspace.shape=\(4, 48, 40\)"),
+        (
+            _broken(sensitivity_maps=ZEROS[:3]),
+            r"sensitivity_maps.shape=\(3, 48, 40\), kspace.shape=\(4, 48, 40\)",
+        ),
         (_broken(mask=np.ones((1, 1, 38), np.float32)), r"Received: mask.shape=\(1, 1, 38\)"),
         (_broken(kspace=ZEROS + np.nan), "kspace must be finite. Received: 7680 NaN"),
         (_broken(sensitivity_maps=ZEROS + np.inf), "sensitivity_maps must be finite"),

@@ -1,4 +1,7 @@
-"""The knee .mat folder: real files of both MATLAB versions, written and read back, and the ways they can be wrong."""
+"""The knee .mat folder: real files of both MATLAB versions, written and read back, and the ways
+they can be wrong.
+"""
+
 import h5py
 import numpy as np
 import pytest
@@ -37,7 +40,12 @@ def test_written_slices_come_back(tmp_path, version):
         np.testing.assert_array_equal(sample.sensitivity_maps, written.sensitivity_maps)
         np.testing.assert_array_equal(sample.mask, MASK[None, None])
         np.testing.assert_array_equal(sample.reference, written.reference)
-        assert [array.dtype for array in sample] == ["complex64", "complex64", "float32", "complex64"]
+        assert [array.dtype for array in sample] == [
+            "complex64",
+            "complex64",
+            "float32",
+            "complex64",
+        ]
     assert not list(tmp_path.rglob("*partial*"))
 
 
@@ -60,7 +68,11 @@ def test_arrays_of_every_kind_come_back_in_matlab_order(tmp_path, version):
 def test_hdf5_file_looks_like_matlabs_own(tmp_path):
     write_mat(tmp_path / "a.mat", {"x": np.ones((4, 3, 2), np.complex64)}, "7.3")
     head = (tmp_path / "a.mat").read_bytes()[:520]
-    assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:128] == b"\x00\x02IM" and head[512:516] == b"\x89HDF"
+    assert (
+        head.startswith(b"MATLAB 7.3 MAT-file")
+        and head[124:128] == b"\x00\x02IM"
+        and head[512:516] == b"\x89HDF"
+    )
     assert scipy.io.matlab.matfile_version(str(tmp_path / "a.mat"))[0] == 2
     with h5py.File(tmp_path / "a.mat") as file:
         assert file["x"].shape == (2, 3, 4) and file["x"].dtype.names == ("real", "imag")
@@ -81,7 +93,9 @@ def test_padding_lines_are_zeros_that_count_as_asked(tmp_path, padding_lines, va
 def test_readout_oversampling_crops_the_reference_as_the_operator_does(tmp_path, version):
     write(tmp_path, version, readout_oversampling=True)
     sample = folder(tmp_path, mask=np.ones(WIDTH), readout_oversampling=True)[3]
-    adjoint = Sense(True).adjoint(sample.kspace[None], sample.sensitivity_maps[None], sample.mask[None])[0]
+    adjoint = Sense(True).adjoint(
+        sample.kspace[None], sample.sensitivity_maps[None], sample.mask[None]
+    )[0]
     assert sample.reference.shape == (HEIGHT // 2, WIDTH)
     np.testing.assert_allclose(adjoint, sample.reference, atol=1e-5)
 
@@ -96,7 +110,9 @@ def test_missing_slices_are_all_named(tmp_path):
     write(tmp_path)
     (tmp_path / "pd/1/espirit12.mat").unlink()
     (tmp_path / "pd/2/rawdata11.mat").unlink()
-    with pytest.raises(ValueError, match=r"(?s)2 of 8 files are missing.*1/espirit12.mat.*2/rawdata11.mat"):
+    with pytest.raises(
+        ValueError, match=r"(?s)2 of 8 files are missing.*1/espirit12.mat.*2/rawdata11.mat"
+    ):
         folder(tmp_path)
     with pytest.raises(ValueError, match=r"(?s)80 of 80 files .*rawdata5.mat\n.*\.\.\.$"):
         VLOKnee(tmp_path, "other", range(1, 5), range(1, 11), MASK)
@@ -108,7 +124,9 @@ def test_truncated_file_is_named(tmp_path, version, share):
     write(tmp_path, version)
     path = tmp_path / "pd/1/rawdata11.mat"
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(ValueError, match="rawdata11.mat cannot be read as a MATLAB file.*Copy it again"):
+    with pytest.raises(
+        ValueError, match="rawdata11.mat cannot be read as a MATLAB file.*Copy it again"
+    ):
         folder(tmp_path)[0]
 
 
@@ -130,7 +148,11 @@ def test_points_that_hold_nothing_are_told(tmp_path, share, refused):
     kept[12:20, 8:16] = True
     write_mat(path, {"rawdata": read_mat(path)["rawdata"] * kept[..., None]})
     words = "the mask must sample what was measured. Received: .*% of its positions are zero"
-    told = pytest.raises(ValueError, match=words) if refused else pytest.warns(DataWarning, match=words)
+    told = (
+        pytest.raises(ValueError, match=words)
+        if refused
+        else pytest.warns(DataWarning, match=words)
+    )
     with told:
         VLOKnee(tmp_path, "p", [1], [1], np.ones(24))[0]
 
@@ -139,20 +161,29 @@ def test_points_that_hold_nothing_are_told(tmp_path, share, refused):
 def test_missing_variable_is_named_with_those_present(tmp_path, version):
     write(tmp_path, version)
     write_mat(tmp_path / "pd/1/rawdata11.mat", {"data": np.ones((2, 2))}, version)
-    with pytest.raises(ValueError, match=r"rawdata11.mat: expected a variable named rawdata. Received: data float64 \(2, 2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"rawdata11.mat: expected a variable named rawdata. Received: data float64 \(2, 2\)",
+    ):
         folder(tmp_path)[0]
 
 
 def test_mask_of_another_width_is_refused(tmp_path):
     write(tmp_path)
-    with pytest.raises(ValueError, match=r"rawdata11.mat: the mask must .*mask.shape=\(20,\), height=32, width=24"):
+    with pytest.raises(
+        ValueError, match=r"rawdata11.mat: the mask must .*mask.shape=\(20,\), height=32, width=24"
+    ):
         folder(tmp_path, mask=np.ones(20))[0]
 
 
 def test_damaged_values_are_refused_by_name(tmp_path):
     slices = write(tmp_path)
     raw = np.moveaxis(slices[0].kspace, 0, -1).copy()
-    for array, message in ((raw[..., :2], "same shape"), (0 * raw, "zero everywhere"), (raw * np.nan, "finite")):
+    for array, message in (
+        (raw[..., :2], "same shape"),
+        (0 * raw, "zero everywhere"),
+        (raw * np.nan, "finite"),
+    ):
         write_mat(tmp_path / "pd/1/rawdata11.mat", {"rawdata": array})
         with pytest.raises(ValueError, match=f"^patient1/slice11: .*{message}"):
             source = folder(tmp_path, mask=np.ones(WIDTH))
@@ -316,7 +347,9 @@ def test_what_no_configuration_could_read_is_not_written(tmp_path, changes, mess
 def test_slices_without_a_reference_are_not_written(tmp_path):
     sample = SyntheticKnee(1, HEIGHT, WIDTH, COILS, None, 0.01, 0)[0]
     sample = sample._replace(reference=sample.reference * np.nan)
-    with pytest.raises(ValueError, match="needs its .* reference. Received: NaN in that of slice 0"):
+    with pytest.raises(
+        ValueError, match="needs its .* reference. Received: NaN in that of slice 0"
+    ):
         write_folder(tmp_path, "pd", [1], [11], [sample])
     assert not list(tmp_path.rglob("*.mat"))
 

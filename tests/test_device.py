@@ -1,4 +1,7 @@
-"""The device only arranges what is computed: an accelerator, pretended on a CPU, gives the same numbers."""
+"""The device only arranges what is computed: an accelerator, pretended on a CPU, gives the same
+numbers.
+"""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,9 +22,13 @@ BYTES = 10**9
 def two_gpus(monkeypatch):
     """A machine that lists two GPUs of 8 and 4 GB, with 1 GB in use on the first."""
     gpus = [SimpleNamespace(name=f"GPU:{i}") for i in range(2)]
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else []
+    )
     listed = [("CPU", 2), ("GPU", 8), ("GPU", 4)]
-    devices = [SimpleNamespace(device_type=kind, memory_limit=size * BYTES) for kind, size in listed]
+    devices = [
+        SimpleNamespace(device_type=kind, memory_limit=size * BYTES) for kind, size in listed
+    ]
     monkeypatch.setattr(device_lib, "list_local_devices", lambda: devices)
     in_use = {"GPU:0": {"current": BYTES, "peak": 3 * BYTES}}
     monkeypatch.setattr(tf.config.experimental, "get_memory_info", in_use.__getitem__)
@@ -49,14 +56,18 @@ def test_gpus_are_accelerators(two_gpus):
 
 
 def test_a_tpu_is_an_accelerator_without_known_memory(monkeypatch):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["TPU:0"] if kind == "TPU" else [])
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: ["TPU:0"] if kind == "TPU" else []
+    )
     assert device.accelerators() == ["TPU:0"] and device.on_accelerator() is True
     assert device.free_memory() is None
 
 
 def test_memory_grows_on_every_gpu(two_gpus, monkeypatch):
     calls = []
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grows: calls.append((gpu, grows)))
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, grows: calls.append((gpu, grows))
+    )
     device.grow_memory()
     assert calls == [(gpu, True) for gpu in two_gpus]
 
@@ -82,7 +93,9 @@ def problem(case, mask, readout_oversampling):
 
 @OPERATORS
 @MASKS
-def test_the_normal_operator_is_the_same_on_an_accelerator(case, pretend, mask, readout_oversampling):
+def test_the_normal_operator_is_the_same_on_an_accelerator(
+    case, pretend, mask, readout_oversampling
+):
     sense, *arguments = problem(case, mask, readout_oversampling)
     expected = sense.normal(*arguments)
     pretend("operators")
@@ -111,7 +124,9 @@ def test_coils_are_a_loop_on_a_cpu_alone(case, operations, pretend, mask):
 def test_the_weight_gradient_is_the_same_on_an_accelerator(pretend):
     # More pixels than two rows of an accelerator hold.
     activation, rng = RBFActivation(num_centers=7), np.random.default_rng(1)
-    x, cotangent = (tf.constant(rng.uniform(-1.6, 1.6, (1, 200, 200, 2)), "float32") for _ in range(2))
+    x, cotangent = (
+        tf.constant(rng.uniform(-1.6, 1.6, (1, 200, 200, 2)), "float32") for _ in range(2)
+    )
     expected = activation.weight_gradient(x, cotangent)
     pretend("activations")
     actual = activation.weight_gradient(x, cotangent)
@@ -131,8 +146,12 @@ def chunk(network, inputs):
 
 
 # Half of the free memory, for two slices, in units of what an image takes.
-@pytest.mark.parametrize("images, expected", [(0, 1), (1.9, 1), (2, 1), (3.9, 1), (4, 2), (14, 7), (1000, 500)])
-def test_a_chunk_is_what_half_of_the_free_memory_holds(case, network, monkeypatch, images, expected):
+@pytest.mark.parametrize(
+    "images, expected", [(0, 1), (1.9, 1), (2, 1), (3.9, 1), (4, 2), (14, 7), (1000, 500)]
+)
+def test_a_chunk_is_what_half_of_the_free_memory_holds(
+    case, network, monkeypatch, images, expected
+):
     inputs = case(batch=2)
     free = int(images * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape))
     monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: free)
@@ -144,9 +163,13 @@ def test_a_chunk_of_a_cpu_is_one_draw(case, network, monkeypatch):
     assert chunk(network, case()) == 1
 
 
-def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(case, network, monkeypatch):
+def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(
+    case, network, monkeypatch
+):
     monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: 10**12)
-    silent = SimpleNamespace(sense=network.sense, zero_filled=network.zero_filled, reconstruct=network.reconstruct)
+    silent = SimpleNamespace(
+        sense=network.sense, zero_filled=network.zero_filled, reconstruct=network.reconstruct
+    )
     assert chunk(silent, case()) == 1 < chunk(network, case())
 
 
@@ -161,8 +184,15 @@ def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
     # At least the features of one stage and the coils, in bytes.
     assert least >= 4 * 24 * 20 * (4 * 4 + 2 * 2)
     for axis in (1, 2, 3):
-        assert network.memory_per_image([size + (i == axis) for i, size in enumerate(shape)]) > least
-    for settings in (dict(num_stages=3), dict(filters=5), dict(kernel_size=5), dict(dtype="float64")):
+        assert (
+            network.memory_per_image([size + (i == axis) for i, size in enumerate(shape)]) > least
+        )
+    for settings in (
+        dict(num_stages=3),
+        dict(filters=5),
+        dict(kernel_size=5),
+        dict(dtype="float64"),
+    ):
         other = VariationalNetwork(**{**dict(num_stages=2, filters=4, kernel_size=3), **settings})
         assert other.memory_per_image(shape) > least
 
@@ -174,6 +204,8 @@ def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatc
     monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: free)
     model = SmoothedNetwork(network, 0.1, 7)
     original = model._chunk_size
-    monkeypatch.setattr(model, "_chunk_size", lambda shape: sizes.append(original(shape)) or sizes[-1])
+    monkeypatch.setattr(
+        model, "_chunk_size", lambda shape: sizes.append(original(shape)) or sizes[-1]
+    )
     np.testing.assert_allclose(model.reconstruct(inputs), expected, rtol=0, atol=1e-6)
     assert sizes == [3]

@@ -1,5 +1,6 @@
-"""Two replicas give what one gives. This file is also the script that runs on two logical devices, in a process of its own:
-TensorFlow cannot change its devices once it has begun."""
+"""Two replicas give what one gives. This file is also the script that runs on two logical devices,
+in a process of its own: TensorFlow cannot change its devices once it has begun."""
+
 import contextlib
 import csv
 import json
@@ -21,8 +22,8 @@ import pytest
 import tensorflow as tf
 
 import train as train_script
-from tfvn import config as configs
 from tfvn import cli, data, distribution, evaluation, experiments, runs
+from tfvn import config as configs
 from tfvn.network import VariationalNetwork
 from tfvn.operators import Sense
 from tfvn.smoothing import SmoothedNetwork
@@ -31,9 +32,20 @@ from tfvn.training import Trainer
 ROOT = Path(__file__).resolve().parents[1]
 # Three slices a batch: two replicas have different shares.
 SETTINGS = [
-    "num_stages=1", "filters=2", "kernel_size=3", "num_centers=5", "initial_lipschitz=10", "num_train=3", "batch_size=3",
-    "iterations=4", "checkpoint_every=2", "sigma=0.05", "attack_radii=0.5", "attack_steps=2", "log_images_every=0",
-]  # fmt: skip
+    "num_stages=1",
+    "filters=2",
+    "kernel_size=3",
+    "num_centers=5",
+    "initial_lipschitz=10",
+    "num_train=3",
+    "batch_size=3",
+    "iterations=4",
+    "checkpoint_every=2",
+    "sigma=0.05",
+    "attack_radii=0.5",
+    "attack_steps=2",
+    "log_images_every=0",
+]
 CONFIG = configs.load(ROOT / "configs" / "smoke.yaml", SETTINGS)
 DRAWS, REPLICAS = 5, 2
 
@@ -49,9 +61,15 @@ def main(folder, one):
     found["devices"] = workers.devices()
     found["shares"] = {}
     for batch in (1, 3, 4):
-        shares = strategy.run(lambda batch=batch: distribution.own_slices((tf.range(batch), tf.zeros([1])), batch))
-        held, counts = (strategy.experimental_local_results(part) for part in (shares[0][0], shares[1]))
-        found["shares"][batch] = [(numbers.numpy().tolist(), int(count)) for numbers, count in zip(held, counts)]
+        shares = strategy.run(
+            lambda batch=batch: distribution.own_slices((tf.range(batch), tf.zeros([1])), batch)
+        )
+        held, counts = (
+            strategy.experimental_local_results(part) for part in (shares[0][0], shares[1])
+        )
+        found["shares"][batch] = [
+            (numbers.numpy().tolist(), int(count)) for numbers, count in zip(held, counts)
+        ]
 
     # Each waits for the other: on one device after the other, nobody would come.
     meeting, seen = threading.Barrier(REPLICAS), []
@@ -69,16 +87,23 @@ def main(folder, one):
         def reconstruct(self, inputs):
             image = tf.math.real(inputs["zero_filled"])
             # TensorFlow would put functions with a state one after the other.
-            return tf.ensure_shape(tf.numpy_function(meet, [image], image.dtype, stateful=False), image.shape)
+            return tf.ensure_shape(
+                tf.numpy_function(meet, [image], image.dtype, stateful=False), image.shape
+            )
 
     inputs, _ = next(iter(data.load(CONFIG, "test")))
-    inputs["zero_filled"] = Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+    inputs["zero_filled"] = Sense().adjoint(
+        inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]
+    )
     SmoothedNetwork(Meeting(), 0.1, 2, strategy=strategy).reconstruct(inputs)
     found["met"] = len(seen)
 
     refused = []
     network = VariationalNetwork(num_stages=1, filters=2, kernel_size=3)
-    for make in (lambda: Trainer(network, strategy=strategy), lambda: SmoothedNetwork(network, 0.1, 2, strategy=strategy)):
+    for make in (
+        lambda: Trainer(network, strategy=strategy),
+        lambda: SmoothedNetwork(network, 0.1, 2, strategy=strategy),
+    ):
         try:
             make()
         except ValueError as error:
@@ -133,7 +158,9 @@ def copy(one, run_dir):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """A folder of runs on one device: `ipalm`, attacked, `adam`, and the evaluation of the first in `results`."""
+    """A folder of runs on one device: `ipalm`, attacked, `adam`, and the evaluation of the first in
+    `results`.
+    """
     folder = tmp_path_factory.mktemp("one")
     for optimizer in ("ipalm", "adam"):
         train(folder / optimizer, optimizer)
@@ -147,7 +174,9 @@ def one(tmp_path_factory):
 def two(one, tmp_path_factory):
     """A folder with the same, made on two devices by `main`, and what it found."""
     folder = tmp_path_factory.mktemp("two")
-    run_python(f"import test_distribution; test_distribution.main({str(folder)!r}, {str(one / 'ipalm')!r})")
+    run_python(
+        f"import test_distribution; test_distribution.main({str(folder)!r}, {str(one / 'ipalm')!r})"
+    )
     return folder, json.loads((folder / "found.json").read_text())
 
 
@@ -177,7 +206,9 @@ def check_attacks(run_dir, other):
     assert len(paths) == 2
     for path in paths:
         with h5py.File(path) as a, h5py.File(Path(run_dir, path.relative_to(other))) as b:
-            np.testing.assert_allclose(a["perturbation"][()], b["perturbation"][()], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                a["perturbation"][()], b["perturbation"][()], rtol=0, atol=1e-6
+            )
 
 
 def check_results(folder, other):
@@ -190,7 +221,9 @@ def check_results(folder, other):
         assert (a["name"], a["attack"]) == (b["name"], b["attack"])
         for key in ("rmse", "ssim", "effect", "draw_norm", "norm"):
             assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-4, abs=1e-6)
-    names = [sorted(path.name for path in files.iterdir() if path.is_file()) for files in (folder, other)]
+    names = [
+        sorted(path.name for path in files.iterdir() if path.is_file()) for files in (folder, other)
+    ]
     assert names[0] == names[1]
     assert not (folder / ".unfinished").exists() and not (folder / ".workers").exists()
 
@@ -206,10 +239,14 @@ def test_two_replicas_share_a_batch_and_none_is_left_without_data(two):
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
 def test_training_on_two_replicas_is_training_on_one(one, two, optimizer):
     check_weights(one / optimizer, two[0] / optimizer)
-    before, after = ((folder / optimizer / "history.csv").read_text().splitlines() for folder in (one, two[0]))
+    before, after = (
+        (folder / optimizer / "history.csv").read_text().splitlines() for folder in (one, two[0])
+    )
     assert len(before) == len(after) == 3 and before[0] == after[0]
     for a, b in zip(before[1:], after[1:]):
-        np.testing.assert_allclose([float(x) for x in a.split(",")], [float(x) for x in b.split(",")], rtol=1e-4)
+        np.testing.assert_allclose(
+            [float(x) for x in a.split(",")], [float(x) for x in b.split(",")], rtol=1e-4
+        )
 
 
 def test_a_prediction_split_over_two_replicas_is_that_of_one(one, two):
@@ -230,7 +267,10 @@ def test_attacks_and_results_of_two_devices_are_those_of_one(one, two):
 
 def test_a_network_of_another_strategy_is_refused(two):
     trainer, smoothing, inside = two[1]["refused"]
-    assert "inside `with strategy.scope():`" in trainer and "inside `with strategy.scope():`" in smoothing
+    assert (
+        "inside `with strategy.scope():`" in trainer
+        and "inside `with strategy.scope():`" in smoothing
+    )
     assert "Trainer(..., strategy=strategy)" in inside
 
 
@@ -254,13 +294,27 @@ raise SystemExit(train.main({arguments!r}))
 def pair(run_dir, last=(0, 0)):
     """Two processes that train together; process i kills itself after `last[i]` steps."""
     config = str(ROOT / "configs" / "smoke.yaml")
-    arguments = ["--config", config, "--run-dir", str(run_dir), "--strategy", "multiworker", "--set", *SETTINGS]
+    arguments = [
+        "--config",
+        config,
+        "--run-dir",
+        str(run_dir),
+        "--strategy",
+        "multiworker",
+        "--set",
+        *SETTINGS,
+    ]
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports()]}
     processes = []
     try:
         for index in range(2):
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            processes.append(start_python(_WORKER.format(last=last[index], arguments=arguments), TF_CONFIG=json.dumps(task)))
+            processes.append(
+                start_python(
+                    _WORKER.format(last=last[index], arguments=arguments),
+                    TF_CONFIG=json.dumps(task),
+                )
+            )
         yield processes
     finally:
         for process in processes:
@@ -318,7 +372,9 @@ def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, t
 
 
 def watch(folder, index=0, start=0.6, fatal=False):
-    return distribution.Watch(folder, distribution.Workers("multiworker", index, 2), fatal, silence=0.4, start=start)
+    return distribution.Watch(
+        folder, distribution.Workers("multiworker", index, 2), fatal, silence=0.4, start=start
+    )
 
 
 def test_a_watch_outlives_its_folder(tmp_path):
@@ -333,24 +389,45 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
         raise ValueError("no data here")
 
     for count in (1, 2):
-        monkeypatch.setattr(distribution, "start", lambda *_: distribution.Workers("multiworker", 0, count))
+        monkeypatch.setattr(
+            distribution, "start", lambda *_: distribution.Workers("multiworker", 0, count)
+        )
         run_dir = tmp_path / str(count)
-        assert cli.run("", work, ["--config", str(ROOT / "configs" / "smoke.yaml"), "--run-dir", str(run_dir)]) == 2
+        assert (
+            cli.run(
+                "",
+                work,
+                ["--config", str(ROOT / "configs" / "smoke.yaml"), "--run-dir", str(run_dir)],
+            )
+            == 2
+        )
         assert run_dir.exists() == (count == 2)
 
 
-@pytest.mark.parametrize("name, index, lock", [("train", 0, None), ("train", 1, 1), ("attack", 0, 0), ("attack", 1, 1)])
-def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(tmp_path, name, index, lock):
+@pytest.mark.parametrize(
+    "name, index, lock", [("train", 0, None), ("train", 1, 1), ("attack", 0, 0), ("attack", 1, 1)]
+)
+def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
+    tmp_path, name, index, lock
+):
     own = distribution.Workers("multiworker", index, 2)
-    with runs.alone(tmp_path, "works on it", lock), pytest.raises(ValueError, match="is in use: process .* works on it"):
+    with (
+        runs.alone(tmp_path, "works on it", lock),
+        pytest.raises(ValueError, match="is in use: process .* works on it"),
+    ):
         getattr(experiments, name)(tmp_path, CONFIG, workers=own)
     assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("index, lock", [(0, None), (1, 1)])
-def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign(one, tmp_path, index, lock):
+def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign(
+    one, tmp_path, index, lock
+):
     own = distribution.Workers("multiworker", index, 2)
-    with runs.alone(tmp_path, "evaluates into it", lock), pytest.raises(ValueError, match="is in use"):
+    with (
+        runs.alone(tmp_path, "evaluates into it", lock),
+        pytest.raises(ValueError, match="is in use"),
+    ):
         evaluation.evaluate([one / "ipalm"], tmp_path, workers=own)
     assert not os.listdir(tmp_path)
 
@@ -365,7 +442,10 @@ def test_a_worker_that_does_not_come_is_named(tmp_path):
 
 def test_a_worker_that_falls_silent_or_fails_is_named(tmp_path):
     for word, message in (("", "no sign of life for 0.4 s"), ("stopped", "ended with an error")):
-        with pytest.raises(ValueError, match=f"worker 1 .*{message}.* it continues"), watch(tmp_path) as waiting:
+        with (
+            pytest.raises(ValueError, match=f"worker 1 .*{message}.* it continues"),
+            watch(tmp_path) as waiting,
+        ):
             (tmp_path / "worker_1").write_text(word)
             waiting.wait(lambda: True)
 
@@ -390,7 +470,10 @@ def test_signs_follow_no_link(tmp_path):
     (tmp_path / "signs" / "worker_0").symlink_to(tmp_path / "precious")
     (tmp_path / "linked").symlink_to(tmp_path / "signs")
     for folder in ("signs", "linked"):
-        with pytest.raises(ValueError, match="worker_0 must be a file of its own"), watch(tmp_path / folder):
+        with (
+            pytest.raises(ValueError, match="worker_0 must be a file of its own"),
+            watch(tmp_path / folder),
+        ):
             pass
     assert (tmp_path / "precious").read_text() == "kept"
 
@@ -426,13 +509,18 @@ def test_a_process_that_cannot_go_on_ends(tmp_path, monkeypatch, capfd):
 def test_the_task_is_read_from_the_environment(monkeypatch):
     cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     for task, index in ((("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)):
-        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": dict(zip(("type", "index"), task))}))
+        monkeypatch.setenv(
+            "TF_CONFIG",
+            json.dumps({"cluster": cluster, "task": dict(zip(("type", "index"), task))}),
+        )
         workers = distribution.start("multiworker")
         assert workers == distribution.Workers("multiworker", index, 3)
     assert list(workers.own(8)) == [2, 5]
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}']
+)
 def test_a_wrong_task_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="multiworker needs TF_CONFIG"):
@@ -440,16 +528,28 @@ def test_a_wrong_task_is_refused(monkeypatch, text):
 
 
 def test_an_address_that_cannot_be_found_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["no.such.invalid:1"]}, "task": {"type": "worker", "index": 0}}')
+    monkeypatch.setenv(
+        "TF_CONFIG",
+        '{"cluster": {"worker": ["no.such.invalid:1"]}, "task": {"type": "worker", "index": 0}}',
+    )
     smoke, run_dir = ROOT / "configs" / "smoke.yaml", tmp_path / "run"
-    assert train_script.main(["--config", str(smoke), "--run-dir", str(run_dir), "--strategy", "multiworker"]) == 2
+    assert (
+        train_script.main(
+            ["--config", str(smoke), "--run-dir", str(run_dir), "--strategy", "multiworker"]
+        )
+        == 2
+    )
     assert "Received: 'no.such.invalid:1' for worker 0" in capsys.readouterr().err
     assert not run_dir.exists()
 
 
 def test_what_trains_on_one_device_alone_says_so(tmp_path, capsys):
     with pytest.raises(ValueError, match="conditional-gradient trains on one device"):
-        Trainer(VariationalNetwork(num_stages=1, filters=2), "conditional-gradient", strategy=tf.distribute.get_strategy())
+        Trainer(
+            VariationalNetwork(num_stages=1, filters=2),
+            "conditional-gradient",
+            strategy=tf.distribute.get_strategy(),
+        )
     with pytest.raises(SystemExit):
         train_script.main(["--run-dir", str(tmp_path), "--tune", "--strategy", "mirrored"])
     assert "--tune trains on one device" in capsys.readouterr().err

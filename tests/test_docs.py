@@ -1,4 +1,7 @@
-"""The documentation says what is there: its names, keys, flags, paths and links exist, and its pages can be followed."""
+"""The documentation says what is there: its names, keys, flags, paths and links exist, and its
+pages can be followed.
+"""
+
 import importlib
 import os
 import re
@@ -18,16 +21,35 @@ import train
 from tfvn import compat
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(ROOT.glob("*.md")) + sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+PAGES = sorted(ROOT.glob("*.md")) + sorted(
+    path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts
+)
 SCRIPTS = {"train.py": train, "attack.py": attack, "evaluate.py": evaluate}
-# The tutorial's networks and data, as small as they go: of fewer lines, 15 % are not enough for coil maps.
-STAMP = {"height=96, width=72, num_coils=8": "height=32, width=72, num_coils=4", "range(1, 9), range(11, 16)": "[1], [11, 12]"}
+# The tutorial's networks and data, as small as they go: of fewer lines, 15 % are not enough for
+# coil maps.
+STAMP = {
+    "height=96, width=72, num_coils=8": "height=32, width=72, num_coils=4",
+    "range(1, 9), range(11, 16)": "[1], [11, 12]",
+}
 SMALL = [
-    "num_stages=2", "filters=4", "kernel_size=5", "num_centers=11", "iterations=2", "checkpoint_every=2", "batch_size=2",
-    "train_patients=1", "train_slices=11-12", "test_patients=11", "num_samples=2", "attack_steps=2", "attack_radii=1.5",
-]  # fmt: skip
+    "num_stages=2",
+    "filters=4",
+    "kernel_size=5",
+    "num_centers=11",
+    "iterations=2",
+    "checkpoint_every=2",
+    "batch_size=2",
+    "train_patients=1",
+    "train_slices=11-12",
+    "test_patients=11",
+    "num_samples=2",
+    "attack_steps=2",
+    "attack_radii=1.5",
+]
 
-each_page = pytest.mark.parametrize("path", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+each_page = pytest.mark.parametrize(
+    "path", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES]
+)
 
 
 def blocks(text):
@@ -37,9 +59,15 @@ def blocks(text):
 
 def commands(text):
     """Of every shell line that calls Python: (what, arguments). Comments are dropped."""
-    lines = [line for language, block in blocks(text) if language == "" for line in block.splitlines()]
-    words = [shlex.split(line, comments=True) for line in lines if line.startswith(".venv/bin/python ")]
-    return [(f"-m {line[2]}", line[3:]) if line[1] == "-m" else (line[1], line[2:]) for line in words]
+    lines = [
+        line for language, block in blocks(text) if language == "" for line in block.splitlines()
+    ]
+    words = [
+        shlex.split(line, comments=True) for line in lines if line.startswith(".venv/bin/python ")
+    ]
+    return [
+        (f"-m {line[2]}", line[3:]) if line[1] == "-m" else (line[1], line[2:]) for line in words
+    ]
 
 
 def overrides(arguments):
@@ -68,7 +96,9 @@ def test_paths_in_the_text_exist(path):
 
 @each_page
 def test_names_of_the_package_exist(path):
-    for name in sorted(set(re.findall(r"\btfvn(?:\.[A-Za-z_]\w*)+", path.read_text(encoding="utf-8")))):
+    for name in sorted(
+        set(re.findall(r"\btfvn(?:\.[A-Za-z_]\w*)+", path.read_text(encoding="utf-8")))
+    ):
         first, *rest = name.split(".")
         found = importlib.import_module(first)
         for part in rest:
@@ -81,7 +111,9 @@ def test_names_of_the_package_exist(path):
 @each_page
 def test_commands_have_these_flags_and_keys(path, capsys):
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"^make (\w+)", "\n".join(block for language, block in blocks(text) if language == ""), re.M):
+    for target in re.findall(
+        r"^make (\w+)", "\n".join(block for language, block in blocks(text) if language == ""), re.M
+    ):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), f"make {target}"
     for what, arguments in commands(text):
         main = SCRIPTS[what].main if what in SCRIPTS else module_main(what)
@@ -95,20 +127,29 @@ def test_commands_have_these_flags_and_keys(path, capsys):
         assert {word for word in arguments if word.startswith("--")} <= known, arguments
         config = arguments[arguments.index("--config") + 1] if "--config" in arguments else None
         # What a run wrote is not here.
-        tfvn.config.load(ROOT / config if config and config.startswith("configs/") else None, overrides(arguments))
+        tfvn.config.load(
+            ROOT / config if config and config.startswith("configs/") else None,
+            overrides(arguments),
+        )
 
 
 def module_main(what):
     """`main` of a module or package of ours that is called with -m; None of any other."""
     assert what.startswith("-m "), what
     name = what[3:]
-    return importlib.import_module(f"{name}.__main__" if name == "tfvn" else name).main if name.startswith("tfvn") else None
+    return (
+        importlib.import_module(f"{name}.__main__" if name == "tfvn" else name).main
+        if name.startswith("tfvn")
+        else None
+    )
 
 
 @pytest.fixture(scope="module")
 def words_of_code():
     files = [*ROOT.glob("*.py"), ROOT / "Makefile", *(ROOT / "configs").rglob("*.yaml")]
-    files += [file for folder in ("tfvn", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    files += [
+        file for folder in ("tfvn", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")
+    ]
     return set(re.findall(r"\w+", "\n".join(file.read_text(encoding="utf-8") for file in files)))
 
 
@@ -119,7 +160,10 @@ def test_words_set_as_code_occur_in_the_code(path, words_of_code):
 
 
 def test_every_module_is_in_the_reference():
-    listed = re.findall(r"automodule:: (\S+)", "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "api").glob("*.md")))
+    listed = re.findall(
+        r"automodule:: (\S+)",
+        "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "api").glob("*.md")),
+    )
     files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "tfvn").rglob("*.py")]
     modules = [".".join(path.parts).removesuffix(".__init__") for path in files]
     assert sorted(listed) == sorted(set(modules) - {"tfvn"})
@@ -127,7 +171,12 @@ def test_every_module_is_in_the_reference():
 
 # In the order in which they are read: what one page makes, later ones use.
 FOLLOWED = ["README.md", "docs/tutorial.md"]
-FOLLOWED += [f"docs/{name}.md" for name in re.findall(r"^howto/\w+$", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.M)]
+FOLLOWED += [
+    f"docs/{name}.md"
+    for name in re.findall(
+        r"^howto/\w+$", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.M
+    )
+]
 FOLLOWED += ["CONTRIBUTING.md"]
 ADDONS = {"optimizer=radam-lookahead", "optimizer=conditional-gradient"}
 # Minutes each, with tests of their own: test_benchmarks.py and test_paper.py.
@@ -139,7 +188,9 @@ def smaller(what, arguments):
     # The folder of the knee data, which is not here.
     arguments = [argument.replace("/data/knee", "runs/tutorial/knees") for argument in arguments]
     if "--tune" in arguments:
-        arguments = [argument.replace("tune_iterations=9", "tune_iterations=2") for argument in arguments]
+        arguments = [
+            argument.replace("tune_iterations=9", "tune_iterations=2") for argument in arguments
+        ]
         return [*arguments, "--set", "tune_method=bayesian", "tune_trials=1", *SMALL]
     if what == "train.py":
         return [*arguments, "--set", *SMALL]
@@ -166,7 +217,13 @@ def run_shell(block):
         calls = [f"{what.removesuffix('.py')}.main({arguments!r})" for what, arguments in several]
         code = f"import sys, train, attack, evaluate\nsys.exit({' or '.join(calls)})"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -178,9 +235,15 @@ def run_python(name, text, names):
 
 def make_demo():
     """Runs that stand for those of `make demo`, which take minutes: the tutorial's."""
-    for name, made in {"original": "original", "sigma_0.05": "smoothed", "sigma_0.1": "smoothed"}.items():
+    for name, made in {
+        "original": "original",
+        "sigma_0.05": "smoothed",
+        "sigma_0.1": "smoothed",
+    }.items():
         run_dir = Path("runs/demo", name)
-        shutil.copytree(Path("runs/tutorial", made), run_dir, ignore=shutil.ignore_patterns("results"))
+        shutil.copytree(
+            Path("runs/tutorial", made), run_dir, ignore=shutil.ignore_patterns("results")
+        )
         shutil.copy(run_dir / "config.yaml", Path("configs/demo", f"{name}.yaml"))
 
 
@@ -208,7 +271,8 @@ def followed(project):
                 if language == "":
                     run_shell(block)
                 elif language == "python":
-                    # In the tutorial each is typed into a Python of its own: there are commands between them.
+                    # In the tutorial each is typed into a Python of its own: there are commands
+                    # between them.
                     run_python(page, block, {} if page == "docs/tutorial.md" else names)
             if page == "docs/tutorial.md":
                 make_demo()
@@ -224,7 +288,12 @@ def test_the_pages_can_be_followed(name, followed, project, monkeypatch):
 
 
 def test_all_pages_with_commands_are_followed():
-    runs = [path for path in PAGES if commands(path.read_text(encoding="utf-8")) or "```python" in path.read_text(encoding="utf-8")]
+    runs = [
+        path
+        for path in PAGES
+        if commands(path.read_text(encoding="utf-8"))
+        or "```python" in path.read_text(encoding="utf-8")
+    ]
     assert {str(path.relative_to(ROOT)) for path in runs} <= set(FOLLOWED)
 
 
@@ -233,6 +302,10 @@ def test_git_sees_nothing_of_what_the_pages_made(followed, project, monkeypatch)
     monkeypatch.chdir(project)
     followed(FOLLOWED[-1])
     subprocess.run(["git", "init", "--quiet"], check=True)
-    status = subprocess.run(["git", "status", "--porcelain", "-uall"], capture_output=True, text=True, check=True).stdout
-    assert [line for line in status.splitlines() if "configs/" not in line and ".gitignore" not in line] == []
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "-uall"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [
+        line for line in status.splitlines() if "configs/" not in line and ".gitignore" not in line
+    ] == []
     assert Path("runs/tutorial/original/results/table1.md").exists()

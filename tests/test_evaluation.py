@@ -14,9 +14,20 @@ from tfvn.attacks import PenalisedGradientAscent
 
 RADII = (0.5, 1.0)
 SETTINGS = [
-    "height=32", "width=24", "num_coils=2", "num_test=3", "mask_fraction=0.4", "num_stages=1", "filters=3",
-    "kernel_size=3", "iterations=0", "optimizer=adam", "attack_steps=2", "num_samples=2", "attack_radii=[0.5, 1.0]",
-]  # fmt: skip
+    "height=32",
+    "width=24",
+    "num_coils=2",
+    "num_test=3",
+    "mask_fraction=0.4",
+    "num_stages=1",
+    "filters=3",
+    "kernel_size=3",
+    "iterations=0",
+    "optimizer=adam",
+    "attack_steps=2",
+    "num_samples=2",
+    "attack_radii=[0.5, 1.0]",
+]
 
 
 def make_run(run_dir, *settings, attack=True):
@@ -54,16 +65,27 @@ def read_csv(path):
 
 def table_lines(text):
     """The cells of each line of the Markdown tables."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
 
 
 def test_every_file_is_written_and_nothing_else(results):
     output, paths = results
     assert sorted(os.path.basename(path) for path in paths) == sorted(os.listdir(output))
     assert {os.path.basename(path) for path in paths} == {
-        "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png", "reconstructions.h5",
-        "certificates.csv", "report.html",
-    }  # fmt: skip
+        "results.csv",
+        "table1.csv",
+        "table1.md",
+        "figure1.png",
+        "figure2.png",
+        "figure3.png",
+        "reconstructions.h5",
+        "certificates.csv",
+        "report.html",
+    }
     assert all(os.path.getsize(path) > (20_000 if path.endswith(".png") else 200) for path in paths)
 
 
@@ -85,8 +107,12 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
             with h5py.File(runs.attack_path(run_dirs[number], radius, index)) as file:
                 r = file["perturbation"][()]
             coil_images = np.fft.ifftshift(inputs["sensitivity_maps"] * r, (-2, -1))
-            change = np.fft.fftshift(np.fft.fft2(coil_images, norm="ortho"), (-2, -1)) * inputs["mask"]
-            image = model.reconstruct({**inputs, "kspace": (inputs["kspace"] + change).astype(np.complex64)})[0].numpy()
+            change = (
+                np.fft.fftshift(np.fft.fft2(coil_images, norm="ortho"), (-2, -1)) * inputs["mask"]
+            )
+            image = model.reconstruct(
+                {**inputs, "kspace": (inputs["kspace"] + change).astype(np.complex64)}
+            )[0].numpy()
             error = np.linalg.norm(image - truth)
             expected = {
                 "norm": np.linalg.norm(r),
@@ -97,7 +123,11 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
                 "rmse": error,
                 "nrmse": error / np.linalg.norm(truth),
                 "ssim": structural_similarity(
-                    truth, image, gaussian_weights=True, use_sample_covariance=False, data_range=np.ptp(truth)
+                    truth,
+                    image,
+                    gaussian_weights=True,
+                    use_sample_covariance=False,
+                    data_range=np.ptp(truth),
                 ),
                 "psnr": 20 * np.log10(truth.max() * np.sqrt(truth.size) / error),
                 "effect": np.linalg.norm(image - clean),
@@ -107,7 +137,9 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
             }
             row = rows[index, radius]
             assert row["name"] == data.source(config, "test").name(index)
-            np.testing.assert_allclose([float(row[key]) for key in expected], list(expected.values()), rtol=1e-4)
+            np.testing.assert_allclose(
+                [float(row[key]) for key in expected], list(expected.values()), rtol=1e-4
+            )
         assert float(rows[index, 0]["effect"]) == float(rows[index, 0]["norm"]) == 0
 
 
@@ -116,13 +148,19 @@ def test_the_tables_rmse_is_the_root_of_the_mean_square(results):
     table = read_csv(results[0] / "table1.csv")
     assert len(table) == 2 * 3
     for entry in table:
-        group = [row for row in rows if (row["model"], row["radius"]) == (entry["model"], entry["radius"])]
+        group = [
+            row
+            for row in rows
+            if (row["model"], row["radius"]) == (entry["model"], entry["radius"])
+        ]
         keys = ("rmse", "ssim", "psnr", "nrmse", "effect")
         column = {key: np.array([float(row[key]) for row in group]) for key in keys}
         expected = {key: values.mean() for key, values in column.items()}
         expected["rmse"] = np.sqrt(np.mean(column["rmse"] ** 2))
         expected["effect_25"], expected["effect_75"] = np.percentile(column["effect"], [25, 75])
-        np.testing.assert_allclose([float(entry[key]) for key in expected], list(expected.values()), rtol=1e-6)
+        np.testing.assert_allclose(
+            [float(entry[key]) for key in expected], list(expected.values()), rtol=1e-6
+        )
         assert int(entry["num_images"]) == 3
 
 
@@ -131,7 +169,12 @@ def test_the_markdown_has_a_row_a_model_and_columns_for_each_radius(results):
     lines = table_lines((results[0] / "table1.md").read_text())
     share = 100 / float(table[0]["image_norm"])
     heads = [cell for cell in lines[0] if cell]
-    assert heads == ["model", "clean", f"radius 0.5 ({0.5 * share:.2g} %)", f"radius 1 ({share:.2g} %)"]
+    assert heads == [
+        "model",
+        "clean",
+        f"radius 0.5 ({0.5 * share:.2g} %)",
+        f"radius 1 ({share:.2g} %)",
+    ]
     assert lines[2] == ["", "RMSE", "SSIM", "RMSE", "SSIM", "RMSE", "SSIM"]
     assert [line[0] for line in lines[3:5]] == ["original", "sigma_0.05"]
     for line, entries in zip(lines[3:5], (table[:3], table[3:])):
@@ -148,15 +191,21 @@ def test_reconstructions_come_back_to_the_scanners_units(run_dirs, results):
     with h5py.File(results[0] / "reconstructions.h5") as file:
         assert set(file["models"]) == {"original", "sigma_0.05"} and len(file["slices"]) == 3
         shared, group = file["slices/slice_00001"], file["models/original/slice_00001"]
-        assert set(group) == {"clean", "radius_0.5", "radius_1"} and group.attrs["name"] == source.name(1)
+        assert set(group) == {"clean", "radius_0.5", "radius_1"} and group.attrs[
+            "name"
+        ] == source.name(1)
         reference = shared["reference"][()] * shared.attrs["scale"]
         np.testing.assert_allclose(reference, np.abs(source[1].reference), rtol=1e-5, atol=1e-7)
         error = np.linalg.norm(group["radius_1"][()] - shared["reference"][()])
-        assert shared["zero_filled"][()].max() == pytest.approx(1, rel=1e-5) and group["clean"].compression == "gzip"
+        assert (
+            shared["zero_filled"][()].max() == pytest.approx(1, rel=1e-5)
+            and group["clean"].compression == "gzip"
+        )
     (row,) = [
-        row for row in read_csv(results[0] / "results.csv")
+        row
+        for row in read_csv(results[0] / "results.csv")
         if (row["model"], row["slice"], row["radius"]) == ("original", "1", "1")
-    ]  # fmt: skip
+    ]
     assert float(row["rmse"]) == pytest.approx(error, rel=1e-5)
 
 
@@ -175,7 +224,9 @@ def test_every_file_and_the_table_are_printed(original, tmp_path, capsys):
 def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
     with pytest.raises(ValueError, match="sigma=0.1"):
         evaluation.evaluate([run_dirs[1]], tmp_path / "results", ["sigma=0.1"])
-    smoothed = shutil.copytree(run_dirs[1], tmp_path / "smoothed", ignore=shutil.ignore_patterns("attacks"))
+    smoothed = shutil.copytree(
+        run_dirs[1], tmp_path / "smoothed", ignore=shutil.ignore_patterns("attacks")
+    )
     evaluation.evaluate([smoothed], tmp_path / "results", ["num_samples=3"])
     assert {row["num_samples"] for row in read_csv(tmp_path / "results" / "results.csv")} == {"3"}
 
@@ -205,7 +256,9 @@ def test_a_network_that_answers_with_no_number_is_an_error(original, tmp_path):
     network = runs.network_of(original, runs.open_run(original))
     network.stages[0].data_weight.assign(1e38)
     runs.save_network(network, original)
-    with pytest.raises(ValueError, match=r"original: the reconstruction of synthetic-0000 \(clean\) is not finite"):
+    with pytest.raises(
+        ValueError, match=r"original: the reconstruction of synthetic-0000 \(clean\) is not finite"
+    ):
         evaluation.evaluate([original], tmp_path / "results")
 
 
@@ -216,7 +269,9 @@ def test_an_unfinished_attack_is_an_error(original, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_an_attack_on_another_model_is_an_error_and_nothing_is_written(run_dirs, original, tmp_path):
+def test_an_attack_on_another_model_is_an_error_and_nothing_is_written(
+    run_dirs, original, tmp_path
+):
     shutil.copy(os.path.join(run_dirs[1], "model.keras"), original / "model.keras")
     with pytest.raises(ValueError, match="made for another model"):
         evaluation.evaluate([original], tmp_path / "results")
@@ -226,12 +281,16 @@ def test_an_attack_on_another_model_is_an_error_and_nothing_is_written(run_dirs,
 def test_an_attack_on_other_data_is_an_error(original, tmp_path):
     with h5py.File(runs.attack_path(original, 1.0, 2), "r+") as file:
         file.attrs["name"] = "synthetic-0007"
-    with pytest.raises(ValueError, match="made for the slice 'synthetic-0007'.*test data have changed"):
+    with pytest.raises(
+        ValueError, match="made for the slice 'synthetic-0007'.*test data have changed"
+    ):
         evaluation.evaluate([original], tmp_path / "results")
 
 
 def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_path):
-    other = make_run(tmp_path / "other", "receiver_noise=0.01", "mask_fraction=0.5", "filters=4", attack=False)
+    other = make_run(
+        tmp_path / "other", "receiver_noise=0.01", "mask_fraction=0.5", "filters=4", attack=False
+    )
     words = r"different test data: receiver_noise=0.01 \(there: 0.002\), mask_fraction"
     with pytest.raises(ValueError, match=words) as error:
         evaluation.evaluate([run_dirs[0], other], tmp_path / "results")
@@ -271,10 +330,28 @@ def test_equal_names_are_told_apart():
 
 def test_a_model_without_a_radius_has_a_dash_there():
     def entry(model, radius, rmse):
-        numbers = {"rmse": rmse, "ssim": 0.5, "effect": radius, "image_norm": 20.0, "num_images": 1, "noise": ""}
-        return {"model": model, "attack": "l2" if radius else "none", "radius": radius, "sigma": 0.0, "num_samples": 1, **numbers}
+        numbers = {
+            "rmse": rmse,
+            "ssim": 0.5,
+            "effect": radius,
+            "image_norm": 20.0,
+            "num_images": 1,
+            "noise": "",
+        }
+        return {
+            "model": model,
+            "attack": "l2" if radius else "none",
+            "radius": radius,
+            "sigma": 0.0,
+            "num_samples": 1,
+            **numbers,
+        }
 
-    lines = table_lines(evaluation.markdown([entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)]))
+    lines = table_lines(
+        evaluation.markdown(
+            [entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)]
+        )
+    )
     assert lines[0][3] == "radius 2 (10 %)"
     assert lines[3] == ["a", "0.0123", "0.500", "1234", "0.500"]
     assert lines[4] == ["b", "33.4", "0.500", "-", "-"]
@@ -285,7 +362,10 @@ def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
     cached = tmp_path / "cached"
     shutil.copytree(original, cached)
     lines = (cached / "config.yaml").read_text().splitlines()
-    lines = [f"cache_dir: {tmp_path / 'prepared'}" if line.startswith("cache_dir:") else line for line in lines]
+    lines = [
+        f"cache_dir: {tmp_path / 'prepared'}" if line.startswith("cache_dir:") else line
+        for line in lines
+    ]
     (cached / "config.yaml").write_text("\n".join(lines))
     evaluation.evaluate([original, cached], tmp_path / "results")
     assert os.listdir(tmp_path / "prepared")
@@ -302,7 +382,11 @@ def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
 def smoothed_run(run_dirs, tmp_path_factory):
     """The noisy run with attacks of all kinds."""
     run_dir = shutil.copytree(run_dirs[1], tmp_path_factory.mktemp("kinds") / "smoothed")
-    for overrides in (["attack_method=antun", "antun_steps=[2, 5]"], ["attack_norm=l1", "attack_radii=20"], ["attack_norm=linf", "attack_radii=0.02"]):
+    for overrides in (
+        ["attack_method=antun", "antun_steps=[2, 5]"],
+        ["attack_norm=l1", "attack_radii=20"],
+        ["attack_norm=linf", "attack_radii=0.02"],
+    ):
         experiments.attack(run_dir, runs.open_run(run_dir, None, overrides))
     return run_dir
 
@@ -323,7 +407,9 @@ def test_every_kind_of_attack_has_its_rows_and_its_table(kinds):
     assert "l1 balls" in text and "linf balls" in text and "attack of Antun et al." in text
     assert (kinds / "figure4.png").stat().st_size > 20_000
     with h5py.File(kinds / "reconstructions.h5") as file:
-        assert {"clean", "radius_1", "l1_radius_20", "linf_radius_0.02", "antun_5"} <= set(file["models/smoothed/slice_00000"])
+        assert {"clean", "radius_1", "l1_radius_20", "linf_radius_0.02", "antun_5"} <= set(
+            file["models/smoothed/slice_00000"]
+        )
 
 
 def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(kinds, smoothed_run):
@@ -332,15 +418,24 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
         assert f"<h3>Attack {title}</h3>" in text
     (trial,) = evaluation._open([str(smoothed_run)], ())
     train, *attacks = evaluation._commands(trial)
-    assert train[:4] == ["python", "train.py", "--config", os.path.join(smoothed_run, "config.yaml")]
+    assert train[:4] == [
+        "python",
+        "train.py",
+        "--config",
+        os.path.join(smoothed_run, "config.yaml"),
+    ]
     assert train[-1] == f"{smoothed_run}-again"
     made = {}
     for command in attacks:
         assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
         config = runs.open_run(smoothed_run, None, command[5:])
         kind, sizes = experiments._sizes(config)
-        made.update({(kind, size): experiments.attack_settings(config, kind, size) for size in sizes})
-    paths = {(kind, size): runs.attack_path(smoothed_run, size, 0, kind) for kind, size in trial.attacks}
+        made.update(
+            {(kind, size): experiments.attack_settings(config, kind, size) for size in sizes}
+        )
+    paths = {
+        (kind, size): runs.attack_path(smoothed_run, size, 0, kind) for kind, size in trial.attacks
+    }
     assert made == {attack: runs.read_attack(path)["settings"] for attack, path in paths.items()}
     assert len(made) == 6
 
@@ -349,22 +444,38 @@ def test_the_ladder_continues_its_first_rung(smoothed_run):
     config = runs.open_run(smoothed_run)
     model = runs.predictor(runs.network_of(smoothed_run, config), config)
     inputs, _ = next(iter(data.load(config, "test")))
-    first, second = (runs.read_attack(runs.attack_path(smoothed_run, steps, 0, "antun")) for steps in (2, 5))
+    first, second = (
+        runs.read_attack(runs.attack_path(smoothed_run, steps, 0, "antun")) for steps in (2, 5)
+    )
     attack = PenalisedGradientAscent(steps=3, seed=config.seed)
-    again = attack.run(model, inputs, None, first["iterate"][None], first["velocity"][None], steps_done=2)
+    again = attack.run(
+        model, inputs, None, first["iterate"][None], first["velocity"][None], steps_done=2
+    )
     np.testing.assert_array_equal(again.perturbation[0], second["perturbation"])
-    assert second["settings"]["steps"] == 5 and second["norm"] == pytest.approx(np.linalg.norm(second["perturbation"]))
+    assert second["settings"]["steps"] == 5 and second["norm"] == pytest.approx(
+        np.linalg.norm(second["perturbation"])
+    )
 
 
 def test_the_two_attacks_are_compared_at_equal_norm():
     def row(attack, norm, effect):
         return {"model": "m", "slice": 0, "attack": attack, "norm": norm, "effect": effect}
 
-    rows = [row("none", 0, 0), row("l2", 1, 2), row("l2", 3, 4), row("antun", 0.5, 0.8), row("antun", 2, 3.5), row("antun", 5, 9)]
+    rows = [
+        row("none", 0, 0),
+        row("l2", 1, 2),
+        row("l2", 3, 4),
+        row("antun", 0.5, 0.8),
+        row("antun", 2, 3.5),
+        row("antun", 5, 9),
+    ]
     pairs = evaluation.compare_attacks(rows)
     np.testing.assert_allclose([pair[4] for pair in pairs], [np.nan, 3, np.nan])
     text = evaluation._comparison_text(pairs)
-    assert "stronger in 0 of 1 cases" in text and "2 of 3 cases are outside the radii: ||r||_2 from 0.5 to 5" in text
+    assert (
+        "stronger in 0 of 1 cases" in text
+        and "2 of 3 cases are outside the radii: ||r||_2 from 0.5 to 5" in text
+    )
 
 
 def test_a_certificate_is_computed_from_what_is_in_the_table(kinds):
@@ -374,16 +485,24 @@ def test_a_certificate_is_computed_from_what_is_in_the_table(kinds):
     claim, group = claims["l2", "1"], [row for row in rows if row["radius"] == "1"]
     distance = np.mean([float(row["kspace_norm"]) for row in group])
     assert float(claim["diameter"]) == pytest.approx(diameter, rel=1e-6)
-    assert float(claim["lipschitz"]) == pytest.approx(diameter / (np.sqrt(2 * np.pi) * 0.05), rel=1e-6)
+    assert float(claim["lipschitz"]) == pytest.approx(
+        diameter / (np.sqrt(2 * np.pi) * 0.05), rel=1e-6
+    )
     assert float(claim["distance"]) == pytest.approx(distance, rel=1e-6)
-    assert float(claim["bound"]) == pytest.approx(diameter * erf(distance / (2 * np.sqrt(2) * 0.05)), rel=1e-6)
+    assert float(claim["bound"]) == pytest.approx(
+        diameter * erf(distance / (2 * np.sqrt(2) * 0.05)), rel=1e-6
+    )
     assert all(float(row["bound"]) >= float(row["effect"]) for row in claims.values())
     lines = table_lines((kinds / "table1.md").read_text())
-    weakest = min(float(row["total_variation"]) for row in claims.values() if row["attack"] != "none")
+    weakest = min(
+        float(row["total_variation"]) for row in claims.values() if row["attack"] != "none"
+    )
     assert lines[-1][0] == "smoothed" and lines[-1][-1] == ("yes" if weakest < 0.5 else "no")
 
 
-def test_a_stopped_evaluation_goes_on_after_its_last_slice(smoothed_run, kinds, tmp_path, monkeypatch):
+def test_a_stopped_evaluation_goes_on_after_its_last_slice(
+    smoothed_run, kinds, tmp_path, monkeypatch
+):
     done = []
     evaluate_slice = evaluation._evaluate_slice
 
@@ -404,7 +523,9 @@ def test_a_stopped_evaluation_goes_on_after_its_last_slice(smoothed_run, kinds, 
     assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(kinds))
 
 
-def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(smoothed_run, tmp_path, monkeypatch):
+def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(
+    smoothed_run, tmp_path, monkeypatch
+):
     with monkeypatch.context() as patch:
         patch.setattr(figures, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -415,10 +536,16 @@ def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(smooth
 
 def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_path, capsys):
     paths = evaluation.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
-    assert sorted(os.path.basename(path) for path in paths) == ["num_samples.csv", "num_samples.md", "num_samples.png"]
+    assert sorted(os.path.basename(path) for path in paths) == [
+        "num_samples.csv",
+        "num_samples.md",
+        "num_samples.png",
+    ]
     rows = read_csv(tmp_path / "num_samples.csv")
     # The run without noise has no draws.
-    assert [(row["model"], row["num_samples"]) for row in rows] == [("sigma_0.05", n) for n in "1 4 16".split()]
+    assert [(row["model"], row["num_samples"]) for row in rows] == [
+        ("sigma_0.05", n) for n in ["1", "4", "16"]
+    ]
     spread = [float(row["spread"]) for row in rows]
     np.testing.assert_allclose([spread[0] / spread[1], spread[1] / spread[2]], 2, rtol=0.2)
     assert all(float(row["rmse_attacked"]) > 0 and float(row["radius"]) == 1 for row in rows)
@@ -428,7 +555,9 @@ def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_pat
 def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, results, tmp_path):
     evaluation.sample_sweep(run_dirs[1:], tmp_path, [2])
     (row,) = read_csv(tmp_path / "num_samples.csv")
-    table = [entry for entry in read_csv(results[0] / "table1.csv") if entry["model"] == "sigma_0.05"]
+    table = [
+        entry for entry in read_csv(results[0] / "table1.csv") if entry["model"] == "sigma_0.05"
+    ]
     assert float(row["rmse_clean"]) == pytest.approx(float(table[0]["rmse"]), rel=1e-5)
     assert float(row["rmse_attacked"]) == pytest.approx(float(table[-1]["rmse"]), rel=1e-5)
     assert float(row["effect"]) == pytest.approx(float(table[-1]["effect"]), rel=1e-5)
@@ -467,7 +596,11 @@ def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run
     # Of two draws, a and (a + b) / 2 are known, so b is.
     second = float(tf.norm(2 * mean - model.reconstruct(inputs)))
     assert float(norm[0]) == pytest.approx(max(first, second), rel=1e-5)
-    (row,) = [r for r in read_csv(results[0] / "results.csv") if (r["model"], r["slice"], r["radius"]) == ("sigma_0.05", "0", "0")]
+    (row,) = [
+        r
+        for r in read_csv(results[0] / "results.csv")
+        if (r["model"], r["slice"], r["radius"]) == ("sigma_0.05", "0", "0")
+    ]
     assert float(row["draw_norm"]) == pytest.approx(float(norm[0]), rel=1e-5)
 
 
@@ -480,7 +613,9 @@ def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_p
     monkeypatch.setattr(source, "fingerprint", lambda self, index: ({"changed": True}, []))
     done = []
     evaluate_slice = evaluation._evaluate_slice
-    monkeypatch.setattr(evaluation, "_evaluate_slice", lambda *a: done.append(0) or evaluate_slice(*a))
+    monkeypatch.setattr(
+        evaluation, "_evaluate_slice", lambda *a: done.append(0) or evaluate_slice(*a)
+    )
     evaluation.evaluate([original], tmp_path)
     assert len(done) == 3
 
@@ -498,7 +633,11 @@ def test_files_of_an_earlier_table_do_not_stay_beside_a_new_one(run_dirs, tmp_pa
 
 def tree(folder):
     """Every file below a folder, with its content."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("name", [*evaluation._FILES, ".unfinished"])
@@ -549,7 +688,10 @@ def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
 
 def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for output, words in (("file", "is a file"), ("file/below", "cannot make the folder.*Not a directory")):
+    for output, words in (
+        ("file", "is a file"),
+        ("file/below", "cannot make the folder.*Not a directory"),
+    ):
         with pytest.raises(ValueError, match=words):
             evaluation.evaluate([original], tmp_path / output)
 
@@ -566,7 +708,13 @@ def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
         lambda kspace, maps: (kspace + 0.01 * kspace[::-1], maps),
         lambda kspace, maps: (kspace, np.roll(maps, 1, -1)),
     ],
-    ids=["upside down", "a phase", "coils in another order", "one hundredth of another", "maps moved"],
+    ids=[
+        "upside down",
+        "a phase",
+        "coils in another order",
+        "one hundredth of another",
+        "maps moved",
+    ],
 )
 def test_other_data_of_the_same_name_and_scale_are_refused(original, tmp_path, monkeypatch, change):
     load = data.load
@@ -574,7 +722,9 @@ def test_other_data_of_the_same_name_and_scale_are_refused(original, tmp_path, m
     def changed(*arguments, **settings):
         def swap(inputs, reference):
             arrays = tf.numpy_function(
-                lambda k, s: [np.ascontiguousarray(x[None]).astype("c8") for x in change(k[0], s[0])],
+                lambda k, s: [
+                    np.ascontiguousarray(x[None]).astype("c8") for x in change(k[0], s[0])
+                ],
                 [inputs["kspace"], inputs["sensitivity_maps"]],
                 [tf.complex64, tf.complex64],
             )
@@ -586,7 +736,9 @@ def test_other_data_of_the_same_name_and_scale_are_refused(original, tmp_path, m
         return load(*arguments, **settings).map(swap)
 
     monkeypatch.setattr(data, "load", changed)
-    with pytest.raises(ValueError, match="slice_00000.h5: made for other data than these.* differ by about .* %"):
+    with pytest.raises(
+        ValueError, match="slice_00000.h5: made for other data than these.* differ by about .* %"
+    ):
         evaluation.evaluate([original], tmp_path / "results")
 
 
@@ -596,7 +748,12 @@ def test_rounding_is_no_change_of_the_data(original):
     inputs = {key: inputs[key].numpy() for key in inputs}
     rng = np.random.default_rng(0)
     signature = runs.signature_of(inputs)
-    noisy = {**inputs, "kspace": inputs["kspace"] * (1 + 1e-4 * rng.standard_normal(inputs["kspace"].shape).astype("f4"))}
+    noisy = {
+        **inputs,
+        "kspace": (
+            inputs["kspace"] * (1 + 1e-4 * rng.standard_normal(inputs["kspace"].shape).astype("f4"))
+        ),
+    }
     assert runs._distance(signature, runs.signature_of(noisy)) < runs._TOLERANCE / 3
     path = runs.attack_path(original, 1.0, 0)
     runs.read_attack(path, signature=runs.signature_of(noisy))
@@ -609,11 +766,15 @@ def test_rounding_is_no_change_of_the_data(original):
 def test_an_attack_is_not_taken_for_one_of_another_radius(original, tmp_path):
     shutil.rmtree(runs.attack_dir(original, 1.0))
     shutil.copytree(runs.attack_dir(original, 0.5), runs.attack_dir(original, 1.0))
-    with pytest.raises(ValueError, match="holds an attack of l2 0.5, and its folder is that of l2 1"):
+    with pytest.raises(
+        ValueError, match="holds an attack of l2 0.5, and its folder is that of l2 1"
+    ):
         evaluation.evaluate([original], tmp_path / "results")
 
 
-def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(original, tmp_path, monkeypatch):
+def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(
+    original, tmp_path, monkeypatch
+):
     whole, output = tmp_path / "whole", tmp_path / "results"
     evaluation.evaluate([original], whole)
     with monkeypatch.context() as patch:
@@ -632,7 +793,9 @@ def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(original
 
 
 @pytest.mark.parametrize("size, again", [(1e-6, 0), (0.1, 3)])
-def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(original, tmp_path, monkeypatch, size, again):
+def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
+    original, tmp_path, monkeypatch, size, again
+):
     with monkeypatch.context() as patch:
         patch.setattr(figures, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -649,7 +812,16 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(orig
     trial, source = evaluation._open([original], ())[0], data.source(config, "test")
     digest = runs.model_hash(runs.network_of(original, config))
     for item in enumerate(data.iterate(data.load(config, "test"))):
-        evaluation._evaluated(trial, source, [(None, None)], digest, tmp_path / "results" / ".unfinished", None, 0, item)
+        evaluation._evaluated(
+            trial,
+            source,
+            [(None, None)],
+            digest,
+            tmp_path / "results" / ".unfinished",
+            None,
+            0,
+            item,
+        )
     assert len(asked) == again
 
 
@@ -658,7 +830,9 @@ def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):
 
     def one_empty(*arguments, **settings):
         def empty(inputs, reference):
-            return inputs, tf.where(inputs["sample_index"][0] == 1, tf.zeros_like(reference), reference)
+            return inputs, tf.where(
+                inputs["sample_index"][0] == 1, tf.zeros_like(reference), reference
+            )
 
         return load(*arguments, **settings).map(empty)
 
@@ -666,10 +840,17 @@ def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):
     evaluation.evaluate(run_dirs[:1], tmp_path)
     lines = table_lines((tmp_path / "table1.md").read_text())
     # An empty image has no SSIM, and an error.
-    assert all(cell.endswith(" (2)") for cell in lines[3][2::2]) and not any("(" in cell for cell in lines[3][1::2])
+    assert all(cell.endswith(" (2)") for cell in lines[3][2::2]) and not any(
+        "(" in cell for cell in lines[3][1::2]
+    )
     assert "(n): a mean over n slices alone" in (tmp_path / "table1.md").read_text()
-    assert {(row["num_rmse"], row["num_ssim"], row["num_images"]) for row in read_csv(tmp_path / "table1.csv")} == {("3", "2", "3")}
-    assert "★" not in (tmp_path / "report.html").read_text().split("<tbody>")[1].split("</tbody>")[0]
+    assert {
+        (row["num_rmse"], row["num_ssim"], row["num_images"])
+        for row in read_csv(tmp_path / "table1.csv")
+    } == {("3", "2", "3")}
+    assert (
+        "★" not in (tmp_path / "report.html").read_text().split("<tbody>")[1].split("</tbody>")[0]
+    )
 
 
 def test_other_norms_tell_the_l2_norm_beside_the_effect(kinds):
@@ -680,25 +861,49 @@ def test_other_norms_tell_the_l2_norm_beside_the_effect(kinds):
         assert title in text
         cell = table_lines(text.split(title)[1])[2][-1]
         entry = table[kind, radius]
-        assert [float(part) for part in cell.split(", ")] == pytest.approx([float(entry["effect"]), float(entry["norm"])], rel=5e-3)
+        assert [float(part) for part in cell.split(", ")] == pytest.approx(
+            [float(entry["effect"]), float(entry["norm"])], rel=5e-3
+        )
 
 
 # Names
 
-HOSTILE = ["=1+2", "@SUM(A1)", "-1", "$run\\frac$", "a|b", "two\nlines", "_low", "100 % {x} [y]", "Müller 腦", "x" * 200]
+HOSTILE = [
+    "=1+2",
+    "@SUM(A1)",
+    "-1",
+    "$run\\frac$",
+    "a|b",
+    "two\nlines",
+    "_low",
+    "100 % {x} [y]",
+    "Müller 腦",
+    "x" * 200,
+]
 
 
 def test_names_stay_names(run_dirs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in HOSTILE:
-        shutil.copytree(run_dirs[0], tmp_path / name, ignore=shutil.ignore_patterns("logs", *["attacks"] * (name > "A")))
+        shutil.copytree(
+            run_dirs[0],
+            tmp_path / name,
+            ignore=shutil.ignore_patterns("logs", *["attacks"] * (name > "A")),
+        )
     evaluation.evaluate([os.path.join(".", name) for name in HOSTILE], "results")
     rows = read_csv(tmp_path / "results" / "results.csv")
     names = list(dict.fromkeys(row["model"] for row in rows))
     assert names == [f"'{name}" if name[0] in "=@-" else name for name in HOSTILE]
-    assert not any(text[:1] in "=+-@" for row in rows for text in row.values() if text and not text[0].isdigit())
+    assert not any(
+        text[:1] in "=+-@"
+        for row in rows
+        for text in row.values()
+        if text and not text[0].isdigit()
+    )
     lines = table_lines((tmp_path / "results" / "table1.md").read_text().replace("\\|", "/"))
-    assert [line[0] for line in lines[3 : 3 + len(HOSTILE)]] == [name.replace("|", "/").replace("\n", " ") for name in HOSTILE]
+    assert [line[0] for line in lines[3 : 3 + len(HOSTILE)]] == [
+        name.replace("|", "/").replace("\n", " ") for name in HOSTILE
+    ]
     assert len({len(line) for line in lines[: 3 + len(HOSTILE)]}) == 1
 
 
@@ -714,12 +919,16 @@ def test_names_that_are_no_text_are_refused_before_any_work(original, tmp_path, 
 
 def test_attacks_of_one_kind_have_one_setting(original):
     with pytest.raises(ValueError, match=r"made with other settings.*attack_steps=9 \(there: 2\)"):
-        experiments.attack(original, runs.open_run(original, None, ["attack_steps=9", "attack_radii=2"]))
+        experiments.attack(
+            original, runs.open_run(original, None, ["attack_steps=9", "attack_radii=2"])
+        )
     assert runs.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
 
 
 def test_a_diverged_attack_is_not_stored(original):
-    config = runs.open_run(original, None, ["attack_method=antun", "antun_step_size=1e30", "antun_steps=8"])
+    config = runs.open_run(
+        original, None, ["attack_method=antun", "antun_step_size=1e30", "antun_steps=8"]
+    )
     with pytest.raises(ValueError, match="has diverged"):
         experiments.attack(original, config)
     assert not any(kind == "antun" for kind, _ in runs.attacks_of(original))
@@ -741,5 +950,7 @@ def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     whole = PenalisedGradientAscent(steps=4, step_size=0.05).run(model, inputs)
     first = PenalisedGradientAscent(steps=1, step_size=0.05).run(model, inputs)
     rest = PenalisedGradientAscent(steps=3, step_size=0.05)
-    second = rest.run(model, inputs, start=first.perturbation, velocity=first.velocity, steps_done=1)
+    second = rest.run(
+        model, inputs, start=first.perturbation, velocity=first.velocity, steps_done=1
+    )
     np.testing.assert_allclose(second.perturbation, whole.perturbation, rtol=0, atol=1e-6)

@@ -22,7 +22,11 @@ def examples(reference, count=2, attacked=True, radii=(3.5,)):
     for number in range(count):
         clean = 0.9 * np.abs(reference)
         r = (0.1 * image(rng, *reference.shape)).astype(np.complex64)
-        attack = (radii[number % len(radii)], r, np.abs(0.9 * reference + r), (2.0, 0.8)) if attacked else ()
+        attack = (
+            (radii[number % len(radii)], r, np.abs(0.9 * reference + r), (2.0, 0.8))
+            if attacked
+            else ()
+        )
         result.append(Example(f"model_{number}", clean, (1.0, 0.9), *attack))
     return result
 
@@ -61,7 +65,9 @@ def test_figure1_shows_the_data(tmp_path, with_reference):
     reference = image(rng)
     kspace = np.fft.fftshift(np.fft.fft2(reference)) * (rng.random(32) < 0.4)
     path = tmp_path / "figure1.png"
-    figures.figure1(path, kspace, reference + 0.3, reference if with_reference else None, 0.5 * reference)
+    figures.figure1(
+        path, kspace, reference + 0.3, reference if with_reference else None, 0.5 * reference
+    )
     check(path, width=7)
 
 
@@ -86,14 +92,21 @@ def test_the_band_of_figure2_is_the_middle_half_of_the_images():
 
 @pytest.mark.parametrize(
     "shape, with_reference, attacked",
-    [((48, 32), True, True), ((32, 32), True, False), ((160, 92), False, True), ((32, 48), False, False)],
+    [
+        ((48, 32), True, True),
+        ((32, 32), True, False),
+        ((160, 92), False, True),
+        ((32, 48), False, False),
+    ],
 )
 def test_figure3_has_a_row_a_model(tmp_path, shape, with_reference, attacked):
     reference = image(np.random.default_rng(0), *shape)
     heights = []
     for count in (1, 3):
         path = tmp_path / f"figure3_{count}.png"
-        figures.figure3(path, reference if with_reference else None, examples(reference, count, attacked))
+        figures.figure3(
+            path, reference if with_reference else None, examples(reference, count, attacked)
+        )
         heights.append(check(path).shape[0])
     assert heights[1] > 2 * heights[0]
 
@@ -112,14 +125,19 @@ def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_bac
     error[40:46, 30:36], error[2:8, 2:8] = 1, 3
     top, left, height, width = figures._region(error, truth)
     assert top <= 40 and top + height >= 46 and left <= 30 and left + width >= 36
-    assert 0 < top and top + height < 96 and 0 < left and left + width < 72
+    assert top > 0 and top + height < 96 and left > 0 and left + width < 72
 
 
 @pytest.mark.parametrize("filters", [3, 24])
 def test_a_stages_picture_has_a_cell_a_filter(tmp_path, filters):
     rng, x = np.random.default_rng(0), np.linspace(-0.3, 0.3, 101)
-    phi, counts = np.sin(20 * x)[:, None] * rng.normal(size=filters), rng.integers(0, 9, (40, filters))
-    figures.stage_picture(tmp_path / "stage.png", "stage 1", rng.normal(size=(7, 7, 2, filters)), x, phi, counts)
+    phi, counts = (
+        np.sin(20 * x)[:, None] * rng.normal(size=filters),
+        rng.integers(0, 9, (40, filters)),
+    )
+    figures.stage_picture(
+        tmp_path / "stage.png", "stage 1", rng.normal(size=(7, 7, 2, filters)), x, phi, counts
+    )
     picture = check(tmp_path / "stage.png")
     assert (picture.shape[0] > 300) == (filters > 16)
 
@@ -133,5 +151,8 @@ def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):
 
 def test_importing_needs_no_pyplot():
     # The file on its own: TensorFlow takes its time.
-    code = f"import runpy, sys; runpy.run_path({figures.__file__!r}); sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = (
+        f"import runpy, sys; runpy.run_path({figures.__file__!r}); sys.exit('matplotlib.pyplot' in"
+        " sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

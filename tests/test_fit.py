@@ -1,4 +1,7 @@
-"""Scans and networks that do not belong together: what is known of a training is written, compared and told with numbers."""
+"""Scans and networks that do not belong together: what is known of a training is written, compared
+and told with numbers.
+"""
+
 import json
 import shutil
 import warnings
@@ -45,8 +48,14 @@ def test_what_a_network_was_trained_on_is_written_once(run):
     assert {key: known[key] for key in ("height", "width", "points", "slices", "dataset")} == dict(
         height=32, width=24, points=False, slices=8, dataset="synthetic"
     )
-    assert known["sampled"] == pytest.approx(masks.equispaced(24, 4, 0.25).mean()) and known["centre_lines"] == 6
-    images = [np.abs(data.sample.combine(data.sample.ifft2c(s.kspace), s.sensitivity_maps)) for s in [knee()]]
+    assert (
+        known["sampled"] == pytest.approx(masks.equispaced(24, 4, 0.25).mean())
+        and known["centre_lines"] == 6
+    )
+    images = [
+        np.abs(data.sample.combine(data.sample.ifft2c(s.kspace), s.sensitivity_maps))
+        for s in [knee()]
+    ]
     assert known["rms"] == pytest.approx(np.sqrt(np.mean(images[0] ** 2)), rel=0.5)
     fit.write(run, Config(**{**SIZE, "width": 32}))
     assert (run / "trained_on.json").read_text() == text
@@ -58,12 +67,27 @@ def test_a_scan_like_the_training_is_no_reason_for_words(run, place):
 
 
 DIFFERENT = {
-    "complete": (dict(mask=np.ones(24)), "trained with 46% of k-space sampled, and of the scan 100% is"),
-    "fewer lines": (dict(mask=masks.equispaced(24, 12, 0.17)), "trained with 46% of k-space sampled, and of the scan 21% is"),
-    "another centre": (dict(mask=masks.equispaced(24, 2, 0.1)), "with 6 centre lines, and the scan has 2"),
-    "points": (dict(mask=np.arange(32 * 24).reshape(32, 24) % 5 < 2), "trained on masks of lines, and the scan samples points"),
+    "complete": (
+        dict(mask=np.ones(24)),
+        "trained with 46% of k-space sampled, and of the scan 100% is",
+    ),
+    "fewer lines": (
+        dict(mask=masks.equispaced(24, 12, 0.17)),
+        "trained with 46% of k-space sampled, and of the scan 21% is",
+    ),
+    "another centre": (
+        dict(mask=masks.equispaced(24, 2, 0.1)),
+        "with 6 centre lines, and the scan has 2",
+    ),
+    "points": (
+        dict(mask=np.arange(32 * 24).reshape(32, 24) % 5 < 2),
+        "trained on masks of lines, and the scan samples points",
+    ),
     "size": (dict(height=64), "trained on k-space of height 32, and that of the scan is 64"),
-    "scale": (dict(bright=60), r"root mean square of 0\.\d+ at a maximum of 1, that of the scan has 0\.0\d+"),
+    "scale": (
+        dict(bright=60),
+        r"root mean square of 0\.\d+ at a maximum of 1, that of the scan has 0\.0\d+",
+    ),
 }
 
 
@@ -95,12 +119,16 @@ def test_of_an_older_run_the_configuration_tells(run):
     ],
 )
 def test_of_a_run_on_files_it_tells_the_sampling(tmp_path, values, share):
-    (tmp_path / "config.yaml").write_text(Config(dataset="vlo", data_path="/nowhere", **values).to_yaml())
+    (tmp_path / "config.yaml").write_text(
+        Config(dataset="vlo", data_path="/nowhere", **values).to_yaml()
+    )
     known = fit.known(tmp_path)
     assert known == ({} if share is None else {"sampled": pytest.approx(share, rel=0.01)})
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"sampled": "x", "height": null, "rms": 0}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{", '{"sampled": "x", "height": null, "rms": 0}', "\x00"]
+)
 def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
     (tmp_path / "trained_on.json").write_text(text)
@@ -114,9 +142,19 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
     from tfvn import experiments
 
     config = Config(
-        **{**SIZE, "num_train": 2}, num_test=1, mask="equispaced", num_stages=1, filters=2, kernel_size=3, num_centers=5,
-        optimizer="adam", batch_size=1, iterations=2, checkpoint_every=1, log_images_every=0,
-    )  # fmt: skip
+        **{**SIZE, "num_train": 2},
+        num_test=1,
+        mask="equispaced",
+        num_stages=1,
+        filters=2,
+        kernel_size=3,
+        num_centers=5,
+        optimizer="adam",
+        batch_size=1,
+        iterations=2,
+        checkpoint_every=1,
+        log_images_every=0,
+    )
     begun, of_slices = [], fit._of_slices
 
     def watched(config):
@@ -149,18 +187,32 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, caps
     fit.write("trained", RUN)
     np.save("scan.npy", SyntheticKnee(1, 32, 24, 2, None, 0.001, 7)[0].kspace)
     config = Config(
-        dataset="measurement", data_path="scan.npy", mask="measured", model="trained/model.keras",
-        sigma=0.0, attack_steps=1, attack_radii=[1.0],
-    )  # fmt: skip
+        dataset="measurement",
+        data_path="scan.npy",
+        mask="measured",
+        model="trained/model.keras",
+        sigma=0.0,
+        attack_steps=1,
+        attack_radii=[1.0],
+    )
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(config.to_yaml())
     shutil.copytree("run", "attacked")
     with pytest.warns(DataWarning):
         experiments.attack("attacked", config)
     assert fit.known("attacked") == fit.known("trained")
-    for work in (experiments.train, experiments.attack, lambda run, config: evaluation.evaluate([run], output="results")):
-        with pytest.warns(DataWarning, match="scan: the network was trained with 46% .* of the scan 100% is"):
+    for work in (
+        experiments.train,
+        experiments.attack,
+        lambda run, config: evaluation.evaluate([run], output="results"),
+    ):
+        with pytest.warns(
+            DataWarning, match="scan: the network was trained with 46% .* of the scan 100% is"
+        ):
             work("run", config)
-    assert "the network is trained/model.keras. Next: python attack.py --run-dir run" in capsys.readouterr().out
+    assert (
+        "the network is trained/model.keras. Next: python attack.py --run-dir run"
+        in capsys.readouterr().out
+    )
     # It stands for the same network.
     assert fit.known("run") == fit.known("trained")

@@ -65,7 +65,13 @@ def test_sizes_may_be_unknown_while_tracing():
 
 
 @pytest.mark.parametrize("transform", [fft2c, ifft2c])
-@pytest.mark.parametrize("x", [np.ones((4, 4)), np.ones((4, 4), int), np.ones(4, complex), np.ones((0, 4), complex)], ids=repr)
+@pytest.mark.parametrize(
+    "x",
+    [np.ones((4, 4)), np.ones((4, 4), int), np.ones(4, complex), np.ones((0, 4), complex)],
+    ids=repr,
+)
 def test_what_is_no_complex_image_is_refused(transform, x):
-    with pytest.raises(ValueError, match=r"x must be complex of shape \(..., height, width\). Received: x="):
+    with pytest.raises(
+        ValueError, match=r"x must be complex of shape \(..., height, width\). Received: x="
+    ):
         transform(x)

@@ -1,4 +1,7 @@
-"""A quota that is met anywhere in a command ends in one sentence that names the file; no process crashes, no part of a file stays."""
+"""A quota that is met anywhere in a command ends in one sentence that names the file; no process
+crashes, no part of a file stays.
+"""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -46,5 +49,9 @@ def test_every_command_ends_in_a_sentence(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     ends = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended ")]
     assert len(ends) == 9 and all(end[2] == "2" for end in ends), ends
-    errors = [line for line in done.stderr.splitlines() if "error" in line.lower() or "Traceback" in line]
-    assert len(errors) == 9 and all(line.startswith("error: cannot write ") for line in errors), errors
+    errors = [
+        line for line in done.stderr.splitlines() if "error" in line.lower() or "Traceback" in line
+    ]
+    assert len(errors) == 9 and all(line.startswith("error: cannot write ") for line in errors), (
+        errors
+    )

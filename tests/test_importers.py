@@ -1,4 +1,7 @@
-"""Networks from files: weights against an independent reconstruction, and files that are something else or mean harm."""
+"""Networks from files: weights against an independent reconstruction, and files that are something
+else or mean harm.
+"""
+
 import errno
 import io
 import json
@@ -37,7 +40,9 @@ def write_npz(path, **changes):
 
 
 def random_weights(**changes):
-    """Two stages of three filters in the layout of `.npz` files, strong enough for every term to count."""
+    """Two stages of three filters in the layout of `.npz` files, strong enough for every term to
+    count.
+    """
     rng = np.random.default_rng(1)
     weights = {
         "kernels": rng.normal(size=(2, 5, 5, 2, 3)).astype("f4") / 5,
@@ -48,7 +53,9 @@ def random_weights(**changes):
 
 
 def write_checkpoint(prefix, remove=(), **changes):
-    """As the original script does: `prefix`-1000.index and .data, `checkpoint` beside them, state of its optimizer within."""
+    """As the original script does: `prefix`-1000.index and .data, `checkpoint` beside them, state
+    of its optimizer within.
+    """
     weights = random_weights()
     kernels = weights["kernels"]
     variables = {
@@ -105,10 +112,16 @@ def torch_file(tmp_path, monkeypatch):
             return tensors(arrays)
 
         def tensors(x):
-            return {key: tensors(value) for key, value in x.items()} if isinstance(x, dict) else FakeTensor(x)
+            return (
+                {key: tensors(value) for key, value in x.items()}
+                if isinstance(x, dict)
+                else FakeTensor(x)
+            )
 
         (tmp_path / "varnet.pt").write_bytes(b"read by the stand-in")
-        monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load, __version__="2.10.0+cpu"))
+        monkeypatch.setitem(
+            sys.modules, "torch", types.SimpleNamespace(load=load, __version__="2.10.0+cpu")
+        )
         return tmp_path / "varnet.pt"
 
     return make
@@ -123,7 +136,9 @@ def independent_reconstruction(inputs, weights, bandwidth, scale, grid_limit=1.0
     kspace, maps = (inputs[key][0].astype("c16") for key in ("kspace", "sensitivity_maps"))
     mask = inputs["mask"][0].astype("f8")
     image = zero_filled = (maps.conj() * fourier(mask * kspace, np.fft.ifft2)).sum(0)
-    for kernel, rbf_weights, data_weight in zip(*(weights[key].astype("f8") for key in random_weights())):
+    for kernel, rbf_weights, data_weight in zip(
+        *(weights[key].astype("f8") for key in random_weights())
+    ):
         size, _, _, filters = kernel.shape
         centers = np.linspace(-grid_limit, grid_limit, rbf_weights.shape[1])
         padded = np.pad(image, size, "symmetric")
@@ -136,8 +151,14 @@ def independent_reconstruction(inputs, weights, bandwidth, scale, grid_limit=1.0
             activated = scale * gaussians @ rbf_weights[f]
             regulariser += scipy.signal.convolve2d(activated, real, "same")
             regulariser += 1j * scipy.signal.convolve2d(activated, imaginary, "same")
-        normal = (maps.conj() * fourier(mask * fourier(maps * image, np.fft.fft2), np.fft.ifft2)).sum(0)
-        image = image - regulariser[size:-size, size:-size] / filters - data_weight * (normal - zero_filled)
+        normal = (
+            maps.conj() * fourier(mask * fourier(maps * image, np.fft.fft2), np.fft.ifft2)
+        ).sum(0)
+        image = (
+            image
+            - regulariser[size:-size, size:-size] / filters
+            - data_weight * (normal - zero_filled)
+        )
     return image
 
 
@@ -169,21 +190,34 @@ def test_an_npz_file_sets_weights_and_convention(tmp_path):
     assert (activation.bandwidth, activation.scale) == (0.25, pytest.approx(0.4))
 
 
-@pytest.mark.parametrize("convention, bandwidth, scale", [("icg", 2 * 1.5 / 9, 1.0), ("optox", 2 * 1.5 / 8, 0.4)])
-def test_a_tensorflow_1_checkpoint_gives_the_independent_reconstruction(tmp_path, case, convention, bandwidth, scale):
+@pytest.mark.parametrize(
+    "convention, bandwidth, scale", [("icg", 2 * 1.5 / 9, 1.0), ("optox", 2 * 1.5 / 8, 0.4)]
+)
+def test_a_tensorflow_1_checkpoint_gives_the_independent_reconstruction(
+    tmp_path, case, convention, bandwidth, scale
+):
     inputs = case(coils=2, height=13, width=11)
-    expected = independent_reconstruction(inputs, random_weights(), bandwidth, scale, grid_limit=1.5)
+    expected = independent_reconstruction(
+        inputs, random_weights(), bandwidth, scale, grid_limit=1.5
+    )
     prefix = write_checkpoint(tmp_path / "checkpoint")
     network = tfvn.importers.from_tf1_checkpoint(prefix, convention, grid_limit=1.5)
     assert_reconstructs(network, inputs, expected)
     one_stage = {key: value[:1] for key, value in random_weights().items()}
-    assert np.linalg.norm(independent_reconstruction(inputs, one_stage, bandwidth, scale, 1.5) - expected) > 0.1
+    assert (
+        np.linalg.norm(
+            independent_reconstruction(inputs, one_stage, bandwidth, scale, 1.5) - expected
+        )
+        > 0.1
+    )
 
 
 def test_the_conventions_of_checkpoints_differ_and_another_is_refused(tmp_path, case):
     inputs = case(coils=2, height=13, width=11)
     prefix = write_checkpoint(tmp_path / "checkpoint")
-    icg, optox = (tfvn.importers.from_tf1_checkpoint(prefix, name)(inputs) for name in ("icg", "optox"))
+    icg, optox = (
+        tfvn.importers.from_tf1_checkpoint(prefix, name)(inputs) for name in ("icg", "optox")
+    )
     assert np.linalg.norm(icg - optox) > 0.1 * np.linalg.norm(icg)
     assert np.array_equal(tfvn.importers.from_tf1_checkpoint(prefix)(inputs), icg)
     with pytest.raises(ValueError, match="'icg' or 'optox'. Received: convention='tf'") as error:
@@ -204,7 +238,9 @@ def test_a_folder_without_its_checkpoint_names_what_is_there(tmp_path):
     shutil.copytree(tmp_path / "old", tmp_path / "moved")
     # The file `checkpoint` holds the absolute path of the computer that trained.
     shutil.rmtree(tmp_path / "old")
-    with pytest.raises(ValueError, match=r"name one itself. Received: \['checkpoint-1000.index'\]") as error:
+    with pytest.raises(
+        ValueError, match=r"name one itself. Received: \['checkpoint-1000.index'\]"
+    ) as error:
         tfvn.importers.from_tf1_checkpoint(tmp_path / "moved")
     assert str(error.value).startswith(str(tmp_path / "moved"))
     with pytest.raises(ValueError, match=r"Received: \[\]"):
@@ -273,17 +309,41 @@ def test_stages_of_a_torch_state_dict_are_ordered_by_number(torch_file):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"cell_list.1.lamb": None}, r"Missing: \['cell_list.1.lamb'\]. Received: \['cell_list.0.activation.w'"),
+        (
+            {"cell_list.1.lamb": None},
+            r"Missing: \['cell_list.1.lamb'\]. Received: \['cell_list.0.activation.w'",
+        ),
         (dict.fromkeys(torch_arrays(random_weights())), r"Missing: \[\]. Received: \['other'\]"),
-        ({"cell_list.3.lamb": np.float32(1)}, r"Missing: \['cell_list.2.activation.w', 'cell_list.2.conv"),
+        (
+            {"cell_list.3.lamb": np.float32(1)},
+            r"Missing: \['cell_list.2.activation.w', 'cell_list.2.conv",
+        ),
         ({"cell_list.1.bias": np.ones(3)}, "'cell_list.1.bias'"),
-        ({"cell_list.1.conv_kernel": np.ones((4, 1, 5, 5, 2))}, r"Received: \[\(3, 1, 5, 5, 2\), \(4, 1, 5, 5, 2\)\]"),
-        ({f"cell_list.{t}.conv_kernel": np.ones((3, 1, 5, 4, 2)) for t in range(2)}, r"kernels float64 \(2, 5, 4, 2, 3\)"),
-        ({f"cell_list.{t}.conv_kernel": np.ones((3, 2, 5, 5, 2)) for t in range(2)}, r"Received: \[\(3, 2, 5, 5, 2\)\]"),
-        ({f"cell_list.{t}.conv_kernel": np.ones((4, 1, 5, 5, 2)) for t in range(2)}, r"kernels float64 \(2, 5, 5, 2, 4\)"),
+        (
+            {"cell_list.1.conv_kernel": np.ones((4, 1, 5, 5, 2))},
+            r"Received: \[\(3, 1, 5, 5, 2\), \(4, 1, 5, 5, 2\)\]",
+        ),
+        (
+            {f"cell_list.{t}.conv_kernel": np.ones((3, 1, 5, 4, 2)) for t in range(2)},
+            r"kernels float64 \(2, 5, 4, 2, 3\)",
+        ),
+        (
+            {f"cell_list.{t}.conv_kernel": np.ones((3, 2, 5, 5, 2)) for t in range(2)},
+            r"Received: \[\(3, 2, 5, 5, 2\)\]",
+        ),
+        (
+            {f"cell_list.{t}.conv_kernel": np.ones((4, 1, 5, 5, 2)) for t in range(2)},
+            r"kernels float64 \(2, 5, 5, 2, 4\)",
+        ),
         ({f"cell_list.{t}.activation.w": np.ones((3, 9)) for t in range(2)}, r"\[\(3, 9\)\]"),
-        ({f"cell_list.{t}.activation.w": np.ones((1, 3, 1, 1, 1)) for t in range(2)}, "num_centers"),
-        ({f"cell_list.{t}.lamb": np.ones(1) for t in range(2)}, r"data_term_weights float64 \(2, 1\)"),
+        (
+            {f"cell_list.{t}.activation.w": np.ones((1, 3, 1, 1, 1)) for t in range(2)},
+            "num_centers",
+        ),
+        (
+            {f"cell_list.{t}.lamb": np.ones(1) for t in range(2)},
+            r"data_term_weights float64 \(2, 1\)",
+        ),
         ({"cell_list.1.lamb": np.float32(np.nan)}, "NaN"),
         ({"cell_list.1.lamb": np.float64(1e39)}, "too large"),
     ],
@@ -317,7 +377,9 @@ def test_something_else_in_a_torch_file_is_refused_by_name(torch_file):
 def test_a_torch_that_hostile_files_can_attack_is_not_used(torch_file, monkeypatch):
     path = torch_file(torch_arrays(random_weights()))
     monkeypatch.setattr(sys.modules["torch"], "__version__", "2.9.1")
-    with pytest.raises(ValueError, match=r"before 2\.10 may run code.*Received: PyTorch 2\.9\.1.*\.npz") as error:
+    with pytest.raises(
+        ValueError, match=r"before 2\.10 may run code.*Received: PyTorch 2\.9\.1.*\.npz"
+    ) as error:
         tfvn.load_model(path)
     assert str(error.value).startswith(str(path))
 
@@ -325,7 +387,10 @@ def test_a_torch_that_hostile_files_can_attack_is_not_used(torch_file, monkeypat
 def test_a_file_of_torch_itself(tmp_path, case):
     torch = pytest.importorskip("torch")
     inputs = case(coils=2, height=13, width=11)
-    parameters = {key: torch.nn.Parameter(torch.tensor(x)) for key, x in torch_arrays(random_weights()).items()}
+    parameters = {
+        key: torch.nn.Parameter(torch.tensor(x))
+        for key, x in torch_arrays(random_weights()).items()
+    }
     torch.save({"state_dict": parameters, "epoch": 3}, tmp_path / "varnet.pt")
     expected = independent_reconstruction(inputs, random_weights(), bandwidth=2 / 8, scale=1)
     assert_reconstructs(tfvn.load_model(tmp_path / "varnet.pt"), inputs, expected)
@@ -341,7 +406,9 @@ def test_a_file_of_torch_itself(tmp_path, case):
 
 def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
     # None of these settings is a float32.
-    network = tfvn.network.VariationalNetwork(2, 3, 5, 9, grid_limit=1.3, bandwidth=0.1, scale=0.7, seed=4)
+    network = tfvn.network.VariationalNetwork(
+        2, 3, 5, 9, grid_limit=1.3, bandwidth=0.1, scale=0.7, seed=4
+    )
     network.stages[1].data_weight.assign(0.3)
     network.stages[0].rbf_weights.assign(np.random.default_rng(0).normal(size=(3, 9)))
     tfvn.importers.to_npz(network, tmp_path / "weights.npz")
@@ -349,7 +416,15 @@ def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
     for name, block in network.parameter_blocks.items():
         np.testing.assert_array_equal(np.stack(block), np.stack(loaded.parameter_blocks[name]))
     ours, theirs = network.get_config(), loaded.get_config()
-    names = ("num_stages", "filters", "kernel_size", "num_centers", "grid_limit", "bandwidth", "scale")
+    names = (
+        "num_stages",
+        "filters",
+        "kernel_size",
+        "num_centers",
+        "grid_limit",
+        "bandwidth",
+        "scale",
+    )
     assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
     inputs = case(height=13, width=11)
     np.testing.assert_array_equal(network(inputs), loaded(inputs))
@@ -364,7 +439,9 @@ def test_a_failed_export_leaves_the_file_as_it_was(tmp_path, monkeypatch):
         file.write(b"half")
         raise OSError("no space left")
 
-    with pytest.raises(ValueError, match="^cannot write .*missing/weights.npz: No such file or directory"):
+    with pytest.raises(
+        ValueError, match="^cannot write .*missing/weights.npz: No such file or directory"
+    ):
         tfvn.importers.to_npz(network, tmp_path / "missing" / "weights.npz")
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(ValueError, match="no space left"):
@@ -447,12 +524,24 @@ NO_MODELS = {
     "model.pkl": (lambda path: path.write_bytes(pickle.dumps([1])), "It is a pickle"),
     "scan.npy": (lambda path: np.save(path, np.ones(3)), "It is a file of arrays"),
     "page.keras": (lambda path: path.write_text("<html>login</html>"), "It is a web page"),
-    "pointer.keras": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS"),
+    "pointer.keras": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"),
+        "Git LFS",
+    ),
     "empty.keras": (lambda path: path.touch(), "cannot be read as a network: it is empty"),
-    "gone.keras": (lambda path: path.symlink_to("nowhere"), "a link to nowhere, which is not there"),
+    "gone.keras": (
+        lambda path: path.symlink_to("nowhere"),
+        "a link to nowhere, which is not there",
+    ),
     "empty": (lambda path: path.mkdir(), "Received: a folder of nothing. Train it first"),
-    "run": (lambda path: (path.mkdir(), (path / "config.yaml").touch()), r"a folder of \['config.yaml'\]. Train it first"),
-    "saved": (lambda path: (path.mkdir(), (path / "saved_model.pb").touch()), "a SavedModel, an export that is not read back"),
+    "run": (
+        lambda path: (path.mkdir(), (path / "config.yaml").touch()),
+        r"a folder of \['config.yaml'\]. Train it first",
+    ),
+    "saved": (
+        lambda path: (path.mkdir(), (path / "saved_model.pb").touch()),
+        "a SavedModel, an export that is not read back",
+    ),
     "original": (lambda path: write_checkpoint(path / "checkpoint"), "from_tf1_checkpoint"),
     "models": (lambda path: (path.mkdir(), (path / "a.keras").touch()), "Name the file in it"),
     "pipe.keras": (os.mkfifo, "no file but a device or a pipe"),
@@ -470,12 +559,16 @@ def test_what_is_no_model_is_told(tmp_path, name):
 
 @pytest.mark.parametrize("path", [None, 3, 2.5, ["model.keras"], {}])
 def test_what_is_no_path_is_told(path):
-    with pytest.raises(ValueError, match="expected the path of a model file or of a run directory. Received: path="):
+    with pytest.raises(
+        ValueError, match="expected the path of a model file or of a run directory. Received: path="
+    ):
         tfvn.load_model(path)
 
 
 @pytest.mark.parametrize("written", ["model.keras", "model.npz"])
-@pytest.mark.parametrize("name", ["model", "model.old", "model.KERAS", "model.pt", "model.npz", "model.keras", "a [1].b"])
+@pytest.mark.parametrize(
+    "name", ["model", "model.old", "model.KERAS", "model.pt", "model.npz", "model.keras", "a [1].b"]
+)
 def test_the_content_decides_what_a_model_is(tmp_path, written, name):
     network = tfvn.network.VariationalNetwork(1, 3, 5, 9)
     if written.endswith("npz"):
@@ -497,7 +590,9 @@ def test_a_model_that_cannot_be_read_is_no_damage(tmp_path, monkeypatch, number)
         path.write_bytes(b"whole")
     monkeypatch.setattr("builtins.open", fail)
     for path in paths:
-        with pytest.raises(ValueError, match=f"^{path} cannot be read: {os.strerror(number)}") as error:
+        with pytest.raises(
+            ValueError, match=f"^{path} cannot be read: {os.strerror(number)}"
+        ) as error:
             tfvn.load_model(path)
         assert "damaged" not in str(error.value)
 
@@ -512,7 +607,12 @@ def test_members_that_are_no_arrays_are_refused(tmp_path):
     write_npz(tmp_path / "weights.npz")
     with zipfile.ZipFile(tmp_path / "weights.npz") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    for content in (b"no array", b"", members["kernels.npy"][:60], b"\x93NUMPY\x09\x09" + bytes(60)):
+    for content in (
+        b"no array",
+        b"",
+        members["kernels.npy"][:60],
+        b"\x93NUMPY\x09\x09" + bytes(60),
+    ):
         with zipfile.ZipFile(tmp_path / "weights.npz", "w") as archive:
             for name, member in members.items():
                 archive.writestr(name, content if name == "kernels.npy" else member)
@@ -522,8 +622,8 @@ def test_members_that_are_no_arrays_are_refused(tmp_path):
 
 # Files of both Kerases
 
-# What this network's `save` wrote with Keras 2 (TensorFlow 2.15.1) and with Keras 3 (TensorFlow 2.21), and what it makes of
-# `case()` there: the same under both, bit for bit.
+# What this network's `save` wrote with Keras 2 (TensorFlow 2.15.1) and with Keras 3 (TensorFlow
+# 2.21), and what it makes of `case()` there: the same under both, bit for bit.
 FILES = Path(__file__).parent / "files"
 
 
@@ -533,13 +633,20 @@ def test_a_file_of_either_keras_gives_the_same_output_under_both(case, written):
     expected = np.load(FILES / "reconstruction.npy")
     np.testing.assert_allclose(network.reconstruct(case()), expected, rtol=0, atol=1e-5)
     # The initial network, whose weights other seeds draw, is another.
-    assert np.abs(tfvn.network.VariationalNetwork(**network.get_config()).reconstruct(case()) - expected).max() > 1e-2
+    assert (
+        np.abs(
+            tfvn.network.VariationalNetwork(**network.get_config()).reconstruct(case()) - expected
+        ).max()
+        > 1e-2
+    )
 
 
 def test_the_files_of_this_keras_have_the_layout_of_the_stored_one(tmp_path):
     written = "keras3" if tfvn.compat.KERAS_3 else "keras2"
     tfvn.load_model(FILES / f"{written}.keras").save(tmp_path / "model.keras")
-    (config, weights), (expected, stored) = (read_keras(path) for path in (tmp_path / "model.keras", FILES / f"{written}.keras"))
+    (config, weights), (expected, stored) = (
+        read_keras(path) for path in (tmp_path / "model.keras", FILES / f"{written}.keras")
+    )
     assert config["config"] == expected["config"] and names(weights) == names(stored)
 
 
@@ -558,7 +665,9 @@ def names(weights):
 def keras_file(tmp_path_factory):
     """The bytes of a `.keras` file, its config and its weights."""
     path = tmp_path_factory.mktemp("keras") / "model.keras"
-    network = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4)
+    network = tfvn.network.VariationalNetwork(
+        num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4
+    )
     network.save(path)
     return read_keras(path)
 
@@ -588,43 +697,84 @@ def root(file):
 
 
 def hostile_configs(config, marker):
-    """Configs that make one version of Keras or another run code, in safe mode too; by what they do."""
+    """Configs that make one version of Keras or another run code, in safe mode too; by what they
+    do.
+    """
 
     def with_settings(**changes):
         return {**config, "config": {**config["config"], **changes}}
 
-    call = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+    call = {
+        "module": "os",
+        "class_name": "function",
+        "config": "system",
+        "registered_name": "system",
+    }
     layer = {
         "module": "keras.layers",
         "class_name": "Lambda",
         "registered_name": None,
-        "config": {"name": "x", "function": call, "arguments": {"command": f"touch {marker}"}, "dtype": "float32"},
+        "config": {
+            "name": "x",
+            "function": call,
+            "arguments": {"command": f"touch {marker}"},
+            "dtype": "float32",
+        },
     }
     inputs = {
-        "module": "keras.layers", "class_name": "InputLayer", "name": "i", "registered_name": None, "inbound_nodes": [],
-        "config": {"batch_input_shape": [None, 2], "dtype": "float32", "sparse": False, "ragged": False, "name": "i"},
-    }  # fmt: skip
-    functional = {
-        "module": "keras.src.engine.functional", "class_name": "Functional", "registered_name": "Functional",
+        "module": "keras.layers",
+        "class_name": "InputLayer",
+        "name": "i",
+        "registered_name": None,
+        "inbound_nodes": [],
         "config": {
-            "name": "model", "trainable": True, "input_layers": [["i", 0, 0]], "output_layers": [["x", 0, 0]],
+            "batch_input_shape": [None, 2],
+            "dtype": "float32",
+            "sparse": False,
+            "ragged": False,
+            "name": "i",
+        },
+    }
+    functional = {
+        "module": "keras.src.engine.functional",
+        "class_name": "Functional",
+        "registered_name": "Functional",
+        "config": {
+            "name": "model",
+            "trainable": True,
+            "input_layers": [["i", 0, 0]],
+            "output_layers": [["x", 0, 0]],
             "layers": [inputs, {**layer, "name": "x", "inbound_nodes": [[["i", 0, 0, {}]]]}],
         },
-    }  # fmt: skip
+    }
     sequential = {
-        "module": "keras", "class_name": "Sequential", "registered_name": None,
-        "config": {"name": "model", "layers": [layer]}, "build_config": {"input_shape": [None, 2]},
-    }  # fmt: skip
-    run = {"module": "subprocess", "class_name": "Popen", "config": {"args": ["touch", str(marker)]}, "registered_name": None}
+        "module": "keras",
+        "class_name": "Sequential",
+        "registered_name": None,
+        "config": {"name": "model", "layers": [layer]},
+        "build_config": {"input_shape": [None, 2]},
+    }
+    run = {
+        "module": "subprocess",
+        "class_name": "Popen",
+        "config": {"args": ["touch", str(marker)]},
+        "registered_name": None,
+    }
     return {
         "lambda in a functional model": functional,
         "lambda in a sequential model": sequential,
         "another class by its module": run,
-        "another registered class": {**config, "class_name": "Stage", "registered_name": "tfvn>Stage"},
+        "another registered class": {
+            **config,
+            "class_name": "Stage",
+            "registered_name": "tfvn>Stage",
+        },
         "a function among the settings": with_settings(num_stages=call),
         "a module among the settings": with_settings(dtype=run),
         "one setting more": with_settings(custom=run),
-        "a class compiled in": with_settings(dtype={"module": "keras.mixed_precision", "class_name": "Policy", "config": {}}),
+        "a class compiled in": with_settings(
+            dtype={"module": "keras.mixed_precision", "class_name": "Policy", "config": {}}
+        ),
         "a text as a number": with_settings(filters="3"),
         "a truth as a number": with_settings(filters=True),
         "no finite number": json.dumps(with_settings(scale=float("nan"))),
@@ -641,7 +791,9 @@ def test_no_config_of_a_keras_file_runs_anything(tmp_path, keras_file):
     marker = tmp_path / "executed"
     for name, hostile in hostile_configs(config, marker).items():
         write_keras(tmp_path / "model.keras", hostile, weights)
-        with pytest.raises(ValueError, match="model.keras: cannot be loaded as a tfvn VariationalNetwork: .") as error:
+        with pytest.raises(
+            ValueError, match="model.keras: cannot be loaded as a tfvn VariationalNetwork: ."
+        ) as error:
             tfvn.load_model(tmp_path / "model.keras")
         assert not marker.exists() and len(str(error.value)) < 1000, name
 
@@ -649,8 +801,18 @@ def test_no_config_of_a_keras_file_runs_anything(tmp_path, keras_file):
 def test_keras_has_no_part_in_loading(tmp_path, keras_file, monkeypatch):
     # The rest of what Keras would deserialise.
     config, weights = keras_file
-    run = {"module": "os", "class_name": "system", "config": f"touch {tmp_path / 'executed'}", "registered_name": None}
-    config = {**config, "module": "os", "build_config": run, "compile_config": {"optimizer": run, "loss": run}}
+    run = {
+        "module": "os",
+        "class_name": "system",
+        "config": f"touch {tmp_path / 'executed'}",
+        "registered_name": None,
+    }
+    config = {
+        **config,
+        "module": "os",
+        "build_config": run,
+        "compile_config": {"optimizer": run, "loss": run},
+    }
     write_keras(tmp_path / "model.keras", config, weights, metadata="no JSON")
 
     def fail(*_, **__):
@@ -658,7 +820,9 @@ def test_keras_has_no_part_in_loading(tmp_path, keras_file, monkeypatch):
 
     monkeypatch.setattr(keras.models, "load_model", fail)
     network = tfvn.load_model(tmp_path / "model.keras")
-    again = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4)
+    again = tfvn.network.VariationalNetwork(
+        num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4
+    )
     assert tfvn.runs.model_hash(network) == tfvn.runs.model_hash(again)
     assert not (tmp_path / "executed").exists()
 
@@ -675,20 +839,44 @@ def replaced(place, make):
 @pytest.mark.parametrize(
     "place, make, message",
     [
-        ("vars/0", lambda group, place: group.update({place: h5py.ExternalLink("secret.h5", "kernel")}), "0 is a link"),
-        ("vars", lambda group, place: group.update({place: h5py.SoftLink("/elsewhere")}), "vars is a link"),
         (
             "vars/0",
-            lambda group, place: group.create_dataset(place, (5, 5, 2, 3), "f4", external=[("secret.h5", 0, 600)]),
+            lambda group, place: group.update({place: h5py.ExternalLink("secret.h5", "kernel")}),
+            "0 is a link",
+        ),
+        (
+            "vars",
+            lambda group, place: group.update({place: h5py.SoftLink("/elsewhere")}),
+            "vars is a link",
+        ),
+        (
+            "vars/0",
+            lambda group, place: group.create_dataset(
+                place, (5, 5, 2, 3), "f4", external=[("secret.h5", 0, 600)]
+            ),
             "0 takes its numbers from other files",
         ),
-        ("vars/0", lambda group, place: group.create_dataset(place, (10**6,) * 2, "f4", chunks=(9, 9)), "kernel of stage_1"),
-        ("vars/0", lambda group, place: group.create_dataset(place, (5, 5, 2, 3), h5py.string_dtype()), "kernel of stage_1"),
-        ("activation/vars/0", lambda group, place: group.create_group(place), "rbf_weights of stage_1"),
+        (
+            "vars/0",
+            lambda group, place: group.create_dataset(place, (10**6,) * 2, "f4", chunks=(9, 9)),
+            "kernel of stage_1",
+        ),
+        (
+            "vars/0",
+            lambda group, place: group.create_dataset(place, (5, 5, 2, 3), h5py.string_dtype()),
+            "kernel of stage_1",
+        ),
+        (
+            "activation/vars/0",
+            lambda group, place: group.create_group(place),
+            "rbf_weights of stage_1",
+        ),
         ("vars/1", lambda group, place: None, "1 is not there"),
     ],
 )
-def test_weights_that_lie_elsewhere_or_are_none_are_refused(tmp_path, keras_file, monkeypatch, place, make, message):
+def test_weights_that_lie_elsewhere_or_are_none_are_refused(
+    tmp_path, keras_file, monkeypatch, place, make, message
+):
     monkeypatch.chdir(tmp_path)
     config, weights = keras_file
     with h5py.File("secret.h5", "w") as file:
@@ -698,15 +886,21 @@ def test_weights_that_lie_elsewhere_or_are_none_are_refused(tmp_path, keras_file
         tfvn.load_model("model.keras")
 
 
-def test_members_that_unpack_to_more_than_the_network_needs_are_not_unpacked(tmp_path, keras_file, monkeypatch):
+def test_members_that_unpack_to_more_than_the_network_needs_are_not_unpacked(
+    tmp_path, keras_file, monkeypatch
+):
     config, weights = keras_file
     write_keras(tmp_path / "model.keras", config, weights + bytes(2**24))
     assert os.path.getsize(tmp_path / "model.keras") < 2**17
-    with pytest.raises(ValueError, match="model.weights.h5 must have 1424 to .* Received: 16[0-9]* bytes"):
+    with pytest.raises(
+        ValueError, match="model.weights.h5 must have 1424 to .* Received: 16[0-9]* bytes"
+    ):
         tfvn.load_model(tmp_path / "model.keras")
     write_npz(tmp_path / "weights.npz")
     monkeypatch.setattr(tfvn.importers, "LARGEST_FILE", 1000)
-    with pytest.raises(ValueError, match="weights.npz: not a file of network weights: expected at most 1000 bytes"):
+    with pytest.raises(
+        ValueError, match="weights.npz: not a file of network weights: expected at most 1000 bytes"
+    ):
         tfvn.load_model(tmp_path / "weights.npz")
 
 
@@ -714,10 +908,16 @@ def test_pickled_code_in_arrays_is_not_run(tmp_path):
     code = np.array([WritesAFile(str(tmp_path / "executed"))], dtype=object)
     write_npz(tmp_path / "weights.npz", kernels=code)
     np.save(tmp_path / "scan.npy", code)
-    with pytest.raises(ValueError, match="weights.npz: not a file of network weights: .*allow_pickle=False"):
+    with pytest.raises(
+        ValueError, match="weights.npz: not a file of network weights: .*allow_pickle=False"
+    ):
         tfvn.load_model(tmp_path / "weights.npz")
-    with pytest.raises(ValueError, match="scan.npy: its array holds Python objects, which are never opened"):
+    with pytest.raises(
+        ValueError, match="scan.npy: its array holds Python objects, which are never opened"
+    ):
         tfvn.data.files.read_array(tmp_path / "scan.npy", ("kspace",))
-    with pytest.raises(ValueError, match="scan.npy: its array holds Python objects, which are never opened"):
+    with pytest.raises(
+        ValueError, match="scan.npy: its array holds Python objects, which are never opened"
+    ):
         tfvn.data.Measurement(tmp_path / "scan.npy")[0]
     assert not (tmp_path / "executed").exists()

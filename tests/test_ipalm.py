@@ -2,6 +2,7 @@
 
 The columns of A_i have norm at most 1, B_i is free, c_i >= 0.
 """
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,7 +59,11 @@ class Problem:
         return [[x.numpy() for x in block] for block in self.blocks]
 
     def state(self):
-        return self.values(), [float(x) for x in self.ipalm.lipschitz], [int(x) for x in self.ipalm.trials]
+        return (
+            self.values(),
+            [float(x) for x in self.ipalm.lipschitz],
+            [int(x) for x in self.ipalm.trials],
+        )
 
 
 class Plain:
@@ -91,7 +96,10 @@ class Plain:
                 lipschitz = self.lipschitz[n]
                 self.x[n] = [project(v - g / lipschitz) for v, g in zip(point, gradients[n])]
                 steps = [x - v for x, v in zip(self.x[n], point)]
-                model = value + sum((g * s).sum() + lipschitz / 2 * (s**2).sum() for g, s in zip(gradients[n], steps))
+                model = value + sum(
+                    (g * s).sum() + lipschitz / 2 * (s**2).sum()
+                    for g, s in zip(gradients[n], steps)
+                )
                 accepted = self.energy_and_gradients()[0] <= model * (1 + np.sign(model) * 1e-3)
                 self.lipschitz[n] = min(max(lipschitz * (0.75 if accepted else 2), 1e-3), 1e12)
                 self.trials[n] += 1
@@ -232,7 +240,9 @@ def test_the_callers_variables_are_not_counted_as_its_own():
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
 def test_a_momentum_outside_its_range_is_refused(momentum):
-    with pytest.raises(ValueError, match=rf"momentum must lie in \[0, 1\). Received: momentum={momentum}"):
+    with pytest.raises(
+        ValueError, match=rf"momentum must lie in \[0, 1\). Received: momentum={momentum}"
+    ):
         IPALM([[tf.Variable(0.0)]], [tf.identity], momentum=momentum)
 
 
@@ -243,14 +253,29 @@ def test_a_start_outside_the_range_is_refused(value):
 
 
 def test_a_block_without_projection_is_refused():
-    with pytest.raises(ValueError, match="Every block needs a projection. Received: 2 blocks, 1 projections"):
+    with pytest.raises(
+        ValueError, match="Every block needs a projection. Received: 2 blocks, 1 projections"
+    ):
         IPALM([[tf.Variable(0.0)], [tf.Variable(0.0)]], [tf.identity])
 
 
 @pytest.mark.parametrize(
     "name, value",
-    [("momentum", "0.7"), ("momentum", True), ("slack", float("nan")), ("slack", -1), ("max_trials", 0), ("max_trials", 2.5)]
-    + [("initial_lipschitz", None), ("initial_lipschitz", "1"), ("decrease", 0), ("decrease", 1.5), ("increase", 1.0)]
+    [
+        ("momentum", "0.7"),
+        ("momentum", True),
+        ("slack", float("nan")),
+        ("slack", -1),
+        ("max_trials", 0),
+        ("max_trials", 2.5),
+    ]
+    + [
+        ("initial_lipschitz", None),
+        ("initial_lipschitz", "1"),
+        ("decrease", 0),
+        ("decrease", 1.5),
+        ("increase", 1.0),
+    ]
     + [("lipschitz_range", (0, 1)), ("lipschitz_range", ("a", 1))],
 )
 def test_a_slip_is_told_in_one_sentence(name, value):
@@ -259,7 +284,11 @@ def test_a_slip_is_told_in_one_sentence(name, value):
         IPALM([block], [tf.identity], **{name: value})
 
 
-@pytest.mark.parametrize("blocks, projections", [([], []), ([[]], [tf.identity]), ([[tf.Variable([1.0])]], [None])])
+@pytest.mark.parametrize(
+    "blocks, projections", [([], []), ([[]], [tf.identity]), ([[tf.Variable([1.0])]], [None])]
+)
 def test_a_block_without_variables_or_projection_is_refused(blocks, projections):
-    with pytest.raises(ValueError, match="Every block needs a variable and a function that projects it. Received: "):
+    with pytest.raises(
+        ValueError, match="Every block needs a variable and a function that projects it. Received: "
+    ):
         IPALM(blocks, projections)

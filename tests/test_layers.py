@@ -1,4 +1,7 @@
-"""The house rule of CONTRIBUTING.md: a file imports only from lower levels, or from its own package."""
+"""The house rule of CONTRIBUTING.md: a file imports only from lower levels, or from its own
+package.
+"""
+
 import ast
 from pathlib import Path
 
@@ -10,7 +13,18 @@ ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
     "checks": -1,
     **dict.fromkeys(
-        ["compat", "config", "fourier", "masks", "projections", "metrics", "certificates", "ipalm", "convolutions"], 0
+        [
+            "compat",
+            "config",
+            "fourier",
+            "masks",
+            "projections",
+            "metrics",
+            "certificates",
+            "ipalm",
+            "convolutions",
+        ],
+        0,
     ),
     **dict.fromkeys(["device", "distribution", "progress", "surroundings"], 0),
     **dict.fromkeys(["operators", "activations", "contract"], 1),
@@ -32,18 +46,24 @@ def unit(path):
 
 
 def imported_units(path):
-    """The names, as listed above, of everything of this package that a file imports, inside functions too."""
+    """The names, as listed above, of everything of this package that a file imports, inside
+    functions too.
+    """
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}, line {node.lineno}: write imports in full, from tfvn..."
+            assert node.level == 0, (
+                f"{path.name}, line {node.lineno}: write imports in full, from tfvn..."
+            )
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             parts = name.split(".")
-            assert parts[0] != "tfvn" or len(parts) > 1, f"{path.name}, line {node.lineno}: name what is imported of tfvn"
+            assert parts[0] != "tfvn" or len(parts) > 1, (
+                f"{path.name}, line {node.lineno}: name what is imported of tfvn"
+            )
             if parts[0] == "tfvn":
                 found.add(parts[1])
     return found
@@ -69,4 +89,6 @@ def test_only_compat_imports_tensorflow_addons_and_nothing_imports_keras_itself(
         for module in modules:
             top = module.split(".")[0]
             assert top != "keras", f"{path.name}: write `from tensorflow import keras`"
-            assert top != "tensorflow_addons" or path.name == "compat.py", f"{path.name}: tensorflow-addons belongs in compat.py"
+            assert top != "tensorflow_addons" or path.name == "compat.py", (
+                f"{path.name}: tensorflow-addons belongs in compat.py"
+            )

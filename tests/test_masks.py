@@ -33,7 +33,8 @@ def test_the_papers_mask_holds_the_first_and_the_last_line():
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_papers_outer_lines_are_equispaced(side):
-    # Up to the centre block, whose edge is the next line of the series; whole lines round by less than one.
+    # Up to the centre block, whose edge is the next line of the series; whole lines round by less
+    # than one.
     sampled = lines(masks.constant(368))
     series = sampled[sampled <= 170] if side == "left" else sampled[sampled >= 197]
     steps = np.diff(series)
@@ -77,7 +78,9 @@ def test_an_acceleration_may_be_fractional():
     assert masks.equispaced(100, 2.5, 0).sum() == 40
 
 
-@pytest.mark.parametrize("width, acceleration, center", [(320, 4, 0.08), (321, 8, 0.04), (64, 3.5, 0.1), (20, 1, 0)])
+@pytest.mark.parametrize(
+    "width, acceleration, center", [(320, 4, 0.08), (321, 8, 0.04), (64, 3.5, 0.1), (20, 1, 0)]
+)
 def test_the_random_mask_samples_exactly_the_promised_number(width, acceleration, center):
     assert masks.random(width, acceleration, center).sum() == round(width / acceleration)
 
@@ -87,10 +90,17 @@ def test_the_random_mask_keeps_the_centre():
     assert mask[144:176].all()
 
 
-@pytest.mark.parametrize("width, acceleration, fraction", [(372, 4, 0.5), (20, 10, 0.5), (368, 16, 0.08), (64, 1.5, 1)])
-def test_a_centre_of_more_lines_than_all_is_refused_with_both_numbers(width, acceleration, fraction):
+@pytest.mark.parametrize(
+    "width, acceleration, fraction", [(372, 4, 0.5), (20, 10, 0.5), (368, 16, 0.08), (64, 1.5, 1)]
+)
+def test_a_centre_of_more_lines_than_all_is_refused_with_both_numbers(
+    width, acceleration, fraction
+):
     total, center = round(width / acceleration), round(fraction * width)
-    words = f"center_fraction={fraction}, width={width}, which is {center} lines in the centre and {total} in all. Make"
+    words = (
+        f"center_fraction={fraction}, width={width}, which is {center} lines in the centre and"
+        f" {total} in all. Make"
+    )
     with pytest.raises(ValueError, match=words):
         masks.random(width, acceleration, fraction)
 
@@ -100,7 +110,9 @@ def test_a_centre_of_all_sampled_lines_is_possible():
 
 
 def test_the_papers_mask_is_refused_where_its_centre_has_more_lines_than_all():
-    with pytest.raises(ValueError, match="fraction=0.05, width=368, which is 28 lines in the centre and 18 in all"):
+    with pytest.raises(
+        ValueError, match="fraction=0.05, width=368, which is 28 lines in the centre and 18 in all"
+    ):
         masks.constant(368, 0.05)
 
 
@@ -116,7 +128,10 @@ def test_a_random_mask_samples_what_was_asked_for_or_is_refused(width, accelerat
         assert mask.sum() == max(1, round(width / acceleration))
 
 
-@pytest.mark.parametrize("values", [("20",), (None,), (20, "4"), (20, None), (20, True), (20, 4, "0.1"), (20, float("inf"))])
+@pytest.mark.parametrize(
+    "values",
+    [("20",), (None,), (20, "4"), (20, None), (20, True), (20, 4, "0.1"), (20, float("inf"))],
+)
 @pytest.mark.parametrize("make", [masks.equispaced, masks.random])
 def test_what_is_no_number_is_refused_with_its_name(make, values):
     name = ("width", "acceleration", "center_fraction")[len(values) - 1]

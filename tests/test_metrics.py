@@ -33,23 +33,31 @@ def test_ssim_of_equal_images_is_one():
 def test_rmse_is_the_papers_root_of_the_mean_squared_norm():
     image, reference = pair()
     squares = [(np.abs(np.abs(a) - np.abs(b)) ** 2).sum() for a, b in zip(image, reference)]
-    assert float(metrics.rmse(image, reference)) == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-12)
+    assert float(metrics.rmse(image, reference)) == pytest.approx(
+        np.sqrt(np.mean(squares)), rel=1e-12
+    )
 
 
 def test_rmse_of_one_image_is_its_error_norm():
     image, reference = pair(batch=1)
-    assert float(metrics.rmse(image, reference)) == pytest.approx(float(metrics.error_norm(image, reference)[0]), rel=1e-12)
+    assert float(metrics.rmse(image, reference)) == pytest.approx(
+        float(metrics.error_norm(image, reference)[0]), rel=1e-12
+    )
 
 
 def test_rmse_sees_magnitudes_alone():
     image, reference = pair()
     turned = image * np.exp(1j * np.random.default_rng(1).uniform(0, 6, image.shape))
-    assert float(metrics.rmse(turned, reference)) == pytest.approx(float(metrics.rmse(image, reference)), rel=1e-12)
+    assert float(metrics.rmse(turned, reference)) == pytest.approx(
+        float(metrics.rmse(image, reference)), rel=1e-12
+    )
 
 
 def test_rmse_takes_magnitude_images_and_complex_references():
     image, reference = pair()
-    assert float(metrics.rmse(np.abs(image), reference)) == pytest.approx(float(metrics.rmse(image, reference)), rel=1e-12)
+    assert float(metrics.rmse(np.abs(image), reference)) == pytest.approx(
+        float(metrics.rmse(image, reference)), rel=1e-12
+    )
 
 
 def test_nrmse_is_relative_and_complex():
@@ -61,7 +69,9 @@ def test_nrmse_is_relative_and_complex():
 @pytest.mark.parametrize("metric", [metrics.nrmse, metrics.ssim, metrics.psnr])
 def test_relative_measures_do_not_see_the_units(metric):
     image, reference = pair()
-    np.testing.assert_allclose(metric(1000 * image, 1000 * reference), metric(image, reference), rtol=1e-5)
+    np.testing.assert_allclose(
+        metric(1000 * image, 1000 * reference), metric(image, reference), rtol=1e-5
+    )
 
 
 def test_psnr_equals_scikit_image():
@@ -76,7 +86,10 @@ def test_psnr_equals_scikit_image():
 def test_ssim_equals_scikit_image(shape, scale, noise):
     image, reference = (np.abs(x) for x in pair(shape, scale=scale, noise=noise))
     settings = dict(gaussian_weights=True, use_sample_covariance=False)
-    expected = [structural_similarity(a, b, data_range=b.max() - b.min(), **settings) for a, b in zip(image, reference)]
+    expected = [
+        structural_similarity(a, b, data_range=b.max() - b.min(), **settings)
+        for a, b in zip(image, reference)
+    ]
     np.testing.assert_allclose(metrics.ssim(image, reference), expected, rtol=0, atol=1e-5)
 
 
@@ -84,7 +97,10 @@ def test_ssim_equals_scikit_image_on_an_offset():
     # A small range on a large mean is where single precision would lose the variances.
     image, reference = (3 + np.abs(x) for x in pair())
     settings = dict(gaussian_weights=True, use_sample_covariance=False)
-    expected = [structural_similarity(a, b, data_range=b.max() - b.min(), **settings) for a, b in zip(image, reference)]
+    expected = [
+        structural_similarity(a, b, data_range=b.max() - b.min(), **settings)
+        for a, b in zip(image, reference)
+    ]
     np.testing.assert_allclose(metrics.ssim(image, reference), expected, rtol=0, atol=1e-5)
 
 
@@ -120,15 +136,26 @@ def test_numbers_of_all_types_are_measured_as_in_double_precision(metric, first,
 def test_single_precision_stays_as_it_is(metric):
     image, reference = (np.abs(x).astype(np.float32) for x in pair())
     assert metric(image, reference).dtype == tf.float32
-    np.testing.assert_array_equal(metric(image, reference), metric(tf.constant(image), tf.constant(reference)))
+    np.testing.assert_array_equal(
+        metric(image, reference), metric(tf.constant(image), tf.constant(reference))
+    )
 
 
 @each_metric
 @pytest.mark.parametrize(
     "cut, told",
     [
-        (lambda x: x[0], r"shape \(batch, height, width\). Received: image.shape=\(24, 20\). Add an axis for the batch"),
-        (lambda x: x[..., None], r"Received: image.shape=\(3, 24, 20, 1\).*like one of channels: take image"),
+        (
+            lambda x: x[0],
+            (
+                r"shape \(batch, height, width\). Received: image.shape=\(24, 20\). Add an axis for"
+                r" the batch"
+            ),
+        ),
+        (
+            lambda x: x[..., None],
+            r"Received: image.shape=\(3, 24, 20, 1\).*like one of channels: take image",
+        ),
         (lambda x: x[0, ..., None], r"Received: image.shape=\(24, 20, 1\).*like one of channels"),
         (lambda x: x[:, None], r"Received: image.shape=\(3, 1, 24, 20\)"),
         (lambda x: x[:0], "at least one image"),
@@ -146,11 +173,16 @@ def test_what_is_no_batch_of_images_is_refused(metric, cut, told):
 
 
 @each_metric
-@pytest.mark.parametrize("part", [np.s_[:1], np.s_[:2], np.s_[:, 1:], np.s_[:, :, 2:], np.s_[:, ::-1, :12]])
+@pytest.mark.parametrize(
+    "part", [np.s_[:1], np.s_[:2], np.s_[:, 1:], np.s_[:, :, 2:], np.s_[:, ::-1, :12]]
+)
 def test_nothing_is_broadcast(metric, part):
     image, reference = pair()
     for pair_of_two in ((image[part], reference), (image, reference[part])):
-        with pytest.raises(ValueError, match=r"must have the same shape .*Received: image.shape=\(., .*reference.shape="):
+        with pytest.raises(
+            ValueError,
+            match=r"must have the same shape .*Received: image.shape=\(., .*reference.shape=",
+        ):
             metric(*pair_of_two)
 
 
@@ -166,7 +198,9 @@ def test_nan_stays_with_its_image(metric):
 def test_sizes_may_be_unknown_in_a_graph():
     image, reference = (np.abs(x) for x in pair())
     for metric in METRICS:
-        traced = tf.function(metric, input_signature=[tf.TensorSpec([None, None, None], tf.float64)] * 2)
+        traced = tf.function(
+            metric, input_signature=[tf.TensorSpec([None, None, None], tf.float64)] * 2
+        )
         np.testing.assert_allclose(traced(image, reference), metric(image, reference), rtol=1e-5)
 
 

@@ -1,4 +1,7 @@
-"""The network against a plain double-precision reference: padded SAME convolutions, 31 Gaussians, k-space residuals."""
+"""The network against a plain double-precision reference: padded SAME convolutions, 31 Gaussians,
+k-space residuals.
+"""
+
 import subprocess
 import sys
 import zipfile
@@ -11,7 +14,15 @@ from tensorflow import keras
 import tfvn
 from tfvn.activations import RBFActivation
 from tfvn.data import DataWarning
-from tfvn.network import LARGEST_FILE, PARAMETERS, Stage, VariationalNetwork, largest_file, magnitude, weight_bytes
+from tfvn.network import (
+    LARGEST_FILE,
+    PARAMETERS,
+    Stage,
+    VariationalNetwork,
+    largest_file,
+    magnitude,
+    weight_bytes,
+)
 from tfvn.operators import Sense
 
 # One architecture and size for most tests: a fused kernel is compiled once a shape.
@@ -59,17 +70,25 @@ def _centred_dft(size):
 def _forward(image, maps, mask, top):
     height, width = maps.shape[2:]
     image = tf.pad(image, [[0, 0], [top, height - image.shape[1] - top], [0, 0]])
-    return mask * (_centred_dft(height) @ (maps * image[:, None]) @ tf.transpose(_centred_dft(width)))
+    return mask * (
+        _centred_dft(height) @ (maps * image[:, None]) @ tf.transpose(_centred_dft(width))
+    )
 
 
 def _adjoint(kspace, maps, mask, top, rows):
     height, width = maps.shape[2:]
-    coil_images = tf.math.conj(_centred_dft(height)) @ (mask * kspace) @ tf.math.conj(tf.transpose(_centred_dft(width)))
+    coil_images = (
+        tf.math.conj(_centred_dft(height))
+        @ (mask * kspace)
+        @ tf.math.conj(tf.transpose(_centred_dft(width)))
+    )
     return tf.reduce_sum(tf.math.conj(maps) * coil_images, 1)[:, top : top + rows]
 
 
 def plain(model, kspace, maps, mask, parameters, initial_image=None):
-    """The complex result of `model` for (kernels, rbf_weights, data_weights), from the formulas, in complex128."""
+    """The complex result of `model` for (kernels, rbf_weights, data_weights), from the formulas, in
+    complex128.
+    """
     stage = model.stages[0]
     activation, k = stage.activation, stage.kernel_size
     height = maps.shape[2]
@@ -83,9 +102,16 @@ def plain(model, kspace, maps, mask, parameters, initial_image=None):
         features = tf.nn.conv2d(padded, kernel, 1, "SAME")
         gaussians = tf.exp(-((features[..., None] - centers) ** 2) / (2 * activation.bandwidth**2))
         features = activation.scale * tf.reduce_sum(weights * gaussians, -1)
-        regular = tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k] / stage.filters
+        regular = (
+            tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k]
+            / stage.filters
+        )
         residual = _adjoint(_forward(image, maps, mask, top) - kspace, maps, mask, top, rows)
-        image = image - tf.complex(regular[..., 0], regular[..., 1]) - tf.cast(data_weight, tf.complex128) * residual
+        image = (
+            image
+            - tf.complex(regular[..., 0], regular[..., 1])
+            - tf.cast(data_weight, tf.complex128) * residual
+        )
     return image
 
 
@@ -100,7 +126,9 @@ CASES = {
     "points": dict(batch=2, coils=2, height=17, width=22, mask="points"),
     "weights": dict(batch=1, coils=2, height=24, width=20, mask="weights"),
     "readout oversampling": dict(batch=2, coils=2, height=38, width=15, readout_oversampling=True),
-    "readout oversampling, points": dict(batch=1, coils=2, height=40, width=16, mask="points", readout_oversampling=True),
+    "readout oversampling, points": dict(
+        batch=1, coils=2, height=40, width=16, mask="points", readout_oversampling=True
+    ),
 }
 ARCHITECTURES = {
     "kernel 5": dict(kernel_size=5),
@@ -116,7 +144,9 @@ def assert_close(actual, expected, tolerance):
 
 
 def check_against_plain(model, inputs, dtype="complex128", tolerance=1e-9, graph=False):
-    """Result and gradients in k-space and all parameters, of a weighted sum over a magnitude image, against autodiff."""
+    """Result and gradients in k-space and all parameters, of a weighted sum over a magnitude image,
+    against autodiff.
+    """
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
     kspace, parameters = tf.constant(inputs["kspace"], tf.complex128), parameters_of(model)
     with tf.GradientTape() as tape:
@@ -133,11 +163,14 @@ def check_against_plain(model, inputs, dtype="complex128", tolerance=1e-9, graph
             loss = tf.reduce_sum(tf.cast(weight, image.dtype.real_dtype) * magnitude(image))
         return image, tape.gradient(loss, [kspace, *model.parameter_blocks.values()])
 
-    image, actual_gradients = (tf.function(gradients) if graph else gradients)(tf.constant(inputs["kspace"], dtype))
+    image, actual_gradients = (tf.function(gradients) if graph else gradients)(
+        tf.constant(inputs["kspace"], dtype)
+    )
     assert_close(image, expected, tolerance)
     assert_close(actual_gradients[0], expected_gradients[0], tolerance)
     for actual_block, expected_block in zip(actual_gradients[1:], expected_gradients[1:]):
-        # Relative to the block: one coil of unit maps leaves the first stage no residual and no gradient.
+        # Relative to the block: one coil of unit maps leaves the first stage no residual and no
+        # gradient.
         assert_close(np.stack(actual_block), np.stack(expected_block), tolerance)
 
 
@@ -154,7 +187,9 @@ def test_they_are_equal_in_a_graph(case, small_double):
 
 @pytest.mark.parametrize("settings", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_they_are_equal_for_other_architectures(case, settings):
-    check_against_plain(network("float64", **settings), case(height=21, width=18, dtype="complex128"))
+    check_against_plain(
+        network("float64", **settings), case(height=21, width=18, dtype="complex128")
+    )
 
 
 def test_single_precision_agrees_to_a_hundred_thousandth(case, small):
@@ -172,7 +207,9 @@ def test_ten_stages_in_single_precision_agree_to_a_hundred_thousandth(case):
 def test_the_reconstruction_is_the_magnitude_of_the_last_iterate(case, small):
     inputs = case()
     image = small(inputs).numpy()
-    np.testing.assert_allclose(small.reconstruct(inputs), np.sqrt(np.abs(image) ** 2 + 1e-12), rtol=1e-6)
+    np.testing.assert_allclose(
+        small.reconstruct(inputs), np.sqrt(np.abs(image) ** 2 + 1e-12), rtol=1e-6
+    )
 
 
 def test_the_magnitude_is_differentiable_at_zero():
@@ -189,14 +226,20 @@ def test_the_magnitude_is_differentiable_at_zero():
 def test_zero_filled_may_replace_kspace(case, small):
     inputs = case()
     zero_filled = small.zero_filled(inputs)
-    short = {"zero_filled": zero_filled, "sensitivity_maps": inputs["sensitivity_maps"], "mask": inputs["mask"]}
+    short = {
+        "zero_filled": zero_filled,
+        "sensitivity_maps": inputs["sensitivity_maps"],
+        "mask": inputs["mask"],
+    }
     np.testing.assert_allclose(small(short), small(inputs), rtol=0, atol=1e-6)
 
 
 def test_the_network_may_start_from_another_image(case, small_double):
     inputs = case(dtype="complex128")
     start = 0.5 * inputs["sensitivity_maps"][:, 0]
-    kspace, maps, mask = (tf.constant(inputs[key]) for key in ("kspace", "sensitivity_maps", "mask"))
+    kspace, maps, mask = (
+        tf.constant(inputs[key]) for key in ("kspace", "sensitivity_maps", "mask")
+    )
     expected = plain(small_double, kspace, maps, mask, parameters_of(small_double), start)
     assert_close(small_double({**inputs, "initial_image": start}), expected, 1e-9)
 
@@ -231,7 +274,9 @@ def test_sizes_may_be_unknown_while_tracing(case, small, mask):
 
 def test_keras_predicts_batch_by_batch(case, small):
     inputs = case(batch=3)
-    np.testing.assert_allclose(small.predict(inputs, batch_size=2, verbose=0), small(inputs), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        small.predict(inputs, batch_size=2, verbose=0), small(inputs), rtol=0, atol=1e-6
+    )
 
 
 def test_a_temporary_network_reconstructs(case):
@@ -249,33 +294,50 @@ def test_the_same_shapes_are_traced_once(case):
 def test_every_gradient_of_a_full_size_slice_agrees_with_double_precision_to_a_hundred_thousandth():
     # Images with a mean, so that the sums over all pixels grow: of zero mean they would be easy.
     rng = np.random.default_rng(1)
-    maps, zero_filled = rng.standard_normal((1, 15, 640, 368, 2)), 0.2 * rng.standard_normal((1, 640, 368, 2))
+    maps, zero_filled = (
+        rng.standard_normal((1, 15, 640, 368, 2)),
+        0.2 * rng.standard_normal((1, 640, 368, 2)),
+    )
     maps, zero_filled = (x.astype("float32").view("complex64")[..., 0] for x in (maps, zero_filled))
     maps /= np.sqrt((np.abs(maps) ** 2).sum(1, keepdims=True))
     zero_filled += 1
     mask = (rng.random((1, 1, 1, 368)) < 0.3).astype("float32")
     reference = np.abs(rng.standard_normal((1, 640, 368))).astype("float32") / 3
-    single, double = (VariationalNetwork(num_stages=1, dtype=dtype) for dtype in ("float32", "float64"))
+    single, double = (
+        VariationalNetwork(num_stages=1, dtype=dtype) for dtype in ("float32", "float64")
+    )
     single.stages[0].rbf_weights.assign(0.1 * rng.standard_normal((24, 31)))
     double.set_weights(single.get_weights())
 
     def gradients(model, dtype):
         image = tf.constant(zero_filled, dtype)
-        inputs = {"zero_filled": image, "sensitivity_maps": tf.constant(maps, dtype), "mask": tf.constant(mask, model.dtype)}
+        inputs = {
+            "zero_filled": image,
+            "sensitivity_maps": tf.constant(maps, dtype),
+            "mask": tf.constant(mask, model.dtype),
+        }
         with tf.GradientTape() as tape:
             tape.watch(image)
             loss = tf.reduce_sum((magnitude(model(inputs)) - reference.astype(model.dtype)) ** 2)
-        return tape.gradient(loss, {**{name: getattr(model.stages[0], name) for name in PARAMETERS}, "zero_filled": image})
+        return tape.gradient(
+            loss,
+            {**{name: getattr(model.stages[0], name) for name in PARAMETERS}, "zero_filled": image},
+        )
 
     expected, actual = gradients(double, "complex128"), gradients(single, "complex64")
-    errors = {name: np.abs(actual[name].numpy() - x.numpy()).max() / np.abs(x).max() for name, x in expected.items()}
+    errors = {
+        name: np.abs(actual[name].numpy() - x.numpy()).max() / np.abs(x).max()
+        for name, x in expected.items()
+    }
     assert max(errors.values()) <= 1e-5, errors
 
 
 # Gradients on demand
 
 
-@pytest.mark.parametrize("wanted", [(), ("kernel",), ("rbf_weights",), ("data_weight",), PARAMETERS])
+@pytest.mark.parametrize(
+    "wanted", [(), ("kernel",), ("rbf_weights",), ("data_weight",), PARAMETERS]
+)
 def test_wanted_gradients_are_the_same_and_others_are_missing(case, small_double, wanted):
     inputs = case(dtype="complex128")
     blocks = small_double.parameter_blocks
@@ -326,7 +388,9 @@ def test_blocks_hold_every_trainable_variable_once(small):
 
 
 def test_the_configuration_survives_a_round_trip():
-    model = VariationalNetwork(3, 5, 7, 9, 0.8, 0.1, 0.4, 0.05, 0.9, True, 7, name="knee", dtype="float64")
+    model = VariationalNetwork(
+        3, 5, 7, 9, 0.8, 0.1, 0.4, 0.05, 0.9, True, 7, name="knee", dtype="float64"
+    )
     copy = VariationalNetwork.from_config(model.get_config())
     assert copy.get_config() == model.get_config()
     assert len(copy.stages) == 3 and copy.dtype == "float64"
@@ -349,9 +413,14 @@ with np.load(sys.argv[2]) as file:
 """
 
 
-@pytest.mark.parametrize("imports", ["import tfvn", "import tensorflow, tfvn", "from tfvn import metrics"])
+@pytest.mark.parametrize(
+    "imports", ["import tfvn", "import tensorflow, tfvn", "from tfvn import metrics"]
+)
 def test_a_saved_model_gives_the_same_bytes_in_a_new_process(case, small, tmp_path, imports):
-    inputs, paths = case(), [tmp_path / name for name in ("model.keras", "inputs.npz", "output.npy")]
+    inputs, paths = (
+        case(),
+        [tmp_path / name for name in ("model.keras", "inputs.npz", "output.npy")],
+    )
     small.save(paths[0])
     np.savez(paths[1], **inputs)
     command = [sys.executable, "-c", _LOAD.replace("{imports}", imports), *map(str, paths)]
@@ -378,11 +447,15 @@ def test_saved_weights_restore_the_same_images(case, small, tmp_path):
 def test_an_exported_graph_gives_the_same_images(case, tmp_path):
     # A SavedModel for TensorFlow Serving and other languages: no Python of ours when it is loaded.
     small, inputs = network(num_stages=1), case(batch=2)
-    signature = {key: tf.TensorSpec([None, *x.shape[1:]], x.dtype, name=key) for key, x in inputs.items()}
+    signature = {
+        key: tf.TensorSpec([None, *x.shape[1:]], x.dtype, name=key) for key, x in inputs.items()
+    }
     serve = tf.function(small.reconstruct, input_signature=[signature])
     tf.saved_model.save(small, str(tmp_path / "export"), signatures=serve.get_concrete_function())
     loaded = tf.saved_model.load(str(tmp_path / "export"))
-    (output,) = loaded.signatures["serving_default"](**{key: tf.constant(x) for key, x in inputs.items()}).values()
+    (output,) = loaded.signatures["serving_default"](
+        **{key: tf.constant(x) for key, x in inputs.items()}
+    ).values()
     np.testing.assert_allclose(output, small.reconstruct(inputs), rtol=0, atol=1e-6)
 
 
@@ -390,9 +463,15 @@ def test_an_exported_graph_gives_the_same_images(case, tmp_path):
 
 
 def test_the_pretrained_network_reproduces_an_independent_implementation(shared_data):
-    weights, data = np.load(shared_data("vn_coronal_pd_fs.npz")), np.load(shared_data("vn_case.npz"))
+    weights, data = (
+        np.load(shared_data("vn_coronal_pd_fs.npz")),
+        np.load(shared_data("vn_case.npz")),
+    )
     model = VariationalNetwork(
-        num_stages=10, filters=48, bandwidth=float(weights["rbf_sigma"]), scale=float(weights["rbf_scale"])
+        num_stages=10,
+        filters=48,
+        bandwidth=float(weights["rbf_sigma"]),
+        scale=float(weights["rbf_scale"]),
     )
     for t, stage in enumerate(model.stages):
         stage.kernel.assign(weights["kernels"][t])
@@ -409,7 +488,10 @@ def test_the_pretrained_network_reproduces_an_independent_implementation(shared_
 @pytest.mark.parametrize("shape", [(9, 20), (20, 9)])
 def test_an_image_below_the_padding_is_refused(case, shape):
     model = VariationalNetwork(num_stages=1, filters=2, kernel_size=11)
-    with pytest.raises(ValueError, match=f"at least 13 rows and columns.*Received: image of {shape[0]} x {shape[1]}"):
+    with pytest.raises(
+        ValueError,
+        match=f"at least 13 rows and columns.*Received: image of {shape[0]} x {shape[1]}",
+    ):
         model.reconstruct(case(height=shape[0], width=shape[1]))
 
 
@@ -422,7 +504,14 @@ def test_inputs_that_do_not_fit_are_refused_before_anything_is_computed(case, sm
 
 @pytest.mark.parametrize(
     "name, value",
-    [("num_stages", 0), ("num_stages", 1.5), ("filters", 0), ("kernel_size", 1), ("kernel_size", 2.5), ("num_centers", 1)]
+    [
+        ("num_stages", 0),
+        ("num_stages", 1.5),
+        ("filters", 0),
+        ("kernel_size", 1),
+        ("kernel_size", 2.5),
+        ("num_centers", 1),
+    ]
     + [("grid_limit", 0), ("bandwidth", 0), ("initial_data_weight", -1)],
 )
 def test_a_setting_outside_its_range_is_refused(name, value):
@@ -434,12 +523,21 @@ def test_a_setting_outside_its_range_is_refused(name, value):
 
 TAKEN = {
     "plain": {},
-    "numpy": dict(num_stages=np.int64(2), filters=np.float32(4), grid_limit=np.float32(0.8), readout_oversampling=np.bool_(0)),
+    "numpy": dict(
+        num_stages=np.int64(2),
+        filters=np.float32(4),
+        grid_limit=np.float32(0.8),
+        readout_oversampling=np.bool_(0),
+    ),
     "largest seed": dict(seed=2**31 - 1),
     "smallest seed": dict(seed=-(2**31) + 1),
     "negative seed": dict(seed=-3),
-    "large numbers": dict(grid_limit=2.0**31 - 1000, scale=1e9, initial_scale=-1e9, initial_data_weight=1e9),
-    "small numbers": dict(grid_limit=1e-6, bandwidth=1e-9, scale=1e-30, initial_scale=0, initial_data_weight=0),
+    "large numbers": dict(
+        grid_limit=2.0**31 - 1000, scale=1e9, initial_scale=-1e9, initial_data_weight=1e9
+    ),
+    "small numbers": dict(
+        grid_limit=1e-6, bandwidth=1e-9, scale=1e-30, initial_scale=0, initial_data_weight=0
+    ),
     "float64": dict(dtype="float64"),
     "a type": dict(dtype=tf.float64),
     "mixed precision": dict(dtype="mixed_bfloat16"),
@@ -454,7 +552,9 @@ TAKEN = {
 @pytest.mark.filterwarnings("ignore::tfvn.data.DataWarning")
 @pytest.mark.parametrize("settings", TAKEN.values(), ids=TAKEN)
 def test_whatever_the_constructor_takes_is_read_back_to_the_same_image(case, tmp_path, settings):
-    model = VariationalNetwork(**{"num_stages": 1, "filters": 2, "kernel_size": 3, "num_centers": 5, **settings})
+    model = VariationalNetwork(
+        **{"num_stages": 1, "filters": 2, "kernel_size": 3, "num_centers": 5, **settings}
+    )
     inputs = case(dtype="complex64" if model.dtype == "float32" else "complex128")
     model.save(tmp_path / "model.keras")
     copy = tfvn.load_model(tmp_path / "model.keras")
@@ -480,7 +580,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name, value", [(name, value) for name, values in REFUSED.items() for value in values])
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in REFUSED.items() for value in values]
+)
 def test_whatever_it_does_not_take_is_refused_in_one_sentence(name, value):
     with pytest.raises(ValueError, match="Received: ") as error:
         VariationalNetwork(**{name: value})
@@ -493,7 +595,10 @@ def test_no_network_is_made_in_half_precision(policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         for layer in (VariationalNetwork, Stage, RBFActivation, Sense):
-            with pytest.raises(ValueError, match=f"float32 or float64. Received: the global policy of Keras='{policy}'"):
+            with pytest.raises(
+                ValueError,
+                match=f"float32 or float64. Received: the global policy of Keras='{policy}'",
+            ):
                 layer()
         assert VariationalNetwork(**SETTINGS, dtype="float32").dtype == "float32"
     finally:
@@ -504,7 +609,10 @@ def test_the_largest_network_is_refused_before_it_takes_memory():
     sizes = dict(num_stages=1, filters=1, kernel_size=2, num_centers=2, dtype="float32")
     assert weight_bytes(**sizes) == 4 * (8 + 1 + 2)
     assert largest_file(**sizes) < LARGEST_FILE
-    with pytest.raises(ValueError, match="may take up to 268 MB, and this one's may need .* Received: num_stages=1, filters="):
+    with pytest.raises(
+        ValueError,
+        match="may take up to 268 MB, and this one's may need .* Received: num_stages=1, filters=",
+    ):
         Stage(filters=10**9)
 
 
@@ -520,7 +628,9 @@ def test_a_file_with_the_state_of_an_optimizer_is_read(case, tmp_path, compiled)
 
 @pytest.mark.parametrize("name", ["model.h5", "model", "model.weights.h5", "model.keras.zip"])
 def test_a_network_is_saved_to_what_is_read_back(small, tmp_path, name):
-    with pytest.raises(ValueError, match="saved to a file with the ending .keras. Received: filepath="):
+    with pytest.raises(
+        ValueError, match="saved to a file with the ending .keras. Received: filepath="
+    ):
         small.save(tmp_path / name)
     assert not any(tmp_path.iterdir())
 
@@ -528,7 +638,9 @@ def test_a_network_is_saved_to_what_is_read_back(small, tmp_path, name):
 def test_a_network_that_has_diverged_is_not_saved(tmp_path):
     model = VariationalNetwork(**SETTINGS)
     model.stages[1].rbf_weights.assign(np.nan * np.ones((4, 31)))
-    with pytest.raises(ValueError, match="model.keras: the network's weights are NaN or infinite: it has diverged"):
+    with pytest.raises(
+        ValueError, match="model.keras: the network's weights are NaN or infinite: it has diverged"
+    ):
         model.save(tmp_path / "model.keras")
     assert not any(tmp_path.iterdir())
 
@@ -543,11 +655,18 @@ WRONG = {
     "a missing key": (lambda i: {"kspace": i["kspace"]}, "Missing: .'mask', 'sensitivity_maps'."),
     "real numbers": (lambda i: {**i, "kspace": i["kspace"].real}, "must be complex"),
     "double precision": (
-        lambda i: {**i, "kspace": i["kspace"].astype("complex128"), "sensitivity_maps": i["sensitivity_maps"].astype("complex128")},
+        lambda i: {
+            **i,
+            "kspace": i["kspace"].astype("complex128"),
+            "sensitivity_maps": i["sensitivity_maps"].astype("complex128"),
+        },
         "works in float32: its inputs must be complex64. Received: complex128. Convert",
     ),
     "another batch": (lambda i: {**i, "kspace": np.repeat(i["kspace"], 2, 0)}, "do not fit"),
-    "a vector for a mask": (lambda i: {**i, "mask": i["mask"][0, 0, 0]}, r"mask must have shape .*Received: mask.shape=.20,."),
+    "a vector for a mask": (
+        lambda i: {**i, "mask": i["mask"][0, 0, 0]},
+        r"mask must have shape .*Received: mask.shape=.20,.",
+    ),
     "a list": (lambda i: {**i, "mask": [1.0]}, "mask must be an array"),
 }
 
@@ -576,11 +695,16 @@ def test_numbers_that_are_not_finite_are_refused_and_another_scale_is_warned_of(
 
 
 def test_layers_show_their_settings(small):
-    shown = "VariationalNetwork(dtype='float32', num_stages=2, filters=4, kernel_size=3, num_centers=31, grid_limit=1.0"
+    shown = (
+        "VariationalNetwork(dtype='float32', num_stages=2, filters=4, kernel_size=3,"
+        " num_centers=31, grid_limit=1.0"
+    )
     assert repr(small).startswith(shown) and repr(small).endswith("seed=0)")
     assert repr(Sense(True)) == "Sense(readout_oversampling=True)"
     activation = "RBFActivation(num_centers=31, grid_limit=1.0, bandwidth="
-    assert repr(small.stages[1]).startswith(f"Stage(filters=4, kernel_size=3, seed=1, activation={activation}")
+    assert repr(small.stages[1]).startswith(
+        f"Stage(filters=4, kernel_size=3, seed=1, activation={activation}"
+    )
 
 
 def test_a_stage_alone_survives_a_round_trip():

@@ -20,10 +20,17 @@ def problem(case, shape, mask="columns", readout_oversampling=False, batch=2):
     inputs = case(batch, coils, height, width, mask, "complex128")
     rows = height // 2 if readout_oversampling else height
     rng = np.random.default_rng(1)
-    image = rng.standard_normal((batch, rows, width)) + 1j * rng.standard_normal((batch, rows, width))
+    image = rng.standard_normal((batch, rows, width)) + 1j * rng.standard_normal(
+        (batch, rows, width)
+    )
     kspace = rng.standard_normal((batch, *shape)) + 1j * rng.standard_normal((batch, *shape))
     fixed = tuple(tf.constant(inputs[key]) for key in ("sensitivity_maps", "mask"))
-    return Sense(readout_oversampling, dtype="float64"), fixed, tf.constant(image), tf.constant(kspace)
+    return (
+        Sense(readout_oversampling, dtype="float64"),
+        fixed,
+        tf.constant(image),
+        tf.constant(kspace),
+    )
 
 
 @OPERATORS
@@ -31,7 +38,9 @@ def problem(case, shape, mask="columns", readout_oversampling=False, batch=2):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forward_and_adjoint_are_adjoint(case, shape, mask, readout_oversampling):
     sense, fixed, x, y = problem(case, shape, mask, readout_oversampling)
-    assert np.vdot(sense.forward(x, *fixed), y) == pytest.approx(np.vdot(x, sense.adjoint(y, *fixed)), rel=1e-12)
+    assert np.vdot(sense.forward(x, *fixed), y) == pytest.approx(
+        np.vdot(x, sense.adjoint(y, *fixed)), rel=1e-12
+    )
 
 
 @OPERATORS
@@ -40,7 +49,9 @@ def test_forward_and_adjoint_are_adjoint(case, shape, mask, readout_oversampling
 def test_normal_is_adjoint_after_forward(case, shape, mask, readout_oversampling):
     sense, fixed, x, _ = problem(case, shape, mask, readout_oversampling)
     expected = sense.adjoint(sense.forward(x, *fixed), *fixed)
-    np.testing.assert_allclose(sense.normal(x, *fixed), expected, rtol=0, atol=1e-12 * np.abs(x).max())
+    np.testing.assert_allclose(
+        sense.normal(x, *fixed), expected, rtol=0, atol=1e-12 * np.abs(x).max()
+    )
 
 
 @OPERATORS
@@ -67,23 +78,36 @@ def test_normal_differentiates_as_adjoint_after_forward(case, shape, mask, reado
 def test_forward_equals_its_definition(case, fourier_matrix, shape, readout_oversampling):
     sense, (maps, mask), x, _ = problem(case, shape, "points", readout_oversampling)
     height, width = shape[1:]
-    top, bottom = (height // 4 + 1, height - height // 2 - height // 4 - 1) if readout_oversampling else (0, 0)
+    top, bottom = (
+        (height // 4 + 1, height - height // 2 - height // 4 - 1)
+        if readout_oversampling
+        else (0, 0)
+    )
     full = np.pad(x, [(0, 0), (top, bottom), (0, 0)])
-    expected = mask.numpy() * (fourier_matrix(height) @ (maps.numpy() * full[:, None]) @ fourier_matrix(width).T)
+    expected = mask.numpy() * (
+        fourier_matrix(height) @ (maps.numpy() * full[:, None]) @ fourier_matrix(width).T
+    )
     np.testing.assert_allclose(sense.forward(x, maps, mask), expected, rtol=0, atol=1e-12)
 
 
 def test_the_papers_readout_keeps_rows_161_to_480_of_640():
-    maps = tf.reshape(tf.complex(tf.range(640.0), 0.0), [1, 1, 640, 1]) * tf.ones([1, 1, 1, 3], tf.complex64)
-    # One coil whose map is the number of the row: A^H of the spectrum of a flat image shows which rows are kept.
-    flat = Sense().forward(tf.ones([1, 640, 3], tf.complex64), tf.ones_like(maps), tf.ones([1, 1, 1, 3]))
+    maps = tf.reshape(tf.complex(tf.range(640.0), 0.0), [1, 1, 640, 1]) * tf.ones(
+        [1, 1, 1, 3], tf.complex64
+    )
+    # One coil whose map is the number of the row: A^H of the spectrum of a flat image shows which
+    # rows are kept.
+    flat = Sense().forward(
+        tf.ones([1, 640, 3], tf.complex64), tf.ones_like(maps), tf.ones([1, 1, 1, 3])
+    )
     rows = tf.math.real(Sense(True).adjoint(flat, maps, tf.ones([1, 1, 1, 3])))[0, :, 0]
     np.testing.assert_allclose(rows, np.arange(161, 481), atol=1e-2)
 
 
 @OPERATORS
 @pytest.mark.parametrize("mask", ["columns", "points"])
-def test_the_norm_is_at_most_one_for_maps_of_unit_root_sum_of_squares(case, mask, readout_oversampling):
+def test_the_norm_is_at_most_one_for_maps_of_unit_root_sum_of_squares(
+    case, mask, readout_oversampling
+):
     sense, fixed, x, _ = problem(case, (3, 9, 8), mask, readout_oversampling)
     for _ in range(50):
         x = sense.normal(x / np.linalg.norm(x), *fixed)
@@ -99,7 +123,10 @@ def test_kspace_outside_the_mask_is_zero(case):
 def test_one_mask_serves_the_whole_batch(case):
     sense, (maps, mask), x, y = problem(case, (2, 8, 6), "columns")
     for function, argument in ((sense.forward, x), (sense.adjoint, y), (sense.normal, x)):
-        one, many = function(argument, maps, mask[:1]), function(argument, maps, tf.repeat(mask[:1], 2, 0))
+        one, many = (
+            function(argument, maps, mask[:1]),
+            function(argument, maps, tf.repeat(mask[:1], 2, 0)),
+        )
         np.testing.assert_array_equal(one, many)
 
 
@@ -113,7 +140,9 @@ def test_numpy_arrays_are_accepted_as_tensors_are(case, mask):
     sense, fixed, x, y = problem(case, (2, 8, 6), mask)
     arrays = tuple(f.numpy() for f in fixed)
     for function, argument in ((sense.forward, x), (sense.adjoint, y), (sense.normal, x)):
-        np.testing.assert_allclose(function(argument.numpy(), *arrays), function(argument, *fixed), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(
+            function(argument.numpy(), *arrays), function(argument, *fixed), rtol=0, atol=1e-14
+        )
 
 
 def test_the_configuration_survives_a_round_trip():
@@ -132,14 +161,19 @@ def draws(sense, fixed, count, first=0):
 
 @OPERATORS
 @pytest.mark.parametrize("mask", MASKS)
-def test_adjoint_noise_has_the_covariance_of_the_adjoint_of_white_kspace_noise(case, mask, readout_oversampling):
-    # E |<A^H e, v>|^2 = 2 <v, A^H A v> and E <A^H e, v>^2 = 0, for several v; 6 standard errors of a mean of 2000.
+def test_adjoint_noise_has_the_covariance_of_the_adjoint_of_white_kspace_noise(
+    case, mask, readout_oversampling
+):
+    # E |<A^H e, v>|^2 = 2 <v, A^H A v> and E <A^H e, v>^2 = 0, for several v; 6 standard errors of
+    # a mean of 2000.
     sense, fixed, _, _ = problem(case, (2, 8, 6), mask, readout_oversampling)
     noise = draws(sense, fixed, 2000)
     rng = np.random.default_rng(3)
     one = tuple(x[:1] for x in fixed)
     for _ in range(5):
-        v = rng.standard_normal((1, *noise.shape[1:])) + 1j * rng.standard_normal((1, *noise.shape[1:]))
+        v = rng.standard_normal((1, *noise.shape[1:])) + 1j * rng.standard_normal(
+            (1, *noise.shape[1:])
+        )
         products = (np.conj(noise) * v).sum((1, 2))
         expected = 2 * np.vdot(v, sense.normal(tf.constant(v), *one)).real
         assert np.mean(np.abs(products) ** 2) == pytest.approx(expected, rel=6 / np.sqrt(2000))
@@ -152,7 +186,12 @@ def test_adjoint_noise_correlates_pixels_as_explicit_kspace_noise_does(case):
     sense, fixed, _, _ = problem(case, (2, 4, 5), "columns")
     noise = draws(sense, fixed, 5000).reshape(5000, 20)
     basis = np.eye(20, dtype=complex).reshape(20, 4, 5)
-    normal = sense.normal(tf.constant(basis), *(tf.repeat(x[:1], 20, 0) for x in fixed)).numpy().reshape(20, 20).T
+    normal = (
+        sense.normal(tf.constant(basis), *(tf.repeat(x[:1], 20, 0) for x in fixed))
+        .numpy()
+        .reshape(20, 20)
+        .T
+    )
     covariance = np.einsum("na,nb->ab", noise, np.conj(noise)) / len(noise)
     np.testing.assert_allclose(covariance, 2 * normal, atol=6 * 2 / np.sqrt(5000))
 
@@ -167,12 +206,21 @@ def test_a_samples_noise_depends_on_its_own_seed_alone(case, mask):
         np.testing.assert_allclose(alone[0], together[i], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("noise, law", [("gaussian", stats.norm()), ("uniform", stats.uniform(-3**0.5, 12**0.5)), ("laplace", stats.laplace(0, 0.5**0.5))])
+@pytest.mark.parametrize(
+    "noise, law",
+    [
+        ("gaussian", stats.norm()),
+        ("uniform", stats.uniform(-(3**0.5), 12**0.5)),
+        ("laplace", stats.laplace(0, 0.5**0.5)),
+    ],
+)
 def test_kspace_noise_has_its_distribution_on_sampled_entries_and_is_nowhere_else(noise, law):
     # One coil with a map of 1: F A^H e is e.
     mask = np.zeros((1, 1, 1, 40))
     mask[..., ::3] = 1
-    image = Sense(dtype="float64").adjoint_noise(np.ones((1, 1, 200, 40), complex), mask, tf.constant([[3, 1]]), noise)
+    image = Sense(dtype="float64").adjoint_noise(
+        np.ones((1, 1, 200, 40), complex), mask, tf.constant([[3, 1]]), noise
+    )
     kspace = fft2c(image)[0].numpy()
     sampled = kspace[:, mask[0, 0, 0] > 0]
     assert np.abs(kspace[:, mask[0, 0, 0] == 0]).max() < 1e-12
@@ -215,17 +263,32 @@ def test_one_draw_has_two_views(case, shape, mask, noise, readout_oversampling):
 
 
 @OPERATORS
-@pytest.mark.parametrize("noise, law", [("gaussian", stats.norm()), ("uniform", stats.uniform(-3**0.5, 12**0.5)), ("laplace", stats.laplace(0, 0.5**0.5))])
-def test_noise_in_kspace_is_white_and_of_its_law_on_every_sampled_entry(noise, law, readout_oversampling):
+@pytest.mark.parametrize(
+    "noise, law",
+    [
+        ("gaussian", stats.norm()),
+        ("uniform", stats.uniform(-(3**0.5), 12**0.5)),
+        ("laplace", stats.laplace(0, 0.5**0.5)),
+    ],
+)
+def test_noise_in_kspace_is_white_and_of_its_law_on_every_sampled_entry(
+    noise, law, readout_oversampling
+):
     mask = np.zeros((1, 1, 1, 40))
     mask[..., ::3] = 1
     sense = Sense(readout_oversampling, dtype="float64")
-    kspace = sense.kspace_noise(np.ones((1, 2, 200, 40), complex), mask, tf.constant([[3, 1]]), noise).numpy()
+    kspace = sense.kspace_noise(
+        np.ones((1, 2, 200, 40), complex), mask, tf.constant([[3, 1]]), noise
+    ).numpy()
     sampled = kspace[0][..., mask[0, 0, 0] > 0]
     parts = np.concatenate([sampled.real.ravel(), sampled.imag.ravel()])
     assert stats.kstest(parts, law.cdf).pvalue > 1e-3
     assert parts.std() == pytest.approx(1, abs=0.05)
-    pairs = [(sampled.real, sampled.imag), (sampled.real[:, 1:], sampled.real[:, :-1]), (sampled.real[0], sampled.real[1])]
+    pairs = [
+        (sampled.real, sampled.imag),
+        (sampled.real[:, 1:], sampled.real[:, :-1]),
+        (sampled.real[0], sampled.real[1]),
+    ]
     for pair in pairs:
         assert abs(np.corrcoef(*(x.ravel() for x in pair))[0, 1]) < 0.06
 
@@ -267,8 +330,14 @@ def test_what_would_be_broadcast_in_silence_is_refused(case, readout_oversamplin
         "a mask for each coil": (x, y, maps, tf.repeat(mask, 2, 1)),
     }
     for image, kspace, own_maps, own_mask in wrong.values():
-        for function, argument in ((sense.forward, image), (sense.normal, image), (sense.adjoint, kspace)):
-            with pytest.raises(ValueError, match="do not fit. Received: (image|kspace).shape=.*mask.shape="):
+        for function, argument in (
+            (sense.forward, image),
+            (sense.normal, image),
+            (sense.adjoint, kspace),
+        ):
+            with pytest.raises(
+                ValueError, match="do not fit. Received: (image|kspace).shape=.*mask.shape="
+            ):
                 function(argument, own_maps, own_mask)
     with pytest.raises(ValueError, match="do not fit. Received: kspace.shape"):
         sense.adjoint(y[:, :1], maps, mask)
@@ -284,7 +353,10 @@ def test_real_numbers_and_another_precision_are_refused(case):
 
 @pytest.mark.parametrize("value", [None, 3, "kspace", np.ones(3), [1], ({}, 0)], ids=repr)
 def test_inputs_that_are_no_dict_are_refused(value):
-    with pytest.raises(ValueError, match="inputs must be a dict of the arrays kspace, sensitivity_maps and mask. Received: "):
+    with pytest.raises(
+        ValueError,
+        match="inputs must be a dict of the arrays kspace, sensitivity_maps and mask. Received: ",
+    ):
         check_inputs(value)
 
 
@@ -295,7 +367,11 @@ def test_inputs_that_are_no_dict_are_refused(value):
         ("mask", [1, 0], "mask must be an array or a tensor. Received: mask="),
         ("sensitivity_maps", "maps.h5", "sensitivity_maps must be an array"),
         ("kspace", np.ones((1, 2, 24, 20), "float32"), "must be complex.*kspace.dtype=float32"),
-        ("kspace", np.ones((1, 2, 24, 20), "complex128"), "all of one type.*kspace.dtype=complex128"),
+        (
+            "kspace",
+            np.ones((1, 2, 24, 20), "complex128"),
+            "all of one type.*kspace.dtype=complex128",
+        ),
         ("mask", np.ones(20, "float32"), r"mask must have shape .*Received: mask.shape=\(20,\)"),
         ("mask", np.ones((1, 1, 1, 20), "complex64"), "mask must be real"),
         ("sample_index", np.array([0, 1]), "sample_index must be whole numbers of shape .batch,."),
@@ -319,7 +395,13 @@ def test_numbers_that_are_not_finite_are_counted_and_placed(case, name, value):
     inputs = case(batch=3)
     inputs[name] = inputs[name].copy()
     inputs[name][1, 0, 3, 4:6] = value
-    with pytest.raises(ValueError, match=f"{name} must be finite. Received: 2 NaN or infinite of 2880 entries, the first in image 1"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            f"{name} must be finite. Received: 2 NaN or infinite of 2880 entries, the first in"
+            " image 1"
+        ),
+    ):
         check_values(inputs, zero_filled(inputs))
 
 
@@ -332,22 +414,41 @@ def test_they_are_found_where_the_image_came_with_them(case, name):
         check_values(inputs, inputs["zero_filled"])
 
 
-@pytest.mark.parametrize("factor, told", [(255, "from 0 to 255"), (-1, "from -1 to -0"), (np.nan, "from nan to nan")])
+@pytest.mark.parametrize(
+    "factor, told", [(255, "from 0 to 255"), (-1, "from -1 to -0"), (np.nan, "from nan to nan")]
+)
 def test_a_mask_of_other_numbers_than_zeros_and_ones_is_refused(case, factor, told):
     inputs = {**case(), "mask": factor * case()["mask"]}
-    with pytest.raises(ValueError, match=f"mask must hold zeros and ones, 1 where sampled. Received: values {told}"):
+    with pytest.raises(
+        ValueError, match=f"mask must hold zeros and ones, 1 where sampled. Received: values {told}"
+    ):
         check_values(inputs, zero_filled(case()))
 
 
 def test_an_image_of_zeros_and_a_batch_without_images_are_refused(case):
     inputs = case(batch=2)
-    with pytest.raises(ValueError, match="zero everywhere in image 1 of the batch.*Does the mask sample any"):
+    with pytest.raises(
+        ValueError, match="zero everywhere in image 1 of the batch.*Does the mask sample any"
+    ):
         check_values(inputs, zero_filled(inputs) * np.array([1, 0], np.complex64)[:, None, None])
-    with pytest.raises(ValueError, match=r"at least one image. Received: a batch of shape \(0, 24, 20\)"):
+    with pytest.raises(
+        ValueError, match=r"at least one image. Received: a batch of shape \(0, 24, 20\)"
+    ):
         check_values(inputs, zero_filled(inputs)[:0])
 
 
-@pytest.mark.parametrize("scale, unit, warned", [(1, 1, False), (0.11, 1, False), (9, 1, False), (0.05, 1, True), (20, 1, True), (20, 10, False), (1, 255, True)])
+@pytest.mark.parametrize(
+    "scale, unit, warned",
+    [
+        (1, 1, False),
+        (0.11, 1, False),
+        (9, 1, False),
+        (0.05, 1, True),
+        (20, 1, True),
+        (20, 10, False),
+        (1, 255, True),
+    ],
+)
 def test_a_scale_is_warned_of_if_it_is_ten_times_another(case, scale, unit, warned):
     image = scale * zero_filled(case(batch=2))
     with warnings.catch_warnings(record=True) as caught:
@@ -383,21 +484,28 @@ def test_zero_filled_stands_in_for_kspace(case):
 def test_a_wrong_rank_is_refused(case, name):
     inputs = case()
     inputs[name] = inputs[name][0]
-    with pytest.raises(ValueError, match=rf"{name} must have shape \(batch, .*Received: {name}.shape={_words(inputs[name])}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{name} must have shape \(batch, .*Received: {name}.shape={_words(inputs[name])}",
+    ):
         check_inputs(inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 24, 20), (1, 2, 23, 20), (1, 2, 24, 19), (2, 2, 24, 20)])
 def test_kspace_of_another_scan_is_refused(case, shape):
     inputs = {**case(), "kspace": np.zeros(shape, np.complex64)}
-    with pytest.raises(ValueError, match=rf"do not fit.*Received: kspace.shape={_words(inputs['kspace'])}"):
+    with pytest.raises(
+        ValueError, match=rf"do not fit.*Received: kspace.shape={_words(inputs['kspace'])}"
+    ):
         check_inputs(inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 19), (1, 1, 23, 20), (1, 1, 24, 21)])
 def test_a_mask_of_another_size_is_refused(case, shape):
     inputs = {**case(), "mask": np.ones(shape, np.float32)}
-    with pytest.raises(ValueError, match=rf"mask .* do not fit.*Received: mask.shape={_words(inputs['mask'])}"):
+    with pytest.raises(
+        ValueError, match=rf"mask .* do not fit.*Received: mask.shape={_words(inputs['mask'])}"
+    ):
         check_inputs(inputs)
 
 

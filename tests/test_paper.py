@@ -1,4 +1,7 @@
-"""The paper's protocol, rehearsed on a slice of stamp size, and the comparison with the printed table."""
+"""The paper's protocol, rehearsed on a slice of stamp size, and the comparison with the printed
+table.
+"""
+
 import csv
 import os
 
@@ -7,9 +10,19 @@ import pytest
 from tfvn import data, paper, protocol, runs
 
 SMALL = [
-    "train_patients=1-2", "train_slices=1", "num_stages=1", "filters=2", "kernel_size=3", "num_centers=5", "batch_size=2",
-    "optimizer=adam", "iterations=1", "attack_steps=1", "num_samples=2", "attack_radii=[1.0, 3.5]",
-]  # fmt: skip
+    "train_patients=1-2",
+    "train_slices=1",
+    "num_stages=1",
+    "filters=2",
+    "kernel_size=3",
+    "num_centers=5",
+    "batch_size=2",
+    "optimizer=adam",
+    "iterations=1",
+    "attack_steps=1",
+    "num_samples=2",
+    "attack_radii=[1.0, 3.5]",
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +34,14 @@ def rehearsal(tmp_path_factory):
 
 def test_a_rehearsal_ends_with_table_figures_comparison_and_times(rehearsal):
     results = set(os.listdir(rehearsal / "results"))
-    assert {"table1.md", "figure1.png", "figure2.png", "figure3.png", "certificates.csv", "comparison.md"} <= results
+    assert {
+        "table1.md",
+        "figure1.png",
+        "figure2.png",
+        "figure3.png",
+        "certificates.csv",
+        "comparison.md",
+    } <= results
     text = (rehearsal / "results" / "table1.md").read_text()
     assert all(f"| {name} " in text for name in protocol.MODELS)
     with open(rehearsal / "times.csv", newline="") as file:
@@ -61,7 +81,17 @@ def test_another_rehearsal_does_not_take_the_same_folder(rehearsal):
 
 def test_damaged_data_stop_before_any_training(rehearsal, tmp_path, capsys):
     (tmp_path / "coronal_pd_fs").mkdir()
-    code = paper.main([str(tmp_path), "--run-dir", str(tmp_path / "run"), "--set", "test_patients=1", "train_patients=1", "train_slices=1-2"])
+    code = paper.main(
+        [
+            str(tmp_path),
+            "--run-dir",
+            str(tmp_path / "run"),
+            "--set",
+            "test_patients=1",
+            "train_patients=1",
+            "train_slices=1-2",
+        ]
+    )
     error = capsys.readouterr().err
     assert code == 2 and "3 of 3 slices cannot be used" in error and "rawdata2.mat" in error
     assert not (tmp_path / "run").exists()
@@ -76,12 +106,16 @@ def test_data_or_a_rehearsal_must_be_chosen(capsys):
 
 def test_printed_numbers_stand_beside_ours_with_the_difference(tmp_path):
     table, printed = tmp_path / "table1.csv", tmp_path / "printed.csv"
-    table.write_text("model,attack,radius,rmse,ssim\na,none,0,12.5,0.9\na,l2,3.5,30,0.5\na,antun,,99,0.1\n")
+    table.write_text(
+        "model,attack,radius,rmse,ssim\na,none,0,12.5,0.9\na,l2,3.5,30,0.5\na,antun,,99,0.1\n"
+    )
     printed.write_text("model,radius,metric,value\na,0,rmse,14.8\na,3.5,ssim,0.4\nb,0,rmse,1\n")
     protocol.compare(table, printed, tmp_path / "out.md")
     assert (tmp_path / "out.md").read_text().splitlines()[2:] == [
-        "| a | 0 | rmse | 14.8 | 12.5 | -2.3 |", "| a | 3.5 | ssim | 0.4 | 0.5 | +0.1 |", "| b | 0 | rmse | 1 | - | - |",
-    ]  # fmt: skip
+        "| a | 0 | rmse | 14.8 | 12.5 | -2.3 |",
+        "| a | 3.5 | ssim | 0.4 | 0.5 | +0.1 |",
+        "| b | 0 | rmse | 1 | - | - |",
+    ]
     printed.write_text("model,radius,metric,value\na,0,speed,14.8\n")
     with pytest.raises(ValueError, match="printed.csv: expected model, radius, metric, value"):
         protocol.compare(table, printed, tmp_path / "out.md")

@@ -1,4 +1,5 @@
 """A bar on a terminal, and few lines where there is none."""
+
 import io
 
 import pytest

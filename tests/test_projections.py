@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.projections import BALLS, l1_ball, l2_ball, linf_ball, non_negative, norm, zero_mean_unit_ball, zero_mean_unit_sphere
+from tfvn.projections import (
+    BALLS,
+    l1_ball,
+    l2_ball,
+    linf_ball,
+    non_negative,
+    norm,
+    zero_mean_unit_ball,
+    zero_mean_unit_sphere,
+)
 
 
 def kernel(scale=1.0, seed=0):
@@ -27,7 +36,9 @@ def test_long_filters_end_on_the_sphere():
 
 def test_short_filters_only_lose_their_mean():
     short = kernel(0.01)
-    np.testing.assert_allclose(zero_mean_unit_ball(short), short - np.mean(short, (0, 1, 2)), rtol=0, atol=1e-16)
+    np.testing.assert_allclose(
+        zero_mean_unit_ball(short), short - np.mean(short, (0, 1, 2)), rtol=0, atol=1e-16
+    )
 
 
 def test_each_filter_is_scaled_on_its_own():
@@ -87,18 +98,24 @@ def test_the_ball_leaves_the_inside_alone(dtype):
     np.testing.assert_array_equal(l2_ball(x, 100.0), x)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("complex64", 1e-6), ("float32", 1e-6), ("complex128", 1e-14)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [("complex64", 1e-6), ("float32", 1e-6), ("complex128", 1e-14)]
+)
 def test_the_ball_puts_the_outside_on_the_sphere_in_the_same_direction(dtype, tolerance):
     x = images(dtype)
     projected = l2_ball(x, 0.1)
     np.testing.assert_allclose(lengths(projected), 0.1, rtol=tolerance)
-    np.testing.assert_allclose(projected, x * (0.1 / lengths(x))[:, None, None], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        projected, x * (0.1 / lengths(x))[:, None, None], rtol=0, atol=tolerance
+    )
 
 
 def test_each_image_has_its_own_norm_and_radius():
     x = images("complex128")
     radii = np.array([0.5, 1e3, 0.0])
-    np.testing.assert_allclose(lengths(l2_ball(x, radii)), np.minimum(radii, lengths(x)), rtol=1e-14)
+    np.testing.assert_allclose(
+        lengths(l2_ball(x, radii)), np.minimum(radii, lengths(x)), rtol=1e-14
+    )
 
 
 def test_a_ball_of_radius_zero_holds_zero_alone():
@@ -120,7 +137,9 @@ def test_single_precision_keeps_a_full_size_image_within_a_millionth_of_the_radi
 
 def complex_batch(scale=1.0):
     rng = np.random.default_rng(8)
-    return (scale * (rng.standard_normal((3, 5, 4)) + 1j * rng.standard_normal((3, 5, 4)))).astype(np.complex64)
+    return (scale * (rng.standard_normal((3, 5, 4)) + 1j * rng.standard_normal((3, 5, 4)))).astype(
+        np.complex64
+    )
 
 
 def parts(image):
@@ -130,14 +149,19 @@ def parts(image):
 @pytest.mark.parametrize("kind, order", [("l2", 2), ("l1", 1), ("linf", np.inf)])
 def test_norms_are_those_of_the_real_and_imaginary_parts(kind, order):
     images = complex_batch()
-    np.testing.assert_allclose(norm(images, kind), np.linalg.norm(parts(images), order, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        norm(images, kind), np.linalg.norm(parts(images), order, axis=1), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", BALLS)
 @pytest.mark.parametrize("radius", [0.0, 0.3, 3.0])
 def test_points_end_inside_the_ball_and_stay_there(kind, radius):
     projected = BALLS[kind](tf.constant(complex_batch()), radius)
-    assert projected.dtype == tf.complex64 and (norm(projected, kind).numpy() <= radius * (1 + 1e-6)).all()
+    assert (
+        projected.dtype == tf.complex64
+        and (norm(projected, kind).numpy() <= radius * (1 + 1e-6)).all()
+    )
     np.testing.assert_allclose(BALLS[kind](projected, radius), projected, rtol=0, atol=1e-6)
 
 
@@ -152,12 +176,20 @@ def test_no_point_of_the_ball_is_nearer(project, kind):
     images, radius = complex_batch(), 2.0
     projected = parts(project(tf.constant(images), radius).numpy())
     rng = np.random.default_rng(1)
-    others = rng.standard_normal((2000, *projected.shape)) * rng.choice([0.01, 0.1, 1], (2000, 1, 1))
+    others = rng.standard_normal((2000, *projected.shape)) * rng.choice(
+        [0.01, 0.1, 1], (2000, 1, 1)
+    )
     # Neighbours of the projection itself, made feasible, are the sharpest rivals.
     for candidate in projected + others:
-        scale = np.linalg.norm(candidate, {"l1": 1, "linf": np.inf}[kind], axis=1, keepdims=True) / radius
+        scale = (
+            np.linalg.norm(candidate, {"l1": 1, "linf": np.inf}[kind], axis=1, keepdims=True)
+            / radius
+        )
         candidate = candidate / np.maximum(scale, 1)
-        nearer = np.linalg.norm(candidate - parts(images), axis=1) < np.linalg.norm(projected - parts(images), axis=1) - 1e-5
+        nearer = (
+            np.linalg.norm(candidate - parts(images), axis=1)
+            < np.linalg.norm(projected - parts(images), axis=1) - 1e-5
+        )
         assert not nearer.any()
 
 
@@ -172,14 +204,18 @@ def test_a_long_vector_ends_on_the_l1_sphere():
 def test_samples_are_projected_on_their_own(kind):
     images = complex_batch()
     images[0] *= 100
-    np.testing.assert_array_equal(BALLS[kind](tf.constant(images), 2.0)[1:], BALLS[kind](tf.constant(images[1:]), 2.0))
+    np.testing.assert_array_equal(
+        BALLS[kind](tf.constant(images), 2.0)[1:], BALLS[kind](tf.constant(images[1:]), 2.0)
+    )
 
 
 # What is given
 
 
 @pytest.mark.parametrize("ball", BALLS.values(), ids=BALLS)
-@pytest.mark.parametrize("radius", [-0.1, float("nan"), "1", None, True, [1.0, 2.0, 3.0], 1j], ids=repr)
+@pytest.mark.parametrize(
+    "radius", [-0.1, float("nan"), "1", None, True, [1.0, 2.0, 3.0], 1j], ids=repr
+)
 def test_a_radius_is_a_number_that_is_not_negative(ball, radius):
     with pytest.raises(ValueError, match="radius must be a number >= 0.*Received: radius="):
         ball(np.ones((2, 4)), radius)
@@ -193,9 +229,13 @@ def test_one_radius_serves_all_samples_of_the_other_balls(name):
 
 
 @pytest.mark.parametrize("function", [*(lambda x, b=b: b(x, 1.0) for b in BALLS.values()), norm])
-@pytest.mark.parametrize("image", [np.ones((2, 3), int), "image", None, 3.0, np.ones(2, bool)], ids=repr)
+@pytest.mark.parametrize(
+    "image", [np.ones((2, 3), int), "image", None, 3.0, np.ones(2, bool)], ids=repr
+)
 def test_an_image_is_of_real_or_complex_numbers(function, image):
-    with pytest.raises(ValueError, match="image must be real or complex numbers of shape .*Received: image="):
+    with pytest.raises(
+        ValueError, match="image must be real or complex numbers of shape .*Received: image="
+    ):
         function(image)
 
 
@@ -206,9 +246,14 @@ def test_an_unknown_norm_is_refused(kind):
 
 
 @pytest.mark.parametrize("project", [zero_mean_unit_ball, zero_mean_unit_sphere])
-@pytest.mark.parametrize("kernel", [np.ones((3, 3)), np.ones((1, 3, 3, 2, 4)), None, [1.0]], ids=repr)
+@pytest.mark.parametrize(
+    "kernel", [np.ones((3, 3)), np.ones((1, 3, 3, 2, 4)), None, [1.0]], ids=repr
+)
 def test_filters_have_four_axes(project, kernel):
-    with pytest.raises(ValueError, match=r"kernel must be an array of shape \(height, width, channels, filters\). Received: "):
+    with pytest.raises(
+        ValueError,
+        match=r"kernel must be an array of shape \(height, width, channels, filters\). Received: ",
+    ):
         project(kernel)
 
 
@@ -216,4 +261,6 @@ def test_radius_and_batch_may_be_unknown_in_a_graph():
     for name, ball in BALLS.items():
         signature = [tf.TensorSpec([None, None]), tf.TensorSpec([])]
         traced = tf.function(ball, input_signature=signature)
-        np.testing.assert_allclose(traced(np.ones((2, 4), "f"), 0.5), ball(np.ones((2, 4), "f"), 0.5), err_msg=name)
+        np.testing.assert_allclose(
+            traced(np.ones((2, 4), "f"), 0.5), ball(np.ones((2, 4), "f"), 0.5), err_msg=name
+        )

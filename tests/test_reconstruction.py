@@ -1,4 +1,7 @@
-"""What `reconstruct` says of its input: where maps come from, and whether scan and network belong together."""
+"""What `reconstruct` says of its input: where maps come from, and whether scan and network belong
+together.
+"""
+
 import dataclasses
 
 import h5py
@@ -16,15 +19,29 @@ MASK = masks.equispaced(WIDTH, 4, 0.25)
 
 @pytest.fixture
 def scan(tmp_path, monkeypatch):
-    """A fully sampled scan `scan.h5`, `mask.npy`, and `run` with a network that was trained on such a mask."""
+    """A fully sampled scan `scan.h5`, `mask.npy`, and `run` with a network that was trained on such
+    a mask.
+    """
     monkeypatch.chdir(tmp_path)
     with h5py.File("scan.h5", "w") as file:
         file["kspace"] = SyntheticKnee(1, HEIGHT, WIDTH, 3, None, 0.001, 7)[0].kspace
     np.save("mask.npy", MASK)
     (tmp_path / "run").mkdir()
     VariationalNetwork(1, 3, 3, 5).save("run/model.keras")
-    fit.write("run", Config(height=HEIGHT, width=WIDTH, num_coils=3, num_train=3, mask="equispaced", center_fraction=0.25))
-    return Config(dataset="measurement", data_path="scan.h5", mask="file", mask_path="mask.npy", sigma=0.0)
+    fit.write(
+        "run",
+        Config(
+            height=HEIGHT,
+            width=WIDTH,
+            num_coils=3,
+            num_train=3,
+            mask="equispaced",
+            center_fraction=0.25,
+        ),
+    )
+    return Config(
+        dataset="measurement", data_path="scan.h5", mask="file", mask_path="mask.npy", sigma=0.0
+    )
 
 
 def attributes():
@@ -34,7 +51,10 @@ def attributes():
 
 @pytest.mark.parametrize("model", ["run", "run/model.keras"])
 def test_a_scan_that_does_not_fit_the_network_is_told_with_numbers(scan, model):
-    with pytest.warns(DataWarning, match="scan.h5, slice 0: the network was trained with 46% .* of the scan 100% is"):
+    with pytest.warns(
+        DataWarning,
+        match="scan.h5, slice 0: the network was trained with 46% .* of the scan 100% is",
+    ):
         reconstruction.write(model, dataclasses.replace(scan, mask="measured"), "all", ["out.h5"])
     # One that does is no reason for words: warnings are errors here.
     reconstruction.write(model, scan, "all", ["out.h5"], overwrite=True)
@@ -58,7 +78,11 @@ MAPS = {
         "fully-sampled",
         "estimated from 24 centre lines of the fully sampled scan, before the mask",
     ),
-    "file": (dict(sensitivity_path="maps.npy"), "file", "from maps.npy, which may know what the mask removes"),
+    "file": (
+        dict(sensitivity_path="maps.npy"),
+        "file",
+        "from maps.npy, which may know what the mask removes",
+    ),
 }
 
 
@@ -71,7 +95,14 @@ def test_where_maps_come_from_is_printed_and_kept(scan, capsys, change, key, wor
     assert (found["maps_from"], found["sensitivity_maps"]) == (key, words)
 
 
-@pytest.mark.parametrize("shape, words", [((1, 3), "1 slice of 3 coils"), ((3, 1), "3 slices of 1 coil"), ((1, 1), "1 slice of 1 coil,")])
+@pytest.mark.parametrize(
+    "shape, words",
+    [
+        ((1, 3), "1 slice of 3 coils"),
+        ((3, 1), "3 slices of 1 coil"),
+        ((1, 1), "1 slice of 1 coil,"),
+    ],
+)
 def test_one_is_not_several(scan, capsys, shape, words):
     kspace = SyntheticKnee(1, HEIGHT, WIDTH, 3, None, 0.001, 7)[0].kspace
     with h5py.File("scan.h5", "w") as file:

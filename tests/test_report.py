@@ -12,7 +12,7 @@ from matplotlib.image import imsave
 
 from tfvn import config, evaluation, report
 
-NASTY = '<img src=x onerror="document.title=1"> & \'b\''
+NASTY = "<img src=x onerror=\"document.title=1\"> & 'b'"
 CLOSING = "</script><script>document.title='broken'</script>"
 ATTACKS = [("l2", 1.0), ("l2", 2.5)]
 
@@ -37,11 +37,18 @@ def row(model, index, attack, size, reference, rng):
     }
 
 
-def arguments(folder, models=("first", NASTY), attacks=ATTACKS, reference=True, shape=(24, 20), slices=3):
+def arguments(
+    folder, models=("first", NASTY), attacks=ATTACKS, reference=True, shape=(24, 20), slices=3
+):
     """Arguments of `report.write` but the path, of made-up results in `folder`."""
     rng = np.random.default_rng(0)
     every = [("none", 0.0), *attacks]
-    rows = [row(model, index, *attack, reference, rng) for model in models for index in range(slices) for attack in every]
+    rows = [
+        row(model, index, *attack, reference, rng)
+        for model in models
+        for index in range(slices)
+        for attack in every
+    ]
     table = evaluation.aggregate(rows)
     images_path = str(folder / "reconstructions.h5")
     with h5py.File(images_path, "w") as file:
@@ -54,23 +61,43 @@ def arguments(folder, models=("first", NASTY), attacks=ATTACKS, reference=True, 
             file.create_group(f"models/{model}").attrs["model_hash"] = "5e" * 32
             for index in range(slices):
                 for kind, size in every:
-                    file[f"models/{model}/slice_{index:05d}/{evaluation._dataset(kind, size)}"] = rng.random(shape, np.float32)
+                    file[f"models/{model}/slice_{index:05d}/{evaluation._dataset(kind, size)}"] = (
+                        rng.random(shape, np.float32)
+                    )
     figure_paths = [str(folder / f"figure{number}.png") for number in (1, 2, 3)]
     for path in figure_paths:
         imsave(path, rng.random((8, 8)))
     runs = [
-        report.Run(model, f"runs/{CLOSING}", config.Config(seed=n, data_path=CLOSING), [["python", "a b.py", CLOSING]])
+        report.Run(
+            model,
+            f"runs/{CLOSING}",
+            config.Config(seed=n, data_path=CLOSING),
+            [["python", "a b.py", CLOSING]],
+        )
         for n, model in enumerate(models)
     ]
-    labelled = [{**one, "dataset": evaluation._dataset(one["attack"], evaluation._size(one))} for one in rows]
-    return [labelled, evaluation._labels(table), evaluation.tables(table), runs, images_path, figure_paths, [CLOSING]]
+    labelled = [
+        {**one, "dataset": evaluation._dataset(one["attack"], evaluation._size(one))}
+        for one in rows
+    ]
+    return [
+        labelled,
+        evaluation._labels(table),
+        evaluation.tables(table),
+        runs,
+        images_path,
+        figure_paths,
+        [CLOSING],
+    ]
 
 
 PAGES = {
     "two models": {},
     "nothing to compare with": dict(models=("alone",), attacks=[], reference=False, slices=1),
     "no truth": dict(models=("a", "b"), reference=False),
-    "all attacks": dict(attacks=[*ATTACKS, ("l1", 20.0), ("linf", 0.02), ("antun", 2), ("antun", 5)]),
+    "all attacks": dict(
+        attacks=[*ATTACKS, ("l1", 20.0), ("linf", 0.02), ("antun", 2), ("antun", 5)]
+    ),
 }
 
 
@@ -86,7 +113,9 @@ def pages(tmp_path_factory):
 
 
 class Page(HTMLParser):
-    """What a browser's parser makes of a page: elements as (tag, attributes), the text of scripts, other text."""
+    """What a browser's parser makes of a page: elements as (tag, attributes), the text of scripts,
+    other text.
+    """
 
     def __init__(self, path):
         super().__init__()
@@ -112,7 +141,10 @@ class Page(HTMLParser):
 
 def table(*columns):
     """A `report.Table` of columns (best, cells)."""
-    lines = [[str(n) for n in range(len(columns))], *(list(line) for line in zip(*(cells for _, cells in columns)))]
+    lines = [
+        [str(n) for n in range(len(columns))],
+        *(list(line) for line in zip(*(cells for _, cells in columns))),
+    ]
     return report.Table("title", lines, tuple(best for best, _ in columns))
 
 
@@ -136,7 +168,11 @@ def test_the_best_of_a_column_is_that_of_the_digits_shown(best, cells, marked):
 
 
 def test_heads_span_what_is_below_them():
-    lines = [["model", "clean", "", "radius 1", ""], ["", "RMSE", "SSIM", "RMSE", "SSIM"], ["a", "1", "2", "3", "4"]]
+    lines = [
+        ["model", "clean", "", "radius 1", ""],
+        ["", "RMSE", "SSIM", "RMSE", "SSIM"],
+        ["a", "1", "2", "3", "4"],
+    ]
     shown = report._marked(report.Table("", lines, ("",) * 5, heads=2))
     assert shown["heads"] == [
         [("model", 1, 2), ("clean", 2, 1), ("radius 1", 2, 1)],
@@ -148,7 +184,9 @@ def test_a_packed_image_comes_back_to_half_a_step():
     rng = np.random.default_rng(1)
     image = np.abs(rng.standard_normal((17, 13))).astype(np.float32)
     image[3, 4], image[5, 5] = 1e9, np.nan
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(report.pack(image, 0.001))), np.uint8).reshape(2, 17, 13)
+    planes = np.frombuffer(
+        zlib.decompress(base64.b64decode(report.pack(image, 0.001))), np.uint8
+    ).reshape(2, 17, 13)
     folded = planes[0] + 256 * planes[1].astype(int)
     values = np.cumsum(np.where(folded % 2, -(folded + 1) // 2, folded // 2), axis=1) % 65536
     assert values[3, 4] == 65535 and values[5, 5] == 0
@@ -161,7 +199,9 @@ def test_points_of_the_curves_are_the_means_and_percentiles_of_the_rows(tmp_path
     (chart,) = report._charts(rows, ["first", NASTY], labels)
     own = [one["effect"] for one in rows if (one["model"], one["dataset"]) == (NASTY, "radius_2.5")]
     line = next(line for line in chart["lines"] if line[:2] == (1, "radius_2.5"))
-    np.testing.assert_allclose(line[2]["effect"], [2.5, np.mean(own), *np.percentile(own, [25, 75])])
+    np.testing.assert_allclose(
+        line[2]["effect"], [2.5, np.mean(own), *np.percentile(own, [25, 75])]
+    )
     assert line[3] == len(own) == 3
     for panel in chart["panels"]:
         assert [len(curve["marks"]) for curve in panel["curves"]] == [3, 3]
@@ -175,7 +215,10 @@ def test_a_page_loads_nothing(pages, name):
     for tag, attributes in page.elements:
         for key in ("src", "href", "srcset", "action", "data", "poster", "background"):
             assert attributes.get(key, "data:").startswith(("data:", "#")), (tag, attributes)
-        assert not [key for key in attributes if key.startswith("on") or key == "style"], (tag, attributes)
+        assert not [key for key in attributes if key.startswith("on") or key == "style"], (
+            tag,
+            attributes,
+        )
     text = pages[name].read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|url\(|\bfetch\b|XMLHttpRequest|\bimport\b *\(", text)
     policy = page.all("meta")[1]
@@ -200,7 +243,10 @@ def test_the_page_tells_what_made_it(pages):
     for name, value in report.origin().items():
         assert name in text and value in text
     assert "5e" * 32 in text and "seed 1, mask seed 0" in text
-    assert re.search(r"Settings in which the runs differ\s*key\s*first", text) and "grid_limit: 1.0" in text
+    assert (
+        re.search(r"Settings in which the runs differ\s*key\s*first", text)
+        and "grid_limit: 1.0" in text
+    )
 
 
 def test_slices_beyond_the_largest_size_are_left_out_and_named(tmp_path, monkeypatch):
@@ -217,7 +263,9 @@ def test_slices_beyond_the_largest_size_are_left_out_and_named(tmp_path, monkeyp
     assert "The 6 others are in reconstructions.h5" in page.text
     monkeypatch.setattr(report, "_MOST_BYTES", 1)
     report.write(tmp_path / "least.html", *contents)
-    assert [one["name"][-1] for one in json.loads(Page(tmp_path / "least.html").scripts[0])["slices"]] == ["4"]
+    assert [
+        one["name"][-1] for one in json.loads(Page(tmp_path / "least.html").scripts[0])["slices"]
+    ] == ["4"]
 
 
 # In a browser
@@ -234,7 +282,11 @@ def browser(tmp_path_factory):
     options.binary_location = binary
     flags = "headless no-sandbox disable-gpu disable-quic no-first-run"
     quiet = "disable-background-networking disable-component-update disable-sync"
-    for flag in [*flags.split(), *quiet.split(), f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+    for flag in [
+        *flags.split(),
+        *quiet.split(),
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ]:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -243,9 +295,12 @@ def browser(tmp_path_factory):
 
 
 def opened(browser, path, width=1280):
-    """Opens a page at a width and waits until its first images are drawn. Returns a function for scripts in it."""
+    """Opens a page at a width and waits until its first images are drawn. Returns a function for
+    scripts in it.
+    """
     browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
     )
     browser.get(path.as_uri())
     settled(browser)
@@ -256,7 +311,9 @@ def settled(browser, request=1):
     from selenium.webdriver.support.ui import WebDriverWait
 
     script = "return Number(document.getElementById('viewer').dataset.ready)"
-    WebDriverWait(browser, 20, poll_frequency=0.02).until(lambda b: (b.execute_script(script) or 0) >= request)
+    WebDriverWait(browser, 20, poll_frequency=0.02).until(
+        lambda b: (b.execute_script(script) or 0) >= request
+    )
 
 
 def errors(browser):
@@ -284,8 +341,14 @@ def test_a_page_is_whole_at_both_widths(browser, pages, name, width):
     assert run("document.images.length") == 3
     assert run("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     assert run("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth")
-    assert run("[...document.querySelectorAll('.panel canvas')].every((c) => c.width === 20 && c.height === 24)")
-    shades = "new Set(document.querySelectorAll('.panel canvas')[1].getContext('2d').getImageData(0, 0, 20, 24).data).size"
+    assert run(
+        "[...document.querySelectorAll('.panel canvas')].every((c) => c.width === 20 && c.height"
+        " === 24)"
+    )
+    shades = (
+        "new Set(document.querySelectorAll('.panel canvas')[1].getContext('2d').getImageData(0, 0,"
+        " 20, 24).data).size"
+    )
     assert run(shades) > 50
     assert run("[...document.querySelectorAll('.message')].every((message) => message.hidden)")
 
@@ -294,13 +357,21 @@ def test_the_drawn_image_is_the_stored_one(browser, pages):
     run = opened(browser, pages["two models"])
     with h5py.File(pages["two models"].parent / "reconstructions.h5") as file:
         truth = file["slices/slice_00000/reference"][()]
-        image, other = (file[f"models/{name}/slice_00000/radius_2.5"][()] for name in ("first", NASTY))
+        image, other = (
+            file[f"models/{name}/slice_00000/radius_2.5"][()] for name in ("first", NASTY)
+        )
         clean = file["models/first/slice_00000/clean"][()]
     window = np.percentile(truth, 99.9)
-    pixels = "[...document.querySelectorAll('.panel canvas')[{}].getContext('2d').getImageData(0, 0, 20, 24).data]"
+    pixels = (
+        "[...document.querySelectorAll('.panel canvas')[{}].getContext('2d').getImageData(0, 0, 20,"
+        " 24).data]"
+    )
 
     def show(view):
-        change = "const s = document.getElementById('view'); s.value = arguments[0]; s.dispatchEvent(new Event('change'));"
+        change = (
+            "const s = document.getElementById('view'); s.value = arguments[0]; s.dispatchEvent(new"
+            " Event('change'));"
+        )
         request = run("Number(document.getElementById('viewer').dataset.ready)")
         browser.execute_script(change, view)
         settled(browser, request + 1)
@@ -316,7 +387,9 @@ def test_the_drawn_image_is_the_stored_one(browser, pages):
     for view, difference in differences.items():
         drawn = show(view)[view == "difference"]
         clear = np.abs(difference) * gain > 0.2 * window
-        assert clear.sum() > 100 and ((drawn[..., 0] > drawn[..., 2]) == (difference > 0))[clear].all()
+        assert (
+            clear.sum() > 100 and ((drawn[..., 0] > drawn[..., 2]) == (difference > 0))[clear].all()
+        )
 
 
 def test_the_viewer_is_worked_by_keys(browser, pages):
@@ -329,16 +402,32 @@ def test_the_viewer_is_worked_by_keys(browser, pages):
         reached.append(run(f"{focus}.id || {focus}.getAttribute('class') || {focus}.tagName"))
         if reached[-1] == "viewport":
             break
-    controls = "slice view zoom window gain flicker rate exchange source condition source condition".split()
+    controls = ["slice", "view", "zoom", "window", "gain", "flicker", "rate", "exchange", "source", "condition", "source", "condition"]
     assert reached[-len(controls) - 1 : -1] == controls
-    assert reached[0] == "skip" and reached.count("mark") == 2 and run(f"{focus}.matches(':focus-visible')")
-    assert run("[...document.querySelectorAll('select, input')].every((e) => e.labels[0].textContent.trim())")
+    assert (
+        reached[0] == "skip"
+        and reached.count("mark") == 2
+        and run(f"{focus}.matches(':focus-visible')")
+    )
+    assert run(
+        "[...document.querySelectorAll('select, input')].every((e) =>"
+        " e.labels[0].textContent.trim())"
+    )
 
     press(browser, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
-    assert re.fullmatch(r"row 13, column 11: A 0\.\d+, B 0\.\d+", run("document.getElementById('readout').textContent"))
-    captions = "[...document.querySelectorAll('.panel figcaption')].map((caption) => caption.textContent)"
+    assert re.fullmatch(
+        r"row 13, column 11: A 0\.\d+, B 0\.\d+",
+        run("document.getElementById('readout').textContent"),
+    )
+    captions = (
+        "[...document.querySelectorAll('.panel figcaption')].map((caption) => caption.textContent)"
+    )
     before = picture(run), picture(run, 1), run(captions)
-    assert before[2][0].startswith("A: first, radius 2.5") and "RMSE 0." in before[2][0] and NASTY in before[2][1]
+    assert (
+        before[2][0].startswith("A: first, radius 2.5")
+        and "RMSE 0." in before[2][0]
+        and NASTY in before[2][1]
+    )
     press(browser, "x")
     settled(browser, 2)
     assert (picture(run), picture(run, 1)) == (before[1], before[0])
@@ -363,13 +452,20 @@ def test_a_flicker_begins_and_ends_with_the_users_key(browser, pages):
     run = opened(browser, pages["two models"])
     still, other = picture(run), picture(run, 1)
     shown = "document.querySelector('.shown').textContent"
-    assert still != other and run("document.getElementById('flicker').getAttribute('aria-pressed')") == "false"
-    browser.execute_script("document.getElementById('rate').value = 3; document.querySelector('.viewport').focus()")
+    assert (
+        still != other
+        and run("document.getElementById('flicker').getAttribute('aria-pressed')") == "false"
+    )
+    browser.execute_script(
+        "document.getElementById('rate').value = 3; document.querySelector('.viewport').focus()"
+    )
     press(browser, "f")
     assert run("document.getElementById('flicker').getAttribute('aria-pressed')") == "true"
     assert run("getComputedStyle(document.querySelectorAll('.panel')[1]).display") == "none"
     for letter, image in [("B", other), ("A", still), ("B", other)]:
-        WebDriverWait(browser, 10, poll_frequency=0.02).until(lambda _, letter=letter: run(shown) == letter)
+        WebDriverWait(browser, 10, poll_frequency=0.02).until(
+            lambda _, letter=letter: run(shown) == letter
+        )
         assert picture(run) == image
     press(browser, "f")
     assert run(shown) == "A" and picture(run) == still

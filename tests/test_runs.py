@@ -1,4 +1,5 @@
 """Run directories: one configuration each, whole files only."""
+
 import contextlib
 import os
 import shlex
@@ -17,7 +18,12 @@ from tfvn.data import files
 
 
 def attributes(**changes):
-    return {"model_hash": "a" * 64, "scale": 2.0, "settings": {"radius": 1.0, "attack_steps": 3}, **changes}
+    return {
+        "model_hash": "a" * 64,
+        "scale": 2.0,
+        "settings": {"radius": 1.0, "attack_steps": 3},
+        **changes,
+    }
 
 
 def test_a_new_directory_keeps_its_configuration(tmp_path):
@@ -35,7 +41,9 @@ def test_another_configuration_is_refused_and_named(tmp_path):
 
 def test_settings_that_change_no_weight_may_differ(tmp_path):
     runs.open_run(tmp_path, "configs/smoke.yaml")
-    config = runs.open_run(tmp_path, None, ["attack_steps=5", "num_samples=2", "cache_dir=elsewhere"])
+    config = runs.open_run(
+        tmp_path, None, ["attack_steps=5", "num_samples=2", "cache_dir=elsewhere"]
+    )
     assert (config.attack_steps, config.num_samples) == (5, 2)
     assert runs.open_run(tmp_path).attack_steps == 3
 
@@ -142,7 +150,9 @@ def test_of_two_that_begin_at_once_one_begins(tmp_path):
         stored = runs.open_run(run_dir).sigma
         assert found[stored] == stored and os.listdir(run_dir) == ["config.yaml"]
         others = [text for sigma, text in found.items() if sigma != stored]
-        assert len(others) == 3 and all("already holds another configuration: sigma=" in text for text in others)
+        assert len(others) == 3 and all(
+            "already holds another configuration: sigma=" in text for text in others
+        )
 
 
 def test_a_file_system_without_links_serves_too(tmp_path, monkeypatch):
@@ -211,10 +221,16 @@ def test_a_run_that_others_attack_is_not_taken_back_nor_trained(tmp_path):
             first.close()
             raise ValueError("no data")
         assert (run_dir / "config.yaml").exists()
-        with pytest.raises(ValueError, match="is in use: process .* attacks it"), runs.alone(run_dir, "trains it"):
+        with (
+            pytest.raises(ValueError, match="is in use: process .* attacks it"),
+            runs.alone(run_dir, "trains it"),
+        ):
             pass
     assert os.listdir(run_dir) == ["config.yaml"]
-    with runs.alone(run_dir, "trains it"), pytest.raises(ValueError, match="is in use: process .* trains it"):
+    with (
+        runs.alone(run_dir, "trains it"),
+        pytest.raises(ValueError, match="is in use: process .* trains it"),
+    ):
         with runs.together(run_dir, config, "attacks it"):
             pass
 
@@ -235,7 +251,11 @@ def test_what_is_known_of_an_imported_network_is_taken_back_too(tmp_path):
 
 
 def test_each_worker_is_alone_with_its_number(tmp_path):
-    with runs.alone(tmp_path, "trains it"), runs.alone(tmp_path, "trains it", 1), runs.alone(tmp_path, "trains it", 2):
+    with (
+        runs.alone(tmp_path, "trains it"),
+        runs.alone(tmp_path, "trains it", 1),
+        runs.alone(tmp_path, "trains it", 2),
+    ):
         with pytest.raises(ValueError, match="is in use"), runs.alone(tmp_path, "trains it", 1):
             pass
     assert not os.listdir(tmp_path)
@@ -247,10 +267,15 @@ def test_two_do_not_work_in_one_folder_at_once(tmp_path):
         f"with runs.alone({str(tmp_path)!r}, 'trains it'):\n"
         "    print('inside', flush=True); sys.stdin.read()\n"
     )
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert other.stdout.readline() == "inside\n"
-        with pytest.raises(ValueError, match=f"is in use: process {other.pid} on .* trains it. Wait for it or stop it"):
+        with pytest.raises(
+            ValueError,
+            match=f"is in use: process {other.pid} on .* trains it. Wait for it or stop it",
+        ):
             with runs.alone(tmp_path, "trains it"):
                 pass
     finally:
@@ -265,7 +290,9 @@ def test_two_do_not_work_in_one_folder_at_once(tmp_path):
 def test_a_link_in_place_of_the_lock_leads_nowhere(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / ".tfvn-lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ValueError, match="cannot write .*tfvn-lock: Too many levels of symbolic links"):
+    with pytest.raises(
+        ValueError, match="cannot write .*tfvn-lock: Too many levels of symbolic links"
+    ):
         with runs.alone(tmp_path, "trains it"):
             pass
     assert (tmp_path / "precious").read_text() == "kept"
@@ -273,7 +300,11 @@ def test_a_link_in_place_of_the_lock_leads_nowhere(tmp_path):
 
 def test_where_no_run_can_be_made_that_is_said(tmp_path):
     (tmp_path / "file").write_text("mine")
-    for name, words in (("file", "a file of that name"), ("file/run", "Not a directory"), ("x" * 300, "File name too long")):
+    for name, words in (
+        ("file", "a file of that name"),
+        ("file/run", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ):
         with pytest.raises(ValueError, match=f"cannot make the folder .*{words}"):
             start(tmp_path / name)
     assert os.listdir(tmp_path) == ["file"]
@@ -291,7 +322,11 @@ def stored(tmp_path, **changes):
     for key, value in changes.items():
         (arrays if key in arrays else own)[key] = value
     path = runs.attack_path(tmp_path, 1.0, 0)
-    runs.write_attack(path, {k: v for k, v in arrays.items() if v is not None}, {k: v for k, v in own.items() if v is not None})
+    runs.write_attack(
+        path,
+        {k: v for k, v in arrays.items() if v is not None},
+        {k: v for k, v in own.items() if v is not None},
+    )
     return path
 
 
@@ -330,7 +365,12 @@ DAMAGED = {
 @pytest.mark.parametrize("changes", DAMAGED.values(), ids=DAMAGED)
 def test_a_malformed_attack_file_is_named(tmp_path, changes):
     path = stored(tmp_path, **changes)
-    with pytest.raises(ValueError, match="slice_00000.h5: not an attack file, or damaged.*Move it away and run attack.py again"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "slice_00000.h5: not an attack file, or damaged.*Move it away and run attack.py again"
+        ),
+    ):
         runs.read_attack(path, attack=("l2", 1.0), needed=("history", "objective"))
 
 
@@ -338,10 +378,16 @@ def test_a_malformed_attack_file_is_named(tmp_path, changes):
     "changes, words",
     [
         (dict(perturbation=1000 * R, norm=float(np.linalg.norm(1000 * R))), "beyond its radius 1"),
-        (dict(perturbation=1.01 * R / np.linalg.norm(R), norm=1.01), "l2 norm 1.01, beyond its radius 1"),
+        (
+            dict(perturbation=1.01 * R / np.linalg.norm(R), norm=1.01),
+            "l2 norm 1.01, beyond its radius 1",
+        ),
         (dict(norm=0.5), "was stored with norm 0.5: it has been changed"),
         (dict(kind="linf"), "holds an attack of linf 1.0, and its folder is that of l2 1"),
-        (dict(settings={"radius": 2.0}), "holds an attack of l2 2.0, and its folder is that of l2 1"),
+        (
+            dict(settings={"radius": 2.0}),
+            "holds an attack of l2 2.0, and its folder is that of l2 1",
+        ),
     ],
 )
 def test_a_perturbation_that_is_no_such_attacks_is_refused(tmp_path, changes, words):
@@ -349,7 +395,10 @@ def test_a_perturbation_that_is_no_such_attacks_is_refused(tmp_path, changes, wo
         runs.read_attack(stored(tmp_path, **changes), attack=("l2", 1.0))
 
 
-@pytest.mark.parametrize("kind, radius, inside", [("l1", 24.0, True), ("l1", 23.0, False), ("linf", 1.0, True), ("linf", 0.9, False)])
+@pytest.mark.parametrize(
+    "kind, radius, inside",
+    [("l1", 24.0, True), ("l1", 23.0, False), ("linf", 1.0, True), ("linf", 0.9, False)],
+)
 def test_a_ball_has_its_own_norm(tmp_path, kind, radius, inside):
     r = np.full((4, 3), 1 - 1j, "c8")
     path = stored(tmp_path, perturbation=r, norm=None, kind=kind, settings={"radius": radius})
@@ -365,7 +414,9 @@ def test_a_declared_size_is_not_believed(tmp_path):
     with h5py.File(path, "r+") as file:
         del file["perturbation"]
         file.create_dataset("perturbation", (10**6, 10**6), "c8", chunks=(1000, 1000))
-    with pytest.raises(ValueError, match="declared to have 8000000000000 bytes, more than the file"):
+    with pytest.raises(
+        ValueError, match="declared to have 8000000000000 bytes, more than the file"
+    ):
         runs.read_attack(path)
 
 
@@ -378,7 +429,9 @@ def test_a_failure_to_read_is_no_damage(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(ValueError, match="cannot read .*slice_00000.h5: Permission denied. It is left as it is"):
+    with pytest.raises(
+        ValueError, match="cannot read .*slice_00000.h5: Permission denied. It is left as it is"
+    ):
         runs.read_attack(path)
 
 
@@ -390,6 +443,13 @@ def test_other_settings_name_a_command_that_can_be_pasted(tmp_path):
         runs.read_attack(path, {"radius": 1.0, "attack_steps": 9})
     words = shlex.split(str(error.value).partition("with these too: ")[2])
     assert words == [
-        "python", "attack.py", "--config", str(run_dir / "config.yaml"), "--run-dir", f"{run_dir}-other",
-        "--set", f"model={run_dir}/model.keras", "attack_steps=9",
-    ]  # fmt: skip
+        "python",
+        "attack.py",
+        "--config",
+        str(run_dir / "config.yaml"),
+        "--run-dir",
+        f"{run_dir}-other",
+        "--set",
+        f"model={run_dir}/model.keras",
+        "attack_steps=9",
+    ]

@@ -1,4 +1,5 @@
 """The three scripts on the smallest configuration, as a user calls them."""
+
 import argparse
 import importlib.util
 import os
@@ -59,7 +60,9 @@ def test_the_same_seed_gives_the_same_bytes(smoke, tmp_path):
     assert contents(run_dir) == contents(smoke)
 
 
-def test_an_interrupted_training_ends_like_an_uninterrupted_one(smoke, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(
+    smoke, tmp_path, monkeypatch, capsys
+):
     run_dir = str(tmp_path / "interrupted")
     arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]
 
@@ -77,8 +80,12 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(smoke, tmp_path,
     assert contents(run_dir)["weights"] == contents(smoke)["weights"]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons")
-def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(smoke, tmp_path, monkeypatch, capsys):
+@pytest.mark.skipif(
+    not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
+)
+def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
+    smoke, tmp_path, monkeypatch, capsys
+):
     run_dir = str(tmp_path / "run")
     # A second that is over at the first look.
     clock = iter(range(0, 1000, 10))
@@ -92,16 +99,27 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(smo
     unfinished = os.path.join(run_dir, "unfinished.keras")
     assert os.path.exists(unfinished) and not os.path.exists(os.path.join(run_dir, "model.keras"))
     other = str(tmp_path / "other")
-    assert train.main(["--config", SMOKE, "--run-dir", other, "--set", "sigma=0.05", f"model={unfinished}"]) == 0
+    assert (
+        train.main(
+            ["--config", SMOKE, "--run-dir", other, "--set", "sigma=0.05", f"model={unfinished}"]
+        )
+        == 0
+    )
     assert train.main(["--run-dir", run_dir, "--set", "time_budget=0", "progress=tqdm"]) == 0
     assert contents(run_dir)["weights"] == contents(smoke)["weights"] != contents(other)["weights"]
     assert not os.path.exists(unfinished)
 
 
-@pytest.mark.parametrize("setting, instead", [("time_budget=5", "time_budget=0"), ("progress=addons", "progress=tqdm")])
-def test_without_tensorflow_addons_its_callbacks_name_another_way(setting, instead, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "setting, instead", [("time_budget=5", "time_budget=0"), ("progress=addons", "progress=tqdm")]
+)
+def test_without_tensorflow_addons_its_callbacks_name_another_way(
+    setting, instead, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
-    assert train.main(["--config", SMOKE, "--run-dir", str(tmp_path / "run"), "--set", setting]) == 2
+    assert (
+        train.main(["--config", SMOKE, "--run-dir", str(tmp_path / "run"), "--set", setting]) == 2
+    )
     assert f"Use {instead}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -128,8 +146,12 @@ import {script}
 
 
 def kill(script, arguments, module, name, number):
-    """Runs a script in a process of its own that is killed (SIGKILL) at the n-th call of a function."""
-    code = _KILLED.format(root=str(ROOT), script=script, arguments=arguments, module=module, name=name, number=number)
+    """Runs a script in a process of its own that is killed (SIGKILL) at the n-th call of a
+    function.
+    """
+    code = _KILLED.format(
+        root=str(ROOT), script=script, arguments=arguments, module=module, name=name, number=number
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -137,7 +159,11 @@ def kill(script, arguments, module, name, number):
 # In the middle of a step's epoch, and between the writing of a file and its renaming.
 @pytest.mark.parametrize(
     "module, name, number",
-    [("experiments._Log", "on_train_batch_end", 5), ("experiments", "_add_row", 2), ("files.os", "replace", 3)],
+    [
+        ("experiments._Log", "on_train_batch_end", 5),
+        ("experiments", "_add_row", 2),
+        ("files.os", "replace", 3),
+    ],
 )
 def test_a_killed_training_ends_like_an_uninterrupted_one(smoke, tmp_path, module, name, number):
     run_dir = str(tmp_path / "killed")
@@ -151,7 +177,9 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(smoke, tmp_path, modul
     assert not list(Path(run_dir).rglob("*.partial-*"))
 
 
-@pytest.mark.parametrize("module, name, number", [("runs", "write_attack", 3), ("files.os", "replace", 2)])
+@pytest.mark.parametrize(
+    "module, name, number", [("runs", "write_attack", 3), ("files.os", "replace", 2)]
+)
 def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path, module, name, number):
     run_dir = str(tmp_path / "killed")
     shutil.copytree(smoke, run_dir, ignore=shutil.ignore_patterns("attacks"))
@@ -169,7 +197,10 @@ def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evaluate.main([smoke, "--output", str(whole)]) == 0
     kill("evaluate", [smoke, "--output", str(killed)], "evaluation", "_evaluate_slice", 2)
-    assert len(list((killed / ".unfinished").rglob("*.h5"))) == 1 and not (killed / "results.csv").exists()
+    assert (
+        len(list((killed / ".unfinished").rglob("*.h5"))) == 1
+        and not (killed / "results.csv").exists()
+    )
     assert evaluate.main([smoke, "--output", str(killed)]) == 0
     assert sorted(os.listdir(killed)) == sorted(os.listdir(whole))
     assert (killed / "results.csv").read_text() == (whole / "results.csv").read_text()
@@ -205,13 +236,29 @@ def test_a_trained_run_is_left_as_it_is(smoke, capsys):
 @pytest.mark.parametrize(
     "script, arguments, message",
     [
-        (train, ["--config", SMOKE, "--set", "num_stage=3"], "unknown key 'num_stage'. Did you mean 'num_stages'"),
-        (train, ["--config", SMOKE, "--set", "sigma=-0.1"], "sigma must be a number >= 0. Received: sigma=-0.1"),
+        (
+            train,
+            ["--config", SMOKE, "--set", "num_stage=3"],
+            "unknown key 'num_stage'. Did you mean 'num_stages'",
+        ),
+        (
+            train,
+            ["--config", SMOKE, "--set", "sigma=-0.1"],
+            "sigma must be a number >= 0. Received: sigma=-0.1",
+        ),
         (train, ["--config", SMOKE, "--set", "num_samples=0"], "num_samples must be a number >= 1"),
-        (train, ["--config", SMOKE, "--set", "attack_radii=-1"], "attack_radii must be a number >= 0"),
+        (
+            train,
+            ["--config", SMOKE, "--set", "attack_radii=-1"],
+            "attack_radii must be a number >= 0",
+        ),
         (train, ["--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
         (train, ["--config", SMOKE, "--set", "dataset=vlo", "data_path=nowhere"], "nowhere"),
-        (train, ["--config", SMOKE, "--set", "initial_weights=nowhere.keras"], "no such model file"),
+        (
+            train,
+            ["--config", SMOKE, "--set", "initial_weights=nowhere.keras"],
+            "no such model file",
+        ),
         (train, [], "Give --config"),
         (attack, ["--config", SMOKE], "Run train.py"),
         (attack, [], "Give --config"),
@@ -226,10 +273,17 @@ def test_wrong_input_ends_in_one_clear_sentence(script, arguments, message, tmp_
 
 
 def test_on_an_existing_run_a_wrong_value_is_blamed_on_where_it_stands(smoke, capsys):
-    for script, arguments in ((train, ["--run-dir", smoke]), (attack, ["--run-dir", smoke]), (evaluate, [smoke])):
+    for script, arguments in (
+        (train, ["--run-dir", smoke]),
+        (attack, ["--run-dir", smoke]),
+        (evaluate, [smoke]),
+    ):
         assert script.main([*arguments, "--set", "num_samples=12:30"]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("error: --set: num_samples must be a whole number, such as 10. Received: num_samples='12:30'")
+        assert error.startswith(
+            "error: --set: num_samples must be a whole number, such as 10. Received:"
+            " num_samples='12:30'"
+        )
 
 
 @pytest.fixture(params=["through parse_known_args", "by itself"])
@@ -255,7 +309,10 @@ def intermixed(request, monkeypatch):
             (["runs/a"], ["num_samples=3", "chunk_size=2"], [1, 3, 9, 27]),
         ),
         ("--set num_samples=3 a b", (["a", "b"], ["num_samples=3"], [])),
-        ("--set num_samples=3 chunk_size=1 a --set cache_dir=x b", (["a", "b"], ["num_samples=3", "chunk_size=1", "cache_dir=x"], [])),
+        (
+            "--set num_samples=3 chunk_size=1 a --set cache_dir=x b",
+            (["a", "b"], ["num_samples=3", "chunk_size=1", "cache_dir=x"], []),
+        ),
         ("--num-samples 1 3 a b", (["a", "b"], [], [1, 3])),
         ("--num-samples 1 a --num-samples 3", (["a"], [], [1, 3])),
         ("b --num-samples 1 3 --output o a", (["b", "a"], [], [1, 3])),
@@ -266,7 +323,10 @@ def intermixed(request, monkeypatch):
         ("a --num-samples", "--num-samples: expected one argument"),
         ("--num-samples a", "expected a whole number from 1 to 2147483647. Received: 'a'"),
         ("a --num-samples 1_0", "expected a whole number from 1 to 2147483647. Received: '1_0'"),
-        ("a --num-samples 9999999999", "expected a whole number from 1 to 2147483647. Received: '9999999999'"),
+        (
+            "a --num-samples 9999999999",
+            "expected a whole number from 1 to 2147483647. Received: '9999999999'",
+        ),
         ("--set num_samples=3", "give at least one RUN_DIR"),
         ("a --output b --output c", "--output: given twice"),
         ("a --num 3 --strategy all", "invalid choice: 'all'"),
@@ -294,7 +354,13 @@ def test_flags_of_several_values_leave_run_directories_alone(words, expected, mo
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("runs/smoke", "what is runs/smoke? A configuration is given by --config FILE, a run directory by --run-dir DIR"),
+        (
+            "runs/smoke",
+            (
+                "what is runs/smoke? A configuration is given by --config FILE, a run directory by"
+                " --run-dir DIR"
+            ),
+        ),
         ("--config a.yaml --set attack_radii=[1.5, 2.5]", "what is 2.5]?"),
         ("--config a.yaml --set sigma = 0.1", "without blanks around = or in quotes"),
         ("--config a.yaml --config b.yaml", "--config: given twice"),
@@ -310,7 +376,9 @@ def test_a_wrong_command_line_is_told(words, message, capsys):
 
 
 def call(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
 
 
 @pytest.mark.parametrize(
@@ -324,7 +392,10 @@ def call(code):
         ("tfvn.__main__", []),
         ("tfvn.__main__", ["train", "--config", SMOKE, "--set", "seed=1_0"]),
         ("tfvn.__main__", ["reconstruct", "--help"]),
-        ("tfvn.__main__", ["reconstruct", "scan.h5", "--model", "x", "-o", "y.h5", "--slices", "0-99999999999"]),
+        (
+            "tfvn.__main__",
+            ["reconstruct", "scan.h5", "--model", "x", "-o", "y.h5", "--slices", "0-99999999999"],
+        ),
     ],
 )
 def test_what_is_wrong_with_words_is_told_before_tensorflow_is_imported(module, arguments):
@@ -343,7 +414,11 @@ assert not {{"tensorflow", "h5py", "matplotlib"}} & set(sys.modules)
 def test_a_pipe_that_is_closed_ends_a_command_quietly():
     for command in (["train.py", "--help"], ["-m", "tfvn", "export", "--help"]):
         process = subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         process.stdout.close()
         assert process.stderr.read() == ""
@@ -392,7 +467,10 @@ def test_a_lack_of_memory_is_told_in_a_sentence(capsys):
         raise MemoryError("Unable to allocate 9.00 TiB for an array")
 
     assert cli.guarded(work) == 2
-    assert capsys.readouterr().err == "error: there is not enough memory. Unable to allocate 9.00 TiB for an array\n"
+    assert (
+        capsys.readouterr().err
+        == "error: there is not enough memory. Unable to allocate 9.00 TiB for an array\n"
+    )
 
 
 def test_a_fault_of_ours_is_not_hidden():
@@ -410,18 +488,31 @@ def test_the_command_line_knows_the_strategies_there_are():
 def test_checked_data_say_what_is_next(tmp_path, capsys):
     assert train.main(["--config", SMOKE, "--run-dir", str(tmp_path / "run"), "--check-data"]) == 0
     *_, found, closing = capsys.readouterr().out.splitlines()
-    assert found.endswith("all can be used") and closing == "Next: the same command without --check-data"
+    assert (
+        found.endswith("all can be used")
+        and closing == "Next: the same command without --check-data"
+    )
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 def test_what_may_be_configured_can_be_used_to_the_end(tmp_path):
     run_dir = str(tmp_path / "run")
-    settings = ["seed=2147483647", "sigma=0.05", "iterations=1", "batch_size=1", "attack_steps=1", "attack_radii=0.5"]
+    settings = [
+        "seed=2147483647",
+        "sigma=0.05",
+        "iterations=1",
+        "batch_size=1",
+        "attack_steps=1",
+        "attack_radii=0.5",
+    ]
     assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *settings]) == 0
     assert attack.main(["--run-dir", run_dir]) == 0
     assert evaluate.main(["--set", "num_samples=2", run_dir]) == 0
-    assert evaluate.main(["--num-samples", "1", "2", run_dir, "--output", str(tmp_path / "swept")]) == 0
+    assert (
+        evaluate.main(["--num-samples", "1", "2", run_dir, "--output", str(tmp_path / "swept")])
+        == 0
+    )
 
 
 def test_evaluating_a_directory_without_a_run_is_an_error(tmp_path, capsys):
@@ -437,7 +528,10 @@ def test_the_scripts_are_commands_too(name, capsys):
     text = capsys.readouterr().out
     with pytest.raises(SystemExit):
         tfvn.__main__.main([name, "--help"])
-    assert capsys.readouterr().out.split() == text.replace(f"python {name}.py", f"python -m tfvn {name}").split()
+    assert (
+        capsys.readouterr().out.split()
+        == text.replace(f"python {name}.py", f"python -m tfvn {name}").split()
+    )
 
 
 @pytest.mark.parametrize("script", [train, attack, evaluate])
@@ -449,4 +543,6 @@ def test_help_names_every_configuration_key(script, capsys):
 
 
 def test_the_network_is_a_keras_model_for_reuse(smoke):
-    assert isinstance(keras.models.load_model(os.path.join(smoke, "model.keras")), tfvn.network.VariationalNetwork)
+    assert isinstance(
+        keras.models.load_model(os.path.join(smoke, "model.keras")), tfvn.network.VariationalNetwork
+    )

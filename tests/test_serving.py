@@ -1,4 +1,7 @@
-"""A SavedModel in a process that knows TensorFlow alone: the same images, for every size, scale, batch and kind of mask."""
+"""A SavedModel in a process that knows TensorFlow alone: the same images, for every size, scale,
+batch and kind of mask.
+"""
+
 import contextlib
 import json
 import os
@@ -52,11 +55,19 @@ def cases(case):
     for inputs in found.values():
         inputs["kspace"] = inputs["kspace"] * np.float32(3e-5)
     # A scan of which a part is to be used.
-    found["lines"]["kspace"] = found["lines"]["kspace"] + np.complex64(7) * (found["lines"]["mask"] == 0)
+    found["lines"]["kspace"] = found["lines"]["kspace"] + np.complex64(7) * (
+        found["lines"]["mask"] == 0
+    )
     lines = found["lines"]
-    found["unsampled"] = {**lines, "kspace": np.where(lines["mask"], lines["kspace"], np.complex64(np.nan))}
+    found["unsampled"] = {
+        **lines,
+        "kspace": np.where(lines["mask"], lines["kspace"], np.complex64(np.nan)),
+    }
     found["tiny"] = {**found["points"], "kspace": found["points"]["kspace"] * np.float32(1e-25)}
-    found["padding"] = {**found["points"], "kspace": found["points"]["kspace"] * np.float32([1, 0])[:, None, None, None]}
+    found["padding"] = {
+        **found["points"],
+        "kspace": found["points"]["kspace"] * np.float32([1, 0])[:, None, None, None],
+    }
     return found
 
 
@@ -70,7 +81,14 @@ def served(tmp_path_factory, models, cases):
     for name, model in models.items():
         export(model, folder / "models" / name)
     # Outside of the project's folder, from which Python would import it.
-    command = [sys.executable, "-I", "-c", _SERVE, json.dumps(paths), *(str(folder / "models" / name) for name in models)]
+    command = [
+        sys.executable,
+        "-I",
+        "-c",
+        _SERVE,
+        json.dumps(paths),
+        *(str(folder / "models" / name) for name in models),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     return {name: dict(np.load(folder / "models" / f"{name}.npz")) for name in models}
@@ -99,9 +117,13 @@ def test_a_smoothed_network_gives_its_mean_and_deviation(served, models, cases, 
     inputs = cases[name]
     zero_filled = models["smoothed"].zero_filled(inputs)
     scale = np.abs(zero_filled).max((1, 2), keepdims=True)
-    images = models["smoothed"].reconstruct_with_deviation({**inputs, "zero_filled": zero_filled / scale})
+    images = models["smoothed"].reconstruct_with_deviation(
+        {**inputs, "zero_filled": zero_filled / scale}
+    )
     for key, image in zip(("magnitude", "standard_deviation"), images):
-        np.testing.assert_allclose(served["smoothed"][f"{name}_{key}"], scale * image, rtol=0, atol=2e-6 * scale.max())
+        np.testing.assert_allclose(
+            served["smoothed"][f"{name}_{key}"], scale * image, rtol=0, atol=2e-6 * scale.max()
+        )
     assert served["smoothed"][f"{name}_standard_deviation"].mean() > 1e-3 * scale.max()
 
 
@@ -110,7 +132,10 @@ def test_a_network_of_double_precision_and_half_the_rows_takes_the_same_inputs(c
     inputs = cases["lines"]
     found = serve(halved, **inputs)["magnitude"]
     assert found.shape == (1, 12, 20) and found.dtype == np.float32
-    exact = {**{key: x.astype("c16") for key, x in inputs.items()}, "mask": inputs["mask"].astype("f8")}
+    exact = {
+        **{key: x.astype("c16") for key, x in inputs.items()},
+        "mask": inputs["mask"].astype("f8"),
+    }
     zero_filled = halved.zero_filled(exact)
     scale = np.abs(zero_filled).max()
     expected = scale * halved.reconstruct({**exact, "zero_filled": zero_filled / scale})
@@ -120,17 +145,23 @@ def test_a_network_of_double_precision_and_half_the_rows_takes_the_same_inputs(c
 def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
     for name in ("plain", "smoothed"):
         found = served[name]["padding_magnitude"]
-        np.testing.assert_allclose(found[0], served[name]["points_magnitude"][0], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(
+            found[0], served[name]["points_magnitude"][0], rtol=0, atol=1e-10
+        )
         assert not found[1].any()
 
 
-@pytest.mark.parametrize("name, other, scale", [("unsampled", "lines", 1), ("tiny", "points", 1e-25)])
+@pytest.mark.parametrize(
+    "name, other, scale", [("unsampled", "lines", 1), ("tiny", "points", 1e-25)]
+)
 def test_neither_what_is_not_sampled_nor_the_scale_matters(served, name, other, scale):
     for outputs in served.values():
         for kind in ("magnitude", "standard_deviation"):
             if f"{name}_{kind}" in outputs:
                 expected = outputs[f"{other}_{kind}"]
-                np.testing.assert_allclose(outputs[f"{name}_{kind}"] / scale, expected, rtol=0, atol=2e-6 * expected.max())
+                np.testing.assert_allclose(
+                    outputs[f"{name}_{kind}"] / scale, expected, rtol=0, atol=2e-6 * expected.max()
+                )
 
 
 def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, models, monkeypatch):
@@ -170,7 +201,9 @@ def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, mode
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
-def test_a_killed_export_leaves_a_model_that_the_next_one_finds(tmp_path, models, monkeypatch, exchanges):
+def test_a_killed_export_leaves_a_model_that_the_next_one_finds(
+    tmp_path, models, monkeypatch, exchanges
+):
     path = tmp_path / "model [1]"
     path.mkdir()
     (path / "saved_model.pb").write_text("an older one")
@@ -182,7 +215,9 @@ def test_a_killed_export_leaves_a_model_that_the_next_one_finds(tmp_path, models
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("tensorflow.saved_model.save", lambda module, folder, **_: shutil.copytree(path, folder))
+        patch.setattr(
+            "tensorflow.saved_model.save", lambda module, folder, **_: shutil.copytree(path, folder)
+        )
         # As a kill: nothing is tidied up.
         for name in ("serving._put_back", "data.files.shutil.rmtree"):
             patch.setattr(f"tfvn.{name}", lambda *_, **__: None)
@@ -212,7 +247,9 @@ def test_a_link_is_no_folder_for_a_model(tmp_path, models):
 
 
 def test_what_cannot_be_served_is_refused(tmp_path, models):
-    with pytest.raises(ValueError, match="model must be a VariationalNetwork or a SmoothedNetwork. Received: str"):
+    with pytest.raises(
+        ValueError, match="model must be a VariationalNetwork or a SmoothedNetwork. Received: str"
+    ):
         export("model.keras", tmp_path / "model")
     with pytest.raises(ValueError, match="num_samples >= 2. Received: num_samples=1"):
         export(SmoothedNetwork(models["plain"], 0.1, 1), tmp_path / "model")

@@ -32,7 +32,9 @@ def network():
 
 
 def smoothed(network, inputs, sigma=0.1, num_samples=7, chunk_size=1, seed=0):
-    return SmoothedNetwork(network, sigma, num_samples, chunk_size, seed).reconstruct(inputs).numpy()
+    return (
+        SmoothedNetwork(network, sigma, num_samples, chunk_size, seed).reconstruct(inputs).numpy()
+    )
 
 
 def test_without_noise_it_is_the_network(case, network):
@@ -40,9 +42,14 @@ def test_without_noise_it_is_the_network(case, network):
 
 
 def test_draws_are_independent(case):
-    # Draw by draw: K g_K - (K - 1) g_(K-1) is the K-th draw, a reconstruction of its own noisy measurement.
+    # Draw by draw: K g_K - (K - 1) g_(K-1) is the K-th draw, a reconstruction of its own noisy
+    # measurement.
     inputs, model = case(), Stub(tf.math.real)
-    draws = [k * smoothed(model, inputs, num_samples=k) - (k - 1) * smoothed(model, inputs, num_samples=k - 1) for k in (2, 3)]
+    draws = [
+        k * smoothed(model, inputs, num_samples=k)
+        - (k - 1) * smoothed(model, inputs, num_samples=k - 1)
+        for k in (2, 3)
+    ]
     noise = [draw - np.real(model.zero_filled(inputs)) for draw in draws]
     assert np.linalg.norm(noise[0]) > 0.1
     assert abs(np.vdot(*noise)) < 0.3 * np.linalg.norm(noise[0]) * np.linalg.norm(noise[1])
@@ -50,7 +57,8 @@ def test_draws_are_independent(case):
 
 @pytest.mark.parametrize("num_samples", [10, 100, 1000])
 def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_samples):
-    # E ||Re A^H mean(e)||^2 = sigma^2 trace(A^H A) / K, and the trace is that of the mask for unit-RSS maps.
+    # E ||Re A^H mean(e)||^2 = sigma^2 trace(A^H A) / K, and the trace is that of the mask for
+    # unit-RSS maps.
     inputs, model, sigma = case(), Stub(tf.math.real), 0.1
     error = smoothed(model, inputs, sigma, num_samples) - np.real(model.zero_filled(inputs))
     expected = sigma**2 * 24 * inputs["mask"].sum() / num_samples
@@ -61,11 +69,15 @@ def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_
 def test_the_chunk_size_does_not_matter(case, network, chunk_size):
     inputs = case(batch=2)
     expected = smoothed(network, inputs)
-    np.testing.assert_allclose(smoothed(network, inputs, chunk_size=chunk_size), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        smoothed(network, inputs, chunk_size=chunk_size), expected, rtol=0, atol=1e-6
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes(case, network):
-    np.testing.assert_array_equal(smoothed(network, case(), seed=3), smoothed(network, case(), seed=3))
+    np.testing.assert_array_equal(
+        smoothed(network, case(), seed=3), smoothed(network, case(), seed=3)
+    )
 
 
 def test_another_seed_gives_other_noise(case, network):
@@ -74,7 +86,9 @@ def test_another_seed_gives_other_noise(case, network):
 
 def test_a_noise_seed_among_the_inputs_overrides_that_of_the_model(case, network):
     inputs = {**case(), "noise_seed": np.array([9, 9], np.int32)}
-    np.testing.assert_array_equal(smoothed(network, inputs, seed=3), smoothed(network, inputs, seed=4))
+    np.testing.assert_array_equal(
+        smoothed(network, inputs, seed=3), smoothed(network, inputs, seed=4)
+    )
     assert (smoothed(network, inputs) != smoothed(network, case())).any()
 
 
@@ -122,7 +136,9 @@ def test_a_separate_initial_image_gets_the_same_noise(case):
 
     model, inputs = Difference(None), case()
     inputs["initial_image"] = 2 * model.zero_filled(inputs)
-    np.testing.assert_allclose(smoothed(model, inputs), np.real(model.zero_filled(inputs)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        smoothed(model, inputs), np.real(model.zero_filled(inputs)), rtol=0, atol=1e-6
+    )
 
 
 def test_the_same_shapes_are_traced_once(case, network):
@@ -135,24 +151,38 @@ def test_the_same_shapes_are_traced_once(case, network):
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_sizes_may_be_unknown_while_tracing(case, network, chunk_size):
     inputs, model = case(batch=2), SmoothedNetwork(network, 0.1, 3, chunk_size)
-    signature = {key: tf.TensorSpec([None] * 4, tf.complex64) for key in ("kspace", "sensitivity_maps")}
+    signature = {
+        key: tf.TensorSpec([None] * 4, tf.complex64) for key in ("kspace", "sensitivity_maps")
+    }
     signature["mask"] = tf.TensorSpec([None, 1, 1, None])
     traced = tf.function(model.reconstruct, input_signature=[signature])
     np.testing.assert_allclose(traced(inputs), model.reconstruct(inputs), rtol=0, atol=1e-6)
 
 
 def test_a_temporary_smoothed_network_reconstructs(case):
-    assert SmoothedNetwork(VariationalNetwork(**SETTINGS), 0.1, 2).reconstruct(case()).shape == (1, 24, 20)
+    assert SmoothedNetwork(VariationalNetwork(**SETTINGS), 0.1, 2).reconstruct(case()).shape == (
+        1,
+        24,
+        20,
+    )
 
 
 # Settings that are changed later
 
 
-CHANGES = [dict(sigma=0.3), dict(num_samples=8), dict(seed=5), dict(sigma=0.0), dict(sigma=0.05, num_samples=1, seed=-2)]
+CHANGES = [
+    dict(sigma=0.3),
+    dict(num_samples=8),
+    dict(seed=5),
+    dict(sigma=0.0),
+    dict(sigma=0.05, num_samples=1, seed=-2),
+]
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3])
-def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(case, network, chunk_size):
+def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(
+    case, network, chunk_size
+):
     settings, inputs = dict(sigma=0.1, num_samples=7, seed=0), case(batch=2)
     model = SmoothedNetwork(network, chunk_size=chunk_size, **settings)
     previous = model.reconstruct(inputs).numpy()
@@ -162,7 +192,9 @@ def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(c
             setattr(model, name, value)
             assert getattr(model, name) == value
         result = model.reconstruct(inputs).numpy()
-        np.testing.assert_array_equal(result, smoothed(network, inputs, chunk_size=chunk_size, **settings))
+        np.testing.assert_array_equal(
+            result, smoothed(network, inputs, chunk_size=chunk_size, **settings)
+        )
         assert (result != previous).any()
         previous = result
     assert model._compiled.experimental_get_tracing_count() == 1
@@ -170,7 +202,13 @@ def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(c
 
 @pytest.mark.parametrize(
     "name, value",
-    [("sigma", -0.1), ("sigma", float("nan")), ("num_samples", 0), ("num_samples", 2.5), ("num_samples", "many")],
+    [
+        ("sigma", -0.1),
+        ("sigma", float("nan")),
+        ("num_samples", 0),
+        ("num_samples", 2.5),
+        ("num_samples", "many"),
+    ],
 )
 def test_a_wrong_value_is_refused_later_in_the_words_of_construction(network, name, value):
     settings = dict(sigma=0.1, num_samples=3)
@@ -195,16 +233,24 @@ def gradient(model, inputs, weight, key):
     return tape.gradient(value, variable)
 
 
-@pytest.mark.parametrize("key, chunk_size", [("kspace", 1), ("kspace", 2), ("zero_filled", 1), ("initial_image", 1)])
+@pytest.mark.parametrize(
+    "key, chunk_size", [("kspace", 1), ("kspace", 2), ("zero_filled", 1), ("initial_image", 1)]
+)
 def test_the_gradient_matches_central_differences(case, key, chunk_size):
     network = VariationalNetwork(**SETTINGS, dtype="float64")
-    model, inputs = SmoothedNetwork(network, 0.05, 3, chunk_size), case(2, 2, 12, 10, dtype="complex128")
+    model, inputs = (
+        SmoothedNetwork(network, 0.05, 3, chunk_size),
+        case(2, 2, 12, 10, dtype="complex128"),
+    )
     rng = np.random.default_rng(2)
     if key != "kspace":
         inputs[key] = network.zero_filled(inputs).numpy()
     weight = rng.standard_normal((2, 12, 10))
     direction = rng.standard_normal(inputs[key].shape) + 1j * rng.standard_normal(inputs[key].shape)
-    values = [np.sum(weight * model.reconstruct({**inputs, key: inputs[key] + step * direction})) for step in (1e-6, -1e-6)]
+    values = [
+        np.sum(weight * model.reconstruct({**inputs, key: inputs[key] + step * direction}))
+        for step in (1e-6, -1e-6)
+    ]
     derivative = np.vdot(gradient(model, inputs, weight, key), direction).real
     assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
 
@@ -214,10 +260,14 @@ def test_an_image_given_in_both_places_is_counted_once_in_each(case):
     model, inputs = SmoothedNetwork(network, 0.05, 3), case(1, 2, 12, 10, dtype="complex128")
     image = network.zero_filled(inputs)
     apart = {**inputs, "zero_filled": tf.identity(image), "initial_image": tf.identity(image)}
-    expected = gradient(model, apart, 1.0, "zero_filled") + gradient(model, apart, 1.0, "initial_image")
+    expected = gradient(model, apart, 1.0, "zero_filled") + gradient(
+        model, apart, 1.0, "initial_image"
+    )
     with tf.GradientTape() as tape:
         tape.watch(image)
-        value = tf.reduce_sum(model.reconstruct({**inputs, "zero_filled": image, "initial_image": image}))
+        value = tf.reduce_sum(
+            model.reconstruct({**inputs, "zero_filled": image, "initial_image": image})
+        )
     np.testing.assert_allclose(tape.gradient(value, image), expected, rtol=1e-10)
 
 
@@ -232,7 +282,9 @@ def test_the_gradient_does_not_depend_on_the_chunk_size(case, network, chunk_siz
 def test_a_model_that_reads_zero_filled_alone_has_a_gradient(case):
     # d sum(Re A^H k) / dk is A applied to an image of ones.
     inputs, model = case(), Stub(tf.math.real)
-    expected = model.sense.forward(tf.ones([1, 24, 20], tf.complex64), inputs["sensitivity_maps"], inputs["mask"])
+    expected = model.sense.forward(
+        tf.ones([1, 24, 20], tf.complex64), inputs["sensitivity_maps"], inputs["mask"]
+    )
     actual = gradient(SmoothedNetwork(model, 0.1, 3), inputs, 1.0, "kspace")
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
@@ -241,7 +293,9 @@ def test_there_is_no_gradient_in_the_weights(case, network):
     # Rather none than a part of it: training takes noisy copies.
     with tf.GradientTape() as tape:
         value = tf.reduce_sum(SmoothedNetwork(network, 0.1, 2).reconstruct(case()))
-    assert all(g is None or not np.any(g) for g in tape.gradient(value, network.trainable_variables))
+    assert all(
+        g is None or not np.any(g) for g in tape.gradient(value, network.trainable_variables)
+    )
 
 
 # A network that reads k-space alone
@@ -259,12 +313,15 @@ def of_zero_filled(image):
     return tf.square(tf.abs(image)) + tf.math.real(image)
 
 
-@pytest.mark.parametrize("mask, noise", [("columns", "gaussian"), ("points", "laplace"), ("weights", "uniform")])
+@pytest.mark.parametrize(
+    "mask, noise", [("columns", "gaussian"), ("points", "laplace"), ("weights", "uniform")]
+)
 def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(case, mask, noise):
     # One draw, two views.
     inputs = {**case(2, mask=mask), "sample_index": np.array([4, 7], np.int32)}
     by_image, by_kspace = (
-        SmoothedNetwork(network, 0.1, 5, seed=3, noise=noise) for network in (Stub(of_zero_filled), Reader())
+        SmoothedNetwork(network, 0.1, 5, seed=3, noise=noise)
+        for network in (Stub(of_zero_filled), Reader())
     )
     methods = ["reconstruct", "reconstruct_with_norm", "reconstruct_with_deviation"]
     for method in methods if noise == "gaussian" else methods[:1]:
@@ -275,12 +332,19 @@ def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(
 
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):
-    model, inputs = SmoothedNetwork(Reader(), 0.05, 3, chunk_size), case(2, 2, 12, 10, dtype="complex128")
+    model, inputs = (
+        SmoothedNetwork(Reader(), 0.05, 3, chunk_size),
+        case(2, 2, 12, 10, dtype="complex128"),
+    )
     rng = np.random.default_rng(2)
     weight = rng.standard_normal((2, 12, 10))
-    direction = rng.standard_normal(inputs["kspace"].shape) + 1j * rng.standard_normal(inputs["kspace"].shape)
+    direction = rng.standard_normal(inputs["kspace"].shape) + 1j * rng.standard_normal(
+        inputs["kspace"].shape
+    )
     values = [
-        np.sum(weight * model.reconstruct({**inputs, "kspace": inputs["kspace"] + step * direction}))
+        np.sum(
+            weight * model.reconstruct({**inputs, "kspace": inputs["kspace"] + step * direction})
+        )
         for step in (1e-6, -1e-6)
     ]
     derivative = np.vdot(gradient(model, inputs, weight, "kspace"), direction).real
@@ -288,7 +352,9 @@ def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):
 
 
 def test_without_noise_a_reader_of_kspace_is_itself(case):
-    np.testing.assert_allclose(smoothed(Reader(), case(), sigma=0), Reader().reconstruct(case()), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        smoothed(Reader(), case(), sigma=0), Reader().reconstruct(case()), rtol=0, atol=1e-6
+    )
 
 
 def test_its_batch_mates_do_not_matter_and_it_has_no_zero_filled(case):
@@ -336,7 +402,8 @@ report_peak()
 @pytest.mark.slow
 @pytest.mark.parametrize("reads", ["zero_filled", "kspace"])
 def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
-    # All 64 draws held at once (chunk_size=64) take 1.6 times the memory of 4 for a prediction, 1.8 times for an attack.
+    # All 64 draws held at once (chunk_size=64) take 1.6 times the memory of 4 for a prediction, 1.8
+    # times for an attack.
     few, many = peak_memory(_MEMORY, 4, reads), peak_memory(_MEMORY, 64, reads)
     for name, a, b in zip(("prediction", "attack"), few, many):
         assert b <= 1.1 * a, f"{name}: {a / 1e6:.0f} MB with 4 draws, {b / 1e6:.0f} MB with 64"
@@ -353,10 +420,13 @@ def test_a_negative_sigma_is_refused(network, sigma):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("num_samples", x) for x in (0, 2.5, float("nan"), 2**31)] + [("chunk_size", x) for x in (0, -1, "many")],
+    [("num_samples", x) for x in (0, 2.5, float("nan"), 2**31)]
+    + [("chunk_size", x) for x in (0, -1, "many")],
 )
 def test_a_number_of_draws_below_one_is_refused(network, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be .*a whole number >= 1. Received: {name}={value!r}"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be .*a whole number >= 1. Received: {name}={value!r}"
+    ):
         SmoothedNetwork(network, 0.1, **{"num_samples": 3, name: value})
 
 
@@ -376,7 +446,9 @@ SLIPS = {
 }
 
 
-@pytest.mark.parametrize("name, value", [(name, value) for name, values in SLIPS.items() for value in values])
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in SLIPS.items() for value in values]
+)
 def test_a_slip_is_told_in_one_sentence(network, name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .* Received: {name}="):
         SmoothedNetwork(**{"network": network, "sigma": 0.1, "num_samples": 3, name: value})
@@ -405,8 +477,12 @@ def test_it_shows_its_settings(network):
 
 def test_data_of_another_scale_are_warned_of_with_a_number(case, network):
     for model in (network, Reader()):
-        with pytest.warns(DataWarning, match="largest magnitude of A.H kspace is 1e-05, where about 1"):
-            SmoothedNetwork(model, 0.1, 2).reconstruct({**case(), "kspace": 1e-5 * case()["kspace"]})
+        with pytest.warns(
+            DataWarning, match="largest magnitude of A.H kspace is 1e-05, where about 1"
+        ):
+            SmoothedNetwork(model, 0.1, 2).reconstruct(
+                {**case(), "kspace": 1e-5 * case()["kspace"]}
+            )
 
 
 def test_an_unknown_noise_is_refused(network):
@@ -416,7 +492,10 @@ def test_an_unknown_noise_is_refused(network):
 
 @pytest.mark.parametrize("noise", ["uniform", "laplace"])
 def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
-    results = [SmoothedNetwork(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy() for chunk in (1, 3, 7)]
+    results = [
+        SmoothedNetwork(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy()
+        for chunk in (1, 3, 7)
+    ]
     np.testing.assert_allclose(results[1:], results[:1] * np.ones((2, 1, 1, 1)), rtol=0, atol=1e-6)
     assert not np.allclose(results[0], smoothed(network, case()), atol=1e-4)
 
@@ -435,7 +514,10 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
 
 @pytest.mark.parametrize("chunk_size", [4, 7, 20])
 def test_the_chunk_size_does_not_matter_to_the_deviation(case, network, chunk_size):
-    one, many = (SmoothedNetwork(network, 0.1, 7, size).reconstruct_with_deviation(case())[1] for size in (1, chunk_size))
+    one, many = (
+        SmoothedNetwork(network, 0.1, 7, size).reconstruct_with_deviation(case())[1]
+        for size in (1, chunk_size)
+    )
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-6)
 
 
@@ -443,12 +525,16 @@ def test_the_deviation_keeps_its_digits_far_from_zero(case):
     # A sum of squares in single precision would give 0 or NaN here.
     inputs = case()
     near, far = (
-        SmoothedNetwork(Stub(lambda x, far=far: tf.math.real(x) + far), 1e-3, 50, 3).reconstruct_with_deviation(inputs)
+        SmoothedNetwork(
+            Stub(lambda x, far=far: tf.math.real(x) + far), 1e-3, 50, 3
+        ).reconstruct_with_deviation(inputs)
         for far in (0.0, 10.0)
     )
     np.testing.assert_allclose(far[1], near[1], rtol=0.02)
     # Of the real part of a unitary map, where half of the lines are sampled.
-    assert np.sqrt(np.mean(np.square(near[1]))) == pytest.approx(1e-3 * np.sqrt(inputs["mask"].mean()), rel=0.05)
+    assert np.sqrt(np.mean(np.square(near[1]))) == pytest.approx(
+        1e-3 * np.sqrt(inputs["mask"].mean()), rel=0.05
+    )
 
 
 def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):

@@ -1,4 +1,5 @@
 """What TensorBoard is given, read back from the event files."""
+
 import contextlib
 import csv
 import os
@@ -18,10 +19,26 @@ from tensorboard.plugins.hparams import metadata
 from tfvn import evaluation, events, experiments, runs, summaries
 
 SETTINGS = [
-    "height=24", "width=20", "num_coils=2", "num_train=2", "num_test=2", "mask=equispaced", "acceleration=2", "batch_size=2",
-    "num_stages=2", "filters=3", "kernel_size=5", "num_centers=7", "iterations=5", "checkpoint_every=2", "sigma=0.05",
-    "num_samples=2", "attack_radii=0.5,1", "attack_steps=2", "attack_restarts=2",
-]  # fmt: skip
+    "height=24",
+    "width=20",
+    "num_coils=2",
+    "num_train=2",
+    "num_test=2",
+    "mask=equispaced",
+    "acceleration=2",
+    "batch_size=2",
+    "num_stages=2",
+    "filters=3",
+    "kernel_size=5",
+    "num_centers=7",
+    "iterations=5",
+    "checkpoint_every=2",
+    "sigma=0.05",
+    "num_samples=2",
+    "attack_radii=0.5,1",
+    "attack_steps=2",
+    "attack_restarts=2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +53,9 @@ def run_dir(tmp_path_factory):
 
 
 def values(run_dir, *names):
-    """All points of one of TensorBoard's runs as they stand in its files, {tag: {step: value}}; none may be there twice."""
+    """All points of one of TensorBoard's runs as they stand in its files, {tag: {step: value}};
+    none may be there twice.
+    """
     found = {}
     for path in sorted(Path(run_dir, "logs", *names).glob("*tfevents*")):
         for record in RawEventFileLoader(str(path)).Load():
@@ -46,14 +65,19 @@ def values(run_dir, *names):
                 assert event.step not in curve, f"{value.tag} has step {event.step} twice"
                 # What the HParams table reads stands in the metadata.
                 own = value.tag == metadata.SESSION_START_INFO_TAG
-                curve[event.step] = value.metadata.plugin_data.content if own else tf.make_ndarray(value.tensor)
+                curve[event.step] = (
+                    value.metadata.plugin_data.content if own else tf.make_ndarray(value.tensor)
+                )
     return found
 
 
 def history(run_dir):
     """{iteration: row} of the learning curve."""
     with open(Path(run_dir, "history.csv"), newline="", encoding="utf-8") as file:
-        return {int(row.pop("iteration")): {key: float(text) for key, text in row.items()} for row in csv.DictReader(file)}
+        return {
+            int(row.pop("iteration")): {key: float(text) for key, text in row.items()}
+            for row in csv.DictReader(file)
+        }
 
 
 def picture(curve, step):
@@ -64,17 +88,28 @@ def test_every_iteration_is_logged(run_dir):
     found, rows = values(run_dir, "train"), history(run_dir)
     blocks = ("kernel", "rbf_weights", "data_weight")
     assert set(found) == {
-        "error/loss", "data_weight/stage_01", "data_weight/stage_02", *(f"ipalm/{k}_{b}" for k in ("lipschitz", "trials") for b in blocks)
-    }  # fmt: skip
+        "error/loss",
+        "data_weight/stage_01",
+        "data_weight/stage_02",
+        *(f"ipalm/{k}_{b}" for k in ("lipschitz", "trials") for b in blocks),
+    }
     assert all(list(curve) == [1, 2, 3, 4, 5] for curve in found.values())
     loss = found["error/loss"]
-    np.testing.assert_allclose([(loss[1] + loss[2]) / 2, (loss[3] + loss[4]) / 2, loss[5]], [row["loss"] for row in rows.values()], rtol=1e-6)
+    np.testing.assert_allclose(
+        [(loss[1] + loss[2]) / 2, (loss[3] + loss[4]) / 2, loss[5]],
+        [row["loss"] for row in rows.values()],
+        rtol=1e-6,
+    )
     for block in blocks:
         for iteration, row in rows.items():
-            assert found[f"ipalm/lipschitz_{block}"][iteration] == pytest.approx(row[f"lipschitz_{block}"], rel=1e-6)
+            assert found[f"ipalm/lipschitz_{block}"][iteration] == pytest.approx(
+                row[f"lipschitz_{block}"], rel=1e-6
+            )
             assert found[f"ipalm/trials_{block}"][iteration] == row[f"trials_{block}"]
     stages = runs.network_of(run_dir, runs.open_run(run_dir)).stages
-    assert [found[f"data_weight/stage_0{t}"][5] for t in (1, 2)] == [stage.data_weight.numpy() for stage in stages]
+    assert [found[f"data_weight/stage_0{t}"][5] for t in (1, 2)] == [
+        stage.data_weight.numpy() for stage in stages
+    ]
 
 
 def test_the_validation_is_that_of_the_learning_curve(run_dir):
@@ -83,13 +118,22 @@ def test_the_validation_is_that_of_the_learning_curve(run_dir):
     for iteration, row in rows.items():
         for name in ("loss", "nrmse", "ssim"):
             assert found[f"error/{name}"][iteration] == pytest.approx(row[f"val_{name}"], rel=1e-6)
-        assert found["error/rmse"][iteration] == pytest.approx(np.sqrt(2 * row["val_loss"]), rel=1e-6)
+        assert found["error/rmse"][iteration] == pytest.approx(
+            np.sqrt(2 * row["val_loss"]), rel=1e-6
+        )
     assert all(list(curve) == [2, 4, 5] for curve in found.values())
 
 
 def test_the_pictures_are_those_of_the_middle_slice(run_dir):
     found = values(run_dir, "validation")
-    names = ("1_zero_filled", "2_stage_01", "2_stage_02", "3_reconstruction", "4_reference", "5_error_x5")
+    names = (
+        "1_zero_filled",
+        "2_stage_01",
+        "2_stage_02",
+        "3_reconstruction",
+        "4_reference",
+        "5_error_x5",
+    )
     assert {tag for tag in found if tag.startswith("image/")} == {f"image/{name}" for name in names}
     images = {name: picture(found[f"image/{name}"], 5).astype(float) for name in names}
     assert all(image.shape == (24, 20, 1) for image in images.values())
@@ -100,12 +144,16 @@ def test_the_pictures_are_those_of_the_middle_slice(run_dir):
     with h5py.File(Path(run_dir, "results", "reconstructions.h5")) as file:
         reference = np.abs(file["slices/slice_00001/reference"][()])
     white = np.percentile(reference, 99.9)
-    np.testing.assert_allclose(images["4_reference"][..., 0], 255 * np.clip(reference / white, 0, 1), atol=0.51)
+    np.testing.assert_allclose(
+        images["4_reference"][..., 0], 255 * np.clip(reference / white, 0, 1), atol=0.51
+    )
     for tag in ("parameters/stage_01", "parameters/stage_02"):
         assert picture(found[tag], 2).std() > 10
 
 
-def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_weight(run_dir, tmp_path, monkeypatch):
+def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_weight(
+    run_dir, tmp_path, monkeypatch
+):
     again = str(tmp_path / "again")
     config = runs.open_run(again, os.devnull, [*SETTINGS, "log_images_every=0"])
 
@@ -125,7 +173,11 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
 
     experiments.train(again, runs.open_run(again, None, ["log_images_every=0", "profile=4"]))
     for name in ("train", "validation"):
-        expected = {tag: curve for tag, curve in values(run_dir, name).items() if not tag.startswith(("image/", "parameters/"))}
+        expected = {
+            tag: curve
+            for tag, curve in values(run_dir, name).items()
+            if not tag.startswith(("image/", "parameters/"))
+        }
         assert values(again, name) == expected
     weights = [runs.network_of(folder, config).get_weights() for folder in (run_dir, again)]
     assert all((a == b).all() for a, b in zip(*weights))
@@ -157,7 +209,9 @@ def test_attack_curves_are_the_stored_histories_also_after_a_rerun(run_dir, tmp_
                 with h5py.File(Path(folder, "attacks", name, f"slice_{index:05d}.h5")) as file:
                     stored = file["history"][()]
                 best.append(stored[np.argmax(stored.max(1))])
-                for curve, tag in zip(stored, (f"attack/slice_0000{index}", f"attack/slice_0000{index}_restart_2")):
+                for curve, tag in zip(
+                    stored, (f"attack/slice_0000{index}", f"attack/slice_0000{index}_restart_2")
+                ):
                     assert found.pop(tag) == dict(enumerate(curve))
             mean = found.pop("attack/mean_of_slices")
             np.testing.assert_allclose(list(mean.values()), np.mean(best, 0), rtol=1e-6)
@@ -173,8 +227,12 @@ def table_row(run_dir):
     """Name, settings and scores of a run's row of the HParams table, from its one file."""
     assert len(os.listdir(Path(run_dir, "logs", "hparams"))) == 1
     found = values(run_dir, "hparams")
-    start = metadata.parse_session_start_info_plugin_data(found.pop(metadata.SESSION_START_INFO_TAG)[0])
-    settings = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    start = metadata.parse_session_start_info_plugin_data(
+        found.pop(metadata.SESSION_START_INFO_TAG)[0]
+    )
+    settings = {
+        name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()
+    }
     return start.group_name, settings, {tag: float(*curve.values()) for tag, curve in found.items()}
 
 
@@ -188,11 +246,24 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
         of = Path(copy if draws == 3 else run_dir)
         assert name == f"{of.name} ({of.parent.name})"
         assert settings == {
-            "sigma": 0.05, "noise": "gaussian", "num_samples": draws, "num_stages": 2, "filters": 3, "kernel_size": 5, "num_centers": 7,
-            "optimizer": "ipalm", "momentum": 0.7, "iterations": 5, "batch_size": 2, "seed": 0,
-        }  # fmt: skip
+            "sigma": 0.05,
+            "noise": "gaussian",
+            "num_samples": draws,
+            "num_stages": 2,
+            "filters": 3,
+            "kernel_size": 5,
+            "num_centers": 7,
+            "optimizer": "ipalm",
+            "momentum": 0.7,
+            "iterations": 5,
+            "batch_size": 2,
+            "seed": 0,
+        }
         last = history(copy)[5]
-        expected = {"score/val_rmse": np.sqrt(2 * last["val_loss"]), "score/val_ssim": last["val_ssim"]}
+        expected = {
+            "score/val_rmse": np.sqrt(2 * last["val_loss"]),
+            "score/val_ssim": last["val_ssim"],
+        }
         with open(Path(copy, "results", "table1.csv"), newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 head = "clean" if row["attack"] == "none" else f"r{float(row['radius']):g}"
@@ -213,7 +284,9 @@ def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
     config = runs.open_run(run_dir)
     settings = {**vars(config), "optimizer": "adam", "sigma": 0.0, "seed": 3}
     architecture = runs.network_of(run_dir, config).get_config()
-    summaries.write_hparams(str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")})
+    summaries.write_hparams(
+        str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")}
+    )
     _, settings, scores = table_row(tmp_path)
     assert {"noise", "momentum"}.isdisjoint(settings) and not scores
     assert (settings["learning_rate"], settings["num_samples"]) == (0.001, 1)
@@ -230,7 +303,9 @@ def test_a_full_disk_is_told_and_the_file_ends_with_a_whole_record(tmp_path):
     size = os.path.getsize(growing.path)
     with limited(4096):
         growing.add(2, *(events.scalar("tag", 20) for _ in range(100)))
-        with pytest.raises(ValueError, match=f"cannot write {growing.path}: File too large. Make room"):
+        with pytest.raises(
+            ValueError, match=f"cannot write {growing.path}: File too large. Make room"
+        ):
             growing.close()
         with pytest.raises(ValueError, match="cannot write .*mean: File too large"):
             summaries.write_mean_attack(str(tmp_path), "radius_1.0", [np.ones((1, 500))])
@@ -253,7 +328,10 @@ def test_a_file_goes_on_without_a_hole_where_a_disk_was_full_for_a_while(tmp_pat
 @contextlib.contextmanager
 def limited(size):
     """Inside, no file of this process may grow beyond `size` bytes."""
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits, handler = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
         yield
@@ -290,7 +368,9 @@ def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
     try:
         assert summaries.read_history(str(path)) == []
     except ValueError as error:
-        assert str(error).startswith(f"{path} is no learning curve") and "Move it away" in str(error)
+        assert str(error).startswith(f"{path} is no learning curve") and "Move it away" in str(
+            error
+        )
     else:
         assert text in ("", "iteration,loss\n")
     # An evaluation has other things to tell.
@@ -308,14 +388,21 @@ def test_a_training_does_not_begin_beside_a_foreign_learning_curve(tmp_path):
 
 
 def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, tmp_path, capsys):
-    copy = shutil.copytree(run_dir, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints", "model.keras", "attacks"))
+    copy = shutil.copytree(
+        run_dir,
+        tmp_path / "copy",
+        ignore=shutil.ignore_patterns("checkpoints", "model.keras", "attacks"),
+    )
     experiments.train(str(copy), runs.open_run(copy))
     told = capsys.readouterr().out
     assert "holds no checkpoint: the training of" in told and "begins again at iteration 0" in told
     assert list(history(copy)) == [2, 4, 5]
     # What was reached, and what is next.
     last = history(copy)[5]
-    assert f"trained 5 iterations; validation: RMSE {np.sqrt(2 * last['val_loss']):.4g}, NRMSE {last['val_nrmse']:.4g}" in told
+    assert (
+        f"trained 5 iterations; validation: RMSE {np.sqrt(2 * last['val_loss']):.4g}, NRMSE"
+        f" {last['val_nrmse']:.4g}" in told
+    )
     assert told.rstrip().endswith(f"Next: python attack.py --run-dir {copy}")
 
 
@@ -327,5 +414,8 @@ def test_an_attack_says_what_it_reached(run_dir, tmp_path, capsys):
         for row in csv.DictReader(file):
             if row["attack"] == "l2":
                 effect, norm = (f"{float(row[key]):.4g}" for key in ("effect", "norm"))
-                assert f"l2 radius {float(row['radius']):g}: mean effect {effect}, mean ||r||_2 {norm} (2 slices)" in told
+                assert (
+                    f"l2 radius {float(row['radius']):g}: mean effect {effect}, mean ||r||_2 {norm}"
+                    " (2 slices)" in told
+                )
     assert told.rstrip().endswith(f"Next: python evaluate.py '{copy}'")

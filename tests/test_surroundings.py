@@ -1,4 +1,5 @@
 """What the surroundings say does not decide whether, what or how loudly the package computes."""
+
 import contextlib
 import importlib.util
 import os
@@ -20,7 +21,9 @@ def python(*arguments, folder, **variables):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": None, **variables}
     environment = {name: value for name, value in environment.items() if value is not None}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 PICTURE = """
@@ -55,12 +58,27 @@ def drawn_here(folder, monkeypatch):
     "hostile",
     [
         # As a notebook starts it, where the package that draws in notebooks is not there.
-        dict(MPLBACKEND="module://no_such_package.backend", TF_USE_LEGACY_KERAS="1", KERAS_BACKEND="jax"),
-        dict(MPLBACKEND="inline", MATPLOTLIBRC="odd", PYTHONWARNINGS="error", HOME=None, TMPDIR="/nowhere", LC_ALL="C"),
+        dict(
+            MPLBACKEND="module://no_such_package.backend",
+            TF_USE_LEGACY_KERAS="1",
+            KERAS_BACKEND="jax",
+        ),
+        dict(
+            MPLBACKEND="inline",
+            MATPLOTLIBRC="odd",
+            PYTHONWARNINGS="error",
+            HOME=None,
+            TMPDIR="/nowhere",
+            LC_ALL="C",
+        ),
     ],
 )
-def test_it_computes_and_draws_the_same_in_silence_whatever_the_surroundings_say(hostile, tmp_path, monkeypatch):
-    (tmp_path / "odd").write_text("font.size: 31\nfigure.dpi: 33\nlines.linewidth: 9\ntext.usetex: True\n", encoding="utf-8")
+def test_it_computes_and_draws_the_same_in_silence_whatever_the_surroundings_say(
+    hostile, tmp_path, monkeypatch
+):
+    (tmp_path / "odd").write_text(
+        "font.size: 31\nfigure.dpi: 33\nlines.linewidth: 9\ntext.usetex: True\n", encoding="utf-8"
+    )
     done = python("-c", EVERYTHING, folder=tmp_path, **hostile)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == [drawn_here(tmp_path, monkeypatch)]
@@ -74,12 +92,19 @@ def test_drawing_to_files_leaves_the_users_backend_alone(tmp_path):
 
 def test_the_package_shows_what_is_there_to_use():
     assert sorted([*tfvn.__all__, "__version__"]) == dir(tfvn)
-    assert all(isinstance(getattr(tfvn, name), types.ModuleType) for name in tfvn.__all__ if name != "load_model")
+    assert all(
+        isinstance(getattr(tfvn, name), types.ModuleType)
+        for name in tfvn.__all__
+        if name != "load_model"
+    )
     with pytest.raises(AttributeError, match="tfvn has no 'smothing'. It has .* smoothing"):
         tfvn.smothing
 
 
-NOISE = "WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:1.5 1 a.cc:1] fine\n"
+NOISE = (
+    "WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:1.5 1 a.cc:1]"
+    " fine\n"
+)
 NEWS = "E0000 00:00:1.5 1 a.cc:1] broken\nF0000 00:00:1.5 1 a.cc:1] and out\nanything else\n"
 WRITE = f"""
 import os
@@ -109,7 +134,10 @@ def test_only_known_information_is_dropped(level, last, told, tmp_path, request)
 
 
 def test_it_works_without_a_standard_error(tmp_path):
-    code = "import os\nos.close(2)\nfrom tfvn import surroundings\nwith surroundings.quietly():\n    print('done')"
+    code = (
+        "import os\nos.close(2)\nfrom tfvn import surroundings\nwith surroundings.quietly():\n   "
+        " print('done')"
+    )
     assert python("-c", code, folder=tmp_path).stdout == "done\n"
 
 
@@ -187,7 +215,10 @@ def test_another_backend_of_keras_that_is_in_use_is_named(monkeypatch):
 
 def test_without_docstrings_it_works_or_says_so(tmp_path):
     done = python("-OO", "-c", "import tfvn; tfvn.network; print('works')", folder=tmp_path)
-    assert done.stdout == "works\n" or "Received: PYTHONOPTIMIZE=2 or python -OO" in done.stderr.splitlines()[-1]
+    assert (
+        done.stdout == "works\n"
+        or "Received: PYTHONOPTIMIZE=2 or python -OO" in done.stderr.splitlines()[-1]
+    )
 
 
 SCRIPTS = f"""

@@ -1,4 +1,5 @@
 """`make tensorboard` starts the program itself, which finds the runs."""
+
 import json
 import re
 import subprocess
@@ -16,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def recipe():
     """The command of the Makefile, for the Python that runs the tests and a port that is free."""
-    lines = re.findall(r"^\t(.*/bin/tensorboard .*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    lines = re.findall(
+        r"^\t(.*/bin/tensorboard .*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M
+    )
     assert len(lines) == 1 and "--logdir runs --host 127.0.0.1" in lines[0]
     return lines[0].replace("$(VENV)/bin", str(Path(sys.executable).parent)) + " --port 0"
 
@@ -27,7 +30,9 @@ def address(recipe, tmp_path):
     with tf.summary.create_file_writer(str(tmp_path / "runs/mine/logs/train")).as_default():
         tf.summary.scalar("loss", 3.0, step=1)
     with open(tmp_path / "told", "w", encoding="utf-8") as told:
-        process = subprocess.Popen(f"exec env {recipe}", shell=True, cwd=tmp_path, stdout=told, stderr=told)
+        process = subprocess.Popen(
+            f"exec env {recipe}", shell=True, cwd=tmp_path, stdout=told, stderr=told
+        )
     try:
         for _ in range(600):
             text = (tmp_path / "told").read_text(encoding="utf-8")
@@ -44,7 +49,9 @@ def address(recipe, tmp_path):
 
 def fetched(address):
     # Not through a proxy: it is on this machine.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=60) as page:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        address, timeout=60
+    ) as page:
         return page.read()
 
 

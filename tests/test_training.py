@@ -12,14 +12,25 @@ from tfvn.network import VariationalNetwork, magnitude
 from tfvn.training import Trainer
 
 ADDONS = [
-    pytest.param(name, marks=pytest.mark.skipif(not find_spec("tensorflow_addons"), reason="needs tensorflow-addons"))
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            not find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
+        ),
+    )
     for name in ("radam-lookahead", "conditional-gradient")
 ]
 SETTINGS = dict(num_stages=2, filters=3, kernel_size=3, num_centers=7, initial_data_weight=0.5)
 
 
 def trainer(optimizer="ipalm", sigma=0.0, seed=0, num_stages=2, **settings):
-    return Trainer(VariationalNetwork(**{**SETTINGS, "num_stages": num_stages}), optimizer, sigma, seed=seed, **settings)
+    return Trainer(
+        VariationalNetwork(**{**SETTINGS, "num_stages": num_stages}),
+        optimizer,
+        sigma,
+        seed=seed,
+        **settings,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +44,30 @@ def _data(case, batch):
     maps, lines = full["sensitivity_maps"], full["mask"] * np.ones((1, 1, 1, 20), np.float32)
     rng = np.random.default_rng(4)
     # Smooth references, so that there is something to learn.
-    image = np.cumsum(np.cumsum(rng.standard_normal((batch, 24, 20)) + 1j * rng.standard_normal((batch, 24, 20)), 1), 2)
+    image = np.cumsum(
+        np.cumsum(
+            rng.standard_normal((batch, 24, 20)) + 1j * rng.standard_normal((batch, 24, 20)), 1
+        ),
+        2,
+    )
     image /= np.abs(image).max((1, 2), keepdims=True)
     model = VariationalNetwork(**SETTINGS)
     maps, reference = tf.constant(maps), tf.constant(image, tf.complex64)
     kspace = model.sense.forward(reference, maps, lines)
-    inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": lines, "sample_index": tf.range(batch)}
+    inputs = {
+        "kspace": kspace,
+        "sensitivity_maps": maps,
+        "mask": lines,
+        "sample_index": tf.range(batch),
+    }
     return tf.data.Dataset.from_tensors((inputs, reference)).repeat()
 
 
 def fit(model, data, steps, callbacks=()):
     """The loss of each step."""
-    return model.fit(data, steps_per_epoch=1, epochs=steps, shuffle=False, verbose=0, callbacks=list(callbacks)).history["loss"]
+    return model.fit(
+        data, steps_per_epoch=1, epochs=steps, shuffle=False, verbose=0, callbacks=list(callbacks)
+    ).history["loss"]
 
 
 def weights(model):
@@ -121,7 +144,9 @@ def noise(model, data, first_seed=0):
     """The noise that the model adds to A^H k of both slices."""
     inputs = next(iter(data))[0]
     seeds = tf.constant([[first_seed, 0], [first_seed + 1, 0]])
-    return (model.noisy_inputs(inputs, seeds)["zero_filled"] - model.network.zero_filled(inputs)).numpy()
+    return (
+        model.noisy_inputs(inputs, seeds)["zero_filled"] - model.network.zero_filled(inputs)
+    ).numpy()
 
 
 def still(sigma=0.1):
@@ -134,10 +159,13 @@ def only(data, *positions):
 
 
 def test_noise_is_the_adjoint_of_kspace_noise_of_the_given_deviation(data):
-    # E ||A^H e||^2 = 2 sigma^2 trace(A^H A), and the trace is that of the mask for maps of unit root-sum-of-squares.
+    # E ||A^H e||^2 = 2 sigma^2 trace(A^H A), and the trace is that of the mask for maps of unit
+    # root-sum-of-squares.
     model, sigma = trainer(sigma=0.1), 0.1
     mask = next(iter(data))[0]["mask"].numpy()
-    energy = np.mean([(np.abs(noise(model, data, 2 * step)) ** 2).sum((1, 2)) for step in range(50)], 0)
+    energy = np.mean(
+        [(np.abs(noise(model, data, 2 * step)) ** 2).sum((1, 2)) for step in range(50)], 0
+    )
     np.testing.assert_allclose(energy, 2 * sigma**2 * 24 * mask.sum((1, 2, 3)), rtol=0.1)
 
 
@@ -151,7 +179,9 @@ def test_each_step_of_a_fit_sees_fresh_noise(data):
 
 def test_the_slices_of_a_batch_have_their_own_noise(data):
     # The mean over two equal slices is not the loss of one.
-    assert fit(still(), only(data, 0, 0), 1)[0] != pytest.approx(fit(still(), only(data, 0), 1)[0], rel=1e-4)
+    assert fit(still(), only(data, 0, 0), 1)[0] != pytest.approx(
+        fit(still(), only(data, 0), 1)[0], rel=1e-4
+    )
 
 
 def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
@@ -159,7 +189,9 @@ def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
     def blank_second(*both):
         return tf.nest.map_structure(lambda x: tf.concat([x[:1], tf.zeros_like(x[1:])], 0), both)
 
-    assert fit(still(), data.map(blank_second), 1)[0] == pytest.approx(fit(still(), only(data, 0), 1)[0] / 2, rel=1e-5)
+    assert fit(still(), data.map(blank_second), 1)[0] == pytest.approx(
+        fit(still(), only(data, 0), 1)[0] / 2, rel=1e-5
+    )
 
 
 def test_the_seed_alone_decides_a_training_run(data):
@@ -189,7 +221,9 @@ def test_the_distribution_of_the_noise_can_be_chosen(data, noise):
 def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
     model = trainer(stagewise=True, initial_lipschitz=10.0)
     inputs, reference = next(iter(data))
-    names = [f"{name}_{stage}" for stage in (1, 2) for name in ("kernel", "rbf_weights", "data_weight")]
+    names = [
+        f"{name}_{stage}" for stage in (1, 2) for name in ("kernel", "rbf_weights", "data_weight")
+    ]
 
     def snapshot():
         return [[x.numpy() for x in block] for block in model.ipalm._blocks()]
@@ -197,22 +231,37 @@ def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
     before = snapshot()
     logs = model.train_step((inputs, reference))
     assert [len(block) for block in before] == [1] * 6
-    assert list(logs) == ["loss", "step_loss", *(f"{kind}_{name}" for name in names for kind in ("lipschitz", "trials"))]
+    assert list(logs) == [
+        "loss",
+        "step_loss",
+        *(f"{kind}_{name}" for name in names for kind in ("lipschitz", "trials")),
+    ]
     assert all((a != b).any() for old, new in zip(before, snapshot()) for a, b in zip(old, new))
 
 
 def test_of_a_network_with_one_stage_both_variants_are_the_same(data):
-    models = [trainer(num_stages=1, initial_lipschitz=10.0, stagewise=stagewise) for stagewise in (False, True)]
+    models = [
+        trainer(num_stages=1, initial_lipschitz=10.0, stagewise=stagewise)
+        for stagewise in (False, True)
+    ]
     losses = [fit(model, data, 4) for model in models]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
 
 
 def test_a_stagewise_step_is_that_of_ipalm_on_the_stages_blocks(data):
     # Against the algorithm on the same blocks with gradients from the outside.
-    model, other = (trainer(initial_lipschitz=10.0, stagewise=stagewise) for stagewise in (True, False))
+    model, other = (
+        trainer(initial_lipschitz=10.0, stagewise=stagewise) for stagewise in (True, False)
+    )
     inputs, reference = next(iter(data))
-    blocks = [[getattr(stage, name)] for stage in other.network.stages for name in ("kernel", "rbf_weights", "data_weight")]
-    plain = IPALM(blocks, [block[0].constraint or tf.identity for block in blocks], initial_lipschitz=10.0)
+    blocks = [
+        [getattr(stage, name)]
+        for stage in other.network.stages
+        for name in ("kernel", "rbf_weights", "data_weight")
+    ]
+    plain = IPALM(
+        blocks, [block[0].constraint or tf.identity for block in blocks], initial_lipschitz=10.0
+    )
 
     def energy():
         return other.batch_loss(inputs, reference)
@@ -244,7 +293,10 @@ def test_evaluation_reports_loss_nrmse_and_ssim_and_changes_nothing(data):
 
 def test_validation_noise_is_that_of_the_slice_wherever_it_stands(data):
     model = trainer(sigma=0.1)
-    losses = [model.evaluate(only(data, *order), steps=1, verbose=0, return_dict=True)["loss"] for order in ((0, 1), (1, 0))]
+    losses = [
+        model.evaluate(only(data, *order), steps=1, verbose=0, return_dict=True)["loss"]
+        for order in ((0, 1), (1, 0))
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -255,7 +307,12 @@ def test_training_and_validation_noise_never_meet(data):
 
 
 def test_evaluation_needs_no_sample_index(data):
-    plain = data.map(lambda inputs, reference: ({k: x for k, x in inputs.items() if k != "sample_index"}, reference))
+    plain = data.map(
+        lambda inputs, reference: (
+            {k: x for k, x in inputs.items() if k != "sample_index"},
+            reference,
+        )
+    )
     trainer().evaluate(plain, steps=1, verbose=0)
 
 
@@ -295,7 +352,9 @@ def test_mixed_precision_changes_neither_reconstruction_nor_training(data, polic
 
 
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
-def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identically(data, optimizer, tmp_path):
+def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identically(
+    data, optimizer, tmp_path
+):
     def make():
         return trainer(optimizer, sigma=0.05, num_stages=1, initial_lipschitz=10.0)
 
@@ -305,7 +364,9 @@ def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identica
     first.save_weights(str(tmp_path / "x.weights.h5"))
     second.load_weights(str(tmp_path / "x.weights.h5"))
     assert int(second.steps_done) == 2 and same(weights(second), weights(first))
-    third.checkpoint().restore(first.checkpoint().save(str(tmp_path / "x"))).assert_existing_objects_matched()
+    third.checkpoint().restore(
+        first.checkpoint().save(str(tmp_path / "x"))
+    ).assert_existing_objects_matched()
     for other in (second, third):
         fit(other, data, 2)
         assert same(weights(other), weights(whole))
@@ -364,7 +425,9 @@ def test_an_unknown_optimizer_is_refused():
 @pytest.mark.parametrize("optimizer", ["radam-lookahead", "conditional-gradient"])
 def test_without_tensorflow_addons_its_optimizers_name_another(optimizer, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
-    message = f"^optimizer={optimizer} needs tensorflow-addons, which exists only .* Use optimizer=adam.$"
+    message = (
+        f"^optimizer={optimizer} needs tensorflow-addons, which exists only .* Use optimizer=adam.$"
+    )
     with pytest.raises(ValueError, match=message):
         trainer(optimizer)
 

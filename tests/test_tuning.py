@@ -1,4 +1,7 @@
-"""The search of hyper-parameters: its trials on a tiny problem, its order with trials that only pretend to train."""
+"""The search of hyper-parameters: its trials on a tiny problem, its order with trials that only
+pretend to train.
+"""
+
 import csv
 import dataclasses
 import os
@@ -20,26 +23,41 @@ from tfvn.experiments import build_trainer
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
 SETTINGS = (
-    "num_stages=1", "filters=2", "sigma=0.05", "num_train=5", "tune_validation=2", "tune_steps=2", "tune_num_samples=2",
-    "tune_iterations=9", "tune_first_iterations=3", "tune_trials=5",
-)  # fmt: skip
+    "num_stages=1",
+    "filters=2",
+    "sigma=0.05",
+    "num_train=5",
+    "tune_validation=2",
+    "tune_steps=2",
+    "tune_num_samples=2",
+    "tune_iterations=9",
+    "tune_first_iterations=3",
+    "tune_trials=5",
+)
 TINY = configs.load(SMOKE, SETTINGS)
 
 
 def search(run_dir, *settings):
-    return train.main(["--config", SMOKE, "--run-dir", str(run_dir), "--tune", "--set", *SETTINGS, *settings])
+    return train.main(
+        ["--config", SMOKE, "--run-dir", str(run_dir), "--tune", "--set", *SETTINGS, *settings]
+    )
 
 
 def table(run_dir):
     """The rows of the search's table, by trial, without what differs from run to run."""
     with open(run_dir / "tuning" / "tuning.csv", newline="", encoding="utf-8") as file:
-        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        rows = [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
     return sorted(rows, key=lambda row: row["trial"])
 
 
 @pytest.fixture
 def pretended(monkeypatch):
-    """Trials that train nothing: the list of the (iterations, sigma) that were asked for, and a list of faults to raise."""
+    """Trials that train nothing: the list of the (iterations, sigma) that were asked for, and a
+    list of faults to raise.
+    """
     asked, faults = [], []
 
     def trained(config, iterations, folder):
@@ -49,7 +67,11 @@ def pretended(monkeypatch):
         return iterations
 
     def judge(iterations, config):
-        return {"clean_rmse": 1.0, "clean_ssim": 0.5, "attacked_rmse": abs(config.sigma - 0.05) + 1 / iterations}
+        return {
+            "clean_rmse": 1.0,
+            "clean_ssim": 0.5,
+            "attacked_rmse": abs(config.sigma - 0.05) + 1 / iterations,
+        }
 
     monkeypatch.setattr(tuning, "_trained", trained)
     monkeypatch.setattr(tuning, "_judge", judge)
@@ -71,8 +93,14 @@ def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
 
 
 def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
-    run_dir, settings = tmp_path / "run", ("optimizer=adam", "tune_parameters=learning_rate", "tune_learning_rate=1e-3,1e30,1e38")
-    assert search(run_dir, *settings, "tune_method=bayesian", "tune_trials=3", "tune_iterations=3") == 0
+    run_dir, settings = (
+        tmp_path / "run",
+        ("optimizer=adam", "tune_parameters=learning_rate", "tune_learning_rate=1e-3,1e30,1e38"),
+    )
+    assert (
+        search(run_dir, *settings, "tune_method=bayesian", "tune_trials=3", "tune_iterations=3")
+        == 0
+    )
     failed = {float(row["learning_rate"]): row["failed"] for row in table(run_dir)}
     assert len(failed) == 3 and failed[1e-3] == "" and "diverged before iteration" in failed[1e38]
     assert configs.load(run_dir / "tuning" / "best.yaml").learning_rate == 1e-3
@@ -80,8 +108,14 @@ def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
 
 
 def test_held_out_slices_are_the_last_and_never_trained_on():
-    seen = {int(i) for inputs, _ in data.load(TINY, "train", held_out=2).take(6) for i in inputs["sample_index"]}
-    held_out = [int(inputs["sample_index"][0]) for inputs, _ in data.load(TINY, "validation", held_out=2)]
+    seen = {
+        int(i)
+        for inputs, _ in data.load(TINY, "train", held_out=2).take(6)
+        for i in inputs["sample_index"]
+    }
+    held_out = [
+        int(inputs["sample_index"][0]) for inputs, _ in data.load(TINY, "validation", held_out=2)
+    ]
     assert (seen, held_out) == ({0, 1, 2}, [3, 4])
 
 
@@ -98,8 +132,12 @@ def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite(
     batches = list(data.load(config, "validation", held_out=2))
     inputs, reference = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
     attacked = ProjectedGradientAscent(1.0, 2, seed=config.seed).run(network, inputs).reconstruction
-    assert found["clean_rmse"] == pytest.approx(float(metrics.rmse(network.reconstruct(inputs), reference)), rel=1e-4)
-    assert found["attacked_rmse"] == pytest.approx(float(metrics.rmse(attacked, reference)), rel=1e-3)
+    assert found["clean_rmse"] == pytest.approx(
+        float(metrics.rmse(network.reconstruct(inputs), reference)), rel=1e-4
+    )
+    assert found["attacked_rmse"] == pytest.approx(
+        float(metrics.rmse(attacked, reference)), rel=1e-3
+    )
     assert found["attacked_rmse"] > found["clean_rmse"]
     network.stages[0].data_weight.assign(float("nan"))
     with pytest.raises(FloatingPointError, match="not finite"):
@@ -118,7 +156,11 @@ def test_hyperband_lets_the_best_trials_go_on(pretended, tmp_path):
 
 
 def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "_judge", lambda iterations, config: dict(clean_rmse=1.0, clean_ssim=0.5, attacked_rmse=iterations))
+    monkeypatch.setattr(
+        tuning,
+        "_judge",
+        lambda iterations, config: dict(clean_rmse=1.0, clean_ssim=0.5, attacked_rmse=iterations),
+    )
     assert search(tmp_path / "run", "tune_parameters=sigma") == 0
     with open(tmp_path / "run" / "tuning" / "tuning.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -146,19 +188,31 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(pretended, method,
 def test_a_search_may_be_prolonged(pretended, tmp_path):
     asked, _ = pretended
     for trials in (4, 6):
-        assert search(tmp_path / "run", "tune_parameters=sigma", "tune_method=bayesian", f"tune_trials={trials}") == 0
+        assert (
+            search(
+                tmp_path / "run",
+                "tune_parameters=sigma",
+                "tune_method=bayesian",
+                f"tune_trials={trials}",
+            )
+            == 0
+        )
     assert len(asked) == len(set(asked)) == len(table(tmp_path / "run")) == 6
 
 
 def test_a_trial_that_diverges_fails_and_the_search_goes_on(pretended, tmp_path, capsys):
     asked, faults = pretended
-    faults.extend((number, FloatingPointError("diverged before iteration 2")) for number in (1, 2, 3, 4))
+    faults.extend(
+        (number, FloatingPointError("diverged before iteration 2")) for number in (1, 2, 3, 4)
+    )
     run_dir = tmp_path / "run"
     assert search(run_dir, "tune_parameters=sigma", "tune_method=bayesian") == 0
     rows = table(run_dir)
     assert [row["failed"] for row in rows] == ["diverged before iteration 2"] * 4 + [""]
     best = configs.load(run_dir / "tuning" / "best.yaml")
-    assert best == dataclasses.replace(configs.load(run_dir / "config.yaml"), sigma=float(rows[4]["sigma"]))
+    assert best == dataclasses.replace(
+        configs.load(run_dir / "config.yaml"), sigma=float(rows[4]["sigma"])
+    )
     assert " failed |" in capsys.readouterr().out
 
 
@@ -176,10 +230,19 @@ def test_what_is_no_fault_of_the_values_ends_the_search(pretended, tmp_path, cap
 
 
 def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
-    settings = ("tune_parameters=sigma,num_stages", "tune_sigma=0,0.02,0.05", "tune_num_stages=3", "tune_method=bayesian")
+    settings = (
+        "tune_parameters=sigma,num_stages",
+        "tune_sigma=0,0.02,0.05",
+        "tune_num_stages=3",
+        "tune_method=bayesian",
+    )
     assert search(tmp_path / "run", *settings) == 0
     rows = table(tmp_path / "run")
-    assert {row["num_stages"] for row in rows} == {"3"} and {row["sigma"] for row in rows} <= {"0.0", "0.02", "0.05"}
+    assert {row["num_stages"] for row in rows} == {"3"} and {row["sigma"] for row in rows} <= {
+        "0.0",
+        "0.02",
+        "0.05",
+    }
 
 
 @pytest.mark.parametrize(
@@ -192,17 +255,38 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
         (["tune_parameters=filters", "initial_weights=x"], "initial_weights='x'"),
         (["model=x.keras"], "cannot take a trained one"),
         (["tune_filters=2.5,3"], "tune_filters must be whole numbers"),
-        (["tune_parameters=num_stages,filters", "tune_filters=8,200000"], "must make a network of at most"),
-        (["tune_parameters=num_stages", "tune_num_stages=1,9999", "tune_validation=5"], "must make a network of at most"),
+        (
+            ["tune_parameters=num_stages,filters", "tune_filters=8,200000"],
+            "must make a network of at most",
+        ),
+        (
+            ["tune_parameters=num_stages", "tune_num_stages=1,9999", "tune_validation=5"],
+            "must make a network of at most",
+        ),
         (["tune_sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
-        (["tune_validation=5"], "held_out (tune_validation) must leave slices to train on, of 5. Received: held_out=5"),
+        (
+            ["tune_validation=5"],
+            "held_out (tune_validation) must leave slices to train on, of 5. Received: held_out=5",
+        ),
         (["tune_first_iterations=10"], "Received: tune_first_iterations=10, tune_iterations=9"),
         (["time_budget=60"], "set time_budget=0"),
-        (["tune_parameters=learning_rate", "tune_learning_rate=0.1,5", "optimizer=conditional-gradient"], "conditional-gradient needs"),
-        (["tune_parameters=filters", "tune_filters=2,9"], "needs twice as many combinations of values. Received: 8"),
+        (
+            [
+                "tune_parameters=learning_rate",
+                "tune_learning_rate=0.1,5",
+                "optimizer=conditional-gradient",
+            ],
+            "conditional-gradient needs",
+        ),
+        (
+            ["tune_parameters=filters", "tune_filters=2,9"],
+            "needs twice as many combinations of values. Received: 8",
+        ),
     ],
 )
-def test_what_cannot_be_searched_is_refused_before_the_first_trial(settings, message, tmp_path, capsys):
+def test_what_cannot_be_searched_is_refused_before_the_first_trial(
+    settings, message, tmp_path, capsys
+):
     assert search(tmp_path / "run", *settings) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -225,9 +309,15 @@ def test_chief_and_worker_search_together(tmp_path):
     processes = {}
     try:
         for name in ("chief", "tuner0"):
-            address = dict(KERASTUNER_TUNER_ID=name, KERASTUNER_ORACLE_IP="127.0.0.1", KERASTUNER_ORACLE_PORT=str(port))
+            address = dict(
+                KERASTUNER_TUNER_ID=name,
+                KERASTUNER_ORACLE_IP="127.0.0.1",
+                KERASTUNER_ORACLE_PORT=str(port),
+            )
             pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            processes[name] = subprocess.Popen(command, env={**os.environ, **address}, cwd=tmp_path, **pipes)
+            processes[name] = subprocess.Popen(
+                command, env={**os.environ, **address}, cwd=tmp_path, **pipes
+            )
         told = {name: process.communicate(timeout=600)[0] for name, process in processes.items()}
     finally:
         for process in processes.values():
@@ -235,29 +325,49 @@ def test_chief_and_worker_search_together(tmp_path):
     assert [process.returncode for process in processes.values()] == [0, 0], told
     assert told["tuner0"].count("attacked_rmse") == 2 and "best.yaml" not in told["tuner0"]
     assert "best.yaml" in told["chief"]
-    assert np.isfinite([float(row["attacked_rmse"]) for row in table(tmp_path)]).all() and len(table(tmp_path)) == 2
+    assert (
+        np.isfinite([float(row["attacked_rmse"]) for row in table(tmp_path)]).all()
+        and len(table(tmp_path)) == 2
+    )
 
 
-@pytest.mark.parametrize("name, words", [("tuning.csv", "no earlier result"), ("best.yaml", "no earlier result"), ("search/x.h5", "would be removed")])
-def test_a_search_replaces_and_removes_nothing_but_searches(pretended, tmp_path, name, words, capsys):
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("tuning.csv", "no earlier result"),
+        ("best.yaml", "no earlier result"),
+        ("search/x.h5", "would be removed"),
+    ],
+)
+def test_a_search_replaces_and_removes_nothing_but_searches(
+    pretended, tmp_path, name, words, capsys
+):
     run_dir = tmp_path / "run"
     foreign = run_dir / "tuning" / name
     foreign.parent.mkdir(parents=True)
     foreign.write_text("precious")
     assert search(run_dir, "tune_method=bayesian", "tune_parameters=sigma") == 2
-    assert words in capsys.readouterr().err and foreign.read_text() == "precious" and not pretended[0]
+    assert (
+        words in capsys.readouterr().err and foreign.read_text() == "precious" and not pretended[0]
+    )
     foreign.unlink()
     for _ in range(2):
         assert search(run_dir, "tune_method=bayesian", "tune_parameters=sigma") == 0
     assert len(pretended[0]) == 5
-    assert capsys.readouterr().out.rstrip().endswith(f"Next: python train.py --config {run_dir}/tuning/best.yaml")
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith(f"Next: python train.py --config {run_dir}/tuning/best.yaml")
+    )
 
 
 def test_a_damaged_result_of_a_trial_is_judged_again(pretended, tmp_path):
     settings = ("tune_method=bayesian", "tune_parameters=sigma", "tune_trials=3")
     assert search(tmp_path / "run [1]", *settings) == 0
     before = table(tmp_path / "run [1]")
-    for path, text in zip(sorted((tmp_path / "run [1]").rglob("result_*.json")), ("", '{"attacked_rmse": NaN}', "[1]")):
+    for path, text in zip(
+        sorted((tmp_path / "run [1]").rglob("result_*.json")), ("", '{"attacked_rmse": NaN}', "[1]")
+    ):
         path.write_text(text)
     assert search(tmp_path / "run [1]", *settings) == 0
     assert table(tmp_path / "run [1]") == before and len(pretended[0]) == 6

@@ -1,4 +1,7 @@
-"""What `pip install .` gives: the package, its configurations and the command `tfvn`, away from the checkout."""
+"""What `pip install .` gives: the package, its configurations and the command `tfvn`, away from the
+checkout.
+"""
+
 import os
 import shutil
 import subprocess
@@ -28,18 +31,24 @@ def folder(tmp_path_factory):
     """A folder with the wheel, unpacked in `site`."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("tfvn", "configs"):
-        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in ("setup.py", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / "source")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     quietly = ["--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*pip, "install", *quietly, "--target", "site", "./source"], cwd=folder, check=True)
+    subprocess.run(
+        [*pip, "install", *quietly, "--target", "site", "./source"], cwd=folder, check=True
+    )
     return folder
 
 
 def run(folder, *command):
     environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -49,6 +58,16 @@ def test_an_installed_package_needs_no_checkout(folder):
     run(folder, sys.executable, "-c", USE)
     command = str(folder / "site/bin/tfvn")
     assert "reconstruct" in run(folder, sys.executable, command, "--help")
-    run(folder, sys.executable, command, "reconstruct", "scan.npy", "--model", "network.keras", "-o", "image.png")
+    run(
+        folder,
+        sys.executable,
+        command,
+        "reconstruct",
+        "scan.npy",
+        "--model",
+        "network.keras",
+        "-o",
+        "image.png",
+    )
     assert (folder / "image.png").exists()
     assert "--run-dir" in run(folder, sys.executable, "-m", "tfvn.demo", "--help")

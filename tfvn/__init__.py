@@ -1,4 +1,7 @@
-"""tfvn: MRI reconstruction with variational networks, attacked, defended and certified, in TensorFlow 2 and Keras."""
+"""tfvn: MRI reconstruction with variational networks, attacked, defended and certified, in
+TensorFlow 2 and Keras.
+"""
+
 import importlib
 import importlib.util
 import sys
@@ -38,7 +41,9 @@ surroundings.prepare()
 
 
 def __getattr__(name):
-    """Imports what is asked for: TensorFlow takes seconds, and a wrong argument is found without it."""
+    """Imports what is asked for: TensorFlow takes seconds, and a wrong argument is found without
+    it.
+    """
     if name == "load_model":
         return importlib.import_module("tfvn.importers").load_model
     if importlib.util.find_spec(f"tfvn.{name}") is None:

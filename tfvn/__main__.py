@@ -1,10 +1,12 @@
-"""Trains, attacks and evaluates networks, as the scripts train.py, attack.py and evaluate.py do, and reuses them.
+"""Trains, attacks and evaluates networks, as the scripts train.py, attack.py and evaluate.py do,
+and reuses them.
 
-    python -m tfvn reconstruct scan.h5 --model model.keras --smooth 0.05 --samples 32 -o out.h5 out.png
-    python -m tfvn export model.keras -o models/knee/1
+    python -m tfvn reconstruct scan.h5 --model model.keras --smooth 0.05 --samples 32 -o out.h5
+    out.png python -m tfvn export model.keras -o models/knee/1
 
 `python -m tfvn COMMAND --help` says more. Installed, the command is `tfvn`.
 """
+
 import argparse
 import contextlib
 import os
@@ -109,26 +111,63 @@ def _with_flags(text):
 def _add_reconstruct(commands):
     flags = _command(commands, "reconstruct", "reconstruct a scan", _RECONSTRUCT)
     flags.add_argument("scan", metavar="SCAN", nargs="?", help="k-space: .h5, .npy or .mat")
-    flags.add_argument("--model", metavar="FILE", required=True, help="network: .keras, .npz, .pt or a run directory")
+    flags.add_argument(
+        "--model",
+        metavar="FILE",
+        required=True,
+        help="network: .keras, .npz, .pt or a run directory",
+    )
     meaning = ".h5, and .png for images; both may follow"
-    flags.add_several("-o", "--output", metavar="FILE", values=r".+\.(h5|png)", required=True, help=meaning)
-    meaning = "its name in the file, such as scan/kspace (default: kspace, rawdata, raw or the only one)"
+    flags.add_several(
+        "-o", "--output", metavar="FILE", values=r".+\.(h5|png)", required=True, help=meaning
+    )
+    meaning = (
+        "its name in the file, such as scan/kspace (default: kspace, rawdata, raw or the only one)"
+    )
     flags.add_argument("--array", metavar="NAME", default="", help=meaning)
-    flags.add_argument("--maps", metavar="FILE", default="", help="coil maps (default: estimated from the centre of k-space)")
+    flags.add_argument(
+        "--maps",
+        metavar="FILE",
+        default="",
+        help="coil maps (default: estimated from the centre of k-space)",
+    )
     flags.add_argument("--maps-array", metavar="NAME", default="", help="their name in that file")
     flags.add_argument(
         "--maps-from",
         choices=config.CHOICES["maps_from"],
         default="measured",
-        help="that estimate: from what the mask leaves, or from the whole scan, which knows what the mask removes (measured)",
+        help=(
+            "that estimate: from what the mask leaves, or from the whole scan, which knows what the"
+            " mask removes (measured)"
+        ),
     )
     meaning = "centre lines of that estimate (default: as many as are measured, 24 at most)"
     flags.add_argument("--calibration-lines", metavar="N", type=int, default=0, help=meaning)
-    flags.add_argument("--mask", metavar="FILE", default="", help="undersampling mask (default: where k-space is not 0)")
+    flags.add_argument(
+        "--mask",
+        metavar="FILE",
+        default="",
+        help="undersampling mask (default: where k-space is not 0)",
+    )
     flags.add_argument("--mask-array", metavar="NAME", default="", help="its name in that file")
-    flags.add_argument("--slices", metavar="LIST", default="all", help="such as 0-3,7, the first being 0 (default: all)")
-    flags.add_argument("--coil-axis", metavar="N", type=int, default=-1, help="axis of the coils, -2: none (default: see docs/howto/data.md)")
-    flags.add_argument("--transpose", action="store_true", help="phase encoding runs along the height of the file's images")
+    flags.add_argument(
+        "--slices",
+        metavar="LIST",
+        default="all",
+        help="such as 0-3,7, the first being 0 (default: all)",
+    )
+    flags.add_argument(
+        "--coil-axis",
+        metavar="N",
+        type=int,
+        default=-1,
+        help="axis of the coils, -2: none (default: see docs/howto/data.md)",
+    )
+    flags.add_argument(
+        "--transpose",
+        action="store_true",
+        help="phase encoding runs along the height of the file's images",
+    )
     flags.add_argument(
         "--readout-oversampling",
         action=argparse.BooleanOptionalAction,
@@ -139,16 +178,26 @@ def _add_reconstruct(commands):
 
 
 def _take_scan(arguments):
-    """`-o out.h5 scan.h5` is what most would type: the last name is the scan's, if there is no other."""
-    if arguments.scan is None and len(arguments.output) > 1 and os.path.isfile(arguments.output[-1]):
+    """`-o out.h5 scan.h5` is what most would type: the last name is the scan's, if there is no
+    other.
+    """
+    if (
+        arguments.scan is None
+        and len(arguments.output) > 1
+        and os.path.isfile(arguments.output[-1])
+    ):
         arguments.scan = arguments.output.pop()
     if arguments.scan is None:
-        arguments.fail("SCAN is missing, the file of k-space: reconstruct SCAN --model FILE -o FILE")
+        arguments.fail(
+            "SCAN is missing, the file of k-space: reconstruct SCAN --model FILE -o FILE"
+        )
 
 
 def _add_export(commands):
     flags = _command(commands, "export", "write a SavedModel", _EXPORT)
-    flags.add_argument("model", metavar="MODEL", help="network: .keras, .npz, .pt or a run directory")
+    flags.add_argument(
+        "model", metavar="MODEL", help="network: .keras, .npz, .pt or a run directory"
+    )
     flags.add_argument("-o", "--output", metavar="DIR", required=True, help="the SavedModel")
     _add_smoothing(flags)
     flags.set_defaults(settings=_export_settings, work=_export)
@@ -159,23 +208,31 @@ def _command(commands, name, summary, description):
 
 
 def _add_smoothing(flags):
-    meaning = "smooth with noise of this deviation (default: a run directory's own, for a file none)"
+    meaning = (
+        "smooth with noise of this deviation (default: a run directory's own, for a file none)"
+    )
     flags.add_argument("--smooth", metavar="SIGMA", type=float, help=meaning)
-    flags.add_argument("--samples", metavar="K", type=int, help="draws of that noise (32, or the run's)")
+    flags.add_argument(
+        "--samples", metavar="K", type=int, help="draws of that noise (32, or the run's)"
+    )
     flags.add_argument("--noise", help="gaussian, uniform or laplace (gaussian, or the run's)")
     flags.add_argument("--seed", metavar="N", type=int, help="of the noise (0, or the run's)")
     flags.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
 def _smoothing(arguments, run):
-    """Settings of the smoothing: what was asked for, else those of the run, as attack.py and evaluate.py take them."""
+    """Settings of the smoothing: what was asked for, else those of the run, as attack.py and
+    evaluate.py take them.
+    """
     given = dict(num_samples=arguments.samples, noise=arguments.noise, seed=arguments.seed)
     given = {key: value for key, value in given.items() if value is not None}
     found = dict(sigma=arguments.smooth or 0.0, num_samples=32, noise="gaussian", seed=0)
     if arguments.smooth is None and run:
         found = {key: getattr(run, key) for key in found}
     if given and not found["sigma"]:
-        raise ValueError("--samples, --noise and --seed say how to smooth: they need --smooth SIGMA.")
+        raise ValueError(
+            "--samples, --noise and --seed say how to smooth: they need --smooth SIGMA."
+        )
     found.update(given)
     if found["sigma"] and arguments.smooth is None:
         told = ", ".join(f"{key} {value}" for key, value in found.items())
@@ -240,7 +297,10 @@ def _export(arguments, settings, command):
     model = SmoothedNetwork(network, **smooth) if settings.sigma else network
     serving.export(model, arguments.output, arguments.force)
     print(f"wrote {arguments.output}")
-    print(f"Next: tf.saved_model.load({arguments.output!r}).signatures['serving_default'], see docs/howto/reuse.md")
+    print(
+        f"Next: tf.saved_model.load({arguments.output!r}).signatures['serving_default'], see"
+        " docs/howto/reuse.md"
+    )
 
 
 def entry():

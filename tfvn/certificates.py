@@ -1,13 +1,16 @@
-"""What may be claimed of a map smoothed with noise, g(x) = E f(x + e). NumPy only. docs/theorem.md has statement and proofs.
+"""What may be claimed of a map smoothed with noise, g(x) = E f(x + e). NumPy only. docs/theorem.md
+has statement and proofs.
 
 For every bounded f and every d,
 
     ||g(x + d) - g(x)|| <= D TV(law of x + e, law of x + d + e)
 
-with D the *diameter* of the range of f. Proof: let P, Q be the two laws and m any point. g(x+d) - g(x) is the integral
-of (f - m) against Q - P, so it equals TV(P, Q) times the difference of two means of f under probability laws, and two
-averages of points of a set are at most the set's diameter apart. The constant max||f|| + min||f|| printed in Wolf (2019) is not valid
-in general: the range of f may have diameter max||f|| sqrt(2) while min||f|| = 0 (tests/test_certificates.py has the example).
+with D the *diameter* of the range of f. Proof: let P, Q be the two laws and m any point. g(x+d) -
+g(x) is the integral of (f - m) against Q - P, so it equals TV(P, Q) times the difference of two
+means of f under probability laws, and two averages of points of a set are at most the set's
+diameter apart. The constant max||f|| + min||f|| printed in Wolf (2019) is not valid in general: the
+range of f may have diameter max||f|| sqrt(2) while min||f|| = 0 (tests/test_certificates.py has the
+example).
 
 With independent components of standard deviation sigma, the total variation is
 
@@ -15,18 +18,25 @@ With independent components of standard deviation sigma, the total variation is
     uniform    on [-a, a], a = sqrt(3) sigma: at most min(1, ||d||_1 / (2 a)), with equality where d has one entry
     laplace    of scale b = sigma / sqrt(2): at most 1 - exp(-||d||_1 / (2 b)), with equality where d has one entry
 
-`distance` is that norm of what is added to the data: of A r for a perturbation r of the image, not of r itself. A ball in
-another norm is covered by the inequalities ||d||_2 <= sqrt(n) ||d||_inf and ||d||_1 <= n ||d||_inf, n real components.
+`distance` is that norm of what is added to the data: of A r for a perturbation r of the image, not
+of r itself. A ball in another norm is covered by the inequalities ||d||_2 <= sqrt(n) ||d||_inf and
+||d||_1 <= n ||d||_inf, n real components.
 """
+
 import numpy as np
 from scipy.special import erf, erfinv
 
 from tfvn.checks import shown
 
 __all__ = [
-    "NORMS", "certified_distance", "global_bound", "lipschitz_constant", "local_bound",
-    "range_diameter", "total_variation",
-]  # fmt: skip
+    "NORMS",
+    "certified_distance",
+    "global_bound",
+    "lipschitz_constant",
+    "local_bound",
+    "range_diameter",
+    "total_variation",
+]
 
 # The norm in which each noise certifies.
 NORMS = {"gaussian": "l2", "uniform": "l1", "laplace": "l1"}
@@ -79,10 +89,12 @@ def _number(name, value):
 
 
 def total_variation(distance, sigma, noise="gaussian"):
-    """Largest total variation between the laws of x + e and x + d + e over all d of that norm; in [0, 1].
+    """Largest total variation between the laws of x + e and x + d + e over all d of that norm; in
+    [0, 1].
 
     Args:
-        distance: ||d||_2 for gaussian noise, ||d||_1 for uniform and Laplace noise; a number or an array.
+        distance: ||d||_2 for gaussian noise, ||d||_1 for uniform and Laplace noise; a number or an
+            array.
         sigma: standard deviation of each real component of e.
         noise: "gaussian", "uniform" or "laplace".
     """
@@ -98,7 +110,8 @@ def total_variation(distance, sigma, noise="gaussian"):
 def range_diameter(max_norm, non_negative=False):
     """Largest possible diameter of a range whose elements have norm <= max_norm.
 
-    2 max_norm in general; sqrt(2) max_norm where all entries are non-negative (magnitude images), because then
+    2 max_norm in general; sqrt(2) max_norm where all entries are non-negative (magnitude images),
+    because then
     ||a - b||^2 = ||a||^2 + ||b||^2 - 2 <a, b> <= 2 max_norm^2.
     """
     _size("max_norm", max_norm)
@@ -106,7 +119,9 @@ def range_diameter(max_norm, non_negative=False):
 
 
 def global_bound(distance, sigma, diameter, noise="gaussian"):
-    """Largest possible ||g(x + d) - g(x)|| over all x and all d of norm <= distance, for f with a range of that diameter."""
+    """Largest possible ||g(x + d) - g(x)|| over all x and all d of norm <= distance, for f with a
+    range of that diameter.
+    """
     variation = total_variation(distance, sigma, noise)
     _size("diameter", diameter)
     _check_together(diameter=diameter, distance=variation)
@@ -114,17 +129,22 @@ def global_bound(distance, sigma, diameter, noise="gaussian"):
 
 
 def lipschitz_constant(sigma, diameter, noise="gaussian"):
-    """Lipschitz constant of the smoothed map, from the norm of `total_variation` to l2: diameter times the slope of the
-    total variation at 0, 1 / (sqrt(2 pi) sigma), 1 / (2 sqrt(3) sigma) or 1 / (sqrt(2) sigma)."""
+    """Lipschitz constant of the smoothed map, from the norm of `total_variation` to l2: diameter
+    times the slope of the total variation at 0, 1 / (sqrt(2 pi) sigma), 1 / (2 sqrt(3) sigma) or 1
+    / (sqrt(2) sigma).
+    """
     _check(0, sigma, noise)
     _size("diameter", diameter)
     _check_together(diameter=diameter, sigma=sigma)
-    slope = {"gaussian": np.sqrt(2 * np.pi), "uniform": 2 * np.sqrt(3), "laplace": np.sqrt(2)}[noise]
+    slope = {"gaussian": np.sqrt(2 * np.pi), "uniform": 2 * np.sqrt(3), "laplace": np.sqrt(2)}[
+        noise
+    ]
     return diameter / (slope * np.asarray(sigma))
 
 
 def certified_distance(change, sigma, diameter, noise="gaussian"):
-    """The largest distance for which `global_bound` is at most `change`; infinite where change >= diameter.
+    """The largest distance for which `global_bound` is at most `change`; infinite where change >=
+    diameter.
 
     Raises:
         ValueError: for a change or a diameter that is not one number >= 0.
@@ -142,13 +162,15 @@ def certified_distance(change, sigma, diameter, noise="gaussian"):
 
 
 def local_bound(distance, sigma, variance):
-    """Largest ||g(x + d) - g(x)|| at this x over all ||d||_2 <= distance, for Gaussian noise and any square-integrable f.
+    """Largest ||g(x + d) - g(x)|| at this x over all ||d||_2 <= distance, for Gaussian noise and
+    any square-integrable f.
 
-    sqrt(variance) sqrt(exp(distance^2 / sigma^2) - 1), by Cauchy and Schwarz against the likelihood ratio.
+    sqrt(variance) sqrt(exp(distance^2 / sigma^2) - 1), by Cauchy and Schwarz against the likelihood
+    ratio.
 
     Args:
-        variance: largest eigenvalue of the covariance of f(x + e), or anything above it, such as its trace
-            E ||f(x + e) - g(x)||^2. Estimated from draws, the bound is an estimate too.
+        variance: largest eigenvalue of the covariance of f(x + e), or anything above it, such as
+            its trace E ||f(x + e) - g(x)||^2. Estimated from draws, the bound is an estimate too.
     """
     _check(distance, sigma)
     variance = _size("variance", variance)

@@ -1,9 +1,11 @@
-"""The checkpoints of a training: `ckpt-N.index` and `ckpt-N.data-...` in a folder, made after N iterations.
+"""The checkpoints of a training: `ckpt-N.index` and `ckpt-N.data-...` in a folder, made after N
+iterations.
 
-What there is is read from the names in the folder: no index beside them that can be damaged, and no clock, decides what
-is the last one. TensorFlow takes the path of a checkpoint for a pattern of file names, in which brackets have a meaning,
-so it is shown another name of the folder.
+What there is is read from the names in the folder: no index beside them that can be damaged, and no
+clock, decides what is the last one. TensorFlow takes the path of a checkpoint for a pattern of file
+names, in which brackets have a meaning, so it is shown another name of the folder.
 """
+
 import contextlib
 import os
 import re
@@ -16,7 +18,8 @@ from tfvn.outputs import reason
 
 __all__ = ["Checkpoints"]
 
-# Numbers are those of the iterations; before 2026-11 they counted the checkpoints, of which none is larger.
+# Numbers are those of the iterations; before 2026-11 they counted the checkpoints, of which none is
+# larger.
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
 # What TensorFlow says where the content of the files is not to blame: memory, permission, a server.
 _OTHER_FAILURES = (
@@ -60,10 +63,12 @@ class Checkpoints:
         return os.path.join(self.folder, f"ckpt-{number}")
 
     def save(self, number):
-        """Writes the checkpoint of an iteration, then removes all but the last few. Returns its path.
+        """Writes the checkpoint of an iteration, then removes all but the last few. Returns its
+        path.
 
         Raises:
-            ValueError: if it cannot be written (full disk, quota, permission). The ones before are left as they were.
+            ValueError: if it cannot be written (full disk, quota, permission). The ones before are
+                left as they were.
         """
         path = self.path(number)
         try:
@@ -73,18 +78,20 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             self._tidy()
             raise ValueError(
-                f"cannot write {path}: {reason(error)}. The checkpoints before it are left as they were. "
-                "Make room or give permission there; the same command continues."
+                f"cannot write {path}: {reason(error)}. The checkpoints before it are left as they"
+                " were. Make room or give permission there; the same command continues."
             ) from error
         for other in self.numbers()[: -self._keep]:
             self._remove(other)
         return path
 
     def restore(self):
-        """Reads the last checkpoint, or the one before it if that is damaged. Returns its path, None if there is none.
+        """Reads the last checkpoint, or the one before it if that is damaged. Returns its path,
+        None if there is none.
 
         Raises:
-            ValueError: for a checkpoint of another training, for one that may not be read, or if all are damaged.
+            ValueError: for a checkpoint of another training, for one that may not be read, or if
+                all are damaged.
         """
         numbers = self.numbers()
         for number in reversed(numbers):
@@ -94,8 +101,8 @@ class Checkpoints:
             print(f"{self.path(number)} is damaged ({damage})")
         if numbers:
             raise ValueError(
-                f"{self.folder}: all checkpoints are damaged. To begin again at iteration 0, move that folder away; "
-                "to continue, put a copy of a whole one there."
+                f"{self.folder}: all checkpoints are damaged. To begin again at iteration 0, move"
+                " that folder away; to continue, put a copy of a whole one there."
             )
         return None
 
@@ -116,11 +123,14 @@ class Checkpoints:
             raise ValueError(_unreadable(path, error)) from error
         except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
-                f"{path}: a checkpoint of another network or optimizer, or of the other Keras: a training ends with the "
-                "Keras (2 or 3) that it began with. Use that, or another run directory."
+                f"{path}: a checkpoint of another network or optimizer, or of the other Keras: a"
+                " training ends with the Keras (2 or 3) that it began with. Use that, or another"
+                " run directory."
             ) from error
         except _OTHER_FAILURES as error:
-            raise ValueError(f"cannot read {path}: {reason(error)}. It is left as it is; try again.") from error
+            raise ValueError(
+                f"cannot read {path}: {reason(error)}. It is left as it is; try again."
+            ) from error
         except (IndexError, tf.errors.OpError) as error:
             return reason(error)
         return None
@@ -150,7 +160,8 @@ class Checkpoints:
                     os.remove(path)
 
     def _remove(self, number):
-        # The index first: without it there is no checkpoint, where with it there would be a damaged one.
+        # The index first: without it there is no checkpoint, where with it there would be a damaged
+        # one.
         names = [name for name in os.listdir(self.folder) if name.startswith(f"ckpt-{number}.")]
         for name in sorted(names, key=lambda name: not name.endswith(".index")):
             with contextlib.suppress(OSError):
@@ -159,5 +170,6 @@ class Checkpoints:
 
 def _unreadable(path, error):
     return (
-        f"cannot read {path}: {error.strerror or error}. It is left as it is: give permission there, or look after the disk."
+        f"cannot read {path}: {error.strerror or error}. It is left as it is: give permission"
+        " there, or look after the disk."
     )

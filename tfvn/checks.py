@@ -4,6 +4,7 @@ One sentence tells what came, what was expected and what to do.
 
 Nothing is converted in silence. True is no number, and neither are "2.5", NaN or infinity.
 """
+
 import math
 import numbers
 import re
@@ -14,9 +15,20 @@ import tensorflow as tf
 from tensorflow import keras
 
 __all__ = [
-    "LARGEST", "LIMIT", "PRECISIONS", "DataWarning", "choice", "described", "flag", "is_number",
-    "name_of_layer", "number", "precision", "shown", "whole",
-]  # fmt: skip
+    "LARGEST",
+    "LIMIT",
+    "PRECISIONS",
+    "DataWarning",
+    "choice",
+    "described",
+    "flag",
+    "is_number",
+    "name_of_layer",
+    "number",
+    "precision",
+    "shown",
+    "whole",
+]
 
 # Whole numbers, and numbers that files hold, stay below it in magnitude: `tfvn.importers` reads
 # no others.

@@ -1,8 +1,9 @@
 """The command line shared by the scripts.
 
-TensorFlow takes seconds to be imported. What is wrong with flags, keys and values is told before; so here, modules that need
-it are imported where they are used.
+TensorFlow takes seconds to be imported. What is wrong with flags, keys and values is told before;
+so here, modules that need it are imported where they are used.
 """
+
 import argparse
 import contextlib
 import functools
@@ -15,9 +16,18 @@ import warnings
 from tfvn import config
 
 __all__ = [
-    "Parser", "STRATEGIES", "add_set", "add_strategy", "command", "exit_with", "guarded", "parser",
-    "run", "told", "whole_number",
-]  # fmt: skip
+    "Parser",
+    "STRATEGIES",
+    "add_set",
+    "add_strategy",
+    "command",
+    "exit_with",
+    "guarded",
+    "parser",
+    "run",
+    "told",
+    "whole_number",
+]
 
 # Those of `distribution.STRATEGIES`.
 STRATEGIES = ("none", "mirrored", "multiworker")
@@ -26,7 +36,9 @@ _INTERRUPTED, _NOBODY_READS = 130, 141
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no flag of one value twice, and whose flags of several values leave the other words alone."""
+    """A parser that takes no flag of one value twice, and whose flags of several values leave the
+    other words alone.
+    """
 
     def __init__(self, *arguments, **settings):
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -35,7 +47,9 @@ class Parser(argparse.ArgumentParser):
         self._several = {}
 
     def add_several(self, *names, values, **settings):
-        """A flag of one or more values, a list of them all. Words after the first belong to it if they match `values`."""
+        """A flag of one or more values, a list of them all. Words after the first belong to it if
+        they match `values`.
+        """
         settings.setdefault("default", [])
         self.add_argument(*names, action="append", **settings)
         self._several.update(dict.fromkeys(names, re.compile(values, re.IGNORECASE)))
@@ -75,47 +89,79 @@ class _Once(argparse.Action):
 
 
 def parser(description, program):
-    """A parser that shows `description` as written, {0} being the program, and every configuration key below the flags."""
+    """A parser that shows `description` as written, {0} being the program, and every configuration
+    key below the flags.
+    """
     keys = f"configuration keys, their defaults and meaning:\n{config.describe()}"
     return Parser(program, description=description.format(program), epilog=keys)
 
 
 def add_set(flags, meaning):
-    flags.add_several("--set", metavar="KEY=VALUE", values=r"(?s)\s*[\w-]+\s*=.*", help=f"{meaning}; several may follow")
+    flags.add_several(
+        "--set",
+        metavar="KEY=VALUE",
+        values=r"(?s)\s*[\w-]+\s*=.*",
+        help=f"{meaning}; several may follow",
+    )
 
 
 def add_strategy(flags):
     """The flags of `distribution.start`."""
-    meaning = "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names (default: none, one device)"
+    meaning = (
+        "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names"
+        " (default: none, one device)"
+    )
     flags.add_argument("--strategy", choices=STRATEGIES, default="none", help=meaning)
-    flags.add_argument("--replicas", metavar="N", type=int, help="mirrored, without a GPU: split the CPU into N devices")
+    flags.add_argument(
+        "--replicas",
+        metavar="N",
+        type=int,
+        help="mirrored, without a GPU: split the CPU into N devices",
+    )
 
 
 def whole_number(text):
     """The type of a flag: how many there are of something."""
     if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}. Received: {text[:200]!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to {2**31 - 1}. Received: {text[:200]!r}"
+        )
     return int(text)
 
 
 def run(description, work, argv=None, splits=("train", "test"), tune=None, program=None):
-    """A script that does `work(run_dir, config, workers=)` on one run directory, or checks its data. Returns the exit code.
+    """A script that does `work(run_dir, config, workers=)` on one run directory, or checks its
+    data. Returns the exit code.
 
-    With `tune`, a function `tune(run_dir, config)`, the script has a flag --tune to do that instead.
+    With `tune`, a function `tune(run_dir, config)`, the script has a flag --tune to do that
+    instead.
     """
     flags = parser(description, program)
-    flags.add_argument("--config", metavar="FILE", help="YAML file; needed to start a new run directory")
-    flags.add_argument("--run-dir", metavar="DIR", help="where all results go (default: runs/<name of the config file>)")
+    flags.add_argument(
+        "--config", metavar="FILE", help="YAML file; needed to start a new run directory"
+    )
+    flags.add_argument(
+        "--run-dir",
+        metavar="DIR",
+        help="where all results go (default: runs/<name of the config file>)",
+    )
     add_set(flags, "override keys of the config")
-    flags.add_argument("--check-data", action="store_true", help="only read all data once and list what is wrong")
+    flags.add_argument(
+        "--check-data", action="store_true", help="only read all data once and list what is wrong"
+    )
     if tune:
-        flags.add_argument("--tune", action="store_true", help="search hyper-parameters instead (the keys tune_...)")
+        flags.add_argument(
+            "--tune",
+            action="store_true",
+            help="search hyper-parameters instead (the keys tune_...)",
+        )
     add_strategy(flags)
     arguments, rest = flags.parse_known_args(argv)
     if rest:
         flags.error(
-            f"what is {' '.join(rest)[:200]}? A configuration is given by --config FILE, a run directory by --run-dir DIR, "
-            "a key by --set KEY=VALUE, without blanks around = or in quotes"
+            f"what is {' '.join(rest)[:200]}? A configuration is given by --config FILE, a run"
+            " directory by --run-dir DIR, a key by --set KEY=VALUE, without blanks around = or in"
+            " quotes"
         )
     if tune and arguments.tune:
         if arguments.strategy != "none":
@@ -134,7 +180,8 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None, progr
 
         workers = distribution.start(arguments.strategy, arguments.replicas)
         run_dir = _run_dir(arguments)
-        # A run that never began must not keep its directory from the corrected command; other processes may have begun.
+        # A run that never began must not keep its directory from the corrected command; other
+        # processes may have begun.
         beginning = runs.undoing(run_dir) if workers.count == 1 else contextlib.nullcontext()
         with beginning:
             work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set), workers=workers)
@@ -149,7 +196,9 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None, progr
             settings = runs.open_run(_run_dir(arguments), overrides=arguments.set)
         count, doubtful = data.review(settings, splits)
         doubts = f", {doubtful} with doubts (see the warning)" if doubtful else ""
-        print(f"read {count} slice{'s' * (count != 1)} ({', '.join(splits)}): all can be used{doubts}")
+        print(
+            f"read {count} slice{'s' * (count != 1)} ({', '.join(splits)}): all can be used{doubts}"
+        )
         print("Next: the same command without --check-data")
 
     return guarded(checked if arguments.check_data else opened, first=read)
@@ -170,10 +219,13 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):
     print(f"{label}: {message}", file=file or sys.stderr, flush=True)
 
 
-def guarded(work, interrupted="The same command continues after the last finished unit.", first=None):
+def guarded(
+    work, interrupted="The same command continues after the last finished unit.", first=None
+):
     """Calls `first()`, which needs no TensorFlow, and `work()`. Returns the exit code.
 
-    A wrong input, a file that cannot be read or written and a lack of memory end in one sentence and exit code 2, Ctrl-C in
+    A wrong input, a file that cannot be read or written and a lack of memory end in one sentence
+    and exit code 2, Ctrl-C in
     130.
     """
     try:

@@ -1,7 +1,10 @@
-"""What train.py, attack.py and evaluate.py do with a command line; an installed package has them as `tfvn train` and so on.
+"""What train.py, attack.py and evaluate.py do with a command line; an installed package has them as
+`tfvn train` and so on.
 
-Each takes the words of its command line, `argv`, and what it is called, `program`, and returns the exit code.
+Each takes the words of its command line, `argv`, and what it is called, `program`, and returns the
+exit code.
 """
+
 import os
 
 from tfvn import cli, config
@@ -55,15 +58,25 @@ def attack(argv=None, program="python attack.py"):
 def evaluate(argv=None, program="python evaluate.py"):
     parser = cli.parser(_EVALUATE, program)
     parser.usage = (
-        f"{program} RUN_DIR [RUN_DIR ...] [--output DIR] [--set KEY=VALUE ...] [--num-samples K ...] [--strategy S]"
+        f"{program} RUN_DIR [RUN_DIR ...] [--output DIR] [--set KEY=VALUE ...] [--num-samples K"
+        " ...] [--strategy S]"
     )
-    parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table")
-    parser.add_several("--run-dir", metavar="DIR", values="", help="the same as RUN_DIR, as train and attack have it")
+    parser.add_argument(
+        "run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table"
+    )
+    parser.add_several(
+        "--run-dir",
+        metavar="DIR",
+        values="",
+        help="the same as RUN_DIR, as train and attack have it",
+    )
     meaning = "where table and figures go (default: <first run directory>/results)"
     parser.add_argument("--output", metavar="DIR", help=meaning)
     cli.add_set(parser, "override num_samples or chunk_size")
     meaning = "instead: error, effect and spread against the draws K; several may follow"
-    parser.add_several("--num-samples", metavar="K", values=r"\d+", type=cli.whole_number, help=meaning)
+    parser.add_several(
+        "--num-samples", metavar="K", values=r"\d+", type=cli.whole_number, help=meaning
+    )
     cli.add_strategy(parser)
     arguments = parser.parse_intermixed_args(argv)
     run_dirs = [*arguments.run_dirs, *arguments.run_dir]

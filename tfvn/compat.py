@@ -1,5 +1,6 @@
-"""What differs between the two stacks: TensorFlow 2.15 with Keras 2, and current TensorFlow with Keras 3. Nothing else here
-or elsewhere asks which one is installed."""
+"""What differs between the two stacks: TensorFlow 2.15 with Keras 2, and current TensorFlow with
+Keras 3. Nothing else here or elsewhere asks which one is installed."""
+
 import re
 import warnings
 
@@ -11,25 +12,35 @@ KERAS_3 = hasattr(keras, "ops")
 
 
 def variable_of(weight):
-    """The `tf.Variable` of a layer's weight, as `tf.GradientTape` wants it. Keras 3 has a variable of its own around it."""
+    """The `tf.Variable` of a layer's weight, as `tf.GradientTape` wants it. Keras 3 has a variable
+    of its own around it.
+    """
     return weight.value if KERAS_3 else weight
 
 
 def hidden_variables(trainer):
-    """The `tf.Variable`s of a compiled model that `tf.train.Checkpoint` does not find by itself: Keras 3 keeps them in lists
-    of its own."""
-    return [variable_of(weight) for weight in (*trainer.weights, *trainer.optimizer.variables)] if KERAS_3 else []
+    """The `tf.Variable`s of a compiled model that `tf.train.Checkpoint` does not find by itself:
+    Keras 3 keeps them in lists of its own."""
+    return (
+        [variable_of(weight) for weight in (*trainer.weights, *trainer.optimizer.variables)]
+        if KERAS_3
+        else []
+    )
 
 
 def plain_message(error):
     """The text of an exception without what Keras puts around it where a layer raised it."""
-    wrapped = r"Exception encountered when calling [^\n]*\n\n(.*?)\n\n(Call arguments|Arguments) received by .*"
+    wrapped = (
+        r"Exception encountered when calling [^\n]*\n\n(.*?)\n\n(Call arguments|Arguments) received"
+        r" by .*"
+    )
     # Keras 3 prints it bold.
     return re.sub(r"\x1b\[\d+m", "", re.sub(wrapped, r"\1", str(error), flags=re.DOTALL))
 
 
 def addons(purpose, instead):
-    """The module tensorflow_addons, imported when something of it is asked for: importing it is slow and warns.
+    """The module tensorflow_addons, imported when something of it is asked for: importing it is
+    slow and warns.
 
     Args:
         purpose: what needs it, such as "optimizer=radam-lookahead".
@@ -45,7 +56,7 @@ def addons(purpose, instead):
             import tensorflow_addons
     except ImportError as error:
         raise ValueError(
-            f"{purpose} needs tensorflow-addons, which exists only for TensorFlow up to 2.15 (Python 3.9 to 3.11). "
-            f"Use {instead}."
+            f"{purpose} needs tensorflow-addons, which exists only for TensorFlow up to 2.15"
+            f" (Python 3.9 to 3.11). Use {instead}."
         ) from error
     return tensorflow_addons

@@ -4,6 +4,7 @@ CONTRIBUTING.md, "What a model is", has the contract.
 
 A model's answers are checked while a graph is traced: that costs nothing when it runs.
 """
+
 import inspect
 from collections.abc import Mapping
 
@@ -133,8 +134,7 @@ def answer(model, inputs, image):
         ) from error
     if not tf.is_tensor(found):
         raise ValueError(
-            f"{name} must return a tensor, made by TensorFlow. Received: "
-            f"{shown(found)}"
+            f"{name} must return a tensor, made by TensorFlow. Received: {shown(found)}"
         )
     real = image.dtype.real_dtype
     if found.dtype.is_complex:

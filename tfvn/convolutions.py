@@ -1,14 +1,23 @@
-"""The filter operator K of a stage, its transpose K^T and the gradient of both in the kernel, for real two-channel images.
+"""The filter operator K of a stage, its transpose K^T and the gradient of both in the kernel, for
+real two-channel images.
 
     (K u)_f = sum_c k_{.,.,c,f} * u_c     (cross-correlation, no border: the caller pads)
 
-All three are the textbook operations; only their evaluation is arranged for speed. Few input or output channels leave
-vector lanes idle, so several neighbouring output pixels ("phases") are computed as extra channels of a strided
-convolution with shifted copies of the kernel, and interleaved afterwards.
+All three are the textbook operations; only their evaluation is arranged for speed. Few input or
+output channels leave vector lanes idle, so several neighbouring output pixels ("phases") are
+computed as extra channels of a strided convolution with shifted copies of the kernel, and
+interleaved afterwards.
 """
+
 import tensorflow as tf
 
-__all__ = ["correlate", "correlate_transpose", "kernel_gradient", "phases", "static_or_dynamic_shape"]
+__all__ = [
+    "correlate",
+    "correlate_transpose",
+    "kernel_gradient",
+    "phases",
+    "static_or_dynamic_shape",
+]
 
 _PHASES_FORWARD = (1, 2)
 _PHASES_TRANSPOSE = (2, 4)
@@ -18,7 +27,8 @@ _SUMS = 8
 
 def phases(kernel_size):
     """(rows, columns) that the height and width of the image must be multiples of."""
-    # With an even kernel the sizes of the padded images do not divide; such kernels are rare and take the plain path.
+    # With an even kernel the sizes of the padded images do not divide; such kernels are rare and
+    # take the plain path.
     return _PHASES_TRANSPOSE if kernel_size % 2 else (1, 1)
 
 
@@ -42,18 +52,25 @@ def _explicit(padding):
 
 
 def correlate(image, kernel, padding=0):
-    """K: `image` (batch, h, w, 2), `kernel` (k, k, 2, filters) -> (batch, h + 2 padding - k + 1, w + 2 padding - k + 1, filters)."""
+    """K: `image` (batch, h, w, 2), `kernel` (k, k, 2, filters) -> (batch, h + 2 padding - k + 1, w
+    + 2 padding - k + 1, filters).
+    """
     if kernel.shape[0] % 2 == 0:
         return tf.nn.conv2d(image, kernel, 1, _explicit(padding))
     columns = _PHASES_FORWARD[1]
-    result = tf.nn.conv2d(image, _shifted_copies(kernel, columns, 1), _PHASES_FORWARD, _explicit(padding))
-    # The phases are the slowest part of the channels, so interleaving them along the width moves no memory.
+    result = tf.nn.conv2d(
+        image, _shifted_copies(kernel, columns, 1), _PHASES_FORWARD, _explicit(padding)
+    )
+    # The phases are the slowest part of the channels, so interleaving them along the width moves no
+    # memory.
     batch, height, width, _ = static_or_dynamic_shape(result)
     return tf.reshape(result, [batch, height, width * columns, kernel.shape[-1]])
 
 
 def correlate_transpose(features, kernel, padding=0):
-    """K^T: `features` (batch, h, w, filters) -> (batch, h + 2 padding - k + 1, w + 2 padding - k + 1, 2)."""
+    """K^T: `features` (batch, h, w, filters) -> (batch, h + 2 padding - k + 1, w + 2 padding - k +
+    1, 2).
+    """
     kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
     if kernel.shape[0] % 2 == 0:
         return tf.nn.conv2d(features, kernel, 1, _explicit(padding))
@@ -70,7 +87,8 @@ def kernel_gradient(image, features, kernel_size, padding=0):
     """d <features, correlate(image, kernel, padding)> / d kernel, of shape (k, k, 2, filters)."""
     image = tf.pad(image, _explicit(padding)) if padding else image
     _, height, _, filters = static_or_dynamic_shape(features)
-    # One sum over all pixels loses digits in single precision: 3e-5 of the largest entry at 640 x 368, in parts 3e-6.
+    # One sum over all pixels loses digits in single precision: 3e-5 of the largest entry at 640 x
+    # 368, in parts 3e-6.
     parts = min(_SUMS, height) if isinstance(height, int) else _SUMS
     edges = [height * part // parts for part in range(parts + 1)]
 
@@ -84,4 +102,6 @@ def kernel_gradient(image, features, kernel_size, padding=0):
         )
 
     # Of no rows TensorFlow returns memory as it finds it, not zeros.
-    return tf.add_n([tf.where(stop > start, part(start, stop), 0) for start, stop in zip(edges, edges[1:])])
+    return tf.add_n(
+        [tf.where(stop > start, part(start, stop), 0) for start, stop in zip(edges, edges[1:])]
+    )

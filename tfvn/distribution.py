@@ -1,8 +1,11 @@
-"""Several devices or processes on one job: `tf.distribute` strategies, and how work is split over their replicas.
+"""Several devices or processes on one job: `tf.distribute` strategies, and how work is split over
+their replicas.
 
-A batch is split slice by slice, draws number by number: replica i of n takes i, i + n, i + 2 n, ... Sums over the replicas
-are all-reduced, so that n replicas give what one gives, up to the order of the summation.
+A batch is split slice by slice, draws number by number: replica i of n takes i, i + n, i + 2 n, ...
+Sums over the replicas are all-reduced, so that n replicas give what one gives, up to the order of
+the summation.
 """
+
 import contextlib
 import os
 import pathlib
@@ -17,14 +20,26 @@ from typing import NamedTuple
 import tensorflow as tf
 
 __all__ = [
-    "SILENCE", "START", "STRATEGIES", "Watch", "Workers", "agree", "check_variables", "each",
-    "own_slices", "replica", "run", "scope", "start", "total",
-]  # fmt: skip
+    "SILENCE",
+    "START",
+    "STRATEGIES",
+    "Watch",
+    "Workers",
+    "agree",
+    "check_variables",
+    "each",
+    "own_slices",
+    "replica",
+    "run",
+    "scope",
+    "start",
+    "total",
+]
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 
-# Seconds after which a process is given up that shows no sign of life, and one that has not come. (A file system that is
-# shared over a network may show a change a minute late.)
+# Seconds after which a process is given up that shows no sign of life, and one that has not come.
+# (A file system that is shared over a network may show a change a minute late.)
 SILENCE, START = 120, 900
 
 
@@ -36,8 +51,10 @@ class Workers(NamedTuple):
     count: int = 1
 
     def strategy(self):
-        """A `tf.distribute` strategy over all devices of all processes, None for one device. With several processes, call it
-        in each of them before TensorFlow computes anything; it waits for the others."""
+        """A `tf.distribute` strategy over all devices of all processes, None for one device. With
+        several processes, call it in each of them before TensorFlow computes anything; it waits for
+        the others.
+        """
         if self.kind == "mirrored":
             return tf.distribute.MirroredStrategy(self.devices())
         if self.kind == "multiworker":
@@ -45,7 +62,9 @@ class Workers(NamedTuple):
             try:
                 return tf.distribute.MultiWorkerMirroredStrategy()
             except RuntimeError as error:
-                raise ValueError(f"multiworker must be the first that TensorFlow does in a process ({error}).") from error
+                raise ValueError(
+                    f"multiworker must be the first that TensorFlow does in a process ({error})."
+                ) from error
         return None
 
     def own(self, count):
@@ -56,22 +75,29 @@ class Workers(NamedTuple):
         """Names of this process's devices; [None], wherever TensorFlow likes, for one."""
         if self.kind == "none":
             return [None]
-        return [d.name for d in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+        return [
+            d.name
+            for d in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        ]
 
 
 def start(kind, replicas=None):
     """The `Workers` that a command line asks for. Called before TensorFlow computes anything.
 
     Args:
-        kind: "none", "mirrored": all devices of this machine, or "multiworker": all devices of all processes that `TF_CONFIG`
-            names, as `tf.distribute.MultiWorkerMirroredStrategy` reads it.
+        kind: "none", "mirrored": all devices of this machine, or "multiworker": all devices of all
+            processes that `TF_CONFIG` names, as `tf.distribute.MultiWorkerMirroredStrategy` reads
+            it.
         replicas: logical devices to split a CPU into, None for one.
 
     Raises:
-        ValueError: for another kind, for `replicas` where there is an accelerator, or without a usable TF_CONFIG.
+        ValueError: for another kind, for `replicas` where there is an accelerator, or without a
+            usable TF_CONFIG.
     """
     if kind not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={kind!r}")
+        raise ValueError(
+            f"strategy must be one of {', '.join(STRATEGIES)}. Received: strategy={kind!r}"
+        )
     if replicas is not None:
         _split_cpu(kind, replicas)
     if kind != "multiworker":
@@ -84,8 +110,9 @@ def start(kind, replicas=None):
         return Workers(kind, names.index((resolver.task_type, resolver.task_id)), len(names))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            'multiworker needs TF_CONFIG in every process, such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-            f'"task": {{"type": "worker", "index": 0}}}}. Received: TF_CONFIG={os.environ.get("TF_CONFIG", "")!r}'
+            'multiworker needs TF_CONFIG in every process, such as {"cluster": {"worker":'
+            ' ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.'
+            f" Received: TF_CONFIG={os.environ.get('TF_CONFIG', '')!r}"
         ) from error
 
 
@@ -99,22 +126,26 @@ def _check_own_address():
     except (ValueError, OSError) as error:
         task = f"{resolver.task_type} {resolver.task_id}"
         raise ValueError(
-            f"TF_CONFIG: the address of this process must be a host that this machine can find, and a port. "
-            f"Received: {address!r} for {task} ({error})"
+            "TF_CONFIG: the address of this process must be a host that this machine can find, and"
+            f" a port. Received: {address!r} for {task} ({error})"
         ) from error
 
 
 def _split_cpu(kind, replicas):
     if kind != "mirrored" or replicas < 1 or tf.config.list_physical_devices("GPU"):
         raise ValueError(
-            "--replicas N splits a CPU into N >= 1 devices for --strategy mirrored, where there is no GPU. "
-            f"Received: replicas={replicas}, strategy={kind}"
+            "--replicas N splits a CPU into N >= 1 devices for --strategy mirrored, where there is"
+            f" no GPU. Received: replicas={replicas}, strategy={kind}"
         )
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
+        )
     except RuntimeError as error:
-        raise ValueError(f"--replicas must be set before TensorFlow computes anything ({error}).") from error
+        raise ValueError(
+            f"--replicas must be set before TensorFlow computes anything ({error})."
+        ) from error
 
 
 # Over the replicas of a strategy
@@ -143,7 +174,10 @@ def total(strategy, function, *arguments):
         # One message for all of them.
         return [tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)]
 
-    sums = [strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in strategy.run(packed, arguments)]
+    sums = [
+        strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None)
+        for part in strategy.run(packed, arguments)
+    ]
     if not all(shape.is_fully_defined() for shape in shapes):
         return sums
     parts = tf.split(sums[0], [shape.num_elements() for shape in shapes])
@@ -154,7 +188,10 @@ def agree(strategy, number):
     """Whether all processes have the same whole number."""
     if strategy is None:
         return True
-    sums = tf.function(lambda: total(strategy, lambda: [tf.constant([number, number**2], tf.float64)])[0], autograph=False)()
+    sums = tf.function(
+        lambda: total(strategy, lambda: [tf.constant([number, number**2], tf.float64)])[0],
+        autograph=False,
+    )()
     return strategy.num_replicas_in_sync * float(sums[1]) == float(sums[0]) ** 2
 
 
@@ -165,7 +202,8 @@ def replica():
 
 
 def own_slices(arrays, batch):
-    """This replica's slices of nested arrays, whose first axes are `batch` or 1, and how many they are.
+    """This replica's slices of nested arrays, whose first axes are `batch` or 1, and how many they
+    are.
 
     A replica without a slice holds the last one, and the number 0.
     """
@@ -173,7 +211,9 @@ def own_slices(arrays, batch):
     if replicas == 1:
         return arrays, batch
     own = tf.range(number, tf.maximum(batch, number + 1), replicas)
-    taken = tf.nest.map_structure(lambda x: tf.gather(x, tf.minimum(own, tf.shape(x)[0] - 1)), arrays)
+    taken = tf.nest.map_structure(
+        lambda x: tf.gather(x, tf.minimum(own, tf.shape(x)[0] - 1)), arrays
+    )
     return taken, tf.where(number < batch, tf.size(own), 0)
 
 
@@ -183,15 +223,22 @@ def check_variables(strategy, variables):
     Raises:
         ValueError: if they were not.
     """
-    if strategy is not None and not all(strategy.extended.variable_created_in_scope(v) for v in variables):
-        raise ValueError("The network belongs to no strategy or to another. Make or load it inside `with strategy.scope():`.")
+    if strategy is not None and not all(
+        strategy.extended.variable_created_in_scope(v) for v in variables
+    ):
+        raise ValueError(
+            "The network belongs to no strategy or to another. Make or load it inside `with"
+            " strategy.scope():`."
+        )
 
 
 # Over devices and processes, slice by slice
 
 
 def each(devices, work, items):
-    """Yields `work(number, item)` of every item, made on as many devices at once as there are; `number` is the device's."""
+    """Yields `work(number, item)` of every item, made on as many devices at once as there are;
+    `number` is the device's.
+    """
     if len(devices) == 1:
         for item in items:
             yield work(0, item)
@@ -221,16 +268,17 @@ def each(devices, work, items):
 
 
 class Watch:
-    """Looks after the processes of a job, inside `with`: each touches a file of its own in a folder that all share.
+    """Looks after the processes of a job, inside `with`: each touches a file of its own in a folder
+    that all share.
 
-    A process is lost if it stopped with an error, if its file has not changed for `silence` seconds, or has not changed at all
-    `start` seconds after this one began.
+    A process is lost if it stopped with an error, if its file has not changed for `silence`
+    seconds, or has not changed at all `start` seconds after this one began.
 
     Args:
         folder: the folder.
         workers: the `Workers`.
-        fatal: end this process when another is lost. What it does would wait for it without end: sums over processes cannot
-            be interrupted from Python.
+        fatal: end this process when another is lost. What it does would wait for it without end:
+            sums over processes cannot be interrupted from Python.
         tidy: the first process removes the folder when all have ended well.
 
     Raises:
@@ -248,18 +296,24 @@ class Watch:
         if len(self._files) > 1:
             own = self._files[self._own]
             if own.is_symlink() or own.parent.is_symlink():
-                raise ValueError(f"{own} must be a file of its own, and no link leads to it. Remove the link.")
+                raise ValueError(
+                    f"{own} must be a file of its own, and no link leads to it. Remove the link."
+                )
             with contextlib.suppress(OSError):
                 own.parent.mkdir(parents=True, exist_ok=True)
             self._began = time.monotonic()
             # What is there now is of an earlier job, until it changes.
-            self._seen = {index: (_modified(file), None) for index, file in enumerate(self._files) if index != self._own}
+            self._seen = {
+                index: (_modified(file), None)
+                for index, file in enumerate(self._files)
+                if index != self._own
+            }
             for index, file in enumerate(self._files):
                 if index != self._own and _word(file) == "stopped":
                     # It may be of an earlier job: this one's may still come.
                     print(
-                        f"worker {index} ended with an error before this one began ({file}). Waiting for it to be started again, "
-                        f"at most {self._limits[1]} s",
+                        f"worker {index} ended with an error before this one began ({file})."
+                        f" Waiting for it to be started again, at most {self._limits[1]} s",
                         flush=True,
                     )
             self._thread.start()
@@ -284,7 +338,8 @@ class Watch:
             self._files[0].parent.rmdir()
 
     def wait(self, missing):
-        """Returns as soon as `missing()` is false, or all other processes have done what they had to do.
+        """Returns as soon as `missing()` is false, or all other processes have done what they had
+        to do.
 
         Raises:
             ValueError: if another process is lost meanwhile.
@@ -307,14 +362,17 @@ class Watch:
                 os._exit(2)
 
     def _say(self, word):
-        # What a file system refuses now it may take the next time; until then this process is silent, and not at its end.
+        # What a file system refuses now it may take the next time; until then this process is
+        # silent, and not at its end.
         with contextlib.suppress(OSError):
             self._files[self._own].parent.mkdir(parents=True, exist_ok=True)
             with open(self._files[self._own], "w", encoding="utf-8", opener=_no_link) as file:
                 file.write(word)
 
     def _lost(self):
-        """What is wrong with another process; "" if all have done their work, None if they are at it."""
+        """What is wrong with another process; "" if all have done their work, None if they are at
+        it.
+        """
         now, (silence, start), at_it = time.monotonic(), self._limits, False
         for index, (modified, when) in self._seen.items():
             found, known = _modified(self._files[index]), when
@@ -331,7 +389,10 @@ class Watch:
                 limit, why = -1, "ended with an error"
             if now - since > limit:
                 last = len(self._files) - 1
-                return f"worker {index} of 0 to {last} {why}. Start the same command in all again: it continues."
+                return (
+                    f"worker {index} of 0 to {last} {why}. Start the same command in all again: it"
+                    " continues."
+                )
         return None if at_it else ""
 
 

@@ -1,4 +1,5 @@
-"""What `evaluate.py` does: the paper's Table 1 and Figures 1 to 3, from run directories of trained, attacked models.
+"""What `evaluate.py` does: the paper's Table 1 and Figures 1 to 3, from run directories of trained,
+attacked models.
 
     results.csv           a row per image: model, slice, radius
     table1.csv, table1.md model x radius
@@ -8,11 +9,13 @@
     figure4.png           effect against ||r|| of the projected attack and that of Antun et al., where there are both
     certificates.csv      of every smoothed model: its Lipschitz constant, and what it says of each attack
     reconstructions.h5    slices/slice_I/{zero_filled, reference}, models/NAME/slice_I/{clean, radius_R}: magnitudes in
-                          normalised units; times the slice's attribute `scale` they are in the scanner's units
+                          normalised units; times the slice's attribute `scale` they are in the
+                          scanner's units
     report.html           all of it on one page, with curves to read values from and images to compare: a single file
 
 All errors are those of magnitude images, in normalised units (docs/mathematics.md).
 """
+
 import contextlib
 import csv
 import dataclasses
@@ -30,29 +33,62 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from tfvn import (
+    certificates,
+    data,
+    distribution,
+    figures,
+    fit,
+    metrics,
+    outputs,
+    progress,
+    projections,
+    report,
+    runs,
+    summaries,
+)
 from tfvn import config as configs
-from tfvn import certificates, data, distribution, figures, fit, metrics, outputs, progress, projections, report, runs, summaries
 from tfvn.data import files
 from tfvn.data.sample import image_rows
 from tfvn.operators import Sense
 
 __all__ = [
-    "TEST_DATA_KEYS", "aggregate", "aligned", "certificates_of", "compare_attacks", "evaluate",
-    "markdown", "printable", "sample_sweep", "tables",
-]  # fmt: skip
+    "TEST_DATA_KEYS",
+    "aggregate",
+    "aligned",
+    "certificates_of",
+    "compare_attacks",
+    "evaluate",
+    "markdown",
+    "printable",
+    "sample_sweep",
+    "tables",
+]
 
 _FIELDS = [field.name for field in dataclasses.fields(configs.Config)]
-# What decides which slices are tested and how they are sampled, equal in all runs of one table: all keys of the schema's
-# first two sections but those of the training set and the one that changes no data.
+# What decides which slices are tested and how they are sampled, equal in all runs of one table: all
+# keys of the schema's first two sections but those of the training set and the one that changes no
+# data.
 TEST_DATA_KEYS = tuple(
-    name for name in _FIELDS[: _FIELDS.index("model")] if name not in ("train_patients", "train_slices", "num_train", "cache_dir")
+    name
+    for name in _FIELDS[: _FIELDS.index("model")]
+    if name not in ("train_patients", "train_slices", "num_train", "cache_dir")
 )
 # Attacks may differ in these: the rest of their settings must agree in one table.
 _OWN_SETTINGS = ("radius", "steps", "sigma", "noise", "num_samples", "seed")
 
 _MEANS = (
-    "ssim", "nrmse", "psnr", "norm", "kspace_norm", "kspace_l1", "total_variation", "image_norm", "relative_radius", "effect",
-)  # fmt: skip
+    "ssim",
+    "nrmse",
+    "psnr",
+    "norm",
+    "kspace_norm",
+    "kspace_l1",
+    "total_variation",
+    "image_norm",
+    "relative_radius",
+    "effect",
+)
 # Means in the tables, of which the number of images is kept.
 _COUNTED = ("rmse", "ssim", "effect")
 # Columns with ||A r|| in the norm of a certificate.
@@ -60,9 +96,17 @@ _DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 _MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
 # What an evaluation may write, and what a sweep over the draws.
 _FILES = (
-    "results.csv", "table1.csv", "table1.md", "figure1.png", "figure2.png", "figure3.png", "figure4.png", "certificates.csv",
-    "reconstructions.h5", "report.html",
-)  # fmt: skip
+    "results.csv",
+    "table1.csv",
+    "table1.md",
+    "figure1.png",
+    "figure2.png",
+    "figure3.png",
+    "figure4.png",
+    "certificates.csv",
+    "reconstructions.h5",
+    "report.html",
+)
 _SWEEP_FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
 # Folders in there while it is at it: slices that are done, and the signs of several processes.
 _UNFINISHED, _WORKERS = ".unfinished", ".workers"
@@ -78,31 +122,41 @@ class _Run(NamedTuple):
 
 
 def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
-    """Evaluates the models of several runs on their common test slices, clean and under all of their attacks.
+    """Evaluates the models of several runs on their common test slices, clean and under all of
+    their attacks.
 
-    A row of `results.csv` is one image f(k + A r). Its columns: `model`, `slice`, `name`, `attack` (none, the norm of the
-    ball l2, l1 or linf, or antun), `radius` of the ball (0: clean) or `steps` of antun, `norm` = ||r||_2, `kspace_norm` =
+    A row of `results.csv` is one image f(k + A r). Its columns: `model`, `slice`, `name`, `attack`
+    (none, the norm of the ball l2, l1 or linf, or antun), `radius` of the ball (0: clean) or
+    `steps` of antun, `norm` = ||r||_2, `kspace_norm` =
     ||A r||_2, `kspace_l1` = ||A r||_1 of real and imaginary parts, `total_variation` in the certificate of a smoothed model,
-    `draw_norm`, the largest norm of a single draw, `image_norm` = ||y||_2, `relative_radius` = norm / image_norm, `rmse` = || f -
+    `draw_norm`, the largest norm of a single draw, `image_norm` = ||y||_2, `relative_radius` = norm
+    / image_norm, `rmse` = || f -
     |y| ||_2 (what a set's RMSE is the root mean square of), `nrmse` = rmse / image_norm (of magnitudes, other than the
-    original code's, which is of complex images), `ssim`, `psnr`, `effect` = ||f(k + A r) - f(k)||_2, and the `sigma`,
-    `noise`, `num_samples` and `seed` of the model. Without a reference the columns that need one are empty.
+    original code's, which is of complex images), `ssim`, `psnr`, `effect` = ||f(k + A r) -
+    f(k)||_2, and the `sigma`, `noise`, `num_samples` and `seed` of the model. Without a reference
+    the columns that need one are empty.
 
     Args:
-        run_dirs: run directories of trained networks, in the order of the table. One without attacks has
-            clean rows only.
-        output: directory for the results, made if need be. Files of an earlier evaluation are replaced, others never.
+        run_dirs: run directories of trained networks, in the order of the table. One without
+            attacks has clean rows only.
+        output: directory for the results, made if need be. Files of an earlier evaluation are
+            replaced, others never.
         overrides: smoothing settings other than those of the runs, such as `["num_samples=100"]`.
-        workers: of several, which need the same directories, all evaluate slices and the first writes the results.
+        workers: of several, which need the same directories, all evaluate slices and the first
+            writes the results.
 
     Returns:
-        The paths of all files written; they are printed too, and at the end the table. The last is `report.html`, which holds
-        tables, curves, images and figures, the settings of the runs, and the versions, seeds and commands that made them.
+        The paths of all files written; they are printed too, and at the end the table. The last is
+        `report.html`, which holds tables, curves, images and figures, the settings of the runs, and
+        the versions, seeds and commands that made them.
 
     Raises:
-        ValueError: if a run is not trained or its attacks are unfinished or of another model, if the runs have different
-            test data, or if a file would be replaced that is no earlier result: no file is written then. If a reconstruction is not
-            finite or a file cannot be written: earlier results stay as they are, and slices that are done are kept for the
+        ValueError: if a run is not trained or its attacks are unfinished or of another model, if
+            the runs have different
+            test data, or if a file would be replaced that is no earlier result: no file is written
+                then. If a reconstruction is not
+            finite or a file cannot be written: earlier results stay as they are, and slices that
+                are done are kept for the
             next call; if another evaluation writes into that folder.
     """
     trials = _open(run_dirs, overrides)
@@ -132,7 +186,9 @@ def _prepare(output, names):
 
 
 def _write_results(trials, source, output, workers, watch):
-    """Gathers what the slices gave, evaluates what is missing, and writes all files. Returns their paths."""
+    """Gathers what the slices gave, evaluates what is missing, and writes all files. Returns their
+    paths.
+    """
     unfinished = os.path.join(output, _UNFINISHED)
     rows, examples, architectures = [], [], []
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
@@ -143,13 +199,19 @@ def _write_results(trials, source, output, workers, watch):
         shown = _write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            example, architecture = _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch)
+            example, architecture = _evaluate_run(
+                trial, source, file, rows, bar, unfinished, workers, watch
+            )
             examples.append(example)
             architectures.append(architecture)
     table = aggregate(rows)
     claims = certificates_of(table, rows)
     certified, compared = _certificate_tables(claims), _comparison_text(compare_attacks(rows))
-    text = markdown(table, maps) + "".join(map(_text, certified)) + (f"\n{compared}\n" if compared else "")
+    text = (
+        markdown(table, maps)
+        + "".join(map(_text, certified))
+        + (f"\n{compared}\n" if compared else "")
+    )
     balls = [row for row in rows if row["attack"] in ("none", "l2")]
     writers = {
         "results.csv": lambda path: _write_csv(path, rows),
@@ -185,12 +247,18 @@ def _write_results(trials, source, output, workers, watch):
     for trial, architecture in zip(trials, architectures):
         scores = _scores([entry for entry in table if entry["model"] == trial.name])
         summaries.write_hparams(trial.run_dir, trial.config, architecture, scores)
-    print(f"Next: open {shlex.quote(paths[-1])} in a browser, where the images can be compared.\n\n{text}", end="")
+    print(
+        f"Next: open {shlex.quote(paths[-1])} in a browser, where the images can be"
+        f" compared.\n\n{text}",
+        end="",
+    )
     return paths
 
 
 def _draw(figure, path, *arguments):
-    """Draws a figure with the names of the models as they are: no formulas, and no complaint of signs that the font lacks."""
+    """Draws a figure with the names of the models as they are: no formulas, and no complaint of
+    signs that the font lacks.
+    """
     plain = []
     for argument in arguments:
         if isinstance(argument, list):
@@ -220,7 +288,9 @@ def printable(text):
 
 
 def _write_all(output, writers):
-    """Writes each file of a dict name: function of a path, whole or not at all. Returns the paths."""
+    """Writes each file of a dict name: function of a path, whole or not at all. Returns the
+    paths.
+    """
     paths = [os.path.join(output, name) for name in writers]
     for path, write in zip(paths, writers.values()):
         with outputs.written(path) as temporary:
@@ -229,11 +299,13 @@ def _write_all(output, writers):
 
 
 def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Workers()):
-    """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and `num_samples.png`.
+    """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and
+    `num_samples.png`.
 
-    A row is one model and one K: `rmse_clean`, and under the run's attack of the largest l2 radius `rmse_attacked` and
-    `effect` = mean || g_K(k + A r) - g_K(k) || (the stored r is not made anew for each K); `spread` = sqrt(mean ||
-    g_K - g'_K ||^2 / 2) of two clean predictions from independent draws: the standard deviation that K draws leave.
+    A row is one model and one K: `rmse_clean`, and under the run's attack of the largest l2 radius
+    `rmse_attacked` and `effect` = mean || g_K(k + A r) - g_K(k) || (the stored r is not made anew
+    for each K); `spread` = sqrt(mean || g_K - g'_K ||^2 / 2) of two clean predictions from
+    independent draws: the standard deviation that K draws leave.
 
     Args:
         run_dirs, output, overrides: as for `evaluate`. Runs without noise are left out.
@@ -241,15 +313,20 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Wo
         workers: of one process, whose devices share the draws.
 
     Raises:
-        ValueError: as `evaluate`; also for several processes, if no run was trained with noise or a count is not >= 1.
+        ValueError: as `evaluate`; also for several processes, if no run was trained with noise or a
+            count is not >= 1.
     """
     if not counts or any(count < 1 for count in counts):
         raise ValueError(f"the numbers of draws must be >= 1. Received: {list(counts)}")
     if workers.count > 1:
-        raise ValueError("the sweep over the numbers of draws runs in one process: use --strategy mirrored.")
+        raise ValueError(
+            "the sweep over the numbers of draws runs in one process: use --strategy mirrored."
+        )
     trials = [trial for trial in _open(run_dirs, overrides) if trial.config.sigma]
     if not trials:
-        raise ValueError("a smoothed prediction needs a run with sigma > 0, and none of these has noise.")
+        raise ValueError(
+            "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
+        )
     _check_attacks(trials, len(data.source(trials[0].config, "test")))
     _prepare(output, _SWEEP_FILES)
     with runs.alone(output, "evaluates into it"):
@@ -266,9 +343,9 @@ def _sweep(trials, output, counts, workers):
         lines.append([row["model"], str(row["num_samples"]), *numbers])
     radii = {row["radius"] for row in rows if not math.isnan(row["radius"])}
     text = (
-        f"{aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <= "
-        f"{', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: sqrt(mean || g_K - g'_K ||_2^2 / 2) of two clean "
-        "predictions from independent draws.\n"
+        f"{aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <="
+        f" {', '.join(f'{r:g}' for r in sorted(radii)) or '-'}. Spread: sqrt(mean || g_K - g'_K"
+        " ||_2^2 / 2) of two clean predictions from independent draws.\n"
     )
     writers = {
         "num_samples.csv": lambda path: _write_csv(path, rows),
@@ -292,19 +369,29 @@ def _sweep_run(trial, counts, strategy):
     radius = max((size for kind, size in trial.attacks if kind == "l2"), default=math.nan)
     source = data.source(config, "test")
     squares = {count: [] for count in counts}
-    with progress.bar(total=len(source) * len(counts), desc=f"draws {trial.name}", unit="image") as bar:
+    with progress.bar(
+        total=len(source) * len(counts), desc=f"draws {trial.name}", unit="image"
+    ) as bar:
         for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
             zero_filled = model.zero_filled(inputs)
             measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
             attacked = None
             if not math.isnan(radius):
                 path = runs.attack_path(trial.run_dir, radius, index)
-                perturbation = _perturbation(path, source.name(index), digest, inputs, zero_filled.shape, ("l2", radius))
-                attacked = zero_filled + network.sense.normal(perturbation, inputs["sensitivity_maps"], inputs["mask"])
+                perturbation = _perturbation(
+                    path, source.name(index), digest, inputs, zero_filled.shape, ("l2", radius)
+                )
+                attacked = zero_filled + network.sense.normal(
+                    perturbation, inputs["sensitivity_maps"], inputs["mask"]
+                )
             for count in counts:
                 model.num_samples, model.seed = count, config.seed
                 clean = model.reconstruct({**measured, "zero_filled": zero_filled})
-                answer = clean if attacked is None else model.reconstruct({**measured, "zero_filled": attacked})
+                answer = (
+                    clean
+                    if attacked is None
+                    else model.reconstruct({**measured, "zero_filled": attacked})
+                )
                 model.seed = (config.seed + 1) % 2**31
                 other = model.reconstruct({**measured, "zero_filled": zero_filled})
                 errors = [metrics.error_norm(image, reference)[0] for image in (clean, answer)]
@@ -315,26 +402,29 @@ def _sweep_run(trial, counts, strategy):
         values = np.array(values, float)
         root = np.sqrt(np.mean(np.square(values), 0))
         unattacked = math.isnan(radius)
-        rows.append({
-            "model": trial.name,
-            "num_samples": count,
-            "radius": radius,
-            "rmse_clean": float(root[0]),
-            "rmse_attacked": math.nan if unattacked else float(root[1]),
-            "effect": math.nan if unattacked else float(values[:, 2].mean()),
-            "spread": float(root[3] / math.sqrt(2)),
-            "num_images": len(values),
-            "sigma": config.sigma,
-            "noise": config.noise,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": trial.name,
+                "num_samples": count,
+                "radius": radius,
+                "rmse_clean": float(root[0]),
+                "rmse_attacked": math.nan if unattacked else float(root[1]),
+                "effect": math.nan if unattacked else float(values[:, 2].mean()),
+                "spread": float(root[3] / math.sqrt(2)),
+                "num_images": len(values),
+                "sigma": config.sigma,
+                "noise": config.noise,
+            }
+        )
     return rows
 
 
 def aggregate(rows):
     """Table 1 as a list of dicts, one a model and radius, from the rows of `evaluate`.
 
-    `rmse` is sqrt(mean_i rmse_i^2), `effect_25` and `effect_75` are percentiles, the other numbers means, over the
-    images that have the number (`num_rmse`, `num_ssim` and `num_effect` of `num_images`); NaN where none has.
+    `rmse` is sqrt(mean_i rmse_i^2), `effect_25` and `effect_75` are percentiles, the other numbers
+    means, over the images that have the number (`num_rmse`, `num_ssim` and `num_effect` of
+    `num_images`); NaN where none has.
     """
     groups = {}
     for row in rows:
@@ -343,32 +433,47 @@ def aggregate(rows):
     for (model, attack, _), group in groups.items():
         values = {key: np.array([row[key] for row in group], float) for key in _MEANS + ("rmse",)}
         values = {key: array[~np.isnan(array)] for key, array in values.items()}
-        means = {key: float(array.mean()) if array.size else math.nan for key, array in values.items()}
-        effects = np.percentile(values["effect"], [25, 75]) if values["effect"].size else (math.nan, math.nan)
-        table.append({
-            "model": model,
-            "attack": attack,
-            "radius": group[0]["radius"],
-            "steps": group[0]["steps"],
-            "rmse": float(np.sqrt(np.mean(values["rmse"] ** 2))) if values["rmse"].size else math.nan,
-            **{key: means[key] for key in _MEANS},
-            "effect_25": float(effects[0]),
-            "effect_75": float(effects[1]),
-            "num_images": len(group),
-            **{f"num_{key}": len(values[key]) for key in _COUNTED},
-            **{key: group[0][key] for key in _MODEL_KEYS},
-        })  # fmt: skip
+        means = {
+            key: float(array.mean()) if array.size else math.nan for key, array in values.items()
+        }
+        effects = (
+            np.percentile(values["effect"], [25, 75])
+            if values["effect"].size
+            else (math.nan, math.nan)
+        )
+        table.append(
+            {
+                "model": model,
+                "attack": attack,
+                "radius": group[0]["radius"],
+                "steps": group[0]["steps"],
+                "rmse": float(np.sqrt(np.mean(values["rmse"] ** 2)))
+                if values["rmse"].size
+                else math.nan,
+                **{key: means[key] for key in _MEANS},
+                "effect_25": float(effects[0]),
+                "effect_75": float(effects[1]),
+                "num_images": len(group),
+                **{f"num_{key}": len(values[key]) for key in _COUNTED},
+                **{key: group[0][key] for key in _MODEL_KEYS},
+            }
+        )
     return table
 
 
 def _scores(table):
-    """What TensorBoard compares of one model, as {name: number}; names are short, for the axes there."""
+    """What TensorBoard compares of one model, as {name: number}; names are short, for the axes
+    there.
+    """
     scores = {}
     for entry in table:
         if entry["attack"] == "none":
             name, keys = "clean", ("rmse", "ssim")
         else:
-            name, keys = _dataset(entry["attack"], _size(entry)).replace("radius_", "r"), ("rmse", "effect")
+            name, keys = (
+                _dataset(entry["attack"], _size(entry)).replace("radius_", "r"),
+                ("rmse", "effect"),
+            )
         scores.update({f"{name}_{key}": entry[key] for key in keys})
     return scores
 
@@ -391,22 +496,29 @@ def markdown(table, maps=""):
 
 
 def tables(table, maps=""):
-    """RMSE and SSIM, then mean perturbation effects, model by radius: a list of `report.Table`. The norms of the attack's
-    ball, and the attack of Antun et al., have such tables one after the other.
+    """RMSE and SSIM, then mean perturbation effects, model by radius: a list of `report.Table`. The
+    norms of the attack's ball, and the attack of Antun et al., have such tables one after the
+    other.
 
     Args:
         table: the list of dicts of `aggregate`.
         maps: where the coil maps come from, for the note; "" says nothing.
     """
-    kinds = [kind for kind in runs.ATTACKS if any(entry["attack"] == kind for entry in table)] or ["l2"]
+    kinds = [kind for kind in runs.ATTACKS if any(entry["attack"] == kind for entry in table)] or [
+        "l2"
+    ]
     count = table[0]["num_images"]
     note = (
-        "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r <= radius (l2 unless it says "
-        "otherwise; in %: of the mean ||y||_2); sigma: k-space noise of training and smoothing; K: draws of the smoothed prediction; "
-        f"{count} {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
+        "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r"
+        " <= radius (l2 unless it says otherwise; in %: of the mean ||y||_2); sigma: k-space noise"
+        f" of training and smoothing; K: draws of the smoothed prediction; {count}"
+        f" {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
     )
     if any(0 < _count(entry, key) < count for entry in table for key in _COUNTED):
-        note += " (n): a mean over n slices alone, as the others have no such number (no reference, or an empty one)."
+        note += (
+            " (n): a mean over n slices alone, as the others have no such number (no reference, or"
+            " an empty one)."
+        )
     if maps:
         note += f" Coil maps: {maps}."
     parts = []
@@ -427,10 +539,16 @@ def _tables_of(kind, table):
     def cell(model, size, key, digits):
         return _mean_cell(cells[model, size], key, digits) if (model, size) in cells else "-"
 
-    errors = [["model", *(text for head in heads for text in (head, ""))], ["", *(("RMSE", "SSIM") * len(sizes))]]
+    errors = [
+        ["model", *(text for head in heads for text in (head, ""))],
+        ["", *(("RMSE", "SSIM") * len(sizes))],
+    ]
     effects = [["model", "sigma", "K", *heads[1:]]]
     for model in models:
-        pairs = [(cell(model, size, "rmse", _digits), cell(model, size, "ssim", _decimals)) for size in sizes]
+        pairs = [
+            (cell(model, size, "rmse", _digits), cell(model, size, "ssim", _decimals))
+            for size in sizes
+        ]
         errors.append([model, *(text for pair in pairs for text in pair)])
         first = cells[model, 0.0]
         samples = str(first["num_samples"]) if first["sigma"] else "-"
@@ -439,9 +557,17 @@ def _tables_of(kind, table):
             norms = [cell(model, size, "norm", _digits) for size in attacks]
             means = [text if text == "-" else f"{text}, {norm}" for text, norm in zip(means, norms)]
         effects.append([model, f"{first['sigma']:g}{_noise_name(first)}", samples, *means])
-    parts = [report.Table(f"Error of the reconstructions{of}", errors, ("", *(("lowest", "highest") * len(sizes))), heads=2)]
+    parts = [
+        report.Table(
+            f"Error of the reconstructions{of}",
+            errors,
+            ("", *(("lowest", "highest") * len(sizes))),
+            heads=2,
+        )
+    ]
     if attacks:
-        # The attack of Antun et al. has another norm on each model: its effects are not to be compared.
+        # The attack of Antun et al. has another norm on each model: its effects are not to be
+        # compared.
         best = ("", "", "", *(["" if kind == "antun" else "lowest"] * len(attacks)))
         parts.append(report.Table(f"Mean perturbation effect{norm}{of}", effects, best))
     return parts
@@ -467,36 +593,62 @@ def _head(entry):
 
 
 def _labels(table):
-    """What the images of `reconstructions.h5` are called in the report: a dict of dataset and text, clean first."""
+    """What the images of `reconstructions.h5` are called in the report: a dict of dataset and text,
+    clean first.
+    """
     kinds = ("none", *runs.ATTACKS)
     labels = {}
     for entry in sorted(table, key=lambda entry: (kinds.index(entry["attack"]), _size(entry))):
         kind = entry["attack"]
-        labels[_dataset(kind, _size(entry))] = _head(entry) if kind in ("none", "l2") else f"{kind}, {_head(entry)}"
+        labels[_dataset(kind, _size(entry))] = (
+            _head(entry) if kind in ("none", "l2") else f"{kind}, {_head(entry)}"
+        )
     return labels
 
 
 def _commands(trial):
-    """Commands that make a run again elsewhere, from its configuration and what its attacks record: lists of arguments."""
+    """Commands that make a run again elsewhere, from its configuration and what its attacks record:
+    lists of arguments.
+    """
     run_dir = runs.as_argument(os.path.normpath(trial.run_dir))
     again = f"{run_dir}-again"
-    train = ["python", "train.py", "--config", os.path.join(run_dir, "config.yaml"), "--run-dir", again]
-    # What was said of one call alone: it would end too early, or not begin without tensorflow-addons.
+    train = [
+        "python",
+        "train.py",
+        "--config",
+        os.path.join(run_dir, "config.yaml"),
+        "--run-dir",
+        again,
+    ]
+    # What was said of one call alone: it would end too early, or not begin without
+    # tensorflow-addons.
     calls = {"time_budget": 0, "progress": "tqdm"}
     given = [f"{key}={value}" for key, value in calls.items() if vars(trial.config)[key] != value]
     commands = [[*train, *(["--set", *given] if given else [])]]
     attacks = {}
     for kind, size in trial.attacks:
         settings = runs.read_attack(runs.attack_path(trial.run_dir, size, 0, kind))["settings"]
-        values = {key: value for key, value in settings.items() if key.startswith(("attack_", "antun_"))}
+        values = {
+            key: value for key, value in settings.items() if key.startswith(("attack_", "antun_"))
+        }
         values["attack_num_samples"] = settings.get("num_samples", trial.config.attack_num_samples)
-        values.update({"attack_method": "antun"} if kind == "antun" else {"attack_method": "projected", "attack_norm": kind})
-        changed = [f"{key}={value}" for key, value in sorted(values.items()) if value != vars(trial.config)[key]]
+        values.update(
+            {"attack_method": "antun"}
+            if kind == "antun"
+            else {"attack_method": "projected", "attack_norm": kind}
+        )
+        changed = [
+            f"{key}={value}"
+            for key, value in sorted(values.items())
+            if value != vars(trial.config)[key]
+        ]
         attacks.setdefault((kind, *changed), []).append(size)
     for (kind, *changed), sizes in attacks.items():
         key = "antun_steps" if kind == "antun" else "attack_radii"
         given = [*changed, *([f"{key}={sizes}"] if sizes != vars(trial.config)[key] else [])]
-        commands.append(["python", "attack.py", "--run-dir", again, *(["--set", *given] if given else [])])
+        commands.append(
+            ["python", "attack.py", "--run-dir", again, *(["--set", *given] if given else [])]
+        )
     return commands
 
 
@@ -505,14 +657,16 @@ def _noise_name(entry):
 
 
 def certificates_of(table, rows):
-    """What can be claimed of every smoothed model, one dict a model and attack (attack "none": of the model alone).
+    """What can be claimed of every smoothed model, one dict a model and attack (attack "none": of
+    the model alone).
 
-    `diameter` is sqrt(2) times the largest norm of a single draw in `rows`: that of the map f whose images are scaled back to
-    that norm, which changes none of the draws that were averaged here. `lipschitz` is the Lipschitz constant of the smoothed
-    map, in the `norm` of the noise's certificate; `certified_distance` the largest ||A r|| in that norm that certifies a
-    change below a tenth of the mean image norm. Of an attack: `distance`, its mean ||A r|| in that norm, `total_variation`
-    and `bound` = diameter * total_variation at it, and the measured `effect`. The bound is for infinitely many draws: the
-    mean of K has its own spread.
+    `diameter` is sqrt(2) times the largest norm of a single draw in `rows`: that of the map f whose
+    images are scaled back to that norm, which changes none of the draws that were averaged here.
+    `lipschitz` is the Lipschitz constant of the smoothed map, in the `norm` of the noise's
+    certificate; `certified_distance` the largest ||A r|| in that norm that certifies a change below
+    a tenth of the mean image norm. Of an attack: `distance`, its mean ||A r|| in that norm,
+    `total_variation` and `bound` = diameter * total_variation at it, and the measured `effect`. The
+    bound is for infinitely many draws: the mean of K has its own spread.
     """
     claims = []
     for model in dict.fromkeys(entry["model"] for entry in table if entry["sigma"]):
@@ -525,30 +679,47 @@ def certificates_of(table, rows):
             tolerance = _SHARE * entry["image_norm"]
             certified = math.nan
             if not math.isnan(tolerance):
-                certified = float(certificates.certified_distance(tolerance, sigma, diameter, noise))
-            claims.append({
-                "model": model,
-                "attack": entry["attack"],
-                "size": _size(entry),
-                "sigma": sigma,
-                "noise": noise,
-                "norm": norm,
-                "diameter": diameter,
-                "lipschitz": float(certificates.lipschitz_constant(sigma, diameter, noise)),
-                "certified_distance": certified,
-                "distance": distance,
-                "total_variation": float(certificates.total_variation(distance, sigma, noise)),
-                "bound": float(certificates.global_bound(distance, sigma, diameter, noise)),
-                "effect": entry["effect"],
-            })  # fmt: skip
+                certified = float(
+                    certificates.certified_distance(tolerance, sigma, diameter, noise)
+                )
+            claims.append(
+                {
+                    "model": model,
+                    "attack": entry["attack"],
+                    "size": _size(entry),
+                    "sigma": sigma,
+                    "noise": noise,
+                    "norm": norm,
+                    "diameter": diameter,
+                    "lipschitz": float(certificates.lipschitz_constant(sigma, diameter, noise)),
+                    "certified_distance": certified,
+                    "distance": distance,
+                    "total_variation": float(certificates.total_variation(distance, sigma, noise)),
+                    "bound": float(certificates.global_bound(distance, sigma, diameter, noise)),
+                    "effect": entry["effect"],
+                }
+            )
     return claims
 
 
 def _certificate_tables(claims):
-    """The weakest attack on each smoothed model and what its certificate says of it: a list of one `report.Table` or none."""
+    """The weakest attack on each smoothed model and what its certificate says of it: a list of one
+    `report.Table` or none.
+    """
     if not claims:
         return []
-    heads = ("model", "norm", "D", "Lipschitz constant", "certified to", "attack", "its A r", "bound", "effect", "says something")
+    heads = (
+        "model",
+        "norm",
+        "D",
+        "Lipschitz constant",
+        "certified to",
+        "attack",
+        "its A r",
+        "bound",
+        "effect",
+        "says something",
+    )
     lines = [list(heads)]
     for model in dict.fromkeys(claim["model"] for claim in claims):
         own = [claim for claim in claims if claim["model"] == model]
@@ -562,12 +733,17 @@ def _certificate_tables(claims):
             rest = [kind, *(_digits(claim[key]) for key in ("distance", "bound", "effect")), says]
         lines.append([model, claim["norm"], *numbers, *(rest if attacks else ["-"] * 5)])
     note = (
-        "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified to: the largest ||A r|| that "
-        f"cannot change the reconstruction by more than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its "
-        "mean norm of A r, the bound at it and what it did; the bound says something where it is below half of D. Norms of A r as the noise "
-        "demands, of real and imaginary parts."
+        "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified"
+        " to: the largest ||A r|| that cannot change the reconstruction by more than"
+        f" {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its mean norm of A"
+        " r, the bound at it and what it did; the bound says something where it is below half of"
+        " D. Norms of A r as the noise demands, of real and imaginary parts."
     )
-    return [report.Table("Certificates of the smoothed models (docs/theorem.md)", lines, ("",) * len(heads), note)]
+    return [
+        report.Table(
+            "Certificates of the smoothed models (docs/theorem.md)", lines, ("",) * len(heads), note
+        )
+    ]
 
 
 def _text(table):
@@ -575,17 +751,28 @@ def _text(table):
 
 
 def compare_attacks(rows):
-    """Of every image that both attacks were made on: (model, slice, norm, effect of Antun et al., projected effect), the last
-    interpolated linearly between the radii at the ||r||_2 that the attack of Antun et al. came to; NaN outside the radii."""
+    """Of every image that both attacks were made on: (model, slice, norm, effect of Antun et al.,
+    projected effect), the last interpolated linearly between the radii at the ||r||_2 that the
+    attack of Antun et al. came to; NaN outside the radii.
+    """
     found = []
     for row in rows:
         if row["attack"] != "antun":
             continue
-        same = [r for r in rows if (r["model"], r["slice"]) == (row["model"], row["slice"]) and r["attack"] in ("none", "l2")]
+        same = [
+            r
+            for r in rows
+            if (r["model"], r["slice"]) == (row["model"], row["slice"])
+            and r["attack"] in ("none", "l2")
+        ]
         same.sort(key=lambda r: r["norm"])
         if len(same) > 1:
             norms, effects = ([r[key] for r in same] for key in ("norm", "effect"))
-            projected = float(np.interp(row["norm"], norms, effects, right=math.nan)) if row["norm"] >= norms[1] else math.nan
+            projected = (
+                float(np.interp(row["norm"], norms, effects, right=math.nan))
+                if row["norm"] >= norms[1]
+                else math.nan
+            )
             found.append((row["model"], row["slice"], row["norm"], row["effect"], projected))
     return found
 
@@ -594,7 +781,10 @@ def _comparison_text(pairs):
     if not pairs:
         return ""
     inside = [(antun, projected) for *_, antun, projected in pairs if not math.isnan(projected)]
-    text = "Projected attack against that of Antun et al., at equal ||r||_2 (linear interpolation between the radii): "
+    text = (
+        "Projected attack against that of Antun et al., at equal ||r||_2 (linear interpolation"
+        " between the radii): "
+    )
     if inside:
         wins = sum(projected > antun for antun, projected in inside)
         ratio = float(np.exp(np.mean([np.log(max(p, 1e-12) / max(a, 1e-12)) for a, p in inside])))
@@ -604,7 +794,10 @@ def _comparison_text(pairs):
     if outside:
         norms = [norm for _, _, norm, _, projected in pairs if math.isnan(projected)]
         span = f"||r||_2 from {min(norms):.3g} to {max(norms):.3g}"
-        text += f" {outside} of {len(pairs)} cases are outside the radii: {span}; attack with such radii to compare."
+        text += (
+            f" {outside} of {len(pairs)} cases are outside the radii: {span}; attack with such"
+            " radii to compare."
+        )
     return text
 
 
@@ -629,7 +822,13 @@ def _decimals(value):
 
 
 def _percent(share):
-    return "" if math.isnan(share) else f" ({100 * share:.2g} %)" if share < 0.1 else f" ({100 * share:.0f} %)"
+    return (
+        ""
+        if math.isnan(share)
+        else f" ({100 * share:.2g} %)"
+        if share < 0.1
+        else f" ({100 * share:.0f} %)"
+    )
 
 
 def _open(run_dirs, overrides):
@@ -637,8 +836,8 @@ def _open(run_dirs, overrides):
     fixed = [text for text in overrides if text.partition("=")[0].strip() not in runs.FREE_KEYS]
     if fixed:
         raise ValueError(
-            f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the run. "
-            f"Received: {' '.join(fixed)}"
+            f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the"
+            f" run. Received: {' '.join(fixed)}"
         )
     for run_dir in run_dirs:
         runs.check_name(run_dir, "a run directory")
@@ -646,22 +845,37 @@ def _open(run_dirs, overrides):
     for name, run_dir in zip(_names(run_dirs), run_dirs):
         # With overrides, opening would make a new run of a mistyped directory.
         if not os.path.exists(os.path.join(run_dir, "config.yaml")):
-            raise ValueError(f"{run_dir} holds no run: there is no config.yaml. Train or attack a network there first.")
+            raise ValueError(
+                f"{run_dir} holds no run: there is no config.yaml. Train or attack a network there"
+                " first."
+            )
         config = runs.open_run(run_dir, None, overrides)
         first = trials[0].config if trials else config
         different = [key for key in TEST_DATA_KEYS if getattr(config, key) != getattr(first, key)]
         if different:
-            pairs = ", ".join(f"{key}={getattr(config, key)!r} (there: {getattr(first, key)!r})" for key in different)
+            pairs = ", ".join(
+                f"{key}={getattr(config, key)!r} (there: {getattr(first, key)!r})"
+                for key in different
+            )
             raise ValueError(
                 f"{run_dir} and {trials[0].run_dir} have different test data: {pairs}. "
                 "One table compares models on the same slices: evaluate these runs one by one."
             )
-        trials.append(_Run(name, run_dir, config, [attack for attack in runs.attacks_of(run_dir) if attack[1] > 0]))
+        trials.append(
+            _Run(
+                name,
+                run_dir,
+                config,
+                [attack for attack in runs.attacks_of(run_dir) if attack[1] > 0],
+            )
+        )
     return trials
 
 
 def _names(run_dirs):
-    """Names of the runs: their directories' names, or as many last parts of the paths as tell them apart."""
+    """Names of the runs: their directories' names, or as many last parts of the paths as tell them
+    apart.
+    """
     parts = [os.path.realpath(run_dir).split(os.sep) for run_dir in run_dirs]
     for depth in range(1, max(len(p) for p in parts) + 1):
         names = ["-".join(p[-depth:]) for p in parts]
@@ -677,10 +891,13 @@ def _check_attacks(trials, count):
             paths = [runs.attack_path(trial.run_dir, size, index, kind) for index in range(count)]
             missing = [path for path in paths if not os.path.exists(path)]
             if missing:
-                command = runs.command("python", "attack.py", "--run-dir", runs.as_argument(trial.run_dir))
+                command = runs.command(
+                    "python", "attack.py", "--run-dir", runs.as_argument(trial.run_dir)
+                )
                 raise ValueError(
-                    f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices: attack.py has not "
-                    f"finished. Run it again with what it was given: {command} [--set ...]"
+                    f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices:"
+                    f" attack.py has not finished. Run it again with what it was given: {command}"
+                    " [--set ...]"
                 )
     first = {}
     for trial in trials:
@@ -689,20 +906,32 @@ def _check_attacks(trials, count):
             stored = runs.read_attack(path, attack=(kind, size))["settings"]
             settings = {key: value for key, value in stored.items() if key not in _OWN_SETTINGS}
             earlier = first.setdefault(kind, (path, settings))
-            different = sorted(key for key in {**settings, **earlier[1]} if settings.get(key) != earlier[1].get(key))
+            different = sorted(
+                key
+                for key in {**settings, **earlier[1]}
+                if settings.get(key) != earlier[1].get(key)
+            )
             if different:
-                rows = ", ".join(f"{key}={settings.get(key)!r} (there: {earlier[1].get(key)!r})" for key in different)
+                rows = ", ".join(
+                    f"{key}={settings.get(key)!r} (there: {earlier[1].get(key)!r})"
+                    for key in different
+                )
                 raise ValueError(
-                    f"{path} and {earlier[0]} were made by different attacks: {rows}. One table compares models under the same "
-                    "attack: evaluate these run directories one by one, each with an --output of its own."
+                    f"{path} and {earlier[0]} were made by different attacks: {rows}. One table"
+                    " compares models under the same attack: evaluate these run directories one by"
+                    " one, each with an --output of its own."
                 )
 
 
 def _write_slices(file, config, source):
-    """Writes the images that are the same for all models. Returns the arguments of figure 1, of the middle slice."""
+    """Writes the images that are the same for all models. Returns the arguments of figure 1, of the
+    middle slice.
+    """
     sense = Sense(config.readout_oversampling)
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
-        zero_filled = sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])[0].numpy()
+        zero_filled = sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])[
+            0
+        ].numpy()
         group = file.create_group(f"slices/{_key(index)}")
         group.attrs.update(name=source.name(index), scale=float(inputs["scale"][0]))
         images = {"zero_filled": zero_filled}
@@ -720,10 +949,14 @@ def _write_slices(file, config, source):
 
 
 def _evaluate_own(trial, source, workers, output):
-    """Evaluates this process's slices of one run, on all of its devices, for `_evaluate_run` to find."""
+    """Evaluates this process's slices of one run, on all of its devices, for `_evaluate_run` to
+    find.
+    """
     devices, models = runs.models_of(trial.run_dir, trial.config, workers, len(source))
     own, digest = workers.own(len(source)), runs.model_hash(models[0][0])
-    work = functools.partial(_evaluated, trial, source, models, digest, os.path.join(output, _UNFINISHED), None)
+    work = functools.partial(
+        _evaluated, trial, source, models, digest, os.path.join(output, _UNFINISHED), None
+    )
     slices = data.iterate(data.load(trial.config, "test", start=workers.index, step=workers.count))
     with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
         for _ in distribution.each(devices, work, zip(own, slices)):
@@ -733,8 +966,8 @@ def _evaluate_own(trial, source, workers, output):
 def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
     """The images and rows of one slice, (index, (inputs, reference)).
 
-    They are kept in the folder `unfinished`, from which an evaluation that was stopped goes on. With `wait`, that of a
-    `Watch`, another process puts them there.
+    They are kept in the folder `unfinished`, from which an evaluation that was stopped goes on.
+    With `wait`, that of a `Watch`, another process puts them there.
     """
     index, (inputs, reference) = item
     config, name = trial.config, source.name(index)
@@ -742,7 +975,9 @@ def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
     made_of = [digest, name, *(getattr(config, key) for key in _MODEL_KEYS)]
     settings, states = source.fingerprint(index)
     test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
-    key = json.dumps([made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]])
+    key = json.dumps(
+        [made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]]
+    )
     # Not in the key: of estimated maps they differ by rounding between machines.
     numbers = [float(inputs["scale"][0]), runs.signature_of(inputs).tolist()]
     path = _partial_path(unfinished, trial, index)
@@ -756,7 +991,9 @@ def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
 
 
 def _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch):
-    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3, and the network's settings."""
+    """Evaluates one run: adds to `rows` and `file`. Returns the middle slice as a row of figure 3,
+    and the network's settings.
+    """
     config = trial.config
     network = runs.network_of(trial.run_dir, config)
     models, digest = [(network, runs.predictor(network, config))], runs.model_hash(network)
@@ -765,7 +1002,9 @@ def _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch):
         name, scale = source.name(index), float(inputs["scale"][0])
         paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
         wait = None if index in workers.own(len(source)) else watch.wait
-        images, found = _evaluated(trial, source, models, digest, unfinished, wait, 0, (index, (inputs, reference)))
+        images, found = _evaluated(
+            trial, source, models, digest, unfinished, wait, 0, (index, (inputs, reference))
+        )
         group = file.create_group(f"models/{trial.name}/{_key(index)}")
         group.attrs.update(name=name, scale=scale)
         for dataset, image in images.items():
@@ -795,7 +1034,9 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
             perturbation = tf.zeros_like(zero_filled)
         else:
             path = runs.attack_path(trial.run_dir, size, index, kind)
-            perturbation = _perturbation(path, name, digest, inputs, zero_filled.shape, (kind, size))
+            perturbation = _perturbation(
+                path, name, digest, inputs, zero_filled.shape, (kind, size)
+            )
         measured = {
             "sensitivity_maps": maps,
             "mask": mask,
@@ -809,8 +1050,9 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
             draw_norm = tf.norm(image, axis=[1, 2])
         if not np.isfinite(image).all():
             raise ValueError(
-                f"{trial.run_dir}: the reconstruction of {name} ({_dataset(kind, size)}) is not finite. Leave this run out, or train "
-                "its network again with a lower learning rate."
+                f"{trial.run_dir}: the reconstruction of {name} ({_dataset(kind, size)}) is not"
+                " finite. Leave this run out, or train its network again with a lower learning"
+                " rate."
             )
         clean = image if kind == "none" else clean
         change = network.sense.forward(perturbation, maps, mask)
@@ -833,19 +1075,21 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
             "draw_norm": draw_norm,
             "effect": tf.norm(image - clean),
         }
-        rows.append({
-            "model": trial.name,
-            "slice": index,
-            "name": name,
-            "attack": kind,
-            "radius": math.nan if kind == "antun" else size,
-            "steps": size if kind == "antun" else math.nan,
-            **{key: float(np.squeeze(value)) for key, value in numbers.items()},
-            "sigma": config.sigma,
-            "noise": config.noise if config.sigma else "",
-            "num_samples": config.num_samples if config.sigma else 1,
-            "seed": config.seed,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": trial.name,
+                "slice": index,
+                "name": name,
+                "attack": kind,
+                "radius": math.nan if kind == "antun" else size,
+                "steps": size if kind == "antun" else math.nan,
+                **{key: float(np.squeeze(value)) for key, value in numbers.items()},
+                "sigma": config.sigma,
+                "noise": config.noise if config.sigma else "",
+                "num_samples": config.num_samples if config.sigma else 1,
+                "seed": config.seed,
+            }
+        )
         images[_dataset(kind, size)] = image[0].numpy()
     return images, rows
 
@@ -853,7 +1097,11 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
 def _dataset(kind, size):
     if kind == "none":
         return "clean"
-    return f"antun_{size:d}" if kind == "antun" else f"{'' if kind == 'l2' else kind + '_'}radius_{size:g}"
+    return (
+        f"antun_{size:d}"
+        if kind == "antun"
+        else f"{'' if kind == 'l2' else kind + '_'}radius_{size:g}"
+    )
 
 
 def _partial_path(unfinished, trial, index):
@@ -868,7 +1116,8 @@ def _read_partial(path, key, numbers):
     Args:
         path: of the file.
         key: a text that says what it must have been made of.
-        numbers: the slice's [scale, signature], which must be those that it was made of, up to rounding.
+        numbers: the slice's [scale, signature], which must be those that it was made of, up to
+            rounding.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -902,7 +1151,9 @@ def _checksum(texts, images):
     """Of all that a file of an unfinished evaluation holds."""
     digest = hashlib.sha256(json.dumps([*texts, list(images)]).encode())
     for image in images.values():
-        digest.update(repr((image.shape, image.dtype.str)).encode() + np.ascontiguousarray(image).tobytes())
+        digest.update(
+            repr((image.shape, image.dtype.str)).encode() + np.ascontiguousarray(image).tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -918,12 +1169,15 @@ def _remove_partials(unfinished):
 
 def _perturbation(path, name, digest, inputs, shape, attack):
     """The stored r of one slice, (1, rows, width)."""
-    found = runs.read_attack(path, None, digest, float(inputs["scale"][0]), runs.signature_of(inputs), attack)
+    found = runs.read_attack(
+        path, None, digest, float(inputs["scale"][0]), runs.signature_of(inputs), attack
+    )
     if str(found.get("name", name)) != name or found["perturbation"].shape != tuple(shape[1:]):
         raise ValueError(
-            f"{path}: made for the slice {found.get('name')!r} of shape {found['perturbation'].shape}, and this is "
-            f"{name!r} of shape {tuple(shape[1:])}. The test data have changed: put the old ones back, or attack these in "
-            "another run directory."
+            f"{path}: made for the slice {found.get('name')!r} of shape"
+            f" {found['perturbation'].shape}, and this is {name!r} of shape {tuple(shape[1:])}. The"
+            " test data have changed: put the old ones back, or attack these in another run"
+            " directory."
         )
     return tf.convert_to_tensor(found["perturbation"].astype(np.complex64))[None]
 
@@ -945,7 +1199,8 @@ def _write_csv(path, rows):
 
 def _csv_field(value):
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        # Programs that show tables would take a name for a formula; an apostrophe tells them that it is a text.
+        # Programs that show tables would take a name for a formula; an apostrophe tells them that
+        # it is a text.
         return f"'{value}"
     if not isinstance(value, float):
         return value

@@ -1,8 +1,10 @@
-"""TensorBoard's event files: records that are written by Python, so that a disk that refuses them is told.
+"""TensorBoard's event files: records that are written by Python, so that a disk that refuses them
+is told.
 
-TensorFlow's own writer drops what it cannot write without a word. Here a file never ends inside a record, but where its
-process was killed; readers leave such a record out.
+TensorFlow's own writer drops what it cannot write without a word. Here a file never ends inside a
+record, but where its process was killed; readers leave such a record out.
 """
+
 import contextlib
 import glob
 import io
@@ -36,7 +38,8 @@ class Growing:
         folder: the folder, which is made if need be.
 
     Raises:
-        ValueError: here and from `add`, `flush` and `close`, if it cannot be written (full disk, quota, permission).
+        ValueError: here and from `add`, `flush` and `close`, if it cannot be written (full disk,
+            quota, permission).
     """
 
     def __init__(self, folder):
@@ -57,7 +60,11 @@ class Growing:
 
     def flush(self):
         """Writes all that was added; where that fails, none of it."""
-        records, self._waiting, self._last = self._waiting.getvalue(), io.BytesIO(), time.monotonic()
+        records, self._waiting, self._last = (
+            self._waiting.getvalue(),
+            io.BytesIO(),
+            time.monotonic(),
+        )
         with self._telling():
             try:
                 written = 0
@@ -97,7 +104,9 @@ def write(path, summaries):
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}. Make room or give permission there.") from error
+        raise ValueError(
+            f"cannot write {path}: {error.strerror}. Make room or give permission there."
+        ) from error
     with replacing(path) as temporary, open(temporary, "wb") as file:
         _write(file, Event(file_version="brain.Event:2"))
         for step, summary in summaries:
@@ -124,7 +133,8 @@ def image(tag, png, description=""):
 
 
 def drop_after(folder, iteration):
-    """Removes all points after an iteration, and records that are cut off, from the event files of a folder.
+    """Removes all points after an iteration, and records that are cut off, from the event files of
+    a folder.
 
     Raises:
         ValueError: if a file cannot be written.

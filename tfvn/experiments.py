@@ -1,4 +1,7 @@
-"""What `train.py` and `attack.py` do: train the network of a run directory, attack it slice by slice."""
+"""What `train.py` and `attack.py` do: train the network of a run directory, attack it slice by
+slice.
+"""
+
 import contextlib
 import csv
 import functools
@@ -19,7 +22,15 @@ __all__ = ["attack", "attack_settings", "build_network", "build_trainer", "train
 
 
 # What a network's weights mean depends on.
-_ARCHITECTURE = ("num_stages", "filters", "kernel_size", "num_centers", "grid_limit", "bandwidth", "scale")
+_ARCHITECTURE = (
+    "num_stages",
+    "filters",
+    "kernel_size",
+    "num_centers",
+    "grid_limit",
+    "bandwidth",
+    "scale",
+)
 
 
 def build_network(config):
@@ -44,10 +55,18 @@ def build_network(config):
     if config.initial_weights:
         given = load_model(config.initial_weights)
         theirs, ours = given.get_config(), network.get_config()
-        different = {key: (theirs[key], ours[key]) for key in _ARCHITECTURE if theirs[key] != ours[key]}
+        different = {
+            key: (theirs[key], ours[key]) for key in _ARCHITECTURE if theirs[key] != ours[key]
+        }
         if different:
-            rows = ", ".join(f"{key}={there!r} (configured: {here!r})" for key, (there, here) in different.items())
-            raise ValueError(f"initial_weights={config.initial_weights} belong to another network: {rows}. Configure the same.")
+            rows = ", ".join(
+                f"{key}={there!r} (configured: {here!r})"
+                for key, (there, here) in different.items()
+            )
+            raise ValueError(
+                f"initial_weights={config.initial_weights} belong to another network: {rows}."
+                " Configure the same."
+            )
         network.set_weights(given.get_weights())
     return network
 
@@ -81,7 +100,9 @@ def _addons_callbacks(config):
     """The Keras callbacks of tensorflow-addons that are asked for."""
     found = []
     if config.time_budget:
-        callbacks = compat.addons("time_budget", "time_budget=0 and Ctrl-C: a training called again continues").callbacks
+        callbacks = compat.addons(
+            "time_budget", "time_budget=0 and Ctrl-C: a training called again continues"
+        ).callbacks
         found.append(callbacks.TimeStopping(config.time_budget))
     if config.progress == "addons":
         found.append(compat.addons("progress=addons", "progress=tqdm").callbacks.TQDMProgressBar())
@@ -89,12 +110,13 @@ def _addons_callbacks(config):
 
 
 def train(run_dir, config, checked=False, workers=distribution.Workers()):
-    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted training stopped.
+    """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted
+    training stopped.
 
-    Data from files are read once before the first iteration, unless they are `checked` already. A training that comes to the
-    end of `config.time_budget` stops at its next checkpoint and writes `unfinished.keras` instead: the network as it is, which
-    no later step takes for the one that was configured. Of several `workers`, which need one run directory, all train and the
-    first writes.
+    Data from files are read once before the first iteration, unless they are `checked` already. A
+    training that comes to the end of `config.time_budget` stops at its next checkpoint and writes
+    `unfinished.keras` instead: the network as it is, which no later step takes for the one that was
+    configured. Of several `workers`, which need one run directory, all train and the first writes.
 
     Raises:
         ValueError: if it cannot be trained as configured, or another process trains it.
@@ -107,13 +129,20 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     # What is missing for them is told before anything is done.
     _addons_callbacks(config)
     if config.time_budget and workers.count > 1:
-        raise ValueError("several processes would stop at different times. Set time_budget=0, and stop them all by hand.")
+        raise ValueError(
+            "several processes would stop at different times. Set time_budget=0, and stop them all"
+            " by hand."
+        )
     runs.make_folder(run_dir)
     # Two trainings would write into each other's checkpoints, curves and signs.
     only = runs.alone(run_dir, "trains it", workers.index or None)
     with only, distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         strategy = None if config.model else workers.strategy()
-        if not checked and config.dataset != "synthetic" and not os.path.exists(os.path.join(run_dir, "checkpoints")):
+        if (
+            not checked
+            and config.dataset != "synthetic"
+            and not os.path.exists(os.path.join(run_dir, "checkpoints"))
+        ):
             # Hours of training must not end at a file that could have been looked at before.
             data.check(config, ("test",) if config.model else ("train", "test"))
         if config.model:
@@ -124,11 +153,16 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
             return
         try:
             _train(run_dir, config, strategy, workers)
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        except (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+        ) as error:
             if workers.count == 1:
                 raise
             raise ValueError(
-                "another worker has stopped. Start the same command in all again: it continues after the last checkpoint."
+                "another worker has stopped. Start the same command in all again: it continues"
+                " after the last checkpoint."
             ) from error
         if workers.index:
             watch.wait(lambda: not os.path.exists(os.path.join(run_dir, "model.keras")))
@@ -142,10 +176,16 @@ def _train(run_dir, config, strategy, workers):
     if checkpoints.restore():
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
     elif rows:
-        print(f"{checkpoints.folder} holds no checkpoint: the training of {history} begins again at iteration 0")
+        print(
+            f"{checkpoints.folder} holds no checkpoint: the training of {history} begins again at"
+            " iteration 0"
+        )
     done, stopped = int(trainer.steps_done), False
     if not distribution.agree(strategy, done):
-        raise ValueError(f"the workers do not continue at one iteration: {run_dir} must be one folder that all of them see.")
+        raise ValueError(
+            f"the workers do not continue at one iteration: {run_dir} must be one folder that all"
+            " of them see."
+        )
     # Of several processes the first one writes.
     quiet = workers.index > 0
     if not quiet and done < config.iterations:
@@ -153,12 +193,18 @@ def _train(run_dir, config, strategy, workers):
         fit.write(run_dir, config)
     log = contextlib.nullcontext() if quiet else summaries.TrainingSummaries(run_dir, config, done)
     name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
-    with log, progress.bar(total=config.iterations, initial=done, desc=name, unit="it", disable=hidden) as bar:
+    with (
+        log,
+        progress.bar(
+            total=config.iterations, initial=done, desc=name, unit="it", disable=hidden
+        ) as bar,
+    ):
         callbacks = [_Log(run_dir, None, bar)]
         if not quiet:
             callbacks = [log, _Log(run_dir, checkpoints, bar), *_addons_callbacks(config)]
         while done < config.iterations and not stopped:
-            # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit of its own.
+            # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit
+            # of its own.
             epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
             epochs, steps = (epochs, config.checkpoint_every) if epochs else (1, steps)
             first = -(-done // config.checkpoint_every)
@@ -182,8 +228,9 @@ def _train(run_dir, config, strategy, workers):
         runs.save_network(trainer.network, run_dir, "unfinished.keras")
         there = runs.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
         print(
-            f"stopped by the time budget at iteration {done} of {config.iterations}. The same command continues. To attack or "
-            f"evaluate the network as it is: {runs.command(*there)}"
+            f"stopped by the time budget at iteration {done} of {config.iterations}. The same"
+            " command continues. To attack or evaluate the network as it is:"
+            f" {runs.command(*there)}"
         )
         return
     runs.save_network(trainer.network, run_dir)
@@ -208,13 +255,15 @@ _SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
 
 
 def attack(run_dir, config, workers=distribution.Workers()):
-    """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept, so a rerun continues.
+    """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept,
+    so a rerun continues.
 
-    Several `workers`, which need one run directory, share the slices, and the devices of each share its own.
+    Several `workers`, which need one run directory, share the slices, and the devices of each share
+    its own.
 
     Raises:
-        ValueError: if the run is not trained, is being trained, or holds other attacks; for data that cannot be used; if
-            another process attacks as the same worker of several.
+        ValueError: if the run is not trained, is being trained, or holds other attacks; for data
+            that cannot be used; if another process attacks as the same worker of several.
     """
     only = contextlib.nullcontext()
     if workers.count > 1:
@@ -227,7 +276,9 @@ def _attack(run_dir, config, workers):
     source = data.source(config, "test")
     for index in range(len(source)):
         runs.check_name(source.name(index), f"slice {index}")
-    devices, models = runs.models_of(run_dir, config, workers, len(source), config.attack_num_samples)
+    devices, models = runs.models_of(
+        run_dir, config, workers, len(source), config.attack_num_samples
+    )
     if config.model and not workers.index:
         fit.warn_of_data(config.model, config)
         fit.write(run_dir, config)
@@ -235,15 +286,27 @@ def _attack(run_dir, config, workers):
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)
     own = workers.own(len(source))
-    paths = [runs.attack_path(run_dir, size, index, kind) for size in sizes for index in range(len(source))]
+    paths = [
+        runs.attack_path(run_dir, size, index, kind)
+        for size in sizes
+        for index in range(len(source))
+    ]
     with distribution.Watch(os.path.join(run_dir, "workers"), workers) as watch:
-        with progress.bar(total=len(own) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice") as bar:
+        with progress.bar(
+            total=len(own) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice"
+        ) as bar:
             for size, earlier in zip(sizes, [None, *sizes]):
-                work = functools.partial(_attack_slice, run_dir, config, source, models, digest, kind, size, earlier)
-                slices = data.iterate(data.load(config, "test", start=workers.index, step=workers.count))
+                work = functools.partial(
+                    _attack_slice, run_dir, config, source, models, digest, kind, size, earlier
+                )
+                slices = data.iterate(
+                    data.load(config, "test", start=workers.index, step=workers.count)
+                )
                 folder = os.path.basename(runs.attack_dir(run_dir, size, kind))
                 for index, history, there in distribution.each(devices, work, zip(own, slices)):
-                    summaries.write_attack(run_dir, folder, index, history, _first_step(kind, earlier), keep=there)
+                    summaries.write_attack(
+                        run_dir, folder, index, history, _first_step(kind, earlier), keep=there
+                    )
                     bar.update()
         watch.wait(lambda: not all(os.path.exists(path) for path in paths))
     for size, earlier in zip(sizes, [None, *sizes]):
@@ -251,9 +314,14 @@ def _attack(run_dir, config, workers):
         if workers.index == 0:
             objective = _objective(kind)
             own = [path for path in paths if os.path.dirname(path) == folder]
-            found = [runs.read_attack(path, attack=(kind, size), needed=("history", objective)) for path in own]
+            found = [
+                runs.read_attack(path, attack=(kind, size), needed=("history", objective))
+                for path in own
+            ]
             histories = [attack["history"] for attack in found]
-            summaries.write_mean_attack(run_dir, os.path.basename(folder), histories, _first_step(kind, earlier))
+            summaries.write_mean_attack(
+                run_dir, os.path.basename(folder), histories, _first_step(kind, earlier)
+            )
             print(f"{_reached(config, kind, size, found)}; wrote {folder}")
     if workers.index == 0:
         print(f"Next: {runs.command('python', 'evaluate.py', runs.as_argument(run_dir))}")
@@ -268,7 +336,8 @@ def _reached(config, kind, size, found):
     """What the attacks of one size came to, in words."""
     norm = np.mean([np.linalg.norm(attack["perturbation"]) for attack in found])
     told = f"mean ||r||_2 {norm:.4g}"
-    # E = effect^2 / 2, but where it is measured from the truth, or of another r than the one that is kept.
+    # E = effect^2 / 2, but where it is measured from the truth, or of another r than the one that
+    # is kept.
     if kind != "antun" or (config.antun_reference == "prediction" and not config.antun_region):
         effects = [np.sqrt(2 * float(np.squeeze(attack[_objective(kind)]))) for attack in found]
         told = f"mean effect {np.mean(effects):.4g}, {told}"
@@ -277,37 +346,53 @@ def _reached(config, kind, size, found):
 
 
 def _first_step(kind, earlier):
-    """Of an attack that goes on from the size `earlier`, if there is one: steps of a ladder count on."""
+    """Of an attack that goes on from the size `earlier`, if there is one: steps of a ladder count
+    on.
+    """
     return (earlier or 0) if kind == "antun" else 0
 
 
 def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, device, item):
-    """Writes the attack on one slice, (index, (inputs, reference)), unless it is there. Returns the slice's index, its history,
-    and whether it was there."""
+    """Writes the attack on one slice, (index, (inputs, reference)), unless it is there. Returns the
+    slice's index, its history, and whether it was there."""
     index, (inputs, reference) = item
     network, model = models[device]
     path, scale = runs.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
     signature = runs.signature_of(inputs)
     settings = attack_settings(config, kind, size)
     if os.path.exists(path):
-        there = runs.read_attack(path, settings, digest, scale, signature, (kind, size), ("history",))
+        there = runs.read_attack(
+            path, settings, digest, scale, signature, (kind, size), ("history",)
+        )
         return index, there["history"], True
     if kind == "antun" and config.antun_reference == "truth" and not np.isfinite(reference).all():
-        raise ValueError(f"{source.name(index)} has no ground truth. Set antun_reference=prediction.")
+        raise ValueError(
+            f"{source.name(index)} has no ground truth. Set antun_reference=prediction."
+        )
     shared = dict(
-        momentum=config.attack_momentum, gradient=config.attack_gradient, noise=config.attack_noise, seed=config.seed
+        momentum=config.attack_momentum,
+        gradient=config.attack_gradient,
+        noise=config.attack_noise,
+        seed=config.seed,
     )
     if kind == "antun":
         begun = None
         if earlier:
             before = runs.attack_path(run_dir, earlier, index, kind)
-            begun = runs.read_attack(before, None, digest, scale, signature, (kind, earlier), ("iterate", "velocity"))
-        found, arrays = _penalised(config, shared, model, inputs, reference, earlier or 0, size, begun)
+            begun = runs.read_attack(
+                before, None, digest, scale, signature, (kind, earlier), ("iterate", "velocity")
+            )
+        found, arrays = _penalised(
+            config, shared, model, inputs, reference, earlier or 0, size, begun
+        )
     else:
         found, arrays = _projected(config, shared, size, model, inputs)
     measured = network.sense.forward(found.perturbation, inputs["sensitivity_maps"], inputs["mask"])
     if not np.isfinite(arrays["perturbation"]).all():
-        raise ValueError(f"the attack on {source.name(index)} has diverged (NaN). Lower its step size, and check the data.")
+        raise ValueError(
+            f"the attack on {source.name(index)} has diverged (NaN). Lower its step size, and check"
+            " the data."
+        )
     arrays["history"] = found.history[..., 0].numpy()
     attributes = {
         "name": source.name(index),
@@ -331,7 +416,10 @@ def _sizes(config):
         return config.attack_norm, config.attack_radii
     steps = sorted({int(n) for n in config.antun_steps})
     if steps != sorted(config.antun_steps):
-        raise ValueError(f"antun_steps must be different whole numbers. Received: antun_steps={config.antun_steps}")
+        raise ValueError(
+            "antun_steps must be different whole numbers. Received:"
+            f" antun_steps={config.antun_steps}"
+        )
     return "antun", steps
 
 
@@ -345,11 +433,16 @@ def _projected(config, shared, radius, model, inputs):
         **shared,
     )
     found = ascent.run(model, inputs)
-    return found, {"perturbation": found.perturbation[0].numpy(), "objective": found.objective[0].numpy()}
+    return found, {
+        "perturbation": found.perturbation[0].numpy(),
+        "objective": found.objective[0].numpy(),
+    }
 
 
 def _penalised(config, shared, model, inputs, reference, done, steps, begun):
-    """The next rung of the ladder, from `done` to `steps`; `begun` is the file of the one before."""
+    """The next rung of the ladder, from `done` to `steps`; `begun` is the file of the one
+    before.
+    """
     ascent = PenalisedGradientAscent(
         config.antun_penalty,
         steps=steps - done,
@@ -358,7 +451,9 @@ def _penalised(config, shared, model, inputs, reference, done, steps, begun):
         **shared,
     )
     truth = reference if config.antun_reference == "truth" else None
-    start, velocity = (begun[name][None] for name in ("iterate", "velocity")) if begun else (None, None)
+    start, velocity = (
+        (begun[name][None] for name in ("iterate", "velocity")) if begun else (None, None)
+    )
     found = ascent.run(model, inputs, truth, start, velocity, done)
     # The window is for the eye: the ascent goes on from all of r.
     arrays = {"iterate": found.perturbation[0].numpy(), "velocity": found.velocity[0].numpy()}
@@ -387,7 +482,9 @@ def attack_settings(config, kind, size):
     if kind == "antun":
         own = [key for key in vars(config) if key.startswith("antun_") and key != "antun_steps"]
     settings = {key: vars(config)[key] for key in (*shared, *own)}
-    settings.update({"steps" if kind == "antun" else "radius": size}, seed=config.seed, sigma=config.sigma)
+    settings.update(
+        {"steps" if kind == "antun" else "radius": size}, seed=config.seed, sigma=config.sigma
+    )
     if config.sigma:
         settings["num_samples"] = config.attack_num_samples or config.num_samples
     if config.noise != "gaussian":
@@ -408,10 +505,13 @@ class _Log(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         iteration = int(self.model.steps_done)
         self.bar.set_postfix(loss=f"{logs['loss']:.4g}", nrmse=f"{logs['val_nrmse']:.4f}")
-        if not np.isfinite(logs["loss"]) or not all(np.isfinite(w).all() for w in self.model.network.get_weights()):
+        if not np.isfinite(logs["loss"]) or not all(
+            np.isfinite(w).all() for w in self.model.network.get_weights()
+        ):
             raise ValueError(
-                f"{self.run_dir}: the loss is not finite before iteration {iteration}. Lower the learning rate, and check "
-                "that the references are finite. The last good checkpoint is kept."
+                f"{self.run_dir}: the loss is not finite before iteration {iteration}. Lower the"
+                " learning rate, and check that the references are finite. The last good"
+                " checkpoint is kept."
             )
         if self.checkpoints:
             _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
@@ -421,9 +521,14 @@ class _Log(keras.callbacks.Callback):
 def _add_row(path, iteration, logs):
     # Rows after the checkpoint that a killed run continues from are written again.
     rows = [row for row in summaries.read_history(path) if int(row["iteration"]) < iteration]
-    rows.append({"iteration": iteration, **{key: f"{float(value):.8g}" for key, value in logs.items()}})
+    rows.append(
+        {"iteration": iteration, **{key: f"{float(value):.8g}" for key, value in logs.items()}}
+    )
     columns = {key: None for row in rows for key in row}
-    with runs.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        runs.replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, fieldnames=list(columns))
         writer.writeheader()
         writer.writerows(rows)

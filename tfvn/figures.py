@@ -1,8 +1,10 @@
-"""The paper's figures, drawn for a page 7 inches wide: text of 8 points, colours told apart by colour-blind readers.
+"""The paper's figures, drawn for a page 7 inches wide: text of 8 points, colours told apart by
+colour-blind readers.
 
-Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is needed and no state is left behind.
-Images are in normalised units, see docs/mathematics.md; magnitudes are shown.
+Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is needed and no state
+is left behind. Images are in normalised units, see docs/mathematics.md; magnitudes are shown.
 """
+
 import functools
 import math
 import warnings
@@ -17,9 +19,16 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import uniform_filter
 
 __all__ = [
-    "Example", "curve", "deviation", "figure1", "figure2", "figure3", "figure4", "figure5",
+    "Example",
+    "curve",
+    "deviation",
+    "figure1",
+    "figure2",
+    "figure3",
+    "figure4",
+    "figure5",
     "stage_picture",
-]  # fmt: skip
+]
 
 _WIDTH = 7.0
 _STYLE = {
@@ -38,7 +47,8 @@ _COLORS = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#5
 _MARKERS = "osD^vP*X<>"
 _OUTLINE = "#F0E442"
 _UNITS = "normalised image units"
-# The zoomed region's share of each side of the image, and the inset's: it is shown at about twice its size.
+# The zoomed region's share of each side of the image, and the inset's: it is shown at about twice
+# its size.
 _REGION, _INSET = 0.2, 0.42
 
 
@@ -48,7 +58,8 @@ class Example(NamedTuple):
     name: of the model.
     clean: its prediction, real (rows, width).
     clean_scores: (RMSE, SSIM) of `clean`; NaN without a reference.
-    radius, perturbation, attacked, attacked_scores: of an attack with complex r (rows, width); None without one.
+    radius, perturbation, attacked, attacked_scores: of an attack with complex r (rows, width); None
+    without one.
     """
 
     name: str
@@ -77,12 +88,14 @@ def _styled(draw):
 
 @_styled
 def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
-    """The data: k-space of one coil, its sensitivity map, the zero-filled image and the ground truth.
+    """The data: k-space of one coil, its sensitivity map, the zero-filled image and the ground
+    truth.
 
     Args:
         path: file to write; its suffix says in which format.
-        kspace_coil, sensitivity_map: complex (height, width), (rows, width), of the same coil. k-space is shown as
-            log10(|k| / max |k|), unsampled entries in the colour of the smallest value.
+        kspace_coil, sensitivity_map: complex (height, width), (rows, width), of the same coil.
+            k-space is shown as log10(|k| / max |k|), unsampled entries in the colour of the
+            smallest value.
         reference: (rows, width), complex or magnitude; None if there is none.
         zero_filled: (rows, width), complex or magnitude.
     """
@@ -95,9 +108,17 @@ def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
         images["ground truth"] = np.abs(reference)
     panels = [
         ("k-space\n$\\log_{10}|k|$", np.maximum(logarithm, floor), "gray", (floor, 0)),
-        ("coil map\nmagnitude", np.abs(sensitivity_map), "viridis", (0, np.abs(sensitivity_map).max())),
+        (
+            "coil map\nmagnitude",
+            np.abs(sensitivity_map),
+            "viridis",
+            (0, np.abs(sensitivity_map).max()),
+        ),
         ("coil map\nphase", np.angle(sensitivity_map), "twilight", (-np.pi, np.pi)),
-        *[(title, image, "gray", (0, np.percentile(image, 99.9))) for title, image in images.items()],
+        *[
+            (title, image, "gray", (0, np.percentile(image, 99.9)))
+            for title, image in images.items()
+        ],
     ]
     gap, head, foot = 0.12, 0.36, 0.34
     shares = [image.shape[1] / image.shape[0] for _, image, _, _ in panels]
@@ -110,7 +131,10 @@ def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
         axes.set_title(title, pad=3)
         bar_axes = _axes(figure, left, foot - 0.11, height * share, 0.06)
         bar = figure.colorbar(drawn, cax=bar_axes, orientation="horizontal")
-        bar.set_ticks(limits, labels=["$-\\pi$", "$\\pi$"] if colors == "twilight" else [f"{x:.2g}" for x in limits])
+        bar.set_ticks(
+            limits,
+            labels=["$-\\pi$", "$\\pi$"] if colors == "twilight" else [f"{x:.2g}" for x in limits],
+        )
         bar.ax.tick_params(length=2, pad=1)
         # The labels of two bars must not meet.
         bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
@@ -121,12 +145,13 @@ def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
 
 @_styled
 def figure2(path, rows):
-    """Perturbation effect ||f(k + A r) - f(k)|| and error || f(k + A r) - |y| || against ||r||, with 25 to 75 % bands.
+    """Perturbation effect ||f(k + A r) - f(k)|| and error || f(k + A r) - |y| || against ||r||,
+    with 25 to 75 % bands.
 
     Args:
         path: file to write.
-        rows: one dict an image, as in `results.csv`: `model`, `radius` (0: clean), `norm` = ||r||, `effect`, `rmse`
-            (NaN without a reference) and `image_norm` = ||y||.
+        rows: one dict an image, as in `results.csv`: `model`, `radius` (0: clean), `norm` = ||r||,
+            `effect`, `rmse` (NaN without a reference) and `image_norm` = ||y||.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     many = len(models) > len(_COLORS)
@@ -152,7 +177,9 @@ def figure2(path, rows):
         axes.set_xlabel(f"$\\|r\\|_2$ ({_UNITS})")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.4)
-        formula = "$\\|f(k + Ar) - f(k)\\|_2$" if key == "effect" else "$\\|f(k + Ar) - |y|\\,\\|_2$"
+        formula = (
+            "$\\|f(k + Ar) - f(k)\\|_2$" if key == "effect" else "$\\|f(k + Ar) - |y|\\,\\|_2$"
+        )
         axes.set_ylabel(f"{title} {formula}")
         axes.set(xlim=(0, None), ylim=(0, None))
         if empty:
@@ -161,19 +188,25 @@ def figure2(path, rows):
             axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
         elif norms:
             percent = np.mean(norms) / 100
-            upper = axes.secondary_xaxis("top", functions=(lambda x, p=percent: x / p, lambda x, p=percent: x * p))
+            upper = axes.secondary_xaxis(
+                "top", functions=(lambda x, p=percent: x / p, lambda x, p=percent: x * p)
+            )
             upper.set_xlabel("% of the mean image norm")
     handles = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     if handles:
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False
+        )
     figure.savefig(path)
 
 
 def curve(rows, key):
-    """Mean norm, and mean, 25th and 75th percentile of a key, for each radius with numbers: (radii, 4)."""
+    """Mean norm, and mean, 25th and 75th percentile of a key, for each radius with numbers: (radii,
+    4).
+    """
     points = []
     for radius in sorted({row["radius"] for row in rows}):
         chosen = [row for row in rows if row["radius"] == radius and np.isfinite(row[key])]
@@ -186,12 +219,14 @@ def curve(rows, key):
 
 @_styled
 def figure4(path, rows):
-    """Effect against ||r|| of the projected attack (line: mean, band: 25 to 75 %) and of that of Antun et al. (points:
+    """Effect against ||r|| of the projected attack (line: mean, band: 25 to 75 %) and of that of
+    Antun et al. (points:
     slices, dashed: mean of each rung), a panel a model, all on one scale.
 
     Args:
         path: file to write.
-        rows: one dict an image, as in `results.csv`: `model`, `attack`, `radius`, `steps`, `norm` and `effect`.
+        rows: one dict an image, as in `results.csv`: `model`, `attack`, `radius`, `steps`, `norm`
+            and `effect`.
     """
     models = list(dict.fromkeys(row["model"] for row in rows if row["attack"] == "antun"))
     columns = min(3, len(models))
@@ -200,13 +235,38 @@ def figure4(path, rows):
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes, model in zip(panels.flat, models):
         own = [row for row in rows if row["model"] == model]
-        x, mean, low, high = curve([row for row in own if row["attack"] in ("none", "l2")], "effect").T
+        x, mean, low, high = curve(
+            [row for row in own if row["attack"] in ("none", "l2")], "effect"
+        ).T
         axes.fill_between(x, low, high, color=_COLORS[1], alpha=0.2, linewidth=0)
-        axes.plot(x, mean, color=_COLORS[1], marker="o", markersize=3.5, label="projected on the ball", clip_on=False)
+        axes.plot(
+            x,
+            mean,
+            color=_COLORS[1],
+            marker="o",
+            markersize=3.5,
+            label="projected on the ball",
+            clip_on=False,
+        )
         ladder = [{**row, "radius": row["steps"]} for row in own if row["attack"] == "antun"]
-        axes.plot([row["norm"] for row in ladder], [row["effect"] for row in ladder], "s", color=_COLORS[4], markersize=2.5, alpha=0.5)
+        axes.plot(
+            [row["norm"] for row in ladder],
+            [row["effect"] for row in ladder],
+            "s",
+            color=_COLORS[4],
+            markersize=2.5,
+            alpha=0.5,
+        )
         x, mean, _, _ = curve(ladder, "effect").T
-        axes.plot(x, mean, "--", color=_COLORS[4], marker="s", markersize=3.5, label="Antun et al. (penalty)")
+        axes.plot(
+            x,
+            mean,
+            "--",
+            color=_COLORS[4],
+            marker="s",
+            markersize=3.5,
+            label="Antun et al. (penalty)",
+        )
         axes.set_title(_shortened(model, _WIDTH / columns))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.4)
@@ -215,30 +275,56 @@ def figure4(path, rows):
         axes.set_visible(False)
     figure.supxlabel(f"$\\|r\\|_2$ ({_UNITS})", fontsize=8)
     figure.supylabel("effect $\\|f(k + Ar) - f(k)\\|_2$", fontsize=8)
-    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(
+        *panels.flat[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+    )
     figure.savefig(path)
 
 
 @_styled
 def figure5(path, rows):
-    """Error, effect and spread of smoothed predictions against the number of draws K, a line a model, both axes logarithmic
-    but the first's value.
+    """Error, effect and spread of smoothed predictions against the number of draws K, a line a
+    model, both axes logarithmic but the first's value.
 
     Args:
         path: file to write.
-        rows: dicts of `model`, `num_samples`, `rmse_clean`, `rmse_attacked`, `effect` and `spread` (NaN where unknown).
+        rows: dicts of `model`, `num_samples`, `rmse_clean`, `rmse_attacked`, `effect` and `spread`
+            (NaN where unknown).
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure((_WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, 3)
-    titles = {"rmse": "RMSE (dashed: attacked)", "effect": "perturbation effect", "spread": "Monte Carlo spread"}
+    titles = {
+        "rmse": "RMSE (dashed: attacked)",
+        "effect": "perturbation effect",
+        "spread": "Monte Carlo spread",
+    }
     for axes, (key, title) in zip(panels, titles.items()):
         for number, model in enumerate(models):
-            own = sorted((row for row in rows if row["model"] == model), key=lambda row: row["num_samples"])
+            own = sorted(
+                (row for row in rows if row["model"] == model), key=lambda row: row["num_samples"]
+            )
             x = [row["num_samples"] for row in own]
-            style = dict(color=_COLORS[number % len(_COLORS)], marker=_MARKERS[number % len(_MARKERS)], markersize=4)
-            for column, line in ((f"{key}_clean", "-"), (f"{key}_attacked", "--")) if key == "rmse" else ((key, "-"),):
-                axes.plot(x, [row[column] for row in own], line, label=model if line == "-" else None, **style)
+            style = dict(
+                color=_COLORS[number % len(_COLORS)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                markersize=4,
+            )
+            for column, line in (
+                ((f"{key}_clean", "-"), (f"{key}_attacked", "--"))
+                if key == "rmse"
+                else ((key, "-"),)
+            ):
+                axes.plot(
+                    x,
+                    [row[column] for row in own],
+                    line,
+                    label=model if line == "-" else None,
+                    **style,
+                )
         axes.set_xscale("log", base=3)
         axes.set_xticks(x, [str(value) for value in x])
         axes.minorticks_off()
@@ -252,17 +338,25 @@ def figure5(path, rows):
     axis = panels[2].yaxis
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(models)), frameon=False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(5, len(models)),
+        frameon=False,
+    )
     figure.savefig(path)
 
 
 @_styled
 def figure3(path, reference, examples):
-    """A row a model: truth, truth + r, its clean and attacked prediction, and the error of the attacked prediction.
+    """A row a model: truth, truth + r, its clean and attacked prediction, and the error of the
+    attacked prediction.
 
-    All images share one grey scale, up to the 99.9th percentile of the truth, all errors another. Insets show the same
-    region everywhere: the one inside the object where the first attacked model errs most. Without a reference, the
-    panels that need one are left out and the last column is the change that the attack made.
+    All images share one grey scale, up to the 99.9th percentile of the truth, all errors another.
+    Insets show the same
+    region everywhere: the one inside the object where the first attacked model errs most. Without a
+    reference, the panels that need one are left out and the last column is the change that the
+    attack made.
 
     Args:
         path: file to write.
@@ -275,21 +369,39 @@ def figure3(path, reference, examples):
     norm = f", $\\|r\\|_2 = {radii.pop():g}$" if len(radii) == 1 else ""
     scale = (0, max(np.percentile(examples[0].clean if truth is None else truth, 99.9), 1e-12))
     maps = [_difference(example, truth, bool(attacked)) for example in examples]
-    largest = max((np.percentile(np.abs(error), 99.9) for error in maps if error is not None), default=0)
+    largest = max(
+        (np.percentile(np.abs(error), 99.9) for error in maps if error is not None), default=0
+    )
     focus = next((error for error in maps if error is not None), None)
-    region = _region(examples[0].clean if focus is None else focus, examples[0].clean if truth is None else truth)
+    region = _region(
+        examples[0].clean if focus is None else focus, examples[0].clean if truth is None else truth
+    )
 
     # Title, and an image and scores for each model.
     columns = []
     if truth is not None:
         columns.append(("ground truth $y$", [truth] * len(examples), None))
-        sums = [None if e.perturbation is None else np.abs(reference + e.perturbation) for e in examples]
+        sums = [
+            None if e.perturbation is None else np.abs(reference + e.perturbation) for e in examples
+        ]
         columns += [("$|y + r|$" + norm, sums, None)] if attacked else []
-    columns.append(("clean $f(k)$", [e.clean for e in examples], [e.clean_scores for e in examples]))
+    columns.append(
+        ("clean $f(k)$", [e.clean for e in examples], [e.clean_scores for e in examples])
+    )
     if attacked:
-        columns.append(("attacked $f(k + Ar)$", [e.attacked for e in examples], [e.attacked_scores for e in examples]))
+        columns.append(
+            (
+                "attacked $f(k + Ar)$",
+                [e.attacked for e in examples],
+                [e.attacked_scores for e in examples],
+            )
+        )
     if largest > 0:
-        title = f"error, {'attacked' if attacked else 'clean'}" if truth is not None else "attacked $-$ clean" + norm
+        title = (
+            f"error, {'attacked' if attacked else 'clean'}"
+            if truth is not None
+            else "attacked $-$ clean" + norm
+        )
         columns.append((title, maps, None))
 
     rows, width = examples[0].clean.shape
@@ -310,14 +422,21 @@ def figure3(path, reference, examples):
             if images[row] is None:
                 axes.text(0.5, 0.5, "no attack", transform=axes.transAxes, ha="center", color="0.5")
             elif images is maps:
-                drawn = _show_with_inset(axes, images[row], (-largest, largest), "RdBu_r", region, "black")
+                drawn = _show_with_inset(
+                    axes, images[row], (-largest, largest), "RdBu_r", region, "black"
+                )
             else:
                 _show_with_inset(axes, images[row], scale, "gray", region, _OUTLINE)
             if scores and scores[row] and np.isfinite(scores[row][0]):
                 text = f"RMSE {scores[row][0]:#.3g}\nSSIM {scores[row][1]:.3f}"
                 # Where the title cannot say the norm, the panel does.
                 differs = images[row] is example.attacked and not norm
-                _print(axes, text + (f"\n$\\|r\\|_2={example.radius:g}$" if differs else ""), region, images[row].shape)
+                _print(
+                    axes,
+                    text + (f"\n$\\|r\\|_2={example.radius:g}$" if differs else ""),
+                    region,
+                    images[row].shape,
+                )
     if largest > 0:
         height = min(step * len(examples) - gap, 3.0)
         middle = foot + step * len(examples) / 2
@@ -328,21 +447,26 @@ def figure3(path, reference, examples):
         bar.locator = MaxNLocator(5)
         bar.update_ticks()
     source = "clean prediction" if truth is None else "ground truth"
-    note = f"Grey scale: 0 to {scale[1]:.3g}, the 99.9th percentile of the {source}. Inset: {_INSET / _REGION:.1f} x."
+    note = (
+        f"Grey scale: 0 to {scale[1]:.3g}, the 99.9th percentile of the {source}. Inset:"
+        f" {_INSET / _REGION:.1f} x."
+    )
     figure.text(side / figure.get_figwidth(), 0.06 / figure.get_figheight(), note)
     figure.savefig(path)
 
 
 @_styled
 def stage_picture(path, name, kernel, x, phi, counts):
-    """A stage's parameters, a cell a filter: real and imaginary part of its kernel, below them its activation function.
+    """A stage's parameters, a cell a filter: real and imaginary part of its kernel, below them its
+    activation function.
 
     Args:
         path: file to write, or a binary stream, which becomes PNG.
         name: of the stage, for the title.
         kernel: (kernel_size, kernel_size, 2, filters), all on one grey scale, symmetric about 0.
         x, phi: (points,) and (points, filters), the activation functions phi(x), all on one scale.
-        counts: (bins, filters), histogram of their inputs over the range of x; each is drawn as high as its cell.
+        counts: (bins, filters), histogram of their inputs over the range of x; each is drawn as
+            high as its cell.
     """
     side, filters = kernel.shape[0], kernel.shape[-1]
     columns = min(8, filters)
@@ -362,9 +486,26 @@ def stage_picture(path, name, kernel, x, phi, counts):
         left, top = left - 0.5, top + side + 0.5
         bottom, middle = top + side, top + side / 2
         heights = np.repeat(counts[:, number] / max(counts[:, number].max(), 1), 2)
-        areas.append([(left, bottom), *zip(left + edges, bottom - 0.95 * side * heights), (left + width, bottom)])
-        curves.append(np.stack([left + (x / range_ + 1) / 2 * width, middle - 0.47 * side * phi[:, number] / largest], 1))
-        crosses += [[(left, middle), (left + width, middle)], [(left + width / 2, top), (left + width / 2, bottom)]]
+        areas.append(
+            [
+                (left, bottom),
+                *zip(left + edges, bottom - 0.95 * side * heights),
+                (left + width, bottom),
+            ]
+        )
+        curves.append(
+            np.stack(
+                [
+                    left + (x / range_ + 1) / 2 * width,
+                    middle - 0.47 * side * phi[:, number] / largest,
+                ],
+                1,
+            )
+        )
+        crosses += [
+            [(left, middle), (left + width, middle)],
+            [(left + width / 2, top), (left + width / 2, bottom)],
+        ]
         boxes.append([(left, top), (left + width, top), (left + width, bottom), (left, bottom)])
     shape, head = montage.shape, 0.46
     inches = 0.8 * columns
@@ -377,10 +518,17 @@ def stage_picture(path, name, kernel, x, phi, counts):
     axes.add_collection(LineCollection(curves, colors=_COLORS[0], linewidths=1.0))
     axes.add_collection(PolyCollection(boxes, facecolors="none", edgecolors="0.6", linewidths=0.4))
     text = (
-        f"{name}: kernels, real | imaginary, black to white: $\\pm${limit:.2g}\n"
-        f"$\\varphi(x)$ for $|x| \\leq {range_:.2g}$, $|\\varphi| \\leq {largest:.2g}$; blue: histogram of its inputs"
+        f"{name}: kernels, real | imaginary, black to white: $\\pm${limit:.2g}\n$\\varphi(x)$ for"
+        f" $|x| \\leq {range_:.2g}$, $|\\varphi| \\leq {largest:.2g}$; blue: histogram of its"
+        " inputs"
     )
-    figure.text(0.06 / figure.get_figwidth(), 1 - 0.06 / figure.get_figheight(), text, va="top", linespacing=1.3)
+    figure.text(
+        0.06 / figure.get_figwidth(),
+        1 - 0.06 / figure.get_figheight(),
+        text,
+        va="top",
+        linespacing=1.3,
+    )
     figure.savefig(path, dpi=150)
 
 
@@ -391,14 +539,18 @@ def _shortened(name, inches):
 
 
 def _difference(example, truth, attacked):
-    """What the last column of figure 3 shows of a model: of the attacked prediction where any was attacked; or None."""
+    """What the last column of figure 3 shows of a model: of the attacked prediction where any was
+    attacked; or None.
+    """
     image, against = (example.attacked, example.clean) if attacked else (example.clean, None)
     against = against if truth is None else truth
     return None if image is None or against is None else image - against
 
 
 def _region(error, image):
-    """(top, left, height, width) of the window inside the object with the largest mean squared error."""
+    """(top, left, height, width) of the window inside the object with the largest mean squared
+    error.
+    """
     size = [max(4, round(_REGION * n)) for n in image.shape]
     share = np.minimum(uniform_filter(image, size) / max(np.percentile(image, 99), 1e-12), 0.2)
     energy = uniform_filter(np.square(error), size) * share
@@ -417,7 +569,8 @@ def _corner(region, shape):
 
 @_styled
 def deviation(path, image, standard_deviation, white, brightest, note):
-    """A smoothed reconstruction and beside it the standard deviation of its draws, in % of what is shown as white.
+    """A smoothed reconstruction and beside it the standard deviation of its draws, in % of what is
+    shown as white.
 
     Args:
         path: file to write.
@@ -433,7 +586,12 @@ def deviation(path, image, standard_deviation, white, brightest, note):
     figure = Figure((_WIDTH, head + height + foot))
     panels = [
         ("mean of the draws", image, (0, white), "gray"),
-        (f"standard deviation of the draws, % of white\n{note}", percent, (0, 100 * brightest / white), "inferno"),
+        (
+            f"standard deviation of the draws, % of white\n{note}",
+            percent,
+            (0, 100 * brightest / white),
+            "inferno",
+        ),
     ]
     for number, (title, shown, limits, colors) in enumerate(panels):
         axes = _axes(figure, gap + number * (width + gap), foot, width, height)
@@ -446,7 +604,9 @@ def deviation(path, image, standard_deviation, white, brightest, note):
 def _axes(figure, left, bottom, width, height):
     """Axes at a place given in inches, without ticks."""
     total = figure.get_size_inches()
-    axes = figure.add_axes((left / total[0], bottom / total[1], width / total[0], height / total[1]))
+    axes = figure.add_axes(
+        (left / total[0], bottom / total[1], width / total[0], height / total[1])
+    )
     axes.set(xticks=[], yticks=[])
     return axes
 
@@ -455,18 +615,33 @@ def _show(axes, image, limits, colors):
     axes.spines[:].set_visible(False)
     # Averaging neighbouring pixels would draw lines where the phase wraps.
     interpolation = "nearest" if colors == "twilight" else "antialiased"
-    return axes.imshow(image, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="equal", interpolation=interpolation)
+    return axes.imshow(
+        image,
+        cmap=colors,
+        vmin=limits[0],
+        vmax=limits[1],
+        aspect="equal",
+        interpolation=interpolation,
+    )
 
 
 def _show_with_inset(axes, image, limits, colors, region, outline):
     top, left, height, width = region
     at_left, at_bottom = _corner(region, image.shape)
-    inset = axes.inset_axes((0 if at_left else 1 - _INSET, 0 if at_bottom else 1 - _INSET, _INSET, _INSET))
+    inset = axes.inset_axes(
+        (0 if at_left else 1 - _INSET, 0 if at_bottom else 1 - _INSET, _INSET, _INSET)
+    )
     window = image[top : top + height, left : left + width]
-    inset.imshow(window, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
+    inset.imshow(
+        window, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest"
+    )
     inset.set(xticks=[], yticks=[])
     inset.spines[:].set(color=outline, linewidth=0.8)
-    axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=outline, linewidth=0.8))
+    axes.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=outline, linewidth=0.8
+        )
+    )
     return _show(axes, image, limits, colors)
 
 
@@ -474,7 +649,13 @@ def _print(axes, text, region, shape):
     # Beside the inset, at the same end of the image, the region being at the other one.
     at_left, at_bottom = _corner(region, shape)
     axes.text(
-        0.97 if at_left else 0.03, 0.03 if at_bottom else 0.97, text, transform=axes.transAxes, color="white",
-        linespacing=1.1, ha="right" if at_left else "left", va="bottom" if at_bottom else "top",
+        0.97 if at_left else 0.03,
+        0.03 if at_bottom else 0.97,
+        text,
+        transform=axes.transAxes,
+        color="white",
+        linespacing=1.1,
+        ha="right" if at_left else "left",
+        va="bottom" if at_bottom else "top",
         bbox=dict(facecolor="black", alpha=0.45, linewidth=0, pad=1),
-    )  # fmt: skip
+    )

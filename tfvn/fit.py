@@ -12,6 +12,7 @@ says, of some of its training slices:
 
 Of runs that have none the configuration tells some of it. Nothing is said where nothing is known.
 """
+
 import json
 import os
 import warnings

@@ -4,6 +4,7 @@ The origin of image and k-space sits at index `size // 2` of both axes, for odd 
 
     fft2c = fftshift . F . ifftshift / sqrt(height * width),    ifft2c = fft2c^H = fft2c^-1
 """
+
 import tensorflow as tf
 
 from tfvn.checks import shown

@@ -1,16 +1,20 @@
-"""Inertial proximal alternating linearised minimisation (iPALM; Pock & Sabach, SIAM J. Imaging Sci. 9(4), 2016).
+"""Inertial proximal alternating linearised minimisation (iPALM; Pock & Sabach, SIAM J. Imaging Sci.
+9(4), 2016).
 
     min_x H(x_1, ..., x_n) + sum_b indicator(x_b in C_b)
 
-for a smooth H and blocks x_b that each have a constraint set C_b with a projection. One iteration does, block by block,
+for a smooth H and blocks x_b that each have a constraint set C_b with a projection. One iteration
+does, block by block,
 
     v = x + momentum (x - x_previous)
     x <- project_C(v - grad_b H(v) / L),    L by backtracking on the descent lemma
          H(x) <= (H(v) + <grad, x - v> + L/2 ||x - v||^2) (1 +- slack).
 
-An accepted trial lowers L (x 0.75) for the next iteration, a rejected one raises it (x 2), as in the code of Hammernik
-et al. (2018). The algorithm takes callables and variables and knows nothing of images.
+An accepted trial lowers L (x 0.75) for the next iteration, a rejected one raises it (x 2), as in
+the code of Hammernik et al. (2018). The algorithm takes callables and variables and knows nothing
+of images.
 """
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -20,7 +24,8 @@ __all__ = ["IPALM"]
 
 
 class IPALM(keras.layers.Layer):
-    """The iteration and its state (previous iterates, one L a block), kept as weights so that it survives saving.
+    """The iteration and its state (previous iterates, one L a block), kept as weights so that it
+    survives saving.
 
     Args:
         blocks: list of lists of variables.
@@ -75,21 +80,27 @@ class IPALM(keras.layers.Layer):
                 f"Received: initial_lipschitz={initial_lipschitz}"
             )
         if len(blocks) != len(projections):
-            raise ValueError(f"Every block needs a projection. Received: {len(blocks)} blocks, {len(projections)} projections")
+            raise ValueError(
+                f"Every block needs a projection. Received: {len(blocks)} blocks,"
+                f" {len(projections)} projections"
+            )
         if not blocks or not all(blocks) or not all(map(callable, projections)):
             raise ValueError(
                 "Every block needs a variable and a function that projects it. Received: blocks of "
                 f"{[len(block) for block in blocks]} variables, "
                 f"projections={checks.shown(list(projections))}"
             )
-        # Hidden in a tuple of a lambda, Keras does not count the caller's variables among this layer's own.
+        # Hidden in a tuple of a lambda, Keras does not count the caller's variables among this
+        # layer's own.
         self._blocks = lambda: blocks
         self._projections = tuple(projections)
         self.momentum, self.slack, self.max_trials = momentum, slack, max_trials
         self._decrease, self._increase, self._range = decrease, increase, lipschitz_range
 
         def state(name, shape, initializer, dtype):
-            return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False, dtype=dtype)
+            return self.add_weight(
+                name=name, shape=shape, initializer=initializer, trainable=False, dtype=dtype
+            )
 
         self.previous = [
             [state(f"previous_{b}_{i}", v.shape, "zeros", v.dtype) for i, v in enumerate(block)]
@@ -100,7 +111,9 @@ class IPALM(keras.layers.Layer):
             # Keras' own goes through single precision.
             return tf.constant(initial_lipschitz, dtype or "float32", shape)
 
-        self.lipschitz = [state(f"lipschitz_{b}", (), constant, block[0].dtype) for b, block in enumerate(blocks)]
+        self.lipschitz = [
+            state(f"lipschitz_{b}", (), constant, block[0].dtype) for b, block in enumerate(blocks)
+        ]
         self.trials = [state(f"trials_{b}", (), "zeros", "int32") for b in range(len(blocks))]
         self.started = state("started", (), "zeros", "int32")
         self.built = True
@@ -109,16 +122,20 @@ class IPALM(keras.layers.Layer):
         return checks.described(self, ("momentum", "slack", "max_trials"))
 
     def step(self, energy, energy_and_gradients):
-        """One iteration over all blocks. Returns the energy where it began, at the first block's extrapolated point.
+        """One iteration over all blocks. Returns the energy where it began, at the first block's
+        extrapolated point.
 
         Args:
-            energy: callable `energy()` -> scalar H at the variables' current values. It must be deterministic within the
-                step.
-            energy_and_gradients: callable `energy_and_gradients(block)` -> H and the list of its gradients in the
-                variables of the block with that index.
+            energy: callable `energy()` -> scalar H at the variables' current values. It must be
+                deterministic within the step.
+            energy_and_gradients: callable `energy_and_gradients(block)` -> H and the list of its
+                gradients in the variables of the block with that index.
         """
         self._start()
-        values = [self._block_step(index, energy, energy_and_gradients) for index in range(len(self._blocks()))]
+        values = [
+            self._block_step(index, energy, energy_and_gradients)
+            for index in range(len(self._blocks()))
+        ]
         return values[0]
 
     def _start(self):
@@ -134,7 +151,11 @@ class IPALM(keras.layers.Layer):
         tf.cond(tf.equal(self.started, 0), begin, lambda: 0)
 
     def _block_step(self, index, energy, energy_and_gradients):
-        variables, previous, project = self._blocks()[index], self.previous[index], self._projections[index]
+        variables, previous, project = (
+            self._blocks()[index],
+            self.previous[index],
+            self._projections[index],
+        )
         momentum = tf.constant(self.momentum, variables[0].dtype)
         current = [tf.identity(v) for v in variables]
         extrapolated = [x + momentum * (x - old) for x, old in zip(current, previous)]
@@ -148,9 +169,17 @@ class IPALM(keras.layers.Layer):
             steps = [n - v for n, v in zip(new, extrapolated)]
             bound = value + _inner(gradients, steps) + lipschitz / 2 * _inner(steps, steps)
             # A NaN energy compares false: the step is rejected and shortened.
-            accepted = energy() <= bound * (1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype))
-            factor = tf.where(accepted, tf.constant(self._decrease, bound.dtype), tf.constant(self._increase, bound.dtype))
-            lipschitz = tf.clip_by_value(lipschitz * factor, *(tf.constant(b, bound.dtype) for b in self._range))
+            accepted = energy() <= bound * (
+                1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype)
+            )
+            factor = tf.where(
+                accepted,
+                tf.constant(self._decrease, bound.dtype),
+                tf.constant(self._increase, bound.dtype),
+            )
+            lipschitz = tf.clip_by_value(
+                lipschitz * factor, *(tf.constant(b, bound.dtype) for b in self._range)
+            )
             return lipschitz, count + 1, accepted
 
         def unfinished(lipschitz, count, accepted):

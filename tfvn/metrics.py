@@ -1,13 +1,14 @@
 """Image errors. All but `rmse` return one value an image.
 
-`rmse` and `nrmse` are two different numbers (docs/mathematics.md): the paper's is an absolute L2 norm over the
-image in normalised units, the original network code's is relative.
+`rmse` and `nrmse` are two different numbers (docs/mathematics.md): the paper's is an absolute L2
+norm over the image in normalised units, the original network code's is relative.
 
 Images are arrays or tensors of one shape (batch, height, width), real or complex; anything else is
 a ValueError, and nothing is broadcast. Of two precisions the higher one counts; whole numbers are
 taken in double precision. An image that holds NaN has the error NaN, and leaves its batch mates
 alone.
 """
+
 import numpy as np
 import tensorflow as tf
 
@@ -38,8 +39,7 @@ def _image(name, value):
         )
     if 0 in shape.as_list():
         raise ValueError(
-            f"{name} must hold at least one image. Received: "
-            f"{name}.shape={tuple(shape)}"
+            f"{name} must hold at least one image. Received: {name}.shape={tuple(shape)}"
         )
     if image.dtype.is_integer:
         return tf.cast(image, tf.float64)
@@ -73,18 +73,24 @@ def _norm(x):
 
 
 def error_norm(image, reference):
-    """|| |image| - |reference| ||_2 of each image, not divided by the number of pixels. Shape (batch,)."""
+    """|| |image| - |reference| ||_2 of each image, not divided by the number of pixels. Shape
+    (batch,).
+    """
     image, reference = _magnitudes(image, reference)
     return _norm(image - reference)
 
 
 def rmse(image, reference):
-    """The paper's RMSE: sqrt(mean_i || |image_i| - |reference_i| ||_2^2) over the batch. A scalar."""
+    """The paper's RMSE: sqrt(mean_i || |image_i| - |reference_i| ||_2^2) over the batch. A
+    scalar.
+    """
     return tf.sqrt(tf.reduce_mean(tf.square(error_norm(image, reference))))
 
 
 def nrmse(image, reference):
-    """Relative error ||image - reference|| / ||reference|| of each (complex) image. Shape (batch,)."""
+    """Relative error ||image - reference|| / ||reference|| of each (complex) image. Shape
+    (batch,).
+    """
     image, reference = _pair(image, reference)
     if image.dtype != reference.dtype:
         # One of them is complex.
@@ -103,9 +109,11 @@ def psnr(image, reference):
 
 
 def ssim(image, reference):
-    """Structural similarity of magnitudes: Gaussian window of 11 (sigma 1.5), data range = max - min of each reference.
+    """Structural similarity of magnitudes: Gaussian window of 11 (sigma 1.5), data range = max -
+    min of each reference.
 
-    Equal to scikit-image's `structural_similarity(gaussian_weights=True, use_sample_covariance=False)`. Shape (batch,).
+    Equal to scikit-image's `structural_similarity(gaussian_weights=True,
+    use_sample_covariance=False)`. Shape (batch,).
     NaN where the reference is constant: it has no range. Computed in single precision.
 
     Raises:
@@ -113,7 +121,12 @@ def ssim(image, reference):
     """
     image, reference = _magnitudes(image, reference)
     if any(size is not None and size < 11 for size in reference.shape[-2:]):
-        raise ValueError(f"ssim needs images of at least 11 x 11 pixels. Received: shape={tuple(reference.shape)}")
-    data_range = (tf.reduce_max(reference, _AXES) - tf.reduce_min(reference, _AXES))[..., None, None]
+        raise ValueError(
+            "ssim needs images of at least 11 x 11 pixels. Received:"
+            f" shape={tuple(reference.shape)}"
+        )
+    data_range = (tf.reduce_max(reference, _AXES) - tf.reduce_min(reference, _AXES))[
+        ..., None, None
+    ]
     scaled = [(x / data_range)[..., None] for x in (image, reference)]
     return tf.image.ssim(*scaled, max_val=1.0, filter_size=11, filter_sigma=1.5, k1=0.01, k2=0.03)

@@ -1,10 +1,11 @@
-"""The variational network of Hammernik et al. (MRM 79(6), 2018): unrolled, learned gradient descent.
+"""The variational network of Hammernik et al. (MRM 79(6), 2018): unrolled, learned gradient
+descent.
 
     u <- u - (1/filters) K_t^T phi_t(K_t u) - data_weight_t (A^H A u - A^H k),    t = 1..num_stages,    u_0 = A^H k
 
-K_t are real filters on real and imaginary part, phi_t learned activations (Eq. 6 and 14 of the paper; its printed plus
-before the data term is a slip of the sign, the original code subtracts). The reconstruction map f is the magnitude
-`sqrt(re^2 + im^2 + epsilon)` of the last iterate.
+K_t are real filters on real and imaginary part, phi_t learned activations (Eq. 6 and 14 of the
+paper; its printed plus before the data term is a slip of the sign, the original code subtracts).
+The reconstruction map f is the magnitude `sqrt(re^2 + im^2 + epsilon)` of the last iterate.
 
 Inputs of a network are a dict:
 
@@ -14,6 +15,7 @@ Inputs of a network are a dict:
     zero_filled       optional, A^H kspace (batch, rows, width): used in place of `kspace`, which may then be missing
     initial_image     optional, u_0, where it is to differ from `zero_filled`
 """
+
 import functools
 import math
 
@@ -23,17 +25,34 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.activations import RBFActivation
-from tfvn.convolutions import correlate, correlate_transpose, kernel_gradient, phases, static_or_dynamic_shape
+from tfvn.convolutions import (
+    correlate,
+    correlate_transpose,
+    kernel_gradient,
+    phases,
+    static_or_dynamic_shape,
+)
 from tfvn.device import one_graph
 from tfvn.operators import Sense, check_inputs, check_values, without_kspace
 from tfvn.projections import non_negative, zero_mean_unit_ball
 
 __all__ = [
-    "EPSILON", "FilterInitializer", "LARGEST_FILE", "PARAMETERS", "Stage", "VariationalNetwork",
-    "largest_file", "magnitude", "to_channels", "to_complex", "weight_bytes", "weight_shapes",
-]  # fmt: skip
+    "EPSILON",
+    "FilterInitializer",
+    "LARGEST_FILE",
+    "PARAMETERS",
+    "Stage",
+    "VariationalNetwork",
+    "largest_file",
+    "magnitude",
+    "to_channels",
+    "to_complex",
+    "weight_bytes",
+    "weight_shapes",
+]
 
-# Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of about 1.
+# Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of about
+# 1.
 EPSILON = 1e-12
 
 PARAMETERS = ("kernel", "rbf_weights", "data_weight")
@@ -90,7 +109,9 @@ def largest_file(num_stages, filters, kernel_size, num_centers, dtype):
 
 
 class FilterInitializer(keras.initializers.Initializer):
-    """Random filters inside the constraint set: normal entries, projected on zero mean and unit norm; keyed by `seed`."""
+    """Random filters inside the constraint set: normal entries, projected on zero mean and unit
+    norm; keyed by `seed`.
+    """
 
     def __init__(self, seed):
         self.seed = seed
@@ -104,50 +125,92 @@ class FilterInitializer(keras.initializers.Initializer):
 
 
 class _Descent:
-    """Value and gradient of consecutive equal stages, as functions of tensors: `image` and `zero_filled` real (batch, rows,
-    width, 2), the stages' parameters stacked along a first axis, maps and mask."""
+    """Value and gradient of consecutive equal stages, as functions of tensors: `image` and
+    `zero_filled` real (batch, rows, width, 2), the stages' parameters stacked along a first axis,
+    maps and mask.
+    """
 
     def __init__(self, kernel_size, activation, sense):
         self.kernel_size, self.activation, self.sense = kernel_size, activation, sense
-        # Inlined, the gradient would recompute during the forward pass (its inputs are ready) and keep all features.
+        # Inlined, the gradient would recompute during the forward pass (its inputs are ready) and
+        # keep all features.
         self.value, self.gradient = one_graph(self._value), one_graph(self._gradient)
 
     def _value(self, image, zero_filled, parameters, sensitivity_maps, mask):
-        """The last image; and of every stage the image it began with and its residual A^H A u - A^H k."""
+        """The last image; and of every stage the image it began with and its residual A^H A u - A^H
+        k.
+        """
         stages = parameters[0].shape[0]
 
         def stage(t, image, images, residuals):
-            result, residual = self._stage_value(image, zero_filled, *(x[t] for x in parameters), sensitivity_maps, mask)
-            return t + 1, tf.ensure_shape(result, image.shape), images.write(t, image), residuals.write(t, residual)
+            result, residual = self._stage_value(
+                image, zero_filled, *(x[t] for x in parameters), sensitivity_maps, mask
+            )
+            return (
+                t + 1,
+                tf.ensure_shape(result, image.shape),
+                images.write(t, image),
+                residuals.write(t, residual),
+            )
 
-        kept = [tf.TensorArray(image.dtype, size=stages, element_shape=image.shape) for _ in range(2)]
-        _, result, *kept = tf.while_loop(lambda t, *_: t < stages, stage, (tf.constant(0), image, *kept), parallel_iterations=1)
+        kept = [
+            tf.TensorArray(image.dtype, size=stages, element_shape=image.shape) for _ in range(2)
+        ]
+        _, result, *kept = tf.while_loop(
+            lambda t, *_: t < stages, stage, (tf.constant(0), image, *kept), parallel_iterations=1
+        )
         return result, *(x.stack() for x in kept)
 
     def _gradient(self, wanted, cotangent, images, residuals, parameters, sensitivity_maps, mask):
-        """The gradient in the first image, in `zero_filled`, and in the `wanted` parameters of every stage, stacked."""
+        """The gradient in the first image, in `zero_filled`, and in the `wanted` parameters of
+        every stage, stacked.
+        """
         stages = parameters[0].shape[0]
         shapes = [x.shape[1:] for name, x in zip(PARAMETERS, parameters) if name in wanted]
 
         def stage(t, cotangent, d_zero_filled, *d_parameters):
             own = (x[t] for x in (images, residuals, *parameters))
-            d_image, d_stage, d_own = self._stage_gradient(wanted, cotangent, *own, sensitivity_maps, mask)
+            d_image, d_stage, d_own = self._stage_gradient(
+                wanted, cotangent, *own, sensitivity_maps, mask
+            )
             d_parameters = (array.write(t, d) for array, d in zip(d_parameters, d_own))
-            return t - 1, tf.ensure_shape(d_image, cotangent.shape), d_zero_filled + d_stage, *d_parameters
+            return (
+                t - 1,
+                tf.ensure_shape(d_image, cotangent.shape),
+                d_zero_filled + d_stage,
+                *d_parameters,
+            )
 
-        d_parameters = [tf.TensorArray(cotangent.dtype, size=stages, element_shape=shape) for shape in shapes]
+        d_parameters = [
+            tf.TensorArray(cotangent.dtype, size=stages, element_shape=shape) for shape in shapes
+        ]
         loop = (tf.constant(stages - 1), cotangent, tf.zeros_like(cotangent), *d_parameters)
-        _, d_image, d_zero_filled, *d_parameters = tf.while_loop(lambda t, *_: t >= 0, stage, loop, parallel_iterations=1)
+        _, d_image, d_zero_filled, *d_parameters = tf.while_loop(
+            lambda t, *_: t >= 0, stage, loop, parallel_iterations=1
+        )
         return d_image, d_zero_filled, [x.stack() for x in d_parameters]
 
-    def _stage_value(self, image, zero_filled, kernel, rbf_weights, data_weight, sensitivity_maps, mask):
+    def _stage_value(
+        self, image, zero_filled, kernel, rbf_weights, data_weight, sensitivity_maps, mask
+    ):
         _, height, width, _ = static_or_dynamic_shape(image)
         residual = self._normal(image, sensitivity_maps, mask) - zero_filled
         features = self.activation.value(correlate(self._pad(image), kernel), rbf_weights)
         regulariser = correlate_transpose(features, kernel)[:, :height, :width] / kernel.shape[-1]
         return image - regulariser - data_weight * residual, residual
 
-    def _stage_gradient(self, wanted, cotangent, image, residual, kernel, rbf_weights, data_weight, sensitivity_maps, mask):
+    def _stage_gradient(
+        self,
+        wanted,
+        cotangent,
+        image,
+        residual,
+        kernel,
+        rbf_weights,
+        data_weight,
+        sensitivity_maps,
+        mask,
+    ):
         padded = self._pad(image)
         filtered = correlate(padded, kernel)
         d_regulariser = self._fill(-cotangent / kernel.shape[-1])
@@ -164,20 +227,25 @@ class _Descent:
         if "rbf_weights" in wanted:
             # By itself: its two threads and those of the convolutions would be in each other's way.
             with tf.control_dependencies(d_parameters + [d_filtered]):
-                d_parameters.append(self.activation.weight_gradient(tf.identity(filtered), tf.identity(d_features)))
+                d_parameters.append(
+                    self.activation.weight_gradient(tf.identity(filtered), tf.identity(d_features))
+                )
         if "data_weight" in wanted:
             d_parameters.append(-tf.reduce_sum(cotangent * residual))
 
         d_padded = correlate_transpose(d_filtered, kernel, self.kernel_size - 1)
         d_image = cotangent - data_weight * self._normal(cotangent, sensitivity_maps, mask)
-        d_image += tf.raw_ops.MirrorPadGrad(input=d_padded, paddings=self._paddings(image), mode="SYMMETRIC")
+        d_image += tf.raw_ops.MirrorPadGrad(
+            input=d_padded, paddings=self._paddings(image), mode="SYMMETRIC"
+        )
         return d_image, data_weight * cotangent, d_parameters
 
     def _normal(self, channels, sensitivity_maps, mask):
         return to_channels(self.sense.normal(to_complex(channels), sensitivity_maps, mask))
 
     def _extra(self, image):
-        # Rows and columns that fill the image up to whole phases of the convolutions; cropped again afterwards.
+        # Rows and columns that fill the image up to whole phases of the convolutions; cropped again
+        # afterwards.
         _, height, width, _ = static_or_dynamic_shape(image)
         rows, columns = phases(self.kernel_size)
         return -height % rows, -width % columns
@@ -188,8 +256,9 @@ class _Descent:
         smallest = [size for size in image.shape[1:3] if size is not None]
         if smallest and min(smallest) < border + max(e if isinstance(e, int) else 0 for e in extra):
             raise ValueError(
-                f"An image must have at least {border + 3} rows and columns for kernel_size={self.kernel_size}. "
-                f"Received: image of {image.shape[1]} x {image.shape[2]}"
+                f"An image must have at least {border + 3} rows and columns for"
+                f" kernel_size={self.kernel_size}. Received: image of {image.shape[1]} x"
+                f" {image.shape[2]}"
             )
         return [[0, 0], [border, border + extra[0]], [border, border + extra[1]], [0, 0]]
 
@@ -202,27 +271,45 @@ class _Descent:
 
 
 @functools.lru_cache(maxsize=16)
-def _descent(kernel_size, num_centers, grid_limit, bandwidth, scale, readout_oversampling, sizes_known):
-    del sizes_known  # A function traced for unknown sizes would serve the known ones too, and slower.
-    return _Descent(kernel_size, RBFActivation(num_centers, grid_limit, bandwidth, scale), Sense(readout_oversampling))
+def _descent(
+    kernel_size, num_centers, grid_limit, bandwidth, scale, readout_oversampling, sizes_known
+):
+    del (
+        sizes_known
+    )  # A function traced for unknown sizes would serve the known ones too, and slower.
+    return _Descent(
+        kernel_size,
+        RBFActivation(num_centers, grid_limit, bandwidth, scale),
+        Sense(readout_oversampling),
+    )
 
 
 def _descend(stages, image, zero_filled, sensitivity_maps, mask, wanted):
     """The complex image after consecutive equal stages."""
     wanted = PARAMETERS if wanted is None else tuple(wanted)
-    parameters = [tf.stack([tf.convert_to_tensor(getattr(stage, name)) for stage in stages]) for name in PARAMETERS]
+    parameters = [
+        tf.stack([tf.convert_to_tensor(getattr(stage, name)) for stage in stages])
+        for name in PARAMETERS
+    ]
     tensors = [to_channels(image), to_channels(zero_filled), *parameters]
-    sizes_known = all(x.shape.is_fully_defined() for x in (image, zero_filled, sensitivity_maps, mask))
+    sizes_known = all(
+        x.shape.is_fully_defined() for x in (image, zero_filled, sensitivity_maps, mask)
+    )
     descent = _descent(*stages[0].formula, sizes_known)
 
     @tf.custom_gradient
     def apply(image, zero_filled, *parameters):
-        # The gradient is given: without this TensorFlow would derive one of the call of `value` as well.
-        image, zero_filled, *parameters = (tf.stop_gradient(x) for x in (image, zero_filled, *parameters))
+        # The gradient is given: without this TensorFlow would derive one of the call of `value` as
+        # well.
+        image, zero_filled, *parameters = (
+            tf.stop_gradient(x) for x in (image, zero_filled, *parameters)
+        )
         result, *kept = descent.value(image, zero_filled, parameters, sensitivity_maps, mask)
 
         def gradient(cotangent):
-            d_image, d_zero_filled, found = descent.gradient(wanted, cotangent, *kept, parameters, sensitivity_maps, mask)
+            d_image, d_zero_filled, found = descent.gradient(
+                wanted, cotangent, *kept, parameters, sensitivity_maps, mask
+            )
             found = dict(zip((name for name in PARAMETERS if name in wanted), found))
             return d_image, d_zero_filled, *(found.get(name) for name in PARAMETERS)
 
@@ -233,11 +320,13 @@ def _descend(stages, image, zero_filled, sensitivity_maps, mask, wanted):
 
 @keras.utils.register_keras_serializable(package="tfvn")
 class Stage(keras.layers.Layer):
-    """One step of the unrolled descent: u - (1/filters) K^T phi(K u) - data_weight (A^H A u - A^H k).
+    """One step of the unrolled descent: u - (1/filters) K^T phi(K u) - data_weight (A^H A u - A^H
+    k).
 
-    The image is padded symmetrically before K and cropped after K^T: zero padding would show the filters an edge that
-    is not there. The gradient is written by hand: it keeps u and the data residual (two images) and recomputes the rest,
-    so that memory grows by two images a stage and not by 2 * filters.
+    The image is padded symmetrically before K and cropped after K^T: zero padding would show the
+    filters an edge that is not there. The gradient is written by hand: it keeps u and the data
+    residual (two images) and recomputes the rest, so that memory grows by two images a stage and
+    not by 2 * filters.
 
     Args:
         filters, kernel_size: number and side of the filters.
@@ -250,8 +339,8 @@ class Stage(keras.layers.Layer):
         image: complex (batch, rows, width), u.
         zero_filled: complex (batch, rows, width), A^H k.
         sensitivity_maps, mask: as for `Sense`.
-        wanted: names out of `PARAMETERS` whose gradients the caller is going to ask for; None means all. No gradient of
-            the others is computed.
+        wanted: names out of `PARAMETERS` whose gradients the caller is going to ask for; None means
+            all. No gradient of the others is computed.
 
     Raises:
         ValueError: if the image is smaller than the padding.
@@ -296,7 +385,9 @@ class Stage(keras.layers.Layer):
             name="data_weight",
             shape=(),
             # Keras' own constant goes through single precision.
-            initializer=lambda shape, dtype=None: tf.constant(self.initial_data_weight, dtype or "float32", shape),
+            initializer=lambda shape, dtype=None: tf.constant(
+                self.initial_data_weight, dtype or "float32", shape
+            ),
             constraint=non_negative,
         )
         phi = self.activation
@@ -314,7 +405,10 @@ class Stage(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "kernel_size": self.kernel_size,
-            **{name: activation[name] for name in ("num_centers", "grid_limit", "bandwidth", "scale", "initial_scale")},
+            **{
+                name: activation[name]
+                for name in ("num_centers", "grid_limit", "bandwidth", "scale", "initial_scale")
+            },
             "initial_data_weight": self.initial_data_weight,
             "readout_oversampling": self.sense.readout_oversampling,
             "seed": self.seed,
@@ -388,7 +482,8 @@ class VariationalNetwork(keras.Model):
             )
             for t in range(num_stages)
         ]
-        # Held by the model, because a decorated method would not survive `load_model(path).reconstruct(inputs)`.
+        # Held by the model, because a decorated method would not survive
+        # `load_model(path).reconstruct(inputs)`.
         self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
         self.built = True
 
@@ -400,8 +495,16 @@ class VariationalNetwork(keras.Model):
 
     def get_config(self):
         stage = self.stages[0].get_config()
-        shared = {key: stage[key] for key in stage if key not in ("name", "trainable", "dtype", "seed")}
-        return {"name": self.name, "dtype": self.dtype, "num_stages": len(self.stages), **shared, "seed": self.seed}
+        shared = {
+            key: stage[key] for key in stage if key not in ("name", "trainable", "dtype", "seed")
+        }
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "num_stages": len(self.stages),
+            **shared,
+            "seed": self.seed,
+        }
 
     def save(self, filepath, *args, **kwargs):
         """Writes the network to a file NAME.keras, as Keras does, that `tfvn.load_model` reads.
@@ -425,7 +528,9 @@ class VariationalNetwork(keras.Model):
 
     @property
     def parameter_blocks(self):
-        """The three blocks of iPALM, lists of all stages' kernels, RBF weights and data-term weights."""
+        """The three blocks of iPALM, lists of all stages' kernels, RBF weights and data-term
+        weights.
+        """
         return {name: [getattr(stage, name) for stage in self.stages] for name in PARAMETERS}
 
     def __call__(self, inputs, *args, **kwargs):
@@ -440,12 +545,18 @@ class VariationalNetwork(keras.Model):
         return _descend(self.stages, image, zero_filled, sensitivity_maps, mask, wanted)
 
     def stage_images(self, inputs):
-        """The image after every stage, complex (num_stages, batch, rows, width): the last is the network's. For pictures."""
+        """The image after every stage, complex (num_stages, batch, rows, width): the last is the
+        network's. For pictures.
+        """
         zero_filled = self.zero_filled(inputs)
         inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
         images = [inputs.get("initial_image", zero_filled)]
         for stage in self.stages:
-            images.append(_descend([stage], images[-1], zero_filled, inputs["sensitivity_maps"], inputs["mask"], ()))
+            images.append(
+                _descend(
+                    [stage], images[-1], zero_filled, inputs["sensitivity_maps"], inputs["mask"], ()
+                )
+            )
         return tf.stack(images[1:])
 
     def zero_filled(self, inputs):
@@ -470,12 +581,16 @@ class VariationalNetwork(keras.Model):
             )
 
     def memory_per_image(self, shape):
-        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass: four arrays of features,
-        six of coils, two images a stage."""
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
+        four arrays of features, six of coils, two images a stage."""
         _, coils, height, width = shape
         stage = self.stages[0]
         pixels = (height + 2 * stage.kernel_size) * (width + 2 * stage.kernel_size)
-        return tf.as_dtype(self.dtype).size * pixels * (4 * stage.filters + 12 * coils + 4 * len(self.stages))
+        return (
+            tf.as_dtype(self.dtype).size
+            * pixels
+            * (4 * stage.filters + 12 * coils + 4 * len(self.stages))
+        )
 
     def reconstruct(self, inputs):
         """The reconstruction map f: the magnitude image, real (batch, rows, width).

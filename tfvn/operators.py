@@ -1,8 +1,11 @@
-"""The encoding operator of multi-coil MRI, A_S u = M F (S_c u), c = 1..coils, its adjoint and its normal operator.
+"""The encoding operator of multi-coil MRI, A_S u = M F (S_c u), c = 1..coils, its adjoint and its
+normal operator.
 
-F is centred and orthonormal, so the norm of A_S is at most 1 when the maps have unit root-sum-of-squares. The network
-sees the data only through A_S^H k and A_S^H A_S: that is what makes smoothing and attacks cheap.
+F is centred and orthonormal, so the norm of A_S is at most 1 when the maps have unit
+root-sum-of-squares. The network sees the data only through A_S^H k and A_S^H A_S: that is what
+makes smoothing and attacks cheap.
 """
+
 import math
 import warnings
 from collections.abc import Mapping
@@ -26,7 +29,8 @@ _SHAPES = {
 _RANKS = {"kspace": 4, "sensitivity_maps": 4, "mask": 4, "zero_filled": 3, "initial_image": 3}
 
 
-# Distributions of the k-space noise. All have mean 0 and, for each real component, standard deviation sigma.
+# Distributions of the k-space noise. All have mean 0 and, for each real component, standard
+# deviation sigma.
 NOISES = ("gaussian", "uniform", "laplace")
 
 # An image of maximum 1 may be this many times smaller or larger before it is warned of.
@@ -40,9 +44,10 @@ def _fits(a, b):
 def _check_pair(name, x, other_name, other, axes):
     if not all(_fits(x.shape[a], other.shape[b]) for a, b in axes):
         raise ValueError(
-            f"{name} {_SHAPES.get(name, '(batch, height, width)')} and {other_name} {_SHAPES[other_name]} do not fit. "
-            f"Received: {name}.shape={tuple(x.shape)}, {other_name}.shape={tuple(other.shape)}. "
-            "Coils, height and width must be of the same scan."
+            f"{name} {_SHAPES.get(name, '(batch, height, width)')} and {other_name}"
+            f" {_SHAPES[other_name]} do not fit. Received: {name}.shape={tuple(x.shape)},"
+            f" {other_name}.shape={tuple(other.shape)}. Coils, height and width must be of the same"
+            " scan."
         )
 
 
@@ -77,28 +82,38 @@ def check_inputs(inputs):
     for name, rank in _RANKS.items():
         if name in inputs and len(inputs[name].shape) != rank:
             shape = _SHAPES.get(name, "(batch, height, width)")
-            raise ValueError(f"{name} must have shape {shape}. Received: {name}.shape={tuple(inputs[name].shape)}")
+            raise ValueError(
+                f"{name} must have shape {shape}. Received:"
+                f" {name}.shape={tuple(inputs[name].shape)}"
+            )
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
     for name in sorted(set(_RANKS) & set(inputs) - {"mask"}):
         dtype = tf.as_dtype(inputs[name].dtype)
         if not dtype.is_complex or dtype != tf.as_dtype(maps.dtype):
             raise ValueError(
-                f"k-space, maps and images must be complex, all of one type. Received: {name}.dtype={dtype.name}, "
-                f"sensitivity_maps.dtype={tf.as_dtype(maps.dtype).name}. Convert with .astype('complex64')."
+                "k-space, maps and images must be complex, all of one type. Received:"
+                f" {name}.dtype={dtype.name},"
+                f" sensitivity_maps.dtype={tf.as_dtype(maps.dtype).name}. Convert with"
+                " .astype('complex64')."
             )
     if "kspace" in inputs:
-        _check_pair("kspace", inputs["kspace"], "sensitivity_maps", maps, [(0, 0), (1, 1), (2, 2), (3, 3)])
+        _check_pair(
+            "kspace", inputs["kspace"], "sensitivity_maps", maps, [(0, 0), (1, 1), (2, 2), (3, 3)]
+        )
     for name in ("zero_filled", "initial_image"):
         if name in inputs:
             _check_pair(name, inputs[name], "sensitivity_maps", maps, [(0, 0), (2, 3)])
     axes = [(3, 3)] if mask.shape[2] == 1 else [(2, 2), (3, 3)]
     _check_pair("mask", mask, "sensitivity_maps", maps, axes)
-    if mask.shape[1] not in (1, None) or not (mask.shape[0] == 1 or _fits(mask.shape[0], maps.shape[0])):
-        raise ValueError(f"mask must have shape {_SHAPES['mask']}. Received: mask.shape={tuple(mask.shape)}")
+    if mask.shape[1] not in (1, None) or not (
+        mask.shape[0] == 1 or _fits(mask.shape[0], maps.shape[0])
+    ):
+        raise ValueError(
+            f"mask must have shape {_SHAPES['mask']}. Received: mask.shape={tuple(mask.shape)}"
+        )
     if tf.as_dtype(mask.dtype).is_complex:
         raise ValueError(
-            "mask must be real, of zeros and ones. Received: "
-            f"mask={checks.shown(mask)}"
+            f"mask must be real, of zeros and ones. Received: mask={checks.shown(mask)}"
         )
     for name, shape in _KEYS.items():
         if name in inputs:
@@ -189,8 +204,13 @@ def _refuse_what_is_not_finite(arrays):
 
 
 def without_kspace(inputs, zero_filled):
-    """The inputs with `zero_filled` in place of `kspace`: all that compiled code needs to be given."""
-    return {**{key: value for key, value in inputs.items() if key != "kspace"}, "zero_filled": zero_filled}
+    """The inputs with `zero_filled` in place of `kspace`: all that compiled code needs to be
+    given.
+    """
+    return {
+        **{key: value for key, value in inputs.items() if key != "kspace"},
+        "zero_filled": zero_filled,
+    }
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -198,13 +218,15 @@ class Sense(keras.layers.Layer):
     """The SENSE operator with coil maps and mask as arguments; holds no weights and no state.
 
     Args:
-        readout_oversampling: the scanner sampled the readout (height) twice as densely as the image needs. Images then
-            are the central half of the height: `height // 4 + 1` rows are cut above, the rest below, as in the code of
+        readout_oversampling: the scanner sampled the readout (height) twice as densely as the image
+            needs. Images then
+            are the central half of the height: `height // 4 + 1` rows are cut above, the rest
+                below, as in the code of
             Hammernik et al. Maps and k-space keep the full height.
 
-    Shapes: `kspace` and `sensitivity_maps` complex (batch, coils, height, width); `mask` real, broadcastable to them,
-    (batch, 1, 1, width) when it is constant along the readout; `image` complex (batch, rows, width) with rows = height,
-    or height // 2 with readout oversampling.
+    Shapes: `kspace` and `sensitivity_maps` complex (batch, coils, height, width); `mask` real,
+    broadcastable to them, (batch, 1, 1, width) when it is constant along the readout; `image`
+    complex (batch, rows, width) with rows = height, or height // 2 with readout oversampling.
     """
 
     def __init__(self, readout_oversampling=False, **kwargs):
@@ -230,7 +252,10 @@ class Sense(keras.layers.Layer):
 
     def adjoint(self, kspace, sensitivity_maps, mask):
         """A_S^H kspace: the zero-filled, coil-combined image."""
-        kspace, sensitivity_maps = tf.convert_to_tensor(kspace), tf.convert_to_tensor(sensitivity_maps)
+        kspace, sensitivity_maps = (
+            tf.convert_to_tensor(kspace),
+            tf.convert_to_tensor(sensitivity_maps),
+        )
         self._check_operands("kspace", kspace, sensitivity_maps, mask)
         coil_images = ifft2c(tf.cast(mask, kspace.dtype) * kspace)
         return self._crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
@@ -243,13 +268,15 @@ class Sense(keras.layers.Layer):
 
         @tf.custom_gradient
         def apply(image):
-            return self._normal(image, sensitivity_maps, mask), lambda cotangent: self._normal(cotangent, sensitivity_maps, mask)
+            return self._normal(image, sensitivity_maps, mask), lambda cotangent: self._normal(
+                cotangent, sensitivity_maps, mask
+            )
 
         return apply(image)
 
     def adjoint_noise(self, sensitivity_maps, mask, seeds, noise="gaussian"):
-        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry independent, of mean 0 and variance 1,
-        stateless. A constant to gradients.
+        """A_S^H e of k-space noise e: real and imaginary part of each sampled entry independent, of
+        mean 0 and variance 1, stateless. A constant to gradients.
 
         Args:
             sensitivity_maps, mask: as above, of the same batch.
@@ -292,17 +319,22 @@ class Sense(keras.layers.Layer):
         return tf.where(mask != 0, kspace, tf.zeros_like(kspace))
 
     def _column_noise(self, sensitivity_maps, mask, seed, noise):
-        # Rotations leave white normal noise white: drawn after the readout transform, it needs no transform of that axis, and
-        # lines that are not sampled need no draw.
+        # Rotations leave white normal noise white: drawn after the readout transform, it needs no
+        # transform of that axis, and lines that are not sampled need no draw.
         del noise
         image = self._crop_readout(sensitivity_maps[:1])
-        coils, (_, rows, width) = static_or_dynamic_shape(sensitivity_maps)[0], static_or_dynamic_shape(image)
+        coils, (_, rows, width) = (
+            static_or_dynamic_shape(sensitivity_maps)[0],
+            static_or_dynamic_shape(image),
+        )
         weights, source, count = _sampled_lines(mask, sensitivity_maps.dtype)
         lines = _complex_normal([coils, rows, count], seed, image.dtype)
         weights *= tf.cast(tf.sqrt(tf.cast(width, image.dtype.real_dtype)), image.dtype)
 
         def coil(maps, lines):
-            return tf.math.conj(self._crop_readout(maps)) * tf.signal.ifft(tf.gather(lines, source, axis=-1) * weights)
+            return tf.math.conj(self._crop_readout(maps)) * tf.signal.ifft(
+                tf.gather(lines, source, axis=-1) * weights
+            )
 
         return _sum_over_coils(coil, image, sensitivity_maps, lines)
 
@@ -325,8 +357,9 @@ class Sense(keras.layers.Layer):
         return tf.where(mask != 0, kspace, tf.zeros_like(kspace))
 
     def _normal(self, image, sensitivity_maps, mask):
-        # F^H M F is a circular convolution: it commutes with the shifts, so none is needed, and the scalings cancel.
-        # A mask that is constant along the readout leaves a convolution along the width alone.
+        # F^H M F is a circular convolution: it commutes with the shifts, so none is needed, and the
+        # scalings cancel. A mask that is constant along the readout leaves a convolution along the
+        # width alone.
         image = image[:, None]
         by_columns = mask.shape[-2] == 1
         weights = tf.square(_unshifted(mask, image.dtype, axes=(-1,) if by_columns else (-2, -1)))
@@ -392,9 +425,11 @@ class Sense(keras.layers.Layer):
 
 
 def _sum_over_coils(term, like, *arrays):
-    """sum_c term(coil c of `arrays`), of the shape of `like` without its coil axis. All are (..., coils, rows, width).
+    """sum_c term(coil c of `arrays`), of the shape of `like` without its coil axis. All are (...,
+    coils, rows, width).
 
-    On a CPU coil by coil, two at a time: the arrays of one stay in cache. An accelerator takes all coils at once.
+    On a CPU coil by coil, two at a time: the arrays of one stay in cache. An accelerator takes all
+    coils at once.
     """
     if on_accelerator():
         return tf.reduce_sum(term(*arrays), -3)
@@ -429,7 +464,9 @@ def _complex_normal(shape, seed, dtype):
 
 def _complex_uniform(shape, seed, dtype):
     limit = tf.constant(math.sqrt(3), dtype.real_dtype)
-    return tf.bitcast(tf.random.stateless_uniform([*shape, 2], seed, -limit, limit, dtype=dtype.real_dtype), dtype)
+    return tf.bitcast(
+        tf.random.stateless_uniform([*shape, 2], seed, -limit, limit, dtype=dtype.real_dtype), dtype
+    )
 
 
 def _complex_laplace(shape, seed, dtype):

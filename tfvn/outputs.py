@@ -1,8 +1,11 @@
-"""Files of results: written whole or not at all, and never in the place of a file that is not this package's own.
+"""Files of results: written whole or not at all, and never in the place of a file that is not this
+package's own.
 
-A result replaces an earlier one of the same name, and so a name alone must not decide: a folder of scans may hold a
-`reconstructions.h5` too. Each of our files begins in a way of its own, which is looked for before any work.
+A result replaces an earlier one of the same name, and so a name alone must not decide: a folder of
+scans may hold a `reconstructions.h5` too. Each of our files begins in a way of its own, which is
+looked for before any work.
 """
+
 import contextlib
 import os
 import re
@@ -32,7 +35,9 @@ _BEGINNINGS = {
 
 @contextlib.contextmanager
 def written(path):
-    """As `tfvn.data.files.replacing`, where TensorFlow or Keras writes: their errors are told in the same way."""
+    """As `tfvn.data.files.replacing`, where TensorFlow or Keras writes: their errors are told in
+    the same way.
+    """
     with replacing(path) as temporary:
         try:
             yield temporary
@@ -44,7 +49,9 @@ def reason(error):
     """The reason alone of an error of the file system or of TensorFlow."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    text = (str(getattr(error, "message", None) or error).strip().splitlines() or [type(error).__name__])[0]
+    text = (
+        str(getattr(error, "message", None) or error).strip().splitlines() or [type(error).__name__]
+    )[0]
     # What follows the name of a file.
     return re.sub(r"^.*; ", "", re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:\w+\]", "", text))[:200]
 
@@ -60,17 +67,25 @@ def check_replaceable(folder, names):
         ValueError: naming what is not ours, a link among it, or a folder that is none.
     """
     if os.path.lexists(folder) and not os.path.isdir(folder):
-        raise ValueError(f"{folder} is a file, and results need a folder. Name another one (--output).")
+        raise ValueError(
+            f"{folder} is a file, and results need a folder. Name another one (--output)."
+        )
     if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"cannot write to {folder}: Permission denied. Give permission there, or name another folder (--output).")
+        raise ValueError(
+            f"cannot write to {folder}: Permission denied. Give permission there, or name another"
+            " folder (--output)."
+        )
     for name in names:
         path = os.path.join(folder, name)
         if os.path.islink(path):
-            raise ValueError(f"{path} is a link, and would be replaced. Move it away, or name another folder (--output).")
+            raise ValueError(
+                f"{path} is a link, and would be replaced. Move it away, or name another folder"
+                " (--output)."
+            )
         if os.path.lexists(path) and not _is_ours(path):
             raise ValueError(
-                f"{path} is there, and is no earlier result of this command: it would be lost. Move it away, or name another "
-                "folder (--output)."
+                f"{path} is there, and is no earlier result of this command: it would be lost. Move"
+                " it away, or name another folder (--output)."
             )
 
 
@@ -91,7 +106,10 @@ def _is_ours(path):
         return False
     if name.endswith(".png"):
         # A picture tells what drew it, and the table beside it, which is written first, for whom.
-        tables = [os.path.join(os.path.dirname(path), table) for table in ("results.csv", "num_samples.csv")]
+        tables = [
+            os.path.join(os.path.dirname(path), table)
+            for table in ("results.csv", "num_samples.csv")
+        ]
         return b"Software\0Matplotlib" in start and any(map(_is_ours, tables))
     if name.endswith(".html"):
         return b'<meta name="generator" content="tfvn ' in start

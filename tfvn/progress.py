@@ -1,4 +1,7 @@
-"""Progress of long work: a bar on a terminal; elsewhere, as in a log file, one line in ten seconds at most."""
+"""Progress of long work: a bar on a terminal; elsewhere, as in a log file, one line in ten seconds
+at most.
+"""
+
 import re
 import sys
 import time
@@ -13,7 +16,9 @@ _last_line = [time.monotonic()]
 
 
 class _Lines:
-    """A stream for `tqdm` that makes lines of its frames, and leaves out those that come too early."""
+    """A stream for `tqdm` that makes lines of its frames, and leaves out those that come too
+    early.
+    """
 
     def __init__(self, stream):
         self._stream = stream

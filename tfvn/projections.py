@@ -1,30 +1,41 @@
-"""Projections on the constraint sets of the network's parameters and of attacks. Each maps a tensor to its nearest feasible one.
+"""Projections on the constraint sets of the network's parameters and of attacks. Each maps a tensor
+to its nearest feasible one.
 
-The norms of a complex image are those of the vector of its real and imaginary parts, as in the certificates.
+The norms of a complex image are those of the vector of its real and imaginary parts, as in the
+certificates.
 """
+
 import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
 
 __all__ = [
-    "BALLS", "l1_ball", "l2_ball", "linf_ball", "non_negative", "norm", "zero_mean_unit_ball",
+    "BALLS",
+    "l1_ball",
+    "l2_ball",
+    "linf_ball",
+    "non_negative",
+    "norm",
+    "zero_mean_unit_ball",
     "zero_mean_unit_sphere",
-]  # fmt: skip
+]
 
 
 def zero_mean_unit_ball(kernel):
     """Filters of zero mean and L2 norm at most 1; `kernel` is (height, width, channels, filters).
 
-    The mean goes over taps and channels of each filter. Subtracting it first and scaling afterwards is the exact
-    projection, because the ball is centred in the subspace of zero-mean filters (Hammernik et al., 2018, Eq. 17).
+    The mean goes over taps and channels of each filter. Subtracting it first and scaling afterwards
+    is the exact projection, because the ball is centred in the subspace of zero-mean filters
+    (Hammernik et al., 2018, Eq. 17).
     """
     kernel, norm = _zero_mean(kernel)
     return kernel / tf.maximum(norm, 1)
 
 
 def zero_mean_unit_sphere(kernel):
-    """Filters of zero mean and L2 norm 1, 0 where a filter is constant; arguments as `zero_mean_unit_ball`.
+    """Filters of zero mean and L2 norm 1, 0 where a filter is constant; arguments as
+    `zero_mean_unit_ball`.
 
     Of a gradient: the point of that set where the linear function it stands for is largest.
     """
@@ -50,7 +61,9 @@ def non_negative(weight):
 
 
 def l2_ball(image, radius):
-    """Each sample's nearest point with L2 norm <= radius. `image` is (batch, ...), real or complex; `radius` a scalar or (batch,)."""
+    """Each sample's nearest point with L2 norm <= radius. `image` is (batch, ...), real or complex;
+    `radius` a scalar or (batch,).
+    """
     image = _checked(image)
     _check_radius(radius, image.shape[:1])
     magnitude = tf.abs(image)
@@ -60,13 +73,15 @@ def l2_ball(image, radius):
     radius = tf.cast(tf.convert_to_tensor(radius, dtype_hint=norm.dtype), norm.dtype)
     if radius.shape.rank:
         radius = tf.reshape(radius, [-1] + [1] * len(axes))
-    # A norm inside the ball divides by itself, so that inside points come back bit for bit (times exactly 1).
+    # A norm inside the ball divides by itself, so that inside points come back bit for bit (times
+    # exactly 1).
     factor = tf.where(norm > radius, radius / tf.where(norm > 0, norm, 1), 1)
     return image * tf.cast(factor, image.dtype)
 
 
 def l1_ball(image, radius):
-    """Each sample's nearest point whose parts' magnitudes sum to <= radius (Duchi et al., ICML 2008).
+    """Each sample's nearest point whose parts' magnitudes sum to <= radius (Duchi et al., ICML
+    2008).
 
     Arguments as `l2_ball`, `radius` a scalar.
     """
@@ -78,14 +93,18 @@ def l1_ball(image, radius):
     excess = tf.cumsum(ordered, 1) - radius
     count = tf.range(1, tf.shape(ordered)[1] + 1, dtype=tf.float64)
     kept = tf.reduce_sum(tf.cast(ordered * count > excess, tf.int32), 1, keepdims=True)
-    threshold = tf.gather(excess, tf.maximum(kept, 1) - 1, batch_dims=1) / tf.cast(tf.maximum(kept, 1), tf.float64)
+    threshold = tf.gather(excess, tf.maximum(kept, 1) - 1, batch_dims=1) / tf.cast(
+        tf.maximum(kept, 1), tf.float64
+    )
     shrunk = tf.sign(parts) * tf.cast(tf.nn.relu(magnitudes - threshold), parts.dtype)
     inside = tf.reduce_sum(magnitudes, 1, keepdims=True) <= radius
     return _like(tf.where(inside, parts, shrunk), image)
 
 
 def linf_ball(image, radius):
-    """Each sample's nearest point whose parts all lie in [-radius, radius]. Arguments as `l2_ball`, `radius` a scalar."""
+    """Each sample's nearest point whose parts all lie in [-radius, radius]. Arguments as `l2_ball`,
+    `radius` a scalar.
+    """
     _check_radius(radius)
     parts = _parts(image)
     radius = tf.cast(tf.convert_to_tensor(radius, dtype_hint=parts.dtype), parts.dtype)
@@ -96,7 +115,9 @@ BALLS = {"l2": l2_ball, "l1": l1_ball, "linf": linf_ball}
 
 
 def norm(image, kind="l2"):
-    """The "l2", "l1" or "linf" norm of each sample, (batch,). `image` is (batch, ...), real or complex."""
+    """The "l2", "l1" or "linf" norm of each sample, (batch,). `image` is (batch, ...), real or
+    complex.
+    """
     order = {"l2": 2, "l1": 1, "linf": float("inf")}[checks.choice("kind", kind, BALLS)]
     return tf.norm(_parts(image), order, axis=1)
 
@@ -126,8 +147,7 @@ def _check_radius(radius, *shapes):
     if not fits:
         more = ", or one for each sample" if shapes else ""
         raise ValueError(
-            f"radius must be a number >= 0{more}. Received: "
-            f"radius={checks.shown(radius)}"
+            f"radius must be a number >= 0{more}. Received: radius={checks.shown(radius)}"
         )
 
 

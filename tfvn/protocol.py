@@ -1,7 +1,10 @@
-"""The paper's protocol: train several networks, attack each, evaluate them together. The demo and the paper's own run use it.
+"""The paper's protocol: train several networks, attack each, evaluate them together. The demo and
+the paper's own run use it.
 
-It does in one process what the commands it prints would do one by one. Run again, it continues where it stopped.
+It does in one process what the commands it prints would do one by one. Run again, it continues
+where it stopped.
 """
+
 import csv
 import gc
 import os
@@ -16,8 +19,15 @@ from tfvn import data, evaluation, experiments, outputs, runs
 from tfvn.data.files import replacing
 
 __all__ = [
-    "CONFIGS", "MODELS", "Stopwatch", "attack", "compare", "evaluate", "train", "write_knees",
-]  # fmt: skip
+    "CONFIGS",
+    "MODELS",
+    "Stopwatch",
+    "attack",
+    "compare",
+    "evaluate",
+    "train",
+    "write_knees",
+]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Installed inside the package (setup.py), in a checkout beside it.
@@ -39,7 +49,11 @@ def write_knees(root, config, size, receiver_noise, version=5):
         ValueError: if the folder holds other slices.
     """
     height, width, coils = size
-    chosen = {f"{split}_{what}": getattr(config, f"{split}_{what}") for split in ("train", "test") for what in ("patients", "slices")}
+    chosen = {
+        f"{split}_{what}": getattr(config, f"{split}_{what}")
+        for split in ("train", "test")
+        for what in ("patients", "slices")
+    }
     settings = f"synthetic: {height} x {width}, {coils} coils, receiver noise {receiver_noise}\n"
     told = ", ".join(f"{key} {value}" for key, value in chosen.items())
     marker = os.path.join(root, "README")
@@ -47,13 +61,20 @@ def write_knees(root, config, size, receiver_noise, version=5):
         found = pathlib.Path(marker).read_text(encoding="utf-8") if os.path.exists(marker) else ""
         # The first version of this file did not tell the slices.
         if found not in (settings, settings + told):
-            raise ValueError(f"{root} does not hold these data: {settings}{told}. Remove that folder, or use another --run-dir.")
+            raise ValueError(
+                f"{root} does not hold these data: {settings}{told}. Remove that folder, or use"
+                " another --run-dir."
+            )
         return
     print(f"writing synthetic knees as MATLAB files to {root}", flush=True)
     shutil.rmtree(f"{root}.partial", ignore_errors=True)
     for seed, split in enumerate(("train", "test")):
-        patients, slices = (configs.numbers(chosen[f"{split}_{what}"]) for what in ("patients", "slices"))
-        source = data.SyntheticKnee(len(patients) * len(slices), height, width, coils, None, receiver_noise, seed)
+        patients, slices = (
+            configs.numbers(chosen[f"{split}_{what}"]) for what in ("patients", "slices")
+        )
+        source = data.SyntheticKnee(
+            len(patients) * len(slices), height, width, coils, None, receiver_noise, seed
+        )
         data.vlo.write_folder(f"{root}.partial", config.protocol, patients, slices, source, version)
     with open(os.path.join(f"{root}.partial", "README"), "w", encoding="utf-8") as file:
         file.write(settings + told)
@@ -61,10 +82,13 @@ def write_knees(root, config, size, receiver_noise, version=5):
 
 
 def train(config_path, run_dir, overrides):
-    """What `train.py` does, after printing its command, on data that are whole: written here, or checked. Returns the
-    configuration."""
+    """What `train.py` does, after printing its command, on data that are whole: written here, or
+    checked. Returns the configuration."""
     words = ["--config", os.path.relpath(config_path), "--run-dir", runs.as_argument(run_dir)]
-    print(f"\n$ {runs.command('python', 'train.py', *words, *(['--set', *overrides] if overrides else []))}", flush=True)
+    print(
+        f"\n$ {runs.command('python', 'train.py', *words, *(['--set', *overrides] if overrides else []))}",
+        flush=True,
+    )
     config = runs.open_run(run_dir, config_path, overrides)
     experiments.train(run_dir, config, checked=True)
     # Keras models are cycles of references, and this one's data set holds batches.
@@ -74,14 +98,20 @@ def train(config_path, run_dir, overrides):
 
 def attack(run_dir, config):
     """What `attack.py` does, after printing its command."""
-    print(f"$ {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}", flush=True)
+    print(
+        f"$ {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}",
+        flush=True,
+    )
     experiments.attack(run_dir, config)
 
 
 def evaluate(run_dirs, output):
     """What `evaluate.py` does, after printing its command."""
     places = [runs.as_argument(place) for place in (*run_dirs, output)]
-    print(f"\n$ {runs.command('python', 'evaluate.py', *places[:-1], '--output', places[-1])}", flush=True)
+    print(
+        f"\n$ {runs.command('python', 'evaluate.py', *places[:-1], '--output', places[-1])}",
+        flush=True,
+    )
     return evaluation.evaluate(run_dirs, output)
 
 
@@ -90,17 +120,25 @@ def compare(table_path, printed_path, output):
 
     Args:
         table_path: `table1.csv` of an evaluation.
-        printed_path: CSV of `model`, `radius` (0: clean), `metric` (a column of the table), `value`.
+        printed_path: CSV of `model`, `radius` (0: clean), `metric` (a column of the table),
+            `value`.
         output: file to write.
 
     Raises:
-        ValueError: if a printed value has no number, or names a column that the table does not have, or if `output` is a file
-            that this did not write.
+        ValueError: if a printed value has no number, or names a column that the table does not
+            have, or if `output` is a file that this did not write.
     """
     outputs.check_replaceable(os.path.dirname(output) or os.curdir, [os.path.basename(output)])
     with open(table_path, newline="", encoding="utf-8") as file:
-        table = {(row["model"], float(row["radius"])): row for row in csv.DictReader(file) if row["attack"] in ("none", "l2")}
-    lines = ["| model | radius | metric | printed | here | difference |", "| --- | ---: | --- | ---: | ---: | ---: |"]
+        table = {
+            (row["model"], float(row["radius"])): row
+            for row in csv.DictReader(file)
+            if row["attack"] in ("none", "l2")
+        }
+    lines = [
+        "| model | radius | metric | printed | here | difference |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
     with open(printed_path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
@@ -108,9 +146,21 @@ def compare(table_path, printed_path, output):
                 entry = table.get((row["model"], radius))
                 here = float(entry[row["metric"]]) if entry else float("nan")
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{printed_path}: expected model, radius, metric, value. Received: {dict(row)} ({error})") from error
-            cells = (row["model"], f"{radius:g}", row["metric"], f"{printed:g}", f"{here:.3g}", f"{here - printed:+.3g}")
-            lines.append("| " + " | ".join("-" if cell in ("nan", "+nan") else cell for cell in cells) + " |")
+                raise ValueError(
+                    f"{printed_path}: expected model, radius, metric, value. Received: {dict(row)}"
+                    f" ({error})"
+                ) from error
+            cells = (
+                row["model"],
+                f"{radius:g}",
+                row["metric"],
+                f"{printed:g}",
+                f"{here:.3g}",
+                f"{here - printed:+.3g}",
+            )
+            lines.append(
+                "| " + " | ".join("-" if cell in ("nan", "+nan") else cell for cell in cells) + " |"
+            )
     with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     print(f"wrote {output}\n\n" + "\n".join(lines))
@@ -120,7 +170,9 @@ _COLUMNS = ("what", "units", "seconds", "seconds_per_unit", "peak_bytes")
 
 
 class Stopwatch:
-    """Seconds of the units of work of a run, and the peak memory of the process, printed and kept in a CSV file."""
+    """Seconds of the units of work of a run, and the peak memory of the process, printed and kept
+    in a CSV file.
+    """
 
     def __init__(self, path):
         self.path, self.rows = path, []
@@ -128,7 +180,11 @@ class Stopwatch:
         if os.path.exists(path):
             with open(path, newline="", encoding="utf-8", errors="replace") as file:
                 # As far as the lines are whole.
-                self.rows = [row for row in csv.DictReader(file) if set(row) == set(_COLUMNS) and None not in row.values()]
+                self.rows = [
+                    row
+                    for row in csv.DictReader(file)
+                    if set(row) == set(_COLUMNS) and None not in row.values()
+                ]
 
     def measure(self, what, units, work):
         """Calls `work()`, which does `units` units."""
@@ -136,12 +192,21 @@ class Stopwatch:
         result = work()
         seconds = time.monotonic() - start
         # Kilobytes, but bytes on macOS.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
         each = f"{seconds / max(units, 1):.3g}"
         row = dict(zip(_COLUMNS, (what, units, f"{seconds:.1f}", each, peak)))
         self.rows.append(row)
-        print(f"{what}: {seconds:.0f} s, {each} s each of {units}; peak memory so far {peak / 1e9:.2f} GB", flush=True)
-        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        print(
+            f"{what}: {seconds:.0f} s, {each} s each of {units}; peak memory so far"
+            f" {peak / 1e9:.2f} GB",
+            flush=True,
+        )
+        with (
+            replacing(self.path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=_COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)

@@ -1,9 +1,12 @@
-"""The results of an evaluation as one HTML file that loads nothing: tables, curves, images to compare, settings, origin.
+"""The results of an evaluation as one HTML file that loads nothing: tables, curves, images to
+compare, settings, origin.
 
-Images are kept as multiples of a slice's window / 1024 (window: the grey value shown white, the 99.9th percentile of the
-truth), and all differences are computed from these in the page: one image each is stored, and a difference is exact to a
-thousandth of the window, where that of two 8-bit images would show their steps. Layout and program are in `tfvn/page`.
+Images are kept as multiples of a slice's window / 1024 (window: the grey value shown white, the
+99.9th percentile of the truth), and all differences are computed from these in the page: one image
+each is stored, and a difference is exact to a thousandth of the window, where that of two 8-bit
+images would show their steps. Layout and program are in `tfvn/page`.
 """
+
 import base64
 import contextlib
 import datetime
@@ -31,17 +34,29 @@ from tfvn import figures
 
 __all__ = ["Run", "Table", "origin", "pack", "write"]
 
-# Grey levels up to the window: a level more or less is not seen, in differences neither, at any gain below 64.
+# Grey levels up to the window: a level more or less is not seen, in differences neither, at any
+# gain below 64.
 _LEVELS = 1024
 # Of the images, as text in the file: a browser opens such a page within seconds.
 _MOST_BYTES = 60e6
 _PACKAGES = ("tensorflow", "keras", "tensorflow-addons", "numpy", "scipy", "h5py", "matplotlib")
 _SCORES = ("rmse", "ssim", "nrmse", "psnr", "effect", "norm")
 _CAPTIONS = {
-    "figure1": "The data of the middle slice: k-space and sensitivity map of its strongest coil, zero-filled, truth.",
-    "figure2": "Perturbation effect and error against the norm of r, every model: mean and 25 to 75 % band over the slices.",
-    "figure3": "The middle slice as every model sees it, clean and under its attack of the largest l2 radius, with the error.",
-    "figure4": "Perturbation effect against the norm of r: the projected attack and that of Antun et al.",
+    "figure1": (
+        "The data of the middle slice: k-space and sensitivity map of its strongest coil,"
+        " zero-filled, truth."
+    ),
+    "figure2": (
+        "Perturbation effect and error against the norm of r, every model: mean and 25 to 75 % band"
+        " over the slices."
+    ),
+    "figure3": (
+        "The middle slice as every model sees it, clean and under its attack of the largest l2"
+        " radius, with the error."
+    ),
+    "figure4": (
+        "Perturbation effect against the norm of r: the projected attack and that of Antun et al."
+    ),
 }
 
 
@@ -49,7 +64,8 @@ class Table(NamedTuple):
     """A table as it is shown, here and in `table1.md`.
 
     title, note: above and below it.
-    lines: cells as text, a list a line, the heads first; in the upper of two lines of heads, "" continues the cell before.
+    lines: cells as text, a list a line, the heads first; in the upper of two lines of heads, ""
+    continues the cell before.
     best: a word a column: "lowest", "highest", or "" where no value is better than another.
     heads: number of lines of heads.
     """
@@ -79,7 +95,8 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
 
     Args:
         path: file to write.
-        rows: one dict an image, as in `results.csv`, and `dataset`, the image's name in `reconstructions.h5`.
+        rows: one dict an image, as in `results.csv`, and `dataset`, the image's name in
+            `reconstructions.h5`.
         labels: what each `dataset` is called, clean first, in the order of the tables: a dict.
         tables: a list of `Table`.
         runs: a list of `Run`, in the order of the tables.
@@ -102,9 +119,12 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
     text = environment.get_template("report.html.j2").render(
         style=Markup(parts["report.css"]),
         script=Markup(parts["report.js"]),
-        # Whatever a name or a setting may hold, only the two parts above are obeyed, and nothing is loaded.
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(parts['report.css'])}; "
-        f"script-src {_hash(parts['report.js'])}; base-uri 'none'; form-action 'none'",
+        # Whatever a name or a setting may hold, only the two parts above are obeyed, and nothing is
+        # loaded.
+        policy=(
+            f"default-src 'none'; img-src data:; style-src {_hash(parts['report.css'])}; "
+            f"script-src {_hash(parts['report.js'])}; base-uri 'none'; form-action 'none'"
+        ),
         models=models,
         slices=len({row["slice"] for row in rows}),
         dataset=runs[0].config.dataset,
@@ -114,7 +134,10 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
         labels=labels,
         viewer=viewer,
         figures=[_figure(figure) for figure in figure_paths],
-        runs=[(run, run.config.to_yaml(), [shlex.join(command) for command in run.commands]) for run in runs],
+        runs=[
+            (run, run.config.to_yaml(), [shlex.join(command) for command in run.commands])
+            for run in runs
+        ],
         hashes=viewer.pop("hashes"),
         differences=_differences(runs),
         origin=origin(),
@@ -140,35 +163,55 @@ def _hash(text):
 def origin():
     """Versions and machine, as a dict of text."""
     # Not imported above: the package itself stands above all of its files.
-    found = {"tfvn": importlib.import_module("tfvn").__version__, "git commit": _commit() or "unknown"}
+    found = {
+        "tfvn": importlib.import_module("tfvn").__version__,
+        "git commit": _commit() or "unknown",
+    }
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     devices = []
     for device in tf.config.list_physical_devices():
-        details = tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}
-        devices.append(f"{device.name.replace('/physical_device:', '')} {details.get('device_name', '')}".strip())
-    return {**found, "Python": platform.python_version(), "platform": platform.platform(), "devices": ", ".join(devices)}
+        details = (
+            tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}
+        )
+        devices.append(
+            f"{device.name.replace('/physical_device:', '')} {details.get('device_name', '')}".strip()
+        )
+    return {
+        **found,
+        "Python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": ", ".join(devices),
+    }
 
 
 def _commit():
-    """The commit of this package's files, with a word if they have changed since; None outside a git checkout."""
+    """The commit of this package's files, with a word if they have changed since; None outside a
+    git checkout.
+    """
     folder = os.path.dirname(os.path.abspath(__file__))
 
     def git(*arguments):
         command = ["git", "-C", folder, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         # Not the commit of a checkout that only has this installation somewhere inside.
         git("ls-files", "--error-unmatch", "report.py")
-        return git("rev-parse", "HEAD") + (" with uncommitted changes" if git("status", "--porcelain", "--", ".") else "")
+        return git("rev-parse", "HEAD") + (
+            " with uncommitted changes" if git("status", "--porcelain", "--", ".") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _marked(table):
-    """A table for the page: `heads`, lines of (text, columns, rows), and `body`, lines of (text, is it the best?)."""
+    """A table for the page: `heads`, lines of (text, columns, rows), and `body`, lines of (text, is
+    it the best?).
+    """
     heads = []
     for line in table.lines[: table.heads]:
         starts = [column for column, text in enumerate(line) if text]
@@ -183,7 +226,12 @@ def _marked(table):
         values = [_first_number(cell) for cell in cells if cell != "-"] if kind else []
         # Of the digits shown: what looks equal is equal. Where all are, none is the best.
         best = {"lowest": min, "highest": max}[kind](values) if len(set(values)) > 1 else None
-        columns.append([(cell, best is not None and cell != "-" and _first_number(cell) == best) for cell in cells])
+        columns.append(
+            [
+                (cell, best is not None and cell != "-" and _first_number(cell) == best)
+                for cell in cells
+            ]
+        )
     return {"title": table.title, "note": table.note, "heads": heads, "body": list(zip(*columns))}
 
 
@@ -195,13 +243,21 @@ def _first_number(cell):
 def _differences(runs):
     """The settings in which the runs differ: (key, the values in the order of the runs)."""
     values = [vars(run.config) for run in runs]
-    return [(key, [own[key] for own in values]) for key in values[0] if any(own[key] != values[0][key] for own in values)]
+    return [
+        (key, [own[key] for own in values])
+        for key in values[0]
+        if any(own[key] != values[0][key] for own in values)
+    ]
 
 
 def _figure(path):
     name = os.path.splitext(os.path.basename(path))[0]
     with open(path, "rb") as file:
-        return name, _CAPTIONS[name], f"data:image/png;base64,{base64.b64encode(file.read()).decode()}"
+        return (
+            name,
+            _CAPTIONS[name],
+            f"data:image/png;base64,{base64.b64encode(file.read()).decode()}",
+        )
 
 
 # Curves
@@ -213,11 +269,16 @@ _KINDS = {
     "linf": ("Attack on an l-infinity ball", "radius of the l-infinity ball"),
     "antun": ("Attack of Antun et al.", "mean ||r||₂ (normalised image units)"),
 }
-_QUANTITIES = {"effect": "Perturbation effect ||f(k + A r) − f(k)||₂", "rmse": "Error ||f(k + A r) − |y| ||₂"}
+_QUANTITIES = {
+    "effect": "Perturbation effect ||f(k + A r) − f(k)||₂",
+    "rmse": "Error ||f(k + A r) − |y| ||₂",
+}
 
 
 def _charts(rows, models, labels):
-    """Effect and error of every model against the size of its attacks, a dict for each kind of attack."""
+    """Effect and error of every model against the size of its attacks, a dict for each kind of
+    attack.
+    """
     charts = []
     for kind, (title, axis) in _KINDS.items():
         if not any(row["attack"] == kind for row in rows):
@@ -229,17 +290,26 @@ def _charts(rows, models, labels):
             if kind in ("l1", "linf"):
                 group = [{**row, "norm": row["radius"]} for row in group]
             # One size: the rungs of Antun et al. have no radius.
-            found = {key: figures.curve([{**row, "radius": 0} for row in group], key).tolist() for key in _QUANTITIES}
+            found = {
+                key: figures.curve([{**row, "radius": 0} for row in group], key).tolist()
+                for key in _QUANTITIES
+            }
             if any(found.values()):
                 points = {key: values[0] if values else None for key, values in found.items()}
                 lines.append((number, label, points, len(group)))
-        panels = [_panel(key, lines, models, labels) for key in _QUANTITIES if any(line[2][key] for line in lines)]
+        panels = [
+            _panel(key, lines, models, labels)
+            for key in _QUANTITIES
+            if any(line[2][key] for line in lines)
+        ]
         charts.append({"title": title, "axis": axis, "panels": panels, "lines": lines})
     return charts
 
 
 def _panel(key, lines, models, labels):
-    """One diagram: ticks, and of every model with values its band and points, in the units of the drawing."""
+    """One diagram: ticks, and of every model with values its band and points, in the units of the
+    drawing.
+    """
     points = [(number, label, found[key]) for number, label, found, _ in lines if found[key]]
     right, top = (max(max(point[column] for *_, point in points), 1e-12) for column in (0, 3))
     top = max(top, max(point[1] for *_, point in points))
@@ -258,7 +328,10 @@ def _panel(key, lines, models, labels):
         if own:
             upper = [(x(point[0]), y(point[3])) for _, point in own]
             lower = [(x(point[0]), y(point[2])) for _, point in reversed(own)]
-            marks = [(x(point[0]), y(point[1]), f"{model}, {labels[label]}: {_words(point)}") for label, point in own]
+            marks = [
+                (x(point[0]), y(point[1]), f"{model}, {labels[label]}: {_words(point)}")
+                for label, point in own
+            ]
             curves.append({"number": number, "band": upper + lower, "marks": marks})
     return {
         "title": _QUANTITIES[key],
@@ -291,17 +364,28 @@ def _viewer(images_path, rows, models, labels):
         for name in models:
             hashes[name] = str(file[f"models/{name}"].attrs["model_hash"])
         middle = len(keys) // 2
-        count = int(min(len(keys), _MOST_BYTES // _size_of(_slice(file, keys[middle], models, labels)[0])))
+        count = int(
+            min(len(keys), _MOST_BYTES // _size_of(_slice(file, keys[middle], models, labels)[0]))
+        )
         # Evenly spread; the one of the figures, if there is room for no more.
-        shown = [round(position) for position in np.linspace(0, len(keys) - 1, count)] if count > 1 else [middle]
+        shown = (
+            [round(position) for position in np.linspace(0, len(keys) - 1, count)]
+            if count > 1
+            else [middle]
+        )
         for index in shown:
             entry, spread = _slice(file, keys[index], models, labels)
             scores = [[found.get((model, index, label)) for label in labels] for model in models]
-            entry["scores"] = [[row and {key: _number(row[key]) for key in _SCORES} for row in line] for line in scores]
+            entry["scores"] = [
+                [row and {key: _number(row[key]) for key in _SCORES} for row in line]
+                for line in scores
+            ]
             slices.append(entry)
             spreads.extend(spread)
     # The power of two at which most differences use most of the scale.
-    gain = 2 ** int(np.clip(np.floor(-np.log2(max(np.median(spreads), 1e-6))), 0, 5)) if spreads else 4
+    gain = (
+        2 ** int(np.clip(np.floor(-np.log2(max(np.median(spreads), 1e-6))), 0, 5)) if spreads else 4
+    )
     return {
         "slices": slices,
         "left_out": len(keys) - len(slices),
@@ -316,7 +400,9 @@ def _viewer(images_path, rows, models, labels):
 
 
 def _slice(file, key, models, labels):
-    """A slice's images, packed, and how large each model's differences are as a share of the window."""
+    """A slice's images, packed, and how large each model's differences are as a share of the
+    window.
+    """
     group = file[f"slices/{key}"]
     shared = {name: group[name][()] for name in ("reference", "zero_filled") if name in group}
     own = [[_image(file, f"models/{model}/{key}/{label}") for label in labels] for model in models]
@@ -335,7 +421,10 @@ def _slice(file, key, models, labels):
         "width": truth.shape[1],
         "window": window,
         "shared": {name: pack(image, window / _LEVELS) for name, image in shared.items()},
-        "images": [[None if image is None else pack(image, window / _LEVELS) for image in line] for line in own],
+        "images": [
+            [None if image is None else pack(image, window / _LEVELS) for image in line]
+            for line in own
+        ],
     }
     return entry, spreads
 
@@ -345,7 +434,13 @@ def _image(file, name):
 
 
 def _size_of(entry):
-    return sum(len(text) for text in [*entry["shared"].values(), *(text for line in entry["images"] for text in line if text)])
+    return sum(
+        len(text)
+        for text in [
+            *entry["shared"].values(),
+            *(text for line in entry["images"] for text in line if text),
+        ]
+    )
 
 
 def _number(value):
@@ -353,8 +448,10 @@ def _number(value):
 
 
 def pack(image, step):
-    """A real (rows, width) image >= 0 as whole multiples of `step`, below 2**16: base64 of zlib of the differences to the
-    left neighbours, signs folded (0, -1, 1, -2, ...), low bytes of all pixels before the high ones."""
+    """A real (rows, width) image >= 0 as whole multiples of `step`, below 2**16: base64 of zlib of
+    the differences to the left neighbours, signs folded (0, -1, 1, -2, ...), low bytes of all
+    pixels before the high ones.
+    """
     values = np.clip(np.rint(np.nan_to_num(image) / step), 0, 65535).astype(np.uint16)
     differences = np.diff(values, axis=1, prepend=np.uint16(0)).view(np.int16)
     folded = ((differences << 1) ^ (differences >> 15)).view(np.uint16)

@@ -14,6 +14,7 @@
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
 """
+
 import contextlib
 import errno
 import fcntl
@@ -37,31 +38,53 @@ from tfvn.outputs import written
 from tfvn.smoothing import SmoothedNetwork
 
 __all__ = [
-    "ATTACKS", "FREE_KEYS", "alone", "as_argument", "attack_dir", "attack_elsewhere", "attack_path",
-    "attacks_of", "check_name", "command", "make_folder", "model_hash", "models_of", "network_of",
-    "open_run", "predictor", "read_attack", "same_slice", "save_network", "signature_of", "stored_array",
-    "together", "undoing", "with_readout_oversampling", "write_attack",
-]  # fmt: skip
+    "ATTACKS",
+    "FREE_KEYS",
+    "alone",
+    "as_argument",
+    "attack_dir",
+    "attack_elsewhere",
+    "attack_path",
+    "attacks_of",
+    "check_name",
+    "command",
+    "make_folder",
+    "model_hash",
+    "models_of",
+    "network_of",
+    "open_run",
+    "predictor",
+    "read_attack",
+    "same_slice",
+    "save_network",
+    "signature_of",
+    "stored_array",
+    "together",
+    "undoing",
+    "with_readout_oversampling",
+    "write_attack",
+]
 
 # Norms of the ball of projected attacks, and the attack of Antun et al.
 ATTACKS = ("l2", "l1", "linf", "antun")
 
-# Keys that may differ between the config of a run and a later attack or evaluation of it: they change no trained weight,
-# and attacks store those that change a result in each file.
+# Keys that may differ between the config of a run and a later attack or evaluation of it: they
+# change no trained weight, and attacks store those that change a result in each file.
 FREE_KEYS = ("num_samples", "chunk_size", "cache_dir")
-# Those of a training or a search, too, that change how far one call goes, what it shows or what it logs.
+# Those of a training or a search, too, that change how far one call goes, what it shows or what it
+# logs.
 _CALL_KEYS = ("time_budget", "progress", "tune_trials", "log_images_every", "profile")
 
 
 def open_run(run_dir, config_path=None, overrides=()):
     """The configuration of a run directory, which is created if need be.
 
-    A new directory takes the configuration from `config_path` and `overrides`. An existing one has its own; what is given
-    again must agree with it, apart from smoothing and attack settings.
+    A new directory takes the configuration from `config_path` and `overrides`. An existing one has
+    its own; what is given again must agree with it, apart from smoothing and attack settings.
 
     Raises:
-        ValueError: if the directory holds another configuration (the message names the keys), none is given, or it cannot
-            be written.
+        ValueError: if the directory holds another configuration (the message names the keys), none
+            is given, or it cannot be written.
     """
     check_name(run_dir, "a run directory")
     path = os.path.join(run_dir, "config.yaml")
@@ -76,10 +99,18 @@ def open_run(run_dir, config_path=None, overrides=()):
     remove_stale(run_dir)
     stored = configs.load(path)
     given = configs.load(config_path, overrides) if config_path else configs.load(path, overrides)
-    different = [key for key, value in vars(given).items() if value != vars(stored)[key] and not _is_free(key)]
+    different = [
+        key
+        for key, value in vars(given).items()
+        if value != vars(stored)[key] and not _is_free(key)
+    ]
     if different:
-        rows = ", ".join(f"{key}={vars(given)[key]!r} (there: {vars(stored)[key]!r})" for key in different)
-        raise ValueError(f"{run_dir} already holds another configuration: {rows}. Use another --run-dir.")
+        rows = ", ".join(
+            f"{key}={vars(given)[key]!r} (there: {vars(stored)[key]!r})" for key in different
+        )
+        raise ValueError(
+            f"{run_dir} already holds another configuration: {rows}. Use another --run-dir."
+        )
     return given
 
 
@@ -95,7 +126,9 @@ def check_name(path, what):
     except UnicodeEncodeError:
         whole = False
     if not whole:
-        raise ValueError(f"the name of {what} must be text in UTF-8. Received: {ascii(path)[:200]}. Rename it.")
+        raise ValueError(
+            f"the name of {what} must be text in UTF-8. Received: {ascii(path)[:200]}. Rename it."
+        )
 
 
 class _ThereAlready(Exception):
@@ -109,7 +142,8 @@ def _create(path, text):
         with replacing(path) as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
                 file.write(text)
-            # In one step, and only if the name is free; what `replacing` does after it changes nothing.
+            # In one step, and only if the name is free; what `replacing` does after it changes
+            # nothing.
             try:
                 os.link(temporary, path)
             except FileExistsError as error:
@@ -147,16 +181,22 @@ def make_folder(folder):
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        reason = "there is a file of that name" if isinstance(error, FileExistsError) else error.strerror
-        raise ValueError(f"cannot make the folder {folder}: {reason}. Name another place.") from error
+        reason = (
+            "there is a file of that name" if isinstance(error, FileExistsError) else error.strerror
+        )
+        raise ValueError(
+            f"cannot make the folder {folder}: {reason}. Name another place."
+        ) from error
 
 
 @contextlib.contextmanager
 def undoing(run_dir):
-    """Inside, a ValueError takes back the beginning of a run: what this call made, if no work has been done on it.
+    """Inside, a ValueError takes back the beginning of a run: what this call made, if no work has
+    been done on it.
 
     That is a configuration, a network that it imported with what is known of it, and the directory.
-    All that was there before stays, and all of it if another process is `alone` or `together` there.
+    All that was there before stays, and all of it if another process is `alone` or `together`
+    there.
     """
     before = set(os.listdir(run_dir)) if os.path.isdir(run_dir) else None
     try:
@@ -188,16 +228,18 @@ _LOCK = ".tfvn-lock"
 
 @contextlib.contextmanager
 def alone(folder, work, worker=None):
-    """Inside, no other process is inside this for the same folder. `work` tells the others what is being done.
+    """Inside, no other process is inside this for the same folder. `work` tells the others what is
+    being done.
 
     A lock ends with its process, however that ends. (A file system without locks has none.)
 
     Args:
         folder: the folder, which must be there.
         work: in words, such as "trains it".
-        worker: of several processes on one job, the number of one that is to be alone with that number. A job that is
-            started twice is so refused in each of its processes that meets its double; one that comes first, where its
-            double is late, waits for the others as long as for any that does not come (`distribution.START`).
+        worker: of several processes on one job, the number of one that is to be alone with that
+            number. A job that is started twice is so refused in each of its processes that meets
+            its double; one that comes first, where its double is late, waits for the others as long
+            as for any that does not come (`distribution.START`).
 
     Raises:
         ValueError: if another process is there; it names that one.
@@ -244,20 +286,28 @@ def _inside(folder, work, name, kind):
 
 @contextlib.contextmanager
 def _locked(path, folder, kind):
-    """The descriptor of an open file with a lock; that of the name, and not one that its holder has just removed."""
+    """The descriptor of an open file with a lock; that of the name, and not one that its holder has
+    just removed.
+    """
     while True:
         try:
             # What a link of that name leads to is left alone.
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise ValueError(f"cannot write {path}: {error.strerror}. Give permission there, or name another place.") from error
+            raise ValueError(
+                f"cannot write {path}: {error.strerror}. Give permission there, or name another"
+                " place."
+            ) from error
         try:
             try:
                 fcntl.flock(file, kind | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EACCES):
                     holder = os.pread(file, 200, 0).decode("utf-8", "replace") or "another process"
-                    raise _InUse(f"{folder} is in use: {holder}. Wait for it or stop it, or name another place.") from error
+                    raise _InUse(
+                        f"{folder} is in use: {holder}. Wait for it or stop it, or name another"
+                        " place."
+                    ) from error
             if os.path.exists(path) and os.path.samestat(os.fstat(file), os.stat(path)):
                 yield file
                 return
@@ -278,7 +328,10 @@ def network_of(run_dir, config):
     path = os.path.join(run_dir, "model.keras")
     if not os.path.exists(path):
         if not config.model:
-            raise ValueError(f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir to the end first.")
+            raise ValueError(
+                f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir"
+                " to the end first."
+            )
         network = load_model(config.model)
         save_network(with_readout_oversampling(network, config.readout_oversampling), run_dir)
     return load_model(path)
@@ -288,24 +341,32 @@ def with_readout_oversampling(network, readout_oversampling):
     """A network of the same weights, which do not depend on it: it is a property of the scan."""
     if network.sense.readout_oversampling == readout_oversampling:
         return network
-    other = VariationalNetwork(**{**network.get_config(), "readout_oversampling": readout_oversampling})
+    other = VariationalNetwork(
+        **{**network.get_config(), "readout_oversampling": readout_oversampling}
+    )
     other.set_weights(network.get_weights())
     return other
 
 
 def predictor(network, config, num_samples=None, strategy=None):
-    """The model that a run stands for: the network itself, or smoothed if it was trained with noise."""
+    """The model that a run stands for: the network itself, or smoothed if it was trained with
+    noise.
+    """
     if not config.sigma:
         return network
     chunk_size = config.chunk_size or "auto"
     num_samples = num_samples or config.num_samples
-    return SmoothedNetwork(network, config.sigma, num_samples, chunk_size, config.seed, config.noise, strategy)
+    return SmoothedNetwork(
+        network, config.sigma, num_samples, chunk_size, config.seed, config.noise, strategy
+    )
 
 
 def models_of(run_dir, config, workers, count, num_samples=None):
-    """The run's network and predictor, once for every device that is to work on whole slices out of `count`.
+    """The run's network and predictor, once for every device that is to work on whole slices out of
+    `count`.
 
-    If this process has fewer slices than devices and the predictor is smoothed, all devices share its draws instead.
+    If this process has fewer slices than devices and the predictor is smoothed, all devices share
+    its draws instead.
 
     Returns:
         The devices, as for `distribution.each`, and a pair (network, predictor) for each.
@@ -332,8 +393,12 @@ def save_network(network, run_dir, name="model.keras"):
 
 
 def model_hash(network):
-    """SHA-256 of architecture and weights: the same network has the same hash, whatever file it came from."""
-    architecture = {key: value for key, value in network.get_config().items() if key not in ("name", "seed")}
+    """SHA-256 of architecture and weights: the same network has the same hash, whatever file it
+    came from.
+    """
+    architecture = {
+        key: value for key, value in network.get_config().items() if key not in ("name", "seed")
+    }
     digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
     for block in network.parameter_blocks.values():
         for variable in block:
@@ -342,9 +407,15 @@ def model_hash(network):
 
 
 def attack_dir(run_dir, size, kind="l2"):
-    """The folder of an attack: `kind` "l2", "l1" or "linf" is a ball of radius `size`, "antun" stands for `size` steps."""
+    """The folder of an attack: `kind` "l2", "l1" or "linf" is a ball of radius `size`, "antun"
+    stands for `size` steps.
+    """
     # All digits, so that two radii never share a folder.
-    name = f"antun_{size:d}" if kind == "antun" else f"{'' if kind == 'l2' else kind + '_'}radius_{float(size)!r}"
+    name = (
+        f"antun_{size:d}"
+        if kind == "antun"
+        else f"{'' if kind == 'l2' else kind + '_'}radius_{float(size)!r}"
+    )
     return os.path.join(run_dir, "attacks", name)
 
 
@@ -353,18 +424,23 @@ def attack_path(run_dir, size, index, kind="l2"):
 
 
 def attacks_of(run_dir):
-    """The attacks that the run has, as pairs (kind, size): balls of each norm by radius, then those of Antun et al. by steps."""
+    """The attacks that the run has, as pairs (kind, size): balls of each norm by radius, then those
+    of Antun et al. by steps.
+    """
     folder = os.path.join(run_dir, "attacks")
     found = []
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         match = re.fullmatch(r"(?:(l1|linf)_)?radius_([\d.]+(?:e[-+]?\d+)?)|antun_(\d+)", name)
         if match:
-            found.append(("antun", int(match[3])) if match[3] else (match[1] or "l2", float(match[2])))
+            found.append(
+                ("antun", int(match[3])) if match[3] else (match[1] or "l2", float(match[2]))
+            )
     return sorted(found, key=lambda attack: (ATTACKS.index(attack[0]), attack[1]))
 
 
 def write_attack(path, arrays, attributes):
-    """One slice's attack as HDF5: `arrays` become datasets, `attributes` (dicts as JSON) attributes of the file.
+    """One slice's attack as HDF5: `arrays` become datasets, `attributes` (dicts as JSON) attributes
+    of the file.
 
     Raises:
         ValueError: if it cannot be written.
@@ -374,59 +450,92 @@ def write_attack(path, arrays, attributes):
         for name, array in arrays.items():
             file[name] = array
         for name, value in attributes.items():
-            file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            file.attrs[name] = (
+                json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            )
 
 
-def read_attack(path, settings=None, digest=None, scale=None, signature=None, attack=None, needed=()):
+def read_attack(
+    path, settings=None, digest=None, scale=None, signature=None, attack=None, needed=()
+):
     """The arrays and attributes of `write_attack`, as one dict.
 
     Args:
-        settings, digest, scale, signature: if given, the settings, the model hash, the slice's scale (max |A^H k| of the raw
-            data) and `signature_of` the slice that the attack must have been made with. Files of before 2026-11 have no
+        settings, digest, scale, signature: if given, the settings, the model hash, the slice's
+            scale (max |A^H k| of the raw data) and `signature_of` the slice that the attack must
+            have been made with. Files of before 2026-11 have no
             signature: theirs is not compared.
         attack: the pair (kind, size) that the file's folder stands for, if known.
         needed: names of arrays that must be there, beside `perturbation`.
 
     Raises:
-        ValueError: if the file cannot be read, is damaged, holds a perturbation that is no such attack's, or was made with
-            other settings, for another model or for other data.
+        ValueError: if the file cannot be read, is damaged, holds a perturbation that is no such
+            attack's, or was made with other settings, for another model or for other data.
     """
     found = _whole(path, needed)
     _check_ball(path, found, attack)
     if digest is not None and found["model_hash"] != digest:
         raise ValueError(
-            f"{path}: made for another model (hash {found['model_hash'][:12]}, not {digest[:12]}). Attack this one in a run "
-            "directory of its own."
+            f"{path}: made for another model (hash {found['model_hash'][:12]}, not {digest[:12]})."
+            " Attack this one in a run directory of its own."
         )
     if scale is not None and not np.isclose(found["scale"], scale, rtol=1e-4):
-        raise ValueError(f"{path}: made for another slice (its scale was {found['scale']:g}, here {scale:g}). {_CHANGED}")
+        raise ValueError(
+            f"{path}: made for another slice (its scale was {found['scale']:g}, here {scale:g})."
+            f" {_CHANGED}"
+        )
     if signature is not None and "signature" in found:
         change = _distance(found["signature"], signature)
         if not change < _TOLERANCE:
             raise ValueError(
-                f"{path}: made for other data than these: k-space, maps or mask differ by about {100 * change:.2g} %. {_CHANGED}"
+                f"{path}: made for other data than these: k-space, maps or mask differ by about"
+                f" {100 * change:.2g} %. {_CHANGED}"
             )
     if settings is not None and found["settings"] != settings:
-        keys = sorted(k for k in {**settings, **found["settings"]} if settings.get(k) != found["settings"].get(k))
-        rows = ", ".join(f"{key}={settings.get(key)!r} (there: {found['settings'].get(key)!r})" for key in keys)
+        keys = sorted(
+            k
+            for k in {**settings, **found["settings"]}
+            if settings.get(k) != found["settings"].get(k)
+        )
+        rows = ", ".join(
+            f"{key}={settings.get(key)!r} (there: {found['settings'].get(key)!r})" for key in keys
+        )
         raise ValueError(
-            f"{path}: made with other settings: {rows}. One run directory holds attacks of one setting. To attack its network "
-            f"with these too: {_elsewhere(path, {key: settings.get(key) for key in keys})}"
+            f"{path}: made with other settings: {rows}. One run directory holds attacks of one"
+            " setting. To attack its network with these too:"
+            f" {_elsewhere(path, {key: settings.get(key) for key in keys})}"
         )
     return found
 
 
 def _elsewhere(path, settings):
-    """The command that attacks the network of an attack's file with other settings, in a run directory of its own."""
+    """The command that attacks the network of an attack's file with other settings, in a run
+    directory of its own.
+    """
     run_dir = as_argument(os.path.dirname(os.path.dirname(os.path.dirname(path))) or os.curdir)
-    given = [f"{key}={value}" for key, value in settings.items() if key.startswith(("attack_", "antun_"))]
-    return command(*attack_elsewhere(run_dir, os.path.join(run_dir, "model.keras"), f"{run_dir}-other"), *given)
+    given = [
+        f"{key}={value}" for key, value in settings.items() if key.startswith(("attack_", "antun_"))
+    ]
+    return command(
+        *attack_elsewhere(run_dir, os.path.join(run_dir, "model.keras"), f"{run_dir}-other"), *given
+    )
 
 
 def attack_elsewhere(run_dir, model, other):
-    """The words of a command that attacks a network of a run in another run directory; more settings may follow."""
+    """The words of a command that attacks a network of a run in another run directory; more
+    settings may follow.
+    """
     config = os.path.join(as_argument(run_dir), "config.yaml")
-    return ["python", "attack.py", "--config", config, "--run-dir", as_argument(other), "--set", f"model={model}"]
+    return [
+        "python",
+        "attack.py",
+        "--config",
+        config,
+        "--run-dir",
+        as_argument(other),
+        "--set",
+        f"model={model}",
+    ]
 
 
 _CHANGED = "Has the data changed? Put the old ones back, or attack these in another run directory."
@@ -452,17 +561,22 @@ def _whole(path, needed):
             raise ValueError(f"expected numbers, not {numbers}")
         r = found["perturbation"]
         if r.ndim != 2 or r.dtype.kind != "c" or not np.isfinite(r).all():
-            raise ValueError(f"perturbation must be finite complex numbers (rows, width), not {r.dtype} of shape {r.shape}")
+            raise ValueError(
+                f"perturbation must be finite complex numbers (rows, width), not {r.dtype} of shape"
+                f" {r.shape}"
+            )
         for name in needed:
             if not np.isfinite(found[name]).all():
                 raise ValueError(f"{name} must be finite")
         if "history" in needed and (found["history"].ndim != 2 or not found["history"].size):
-            raise ValueError(f"history must have the shape (restarts, steps + 1), not {found['history'].shape}")
+            raise ValueError(
+                f"history must have the shape (restarts, steps + 1), not {found['history'].shape}"
+            )
     # Readers of damaged files raise nearly anything.
     except Exception as error:
         raise ValueError(
-            f"{path}: not an attack file, or damaged ({type(error).__name__}: {str(error)[:200]}). Move it away and run attack.py "
-            "again, which makes that slice's attack anew."
+            f"{path}: not an attack file, or damaged ({type(error).__name__}: {str(error)[:200]})."
+            " Move it away and run attack.py again, which makes that slice's attack anew."
         ) from error
     return found
 
@@ -487,21 +601,23 @@ def _check_ball(path, found, attack):
     stored = found["settings"].get("steps" if kind == "antun" else "radius")
     if attack is not None and (found.get("kind", kind) != kind or stored not in (None, size)):
         raise ValueError(
-            f"{path}: holds an attack of {found.get('kind', kind)} {stored}, and its folder is that of {kind} {size:g}. Put it back "
-            "where it was, or move it away and run attack.py again."
+            f"{path}: holds an attack of {found.get('kind', kind)} {stored}, and its folder is that"
+            f" of {kind} {size:g}. Put it back where it was, or move it away and run attack.py"
+            " again."
         )
     r = found["perturbation"]
     norm = float(np.linalg.norm(r))
     radius = stored if size is None else size
     if "norm" in found and not np.isclose(float(found["norm"]), norm, rtol=1e-3, atol=1e-6):
         raise ValueError(
-            f"{path}: the perturbation has norm {norm:.4g}, and was stored with norm {float(found['norm']):.4g}: it has been changed. "
-            "Move the file away and run attack.py again."
+            f"{path}: the perturbation has norm {norm:.4g}, and was stored with norm"
+            f" {float(found['norm']):.4g}: it has been changed. Move the file away and run"
+            " attack.py again."
         )
     if kind in _NORMS and radius is not None and _NORMS[kind](r) > radius * (1 + 1e-4) + 1e-6:
         raise ValueError(
-            f"{path}: the perturbation has {kind} norm {_NORMS[kind](r):.4g}, beyond its radius {radius:g}. Move the file away and "
-            "run attack.py again."
+            f"{path}: the perturbation has {kind} norm {_NORMS[kind](r):.4g}, beyond its radius"
+            f" {radius:g}. Move the file away and run attack.py again."
         )
 
 
@@ -515,14 +631,17 @@ _NORMS = {
     "linf": lambda r: float(_parts(r).max(initial=0)),
 }
 
-# Of a signature, relative to the data. Maps that are estimated on another machine differ by less; other scans by far more.
+# Of a signature, relative to the data. Maps that are estimated on another machine differ by less;
+# other scans by far more.
 _TOLERANCE, _PATTERNS = 1e-3, 8
 
 
 def signature_of(inputs):
-    """Numbers that tell a slice from another: projections of its k-space, maps and mask on fixed patterns, over their norms.
+    """Numbers that tell a slice from another: projections of its k-space, maps and mask on fixed
+    patterns, over their norms.
 
-    Not a digest of bytes: rounding may differ between machines and libraries, and changes these by as little.
+    Not a digest of bytes: rounding may differ between machines and libraries, and changes these by
+    as little.
 
     Args:
         inputs: of one slice, a batch of one.
@@ -542,7 +661,9 @@ def signature_of(inputs):
 
 
 def _waves(size, axis):
-    """Phases exp(i a n^2 + i b n), (size, patterns), a and b of every pattern and axis: no symmetry of an image repeats them."""
+    """Phases exp(i a n^2 + i b n), (size, patterns), a and b of every pattern and axis: no symmetry
+    of an image repeats them.
+    """
     n = np.arange(size)[:, None]
     k = 1 + axis + 3 * np.arange(_PATTERNS)
     return np.exp(2j * np.pi * (np.sqrt(2) * k * n**2 + np.sqrt(3) * k * n))

@@ -2,10 +2,12 @@
 
     g(k) = E f(k + e),    e independent on real and imaginary part of every sampled entry, of standard deviation sigma
 
-(normal in the paper; uniform and Laplace noise have certificates in l1), estimated by the mean of `num_samples` draws.
-Draws are streamed in chunks, forward and in the gradient, so memory does not depend on their number. A draw is keyed by
-(seed, sample index, draw index): the result depends neither on the chunk size nor on the other images of a batch.
+(normal in the paper; uniform and Laplace noise have certificates in l1), estimated by the mean of
+`num_samples` draws. Draws are streamed in chunks, forward and in the gradient, so memory does not
+depend on their number. A draw is keyed by (seed, sample index, draw index): the result depends
+neither on the chunk size nor on the other images of a batch.
 """
+
 import tensorflow as tf
 
 from tfvn import checks, contract, distribution
@@ -26,19 +28,22 @@ class SmoothedNetwork:
             `.zero_filled(inputs)` reads `zero_filled` from its inputs and sees the noise as A^H e;
             any other reads `kspace` and sees k + e. Its `.sense` is A, a plain `Sense` where it
             has none.
-        sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain prediction).
+        sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain
+            prediction).
         num_samples: K, draws of one prediction.
-        chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory; on an accelerator as
-            many as its free memory holds, if the network tells what one takes (`.memory_per_image`).
+        chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory;
+            on an accelerator as many as its free memory holds, if the network tells what one takes
+            (`.memory_per_image`).
         seed: of the noise.
         noise: its distribution, "gaussian", "uniform" or "laplace".
-        strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A network with weights must have
-            been made or loaded inside its scope.
+        strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A
+            network with weights must have been made or loaded inside its scope.
 
     `sigma`, `num_samples` and `seed` may be set later; nothing is compiled again.
 
-    `inputs` may also hold `sample_index` (int32, (batch,)), the identity of each image: images of the same index share
-    their noise (all do when it is missing). `noise_seed` (int32, (2,)) overrides the seed of the draws.
+    `inputs` may also hold `sample_index` (int32, (batch,)), the identity of each image: images of
+    the same index share their noise (all do when it is missing). `noise_seed` (int32, (2,))
+    overrides the seed of the draws.
 
     Raises:
         ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise, a
@@ -46,7 +51,16 @@ class SmoothedNetwork:
             for inputs or answers of the network that do not fit.
     """
 
-    def __init__(self, network, sigma, num_samples, chunk_size="auto", seed=0, noise="gaussian", strategy=None):
+    def __init__(
+        self,
+        network,
+        sigma,
+        num_samples,
+        chunk_size="auto",
+        seed=0,
+        noise="gaussian",
+        strategy=None,
+    ):
         contract.check_model(network, "network")
         if not (isinstance(chunk_size, str) and chunk_size == "auto"):
             chunk_size = checks.whole("chunk_size", chunk_size, 1, alternative='"auto" or ')
@@ -54,8 +68,7 @@ class SmoothedNetwork:
         if not (strategy is None or isinstance(strategy, tf.distribute.Strategy)):
             received = checks.shown(strategy)
             raise ValueError(
-                "strategy must be None or a tf.distribute.Strategy. Received: "
-                f"strategy={received}"
+                f"strategy must be None or a tf.distribute.Strategy. Received: strategy={received}"
             )
         distribution.check_variables(strategy, map(variable_of, getattr(network, "weights", ())))
         self.network, self.chunk_size, self.noise = network, chunk_size, noise
@@ -65,10 +78,15 @@ class SmoothedNetwork:
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._num_samples, self._seed = (tf.Variable(0, trainable=False) for _ in range(2))
         self.sigma, self.num_samples, self.seed = sigma, num_samples, seed
-        # Held by the object, because a decorated method would not survive `SmoothedNetwork(...).reconstruct(...)`.
+        # Held by the object, because a decorated method would not survive
+        # `SmoothedNetwork(...).reconstruct(...)`.
         self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
-        self._compiled_norm = tf.function(lambda inputs: self._largest_norm(inputs), autograph=False)
-        self._compiled_deviation = tf.function(lambda inputs: self._standard_deviation(inputs), autograph=False)
+        self._compiled_norm = tf.function(
+            lambda inputs: self._largest_norm(inputs), autograph=False
+        )
+        self._compiled_deviation = tf.function(
+            lambda inputs: self._standard_deviation(inputs), autograph=False
+        )
 
     def __repr__(self):
         names = ("network", "sigma", "num_samples", "chunk_size", "seed", "noise")
@@ -109,25 +127,29 @@ class SmoothedNetwork:
     def reconstruct(self, inputs):
         """The mean magnitude image over all draws, real (batch, rows, width).
 
-        Differentiable in the measurement, not in the network's weights: for those, train on noisy copies (`Trainer`).
+        Differentiable in the measurement, not in the network's weights: for those, train on noisy
+        copies (`Trainer`).
         """
         inputs = self._checked(inputs)
         reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
         return reconstruct(inputs)
 
     def reconstruct_with_norm(self, inputs):
-        """The same, not differentiable, and (batch,) the largest L2 norm of a single draw's image: the range that these
-        draws show, which a certificate needs (docs/theorem.md)."""
+        """The same, not differentiable, and (batch,) the largest L2 norm of a single draw's image:
+        the range that these draws show, which a certificate needs (docs/theorem.md)."""
         return self._compiled_norm(self._checked(inputs))
 
     def reconstruct_with_deviation(self, inputs):
-        """The same, not differentiable, and (batch, rows, width) the standard deviation of a single draw's pixel, of all draws
-        about their mean (dividing by K - 1): how far noise of sigma moves the network. NaN for one draw; 0 without noise.
+        """The same, not differentiable, and (batch, rows, width) the standard deviation of a single
+        draw's pixel, of all draws about their mean (dividing by K - 1): how far noise of sigma
+        moves the network. NaN for one draw; 0 without noise.
 
         It is no error bar of the image: what all draws get wrong alike it does not show.
         """
         inputs = self._checked(inputs)
-        reconstruct = self._compiled_deviation if tf.executing_eagerly() else self._standard_deviation
+        reconstruct = (
+            self._compiled_deviation if tf.executing_eagerly() else self._standard_deviation
+        )
         return reconstruct(inputs)
 
     def _checked(self, inputs):
@@ -152,20 +174,29 @@ class SmoothedNetwork:
         chunk, stream, measured, zero, _ = self._streamed(inputs)
 
         def add(total, start, stop):
-            # Squares of differences from the mean so far, merged with those of the chunk about its own (Chan et al. 1979):
-            # the sum of squares less the square of the sum would lose the digits that matter.
+            # Squares of differences from the mean so far, merged with those of the chunk about its
+            # own (Chan et al. 1979): the sum of squares less the square of the sum would lose the
+            # digits that matter.
             count, mean, squares = total
             images = chunk(measured, start, stop)
             own, more = tf.reduce_mean(images, 0), tf.cast(stop - start, mean.dtype)
             share = more / (count + more)
-            squares += tf.reduce_sum(tf.square(images - own), 0) + count * share * tf.square(own - mean)
+            squares += tf.reduce_sum(tf.square(images - own), 0) + count * share * tf.square(
+                own - mean
+            )
             return [count + more, mean + share * (own - mean), squares]
 
-        parts = distribution.run(self.strategy, lambda: stream(add, [tf.zeros([], zero.dtype), zero, zero]))
+        parts = distribution.run(
+            self.strategy, lambda: stream(add, [tf.zeros([], zero.dtype), zero, zero])
+        )
         # The replicas' squares are merged in the same way, once all know the mean.
-        count, mean = distribution.total(self.strategy, lambda count, mean, _: [count, count * mean], *parts)
+        count, mean = distribution.total(
+            self.strategy, lambda count, mean, _: [count, count * mean], *parts
+        )
         mean /= count
-        squares = distribution.total(self.strategy, lambda n, own, squares: [squares + n * tf.square(own - mean)], *parts)[0]
+        squares = distribution.total(
+            self.strategy, lambda n, own, squares: [squares + n * tf.square(own - mean)], *parts
+        )[0]
         # One draw has no spread that could be seen: 0 / 0.
         spread = tf.sqrt(squares / (count - 1))
         return mean, tf.where(self._sigma > 0, spread, zero)
@@ -176,7 +207,10 @@ class SmoothedNetwork:
         def add(total, start, stop):
             images = chunk(measured, start, stop)
             norms = tf.reduce_max(tf.norm(images, axis=[2, 3]), 0)
-            return [total[0] + tf.reduce_sum(images, 0), tf.maximum(total[1], tf.ensure_shape(norms, total[1].shape))]
+            return [
+                total[0] + tf.reduce_sum(images, 0),
+                tf.maximum(total[1], tf.ensure_shape(norms, total[1].shape)),
+            ]
 
         def own():
             total, norm = stream(add, [zero, zero[:, 0, 0]])
@@ -227,7 +261,10 @@ class SmoothedNetwork:
         measured = [inputs[key] for key in keys]
         fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
         draw_noise, image = self._view(inputs)
-        seeds, chunk_size = self._image_seeds(inputs), self._chunk_size(inputs["sensitivity_maps"].shape)
+        seeds, chunk_size = (
+            self._image_seeds(inputs),
+            self._chunk_size(inputs["sensitivity_maps"].shape),
+        )
         sigma = tf.cast(self._sigma, image.dtype)
         # Without noise all draws are one.
         num_samples = tf.where(self._sigma > 0, self._num_samples, 1)
@@ -237,7 +274,11 @@ class SmoothedNetwork:
             count, batch = stop - start, tf.shape(seeds)[0]
 
             def repeat(x):
-                return x if chunk_size == 1 else tf.tile(x, tf.concat([[count], tf.ones_like(tf.shape(x)[1:])], 0))
+                return (
+                    x
+                    if chunk_size == 1
+                    else tf.tile(x, tf.concat([[count], tf.ones_like(tf.shape(x)[1:])], 0))
+                )
 
             # Draw-major: every image with draw `start`, then every image with the next.
             copies = {key: repeat(_broadcast(x, batch)) for key, x in fixed.items()}
@@ -258,7 +299,9 @@ class SmoothedNetwork:
                 return (start + replicas * chunk_size, *add(total, start, stop))
 
             loop = (tf.constant(chunk_size) * replica, *total)
-            _, *total = tf.while_loop(lambda start, *_: start < num_samples, body, loop, parallel_iterations=1)
+            _, *total = tf.while_loop(
+                lambda start, *_: start < num_samples, body, loop, parallel_iterations=1
+            )
             return total
 
         return chunk, stream, measured, tf.zeros_like(tf.math.real(image)), num_samples
@@ -289,8 +332,14 @@ class SmoothedNetwork:
 
     def _image_seeds(self, inputs):
         batch = tf.shape(inputs["sensitivity_maps"])[0]
-        base = tf.cast(inputs["noise_seed"] if "noise_seed" in inputs else [self._seed, 1], tf.int32)
-        index = tf.cast(inputs["sample_index"], tf.int32) if "sample_index" in inputs else tf.zeros([batch], tf.int32)
+        base = tf.cast(
+            inputs["noise_seed"] if "noise_seed" in inputs else [self._seed, 1], tf.int32
+        )
+        index = (
+            tf.cast(inputs["sample_index"], tf.int32)
+            if "sample_index" in inputs
+            else tf.zeros([batch], tf.int32)
+        )
         return _fold_in_each(tf.broadcast_to(base, [batch, 2]), index)
 
 

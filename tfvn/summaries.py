@@ -1,4 +1,5 @@
-"""What TensorBoard shows of a run, written below `logs` of its directory; the x axis is the training iteration everywhere.
+"""What TensorBoard shows of a run, written below `logs` of its directory; the x axis is the
+training iteration everywhere.
 
     train/        loss of each iteration, curvature bound L and trials of each block, data-term weights
     validation/   loss, RMSE, nrmse and SSIM of the test slices; pictures of the middle one and of the parameters
@@ -6,12 +7,14 @@
     hparams/      one row of the HParams table: settings, last validation, evaluation
     plugins/      the profiler's traces
 
-Keras' own TensorBoard callback counts epochs, which here are stretches between two checkpoints, and a training that goes on
-from a checkpoint leaves its earlier points doubled. Here what lies behind the checkpoint is removed from the files first.
+Keras' own TensorBoard callback counts epochs, which here are stretches between two checkpoints, and
+a training that goes on from a checkpoint leaves its earlier points doubled. Here what lies behind
+the checkpoint is removed from the files first.
 
-Event files grow while they are written: the last record of a killed process may be cut off, which readers leave out. Those of
-attacks and of the HParams table are complete when they appear.
+Event files grow while they are written: the last record of a killed process may be cut off, which
+readers leave out. Those of attacks and of the HParams table are complete when they appear.
 """
+
 import contextlib
 import csv
 import glob
@@ -29,9 +32,16 @@ from tfvn import config as configs
 from tfvn import data, events, figures
 
 __all__ = [
-    "ERROR_GAIN", "TrainingSummaries", "describe_stage", "logs_dir", "read_history",
-    "validation_scores", "write_attack", "write_hparams", "write_mean_attack",
-]  # fmt: skip
+    "ERROR_GAIN",
+    "TrainingSummaries",
+    "describe_stage",
+    "logs_dir",
+    "read_history",
+    "validation_scores",
+    "write_attack",
+    "write_hparams",
+    "write_mean_attack",
+]
 
 # The error is shown this many times brighter than the images.
 ERROR_GAIN = 5
@@ -99,12 +109,18 @@ class TrainingSummaries(keras.callbacks.Callback):
         if every and (number % every == 0 or iteration == self.config.iterations):
             inputs, reference = self._middle_slice()
             zero_filled, images = inputs["zero_filled"], self.model.network.stage_images(inputs)
-            self._validation.add(iteration, *_images(zero_filled[0].numpy(), images[:, 0].numpy(), reference))
-            self._validation.add(iteration, *_parameters(self.model.network.stages, [zero_filled, *images[:-1]]))
+            self._validation.add(
+                iteration, *_images(zero_filled[0].numpy(), images[:, 0].numpy(), reference)
+            )
+            self._validation.add(
+                iteration, *_parameters(self.model.network.stages, [zero_filled, *images[:-1]])
+            )
         # Before the checkpoint: a training that goes on from it must find all points up to here.
         self._train.flush()
         self._validation.flush()
-        write_hparams(self.run_dir, self.config, self.model.network.get_config(), validation=(iteration, logs))
+        write_hparams(
+            self.run_dir, self.config, self.model.network.get_config(), validation=(iteration, logs)
+        )
 
     def _stop_profiler(self):
         if self._profiling:
@@ -125,7 +141,9 @@ def _stage(t):
 
 
 def _images(zero_filled, stages, reference):
-    """Pictures of one slice: its zero-filled image, the image after every stage, (num_stages, rows, width), and the reference."""
+    """Pictures of one slice: its zero-filled image, the image after every stage, (num_stages, rows,
+    width), and the reference.
+    """
     has_reference = np.isfinite(reference).all()
     white = np.percentile(np.abs(reference if has_reference else zero_filled), 99.9)
     images = {"1_zero_filled": zero_filled}
@@ -135,8 +153,9 @@ def _images(zero_filled, stages, reference):
         images["4_reference"] = reference
         images[f"5_error_x{ERROR_GAIN}"] = ERROR_GAIN * (np.abs(stages[-1]) - np.abs(reference))
     note = (
-        f"The middle test slice, as the validation sees it. White: {white:.3g}, the 99.9th percentile of the "
-        f"{'reference' if has_reference else 'zero-filled image'}; the error's magnitude is {ERROR_GAIN} times brighter."
+        f"The middle test slice, as the validation sees it. White: {white:.3g}, the 99.9th"
+        f" percentile of the {'reference' if has_reference else 'zero-filled image'}; the error's"
+        f" magnitude is {ERROR_GAIN} times brighter."
     )
     for name, image in images.items():
         grey = np.clip(np.abs(np.nan_to_num(image)) / white, 0, 1)
@@ -155,19 +174,24 @@ def _parameters(stages, images):
 
 
 def describe_stage(stage, image):
-    """What a picture of a stage shows: its filters, its activation functions, and where their inputs lie.
+    """What a picture of a stage shows: its filters, its activation functions, and where their
+    inputs lie.
 
     Args:
         stage: a `Stage`.
         image: the complex image (1, rows, width) that it begins with.
 
     Returns:
-        kernel (kernel_size, kernel_size, 2, filters), x (points,), phi(x) (points, filters) and a histogram of K image,
-        (bins, filters), over the range of x; this is half as large again as the one of 99.9 % of these inputs, at most
-        that of the centres.
+        kernel (kernel_size, kernel_size, 2, filters), x (points,), phi(x) (points, filters) and a
+        histogram of K image, (bins, filters), over the range of x; this is half as large again as
+        the one of 99.9 % of these inputs, at most that of the centres.
     """
     channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
-    filtered = tf.nn.conv2d(channels, tf.convert_to_tensor(stage.kernel), 1, "VALID").numpy().reshape(-1, stage.filters)
+    filtered = (
+        tf.nn.conv2d(channels, tf.convert_to_tensor(stage.kernel), 1, "VALID")
+        .numpy()
+        .reshape(-1, stage.filters)
+    )
     # Some of the pixels tell as much.
     filtered = np.nan_to_num(filtered[:: max(1, len(filtered) // _SAMPLES)])
     limit = min(stage.activation.grid_limit, max(1.5 * np.percentile(np.abs(filtered), 99.9), 1e-6))
@@ -178,8 +202,14 @@ def describe_stage(stage, image):
 
 
 def validation_scores(logs):
-    """{name: number} of a validation; `logs` are those of Keras or a row of `history.csv`, with `val_` before each name."""
-    scores = {name: float(logs[f"val_{name}"]) for name in ("loss", "nrmse", "ssim") if logs.get(f"val_{name}") not in (None, "")}
+    """{name: number} of a validation; `logs` are those of Keras or a row of `history.csv`, with
+    `val_` before each name.
+    """
+    scores = {
+        name: float(logs[f"val_{name}"])
+        for name in ("loss", "nrmse", "ssim")
+        if logs.get(f"val_{name}") not in (None, "")
+    }
     if "loss" in scores:
         # The loss is half the mean squared error norm, so this is the paper's RMSE.
         scores["rmse"] = math.sqrt(2 * scores["loss"])
@@ -201,7 +231,11 @@ def write_attack(run_dir, name, index, history, first_step=0, keep=False):
         return
     curves = []
     for restart, values in enumerate(history):
-        curves += _curve(f"attack/slice_{index:05d}" + (f"_restart_{restart + 1}" if restart else ""), values, first_step)
+        curves += _curve(
+            f"attack/slice_{index:05d}" + (f"_restart_{restart + 1}" if restart else ""),
+            values,
+            first_step,
+        )
     events.write(path, curves)
 
 
@@ -223,22 +257,27 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
         run_dir, config: the run. A directory that cannot be written is left as it is.
         architecture: `get_config()` of its network.
         evaluation: {name: number}, shown as `score/name`; NaN is left out.
-        validation: (iteration, logs of Keras), shown as `score/val_...`; by default the last row of `history.csv`, if any.
+        validation: (iteration, logs of Keras), shown as `score/val_...`; by default the last row of
+            `history.csv`, if any.
     """
     if not os.access(run_dir, os.W_OK):
         return
     iteration, logs = validation or _last_row(os.path.join(run_dir, "history.csv"))
     scores = validation_scores(logs)
     metrics = {f"val_{name}": scores[name] for name in ("rmse", "ssim") if name in scores}
-    metrics.update({name: value for name, value in (evaluation or {}).items() if not math.isnan(value)})
+    metrics.update(
+        {name: value for name, value in (evaluation or {}).items() if not math.isnan(value)}
+    )
     parent, name = os.path.abspath(run_dir).split(os.sep)[-2:]
-    # By another name each time: a TensorBoard that runs does not read a file again. (It shows new scores, but the settings
-    # that it read first.)
+    # By another name each time: a TensorBoard that runs does not read a file again. (It shows new
+    # scores, but the settings that it read first.)
     folder = logs_dir(run_dir, "hparams")
     path = os.path.join(folder, f"{events.PREFIX}.{time.time_ns()}")
     # The table cuts long names off at their end.
     row = api.hparams_pb(_hparams(config, architecture), trial_id=f"{name} ({parent})")
-    scores = [(iteration, events.scalar(f"score/{metric}", value)) for metric, value in metrics.items()]
+    scores = [
+        (iteration, events.scalar(f"score/{metric}", value)) for metric, value in metrics.items()
+    ]
     events.write(path, [(0, row), *scores])
     for other in glob.glob(os.path.join(glob.escape(folder), f"{events.PREFIX}*")):
         if other != path:
@@ -247,7 +286,9 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
 
 
 def _hparams(config, architecture):
-    """Settings by name; one that has no meaning for a run is not there, as None would make text of numbers."""
+    """Settings by name; one that has no meaning for a run is not there, as None would make text of
+    numbers.
+    """
     values = {key: architecture[key] for key in _ARCHITECTURE}
     values["sigma"] = config.sigma
     # As in `results.csv`: without noise one draw says all.
@@ -286,14 +327,19 @@ def read_history(path):
             raise ValueError(f"columns {reader.fieldnames}")
         for row in rows:
             whole = None not in row and None not in row.values()
-            if not whole or not row["iteration"].isdecimal() or not all(map(_is_number, row.values())):
+            if (
+                not whole
+                or not row["iteration"].isdecimal()
+                or not all(map(_is_number, row.values()))
+            ):
                 raise ValueError(f"a row {list(row.values())}")
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
     except (ValueError, KeyError, csv.Error) as error:
         raise ValueError(
-            f"{path} is no learning curve of numbers, with a first column named iteration ({type(error).__name__}: {str(error)[:200]}). "
-            "Move it away: a training writes it anew."
+            f"{path} is no learning curve of numbers, with a first column named iteration"
+            f" ({type(error).__name__}: {str(error)[:200]}). Move it away: a training writes it"
+            " anew."
         ) from error
     return rows
 

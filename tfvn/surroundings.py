@@ -1,15 +1,18 @@
 """TensorFlow, Keras and Matplotlib as this package needs them, whatever the surroundings say.
 
-*Messages.* `TF_CPP_MIN_LOG_LEVEL` silences most of what TensorFlow tells its own developers. What its libraries say before they
-have read that variable, and XLA whatever it says, goes to file descriptor 2 from C++. Where that happens, the descriptor leads
-through a process that drops the lines known below and passes all others on: errors, the last words of an aborted process too.
+*Messages.* `TF_CPP_MIN_LOG_LEVEL` silences most of what TensorFlow tells its own developers. What
+its libraries say before they have read that variable, and XLA whatever it says, goes to file
+descriptor 2 from C++. Where that happens, the descriptor leads through a process that drops the
+lines known below and passes all others on: errors, the last words of an aborted process too.
 
-*Choices.* A package that computes with TensorFlow and writes pictures to files has no use for another backend of Keras, nor for
-a window or a notebook to draw in. A variable that asks for one is not obeyed. `MPLBACKEND` stays
-as it is, for figures of the user's own. For Keras, of which a process has one, `os.environ` is
-changed, which processes started from here inherit: `KERAS_BACKEND` is set to tensorflow, and
-`TF_USE_LEGACY_KERAS` is removed where the package that it asks for is missing.
+*Choices.* A package that computes with TensorFlow and writes pictures to files has no use for
+another backend of Keras, nor for a window or a notebook to draw in. A variable that asks for one is
+not obeyed. `MPLBACKEND` stays as it is, for figures of the user's own. For Keras, of which a
+process has one, `os.environ` is changed, which processes started from here inherit: `KERAS_BACKEND`
+is set to tensorflow, and `TF_USE_LEGACY_KERAS` is removed where the package that it asks for is
+missing.
 """
+
 import contextlib
 import functools
 import importlib.abc
@@ -25,11 +28,15 @@ __all__ = ["prepare", "quietly", "register", "start_xla"]
 # How long lines that are on their way may take, at the end of a context.
 _SECONDS = 2
 # What is information (I), the heading that absl puts above it, and the second line of one of them.
-_DROPPED = r"^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::|To enable the following instructions: )"
+_DROPPED = (
+    r"^(I[0-9]{4} [0-9:.]+ |WARNING: All log messages before absl::|To enable the following"
+    r" instructions: )"
+)
 
 
 def prepare():
-    """Called once, before TensorFlow is imported. Where a package has been imported before, it stays as it is.
+    """Called once, before TensorFlow is imported. Where a package has been imported before, it
+    stays as it is.
 
     Raises:
         ImportError: if Keras has been imported with another backend.
@@ -39,8 +46,8 @@ def prepare():
     backend = getattr(sys.modules.get("keras"), "backend", None)
     if backend is not None and backend.backend() != "tensorflow":
         raise ImportError(
-            f"tfvn needs Keras with its TensorFlow backend. Received: keras was imported with the backend {backend.backend()}. "
-            "Import tfvn first, or set KERAS_BACKEND=tensorflow."
+            "tfvn needs Keras with its TensorFlow backend. Received: keras was imported with the"
+            f" backend {backend.backend()}. Import tfvn first, or set KERAS_BACKEND=tensorflow."
         )
     # Before ~/.keras/keras.json, which may name another.
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -51,7 +58,9 @@ def prepare():
 
 @contextlib.contextmanager
 def quietly():
-    """A context without the lines above; no different from none where `TF_CPP_MIN_LOG_LEVEL` is below 3: lines are wanted."""
+    """A context without the lines above; no different from none where `TF_CPP_MIN_LOG_LEVEL` is
+    below 3: lines are wanted.
+    """
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
     with contextlib.ExitStack() as stack:
         if level.isdigit() and int(level) >= 3:
@@ -66,10 +75,20 @@ def _filtered():
     with contextlib.ExitStack() as stack:
         kept = os.dup(2)
         stack.callback(os.close, kept)
-        command = ["grep", "--text", "--line-buffered", "--invert-match", "--extended-regexp", _DROPPED]
+        command = [
+            "grep",
+            "--text",
+            "--line-buffered",
+            "--invert-match",
+            "--extended-regexp",
+            _DROPPED,
+        ]
         environment = {**os.environ, "LC_ALL": "C"}
-        # In a session of its own: Ctrl-C is for this process, and must not end the filter before it.
-        grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=kept, env=environment, start_new_session=True)
+        # In a session of its own: Ctrl-C is for this process, and must not end the filter before
+        # it.
+        grep = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=kept, env=environment, start_new_session=True
+        )
         stack.callback(_finish, grep)
         stack.callback(grep.stdin.close)
         os.dup2(grep.stdin.fileno(), 2)
@@ -88,7 +107,9 @@ def _finish(grep):
 
 @contextlib.contextmanager
 def _any_backend():
-    """Matplotlib is imported in it. A backend that is not there (that of a notebook, say) is no reason to fail: none is used."""
+    """Matplotlib is imported in it. A backend that is not there (that of a notebook, say) is no
+    reason to fail: none is used.
+    """
     wanted = os.environ.pop("MPLBACKEND", None)
     try:
         with _deprecated():
@@ -104,7 +125,9 @@ def _any_backend():
 
 @contextlib.contextmanager
 def _deprecated():
-    """Matplotlib's own use of pyparsing is no fault of whoever has warnings made errors (`PYTHONWARNINGS=error`)."""
+    """Matplotlib's own use of pyparsing is no fault of whoever has warnings made errors
+    (`PYTHONWARNINGS=error`).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
@@ -114,7 +137,9 @@ _AROUND = {"tensorflow": quietly, "matplotlib": _any_backend, "matplotlib.figure
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow and Matplotlib where they are, and loads them inside `_AROUND`, whichever module imports them first."""
+    """Finds TensorFlow and Matplotlib where they are, and loads them inside `_AROUND`, whichever
+    module imports them first.
+    """
 
     def __init__(self):
         self._finding = set()
@@ -160,9 +185,11 @@ def register():
         importlib.import_module("tfvn.network")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def start_xla():
-    """Lets XLA compile something. At the first time, it says that it has: better now than in the middle of a progress bar."""
+    """Lets XLA compile something. At the first time, it says that it has: better now than in the
+    middle of a progress bar.
+    """
     import tensorflow as tf
 
     with quietly(), tf.init_scope():

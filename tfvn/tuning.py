@@ -1,26 +1,32 @@
-"""The search of hyper-parameters by Keras Tuner, for the least error under attack: `train.py --tune`.
+"""The search of hyper-parameters by Keras Tuner, for the least error under attack: `train.py
+--tune`.
 
-A trial trains the configured network with other values of some keys and is judged by its RMSE under a short projected attack,
-as the paper defines both, smoothed if it was trained with noise. Trials train on the training slices without the last
-`tune_validation` and are judged on those: the test slices, on which the result will be reported, are never read.
+A trial trains the configured network with other values of some keys and is judged by its RMSE under
+a short projected attack, as the paper defines both, smoothed if it was trained with noise. Trials
+train on the training slices without the last `tune_validation` and are judged on those: the test
+slices, on which the result will be reported, are never read.
 
     <run-dir>/tuning/trials/<values>/result_N.json    a trial after N iterations; checkpoints/ beside it
     <run-dir>/tuning/search/                          Keras Tuner's own files, for looking at
     <run-dir>/tuning/tuning.csv                       all trials, the best first
     <run-dir>/tuning/best.yaml                        the configuration with the best values, for train.py --config
 
-A search that is called again goes through its trials from the first on and takes every finished one from its file: the same
-results in the same order make Keras Tuner propose the same next values. So nothing depends on the state that it keeps, which
-a killed process may leave half written, and an interrupted search ends like an uninterrupted one.
+A search that is called again goes through its trials from the first on and takes every finished one
+from its file: the same results in the same order make Keras Tuner propose the same next values. So
+nothing depends on the state that it keeps, which a killed process may leave half written, and an
+interrupted search ends like an uninterrupted one.
 
-Several processes, on one or more machines that share the run directory, search together as Keras Tuner's chief and workers.
-All are given KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, the chief KERASTUNER_TUNER_ID=chief, each worker one of its own
-(tuner0, tuner1, ...). The chief trains nothing; it ends, and writes the table, when the last worker has (it waits for a killed
-one too: start that again). The order of trials then depends on who is faster: a search begun again takes over what it meets
-again, and of a Bayesian one that may not be all.
+Several processes, on one or more machines that share the run directory, search together as Keras
+Tuner's chief and workers. All are given KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, the chief
+KERASTUNER_TUNER_ID=chief, each worker one of its own (tuner0, tuner1, ...). The chief trains
+nothing; it ends, and writes the table, when the last worker has (it waits for a killed one too:
+start that again). The order of trials then depends on who is faster: a search begun again takes
+over what it meets again, and of a Bayesian one that may not be all.
 
-TensorFlow keeps about 0.1 GB of every trial's compiled code. Should a long search come to the end of the memory: call it again.
+TensorFlow keeps about 0.1 GB of every trial's compiled code. Should a long search come to the end
+of the memory: call it again.
 """
+
 import csv
 import dataclasses
 import gc
@@ -48,7 +54,13 @@ __all__ = ["OBJECTIVE", "tune"]
 OBJECTIVE = "attacked_rmse"
 _RESULTS = ("iterations", "clean_rmse", "clean_ssim", OBJECTIVE, "seconds")
 # What can be searched, and the type of its values.
-_PARAMETERS = {"sigma": float, "num_stages": int, "filters": int, "momentum": float, "learning_rate": float}
+_PARAMETERS = {
+    "sigma": float,
+    "num_stages": int,
+    "filters": int,
+    "momentum": float,
+    "learning_rate": float,
+}
 _FACTOR = 3  # each round of Hyperband trains so many times longer, and so many times fewer trials
 _ADDRESS = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
@@ -57,24 +69,33 @@ def tune(run_dir, config):
     """Searches as configured; writes `tuning/tuning.csv` and `tuning/best.yaml`.
 
     Raises:
-        ValueError: for keys that cannot be searched, values that make no space or too large a network, too few
-            training slices, chief or worker without an address, files there that no search has written, another search at
-            work there, or if no trial has a finite error.
+        ValueError: for keys that cannot be searched, values that make no space or too large a
+            network, too few training slices, chief or worker without an address, files there that
+            no search has written, another search at work there, or if no trial has a finite error.
     """
     space = _space(config)
-    largest = {p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space}
+    largest = {
+        p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space
+    }
     # A network that is too large is told before any data are read.
     largest = dataclasses.replace(config, **largest)
     if config.time_budget:
-        raise ValueError(f"a search has trials of so many iterations each: set time_budget=0. Received: {config.time_budget}")
+        raise ValueError(
+            "a search has trials of so many iterations each: set time_budget=0. Received:"
+            f" {config.time_budget}"
+        )
     missing = [name for name in _ADDRESS if name not in os.environ]
     if "KERASTUNER_ORACLE_IP" in os.environ and missing:
-        raise ValueError(f"chief and workers of a search need {', '.join(_ADDRESS)}. Missing: {', '.join(missing)}")
+        raise ValueError(
+            f"chief and workers of a search need {', '.join(_ADDRESS)}. Missing:"
+            f" {', '.join(missing)}"
+        )
     worker = not missing and "chief" not in os.environ["KERASTUNER_TUNER_ID"]
     if config.dataset != "synthetic" and not worker:
         data.check(config, ("train",))
     data.load(config, "validation", held_out=config.tune_validation)
-    # A package that is missing, or a learning rate that the optimizer refuses, is told before the first trial.
+    # A package that is missing, or a learning rate that the optimizer refuses, is told before the
+    # first trial.
     build_trainer(largest)
     folder = os.path.join(run_dir, "tuning")
     if worker:
@@ -87,7 +108,9 @@ def tune(run_dir, config):
         rows = search.write_table()
     if not rows or "failed" in rows[0]:
         reason = rows[0]["failed"] if rows else "Keras Tuner proposed none"
-        raise ValueError(f"no trial of {len(rows)} came to an end ({reason}). Search smaller values.")
+        raise ValueError(
+            f"no trial of {len(rows)} came to an end ({reason}). Search smaller values."
+        )
     search.write_best(rows)
 
 
@@ -96,11 +119,16 @@ def _check_folder(folder):
     outputs.check_replaceable(folder, ("tuning.csv", "best.yaml"))
     own = os.path.join(folder, "search")
     names = os.listdir(own) if os.path.isdir(own) else []
-    theirs = [name for name in names if not re.fullmatch(r"oracle\.json|tuner\w*\.json|chief\.json|trial_\w+", name)]
+    theirs = [
+        name
+        for name in names
+        if not re.fullmatch(r"oracle\.json|tuner\w*\.json|chief\.json|trial_\w+", name)
+    ]
     if os.path.islink(own) or (os.path.lexists(own) and not os.path.isdir(own)) or theirs:
         raise ValueError(
-            f"{own} is no folder of an earlier search alone ({', '.join(sorted(theirs))[:200] or 'a file or a link'}), and would be "
-            "removed. Move it away, or use another --run-dir."
+            f"{own} is no folder of an earlier search alone"
+            f" ({', '.join(sorted(theirs))[:200] or 'a file or a link'}), and would be removed."
+            " Move it away, or use another --run-dir."
         )
 
 
@@ -112,11 +140,15 @@ def _space(config):
     if config.initial_weights:
         del allowed["num_stages"], allowed["filters"]
     if config.model:
-        raise ValueError(f"a search trains networks, so it cannot take a trained one. Received: model={config.model!r}")
+        raise ValueError(
+            "a search trains networks, so it cannot take a trained one. Received:"
+            f" model={config.model!r}"
+        )
     if not set(names) <= set(allowed) or len(set(names)) < len(names):
         raise ValueError(
-            f"tune_parameters must be different ones of {', '.join(allowed)} (with optimizer={config.optimizer!r}, "
-            f"initial_weights={config.initial_weights!r}). Received: tune_parameters={config.tune_parameters!r}"
+            f"tune_parameters must be different ones of {', '.join(allowed)} (with"
+            f" optimizer={config.optimizer!r}, initial_weights={config.initial_weights!r})."
+            f" Received: tune_parameters={config.tune_parameters!r}"
         )
     space = keras_tuner.HyperParameters()
     for name in names:
@@ -124,8 +156,8 @@ def _space(config):
         values = [_PARAMETERS[name](value) for value in given]
         if values != given or (len(values) == 2 and values[0] >= values[1]):
             raise ValueError(
-                f"tune_{name} must be {'whole ' * (_PARAMETERS[name] is int)}numbers, two of them in ascending order. "
-                f"Received: tune_{name}={given}"
+                f"tune_{name} must be {'whole ' * (_PARAMETERS[name] is int)}numbers, two of them"
+                f" in ascending order. Received: tune_{name}={given}"
             )
         if len(values) != 2:
             space.Choice(name, values)
@@ -147,30 +179,42 @@ def _oracle(config, space):
     )
     if config.tune_method == "hyperband":
         _check_hyperband(config, space)
-        return keras_tuner.oracles.HyperbandOracle(max_epochs=_epochs(config), factor=_FACTOR, **shared)
+        return keras_tuner.oracles.HyperbandOracle(
+            max_epochs=_epochs(config), factor=_FACTOR, **shared
+        )
     try:
-        return keras_tuner.oracles.BayesianOptimizationOracle(max_trials=config.tune_trials, **shared)
+        return keras_tuner.oracles.BayesianOptimizationOracle(
+            max_trials=config.tune_trials, **shared
+        )
     except ImportError as error:
-        raise ValueError("tune_method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband.") from error
+        raise ValueError(
+            "tune_method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband."
+        ) from error
 
 
 def _check_hyperband(config, space):
     if config.tune_first_iterations > config.tune_iterations:
         raise ValueError(
-            "hyperband's shortest trials cannot be longer than whole ones. Received: "
-            f"tune_first_iterations={config.tune_first_iterations}, tune_iterations={config.tune_iterations}"
+            "hyperband's shortest trials cannot be longer than whole ones. Received:"
+            f" tune_first_iterations={config.tune_first_iterations},"
+            f" tune_iterations={config.tune_iterations}"
         )
-    # Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they must be plenty.
+    # Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they
+    # must be plenty.
     if any(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in space.space):
         return
     combinations = math.prod(len(tuple(p.values)) for p in space.space)
     rounds = math.log(_epochs(config), _FACTOR)
-    needed = sum(math.ceil(math.ceil(1 + rounds) / (b + 1) * _FACTOR**b) for b in range(int(rounds + 1e-9) + 1))
+    needed = sum(
+        math.ceil(math.ceil(1 + rounds) / (b + 1) * _FACTOR**b)
+        for b in range(int(rounds + 1e-9) + 1)
+    )
     # Drawn at random, up to half of them are found in a few draws each.
     if combinations < 2 * needed:
         raise ValueError(
-            f"hyperband begins {needed} trials here and needs twice as many combinations of values. Received: {combinations} of "
-            f"tune_parameters={config.tune_parameters!r}. Use tune_method=bayesian, or a larger tune_first_iterations."
+            f"hyperband begins {needed} trials here and needs twice as many combinations of values."
+            f" Received: {combinations} of tune_parameters={config.tune_parameters!r}. Use"
+            " tune_method=bayesian, or a larger tune_first_iterations."
         )
 
 
@@ -201,9 +245,13 @@ class _Search(keras_tuner.Tuner):
         except ValueError as error:
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         except (OSError, tf.errors.OpError) as error:
-            raise keras_tuner.errors.FatalValueError(f"{type(error).__name__}: {outputs.reason(error)}") from error
+            raise keras_tuner.errors.FatalValueError(
+                f"{type(error).__name__}: {outputs.reason(error)}"
+            ) from error
         except Exception as error:
-            raise keras_tuner.errors.FatalError(f"a trial ended in {type(error).__name__}") from error
+            raise keras_tuner.errors.FatalError(
+                f"a trial ended in {type(error).__name__}"
+            ) from error
         if "failed" in row:
             raise keras_tuner.errors.FailedTrialError(row["failed"])
         return {key: row[key] for key in ("clean_rmse", "clean_ssim", OBJECTIVE)}
@@ -217,7 +265,9 @@ class _Search(keras_tuner.Tuner):
         """The values of a trial, its iterations and its folder."""
         given = trial.hyperparameters.values
         # Chief and workers exchange single precision.
-        values = {p.name: _PARAMETERS[p.name](f"{given[p.name]:.6g}") for p in trial.hyperparameters.space}
+        values = {
+            p.name: _PARAMETERS[p.name](f"{given[p.name]:.6g}") for p in trial.hyperparameters.space
+        }
         iterations = self._settings.tune_iterations
         if "tuner/epochs" in given:
             iterations = max(1, round(iterations * given["tuner/epochs"] / _epochs(self._settings)))
@@ -235,38 +285,55 @@ class _Search(keras_tuner.Tuner):
         except (FileNotFoundError, ValueError, RecursionError):
             return None
         except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
-        whole = isinstance(row, dict) and ("failed" in row or np.isfinite(row.get(OBJECTIVE, math.nan)))
+            raise ValueError(
+                f"cannot read {path}: {error.strerror}. It is left as it is."
+            ) from error
+        whole = isinstance(row, dict) and (
+            "failed" in row or np.isfinite(row.get(OBJECTIVE, math.nan))
+        )
         return row if whole else None
 
     def _finish(self, trial):
         values, iterations, folder = self._place(trial)
         start = time.monotonic()
         runs.make_folder(folder)
-        config = dataclasses.replace(self._settings, **values, iterations=self._settings.tune_iterations)
+        config = dataclasses.replace(
+            self._settings, **values, iterations=self._settings.tune_iterations
+        )
         try:
             found = _judge(_trained(config, iterations, folder), config)
         except (FloatingPointError, tf.errors.ResourceExhaustedError) as error:
             found = {"failed": str(error).splitlines()[0]}
-        row = {**values, "iterations": iterations, **found, "seconds": round(time.monotonic() - start, 3)}
+        row = {
+            **values,
+            "iterations": iterations,
+            **found,
+            "seconds": round(time.monotonic() - start, 3),
+        }
         with replacing(os.path.join(folder, f"result_{iterations}.json")) as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
                 json.dump(row, file)
-        told = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+        told = ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in row.items()
+        )
         print(f"trial {trial.trial_id}: {told}", flush=True)
         # Keras models are cycles of references.
         gc.collect()
         return row
 
     def write_table(self):
-        """Writes `tuning.csv`. Returns its rows, the best first: of those that trained longest, as an error under attack does
-        not fall steadily. Those that failed are the last."""
+        """Writes `tuning.csv`. Returns its rows, the best first: of those that trained longest, as
+        an error under attack does not fall steadily. Those that failed are the last."""
         found = [(trial.trial_id, self._row(trial)) for trial in self.oracle.trials.values()]
         rows = [{"trial": trial, **row} for trial, row in found if row]
         rows.sort(key=lambda row: ("failed" in row, -row["iterations"], row.get(OBJECTIVE)))
         names = [p.name for p in self.oracle.get_space().space]
         path = os.path.join(self._folder, "tuning.csv")
-        with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, ["trial", *names, *_RESULTS, "failed"])
             writer.writeheader()
             writer.writerows(rows)
@@ -281,20 +348,29 @@ class _Search(keras_tuner.Tuner):
             error = rows[0][OBJECTIVE]
             trained = rows[0]["iterations"]
             count = sum(row["iterations"] == trained and "failed" not in row for row in rows)
-            file.write(f"# The best of the {count} trials of {trained} iterations: {OBJECTIVE} {error:.4g} on held-out training slices.\n")
+            file.write(
+                f"# The best of the {count} trials of {trained} iterations: {OBJECTIVE} {error:.4g}"
+                " on held-out training slices.\n"
+            )
             file.write(best.to_yaml())
         heads = ("trial", *names, *_RESULTS)
 
         def text(value):
             return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-        print("\n" + aligned([list(heads), *([text(row.get(key, "failed")) for key in heads] for row in rows)]))
+        print(
+            "\n"
+            + aligned(
+                [list(heads), *([text(row.get(key, "failed")) for key in heads] for row in rows)]
+            )
+        )
         print(f"wrote {os.path.join(self._folder, 'tuning.csv')}\nwrote {path}")
         print(f"Next: {runs.command('python', 'train.py', '--config', runs.as_argument(path))}")
 
 
 def _trained(config, iterations, folder):
-    """The network after `iterations`, from the last checkpoint of a shorter or interrupted trial of the same values on.
+    """The network after `iterations`, from the last checkpoint of a shorter or interrupted trial of
+    the same values on.
 
     Raises:
         FloatingPointError: if it diverges.
@@ -307,7 +383,9 @@ def _trained(config, iterations, folder):
         steps = min(config.checkpoint_every, iterations - done)
         with data.clear_errors():
             history = trainer.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-        if not np.isfinite([history.history["loss"][0], *(np.abs(w).max() for w in trainer.network.get_weights())]).all():
+        if not np.isfinite(
+            [history.history["loss"][0], *(np.abs(w).max() for w in trainer.network.get_weights())]
+        ).all():
             raise FloatingPointError(f"diverged before iteration {int(trainer.steps_done)}")
         checkpoints.save(int(trainer.steps_done))
     return trainer.network
@@ -322,7 +400,9 @@ def _judge(network, config):
     model = runs.predictor(network, config, config.tune_num_samples)
     attack = ProjectedGradientAscent(config.tune_radius, config.tune_steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
-    for inputs, reference in data.iterate(data.load(config, "validation", held_out=config.tune_validation)):
+    for inputs, reference in data.iterate(
+        data.load(config, "validation", held_out=config.tune_validation)
+    ):
         image = model.reconstruct(inputs)
         if not np.isfinite(image).all():
             raise FloatingPointError("its reconstructions are not finite")

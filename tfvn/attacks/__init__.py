@@ -1,4 +1,5 @@
 """Adversarial attacks on anything with `.reconstruct`."""
+
 from tfvn.attacks.ascent import AttackResult, ProjectedGradientAscent
 from tfvn.attacks.penalised import PenalisedGradientAscent, keep_region
 

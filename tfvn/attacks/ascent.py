@@ -3,8 +3,10 @@
     maximise E(r) = 1/2 || f(k + A r) - f(k) ||_2^2    subject to || r || <= radius
 
 over complex images r, by  v <- momentum v + step_size grad E(r),  r <- project(r + v)  for every image of a batch on its
-own. The measurement changes in every place where the model reads it, and so does the gradient (`gradient="full"`).
+own. The measurement changes in every place where the model reads it, and so does the gradient
+(`gradient="full"`).
 """
+
 import functools
 from typing import NamedTuple, Optional
 
@@ -14,25 +16,42 @@ import tensorflow as tf
 from tfvn import checks, contract
 from tfvn.device import one_graph
 from tfvn.operators import Sense, check_inputs, check_values, without_kspace
-from tfvn.projections import BALLS, norm as norm_of
+from tfvn.projections import BALLS
+from tfvn.projections import norm as norm_of
 
 __all__ = [
-    "AttackResult", "NOISE", "NOISE_SETS", "Objective", "ProjectedGradientAscent", "START",
-    "ascend", "better", "check_counts", "check_found", "check_modes", "check_numbers", "drawn", "fold_in",
-    "measured", "nothing_yet", "scaled",
-]  # fmt: skip
+    "AttackResult",
+    "NOISE",
+    "NOISE_SETS",
+    "Objective",
+    "ProjectedGradientAscent",
+    "START",
+    "ascend",
+    "better",
+    "check_counts",
+    "check_found",
+    "check_modes",
+    "check_numbers",
+    "drawn",
+    "fold_in",
+    "measured",
+    "nothing_yet",
+    "scaled",
+]
 
-# Second half of the random keys: streams that must never meet (0 to 2 belong to training and smoothing).
+# Second half of the random keys: streams that must never meet (0 to 2 belong to training and
+# smoothing).
 START, NOISE = 3, 4
-# Sets of fresh draws that the steps of an attack take in turn. The momentum averages over about as many steps.
+# Sets of fresh draws that the steps of an attack take in turn. The momentum averages over about as
+# many steps.
 NOISE_SETS = 10
 _MODES = {"gradient": ("full", "initial-image"), "noise": ("fresh", "fixed"), "norm": tuple(BALLS)}
 
 
 class AttackResult(NamedTuple):
-    """perturbation: complex (batch, rows, width), the r found. reconstruction: the model's answer to k + A r. objective:
-    E(r), (batch,). history: E at every iterate, (restarts, steps + 1, batch). velocity: the last v, to continue from, of
-    attacks that can be continued."""
+    """perturbation: complex (batch, rows, width), the r found. reconstruction: the model's answer
+    to k + A r. objective: E(r), (batch,). history: E at every iterate, (restarts, steps + 1,
+    batch). velocity: the last v, to continue from, of attacks that can be continued."""
 
     perturbation: tf.Tensor
     reconstruction: tf.Tensor
@@ -59,19 +78,30 @@ class ProjectedGradientAscent:
         steps, step_size, momentum: of the ascent.
         restarts: random starts of that norm; per image the strongest result is kept.
         norm: "l2", or "l1" or "linf" of the real and imaginary parts of r.
-        gradient: "full", through every stage's data term, or "initial-image", through the first iterate alone, as the
-            code of Antun et al. (2020) does; only models that read `initial_image` have the latter.
-        noise: against smoothed models, "fresh" draws (an adversary who cannot foresee the model's; expectation over
-            transformation): ten sets of them, another in each step, whose clean predictions are made once; or "fixed",
-            the draws that the model itself is going to use.
-        seed: of starts and noise. Starts depend on (seed, restart, `inputs["sample_index"]`), not on the batch.
+        gradient: "full", through every stage's data term, or "initial-image", through the first
+            iterate alone, as the code of Antun et al. (2020) does; only models that read
+            `initial_image` have the latter.
+        noise: against smoothed models, "fresh" draws (an adversary who cannot foresee the model's;
+            expectation over transformation): ten sets of them, another in each step, whose clean
+            predictions are made once; or "fixed", the draws that the model itself is going to use.
+        seed: of starts and noise. Starts depend on (seed, restart, `inputs["sample_index"]`), not
+            on the batch.
 
     Raises:
         ValueError: for values outside the ranges above.
     """
 
     def __init__(
-        self, radius, steps=60, step_size=0.5, momentum=0.9, restarts=1, norm="l2", gradient="full", noise="fresh", seed=0
+        self,
+        radius,
+        steps=60,
+        step_size=0.5,
+        momentum=0.9,
+        restarts=1,
+        norm="l2",
+        gradient="full",
+        noise="fresh",
+        seed=0,
     ):
         check_modes(norm=norm, gradient=gradient, noise=noise)
         numbers = check_numbers(radius=radius, step_size=step_size, momentum=momentum)
@@ -88,14 +118,17 @@ class ProjectedGradientAscent:
         """Attacks every image of a batch.
 
         Args:
-            model: anything with `.reconstruct(inputs)`. A model that offers `.zero_filled(inputs)` is attacked without
-                k-space in the loop (`zero_filled` = A^H k + A^H A r is all that changes); any other is given `kspace`.
-                Its `.sense` is the A of the attack, a plain `Sense` where it has none. A model that draws noise has
-                `.num_samples` and reads `noise_seed`.
-            inputs: dict of `kspace`, `sensitivity_maps`, `mask` and, to name the images, `sample_index`.
+            model: anything with `.reconstruct(inputs)`. A model that offers `.zero_filled(inputs)`
+                is attacked without k-space in the loop (`zero_filled` = A^H k + A^H A r is all that
+                changes); any other is given `kspace`. Its `.sense` is the A of the attack, a plain
+                `Sense` where it has none. A model that draws noise has `.num_samples` and reads
+                `noise_seed`.
+            inputs: dict of `kspace`, `sensitivity_maps`, `mask` and, to name the images,
+                `sample_index`.
 
         Returns:
-            An `AttackResult`. The iterate with the largest E is kept, so E never ends below its start (against fresh
+            An `AttackResult`. The iterate with the largest E is kept, so E never ends below its
+            start (against fresh
             noise: the E that was seen; `objective` is measured again on the model's own draws).
 
         Raises:
@@ -156,14 +189,18 @@ def measured(model, inputs):
     contract.check_hashable(model)
     check_inputs(inputs)
     if "initial_image" in inputs:
-        raise ValueError("The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs.")
+        raise ValueError(
+            "The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs."
+        )
     inputs = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
     if hasattr(model, "zero_filled"):
         image = contract.zero_filled(model, inputs)
         check_values(inputs, image)
         return without_kspace(inputs, image)
     if "kspace" not in inputs:
-        raise ValueError(f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}")
+        raise ValueError(
+            f"A model without `.zero_filled` needs `kspace`. Received: {sorted(inputs)}"
+        )
     if tf.executing_eagerly():
         operands = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
         check_values(inputs, _sense(model).adjoint(*operands))
@@ -174,7 +211,8 @@ def _sense(model):
     return getattr(model, "sense", None) or Sense()
 
 
-# Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last few models alive.
+# Settings are tensors, so one trace a model and shape serves all radii. The cache keeps the last
+# few models alive.
 @functools.lru_cache(maxsize=8)
 def _compiled(model, norm, gradient, noise):
     return tf.function(functools.partial(_attack, model, norm, gradient, noise), autograph=False)
@@ -193,19 +231,28 @@ class Objective:
     def __init__(self, model, gradient, noise, inputs, sets, seed, reference=None):
         self._model, self._gradient, self._fresh = model, gradient, noise == "fresh"
         self._sense = _sense(model)
-        self._shared = {key: inputs[key] for key in inputs if key not in ("kspace", "zero_filled", "initial_image")}
+        self._shared = {
+            key: inputs[key]
+            for key in inputs
+            if key not in ("kspace", "zero_filled", "initial_image")
+        }
         self._kspace, self._zero_filled = inputs.get("kspace"), inputs.get("zero_filled")
         # A tensor of the shape of r.
         self.like = self._zero_filled
         if self.like is None:
-            self.like = self._sense.adjoint(self._kspace, inputs["sensitivity_maps"], inputs["mask"])
+            self.like = self._sense.adjoint(
+                self._kspace, inputs["sensitivity_maps"], inputs["mask"]
+            )
         # Where no gradient is asked for, one graph serves all predictions.
         self._predict_alone = one_graph(self._predict)
-        self.reference = self._predict_alone(tf.zeros_like(self.like)) if reference is None else reference
+        self.reference = (
+            self._predict_alone(tf.zeros_like(self.like)) if reference is None else reference
+        )
         if not self._fresh:
             return
-        # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and attacked prediction see
-        # the same draws: independent ones would add the draws' variance to E, and the ascent would go after that.
+        # The sets of draws that the steps take in turn, and the clean prediction of each. Clean and
+        # attacked prediction see the same draws: independent ones would add the draws' variance to
+        # E, and the ascent would go after that.
         self._keys = tf.map_fn(lambda number: fold_in([seed, NOISE], number), tf.range(sets))
         self._references = None
         if reference is None:
@@ -221,13 +268,19 @@ class Objective:
         maps, mask = self._shared["sensitivity_maps"], self._shared["mask"]
         if self._zero_filled is None:
             if self._gradient == "initial-image":
-                raise ValueError("gradient='initial-image' needs a model that reads `initial_image` (it has `.zero_filled`).")
+                raise ValueError(
+                    "gradient='initial-image' needs a model that reads `initial_image` (it has"
+                    " `.zero_filled`)."
+                )
             changed = {"kspace": self._kspace + self._sense.forward(perturbation, maps, mask)}
         else:
             zero_filled = self._zero_filled + self._sense.normal(perturbation, maps, mask)
             changed = {"zero_filled": zero_filled}
             if self._gradient == "initial-image":
-                changed = {"zero_filled": tf.stop_gradient(zero_filled), "initial_image": zero_filled}
+                changed = {
+                    "zero_filled": tf.stop_gradient(zero_filled),
+                    "initial_image": zero_filled,
+                }
         if noise_key is not None:
             changed["noise_seed"] = noise_key
         return contract.answer(self._model, {**self._shared, **changed}, self.like)
@@ -268,10 +321,12 @@ def _energy(prediction, reference):
 
 
 def ascend(objective, start, velocity, steps, update, first_step=0):
-    """r, v <- update(r, v, gradient) from (start, velocity), `steps` times; `first_step` counts the draws on.
+    """r, v <- update(r, v, gradient) from (start, velocity), `steps` times; `first_step` counts the
+    draws on.
 
     Returns:
-        (r, v, best, history): the last r and v, the iterate with the largest E, and E at every iterate.
+        (r, v, best, history): the last r and v, the iterate with the largest E, and E at every
+        iterate.
     """
 
     def body(step, r, velocity, best, best_value, history):
@@ -291,7 +346,9 @@ def ascend(objective, start, velocity, steps, update, first_step=0):
     return r, velocity, best, history.write(step, value).stack()
 
 
-def _attack(model, norm, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed):
+def _attack(
+    model, norm, gradient, noise, inputs, radius, step_size, momentum, steps, restarts, seed
+):
     objective = Objective(model, gradient, noise, inputs, tf.minimum(NOISE_SETS, steps + 1), seed)
     like, sample_index = objective.like, inputs.get("sample_index")
     # Rounding must not leave the ball.
@@ -339,8 +396,14 @@ def fold_in(key, number):
 
 def drawn(like, sample_index, key, draw):
     """draw(key of the image) for every image, of the shape of `like`."""
-    index = tf.zeros(tf.shape(like)[:1], tf.int32) if sample_index is None else tf.cast(sample_index, tf.int32)
-    result = tf.map_fn(lambda number: draw(fold_in(key, number)), index, fn_output_signature=like.dtype)
+    index = (
+        tf.zeros(tf.shape(like)[:1], tf.int32)
+        if sample_index is None
+        else tf.cast(sample_index, tf.int32)
+    )
+    result = tf.map_fn(
+        lambda number: draw(fold_in(key, number)), index, fn_output_signature=like.dtype
+    )
     result.set_shape(like.shape)
     return result
 
@@ -349,7 +412,9 @@ def _random_start(like, sample_index, seed, restart, norm, radius):
     """A random point on the ball's surface for every image, in l2 uniformly."""
 
     def draw(key):
-        parts = tf.random.stateless_normal(tf.concat([[2], tf.shape(like)[1:]], 0), key, dtype=radius.dtype)
+        parts = tf.random.stateless_normal(
+            tf.concat([[2], tf.shape(like)[1:]], 0), key, dtype=radius.dtype
+        )
         direction = tf.complex(parts[0], parts[1])
         return scaled(radius / norm_of(direction[None], norm)[0], direction)
 

@@ -1,10 +1,12 @@
-"""The attack of Antun et al. (PNAS 117(48), 2020): gradient ascent with momentum, held back by a penalty and not by a ball.
+"""The attack of Antun et al. (PNAS 117(48), 2020): gradient ascent with momentum, held back by a
+penalty and not by a ball.
 
     maximise Q(r) = 1/2 || f(k + A r) - p ||_2^2 - penalty/2 || r ||_2^2
 
 by  v <- momentum v + step_size grad Q(r),  r <- r + v.  The size of r is what comes out: it grows with the steps, and an
 attack may be continued from an earlier r and v, which gives a ladder of perturbations.
 """
+
 import functools
 
 import numpy as np
@@ -23,14 +25,23 @@ class PenalisedGradientAscent:
         penalty: lambda, >= 0.
         steps, step_size, momentum: of the ascent.
         start_scale: r starts as start_scale * U[0, 1], real and non-negative.
-        gradient, noise, seed: as for `ProjectedGradientAscent`. The code of Antun et al. has "initial-image".
+        gradient, noise, seed: as for `ProjectedGradientAscent`. The code of Antun et al. has
+            "initial-image".
 
     Raises:
         ValueError: for values outside the ranges above.
     """
 
     def __init__(
-        self, penalty=1.0, steps=25, step_size=0.005, momentum=0.9, start_scale=0.001, gradient="full", noise="fresh", seed=0
+        self,
+        penalty=1.0,
+        steps=25,
+        step_size=0.005,
+        momentum=0.9,
+        start_scale=0.001,
+        gradient="full",
+        noise="fresh",
+        seed=0,
     ):
         ascent.check_modes(gradient=gradient, noise=noise)
         self.penalty, self.step_size = ascent.check_numbers(penalty=penalty, step_size=step_size)
@@ -48,15 +59,15 @@ class PenalisedGradientAscent:
 
         Args:
             model, inputs: as for `ProjectedGradientAscent.run`.
-            reference: p, real or complex (batch, rows, width), of which the magnitude is taken: the truth or any image;
-                None means the model's answer f(k).
-            start, velocity: r and v to continue from, complex (batch, rows, width), as an earlier result holds them; None
-                means a random r and v = 0.
+            reference: p, real or complex (batch, rows, width), of which the magnitude is taken: the
+                truth or any image; None means the model's answer f(k).
+            start, velocity: r and v to continue from, complex (batch, rows, width), as an earlier
+                result holds them; None means a random r and v = 0.
             steps_done: steps behind that start: against fresh noise, the draws go on from there.
 
         Returns:
-            An `AttackResult` with the last r, as in the original. `objective` and `history` are 1/2 || f(k + A r) - p ||^2,
-            without the penalty.
+            An `AttackResult` with the last r, as in the original. `objective` and `history` are 1/2
+            || f(k + A r) - p ||^2, without the penalty.
 
         Raises:
             ValueError: as `ProjectedGradientAscent.run`; or for a reference, start or velocity of
@@ -73,7 +84,10 @@ class PenalisedGradientAscent:
             # Of a reference the magnitude counts.
             dtype = real if name == "reference" else inputs["sensitivity_maps"].dtype
             given[name] = tf.cast(tf.abs(array) if name == "reference" else array, dtype)
-        numbers = [tf.constant(x, real) for x in (self.penalty, self.step_size, self.momentum, self.start_scale)]
+        numbers = [
+            tf.constant(x, real)
+            for x in (self.penalty, self.step_size, self.momentum, self.start_scale)
+        ]
         counts = [tf.constant(x) for x in (self.steps, steps_done, self.seed)]
         noise = self.noise if hasattr(model, "num_samples") else "fixed"
         compiled = _compiled(model, self.gradient, noise)
@@ -107,19 +121,42 @@ def _compiled(model, gradient, noise):
     return tf.function(functools.partial(_attack, model, gradient, noise), autograph=False)
 
 
-def _attack(model, gradient, noise, inputs, given, penalty, step_size, momentum, start_scale, steps, steps_done, seed):
-    objective = ascent.Objective(model, gradient, noise, inputs, ascent.NOISE_SETS, seed, given.get("reference"))
+def _attack(
+    model,
+    gradient,
+    noise,
+    inputs,
+    given,
+    penalty,
+    step_size,
+    momentum,
+    start_scale,
+    steps,
+    steps_done,
+    seed,
+):
+    objective = ascent.Objective(
+        model, gradient, noise, inputs, ascent.NOISE_SETS, seed, given.get("reference")
+    )
     like = objective.like
     for name, array in given.items():
         if not array.shape.is_compatible_with(like.shape):
-            raise ValueError(f"{name} must have the shape of the image, {tuple(like.shape)}. Received: {tuple(array.shape)}")
+            raise ValueError(
+                f"{name} must have the shape of the image, {tuple(like.shape)}. Received:"
+                f" {tuple(array.shape)}"
+            )
 
     def draw(key):
         shape = tf.shape(like)[1:]
-        return tf.cast(start_scale * tf.random.stateless_uniform(shape, key, dtype=start_scale.dtype), like.dtype)
+        return tf.cast(
+            start_scale * tf.random.stateless_uniform(shape, key, dtype=start_scale.dtype),
+            like.dtype,
+        )
 
     def update(r, velocity, gradient):
-        velocity = ascent.scaled(momentum, velocity) + ascent.scaled(step_size, gradient - ascent.scaled(penalty, r))
+        velocity = ascent.scaled(momentum, velocity) + ascent.scaled(
+            step_size, gradient - ascent.scaled(penalty, r)
+        )
         return r + velocity, velocity
 
     start = given.get("start")

@@ -1,5 +1,17 @@
 """Data: sources of multi-coil slices and the `tf.data` batches made of them."""
-from tfvn.data import agreement, anatomy, files, measurement, pipeline, prepared, sample, sensitivity, synthetic, vlo
+
+from tfvn.data import (
+    agreement,
+    anatomy,
+    files,
+    measurement,
+    pipeline,
+    prepared,
+    sample,
+    sensitivity,
+    synthetic,
+    vlo,
+)
 from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
 from tfvn.data.measurement import Measurement
@@ -11,7 +23,31 @@ from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee
 
 __all__ = [
-    "DataWarning", "Measurement", "PreparedSlices", "Sample", "SyntheticKnee", "VLOKnee", "batches", "check", "clear_errors", "iterate",
-    "load", "low_resolution_maps", "maps_origin", "normalise", "prepare", "review", "source",
-    "agreement", "anatomy", "files", "measurement", "pipeline", "prepared", "sample", "sensitivity", "synthetic", "vlo",
-]  # fmt: skip
+    "DataWarning",
+    "Measurement",
+    "PreparedSlices",
+    "Sample",
+    "SyntheticKnee",
+    "VLOKnee",
+    "batches",
+    "check",
+    "clear_errors",
+    "iterate",
+    "load",
+    "low_resolution_maps",
+    "maps_origin",
+    "normalise",
+    "prepare",
+    "review",
+    "source",
+    "agreement",
+    "anatomy",
+    "files",
+    "measurement",
+    "pipeline",
+    "prepared",
+    "sample",
+    "sensitivity",
+    "synthetic",
+    "vlo",
+]

@@ -17,6 +17,7 @@ reference: phases may follow another convention.
 What is certainly wrong is refused; what probably is makes a `DataWarning`. The thresholds lie
 between what right and wrong pairs gave, of measured scans (1 to 16 coils) and of synthetic ones
 with noise up to a tenth of their maximum."""
+
 import warnings
 
 import numpy as np

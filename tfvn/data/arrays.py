@@ -6,6 +6,7 @@
 Radii and sigmas are in units of max |A^H k| = 1: of arrays that are not normalised they mean
 something else.
 """
+
 import warnings
 
 import numpy as np

@@ -7,6 +7,7 @@ rule are refused, and so is a file that contradicts itself. What can be misleadi
 number of channels of a scanner whose coils were combined, counts only where nothing certain is
 there. An axis that is given always wins, with a warning if the file says otherwise.
 """
+
 import re
 import warnings
 from pathlib import Path

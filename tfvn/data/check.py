@@ -1,4 +1,5 @@
 """Every file of a configuration read once, before hours are spent: all faults in one error."""
+
 import dataclasses
 import itertools
 import os

@@ -11,6 +11,7 @@ S S^H x leaves, maps of n lines and images of 2 n,
 with noise of up to 3 % of the maximum of the image. The part that noise leaves is taken off, with
 a deviation estimated from the outer half of k-space; where it is the larger part nothing is told.
 """
+
 import numpy as np
 
 from tfvn.data.sample import ifft2c

@@ -1,9 +1,11 @@
-"""Arrays in `.mat`, `.h5` and `.npy` files, as (name, array) pairs, with errors that name the file; files that appear whole.
+"""Arrays in `.mat`, `.h5` and `.npy` files, as (name, array) pairs, with errors that name the file;
+files that appear whole.
 
-Axes are those that the file's own language shows: for MATLAB files of both formats MATLAB's `size()`, for other HDF5 files
-and `.npy` NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes reversed; they are turned back here.) What a file is, its
-content says, not its name.
+Axes are those that the file's own language shows: for MATLAB files of both formats MATLAB's
+`size()`, for other HDF5 files and `.npy` NumPy's `shape`. (MATLAB v7.3 files are HDF5 with the axes
+reversed; they are turned back here.) What a file is, its content says, not its name.
 """
+
 import contextlib
 import hashlib
 import math
@@ -22,33 +24,47 @@ import numpy as np
 import scipy.io
 
 from tfvn.data import hdf5, matlab5, recognise
-from tfvn.data.hdf5 import member
 from tfvn.data.sample import DataWarning
 
 __all__ = [
-    "is_matlab", "mat_shape", "open_array", "read_array", "read_arrays", "read_mat", "remove_stale",
-    "replacing", "state", "variable", "write_mat", "writing_hdf5",
-]  # fmt: skip
+    "is_matlab",
+    "mat_shape",
+    "open_array",
+    "read_array",
+    "read_arrays",
+    "read_mat",
+    "remove_stale",
+    "replacing",
+    "state",
+    "variable",
+    "write_mat",
+    "writing_hdf5",
+]
 
 # In the names of temporary files, as folders may be shared between machines.
 _NODE = re.sub(r"\W", "", platform.node())[:64] or "here"
 _LONGEST_NAME = 255  # bytes of a file's name
-_ALWAYS_OF_ALL = 2**30  # bytes that all arrays of a file may take together, see `recognise.check_size`
+_ALWAYS_OF_ALL = (
+    2**30
+)  # bytes that all arrays of a file may take together, see `recognise.check_size`
 _USERBLOCK = 512  # bytes before the HDF5 part of a MATLAB v7.3 file
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not.
+    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when
+    it does not.
 
-    Processes and threads that write the same path at once have different ones; the last to end wins. The block may make a
-    folder of the temporary path; it replaces no folder but an empty one. Where `path` is a link, the link is replaced and
-    what it leads to stays as it is.
+    Processes and threads that write the same path at once have different ones; the last to end
+    wins. The block may make a folder of the temporary path; it replaces no folder but an empty one.
+    Where `path` is a link, the link is replaced and what it leads to stays as it is.
 
     Raises:
-        ValueError: if the file cannot be written (full disk, quota, permission). What was there is left as it was.
+        ValueError: if the file cannot be written (full disk, quota, permission). What was there is
+            left as it was.
     """
-    # Without it, the temporary path of a folder's name that ends in a slash would lie inside that folder.
+    # Without it, the temporary path of a folder's name that ends in a slash would lie inside that
+    # folder.
     path = os.path.normpath(os.fspath(path))
     temporary = _temporary(path)
     try:
@@ -97,7 +113,8 @@ def writing_hdf5(path, **options):
 
 @contextlib.contextmanager
 def _new_hdf5(path, **options):
-    # Without a buffer: what it could not write would be tried again, and fail, wherever the file is looked at.
+    # Without a buffer: what it could not write would be tried again, and fail, wherever the file is
+    # looked at.
     with open(path, "w+b", buffering=0) as opened:
         sink = _Sink(opened)
         try:
@@ -110,8 +127,8 @@ def _new_hdf5(path, **options):
 
 
 class _Sink:
-    """A file for HDF5, which crashes the process where a disk that is full refuses what it writes: the first error is kept,
-    and what comes after it is dropped."""
+    """A file for HDF5, which crashes the process where a disk that is full refuses what it writes:
+    the first error is kept, and what comes after it is dropped."""
 
     def __init__(self, file):
         self._file, self.error = file, None
@@ -147,7 +164,9 @@ class _Sink:
 
 
 def remove_stale(folder):
-    """Removes what processes of this machine that were killed inside `replacing` left anywhere below `folder`."""
+    """Removes what processes of this machine that were killed inside `replacing` left anywhere
+    below `folder`.
+    """
     for path in Path(folder).rglob(f"*.partial-{_NODE}-*"):
         match = re.search(rf"\.partial-{_NODE}-(\d+)-\d+", path.name)
         if match and not _is_alive(int(match[1])):
@@ -169,9 +188,11 @@ def _is_alive(process):
 
 
 def state(path):
-    """[absolute path, size in bytes, time of the last modification in ns] of a file: another after every change.
+    """[absolute path, size in bytes, time of the last modification in ns] of a file: another after
+    every change.
 
-    (But for one that keeps size and time, as a copying tool may.) A file that is not there has None for size and time.
+    (But for one that keeps size and time, as a copying tool may.) A file that is not there has None
+    for size and time.
     """
     try:
         status = os.stat(path)
@@ -181,7 +202,8 @@ def state(path):
 
 
 def is_matlab(path):
-    """Whether MATLAB wrote a file, or a program that writes as MATLAB does: the axes are those that `size()` shows.
+    """Whether MATLAB wrote a file, or a program that writes as MATLAB does: the axes are those that
+    `size()` shows.
 
     The content says it (the header of the file, the class of its variables), not the name.
 
@@ -192,18 +214,24 @@ def is_matlab(path):
 
 
 def read_mat(path, names=None):
-    """Numeric arrays of a MATLAB file, v5 or v7.3: a dict of name to array, axes as MATLAB shows them.
+    """Numeric arrays of a MATLAB file, v5 or v7.3: a dict of name to array, axes as MATLAB shows
+    them.
 
     Args:
-        path: the file; one of HDF5 that is none of MATLAB's is read too, with a warning, in NumPy's order of axes.
-        names: those to read, nothing else of the file is; the ones that are not there are left out. None: all of them.
+        path: the file; one of HDF5 that is none of MATLAB's is read too, with a warning, in NumPy's
+            order of axes.
+        names: those to read, nothing else of the file is; the ones that are not there are left out.
+            None: all of them.
 
     Raises:
         ValueError: naming the file, if it is missing, cannot be read or is no such file.
     """
     kind, matlab = _format(path)
     if kind == "npy":
-        raise ValueError(f"{path} cannot be read as a MATLAB file: it is a NumPy array. Write it as a MATLAB file (write_mat).")
+        raise ValueError(
+            f"{path} cannot be read as a MATLAB file: it is a NumPy array. Write it as a MATLAB"
+            " file (write_mat)."
+        )
     arrays = read_arrays(path, names)
     if not matlab and Path(path).suffix.lower() == ".mat":
         _warn_of_order(path, {name: array.shape for name, array in arrays.items()})
@@ -223,22 +251,25 @@ def mat_shape(path, name):
 
 
 def read_arrays(path, names=None):
-    """Numeric arrays of a `.mat`, `.h5`, `.hdf5` or `.npy` file: a dict; the array of `.npy` is named ''.
+    """Numeric arrays of a `.mat`, `.h5`, `.hdf5` or `.npy` file: a dict; the array of `.npy` is
+    named ''.
 
     Args:
         path: the file. Its content decides how it is read, whatever it is called.
         names: as for `read_mat`. An array in a group of HDF5 is called 'group/array'.
 
     Raises:
-        ValueError: naming the file, if it is missing, cannot be read or is of another kind, or if what it holds lies in
-            other files.
+        ValueError: naming the file, if it is missing, cannot be read or is of another kind, or if
+            what it holds lies in other files.
     """
     kind, matlab = _format(path)
     with _opened(path, kind, matlab) as content:
         if names is None:
             arrays, others = content.all()
             _raise_if_unreadable(arrays, others)
-            needed = sum(math.prod(stored.shape) * stored.dtype.itemsize for stored in arrays.values())
+            needed = sum(
+                math.prod(stored.shape) * stored.dtype.itemsize for stored in arrays.values()
+            )
             recognise.check_size("the file", needed, os.path.getsize(path), _ALWAYS_OF_ALL)
         else:
             arrays = {name: content.named(name) for name in names}
@@ -258,11 +289,12 @@ def read_array(path, names, array="", setting=""):
 
 
 def open_array(path, names, array="", setting="", least_axes=1):
-    """The same array, with `shape`, `ndim`, `dtype` and indices, one for every axis; only what is indexed is read, but of MATLAB
-    files before v7.3 all.
+    """The same array, with `shape`, `ndim`, `dtype` and indices, one for every axis; only what is
+    indexed is read, but of MATLAB files before v7.3 all.
 
-    The first of `names` is taken that is there: outside of groups, or in a single one. Without any of them it is the only
-    array, the only one of more than one number, or the only one of `least_axes` axes longer than 1.
+    The first of `names` is taken that is there: outside of groups, or in a single one. Without any
+    of them it is the only array, the only one of more than one number, or the only one of
+    `least_axes` axes longer than 1.
 
     Args:
         path: the file. Its content decides how it is read, whatever it is called.
@@ -272,12 +304,14 @@ def open_array(path, names, array="", setting="", least_axes=1):
         least_axes: see above.
 
     Raises:
-        ValueError: as `read_arrays`; also if no array is the one that is meant: naming what was expected and what is
-            present; on indexing, if the file is damaged.
+        ValueError: as `read_arrays`; also if no array is the one that is meant: naming what was
+            expected and what is present; on indexing, if the file is damaged.
     """
     kind, matlab = _format(path)
     with _opened(path, kind, matlab) as content:
-        stored = _chosen(content, (array,) if array else names, path, setting, 0 if array else least_axes)
+        stored = _chosen(
+            content, (array,) if array else names, path, setting, 0 if array else least_axes
+        )
         # Of a file that is read whole, here and once.
         stored = stored if isinstance(stored, hdf5.Stored) else stored[...]
     if kind == "hdf5" and not matlab and Path(path).suffix.lower() == ".mat":
@@ -303,15 +337,18 @@ def _archive(path):
         return "it is an encrypted zip archive. Decrypt and unpack it first."
     names = [member.filename for member in members]
     if names and all(name.endswith(".npy") for name in names):
-        return f"it is an .npz archive of {_cut(names)}. Write the one array that is meant by np.save."
+        return (
+            f"it is an .npz archive of {_cut(names)}. Write the one array that is meant by np.save."
+        )
     return f"it is a zip archive of {_cut(names) or 'nothing'}. Unpack it first."
 
 
 def _warn_of_order(path, shapes):
     told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     warnings.warn(
-        f"{path} is called .mat, but is HDF5 that MATLAB did not write: axes are taken in NumPy's order, {told[:200]}. "
-        "If the file has MATLAB's, reversed, write it by MATLAB or by scipy.io.savemat.",
+        f"{path} is called .mat, but is HDF5 that MATLAB did not write: axes are taken in NumPy's"
+        f" order, {told[:200]}. If the file has MATLAB's, reversed, write it by MATLAB or by"
+        " scipy.io.savemat.",
         DataWarning,
         stacklevel=3,
     )
@@ -319,7 +356,9 @@ def _warn_of_order(path, shapes):
 
 @contextlib.contextmanager
 def _opened(path, kind, matlab):
-    """The content of a file of some format: `all()` gives (arrays, what else there is) by name, `named(name)` one or None."""
+    """The content of a file of some format: `all()` gives (arrays, what else there is) by name,
+    `named(name)` one or None.
+    """
     if kind == "npy":
         with recognise.reading(path, "a NumPy file"):
             yield _NumPy(path)
@@ -327,7 +366,10 @@ def _opened(path, kind, matlab):
         with recognise.reading(path, "a MATLAB file"):
             yield _Matlab5(path)
     else:
-        with recognise.reading(path, "a MATLAB file" if matlab else "an HDF5 file"), h5py.File(path, "r") as file:
+        with (
+            recognise.reading(path, "a MATLAB file" if matlab else "an HDF5 file"),
+            h5py.File(path, "r") as file,
+        ):
             yield _HDF5(path, file, matlab)
 
 
@@ -341,12 +383,14 @@ class _NumPy:
             if "Python objects" not in str(error):
                 raise
             raise recognise.RefusedError(
-                "its array holds Python objects, which are never opened, as they may run code. Expected numbers: "
-                "write them by np.save(name, np.asarray(array, complex))."
+                "its array holds Python objects, which are never opened, as they may run code."
+                " Expected numbers: write them by np.save(name, np.asarray(array, complex))."
             ) from error
         array = hdf5.plain(array)
         if array.dtype.kind not in hdf5.NUMERIC:
-            raise recognise.RefusedError(f"expected an array of numbers. Received: {str(array.dtype)[:100]} {array.shape}")
+            raise recognise.RefusedError(
+                f"expected an array of numbers. Received: {str(array.dtype)[:100]} {array.shape}"
+            )
         self._array = array
 
     def all(self):
@@ -358,11 +402,20 @@ class _NumPy:
 
 class _Matlab5:
     def __init__(self, path):
-        self._path, self._variables = path, [found for found in matlab5.variables(path) if found.name]
+        self._path, self._variables = (
+            path,
+            [found for found in matlab5.variables(path) if found.name],
+        )
 
     def all(self):
-        arrays = {found.name: _Variable(self._path, found) for found in self._variables if found.dtype is not None}
-        others = {found.name: f"a {found.meaning}" for found in self._variables if found.dtype is None}
+        arrays = {
+            found.name: _Variable(self._path, found)
+            for found in self._variables
+            if found.dtype is not None
+        }
+        others = {
+            found.name: f"a {found.meaning}" for found in self._variables if found.dtype is None
+        }
         return arrays, others
 
     def named(self, name):
@@ -418,29 +471,40 @@ def _chosen(content, names, path, setting, least_axes):
 
 
 def _raise_if_unreadable(arrays, others):
-    """Raises what is wrong with an object: with a damaged one in any case, with one in another file if there are no arrays."""
+    """Raises what is wrong with an object: with a damaged one in any case, with one in another file
+    if there are no arrays.
+    """
     for meaning in others.values():
-        if isinstance(meaning, Exception) and not (arrays and isinstance(meaning, hdf5.ElsewhereError)):
+        if isinstance(meaning, Exception) and not (
+            arrays and isinstance(meaning, hdf5.ElsewhereError)
+        ):
             raise meaning
 
 
 def _nothing_of(names, arrays, others, setting):
-    """The sentences for a file without the array that was asked for: what it holds, and what to do."""
+    """The sentences for a file without the array that was asked for: what it holds, and what to
+    do.
+    """
     text = f"expected a variable named {' or '.join(names)}. Received: {_told(arrays, others)}."
     if any("ISMRMRD" in str(meaning) for meaning in others.values()):
         return (
-            f"{text} Such acquisitions, a line each, are not sorted here. Sort them into an array (coils, height, width) with "
-            "the ismrmrd package and write that as .npy or .h5."
+            f"{text} Such acquisitions, a line each, are not sorted here. Sort them into an array"
+            " (coils, height, width) with the ismrmrd package and write that as .npy or .h5."
         )
     if arrays and setting:
         return f"{text} Say which one it is by {setting}."
     if not arrays and any("structure" in str(meaning) for meaning in others.values()):
-        return f"{text} In MATLAB, save the array itself: kspace = scan.kspace; save('scan.mat', 'kspace')."
+        return (
+            f"{text} In MATLAB, save the array itself: kspace = scan.kspace; save('scan.mat',"
+            " 'kspace')."
+        )
     return text
 
 
 def _told(arrays, others):
-    told = [f"{name} {stored.dtype} {tuple(stored.shape)}".strip() for name, stored in arrays.items()]
+    told = [
+        f"{name} {stored.dtype} {tuple(stored.shape)}".strip() for name, stored in arrays.items()
+    ]
     for name, meaning in others.items():
         meaning = "in another file" if isinstance(meaning, hdf5.ElsewhereError) else meaning
         told.append(f"{name} ({meaning})")
@@ -458,7 +522,9 @@ def _cut(texts, most=300):
 
 
 def variable(arrays, name, path):
-    """`arrays[name]` of what was read from a file, or a ValueError that names the file, the variable and what the file holds."""
+    """`arrays[name]` of what was read from a file, or a ValueError that names the file, the
+    variable and what the file holds.
+    """
     if name not in arrays:
         kind, matlab = _format(path)
         with _opened(path, kind, matlab) as content:
@@ -467,7 +533,8 @@ def variable(arrays, name, path):
 
 
 def write_mat(path, arrays, version=5):
-    """Writes a dict of arrays as MATLAB would: `version` 5, or '7.3' (HDF5). A file of that name appears whole or not.
+    """Writes a dict of arrays as MATLAB would: `version` 5, or '7.3' (HDF5). A file of that name
+    appears whole or not.
 
     Raises:
         ValueError: for another version.
@@ -494,12 +561,16 @@ def _write_mat73(path, arrays):
                 array, kind = array.astype(np.float64), "double"
             if array.dtype.kind == "c":
                 # MATLAB's complex numbers are pairs of these names; h5py's own are called r and i.
-                array = np.ascontiguousarray(array.T).view([("real", array.real.dtype), ("imag", array.real.dtype)])
+                array = np.ascontiguousarray(array.T).view(
+                    [("real", array.real.dtype), ("imag", array.real.dtype)]
+                )
             else:
                 array = array.T
             file[name] = array
             file[name].attrs["MATLAB_class"] = np.bytes_(kind)
-    text = f"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: {time.asctime()} HDF5 schema 1.00 ."
+    text = (
+        f"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: {time.asctime()} HDF5 schema 1.00 ."
+    )
     with open(path, "r+b") as file:
         # 116 bytes of text, 8 of no subsystem offset, the version and the mark of the byte order.
         file.write(text.ljust(116).encode() + bytes(8) + b"\x00\x02IM")

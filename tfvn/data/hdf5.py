@@ -1,9 +1,12 @@
-"""Arrays in HDF5 files, of MATLAB's version 7.3 too: found in groups, read within limits, never taken from another file.
+"""Arrays in HDF5 files, of MATLAB's version 7.3 too: found in groups, read within limits, never
+taken from another file.
 
-MATLAB v7.3 files are HDF5 with the axes reversed; here they are as MATLAB shows them. Complex numbers are compounds of two
-numbers. A link can name any other HDF5 file of the machine, and a dataset any file at all to take its numbers from: a scan
-from elsewhere must not bring a file of the reader's into its results. What is not read may lie where it likes.
+MATLAB v7.3 files are HDF5 with the axes reversed; here they are as MATLAB shows them. Complex
+numbers are compounds of two numbers. A link can name any other HDF5 file of the machine, and a
+dataset any file at all to take its numbers from: a scan from elsewhere must not bring a file of the
+reader's into its results. What is not read may lie where it likes.
 """
+
 import contextlib
 import itertools
 import math
@@ -15,8 +18,15 @@ import numpy as np
 from tfvn.data.recognise import NoNumbersError, RefusedError, check_size, missing_filter, reading
 
 __all__ = [
-    "ElsewhereError", "NUMERIC", "Stored", "is_matlab", "member", "number_of", "plain", "search",
-]  # fmt: skip
+    "ElsewhereError",
+    "NUMERIC",
+    "Stored",
+    "is_matlab",
+    "member",
+    "number_of",
+    "plain",
+    "search",
+]
 
 NUMERIC = "biufc"  # kinds of NumPy's types
 _PAIRS = (("real", "imag"), ("r", "i"), ("re", "im"), ("Re", "Im"))
@@ -28,7 +38,12 @@ _MOST_OBJECTS = 10_000
 _DEFLATE = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
 # MATLAB's own, where cells keep what they hold.
 _MATLABS_OWN = ("#refs#", "#subsystem#")
-_MATLAB_NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+_MATLAB_NUMBERS = (
+    "double",
+    "single",
+    "logical",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
 
 
 class ElsewhereError(RefusedError):
@@ -58,10 +73,15 @@ def _member(group, path, steps):
             place = _opened(place, name)
             continue
         if not isinstance(link, h5py.SoftLink):
-            raise ElsewhereError(f"{name} is a link to another file. Replace it by a copy of what it stands for.")
+            raise ElsewhereError(
+                f"{name} is a link to another file. Replace it by a copy of what it stands for."
+            )
         steps -= 1
         if not steps:
-            raise RefusedError(f"{path} is a link that leads in a circle. Replace it by a copy of what it stands for.")
+            raise RefusedError(
+                f"{path} is a link that leads in a circle. Replace it by a copy of what it stands"
+                " for."
+            )
         target, more = _start(place, link.path)
         try:
             place = _member(target, "/".join(reversed(more)), steps)
@@ -89,7 +109,9 @@ def _check_source(item, steps):
     """That a dataset takes its numbers from this file."""
     if not isinstance(item, h5py.Dataset):
         return
-    elsewhere = ElsewhereError(f"{item.name[1:]} takes its numbers from other files. Replace it by a copy of them.")
+    elsewhere = ElsewhereError(
+        f"{item.name[1:]} takes its numbers from other files. Replace it by a copy of them."
+    )
     if item.external:
         raise elsewhere
     if item.is_virtual:
@@ -99,7 +121,9 @@ def _check_source(item, steps):
             if file != "." or "%" in name:
                 raise elsewhere
             if steps <= 1:
-                raise RefusedError(f"{item.name[1:]} is made of itself. Replace it by a copy of its numbers.")
+                raise RefusedError(
+                    f"{item.name[1:]} is made of itself. Replace it by a copy of its numbers."
+                )
             with contextlib.suppress(KeyError):  # it is filled with zeros
                 _member(item.file, "/" + name, steps - 1)
 
@@ -111,7 +135,9 @@ def plain(array):
 
 
 def _pair(dtype):
-    """The names of the real and the imaginary part of a compound type; None if it is no such type."""
+    """The names of the real and the imaginary part of a compound type; None if it is no such
+    type.
+    """
     for pair in _PAIRS:
         if dtype.names and set(dtype.names) == set(pair):
             (real, first), (imaginary, second) = (dtype.fields[name][:2] for name in pair)
@@ -126,13 +152,17 @@ def is_matlab(file):
     for name in list(file)[:_MOST_OBJECTS]:
         # What cannot be opened says nothing.
         with contextlib.suppress(Exception):
-            if isinstance(file.get(name, getlink=True), h5py.HardLink) and "MATLAB_class" in file[name].attrs:
+            if (
+                isinstance(file.get(name, getlink=True), h5py.HardLink)
+                and "MATLAB_class" in file[name].attrs
+            ):
                 return True
     return False
 
 
 class Stored:
-    """An array of numbers of a file that is opened for each index: a tuple of an index for every axis, or `...`.
+    """An array of numbers of a file that is opened for each index: a tuple of an index for every
+    axis, or `...`.
 
     `shape`, `ndim` and `dtype` are those of what is read.
 
@@ -177,7 +207,10 @@ def _read(item, index, matlab):
 
 
 def _check_memory(item, index):
-    sizes = [len(range(*part.indices(size))) if isinstance(part, slice) else 1 for part, size in zip(index, item.shape)]
+    sizes = [
+        len(range(*part.indices(size))) if isinstance(part, slice) else 1
+        for part, size in zip(index, item.shape)
+    ]
     needed = math.prod(sizes) * item.dtype.itemsize
     stored = item.file.id.get_filesize() if item.is_virtual else item.id.get_storage_size()
     name = item.name.strip("/")
@@ -188,7 +221,9 @@ def _check_memory(item, index):
 
 
 def _check_packed(item, index):
-    """That what deflate packed has the size of its chunk: HDF5 reads beyond the end of what is shorter, and may crash."""
+    """That what deflate packed has the size of its chunk: HDF5 reads beyond the end of what is
+    shorter, and may crash.
+    """
     filters = item.id.get_create_plist()
     codes = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
     if codes not in _DEFLATE:
@@ -235,8 +270,8 @@ def search(path, file, matlab):
     """All that a file holds, in its groups too.
 
     Returns:
-        The arrays of numbers, a dict of name to `Stored`; and what else there is, a dict of name to what it is, or to the
-        error of opening it.
+        The arrays of numbers, a dict of name to `Stored`; and what else there is, a dict of name to
+        what it is, or to the error of opening it.
     """
     arrays, others = {}, {}
     waiting, seen = [("", file)], set()

@@ -1,4 +1,5 @@
-"""Arrays of numbers in MATLAB files of version 5 (`save -v6`, `-v7`, Octave, SciPy), as the published format lays them out.
+"""Arrays of numbers in MATLAB files of version 5 (`save -v6`, `-v7`, Octave, SciPy), as the
+published format lays them out.
 
     file          128 bytes of header, then elements
     element       its type and its number of bytes (4 bytes each), data, zeros up to a multiple of 8; a small one has both
@@ -6,9 +7,11 @@
     variable      an element of elements: flags with the class, sizes, name, real part, imaginary part
     compressed    an element whose data are a variable, packed by zlib
 
-Nothing is read before its size was compared with what is there: a reader that follows such a file wherever it points can
-be led out of its memory. Texts, cells, structures, sparse matrices and objects are told, not read.
+Nothing is read before its size was compared with what is there: a reader that follows such a file
+wherever it points can be led out of its memory. Texts, cells, structures, sparse matrices and
+objects are told, not read.
 """
+
 import collections
 import math
 import zlib
@@ -28,9 +31,39 @@ _MATRIX, _COMPRESSED = 14, 15
 _COMPLEX = 0x800
 _STRUCTURE, _OBJECT = 2, 17
 # Types of elements that hold numbers, and classes of variables that are arrays of them.
-_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-_OTHERS = {1: "cell array", 2: "structure", 3: "object", 4: "text", 5: "sparse matrix", 16: "function", 17: "object"}
+_TYPES = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
+_CLASSES = {
+    6: "f8",
+    7: "f4",
+    8: "i1",
+    9: "u1",
+    10: "i2",
+    11: "u2",
+    12: "i4",
+    13: "u4",
+    14: "i8",
+    15: "u8",
+}
+_OTHERS = {
+    1: "cell array",
+    2: "structure",
+    3: "object",
+    4: "text",
+    5: "sparse matrix",
+    16: "function",
+    17: "object",
+}
 _MOST_AXES = 32
 _MOST_VARIABLES = 10_000
 _LONGEST_NAME = 1024
@@ -59,7 +92,9 @@ class Variable(NamedTuple):
 
 
 class _Elements:
-    """Bytes that are taken as one element after the other. What is asked beyond their end is damage."""
+    """Bytes that are taken as one element after the other. What is asked beyond their end is
+    damage.
+    """
 
     def __init__(self, content, order):
         self._content, self._order, self._position = memoryview(content), order, 0

@@ -18,6 +18,7 @@ Coil maps that are not given are estimated from the lines that the mask leaves, 
 others. Maps from all of a fully sampled scan, such as the paper's data set has them, know what the
 mask removes: a setting of its own.
 """
+
 import functools
 import os
 import warnings
@@ -127,7 +128,8 @@ class Measurement:
             )
         if maps_from not in MAPS_FROM:
             raise ValueError(
-                f"maps_from must be one of {', '.join(MAPS_FROM)}. Received: maps_from={maps_from!r}"
+                f"maps_from must be one of {', '.join(MAPS_FROM)}. Received:"
+                f" maps_from={maps_from!r}"
             )
         if sensitivity_path and maps_from != "measured":
             raise ValueError(
@@ -168,7 +170,10 @@ class Measurement:
     def maps_origin(self):
         """Where the coil maps come from, in words; reads the scan if they are estimated."""
         if self._sensitivity_path:
-            return f"from {os.path.basename(self._sensitivity_path)}, which may know what the mask removes"
+            return (
+                f"from {os.path.basename(self._sensitivity_path)}, which may know what the mask"
+                " removes"
+            )
         lines = self._read_once[1]
         if self._maps_from == "measured":
             return f"estimated from {lines} centre lines, all measured"

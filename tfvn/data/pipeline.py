@@ -1,9 +1,11 @@
 """Sources to batches: `tf.data` sets of (inputs, reference), read lazily, the same at every run.
 
-Training goes through the slices in an order drawn for each epoch from (seed, epoch), without end. A batch holds slices
-of one shape; slices left over from an epoch begin the batches of the next. Batch n is a function of the configuration
-alone, so a training that resumes with `start=n` sees what an uninterrupted one would have seen.
+Training goes through the slices in an order drawn for each epoch from (seed, epoch), without end. A
+batch holds slices of one shape; slices left over from an epoch begin the batches of the next. Batch
+n is a function of the configuration alone, so a training that resumes with `start=n` sees what an
+uninterrupted one would have seen.
 """
+
 import atexit
 import collections
 import contextlib
@@ -28,8 +30,8 @@ __all__ = ["batches", "clear_errors", "iterate", "load", "maps_origin", "mask_of
 _SPLITS = ("train", "test")
 # The synthetic sets are fixed: runs with different seeds train and are compared on the same slices.
 _SYNTHETIC_SEEDS = {"train": 0, "test": 1}
-# Texts of the last ValueErrors of reading: TensorFlow hides them in a long OpError. Texts alone, as an error object
-# would keep the arrays of its frames alive.
+# Texts of the last ValueErrors of reading: TensorFlow hides them in a long OpError. Texts alone, as
+# an error object would keep the arrays of its frames alive.
 _raised = collections.deque(maxlen=16)
 _activity = threading.Condition()
 _reads = {"inside": 0, "ever": 0, "stopped": False}
@@ -37,7 +39,9 @@ _reads = {"inside": 0, "ever": 0, "stopped": False}
 
 @contextlib.contextmanager
 def _reading():
-    """Round every read, which runs in a thread of TensorFlow: keeps its error, and lets `_stop` wait for it."""
+    """Round every read, which runs in a thread of TensorFlow: keeps its error, and lets `_stop`
+    wait for it.
+    """
     with _activity:
         _reads["inside"] += 1
         _reads["ever"] += 1
@@ -56,8 +60,9 @@ def _reading():
 
 @atexit.register
 def _stop():
-    # A dataset that is alive when Python closes waits for its reads and they wait for Python: the process would hang.
-    # From here on reads fail at once; when none has come for a while, all buffers are full and the threads asleep.
+    # A dataset that is alive when Python closes waits for its reads and they wait for Python: the
+    # process would hang. From here on reads fail at once; when none has come for a while, all
+    # buffers are full and the threads asleep.
     with _activity:
         _reads["stopped"] = True
         while _reads["ever"] and (_activity.wait(timeout=0.1) or _reads["inside"]):
@@ -72,8 +77,9 @@ def source(config, split="train"):
         split: 'train' or 'test'. A measurement is one scan, the same for both.
 
     Returns:
-        An object with `len(source)`, `source.name(index)`, `source[index]` (a `Sample`, not normalised),
-        `source.shape(index)`, (coils, height, width), and `source.fingerprint(index)` (see `tfvn.data.prepared`).
+        An object with `len(source)`, `source.name(index)`, `source[index]` (a `Sample`, not
+        normalised), `source.shape(index)`, (coils, height, width), and `source.fingerprint(index)`
+        (see `tfvn.data.prepared`).
 
     Raises:
         ValueError: for missing files or values that make no data.
@@ -126,7 +132,8 @@ def _needed(config, key, meaning):
 
 
 def mask_of(config):
-    """The mask that a configuration asks for: a function of the width, an array, or None for what was measured.
+    """The mask that a configuration asks for: a function of the width, an array, or None for what
+    was measured.
 
     Raises:
         ValueError: naming the mask's file, if it cannot be read or holds no mask.
@@ -149,7 +156,9 @@ def _mask_file(config):
         return ""
     path = _needed(config, "mask_path", "the mask's file (vlo: its name)")
     if config.dataset == "vlo":
-        path = mask_path(_needed(config, "data_path", "the folder of the knee data"), config.protocol, path)
+        path = mask_path(
+            _needed(config, "data_path", "the folder of the knee data"), config.protocol, path
+        )
     return path
 
 
@@ -158,7 +167,10 @@ def _mask_of_file(path, config):
     mask = np.squeeze(read_array(path, ("mask",), config.mask_array, "mask_array (--mask-array)"))
     try:
         if mask.ndim not in (1, 2):
-            raise ValueError(f"the mask must have shape (width,) or (height, width). Received: mask.shape={mask.shape}")
+            raise ValueError(
+                "the mask must have shape (width,) or (height, width). Received:"
+                f" mask.shape={mask.shape}"
+            )
         check_mask(mask)
         if config.dataset == "synthetic":
             mask_array(mask, config.height, config.width)
@@ -168,9 +180,11 @@ def _mask_of_file(path, config):
 
 
 def maps_origin(config, split="test"):
-    """Where the coil maps of a configuration's slices come from, in words: what they saw decides what an error means.
+    """Where the coil maps of a configuration's slices come from, in words: what they saw decides
+    what an error means.
 
-    Of maps in files nobody knows what they were estimated from; it may be fully sampled data, and the words say so.
+    Of maps in files nobody knows what they were estimated from; it may be fully sampled data, and
+    the words say so.
 
     Args:
         config: a `tfvn.config.Config`.
@@ -191,39 +205,54 @@ def load(config, split="train", start=0, *, held_out=0, step=1):
 
     Args:
         config: a `tfvn.config.Config`.
-        split: 'train': endless, shuffled, batches of `config.batch_size`. 'test': in order, once, one slice a batch.
-            'validation': the held-out training slices, as 'test'.
+        split: 'train': endless, shuffled, batches of `config.batch_size`. 'test': in order, once,
+            one slice a batch. 'validation': the held-out training slices, as 'test'.
         start: number of batches to skip, without reading them.
         held_out: how many of the last training slices 'train' leaves out and 'validation' holds.
         step: 'test': only every step-th slice from there on is read.
 
     Returns:
-        A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch, coils, height,
-        width), `mask` float32 (batch, 1, 1, width) or (batch, 1, height, width), `sample_index` int32 (batch,), the
-        index in the source, and `scale` float32 (batch,), by which k-space and reference were divided. `reference` is
-        complex64 (batch, rows, width), NaN where there is none.
+        A dataset of pairs. `inputs` is a dict of `kspace` and `sensitivity_maps` complex64 (batch,
+        coils, height, width), `mask` float32 (batch, 1, 1, width) or (batch, 1, height, width),
+        `sample_index` int32 (batch,), the index in the source, and `scale` float32 (batch,), by
+        which k-space and reference were divided. `reference` is complex64 (batch, rows, width), NaN
+        where there is none.
 
     Raises:
-        ValueError: as `source`; and while it is iterated through `iterate` or inside `clear_errors`.
+        ValueError: as `source`; and while it is iterated through `iterate` or inside
+            `clear_errors`.
     """
-    slices = PreparedSlices(source(config, "train" if split == "validation" else split), config.cache_dir)
+    slices = PreparedSlices(
+        source(config, "train" if split == "validation" else split), config.cache_dir
+    )
     if start < 0:
         raise ValueError(f"start must be a number of batches >= 0. Received: start={start}")
     if split == "test":
         return batches(slices, range(start, len(slices), step), 1)
     count = len(slices) - held_out
     if not 0 < count <= len(slices):
-        raise ValueError(f"held_out (tune_validation) must leave slices to train on, of {len(slices)}. Received: held_out={held_out}")
+        raise ValueError(
+            f"held_out (tune_validation) must leave slices to train on, of {len(slices)}. Received:"
+            f" held_out={held_out}"
+        )
     if split == "validation":
         return batches(slices, range(count + start, len(slices)), 1)
-    return batches(slices, _Endless(_plan(slices, config.batch_size, config.seed, held_out), start), config.batch_size)
+    return batches(
+        slices,
+        _Endless(_plan(slices, config.batch_size, config.seed, held_out), start),
+        config.batch_size,
+    )
 
 
 def _plan(slices, batch_size, seed, held_out=0):
-    """The indices of batch 0, 1, 2, ..., each of slices of one shape, without end; never those of the last `held_out`."""
+    """The indices of batch 0, 1, 2, ..., each of slices of one shape, without end; never those of
+    the last `held_out`.
+    """
     waiting = {}
     for epoch in itertools.count():
-        for index in np.random.default_rng([seed, epoch]).permutation(len(slices) - held_out).tolist():
+        for index in (
+            np.random.default_rng([seed, epoch]).permutation(len(slices) - held_out).tolist()
+        ):
             group = waiting.setdefault(slices.shape(index), [])
             group.append(index)
             if len(group) == batch_size:
@@ -246,7 +275,9 @@ class _Endless:
 
 
 def batches(slices, indices, batch_size):
-    """A dataset of the slices `indices` (a sequence) of `PreparedSlices`, in this order, as `load` gives them."""
+    """A dataset of the slices `indices` (a sequence) of `PreparedSlices`, in this order, as `load`
+    gives them.
+    """
     endless = isinstance(indices, _Endless)
 
     def read(position):
@@ -263,30 +294,46 @@ def batches(slices, indices, batch_size):
         for array, shape in zip(arrays, shapes):
             array.set_shape(shape)
         kspace, maps, mask, reference, index, scale = arrays
-        inputs = dict(kspace=kspace, sensitivity_maps=maps, mask=mask, sample_index=index, scale=scale)
+        inputs = dict(
+            kspace=kspace, sensitivity_maps=maps, mask=mask, sample_index=index, scale=scale
+        )
         return inputs, reference
 
     positions = tf.data.Dataset.counter() if endless else tf.data.Dataset.range(len(indices))
     dataset = positions.map(read_in_graph, num_parallel_calls=2, deterministic=True)
     # A batch size that is known to the graph, wherever all batches have it.
     dataset = dataset.batch(batch_size, drop_remainder=endless or batch_size == 1).prefetch(1)
-    # There is nothing to tune here, and the thread that would: whoever frees the dataset can wait a minute for it to end.
+    # There is nothing to tune here, and the thread that would: whoever frees the dataset can wait a
+    # minute for it to end.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
 
 def _static_shapes(slices):
-    """Shapes of (kspace, maps, mask, reference, index, scale) that all slices share; None where they differ."""
+    """Shapes of (kspace, maps, mask, reference, index, scale) that all slices share; None where
+    they differ.
+    """
     shapes = {slices.shape(index) for index in range(len(slices))}
-    coils, height, width = (sizes.pop() if len(sizes) == 1 else None for sizes in map(set, zip(*shapes)))
+    coils, height, width = (
+        sizes.pop() if len(sizes) == 1 else None for sizes in map(set, zip(*shapes))
+    )
     rows = height and (height // 2 if slices.readout_oversampling else height)
-    return (coils, height, width), (coils, height, width), (1, slices.mask_height, width), (rows, width), (), ()
+    return (
+        (coils, height, width),
+        (coils, height, width),
+        (1, slices.mask_height, width),
+        (rows, width),
+        (),
+        (),
+    )
 
 
 @contextlib.contextmanager
 def clear_errors():
-    """Inside, an error of reading data arrives as the ValueError that was raised, not as a TensorFlow OpError."""
+    """Inside, an error of reading data arrives as the ValueError that was raised, not as a
+    TensorFlow OpError.
+    """
     try:
         yield
     except tf.errors.OpError as error:

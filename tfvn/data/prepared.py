@@ -8,11 +8,13 @@ A file of the folder holds one slice:
     scale, fingerprint        attributes: max |A^H k| of the raw data, and what the slice was made of
     doubts                    attribute: the texts of the warnings of its source, to be told again
 
-A fingerprint holds the settings of the source and path, size and modification time of each raw file. The settings and
-the paths name the file, so that slices of several sources or masks share a folder; one whose fingerprint is another is
-replaced. HDF5 checks the arrays by their Fletcher-32 sums and, in its newest layout, everything else by sums of its own:
-a damaged file is replaced too. The data are not compressed, which would cost more time than it saves.
+A fingerprint holds the settings of the source and path, size and modification time of each raw
+file. The settings and the paths name the file, so that slices of several sources or masks share a
+folder; one whose fingerprint is another is replaced. HDF5 checks the arrays by their Fletcher-32
+sums and, in its newest layout, everything else by sums of its own: a damaged file is replaced too.
+The data are not compressed, which would cost more time than it saves.
 """
+
 import contextlib
 import hashlib
 import json
@@ -28,23 +30,27 @@ from tfvn.data.sample import Sample, normalise
 
 __all__ = ["FORMAT", "PreparedSlices"]
 
-# To be raised with every change of this layout or of what the package makes of the same files and settings.
+# To be raised with every change of this layout or of what the package makes of the same files and
+# settings.
 FORMAT = 2
 
 
 class PreparedSlices:
-    """The slices of a source, normalised: `prepared[index]` is what `normalise` returns, bit for bit, stored or not.
+    """The slices of a source, normalised: `prepared[index]` is what `normalise` returns, bit for
+    bit, stored or not.
 
     Threads and processes may share a folder. It may be deleted at any time between runs.
 
     Args:
-        source: a source of slices, see `tfvn.data.source`. `source.fingerprint(index)` returns all that a slice depends
-            on: settings, a dict of plain values, and the list of `tfvn.data.files.state` of the files that it is read from.
+        source: a source of slices, see `tfvn.data.source`. `source.fingerprint(index)` returns all
+            that a slice depends
+            on: settings, a dict of plain values, and the list of `tfvn.data.files.state` of the
+                files that it is read from.
         cache_dir: the folder, made if need be; '' prepares a slice each time that it is asked for.
 
     Raises:
-        ValueError: at construction if the folder cannot be written; when a slice is read, what the source and `normalise`
-            raise, or if it cannot be stored.
+        ValueError: at construction if the folder cannot be written; when a slice is read, what the
+            source and `normalise` raise, or if it cannot be stored.
     """
 
     def __init__(self, source, cache_dir=""):
@@ -68,11 +74,14 @@ class PreparedSlices:
     def mask_height(self):
         """1 where all masks are constant along the height; None if that is not known."""
         # A source of one slice may have to read it to know.
-        stored = len(self) == 1 and self._stored(*self._place(0), lambda file: file["mask"].shape[1])
+        stored = len(self) == 1 and self._stored(
+            *self._place(0), lambda file: file["mask"].shape[1]
+        )
         return stored or self._source.mask_height
 
     def __getitem__(self, index):
-        # Asked before the raw files are read: should they change meanwhile, what is stored is out of date, never wrong.
+        # Asked before the raw files are read: should they change meanwhile, what is stored is out
+        # of date, never wrong.
         path, fingerprint = self._place(index)
         stored = self._stored(path, fingerprint, _read)
         if stored:
@@ -104,18 +113,21 @@ class PreparedSlices:
         if not path:
             return None
         try:
-            # A Python file: HDF5 itself looks at the path again after opening it, when another may have replaced the file.
+            # A Python file: HDF5 itself looks at the path again after opening it, when another may
+            # have replaced the file.
             with open(path, "rb") as opened, h5py.File(opened, "r") as file:
                 return read(file) if file.attrs["fingerprint"] == fingerprint else None
         except FileNotFoundError:
             return None
         # As in `tfvn.data.recognise`: readers of damaged files raise nearly anything.
         except Exception as error:
-            # What the system does not let us read may be whole: another user's, or on a drive that fails for a while.
+            # What the system does not let us read may be whole: another user's, or on a drive that
+            # fails for a while.
             if isinstance(error, OSError) and error.errno:
                 raise ValueError(
-                    f"cache_dir must be a folder whose files can be read. Received: {path}: {os.strerror(error.errno)}. "
-                    "Give permission there, name another folder, or '' for none."
+                    f"cache_dir must be a folder whose files can be read. Received: {path}:"
+                    f" {os.strerror(error.errno)}. Give permission there, name another folder, or"
+                    " '' for none."
                 ) from error
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"{path} is damaged ({reason}). Its slice is prepared again.", flush=True)
@@ -131,8 +143,9 @@ class PreparedSlices:
         except (OSError, ValueError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             raise ValueError(
-                f"cache_dir must be a folder that can be written, with space for the prepared slices. "
-                f"Received: cache_dir={self._folder!r}: {getattr(cause, 'strerror', None) or error}. Name another, or '' for none."
+                "cache_dir must be a folder that can be written, with space for the prepared"
+                f" slices. Received: cache_dir={self._folder!r}:"
+                f" {getattr(cause, 'strerror', None) or error}. Name another, or '' for none."
             ) from error
 
 
@@ -146,17 +159,30 @@ def _points(mask, maps):
 
 
 def _read(file):
-    maps, mask, (reference,) = (file[name][()] for name in ("sensitivity_maps", "mask", "reference"))
+    maps, mask, (reference,) = (
+        file[name][()] for name in ("sensitivity_maps", "mask", "reference")
+    )
     kspace = np.zeros(maps.shape, np.complex64)
     kspace[:, _points(mask, maps)] = file["sampled"][()]
-    return Sample(kspace, maps, mask, reference), file.attrs["scale"], json.loads(file.attrs["doubts"])
+    return (
+        Sample(kspace, maps, mask, reference),
+        file.attrs["scale"],
+        json.loads(file.attrs["doubts"]),
+    )
 
 
 def _write(file, sample, scale, fingerprint, doubts):
     kspace, maps, mask, reference = sample
-    arrays = dict(sensitivity_maps=maps, mask=mask, sampled=kspace[:, _points(mask, maps)], reference=reference[None])
+    arrays = dict(
+        sensitivity_maps=maps,
+        mask=mask,
+        sampled=kspace[:, _points(mask, maps)],
+        reference=reference[None],
+    )
     for name, array in arrays.items():
         # A coil a chunk: the check of a chunk then runs in the processor's cache.
         file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
     # Of fixed length: HDF5 keeps text of variable length where no sum guards it.
-    file.attrs.update(fingerprint=np.bytes_(fingerprint), scale=scale, doubts=np.bytes_(_text(doubts)))
+    file.attrs.update(
+        fingerprint=np.bytes_(fingerprint), scale=scale, doubts=np.bytes_(_text(doubts))
+    )

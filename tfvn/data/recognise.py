@@ -1,8 +1,10 @@
-"""Files before they are believed: what they are by their content, why one cannot be read, and how much memory one may ask for.
+"""Files before they are believed: what they are by their content, why one cannot be read, and how
+much memory one may ask for.
 
-Only what is damaged is called damaged, and only that is to be copied again: a missing permission, a program that still
-writes, a web page in place of the data have other remedies.
+Only what is damaged is called damaged, and only that is to be copied again: a missing permission, a
+program that still writes, a web page in place of the data have other remedies.
 """
+
 import contextlib
 import errno
 import importlib
@@ -13,12 +15,22 @@ import stat
 import h5py
 
 __all__ = [
-    "ALWAYS", "FileError", "MOST_PACKED", "NoNumbersError", "RefusedError", "check_size",
-    "format_of", "head", "kind_of", "missing_filter", "reading", "seems",
-]  # fmt: skip
+    "ALWAYS",
+    "FileError",
+    "MOST_PACKED",
+    "NoNumbersError",
+    "RefusedError",
+    "check_size",
+    "format_of",
+    "head",
+    "kind_of",
+    "missing_filter",
+    "reading",
+    "seems",
+]
 
-# Sizes that a file declares cost it a few bytes. An array may take as much as this in any case, and else so many times the
-# bytes that hold it: masks and empty images pack well, k-space hardly.
+# Sizes that a file declares cost it a few bytes. An array may take as much as this in any case, and
+# else so many times the bytes that hold it: masks and empty images pack well, k-space hardly.
 ALWAYS = 2**26
 MOST_PACKED = 100
 
@@ -26,7 +38,12 @@ _HEAD = 4096
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_PLACES = (0, 512, 1024, 2048)
 _MATLAB_73 = b"MATLAB 7.3 MAT-file"
-_KINDS = {".mat": "a MATLAB file", ".h5": "an HDF5 file", ".hdf5": "an HDF5 file", ".npy": "a NumPy file"}
+_KINDS = {
+    ".mat": "a MATLAB file",
+    ".h5": "an HDF5 file",
+    ".hdf5": "an HDF5 file",
+    ".npy": "a NumPy file",
+}
 _KINDS.update(dict.fromkeys((".keras", ".pt", ".pth", ".index"), "a network"))
 _COPY = "Copy it again from its origin."
 _DOWNLOAD = "Download it again: the server may have asked for a login."
@@ -35,8 +52,16 @@ _DECRYPT = "Decrypt it first."
 _CONVERT = "Arrays are read from .mat, .h5, .hdf5 and .npy files: write it as one of them."
 # What files begin with that stand where data are expected: (bytes, what it is, what to do).
 _OTHERS = (
-    (b"version https://git-lfs", "it is the text that Git LFS leaves in place of the data", "Fetch them: git lfs pull."),
-    (b"/annex/objects/", "it is the text that git-annex leaves in place of the data", "Fetch them: git annex get."),
+    (
+        b"version https://git-lfs",
+        "it is the text that Git LFS leaves in place of the data",
+        "Fetch them: git lfs pull.",
+    ),
+    (
+        b"/annex/objects/",
+        "it is the text that git-annex leaves in place of the data",
+        "Fetch them: git annex get.",
+    ),
     (b"\x1f\x8b", "it is compressed by gzip", _UNPACK),
     (b"BZh", "it is compressed by bzip2", _UNPACK),
     (b"\xfd7zXZ", "it is compressed by xz", _UNPACK),
@@ -60,7 +85,9 @@ _FILTERS.update({32013: "ZFP", 32015: "Zstandard", 32017: "SZ", 32024: "SZ3", 32
 
 
 class RefusedError(ValueError):
-    """What a file holds is understood, and is nothing that can be read here: the text says what, and what to do."""
+    """What a file holds is understood, and is nothing that can be read here: the text says what,
+    and what to do.
+    """
 
 
 class FileError(ValueError):
@@ -75,7 +102,8 @@ def head(path):
     """The first bytes of a file that can be opened.
 
     Raises:
-        ValueError: naming the file, if it is missing, empty, a folder or no file, or may not be read.
+        ValueError: naming the file, if it is missing, empty, a folder or no file, or may not be
+            read.
     """
     try:
         status = os.stat(path)
@@ -89,14 +117,19 @@ def head(path):
     except OSError as error:
         raise ValueError(_unreadable(path, error)) from error
     except TypeError as error:
-        raise ValueError(f"expected the path of a file. Received: path={str(path)[:200]!r}") from error
+        raise ValueError(
+            f"expected the path of a file. Received: path={str(path)[:200]!r}"
+        ) from error
     if not content:
-        raise ValueError(f"{path} cannot be read as {kind_of(path)}: it is empty (0 bytes). {_COPY}")
+        raise ValueError(
+            f"{path} cannot be read as {kind_of(path)}: it is empty (0 bytes). {_COPY}"
+        )
     return content
 
 
 def format_of(path):
-    """'hdf5', 'matlab 7.3' (HDF5 too), 'matlab 5', 'npy' or 'zip': by the content, whatever the file is called.
+    """'hdf5', 'matlab 7.3' (HDF5 too), 'matlab 5', 'npy' or 'zip': by the content, whatever the
+    file is called.
 
     Raises:
         ValueError: as `head`; also for anything else, with what the file seems to be.
@@ -120,7 +153,9 @@ def kind_of(path):
 
 
 def seems(content):
-    """(what a file seems to be, what to do) by the first bytes of one that is of no known format."""
+    """(what a file seems to be, what to do) by the first bytes of one that is of no known
+    format.
+    """
     for beginning, meaning, advice in _OTHERS:
         if content.startswith(beginning):
             return meaning, advice
@@ -138,16 +173,23 @@ def seems(content):
     printable = sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in content)
     if printable > 0.95 * len(content):
         return f"it is text that begins with {content[:40].decode('latin-1')!r}", _CONVERT
-    meaning = f"it begins with the bytes {content[:8].hex(' ')}, as none of the formats that are read"
+    meaning = (
+        f"it begins with the bytes {content[:8].hex(' ')}, as none of the formats that are read"
+    )
     return meaning, f"{_CONVERT} If it should be one of them, it is damaged: copy it again."
 
 
 def _is_matlab_4(content):
     number = int.from_bytes(content[:4], "little")
     swapped = int.from_bytes(content[:4], "big")
-    fits = [value % 10 <= 2 and value // 10 % 10 <= 5 and value < 5000 and value // 100 % 10 == 0 for value in (number, swapped)]
+    fits = [
+        value % 10 <= 2 and value // 10 % 10 <= 5 and value < 5000 and value // 100 % 10 == 0
+        for value in (number, swapped)
+    ]
     complex_flag = content[12:16]
-    return len(content) > 20 and any(fits) and complex_flag in (b"\0\0\0\0", b"\1\0\0\0", b"\0\0\0\1")
+    return (
+        len(content) > 20 and any(fits) and complex_flag in (b"\0\0\0\0", b"\1\0\0\0", b"\0\0\0\1")
+    )
 
 
 def _listed(path, most=5):
@@ -183,20 +225,25 @@ def _unreadable(path, error):
 
 @contextlib.contextmanager
 def reading(path, kind=None):
-    """Round a reader of a file that was recognised: whatever it raises becomes one ValueError, a sentence with the file's name."""
+    """Round a reader of a file that was recognised: whatever it raises becomes one ValueError, a
+    sentence with the file's name.
+    """
     try:
         yield
     except FileError:
         raise
     except RefusedError as error:
         raise FileError(f"{path}: {_line(error)}") from error
-    # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error, RecursionError, ...
+    # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error,
+    # RecursionError, ...
     except Exception as error:
         raise FileError(_failure(path, kind or kind_of(path), error)) from error
 
 
 def _line(text):
-    """On one line, and without what moves the cursor of a terminal: names in files may be anything."""
+    """On one line, and without what moves the cursor of a terminal: names in files may be
+    anything.
+    """
     text = " ".join(str(text).split())
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
@@ -205,46 +252,59 @@ def _failure(path, kind, error):
     text = _line(error)
     if "unable to lock file" in text:
         return (
-            f"{path} is open in another program, which writes it, or its drive knows no locks. Wait until it is written. "
-            "Where nothing writes, HDF5_USE_FILE_LOCKING=FALSE reads it."
+            f"{path} is open in another program, which writes it, or its drive knows no locks. Wait"
+            " until it is written. Where nothing writes, HDF5_USE_FILE_LOCKING=FALSE reads it."
         )
     if "file is already open for write" in text:
         return (
-            f"{path} is being written, or what wrote it was stopped before the end. Wait until it is written; "
-            "else clear its mark (h5clear -s) or copy it again from its origin."
+            f"{path} is being written, or what wrote it was stopped before the end. Wait until it"
+            " is written; else clear its mark (h5clear -s) or copy it again from its origin."
         )
     cut = re.search(r"truncated file: eof = (\d+), .*stored_eof = (\d+)", text)
     if cut:
-        return f"{path} cannot be read as {kind}: it is cut short, {cut[1]} of {cut[2]} bytes. {_COPY} Or wait until it is written."
+        return (
+            f"{path} cannot be read as {kind}: it is cut short, {cut[1]} of {cut[2]} bytes. {_COPY}"
+            " Or wait until it is written."
+        )
     number = re.search(r"errno = (\d+)", text)
     if isinstance(error, OSError) and (error.errno or number):
         return _unreadable(path, OSError(error.errno or int(number[1]), text[:200]))
     if isinstance(error, MemoryError):
-        return f"{path} needs more memory than there is. Close other programs, or read it on a larger machine."
-    return f"{path} cannot be read as {kind}: {type(error).__name__}: {text[:200]}. It is damaged or cut short. {_COPY}"
+        return (
+            f"{path} needs more memory than there is. Close other programs, or read it on a larger"
+            " machine."
+        )
+    return (
+        f"{path} cannot be read as {kind}: {type(error).__name__}: {text[:200]}. It is damaged or"
+        f" cut short. {_COPY}"
+    )
 
 
 def check_size(name, needed, stored, always=ALWAYS):
-    """Before memory is taken for an array of `needed` bytes of which a file holds `stored`; `always` are granted.
+    """Before memory is taken for an array of `needed` bytes of which a file holds `stored`;
+    `always` are granted.
 
     Raises:
         RefusedError: if the array is larger than this machine, or much larger than what holds it.
     """
     if needed > max(always, MOST_PACKED * stored):
         raise RefusedError(
-            f"{name} would take {needed / 1e9:.3g} GB, of which the file holds {stored} bytes, less than 1 in {MOST_PACKED}: "
-            f"most of it was never written, or it was made to fill the memory. {_COPY}"
+            f"{name} would take {needed / 1e9:.3g} GB, of which the file holds {stored} bytes, less"
+            f" than 1 in {MOST_PACKED}: most of it was never written, or it was made to fill the"
+            f" memory. {_COPY}"
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise RefusedError(
-            f"{name} would take {needed / 1e9:.3g} GB, more than the memory of this machine ({memory / 1e9:.3g} GB). "
-            "Read it on a larger one, or write a part of it to a file of its own."
+            f"{name} would take {needed / 1e9:.3g} GB, more than the memory of this machine"
+            f" ({memory / 1e9:.3g} GB). Read it on a larger one, or write a part of it to a file of"
+            " its own."
         )
 
 
 def missing_filter(dataset):
-    """A sentence for an HDF5 dataset whose compression is not known here; '' where all filters are there.
+    """A sentence for an HDF5 dataset whose compression is not known here; '' where all filters are
+    there.
 
     Those of the package hdf5plugin are there once it was imported.
     """
@@ -257,8 +317,8 @@ def missing_filter(dataset):
         if not h5py.h5z.filter_avail(code):
             known = _FILTERS.get(code) or name.decode("latin-1")[:50] or "unknown"
             return (
-                f"{dataset.name[1:]} is compressed by the HDF5 filter {code} ({known}), which is not installed here. "
-                "Install it (pip install hdf5plugin), or write the file anew without it where it is "
-                "(h5repack -f NONE OLD NEW)."
+                f"{dataset.name[1:]} is compressed by the HDF5 filter {code} ({known}), which is"
+                " not installed here. Install it (pip install hdf5plugin), or write the file anew"
+                " without it where it is (h5repack -f NONE OLD NEW)."
             )
     return ""

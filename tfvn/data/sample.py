@@ -1,8 +1,11 @@
-"""One slice as NumPy arrays, A^H k on the CPU, and the checks and the scaling that every slice passes.
+"""One slice as NumPy arrays, A^H k on the CPU, and the checks and the scaling that every slice
+passes.
 
-The conventions are those of `tfvn.fourier` and `tfvn.operators.Sense`: centred, orthonormal transforms over the last
-two axes; with readout oversampling the image is the central half of the height. Normalised data have max |A^H k| = 1.
+The conventions are those of `tfvn.fourier` and `tfvn.operators.Sense`: centred, orthonormal
+transforms over the last two axes; with readout oversampling the image is the central half of the
+height. Normalised data have max |A^H k| = 1.
 """
+
 import hashlib
 import pickle
 from typing import NamedTuple
@@ -11,20 +14,32 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from tfvn.checks import DataWarning
 
 __all__ = [
-    "Sample", "Zeros", "check", "check_mask", "combine", "fft2c", "ifft2c", "image_rows",
-    "mask_array", "mask_digest", "mask_height", "measured_mask", "normalise", "unmeasured", "zeros",
-]  # fmt: skip
+    "Sample",
+    "Zeros",
+    "check",
+    "check_mask",
+    "combine",
+    "fft2c",
+    "ifft2c",
+    "image_rows",
+    "mask_array",
+    "mask_digest",
+    "mask_height",
+    "measured_mask",
+    "normalise",
+    "unmeasured",
+    "zeros",
+]
 
 _AXES = (-2, -1)
 # Part of the largest number of a k-space below which one is no measurement.
 _SMALLEST = 1e-12
 # Of `zeros`: a Gaussian of 4 steps rounds to 0 in both parts once in a hundred times.
 _CLEARLY = 4
-# Lines are measured as a whole if at most these parts of their clear positions are zero: of all, of one line (which
-# counts as no shorter than the few), and of the energy.
+# Lines are measured as a whole if at most these parts of their clear positions are zero: of all, of
+# one line (which counts as no shorter than the few), and of the energy.
 _LOST_OF_ALL, _LOST_OF_LINE, _FEW, _LOST_ENERGY = 0.05, 0.25, 16, 0.02
 
 
@@ -34,9 +49,10 @@ class Sample(NamedTuple):
     Args:
         kspace: complex64 (coils, height, width), 0 where `mask` is 0.
         sensitivity_maps: complex64 (coils, height, width).
-        mask: float32 (1, 1, width) where it is constant along the readout (height), else (1, height, width).
-        reference: complex64 (rows, width), rows = height, or height // 2 with readout oversampling; all NaN where no fully
-            sampled reference exists.
+        mask: float32 (1, 1, width) where it is constant along the readout (height), else (1,
+            height, width).
+        reference: complex64 (rows, width), rows = height, or height // 2 with readout oversampling;
+            all NaN where no fully sampled reference exists.
     """
 
     kspace: np.ndarray
@@ -56,8 +72,14 @@ def ifft2c(x):
 
 
 def image_rows(height, readout_oversampling):
-    """The rows of the full height that belong to the image, as a slice: those that `Sense` keeps."""
-    return slice(height // 4 + 1, height // 4 + 1 + height // 2) if readout_oversampling else slice(0, height)
+    """The rows of the full height that belong to the image, as a slice: those that `Sense`
+    keeps.
+    """
+    return (
+        slice(height // 4 + 1, height // 4 + 1 + height // 2)
+        if readout_oversampling
+        else slice(0, height)
+    )
 
 
 def combine(coil_images, sensitivity_maps, readout_oversampling=False):
@@ -70,8 +92,9 @@ def mask_array(mask, height, width):
     """A mask as `Sample` holds it.
 
     Args:
-        mask: 0/1 array (width,) or (height, width), of any type of numbers or bool, leading axes of length 1 before it
-            or, of (width, 1), after it; or a function of the width that returns (width,).
+        mask: 0/1 array (width,) or (height, width), of any type of numbers or bool, leading axes of
+            length 1 before it or, of (width, 1), after it; or a function of the width that returns
+            (width,).
 
     Returns:
         float32 (1, 1, width) where it is constant along the height, else (1, height, width).
@@ -86,8 +109,9 @@ def mask_array(mask, height, width):
         mask = mask[:, 0]
     if mask.shape not in ((width,), (1, width), (height, width)):
         raise ValueError(
-            f"the mask must have shape (width,) or (height, width) of the k-space. "
-            f"Received: mask.shape={mask.shape}, height={height}, width={width}. {_advice(mask.shape, height, width)}"
+            "the mask must have shape (width,) or (height, width) of the k-space. Received:"
+            f" mask.shape={mask.shape}, height={height}, width={width}."
+            f" {_advice(mask.shape, height, width)}"
         )
     check_mask(mask)
     mask = np.atleast_2d(mask.astype(bool)).astype(np.float32)
@@ -101,12 +125,18 @@ def check_mask(mask):
         ValueError: for others, or if there is no 1.
     """
     if mask.dtype.kind not in "biufc" or not np.isin(mask, (0, 1)).all() or not mask.any():
-        raise ValueError(f"a mask holds zeros and at least one 1. Received: {mask.dtype} mask with values {_values(mask)}")
+        raise ValueError(
+            f"a mask holds zeros and at least one 1. Received: {mask.dtype} mask with values"
+            f" {_values(mask)}"
+        )
 
 
 def _advice(shape, height, width):
     if shape == (width, height):
-        return "These are height and width exchanged: transpose the mask, or set transpose (--transpose) for the scan."
+        return (
+            "These are height and width exchanged: transpose the mask, or set transpose"
+            " (--transpose) for the scan."
+        )
     if shape in ((height,), (height, 1), (1, height)):
         return (
             "This is a line for each row, and phase encoding runs along the width: "
@@ -121,7 +151,9 @@ def _values(mask):
 
 
 def mask_height(mask):
-    """The height of what `mask_array` will give, 1 where it is constant along it; None if that depends on the data."""
+    """The height of what `mask_array` will give, 1 where it is constant along it; None if that
+    depends on the data.
+    """
     if mask is None or callable(mask):
         return None if mask is None else 1
     rows = np.atleast_2d(mask)
@@ -131,10 +163,12 @@ def mask_height(mask):
 def mask_digest(mask):
     """A text for the fingerprint of a source, another for every other mask.
 
-    A function counts by its name and its arguments: its result depends on a width, to know which may mean to read a scan.
+    A function counts by its name and its arguments: its result depends on a width, to know which
+    may mean to read a scan.
 
     Args:
-        mask: an array, None, or a function that is known by a name (no lambda), alone or in a `functools.partial`.
+        mask: an array, None, or a function that is known by a name (no lambda), alone or in a
+            `functools.partial`.
 
     Raises:
         ValueError: for another function.
@@ -143,17 +177,19 @@ def mask_digest(mask):
         return hashlib.sha256(pickle.dumps(mask, protocol=4)).hexdigest()
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise ValueError(
-            "with a cache_dir the mask must be an array or a function that is defined by a name in a module. "
-            f"Received: mask={mask!r}"
+            "with a cache_dir the mask must be an array or a function that is defined by a name in"
+            f" a module. Received: mask={mask!r}"
         ) from error
 
 
 def measured_mask(kspace):
-    """Where k-space was measured, as far as its zeros tell: float32, (1, 1, width) or (1, height, width).
+    """Where k-space was measured, as far as its zeros tell: float32, (1, 1, width) or (1, height,
+    width).
 
-    What was not measured is zero in all coils. The reverse fails in two ways: data rounded to few bits hold zeros too,
-    where the signal is of the size of a step, and single numbers get lost. So a line, a column, is either measured or
-    empty if its zeros mean nothing, see `Zeros`. Else the mask is one of points: wherever any coil is not zero.
+    What was not measured is zero in all coils. The reverse fails in two ways: data rounded to few
+    bits hold zeros too, where the signal is of the size of a step, and single numbers get lost. So
+    a line, a column, is either measured or empty if its zeros mean nothing, see `Zeros`. Else the
+    mask is one of points: wherever any coil is not zero.
 
     Args:
         kspace: complex (coils, height, width).
@@ -171,9 +207,9 @@ class Zeros(NamedTuple):
     points: bool (height, width), where any coil is not zero.
     share: of the positions where numbers are expected, those that are zero in all coils.
 
-    Numbers are expected in lines that are not empty, where the surroundings are clearly larger than the smallest number of
-    their coil. Of lines rounded to 10 to 16 bits the share is below 2 % (four brains and a phantom, one coil to 16), of
-    masks of points at acceleration 2 above 23 %.
+    Numbers are expected in lines that are not empty, where the surroundings are clearly larger than
+    the smallest number of their coil. Of lines rounded to 10 to 16 bits the share is below 2 %
+    (four brains and a phantom, one coil to 16), of masks of points at acceleration 2 above 23 %.
     """
 
     mask: np.ndarray
@@ -216,17 +252,25 @@ def unmeasured(mask, found):
 
 
 def _surroundings(size):
-    """Where the mean square of 5 x 5 positions is clearly larger than the smallest number of the same coil, in any of
-    them, bool (height, width); and its root over all coils, float (height, width)."""
+    """Where the mean square of 5 x 5 positions is clearly larger than the smallest number of the
+    same coil, in any of them, bool (height, width); and its root over all coils, float (height,
+    width).
+    """
     clear, energy = np.zeros(size.shape[1:], bool), np.zeros(size.shape[1:])
     for coil in size:
         if coil.any():
-            local = scipy.ndimage.uniform_filter(coil.astype(np.float64) ** 2, 5, mode="nearest").clip(0)
+            local = scipy.ndimage.uniform_filter(
+                coil.astype(np.float64) ** 2, 5, mode="nearest"
+            ).clip(0)
             clear |= np.sqrt(local) > _CLEARLY * coil[coil > 0].min()
             energy += local
     if not energy.all():
         # In the midst of zeros, as at their edge.
-        nearest = tuple(scipy.ndimage.distance_transform_edt(energy == 0, return_distances=False, return_indices=True))
+        nearest = tuple(
+            scipy.ndimage.distance_transform_edt(
+                energy == 0, return_distances=False, return_indices=True
+            )
+        )
         clear, energy = clear[nearest], energy[nearest]
     return clear, np.sqrt(energy)
 
@@ -240,26 +284,35 @@ def check(sample, name):
     kspace, maps, mask, _ = sample
     if kspace.ndim != 3:
         raise ValueError(
-            f"{name}: kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}"
+            f"{name}: kspace must have shape (coils, height, width). Received:"
+            f" kspace.shape={kspace.shape}"
         )
     if maps.shape != kspace.shape:
         raise ValueError(
-            f"{name}: sensitivity_maps and kspace must have the same shape (coils, height, width). "
-            f"Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. Use the maps of this scan."
+            f"{name}: sensitivity_maps and kspace must have the same shape (coils, height, width)."
+            f" Received: sensitivity_maps.shape={maps.shape}, kspace.shape={kspace.shape}. Use the"
+            " maps of this scan."
         )
     height, width = kspace.shape[1:]
     if mask.shape not in ((1, 1, width), (1, height, width)):
         raise ValueError(
-            f"{name}: the mask must have shape (1, 1, width) or (1, height, width). "
-            f"Received: mask.shape={mask.shape}, kspace.shape={kspace.shape}. Use a mask made for this width."
+            f"{name}: the mask must have shape (1, 1, width) or (1, height, width). Received:"
+            f" mask.shape={mask.shape}, kspace.shape={kspace.shape}. Use a mask made for this"
+            " width."
         )
     for key, array in (("kspace", kspace), ("sensitivity_maps", maps)):
         # A sum is finite only if all terms are: one pass, no temporary of the array's size.
         if not np.isfinite(array.sum()) and not np.isfinite(array).all():
             count = np.count_nonzero(~np.isfinite(array))
-            raise ValueError(f"{name}: {key} must be finite. Received: {count} NaN or infinite of {array.size} entries")
+            raise ValueError(
+                f"{name}: {key} must be finite. Received: {count} NaN or infinite of {array.size}"
+                " entries"
+            )
     if not kspace.any():
-        raise ValueError(f"{name}: kspace is zero everywhere. Is it the right file? Does the mask sample any of it?")
+        raise ValueError(
+            f"{name}: kspace is zero everywhere. Is it the right file? Does the mask sample any"
+            " of it?"
+        )
 
 
 def normalise(sample, name, readout_oversampling=False):
@@ -277,12 +330,16 @@ def normalise(sample, name, readout_oversampling=False):
         ValueError: see `check`; also if A^H kspace is zero, so that nothing can be divided by.
     """
     check(sample, name)
-    scale = np.abs(combine(ifft2c(sample.kspace), sample.sensitivity_maps, readout_oversampling)).max()
+    scale = np.abs(
+        combine(ifft2c(sample.kspace), sample.sensitivity_maps, readout_oversampling)
+    ).max()
     if not scale > 0 or not np.isfinite(scale):
         raise ValueError(
-            f"{name}: the zero-filled image A^H kspace must have a finite maximum > 0. Received: max={scale}. "
-            "Do the sensitivity maps belong to this scan?"
+            f"{name}: the zero-filled image A^H kspace must have a finite maximum > 0. Received:"
+            f" max={scale}. Do the sensitivity maps belong to this scan?"
         )
     # +0 where the mask is 0: a masked negative number is -0, which equals it in all but its bits.
-    kspace = np.divide(sample.kspace, scale, out=np.zeros_like(sample.kspace), where=sample.mask > 0)
+    kspace = np.divide(
+        sample.kspace, scale, out=np.zeros_like(sample.kspace), where=sample.mask > 0
+    )
     return sample._replace(kspace=kspace, reference=sample.reference / scale), np.float32(scale)

@@ -6,6 +6,7 @@ convention: S_c keeps the whole phase of x_c, so that the coil-combined image is
 positive. No coil serves as the reference, as every coil is dark somewhere. The maps are right
 where object and coils have a phase that is smooth on the scale of width / lines.
 """
+
 import numpy as np
 
 from tfvn.data.sample import ifft2c, mask_array, measured_mask
@@ -88,8 +89,7 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
     """
     if kspace.ndim != 3:
         raise ValueError(
-            "kspace must have shape (coils, height, width). "
-            f"Received: kspace.shape={kspace.shape}"
+            f"kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}"
         )
     height, width = kspace.shape[1:]
     mask = measured_mask(kspace) if mask is None else mask

@@ -1,10 +1,13 @@
-"""Synthetic multi-coil knee slices: the anatomy of `tfvn.data.anatomy` seen by receiver loops, with receiver noise.
+"""Synthetic multi-coil knee slices: the anatomy of `tfvn.data.anatomy` seen by receiver loops, with
+receiver noise.
 
-A coil is a circular current loop on a ring round the leg. Its sensitivity is the field transverse to the main field,
-which runs along the rows as in a supine knee: B_x - i B_depth, by Biot-Savart B(r) = sum dl x (r - p) / |r - p|^3 over
-the loop's segments dl at p. With u the anatomy, B_c the fields and R = sqrt(sum_c |B_c|^2), coil c sees S_c (R u) with
-the maps S_c = B_c / R of unit root-sum-of-squares: R u is the image to be reconstructed, R its receive shading.
+A coil is a circular current loop on a ring round the leg. Its sensitivity is the field transverse
+to the main field, which runs along the rows as in a supine knee: B_x - i B_depth, by Biot-Savart
+B(r) = sum dl x (r - p) / |r - p|^3 over the loop's segments dl at p. With u the anatomy, B_c the
+fields and R = sqrt(sum_c |B_c|^2), coil c sees S_c (R u) with the maps S_c = B_c / R of unit
+root-sum-of-squares: R u is the image to be reconstructed, R its receive shading.
 """
+
 import functools
 
 import numpy as np
@@ -17,13 +20,16 @@ from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mas
 __all__ = ["SyntheticKnee", "coil_maps"]
 
 _LOOP_SEGMENTS = 16
-# The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their maximum.
+# The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their
+# maximum.
 _COARSE_NODES = 32
 
 
 @functools.lru_cache(maxsize=16)
 def _spline(size):
-    """Matrix (size, _COARSE_NODES): values on coarse nodes to the natural interpolation on `size` points."""
+    """Matrix (size, _COARSE_NODES): values on coarse nodes to the natural interpolation on `size`
+    points.
+    """
     nodes = np.linspace(0, size - 1, _COARSE_NODES)
     return make_interp_spline(nodes, np.eye(_COARSE_NODES), k=3)(np.arange(size)).astype(np.float32)
 
@@ -34,10 +40,12 @@ def coil_maps(num_coils, height, width, seed):
     Args:
         num_coils: loops, on one ring (up to 5 coils) or more.
         height, width: pixels, at least 16 each.
-        seed: a whole number >= 0 or a sequence of them: small differences of position and a phase for each coil.
+        seed: a whole number >= 0 or a sequence of them: small differences of position and a phase
+            for each coil.
 
     Returns:
-        complex64 (num_coils, height, width), scaled to a mean root-sum-of-squares of 1; not normalised pixel by pixel.
+        complex64 (num_coils, height, width), scaled to a mean root-sum-of-squares of 1; not
+        normalised pixel by pixel.
 
     Raises:
         ValueError: for less than one coil or a side below 16 pixels.
@@ -52,7 +60,9 @@ def coil_maps(num_coils, height, width, seed):
     rx = np.linspace(x[0], x[-1], _COARSE_NODES) - px
     rz = np.linspace(y[0], y[-1], _COARSE_NODES)[:, None] - pz
     inverse_cube = (rx**2 + depth**2 + rz**2) ** -1.5
-    field = ((ld * rz + lz * depth) * inverse_cube).sum(1) - 1j * ((lz * rx - lx * rz) * inverse_cube).sum(1)
+    field = ((ld * rz + lz * depth) * inverse_cube).sum(1) - 1j * (
+        (lz * rx - lx * rz) * inverse_cube
+    ).sum(1)
     field *= np.exp(1j * rng.uniform(0, 2 * np.pi, (num_coils, 1, 1)))
     field /= np.sqrt((np.abs(field) ** 2).sum(0)).mean()
     rows, columns = _spline(height), _spline(width)
@@ -60,13 +70,21 @@ def coil_maps(num_coils, height, width, seed):
 
 
 def _loops(num_coils, extent, rng):
-    """Centres of the segments and the segments themselves, (coils, segments, 3) each, in (x, depth, z)."""
+    """Centres of the segments and the segments themselves, (coils, segments, 3) each, in (x, depth,
+    z).
+    """
     num_rings = max(1, round(np.sqrt(num_coils / 2)))
     rings = np.array_split(np.arange(num_coils), num_rings)
     index = np.concatenate([np.arange(len(ring)) + 0.5 * (n % 2) for n, ring in enumerate(rings)])
     per_ring = np.repeat([len(ring) for ring in rings], [len(ring) for ring in rings])
-    angle = 2 * np.pi * (index + rng.uniform(-0.08, 0.08, num_coils)) / per_ring + rng.uniform(0, 2 * np.pi)
-    level = (np.repeat(np.arange(num_rings), [len(ring) for ring in rings]) - (num_rings - 1) / 2) * 1.5 / num_rings
+    angle = 2 * np.pi * (index + rng.uniform(-0.08, 0.08, num_coils)) / per_ring + rng.uniform(
+        0, 2 * np.pi
+    )
+    level = (
+        (np.repeat(np.arange(num_rings), [len(ring) for ring in rings]) - (num_rings - 1) / 2)
+        * 1.5
+        / num_rings
+    )
     level = extent * (level + rng.uniform(-0.04, 0.04, num_coils))
     distance = extent * rng.uniform(1.30, 1.40, num_coils)
     radius = extent * min(0.7, 1.2 * np.pi / per_ring.max())
@@ -84,11 +102,12 @@ class SyntheticKnee:
 
     Args:
         num_slices: length of the source.
-        height, width, num_coils: of the k-space; with readout oversampling the anatomy fills the central half of the
-            height.
-        mask: 0/1 array (width,) or (height, width), or a function of the width; None for all samples.
-        receiver_noise: standard deviation of each real component of the k-space noise, relative to the largest value of
-            the coil-combined image.
+        height, width, num_coils: of the k-space; with readout oversampling the anatomy fills the
+            central half of the height.
+        mask: 0/1 array (width,) or (height, width), or a function of the width; None for all
+            samples.
+        receiver_noise: standard deviation of each real component of the k-space noise, relative to
+            the largest value of the coil-combined image.
         seed: a whole number >= 0.
         readout_oversampling: see `tfvn.operators.Sense`.
 
@@ -96,7 +115,17 @@ class SyntheticKnee:
         ValueError: for sizes or a mask that make no slice.
     """
 
-    def __init__(self, num_slices, height, width, num_coils, mask, receiver_noise, seed, readout_oversampling=False):
+    def __init__(
+        self,
+        num_slices,
+        height,
+        width,
+        num_coils,
+        mask,
+        receiver_noise,
+        seed,
+        readout_oversampling=False,
+    ):
         num_slices, num_coils = whole("num_slices", num_slices, 1), whole("num_coils", num_coils, 1)
         receiver_noise, seed = number("receiver_noise", receiver_noise, 0), whole("seed", seed, 0)
         height, width = whole("height", height, 16), whole("width", width, 16)
@@ -134,7 +163,9 @@ class SyntheticKnee:
 
     def __getitem__(self, index):
         if not 0 <= index < len(self):
-            raise IndexError(f"the source holds slices 0 to {len(self) - 1}. Received: index={index}")
+            raise IndexError(
+                f"the source holds slices 0 to {len(self) - 1}. Received: index={index}"
+            )
         num_coils, height, width = self._shape
         rows, key = self._rows, (self._seed, index)
         fields = coil_maps(num_coils, height, width, key)
@@ -143,8 +174,11 @@ class SyntheticKnee:
         image[rows] = knee_slice(rows.stop - rows.start, width, key) * shading[rows]
         maps = fields / shading
         deviation = np.float32(self._receiver_noise * np.abs(image).max())
-        noise = np.random.default_rng([2, *key]).standard_normal((num_coils, height, 2 * width), np.float32)
-        # F is unitary: white noise in k-space is white noise in the coil images, which saves a transform.
+        noise = np.random.default_rng([2, *key]).standard_normal(
+            (num_coils, height, 2 * width), np.float32
+        )
+        # F is unitary: white noise in k-space is white noise in the coil images, which saves a
+        # transform.
         coil_images = maps * image + deviation * noise.view(np.complex64)
         reference = combine(coil_images, maps, self.readout_oversampling)
         return Sample(fft2c(coil_images) * self._mask, maps, self._mask, reference)

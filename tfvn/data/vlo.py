@@ -1,13 +1,16 @@
-"""The knee data of Hammernik et al. (2018): one folder of MATLAB files for each protocol and patient.
+"""The knee data of Hammernik et al. (2018): one folder of MATLAB files for each protocol and
+patient.
 
     <root>/<protocol>/<patient>/rawdata<slice>.mat    rawdata (height, width, coils); optional padlength_left, _right
     <root>/<protocol>/<patient>/espirit<slice>.mat    sensitivities (height, width, coils), reference (height, width)
     <root>/<protocol>/masks/<name>.mat                mask (height, width)
 
-Both MATLAB v5 and v7.3 occur. Phase encoding runs along the width. Padding lines at the left and right of k-space were
-never measured and are zero. The original code counts them as measured zeros (mask 1): an encoding operator with that
-mask sees lines that the scanner never saw. 'unmeasured' gives them mask 0.
+Both MATLAB v5 and v7.3 occur. Phase encoding runs along the width. Padding lines at the left and
+right of k-space were never measured and are zero. The original code counts them as measured zeros
+(mask 1): an encoding operator with that mask sees lines that the scanner never saw. 'unmeasured'
+gives them mask 0.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -50,16 +53,18 @@ class VLOKnee:
     """A source of knee slices, patient by patient.
 
     Args:
-        root, protocol: the folder of the data and the protocol's name in it, such as 'coronal_pd_fs'.
+        root, protocol: the folder of the data and the protocol's name in it, such as
+            'coronal_pd_fs'.
         patients, slices: numbers; every patient has every slice.
-        mask: 0/1 array (width,) or (height, width), or a function of the width; None where k-space is not zero.
+        mask: 0/1 array (width,) or (height, width), or a function of the width; None where k-space
+            is not zero.
         padding_lines: 'measured' (original code: mask 1) or 'unmeasured' (mask 0).
         readout_oversampling: references are cropped to the central half of the height.
         mask_name: the file of the mask, for messages.
 
     Raises:
-        ValueError: at construction if files are missing, listing them; when a slice is read, if its files are damaged,
-            lack a variable or do not fit together.
+        ValueError: at construction if files are missing, listing them; when a slice is read, if its
+            files are damaged, lack a variable or do not fit together.
 
     Warns:
         DataWarning: once for each slice whose arrays probably do not belong together, see
@@ -67,10 +72,21 @@ class VLOKnee:
     """
 
     def __init__(
-        self, root, protocol, patients, slices, mask, padding_lines="measured", readout_oversampling=False, mask_name=""
+        self,
+        root,
+        protocol,
+        patients,
+        slices,
+        mask,
+        padding_lines="measured",
+        readout_oversampling=False,
+        mask_name="",
     ):
         if padding_lines not in ("measured", "unmeasured"):
-            raise ValueError(f"padding_lines must be measured or unmeasured. Received: padding_lines={padding_lines!r}")
+            raise ValueError(
+                "padding_lines must be measured or unmeasured. Received:"
+                f" padding_lines={padding_lines!r}"
+            )
         self._mask_name = mask_name
         self._slices = [(patient, number) for patient in patients for number in slices]
         self._paths = [slice_paths(root, protocol, *key) for key in self._slices]
@@ -78,10 +94,15 @@ class VLOKnee:
         if missing or not self._paths:
             listed = "\n  ".join(missing[:10] + (["..."] if len(missing) > 10 else []))
             raise ValueError(
-                f"{len(missing)} of {2 * len(self._paths)} files are missing below {Path(root) / protocol}. "
-                f"Check data_path, protocol, patients and slices.\n  {listed}"
+                f"{len(missing)} of {2 * len(self._paths)} files are missing below"
+                f" {Path(root) / protocol}. Check data_path, protocol, patients and slices.\n "
+                f" {listed}"
             )
-        self._mask, self._padding_lines, self.readout_oversampling = mask, padding_lines, readout_oversampling
+        self._mask, self._padding_lines, self.readout_oversampling = (
+            mask,
+            padding_lines,
+            readout_oversampling,
+        )
         self.mask_height = mask_height(mask)
         self._doubts = {}
 
@@ -97,7 +118,9 @@ class VLOKnee:
         return (*(coils or (1,)), height, width)
 
     def fingerprint(self, index):
-        """What a slice is made of: settings and the state of its files, see `tfvn.data.prepared`."""
+        """What a slice is made of: settings and the state of its files, see
+        `tfvn.data.prepared`.
+        """
         settings = dict(
             source="vlo",
             mask=mask_digest(self._mask),
@@ -114,9 +137,13 @@ class VLOKnee:
         raw_path, maps_path = self._paths[index]
         raw, espirit = read_mat(raw_path, _RAW), read_mat(maps_path, _MAPS)
         kspace = _coils_first(variable(raw, "rawdata", raw_path), "rawdata", raw_path)
-        maps = _coils_first(variable(espirit, "sensitivities", maps_path), "sensitivities", maps_path)
+        maps = _coils_first(
+            variable(espirit, "sensitivities", maps_path), "sensitivities", maps_path
+        )
         mask, padding = self._sampling(kspace, raw, raw_path)
-        reference = self._reference(variable(espirit, "reference", maps_path), kspace.shape[1:], maps_path)
+        reference = self._reference(
+            variable(espirit, "reference", maps_path), kspace.shape[1:], maps_path
+        )
         key = repr([self.readout_oversampling, *map(state, self._paths[index])])
         lines = _line_doubts(kspace, mask, padding, raw_path)
         lines += [f"{self.name(index)}: {text}" for text in agreement.mask_doubts(kspace, mask)]
@@ -131,9 +158,17 @@ class VLOKnee:
         """The mask, and which lines are padding, bool (width,)."""
         height, width = kspace.shape[1:]
         try:
-            mask = measured_mask(kspace) if self._mask is None else mask_array(self._mask, height, width)
+            mask = (
+                measured_mask(kspace)
+                if self._mask is None
+                else mask_array(self._mask, height, width)
+            )
         except ValueError as error:
-            text = f"{self._mask_name}: {error} (the mask of {path})" if self._mask_name else f"{path}: {error}"
+            text = (
+                f"{self._mask_name}: {error} (the mask of {path})"
+                if self._mask_name
+                else f"{path}: {error}"
+            )
             raise ValueError(text) from error
         left, right = _padding(raw, width, path)
         padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
@@ -144,7 +179,10 @@ class VLOKnee:
         if reference.shape == size:
             reference = reference[rows]
         if reference.shape != (rows.stop - rows.start, size[1]):
-            raise ValueError(f"{path}: reference must have the size {size} of rawdata. Received: {reference.shape}")
+            raise ValueError(
+                f"{path}: reference must have the size {size} of rawdata. Received:"
+                f" {reference.shape}"
+            )
         if not np.isfinite(reference).all():
             raise ValueError(f"{path}: reference holds NaN or infinite values.")
         return reference.astype(np.complex64)
@@ -154,7 +192,9 @@ def _coils_first(array, name, path):
     if array.ndim == 2:
         array = array[..., None]  # MATLAB drops the last axis of a single coil
     if array.ndim != 3:
-        raise ValueError(f"{path}: {name} must have shape (height, width, coils). Received: shape={array.shape}")
+        raise ValueError(
+            f"{path}: {name} must have shape (height, width, coils). Received: shape={array.shape}"
+        )
     # The phase of a single coil belongs to the image: its map may be real.
     if array.dtype.kind != "c" and not (name == "sensitivities" and array.shape[-1] == 1):
         raise ValueError(
@@ -224,14 +264,18 @@ def _point_doubts(found, mask, lines, path):
     return [text] if lacking else []
 
 
-def write_folder(root, protocol, patients, slices, source, version=5, mask=None, mask_name="mask", padding=(0, 0)):
+def write_folder(
+    root, protocol, patients, slices, source, version=5, mask=None, mask_name="mask", padding=(0, 0)
+):
     """Writes fully sampled slices in the layout above.
 
     Args:
-        root, protocol, patients, slices: as for `VLOKnee`; slice n of `source` becomes the n-th pair of them.
+        root, protocol, patients, slices: as for `VLOKnee`; slice n of `source` becomes the n-th
+            pair of them.
         source: a source of fully sampled slices, such as `SyntheticKnee(..., mask=None, ...)`.
         version: 5 or '7.3', see `write_mat`; or 'mixed', patient by patient in turn.
-        mask: 0/1 array (width,) or (height, width), written as masks/<mask_name>.mat; None writes none.
+        mask: 0/1 array (width,) or (height, width), written as masks/<mask_name>.mat; None writes
+            none.
         padding: numbers of lines at the left and right to set to zero and to declare as padding.
 
     Raises:
@@ -249,7 +293,9 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         raise ValueError(f"version must be 5, '7.3' or 'mixed'. Received: version={version!r}")
     keys = [(patient, number) for patient in patients for number in slices]
     if len(source) < len(keys):
-        raise ValueError(f"the source must hold {len(keys)} slices. Received: len(source)={len(source)}")
+        raise ValueError(
+            f"the source must hold {len(keys)} slices. Received: len(source)={len(source)}"
+        )
     left, right = padding
     for index, key in enumerate(keys):
         kind = (5, "7.3")[patients.index(key[0]) % 2] if version == "mixed" else version
@@ -281,7 +327,11 @@ def write_folder(root, protocol, patients, slices, source, version=5, mask=None,
         maps = np.moveaxis(sample.sensitivity_maps, 0, -1)
         write_mat(maps_path, {"sensitivities": maps, "reference": reference}, kind)
     if mask is not None:
-        write_mat(mask_path(root, protocol, mask_name), {"mask": full.astype(np.float64)}, 5 if version == "mixed" else version)
+        write_mat(
+            mask_path(root, protocol, mask_name),
+            {"mask": full.astype(np.float64)},
+            5 if version == "mixed" else version,
+        )
 
 
 def _numbers(values, name):
