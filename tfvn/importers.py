@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from tfvn.checks import LIMIT, PRECISIONS
 from tfvn.data import recognise
-from tfvn.data.files import member, replacing
+from tfvn.data.files import replacing
+from tfvn.data.hdf5 import member
 from tfvn.network import LARGEST_FILE, VariationalNetwork, largest_file, weight_bytes, weight_shapes
 
 __all__ = ["from_keras", "from_npz", "from_tf1_checkpoint", "from_torch", "load_model", "to_npz"]

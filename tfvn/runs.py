@@ -31,7 +31,8 @@ import tensorflow as tf
 
 from tfvn import config as configs
 from tfvn import fit
-from tfvn.data.files import member, remove_stale, replacing, writing_hdf5
+from tfvn.data.files import remove_stale, replacing, writing_hdf5
+from tfvn.data.hdf5 import member
 from tfvn.importers import load_model
 from tfvn.network import VariationalNetwork
 from tfvn.outputs import written

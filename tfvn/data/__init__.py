@@ -1,5 +1,6 @@
 """Data: sources of multi-coil slices and the `tf.data` batches made of them."""
 
+from tfvn.checks import DataWarning
 from tfvn.data import (
     agreement,
     anatomy,
@@ -17,7 +18,7 @@ from tfvn.data.check import check, review
 from tfvn.data.measurement import Measurement
 from tfvn.data.pipeline import batches, clear_errors, iterate, load, maps_origin, source
 from tfvn.data.prepared import PreparedSlices
-from tfvn.data.sample import DataWarning, Sample, normalise
+from tfvn.data.sample import Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee

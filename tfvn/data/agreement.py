@@ -22,7 +22,8 @@ import warnings
 
 import numpy as np
 
-from tfvn.data.sample import DataWarning, combine, ifft2c
+from tfvn.checks import DataWarning
+from tfvn.data.sample import combine, ifft2c
 
 __all__ = ["check", "forget", "mask_doubts", "tell"]
 

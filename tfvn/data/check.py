@@ -9,12 +9,12 @@ import numpy as np
 
 from tfvn import config as configuration
 from tfvn import progress
+from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.files import read_arrays
 from tfvn.data.measurement import scan_shape
 from tfvn.data.pipeline import source
 from tfvn.data.prepared import PreparedSlices
-from tfvn.data.sample import DataWarning
 from tfvn.data.vlo import slice_paths
 
 __all__ = ["check", "review"]

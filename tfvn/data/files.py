@@ -23,8 +23,8 @@ import h5py
 import numpy as np
 import scipy.io
 
+from tfvn.checks import DataWarning
 from tfvn.data import hdf5, matlab5, recognise
-from tfvn.data.sample import DataWarning
 
 __all__ = [
     "is_matlab",

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-
 __all__ = [
     "Sample",
     "Zeros",
