@@ -21,7 +21,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo paper rehearsal test docs tensorboard setup clean
 
 demo: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.demo
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.paper.demo
 
 paper: $(STAMP)
 	@test -n "$(DATA)" || { echo "make paper needs the knee data: make paper DATA=/path/to/folder"; exit 1; }

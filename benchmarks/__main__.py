@@ -159,7 +159,7 @@ def demo():
         start = time.perf_counter()
         environment = {**os.environ, "PYTHONPATH": os.getcwd()}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tfvn.demo"],
+            [sys.executable, "-m", "tfvn.paper.demo"],
             cwd=folder,
             env=environment,
             stdout=subprocess.DEVNULL,

@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from tfvn import config as configs
 from tfvn import data
-from tfvn.network import VariationalNetwork
-from tfvn.training import Trainer
+from tfvn.models.variational import VariationalNetwork
+from tfvn.training.trainer import Trainer
 
 CONFIG = configs.load(
     None,

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfvn import masks, network, operators
+from tfvn.models import variational
+from tfvn.physics import masks, sense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Size:
 
 def make_network(size):
     """A network with random weights of a trained one's magnitude."""
-    model = network.VariationalNetwork(size.stages, size.filters, initial_data_weight=0.1)
+    model = variational.VariationalNetwork(size.stages, size.filters, initial_data_weight=0.1)
     rng = np.random.default_rng(1)
     for stage in model.stages:
         stage.rbf_weights.assign_add(0.004 * rng.standard_normal(stage.rbf_weights.shape))
@@ -43,7 +44,7 @@ def make_inputs(size, batch=1):
             coil.real, coil.imag = rng.standard_normal((2, *coil.shape), np.float32)
         own_maps /= np.sqrt(sum(np.abs(coil) ** 2 for coil in own_maps))
         for coil_maps, coil in zip(own_maps, own_kspace):
-            coil[...] = operators.Sense().forward(image[None], coil_maps[None, None], mask)[0, 0]
+            coil[...] = sense.Sense().forward(image[None], coil_maps[None, None], mask)[0, 0]
     return {
         "kspace": tf.constant(kspace),
         "sensitivity_maps": tf.constant(maps),

@@ -8,8 +8,8 @@ import tensorflow as tf
 from benchmarks import plain
 from benchmarks.problem import make_image, make_inputs, make_network
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.smoothing import SmoothedNetwork
-from tfvn.training import Trainer
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.training.trainer import Trainer
 
 
 def _problem(size):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.activations import _LARGEST_POWER, _ROW, RBFActivation, _kernels
+from tfvn.models.activations import _LARGEST_POWER, _ROW, RBFActivation, _kernels
 
 # The three conventions that exist, and grids that need one and many blocks of the evaluation.
 CONVENTIONS = {

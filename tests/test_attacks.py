@@ -16,10 +16,10 @@ from tfvn.attacks import (
     keep_region,
 )
 from tfvn.data import DataWarning
-from tfvn.network import VariationalNetwork
-from tfvn.operators import Sense
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.sense import Sense
 from tfvn.projections import norm
-from tfvn.smoothing import SmoothedNetwork
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3, initial_data_weight=0.7)
 
@@ -556,7 +556,7 @@ NO_MODELS = {
     ),
     "sense": (
         model_of(adjoint, sense="multicoil"),
-        "sense must be a tfvn.operators.Sense. Received: 'multicoil'",
+        "sense must be a tfvn.physics.sense.Sense. Received: 'multicoil'",
     ),
     "unhashable": (model_of(adjoint, __hash__=None), "must be hashable.*eq=False"),
 }
@@ -889,8 +889,8 @@ def test_the_papers_setting_reaches_the_published_effect_on_a_pretrained_network
 _FULL_SIZE = """
 import numpy as np
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.masks import constant
-from tfvn.network import VariationalNetwork
+from tfvn.physics.masks import constant
+from tfvn.models.variational import VariationalNetwork
 
 rng = np.random.default_rng(0)
 maps, kspace = rng.standard_normal((2, 1, 15, 640, 368, 2), np.float32).view(np.complex64)[..., 0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.checkpoints import Checkpoints
+from tfvn.training.checkpoints import Checkpoints
 
 
 def state(value, size=8):

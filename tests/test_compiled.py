@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tfvn.attacks import ProjectedGradientAscent, ascent
-from tfvn.network import VariationalNetwork, _descent
-from tfvn.smoothing import SmoothedNetwork
-from tfvn.training import Trainer
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork, _descent
+from tfvn.training.trainer import Trainer
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
 CALLBACKS = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction"}

@@ -466,7 +466,7 @@ def test_ranges_have_a_limit_that_stands_before_the_list_is_made(text):
 
 
 def test_a_configuration_takes_the_networks_that_can_be_made():
-    largest_file = tfvn.network.largest_file
+    largest_file = tfvn.models.variational.largest_file
     for sizes in (
         (10, 24, 11, 31),
         (4000, 1, 2, 2),

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from scipy.signal import convolve2d, correlate2d
 
-from tfvn.convolutions import _SUMS, correlate, correlate_transpose, kernel_gradient, phases
+from tfvn.models.convolutions import _SUMS, correlate, correlate_transpose, kernel_gradient, phases
 
 SIZES = pytest.mark.parametrize("kernel_size", [2, 3, 5, 11])
 PADDINGS = pytest.mark.parametrize("padding", ["none", "full"])

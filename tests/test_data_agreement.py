@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tfvn import masks
 from tfvn.data import DataWarning, SyntheticKnee, agreement, low_resolution_maps
 from tfvn.data.sample import combine, fft2c, ifft2c
+from tfvn.physics import masks
 
 SIZES = [(96, 72), (33, 47), (32, 24), (17, 19), (16, 16), (20, 60), (128, 40)]
 COILS = 6

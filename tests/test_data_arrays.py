@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tfvn
-from tfvn import masks
 from tfvn.data import DataWarning, SyntheticKnee, normalise, prepare
+from tfvn.physics import masks
 
 HEIGHT, WIDTH, COILS = 40, 32, 3
 LINES = masks.equispaced(WIDTH, 2, 0.25)
@@ -23,7 +23,7 @@ def knees():
 
 @pytest.fixture(scope="module")
 def network():
-    return tfvn.network.VariationalNetwork(1, 3, 3, 11)
+    return tfvn.models.variational.VariationalNetwork(1, 3, 3, 11)
 
 
 @pytest.mark.parametrize("units", [1e-6, 1, 1e6])
@@ -52,7 +52,7 @@ def test_network_attack_and_smoothing_take_the_result(knees, network):
     assert largest == pytest.approx(1, rel=1e-5)
     attack = tfvn.attacks.ProjectedGradientAscent(radius=0.5, steps=2).run(network, inputs)
     assert 0 < np.linalg.norm(attack.perturbation) <= 0.5 + 1e-5
-    smoothed = tfvn.smoothing.SmoothedNetwork(network, sigma=0.05, num_samples=2)
+    smoothed = tfvn.defences.smoothing.SmoothedNetwork(network, sigma=0.05, num_samples=2)
     assert (smoothed.reconstruct(inputs) * scale[:, None, None]).shape == (1, HEIGHT, WIDTH)
 
 
@@ -190,7 +190,7 @@ def test_units_change_nothing(knees, factor):
 
 def test_images_of_oversampled_scans_have_half_of_the_height(knees):
     inputs, scale = prepare(knees[0].kspace, mask=LINES, readout_oversampling=True)
-    image = tfvn.operators.Sense(True).adjoint(
+    image = tfvn.physics.sense.Sense(True).adjoint(
         inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]
     )
     assert image.shape == (1, HEIGHT // 2, WIDTH) and np.abs(image).max() == pytest.approx(

@@ -11,9 +11,10 @@ import pytest
 
 import attack
 import train
-from tfvn import config, data, runs
+from tfvn import config, data
 from tfvn.data import DataWarning, SyntheticKnee, check
 from tfvn.data.vlo import read_mat, slice_paths, write_folder, write_mat
+from tfvn.runs import directory
 
 HEIGHT, WIDTH, COILS = 16, 16, 2
 VERSIONS = [5, "7.3"]
@@ -232,7 +233,7 @@ def test_the_flag_takes_the_configuration_of_a_run(tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err and not run_dir.exists()
     file = tmp_path / "knee.yaml"
     file.write_text(config.Config().to_yaml())
-    runs.open_run(str(run_dir), str(file), overrides(tmp_path))
+    directory.open_run(str(run_dir), str(file), overrides(tmp_path))
     assert attack.main(["--run-dir", str(run_dir), "--check-data"]) == 0
     assert os.listdir(run_dir) == ["config.yaml"]
 

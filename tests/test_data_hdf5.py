@@ -8,9 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn import data, masks
+from tfvn import data
 from tfvn.config import Config
 from tfvn.data import files, hdf5
+from tfvn.physics import masks
 
 SCAN = np.random.default_rng(0).normal(size=(3, 24, 20, 2)).astype("f4").view("c8")[..., 0]
 NAMES = ("kspace", "rawdata", "raw")

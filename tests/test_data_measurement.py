@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn import masks
 from tfvn.data import DataWarning, Measurement, SyntheticKnee, low_resolution_maps, normalise
 from tfvn.data.files import read_arrays
 from tfvn.data.measurement import scan_shape
 from tfvn.data.vlo import write_mat
-from tfvn.operators import Sense
+from tfvn.physics import masks
+from tfvn.physics.sense import Sense
 
 HEIGHT, WIDTH, COILS = 40, 32, 4
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn import data, masks
+from tfvn import data
 from tfvn.config import Config
 from tfvn.data import pipeline
 from tfvn.data.vlo import write_folder, write_mat
+from tfvn.physics import masks
 
 TINY = dict(
     height=32, width=24, num_coils=2, num_train=5, num_test=3, batch_size=2, mask_fraction=0.5

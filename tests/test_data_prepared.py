@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn import data, masks
+from tfvn import data
 from tfvn.config import Config
 from tfvn.data import (
     Measurement,
@@ -27,6 +27,7 @@ from tfvn.data import (
     prepared,
 )
 from tfvn.data.vlo import write_folder, write_mat
+from tfvn.physics import masks
 
 HEIGHT, WIDTH, COILS = 32, 24, 2
 LINES = masks.equispaced(WIDTH, 2, 1 / 3)

@@ -5,10 +5,10 @@ of points.
 import numpy as np
 import pytest
 
-from tfvn import masks
 from tfvn.data import SyntheticKnee
 from tfvn.data.files import read_array
 from tfvn.data.sample import measured_mask, zeros
+from tfvn.physics import masks
 
 HEIGHT, WIDTH = 96, 72
 

@@ -5,9 +5,9 @@ alone.
 import numpy as np
 import pytest
 
-from tfvn import masks
 from tfvn.data import SyntheticKnee, low_resolution_maps
 from tfvn.data.sensitivity import centre_lines
+from tfvn.physics import masks
 
 HEIGHT, WIDTH, COILS = 40, 32, 4
 

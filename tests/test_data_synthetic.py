@@ -5,14 +5,14 @@ a training.
 import numpy as np
 import pytest
 
-from tfvn import masks
 from tfvn.data import SyntheticKnee, normalise
 from tfvn.data.anatomy import knee_slice
 from tfvn.data.sample import fft2c, ifft2c, mask_array
 from tfvn.data.synthetic import coil_maps
-from tfvn.fourier import fft2c as tf_fft2c
-from tfvn.fourier import ifft2c as tf_ifft2c
-from tfvn.operators import Sense
+from tfvn.physics import masks
+from tfvn.physics.fourier import fft2c as tf_fft2c
+from tfvn.physics.fourier import ifft2c as tf_ifft2c
+from tfvn.physics.sense import Sense
 
 
 def make(

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tfvn import config, data, masks
+from tfvn import config, data
 from tfvn.data import DataWarning, SyntheticKnee, VLOKnee, normalise
 from tfvn.data.sample import ifft2c
 from tfvn.data.vlo import mask_path, read_mat, write_folder, write_mat
-from tfvn.operators import Sense
+from tfvn.physics import masks
+from tfvn.physics.sense import Sense
 
 VERSIONS = [5, "7.3"]
 HEIGHT, WIDTH, COILS = 32, 24, 3

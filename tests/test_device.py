@@ -10,10 +10,10 @@ import tensorflow as tf
 from tensorflow.python.client import device_lib
 
 from tfvn import device
-from tfvn.activations import RBFActivation
-from tfvn.network import VariationalNetwork
-from tfvn.operators import Sense
-from tfvn.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.activations import RBFActivation
+from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.sense import Sense
 
 BYTES = 10**9
 
@@ -154,19 +154,19 @@ def test_a_chunk_is_what_half_of_the_free_memory_holds(
 ):
     inputs = case(batch=2)
     free = int(images * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape))
-    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: free)
+    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: free)
     assert chunk(network, inputs) == expected
 
 
 def test_a_chunk_of_a_cpu_is_one_draw(case, network, monkeypatch):
-    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: None)
+    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: None)
     assert chunk(network, case()) == 1
 
 
 def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(
     case, network, monkeypatch
 ):
-    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: 10**12)
+    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: 10**12)
     silent = SimpleNamespace(
         sense=network.sense, zero_filled=network.zero_filled, reconstruct=network.reconstruct
     )
@@ -174,7 +174,7 @@ def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(
 
 
 def test_a_chunk_of_unknown_sizes_is_one_draw(network, monkeypatch):
-    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: 10**12)
+    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: 10**12)
     assert chunk(network, {"sensitivity_maps": tf.keras.Input([2, 24, 20], dtype="complex64")}) == 1
 
 
@@ -201,7 +201,7 @@ def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatc
     inputs, sizes = case(batch=2), []
     expected = SmoothedNetwork(network, 0.1, 7).reconstruct(inputs)
     free = 2 * 3 * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape)
-    monkeypatch.setattr("tfvn.smoothing.free_memory", lambda: free)
+    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: free)
     model = SmoothedNetwork(network, 0.1, 7)
     original = model._chunk_size
     monkeypatch.setattr(

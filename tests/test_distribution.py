@@ -22,12 +22,14 @@ import pytest
 import tensorflow as tf
 
 import train as train_script
-from tfvn import cli, data, distribution, evaluation, experiments, runs
+from tfvn import cli, data, distribution
 from tfvn import config as configs
-from tfvn.network import VariationalNetwork
-from tfvn.operators import Sense
-from tfvn.smoothing import SmoothedNetwork
-from tfvn.training import Trainer
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.sense import Sense
+from tfvn.results import evaluate
+from tfvn.runs import directory, experiments
+from tfvn.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 # Three slices a batch: two replicas have different shares.
@@ -118,12 +120,12 @@ def main(folder, one):
     for optimizer in ("ipalm", "adam"):
         train(Path(folder, optimizer), optimizer, workers)
     with strategy.scope():
-        network = runs.network_of(one, CONFIG)
+        network = directory.network_of(one, CONFIG)
     np.savez(Path(folder, "smoothed.npz"), *smoothed(network, strategy))
     run_dir = Path(folder, "attacked")
     copy(one, run_dir)
     experiments.attack(run_dir, CONFIG, workers)
-    evaluation.evaluate([run_dir], Path(folder, "results"), workers=workers)
+    evaluate.evaluate([run_dir], Path(folder, "results"), workers=workers)
     Path(folder, "found.json").write_text(json.dumps(found))
 
 
@@ -166,7 +168,7 @@ def one(tmp_path_factory):
         train(folder / optimizer, optimizer)
     copy(folder / "ipalm", folder / "attacked")
     experiments.attack(folder / "attacked", CONFIG)
-    evaluation.evaluate([folder / "attacked"], folder / "results")
+    evaluate.evaluate([folder / "attacked"], folder / "results")
     return folder
 
 
@@ -197,7 +199,9 @@ def run_python(code):
 
 
 def check_weights(run_dir, other):
-    for a, b in zip(*(runs.network_of(path, CONFIG).get_weights() for path in (run_dir, other))):
+    for a, b in zip(
+        *(directory.network_of(path, CONFIG).get_weights() for path in (run_dir, other))
+    ):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
 
 
@@ -250,7 +254,7 @@ def test_training_on_two_replicas_is_training_on_one(one, two, optimizer):
 
 
 def test_a_prediction_split_over_two_replicas_is_that_of_one(one, two):
-    expected = smoothed(runs.network_of(one / "ipalm", CONFIG))
+    expected = smoothed(directory.network_of(one / "ipalm", CONFIG))
     with np.load(two[0] / "smoothed.npz") as found:
         for a, b in zip(expected, found.values()):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -278,7 +282,7 @@ def test_a_network_of_another_strategy_is_refused(two):
 
 _WORKER = """
 import os, signal
-from tfvn import experiments
+from tfvn.runs import experiments
 original = experiments._Log.on_train_batch_end
 def step(self, batch, logs=None):
     original(self, batch, logs)
@@ -354,7 +358,7 @@ def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, t
     def work(own):
         try:
             experiments.attack(tmp_path / "attacked", CONFIG, own)
-            evaluation.evaluate([tmp_path / "attacked"], tmp_path / "results", workers=own)
+            evaluate.evaluate([tmp_path / "attacked"], tmp_path / "results", workers=own)
         except Exception as error:
             errors.append(error)
 
@@ -412,7 +416,7 @@ def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
 ):
     own = distribution.Workers("multiworker", index, 2)
     with (
-        runs.alone(tmp_path, "works on it", lock),
+        directory.alone(tmp_path, "works on it", lock),
         pytest.raises(ValueError, match="is in use: process .* works on it"),
     ):
         getattr(experiments, name)(tmp_path, CONFIG, workers=own)
@@ -425,10 +429,10 @@ def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign
 ):
     own = distribution.Workers("multiworker", index, 2)
     with (
-        runs.alone(tmp_path, "evaluates into it", lock),
+        directory.alone(tmp_path, "evaluates into it", lock),
         pytest.raises(ValueError, match="is in use"),
     ):
-        evaluation.evaluate([one / "ipalm"], tmp_path, workers=own)
+        evaluate.evaluate([one / "ipalm"], tmp_path, workers=own)
     assert not os.listdir(tmp_path)
 
 

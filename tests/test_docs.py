@@ -180,7 +180,7 @@ FOLLOWED += [
 FOLLOWED += ["CONTRIBUTING.md"]
 ADDONS = {"optimizer=radam-lookahead", "optimizer=conditional-gradient"}
 # Minutes each, with tests of their own: test_benchmarks.py and test_paper.py.
-NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper", "-m pytest")
+NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper.__main__", "-m pytest")
 
 
 def smaller(what, arguments):

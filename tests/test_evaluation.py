@@ -9,8 +9,11 @@ import tensorflow as tf
 from scipy.special import erf
 from skimage.metrics import structural_similarity
 
-from tfvn import data, evaluation, experiments, figures, runs
+from tfvn import data
 from tfvn.attacks import PenalisedGradientAscent
+from tfvn.figures import paper
+from tfvn.results import evaluate
+from tfvn.runs import directory, experiments
 
 RADII = (0.5, 1.0)
 SETTINGS = [
@@ -32,7 +35,7 @@ SETTINGS = [
 
 def make_run(run_dir, *settings, attack=True):
     """A run directory of a network in its initial state, attacked."""
-    config = runs.open_run(run_dir, os.devnull, [*SETTINGS, *settings])
+    config = directory.open_run(run_dir, os.devnull, [*SETTINGS, *settings])
     experiments.train(run_dir, config)
     if attack:
         experiments.attack(run_dir, config)
@@ -49,7 +52,7 @@ def run_dirs(tmp_path_factory):
 def results(run_dirs, tmp_path_factory):
     """The directory of results of both runs, and the paths that `evaluate` returned."""
     output = tmp_path_factory.mktemp("results")
-    return output, evaluation.evaluate(run_dirs, output)
+    return output, evaluate.evaluate(run_dirs, output)
 
 
 @pytest.fixture
@@ -91,8 +94,8 @@ def test_every_file_is_written_and_nothing_else(results):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_row_equals_an_independent_computation(run_dirs, results, number):
-    config = runs.open_run(run_dirs[number])
-    model = runs.predictor(runs.network_of(run_dirs[number], config), config)
+    config = directory.open_run(run_dirs[number])
+    model = directory.predictor(directory.network_of(run_dirs[number], config), config)
     rows = {
         (int(row["slice"]), float(row["radius"])): row
         for row in read_csv(results[0] / "results.csv")
@@ -104,7 +107,7 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
         inputs = {key: inputs[key].numpy() for key in inputs}
         clean = model.reconstruct(inputs)[0].numpy()
         for radius in RADII:
-            with h5py.File(runs.attack_path(run_dirs[number], radius, index)) as file:
+            with h5py.File(directory.attack_path(run_dirs[number], radius, index)) as file:
                 r = file["perturbation"][()]
             coil_images = np.fft.ifftshift(inputs["sensitivity_maps"] * r, (-2, -1))
             change = (
@@ -186,7 +189,7 @@ def test_the_markdown_has_a_row_a_model_and_columns_for_each_radius(results):
 
 
 def test_reconstructions_come_back_to_the_scanners_units(run_dirs, results):
-    config = runs.open_run(run_dirs[0])
+    config = directory.open_run(run_dirs[0])
     source = data.source(config, "test")
     with h5py.File(results[0] / "reconstructions.h5") as file:
         assert set(file["models"]) == {"original", "sigma_0.05"} and len(file["slices"]) == 3
@@ -212,7 +215,7 @@ def test_reconstructions_come_back_to_the_scanners_units(run_dirs, results):
 def test_every_file_and_the_table_are_printed(original, tmp_path, capsys):
     # Also: a run without attacks has a clean column only.
     shutil.rmtree(original / "attacks")
-    paths = evaluation.evaluate([original], tmp_path / "results")
+    paths = evaluate.evaluate([original], tmp_path / "results")
     printed = capsys.readouterr().out
     assert all(f"wrote {path}\n" in printed for path in paths)
     assert printed.endswith((tmp_path / "results" / "table1.md").read_text())
@@ -223,11 +226,11 @@ def test_every_file_and_the_table_are_printed(original, tmp_path, capsys):
 
 def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
     with pytest.raises(ValueError, match="sigma=0.1"):
-        evaluation.evaluate([run_dirs[1]], tmp_path / "results", ["sigma=0.1"])
+        evaluate.evaluate([run_dirs[1]], tmp_path / "results", ["sigma=0.1"])
     smoothed = shutil.copytree(
         run_dirs[1], tmp_path / "smoothed", ignore=shutil.ignore_patterns("attacks")
     )
-    evaluation.evaluate([smoothed], tmp_path / "results", ["num_samples=3"])
+    evaluate.evaluate([smoothed], tmp_path / "results", ["num_samples=3"])
     assert {row["num_samples"] for row in read_csv(tmp_path / "results" / "results.csv")} == {"3"}
 
 
@@ -239,7 +242,7 @@ def without_reference(config, split="train", start=0, step=1):
 
 def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", without_reference)
-    evaluation.evaluate(run_dirs[:1], tmp_path)
+    evaluate.evaluate(run_dirs[:1], tmp_path)
     for row in read_csv(tmp_path / "results.csv") + read_csv(tmp_path / "table1.csv"):
         needing_one = ("rmse", "ssim", "nrmse", "psnr", "image_norm", "relative_radius")
         assert {row[key] for key in needing_one} == {""}
@@ -253,19 +256,19 @@ def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch)
 
 def test_a_network_that_answers_with_no_number_is_an_error(original, tmp_path):
     shutil.rmtree(original / "attacks")
-    network = runs.network_of(original, runs.open_run(original))
+    network = directory.network_of(original, directory.open_run(original))
     network.stages[0].data_weight.assign(1e38)
-    runs.save_network(network, original)
+    directory.save_network(network, original)
     with pytest.raises(
         ValueError, match=r"original: the reconstruction of synthetic-0000 \(clean\) is not finite"
     ):
-        evaluation.evaluate([original], tmp_path / "results")
+        evaluate.evaluate([original], tmp_path / "results")
 
 
 def test_an_unfinished_attack_is_an_error(original, tmp_path):
-    os.remove(runs.attack_path(original, 1.0, 1))
+    os.remove(directory.attack_path(original, 1.0, 1))
     with pytest.raises(ValueError, match=r"slice_00001.h5 is missing.*attack.py has not finished"):
-        evaluation.evaluate([original], tmp_path / "results")
+        evaluate.evaluate([original], tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
@@ -274,17 +277,17 @@ def test_an_attack_on_another_model_is_an_error_and_nothing_is_written(
 ):
     shutil.copy(os.path.join(run_dirs[1], "model.keras"), original / "model.keras")
     with pytest.raises(ValueError, match="made for another model"):
-        evaluation.evaluate([original], tmp_path / "results")
+        evaluate.evaluate([original], tmp_path / "results")
     assert os.listdir(tmp_path / "results") == []
 
 
 def test_an_attack_on_other_data_is_an_error(original, tmp_path):
-    with h5py.File(runs.attack_path(original, 1.0, 2), "r+") as file:
+    with h5py.File(directory.attack_path(original, 1.0, 2), "r+") as file:
         file.attrs["name"] = "synthetic-0007"
     with pytest.raises(
         ValueError, match="made for the slice 'synthetic-0007'.*test data have changed"
     ):
-        evaluation.evaluate([original], tmp_path / "results")
+        evaluate.evaluate([original], tmp_path / "results")
 
 
 def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_path):
@@ -293,13 +296,13 @@ def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_p
     )
     words = r"different test data: receiver_noise=0.01 \(there: 0.002\), mask_fraction"
     with pytest.raises(ValueError, match=words) as error:
-        evaluation.evaluate([run_dirs[0], other], tmp_path / "results")
+        evaluate.evaluate([run_dirs[0], other], tmp_path / "results")
     assert "filters" not in str(error.value)
 
 
 def test_a_directory_that_is_no_run_stays_untouched(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
-        evaluation.evaluate([tmp_path / "typo"], tmp_path / "results", ["num_samples=3"])
+        evaluate.evaluate([tmp_path / "typo"], tmp_path / "results", ["num_samples=3"])
     assert os.listdir(tmp_path) == []
 
 
@@ -311,21 +314,21 @@ def test_a_failure_leaves_old_results_and_no_partial_file(original, tmp_path, mo
 
     shutil.rmtree(original / "attacks")
     output = tmp_path / "results"
-    evaluation.evaluate([original], output)
+    evaluate.evaluate([original], output)
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    monkeypatch.setattr(figures, "figure2", fail)
+    monkeypatch.setattr(paper, "figure2", fail)
     with pytest.raises(ValueError, match="cannot write .*figure2.png: no space"):
-        evaluation.evaluate([original], output)
+        evaluate.evaluate([original], output)
     assert (output / "figure2.png").read_bytes() == before["figure2.png"]
     # Slices that are done wait there for the next call.
     assert set(os.listdir(output)) == {*before, ".unfinished"}
 
 
 def test_equal_names_are_told_apart():
-    assert evaluation._names(["/a/x", "/a/y"]) == ["x", "y"]
-    assert evaluation._names(["/a/x", "/b/x/"]) == ["a-x", "b-x"]
+    assert evaluate._names(["/a/x", "/a/y"]) == ["x", "y"]
+    assert evaluate._names(["/a/x", "/b/x/"]) == ["a-x", "b-x"]
     with pytest.raises(ValueError, match="must be different"):
-        evaluation._names(["/a/x", "/a/x/."])
+        evaluate._names(["/a/x", "/a/x/."])
 
 
 def test_a_model_without_a_radius_has_a_dash_there():
@@ -348,7 +351,7 @@ def test_a_model_without_a_radius_has_a_dash_there():
         }
 
     lines = table_lines(
-        evaluation.markdown(
+        evaluate.markdown(
             [entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)]
         )
     )
@@ -367,12 +370,12 @@ def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
         for line in lines
     ]
     (cached / "config.yaml").write_text("\n".join(lines))
-    evaluation.evaluate([original, cached], tmp_path / "results")
+    evaluate.evaluate([original, cached], tmp_path / "results")
     assert os.listdir(tmp_path / "prepared")
 
 
 def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
-    assert set(evaluation.TEST_DATA_KEYS) <= set(vars(runs.open_run(run_dirs[0])))
+    assert set(evaluate.TEST_DATA_KEYS) <= set(vars(directory.open_run(run_dirs[0])))
 
 
 # Other attacks, certificates, draws
@@ -387,14 +390,14 @@ def smoothed_run(run_dirs, tmp_path_factory):
         ["attack_norm=l1", "attack_radii=20"],
         ["attack_norm=linf", "attack_radii=0.02"],
     ):
-        experiments.attack(run_dir, runs.open_run(run_dir, None, overrides))
+        experiments.attack(run_dir, directory.open_run(run_dir, None, overrides))
     return run_dir
 
 
 @pytest.fixture(scope="module")
 def kinds(smoothed_run, tmp_path_factory):
     output = tmp_path_factory.mktemp("kinds")
-    evaluation.evaluate([smoothed_run], output)
+    evaluate.evaluate([smoothed_run], output)
     return output
 
 
@@ -416,8 +419,8 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     text = (kinds / "report.html").read_text()
     for title in ("on an l2 ball", "on an l1 ball", "on an l-infinity ball", "of Antun et al."):
         assert f"<h3>Attack {title}</h3>" in text
-    (trial,) = evaluation._open([str(smoothed_run)], ())
-    train, *attacks = evaluation._commands(trial)
+    (trial,) = evaluate._open([str(smoothed_run)], ())
+    train, *attacks = evaluate._commands(trial)
     assert train[:4] == [
         "python",
         "train.py",
@@ -428,24 +431,28 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     made = {}
     for command in attacks:
         assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
-        config = runs.open_run(smoothed_run, None, command[5:])
+        config = directory.open_run(smoothed_run, None, command[5:])
         kind, sizes = experiments._sizes(config)
         made.update(
             {(kind, size): experiments.attack_settings(config, kind, size) for size in sizes}
         )
     paths = {
-        (kind, size): runs.attack_path(smoothed_run, size, 0, kind) for kind, size in trial.attacks
+        (kind, size): directory.attack_path(smoothed_run, size, 0, kind)
+        for kind, size in trial.attacks
     }
-    assert made == {attack: runs.read_attack(path)["settings"] for attack, path in paths.items()}
+    assert made == {
+        attack: directory.read_attack(path)["settings"] for attack, path in paths.items()
+    }
     assert len(made) == 6
 
 
 def test_the_ladder_continues_its_first_rung(smoothed_run):
-    config = runs.open_run(smoothed_run)
-    model = runs.predictor(runs.network_of(smoothed_run, config), config)
+    config = directory.open_run(smoothed_run)
+    model = directory.predictor(directory.network_of(smoothed_run, config), config)
     inputs, _ = next(iter(data.load(config, "test")))
     first, second = (
-        runs.read_attack(runs.attack_path(smoothed_run, steps, 0, "antun")) for steps in (2, 5)
+        directory.read_attack(directory.attack_path(smoothed_run, steps, 0, "antun"))
+        for steps in (2, 5)
     )
     attack = PenalisedGradientAscent(steps=3, seed=config.seed)
     again = attack.run(
@@ -469,9 +476,9 @@ def test_the_two_attacks_are_compared_at_equal_norm():
         row("antun", 2, 3.5),
         row("antun", 5, 9),
     ]
-    pairs = evaluation.compare_attacks(rows)
+    pairs = evaluate.compare_attacks(rows)
     np.testing.assert_allclose([pair[4] for pair in pairs], [np.nan, 3, np.nan])
-    text = evaluation._comparison_text(pairs)
+    text = evaluate._comparison_text(pairs)
     assert (
         "stronger in 0 of 1 cases" in text
         and "2 of 3 cases are outside the radii: ||r||_2 from 0.5 to 5" in text
@@ -504,7 +511,7 @@ def test_a_stopped_evaluation_goes_on_after_its_last_slice(
     smoothed_run, kinds, tmp_path, monkeypatch
 ):
     done = []
-    evaluate_slice = evaluation._evaluate_slice
+    evaluate_slice = evaluate._evaluate_slice
 
     def stop_at_the_third(trial, names, index, *arguments):
         if index == 2 and len(done) == 2:
@@ -512,12 +519,12 @@ def test_a_stopped_evaluation_goes_on_after_its_last_slice(
         done.append(index)
         return evaluate_slice(trial, names, index, *arguments)
 
-    monkeypatch.setattr(evaluation, "_evaluate_slice", stop_at_the_third)
+    monkeypatch.setattr(evaluate, "_evaluate_slice", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        evaluation.evaluate([smoothed_run], tmp_path)
+        evaluate.evaluate([smoothed_run], tmp_path)
     assert not (tmp_path / "results.csv").exists()
     done.append("again")
-    evaluation.evaluate([smoothed_run], tmp_path)
+    evaluate.evaluate([smoothed_run], tmp_path)
     assert done == [0, 1, "again", 2]
     assert (tmp_path / "results.csv").read_text() == (kinds / "results.csv").read_text()
     assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(kinds))
@@ -527,15 +534,15 @@ def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(
     smoothed_run, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        patch.setattr(paper, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            evaluation.evaluate([smoothed_run], tmp_path)
-    evaluation.evaluate([smoothed_run], tmp_path, ["num_samples=3"])
+            evaluate.evaluate([smoothed_run], tmp_path)
+    evaluate.evaluate([smoothed_run], tmp_path, ["num_samples=3"])
     assert {row["num_samples"] for row in read_csv(tmp_path / "results.csv")} == {"3"}
 
 
 def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_path, capsys):
-    paths = evaluation.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
+    paths = evaluate.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
     assert sorted(os.path.basename(path) for path in paths) == [
         "num_samples.csv",
         "num_samples.md",
@@ -553,7 +560,7 @@ def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_pat
 
 
 def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, results, tmp_path):
-    evaluation.sample_sweep(run_dirs[1:], tmp_path, [2])
+    evaluate.sample_sweep(run_dirs[1:], tmp_path, [2])
     (row,) = read_csv(tmp_path / "num_samples.csv")
     table = [
         entry for entry in read_csv(results[0] / "table1.csv") if entry["model"] == "sigma_0.05"
@@ -564,14 +571,17 @@ def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, result
 
 
 def test_a_sweep_is_alone_in_its_folder(run_dirs, tmp_path):
-    with runs.alone(tmp_path, "evaluates into it"), pytest.raises(ValueError, match="is in use"):
-        evaluation.sample_sweep(run_dirs, tmp_path, [1])
+    with (
+        directory.alone(tmp_path, "evaluates into it"),
+        pytest.raises(ValueError, match="is in use"),
+    ):
+        evaluate.sample_sweep(run_dirs, tmp_path, [1])
     assert not os.listdir(tmp_path)
 
 
 def test_the_results_say_that_maps_may_know_what_the_mask_removes(run_dirs, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "maps_origin", lambda config: "those of the test")
-    evaluation.evaluate(run_dirs[:1], tmp_path)
+    evaluate.evaluate(run_dirs[:1], tmp_path)
     assert "Coil maps: those of the test." in (tmp_path / "table1.md").read_text()
     with h5py.File(tmp_path / "reconstructions.h5", "r") as file:
         assert file.attrs["coil_maps"] == "those of the test"
@@ -579,14 +589,14 @@ def test_the_results_say_that_maps_may_know_what_the_mask_removes(run_dirs, tmp_
 
 def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
     with pytest.raises(ValueError, match="none of these has noise"):
-        evaluation.sample_sweep(run_dirs[:1], tmp_path, [1])
+        evaluate.sample_sweep(run_dirs[:1], tmp_path, [1])
     with pytest.raises(ValueError, match="must be >= 1"):
-        evaluation.sample_sweep(run_dirs, tmp_path, [0])
+        evaluate.sample_sweep(run_dirs, tmp_path, [0])
 
 
 def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run_dirs, results):
-    config = runs.open_run(run_dirs[1])
-    model = runs.predictor(runs.network_of(run_dirs[1], config), config)
+    config = directory.open_run(run_dirs[1])
+    model = directory.predictor(directory.network_of(run_dirs[1], config), config)
     inputs, _ = next(iter(data.load(config, "test")))
     mean, norm = model.reconstruct_with_norm(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
@@ -606,25 +616,25 @@ def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run
 
 def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        patch.setattr(paper, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            evaluation.evaluate([original], tmp_path)
-    source = type(data.source(runs.open_run(original), "test"))
+            evaluate.evaluate([original], tmp_path)
+    source = type(data.source(directory.open_run(original), "test"))
     monkeypatch.setattr(source, "fingerprint", lambda self, index: ({"changed": True}, []))
     done = []
-    evaluate_slice = evaluation._evaluate_slice
+    evaluate_slice = evaluate._evaluate_slice
     monkeypatch.setattr(
-        evaluation, "_evaluate_slice", lambda *a: done.append(0) or evaluate_slice(*a)
+        evaluate, "_evaluate_slice", lambda *a: done.append(0) or evaluate_slice(*a)
     )
-    evaluation.evaluate([original], tmp_path)
+    evaluate.evaluate([original], tmp_path)
     assert len(done) == 3
 
 
 def test_files_of_an_earlier_table_do_not_stay_beside_a_new_one(run_dirs, tmp_path):
-    evaluation.evaluate(run_dirs, tmp_path)
+    evaluate.evaluate(run_dirs, tmp_path)
     assert "certificates.csv" in os.listdir(tmp_path)
     shutil.copy(tmp_path / "figure2.png", tmp_path / "figure4.png")
-    evaluation.evaluate(run_dirs[:1], tmp_path)
+    evaluate.evaluate(run_dirs[:1], tmp_path)
     assert not {"certificates.csv", "figure4.png"} & set(os.listdir(tmp_path))
 
 
@@ -640,7 +650,7 @@ def tree(folder):
     }
 
 
-@pytest.mark.parametrize("name", [*evaluation._FILES, ".unfinished"])
+@pytest.mark.parametrize("name", [*evaluate._FILES, ".unfinished"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
 def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name, kind, monkeypatch):
     output, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
@@ -656,9 +666,9 @@ def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name,
     else:
         (output / name).symlink_to(elsewhere if kind == "link" else tmp_path / "none")
     before = tree(tmp_path)
-    monkeypatch.setattr(evaluation, "_write_results", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(evaluate, "_write_results", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(ValueError, match=f"{name} is (there, and is no earlier result|a link)"):
-        evaluation.evaluate([original], output)
+        evaluate.evaluate([original], output)
     assert tree(tmp_path) == before
 
 
@@ -666,7 +676,7 @@ def test_a_scan_called_like_a_result_is_a_scan(original, tmp_path):
     with h5py.File(tmp_path / "reconstructions.h5", "w") as file:
         file["kspace"] = np.ones((2, 8, 8), "c8")
     with pytest.raises(ValueError, match="reconstructions.h5 is there, and is no earlier result"):
-        evaluation.evaluate([original], tmp_path)
+        evaluate.evaluate([original], tmp_path)
     with h5py.File(tmp_path / "reconstructions.h5") as file:
         assert list(file) == ["kspace"]
 
@@ -675,15 +685,15 @@ def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for _ in range(2):
-        evaluation.evaluate(run_dirs, tmp_path / "link")
-    assert set(os.listdir(tmp_path / "real")) == set(evaluation._FILES) - {"figure4.png"}
-    for name in evaluation._SWEEP_FILES:
+        evaluate.evaluate(run_dirs, tmp_path / "link")
+    assert set(os.listdir(tmp_path / "real")) == set(evaluate._FILES) - {"figure4.png"}
+    for name in evaluate._SWEEP_FILES:
         (tmp_path / "real" / name).write_text("mine")
         with pytest.raises(ValueError, match=f"{name} is there, and is no earlier"):
-            evaluation.sample_sweep(run_dirs, tmp_path / "real", [1])
+            evaluate.sample_sweep(run_dirs, tmp_path / "real", [1])
         (tmp_path / "real" / name).unlink()
     for _ in range(2):
-        evaluation.sample_sweep(run_dirs, tmp_path / "real", [1])
+        evaluate.sample_sweep(run_dirs, tmp_path / "real", [1])
 
 
 def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
@@ -693,7 +703,7 @@ def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
         ("file/below", "cannot make the folder.*Not a directory"),
     ):
         with pytest.raises(ValueError, match=words):
-            evaluation.evaluate([original], tmp_path / output)
+            evaluate.evaluate([original], tmp_path / output)
 
 
 # Other data, other numbers
@@ -739,55 +749,55 @@ def test_other_data_of_the_same_name_and_scale_are_refused(original, tmp_path, m
     with pytest.raises(
         ValueError, match="slice_00000.h5: made for other data than these.* differ by about .* %"
     ):
-        evaluation.evaluate([original], tmp_path / "results")
+        evaluate.evaluate([original], tmp_path / "results")
 
 
 def test_rounding_is_no_change_of_the_data(original):
-    config = runs.open_run(original)
+    config = directory.open_run(original)
     inputs, _ = next(iter(data.load(config, "test")))
     inputs = {key: inputs[key].numpy() for key in inputs}
     rng = np.random.default_rng(0)
-    signature = runs.signature_of(inputs)
+    signature = directory.signature_of(inputs)
     noisy = {
         **inputs,
         "kspace": (
             inputs["kspace"] * (1 + 1e-4 * rng.standard_normal(inputs["kspace"].shape).astype("f4"))
         ),
     }
-    assert runs._distance(signature, runs.signature_of(noisy)) < runs._TOLERANCE / 3
-    path = runs.attack_path(original, 1.0, 0)
-    runs.read_attack(path, signature=runs.signature_of(noisy))
+    assert directory._distance(signature, directory.signature_of(noisy)) < directory._TOLERANCE / 3
+    path = directory.attack_path(original, 1.0, 0)
+    directory.read_attack(path, signature=directory.signature_of(noisy))
     # Files of before there was one are read with what is known.
     with h5py.File(path, "r+") as file:
         del file.attrs["signature"]
-    runs.read_attack(path, signature=2 * signature)
+    directory.read_attack(path, signature=2 * signature)
 
 
 def test_an_attack_is_not_taken_for_one_of_another_radius(original, tmp_path):
-    shutil.rmtree(runs.attack_dir(original, 1.0))
-    shutil.copytree(runs.attack_dir(original, 0.5), runs.attack_dir(original, 1.0))
+    shutil.rmtree(directory.attack_dir(original, 1.0))
+    shutil.copytree(directory.attack_dir(original, 0.5), directory.attack_dir(original, 1.0))
     with pytest.raises(
         ValueError, match="holds an attack of l2 0.5, and its folder is that of l2 1"
     ):
-        evaluation.evaluate([original], tmp_path / "results")
+        evaluate.evaluate([original], tmp_path / "results")
 
 
 def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(
     original, tmp_path, monkeypatch
 ):
     whole, output = tmp_path / "whole", tmp_path / "results"
-    evaluation.evaluate([original], whole)
+    evaluate.evaluate([original], whole)
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        patch.setattr(paper, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            evaluation.evaluate([original], output)
+            evaluate.evaluate([original], output)
     first, second, third = sorted(output.glob(".unfinished/*/*.h5"))
     with h5py.File(first, "r+") as file:
         file["clean"][...] *= 2
     with h5py.File(second, "r+") as file:
         file.attrs["rows"] = file.attrs["rows"].replace("rmse", "rsme")
     third.write_bytes(b"no HDF5")
-    evaluation.evaluate([original], output)
+    evaluate.evaluate([original], output)
     assert (output / "results.csv").read_text() == (whole / "results.csv").read_text()
     assert not (output / ".unfinished").exists()
 
@@ -797,22 +807,22 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     original, tmp_path, monkeypatch, size, again
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(figures, "figure1", lambda *_: 1 / 0)
+        patch.setattr(paper, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            evaluation.evaluate([original], tmp_path / "results")
-    asked, signature_of = [], runs.signature_of
-    monkeypatch.setattr(runs, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
+            evaluate.evaluate([original], tmp_path / "results")
+    asked, signature_of = [], directory.signature_of
+    monkeypatch.setattr(directory, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
 
     def evaluated(*_):
         asked.append(True)
         return {"clean": np.zeros((2, 2))}, []
 
-    monkeypatch.setattr(evaluation, "_evaluate_slice", evaluated)
-    config = runs.open_run(original)
-    trial, source = evaluation._open([original], ())[0], data.source(config, "test")
-    digest = runs.model_hash(runs.network_of(original, config))
+    monkeypatch.setattr(evaluate, "_evaluate_slice", evaluated)
+    config = directory.open_run(original)
+    trial, source = evaluate._open([original], ())[0], data.source(config, "test")
+    digest = directory.model_hash(directory.network_of(original, config))
     for item in enumerate(data.iterate(data.load(config, "test"))):
-        evaluation._evaluated(
+        evaluate._evaluated(
             trial,
             source,
             [(None, None)],
@@ -837,7 +847,7 @@ def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):
         return load(*arguments, **settings).map(empty)
 
     monkeypatch.setattr(data, "load", one_empty)
-    evaluation.evaluate(run_dirs[:1], tmp_path)
+    evaluate.evaluate(run_dirs[:1], tmp_path)
     lines = table_lines((tmp_path / "table1.md").read_text())
     # An empty image has no SSIM, and an error.
     assert all(cell.endswith(" (2)") for cell in lines[3][2::2]) and not any(
@@ -890,7 +900,7 @@ def test_names_stay_names(run_dirs, tmp_path, monkeypatch, capsys):
             tmp_path / name,
             ignore=shutil.ignore_patterns("logs", *["attacks"] * (name > "A")),
         )
-    evaluation.evaluate([os.path.join(".", name) for name in HOSTILE], "results")
+    evaluate.evaluate([os.path.join(".", name) for name in HOSTILE], "results")
     rows = read_csv(tmp_path / "results" / "results.csv")
     names = list(dict.fromkeys(row["model"] for row in rows))
     assert names == [f"'{name}" if name[0] in "=@-" else name for name in HOSTILE]
@@ -911,32 +921,32 @@ def test_names_stay_names(run_dirs, tmp_path, monkeypatch, capsys):
 def test_names_that_are_no_text_are_refused_before_any_work(original, tmp_path, name):
     for run_dirs, output in (([name], tmp_path / "results"), ([original], name)):
         with pytest.raises(ValueError, match="must be text in UTF-8. Received: "):
-            evaluation.evaluate(run_dirs, output)
+            evaluate.evaluate(run_dirs, output)
     with pytest.raises(ValueError, match="must be text in UTF-8"):
-        runs.open_run(name, os.devnull)
+        directory.open_run(name, os.devnull)
     assert os.listdir(tmp_path) == ["original"]
 
 
 def test_attacks_of_one_kind_have_one_setting(original):
     with pytest.raises(ValueError, match=r"made with other settings.*attack_steps=9 \(there: 2\)"):
         experiments.attack(
-            original, runs.open_run(original, None, ["attack_steps=9", "attack_radii=2"])
+            original, directory.open_run(original, None, ["attack_steps=9", "attack_radii=2"])
         )
-    assert runs.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
+    assert directory.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
 
 
 def test_a_diverged_attack_is_not_stored(original):
-    config = runs.open_run(
+    config = directory.open_run(
         original, None, ["attack_method=antun", "antun_step_size=1e30", "antun_steps=8"]
     )
     with pytest.raises(ValueError, match="has diverged"):
         experiments.attack(original, config)
-    assert not any(kind == "antun" for kind, _ in runs.attacks_of(original))
+    assert not any(kind == "antun" for kind, _ in directory.attacks_of(original))
 
 
 def test_attacks_on_the_truth_need_one(original, monkeypatch):
     monkeypatch.setattr(data, "load", without_reference)
-    config = runs.open_run(original, None, ["attack_method=antun", "antun_reference=truth"])
+    config = directory.open_run(original, None, ["attack_method=antun", "antun_reference=truth"])
     with pytest.raises(ValueError, match="has no ground truth"):
         experiments.attack(original, config)
 
@@ -944,8 +954,8 @@ def test_attacks_on_the_truth_need_one(original, monkeypatch):
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     run_dir = original if not sigma else run_dirs[1]
-    config = runs.open_run(run_dir)
-    model = runs.predictor(runs.network_of(run_dir, config), config)
+    config = directory.open_run(run_dir)
+    model = directory.predictor(directory.network_of(run_dir, config), config)
     inputs, _ = next(iter(data.load(config, "test")))
     whole = PenalisedGradientAscent(steps=4, step_size=0.05).run(model, inputs)
     first = PenalisedGradientAscent(steps=1, step_size=0.05).run(model, inputs)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tfvn import figures
-from tfvn.figures import Example
+from tfvn.figures import paper
+from tfvn.figures.paper import Example
 
 
 def image(rng, rows=48, width=32):
@@ -65,7 +65,7 @@ def test_figure1_shows_the_data(tmp_path, with_reference):
     reference = image(rng)
     kspace = np.fft.fftshift(np.fft.fft2(reference)) * (rng.random(32) < 0.4)
     path = tmp_path / "figure1.png"
-    figures.figure1(
+    paper.figure1(
         path, kspace, reference + 0.3, reference if with_reference else None, 0.5 * reference
     )
     check(path, width=7)
@@ -73,21 +73,21 @@ def test_figure1_shows_the_data(tmp_path, with_reference):
 
 @pytest.mark.parametrize("models", [1, 5, 9])
 def test_figure2_shows_any_number_of_models(tmp_path, models):
-    figures.figure2(tmp_path / "figure2.png", rows(models))
+    paper.figure2(tmp_path / "figure2.png", rows(models))
     check(tmp_path / "figure2.png", width=7)
 
 
 @pytest.mark.parametrize("radii", [(0.0,), (0.0, 1.5)])
 @pytest.mark.parametrize("image_norm", [20.0, float("nan")])
 def test_figure2_does_without_attacks_or_reference(tmp_path, radii, image_norm):
-    figures.figure2(tmp_path / "figure2.png", rows(2, radii, image_norm))
+    paper.figure2(tmp_path / "figure2.png", rows(2, radii, image_norm))
     check(tmp_path / "figure2.png")
 
 
 def test_the_band_of_figure2_is_the_middle_half_of_the_images():
     values = [1.0, 2.0, 3.0, 10.0, 4.0]
     chosen = [{"radius": 2.0, "norm": 1.9, "effect": value} for value in values]
-    np.testing.assert_allclose(figures.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
+    np.testing.assert_allclose(paper.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_figure3_has_a_row_a_model(tmp_path, shape, with_reference, attacked):
     heights = []
     for count in (1, 3):
         path = tmp_path / f"figure3_{count}.png"
-        figures.figure3(
+        paper.figure3(
             path, reference if with_reference else None, examples(reference, count, attacked)
         )
         heights.append(check(path).shape[0])
@@ -114,7 +114,7 @@ def test_figure3_has_a_row_a_model(tmp_path, shape, with_reference, attacked):
 def test_figure3_mixes_runs_with_and_without_attacks_and_radii(tmp_path):
     reference = image(np.random.default_rng(0))
     mixed = examples(reference, 2, attacked=False)[:1] + examples(reference, 2, radii=(1.5, 3.5))
-    figures.figure3(tmp_path / "figure3.png", reference, mixed)
+    paper.figure3(tmp_path / "figure3.png", reference, mixed)
     check(tmp_path / "figure3.png")
 
 
@@ -123,7 +123,7 @@ def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_bac
     truth[20:80, 15:60] = 1
     error = np.zeros_like(truth)
     error[40:46, 30:36], error[2:8, 2:8] = 1, 3
-    top, left, height, width = figures._region(error, truth)
+    top, left, height, width = paper._region(error, truth)
     assert top <= 40 and top + height >= 46 and left <= 30 and left + width >= 36
     assert top > 0 and top + height < 96 and left > 0 and left + width < 72
 
@@ -135,7 +135,7 @@ def test_a_stages_picture_has_a_cell_a_filter(tmp_path, filters):
         np.sin(20 * x)[:, None] * rng.normal(size=filters),
         rng.integers(0, 9, (40, filters)),
     )
-    figures.stage_picture(
+    paper.stage_picture(
         tmp_path / "stage.png", "stage 1", rng.normal(size=(7, 7, 2, filters)), x, phi, counts
     )
     picture = check(tmp_path / "stage.png")
@@ -145,14 +145,14 @@ def test_a_stages_picture_has_a_cell_a_filter(tmp_path, filters):
 def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):
     with matplotlib.rc_context({"font.size": 17}):
         before = dict(matplotlib.rcParams)
-        figures.figure2(tmp_path / "figure2.png", rows(2))
+        paper.figure2(tmp_path / "figure2.png", rows(2))
         assert dict(matplotlib.rcParams) == before
 
 
 def test_importing_needs_no_pyplot():
     # The file on its own: TensorFlow takes its time.
     code = (
-        f"import runpy, sys; runpy.run_path({figures.__file__!r}); sys.exit('matplotlib.pyplot' in"
+        f"import runpy, sys; runpy.run_path({paper.__file__!r}); sys.exit('matplotlib.pyplot' in"
         " sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

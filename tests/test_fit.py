@@ -9,9 +9,11 @@ import warnings
 import numpy as np
 import pytest
 
-from tfvn import data, fit, masks
+from tfvn import data
 from tfvn.config import Config
 from tfvn.data import DataWarning, SyntheticKnee, normalise
+from tfvn.physics import masks
+from tfvn.runs import trained_on
 
 SIZE = dict(height=32, width=24, num_coils=2, num_train=20)
 RUN = Config(**SIZE, mask="equispaced", acceleration=4, center_fraction=0.25)
@@ -29,7 +31,7 @@ def knee(height=32, width=24, mask=masks.equispaced(24, 4, 0.25), bright=0):
 
 @pytest.fixture
 def run(tmp_path):
-    fit.write(tmp_path, RUN)
+    trained_on.write(tmp_path, RUN)
     (tmp_path / "config.yaml").write_text(RUN.to_yaml())
     return tmp_path
 
@@ -37,7 +39,7 @@ def run(tmp_path):
 def told(path, sample):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit.warn(path, sample, "scan.h5, slice 3")
+        trained_on.warn(path, sample, "scan.h5, slice 3")
     assert all(issubclass(item.category, DataWarning) for item in caught)
     return [str(item.message) for item in caught]
 
@@ -57,7 +59,7 @@ def test_what_a_network_was_trained_on_is_written_once(run):
         for s in [knee()]
     ]
     assert known["rms"] == pytest.approx(np.sqrt(np.mean(images[0] ** 2)), rel=0.5)
-    fit.write(run, Config(**{**SIZE, "width": 32}))
+    trained_on.write(run, Config(**{**SIZE, "width": 32}))
     assert (run / "trained_on.json").read_text() == text
 
 
@@ -122,7 +124,7 @@ def test_of_a_run_on_files_it_tells_the_sampling(tmp_path, values, share):
     (tmp_path / "config.yaml").write_text(
         Config(dataset="vlo", data_path="/nowhere", **values).to_yaml()
     )
-    known = fit.known(tmp_path)
+    known = trained_on.known(tmp_path)
     assert known == ({} if share is None else {"sampled": pytest.approx(share, rel=0.01)})
 
 
@@ -139,7 +141,7 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
 
 
 def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
-    from tfvn import experiments
+    from tfvn.runs import experiments
 
     config = Config(
         **{**SIZE, "num_train": 2},
@@ -155,15 +157,15 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
         checkpoint_every=1,
         log_images_every=0,
     )
-    begun, of_slices = [], fit._of_slices
+    begun, of_slices = [], trained_on._of_slices
 
     def watched(config):
         begun.append((tmp_path / "checkpoints").exists())
         return of_slices(config)
 
-    monkeypatch.setattr(fit, "_of_slices", watched)
+    monkeypatch.setattr(trained_on, "_of_slices", watched)
     experiments.train(tmp_path, config)
-    assert begun == [False] and fit.known(tmp_path)["slices"] == 2
+    assert begun == [False] and trained_on.known(tmp_path)["slices"] == 2
     # As if the disk had been full at the end of a training that an older version began.
     (tmp_path / "model.keras").unlink()
     (tmp_path / "trained_on.json").unlink()
@@ -171,20 +173,21 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
     def gone(config):
         raise ValueError("no data here")
 
-    monkeypatch.setattr(fit, "_of_slices", gone)
+    monkeypatch.setattr(trained_on, "_of_slices", gone)
     experiments.train(tmp_path, config)
     assert (tmp_path / "model.keras").exists()
 
 
 @pytest.mark.slow
 def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, capsys):
-    from tfvn import evaluation, experiments
-    from tfvn.network import VariationalNetwork
+    from tfvn.models.variational import VariationalNetwork
+    from tfvn.results import evaluate
+    from tfvn.runs import experiments
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trained").mkdir()
     VariationalNetwork(1, 3, 3, 5).save("trained/model.keras")
-    fit.write("trained", RUN)
+    trained_on.write("trained", RUN)
     np.save("scan.npy", SyntheticKnee(1, 32, 24, 2, None, 0.001, 7)[0].kspace)
     config = Config(
         dataset="measurement",
@@ -200,11 +203,11 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, caps
     shutil.copytree("run", "attacked")
     with pytest.warns(DataWarning):
         experiments.attack("attacked", config)
-    assert fit.known("attacked") == fit.known("trained")
+    assert trained_on.known("attacked") == trained_on.known("trained")
     for work in (
         experiments.train,
         experiments.attack,
-        lambda run, config: evaluation.evaluate([run], output="results"),
+        lambda run, config: evaluate.evaluate([run], output="results"),
     ):
         with pytest.warns(
             DataWarning, match="scan: the network was trained with 46% .* of the scan 100% is"
@@ -215,4 +218,4 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, caps
         in capsys.readouterr().out
     )
     # It stands for the same network.
-    assert fit.known("run") == fit.known("trained")
+    assert trained_on.known("run") == trained_on.known("trained")

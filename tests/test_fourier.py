@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.fourier import fft2c, ifft2c
+from tfvn.physics.fourier import fft2c, ifft2c
 
 SHAPES = [(8, 6), (7, 5), (8, 5), (7, 6), (1, 9), (1, 1)]
 

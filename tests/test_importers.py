@@ -167,7 +167,7 @@ def assert_reconstructs(network, inputs, expected):
 
 
 def test_pretrained_weights_give_the_independent_reconstruction(shared_data):
-    network = tfvn.importers.from_npz(shared_data("vn_coronal_pd_fs.npz"))
+    network = tfvn.models.network_files.from_npz(shared_data("vn_coronal_pd_fs.npz"))
     case = np.load(shared_data("vn_case.npz"))
     inputs = {
         "kspace": case["kspace"][None],
@@ -181,7 +181,7 @@ def test_pretrained_weights_give_the_independent_reconstruction(shared_data):
 
 def test_an_npz_file_sets_weights_and_convention(tmp_path):
     arrays = write_npz(tmp_path / "weights.npz")
-    network = tfvn.importers.from_npz(tmp_path / "weights.npz")
+    network = tfvn.models.network_files.from_npz(tmp_path / "weights.npz")
     assert len(network.stages) == 2
     np.testing.assert_array_equal(network.stages[1].kernel, arrays["kernels"][1])
     np.testing.assert_array_equal(network.stages[1].rbf_weights, arrays["rbf_weights"][1])
@@ -201,7 +201,7 @@ def test_a_tensorflow_1_checkpoint_gives_the_independent_reconstruction(
         inputs, random_weights(), bandwidth, scale, grid_limit=1.5
     )
     prefix = write_checkpoint(tmp_path / "checkpoint")
-    network = tfvn.importers.from_tf1_checkpoint(prefix, convention, grid_limit=1.5)
+    network = tfvn.models.network_files.from_tf1_checkpoint(prefix, convention, grid_limit=1.5)
     assert_reconstructs(network, inputs, expected)
     one_stage = {key: value[:1] for key, value in random_weights().items()}
     assert (
@@ -216,20 +216,23 @@ def test_the_conventions_of_checkpoints_differ_and_another_is_refused(tmp_path, 
     inputs = case(coils=2, height=13, width=11)
     prefix = write_checkpoint(tmp_path / "checkpoint")
     icg, optox = (
-        tfvn.importers.from_tf1_checkpoint(prefix, name)(inputs) for name in ("icg", "optox")
+        tfvn.models.network_files.from_tf1_checkpoint(prefix, name)(inputs)
+        for name in ("icg", "optox")
     )
     assert np.linalg.norm(icg - optox) > 0.1 * np.linalg.norm(icg)
-    assert np.array_equal(tfvn.importers.from_tf1_checkpoint(prefix)(inputs), icg)
+    assert np.array_equal(tfvn.models.network_files.from_tf1_checkpoint(prefix)(inputs), icg)
     with pytest.raises(ValueError, match="'icg' or 'optox'. Received: convention='tf'") as error:
-        tfvn.importers.from_tf1_checkpoint(prefix, "tf")
+        tfvn.models.network_files.from_tf1_checkpoint(prefix, "tf")
     assert str(error.value).startswith(prefix)
 
 
 def test_a_checkpoint_is_found_by_prefix_index_file_and_folder(tmp_path):
     prefix = write_checkpoint(tmp_path / "logs" / "checkpoint")
-    expected = tfvn.importers.from_tf1_checkpoint(prefix).get_weights()
+    expected = tfvn.models.network_files.from_tf1_checkpoint(prefix).get_weights()
     for path in (f"{prefix}.index", tmp_path / "logs"):
-        for weights, array in zip(expected, tfvn.importers.from_tf1_checkpoint(path).get_weights()):
+        for weights, array in zip(
+            expected, tfvn.models.network_files.from_tf1_checkpoint(path).get_weights()
+        ):
             np.testing.assert_array_equal(weights, array)
 
 
@@ -241,10 +244,10 @@ def test_a_folder_without_its_checkpoint_names_what_is_there(tmp_path):
     with pytest.raises(
         ValueError, match=r"name one itself. Received: \['checkpoint-1000.index'\]"
     ) as error:
-        tfvn.importers.from_tf1_checkpoint(tmp_path / "moved")
+        tfvn.models.network_files.from_tf1_checkpoint(tmp_path / "moved")
     assert str(error.value).startswith(str(tmp_path / "moved"))
     with pytest.raises(ValueError, match=r"Received: \[\]"):
-        tfvn.importers.from_tf1_checkpoint(tmp_path)
+        tfvn.models.network_files.from_tf1_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ def test_checkpoints_of_other_variables_are_refused_by_name(tmp_path, changes, m
     prefix = write_checkpoint(tmp_path / "checkpoint", **changes)
     for convention in ("icg", "optox"):
         with pytest.raises(ValueError, match=message) as error:
-            tfvn.importers.from_tf1_checkpoint(prefix, convention)
+            tfvn.models.network_files.from_tf1_checkpoint(prefix, convention)
         assert str(error.value).startswith(prefix)
 
 
@@ -285,7 +288,7 @@ def test_damaged_checkpoints_are_refused_by_name(tmp_path, suffix):
         else:
             file.write_bytes(damaged)
         with pytest.raises(ValueError, match="cannot be read as a checkpoint") as error:
-            tfvn.importers.from_tf1_checkpoint(prefix)
+            tfvn.models.network_files.from_tf1_checkpoint(prefix)
         assert str(error.value).startswith(prefix)
 
 
@@ -295,14 +298,14 @@ def test_a_torch_state_dict_gives_the_independent_reconstruction(torch_file, cas
     arrays = {**torch_arrays(random_weights()), "loss.weight": np.ones(3)}
     path = torch_file({"epoch": np.int64(4), "state_dict": arrays} if nested else arrays)
     expected = independent_reconstruction(inputs, random_weights(), bandwidth=2 / 8, scale=1)
-    for network in (tfvn.importers.from_torch(path), tfvn.load_model(path)):
+    for network in (tfvn.models.network_files.from_torch(path), tfvn.load_model(path)):
         assert_reconstructs(network, inputs, expected)
 
 
 def test_stages_of_a_torch_state_dict_are_ordered_by_number(torch_file):
     weights = {key: np.concatenate([value] * 6) for key, value in random_weights().items()}
     weights["data_term_weights"] = np.arange(12, dtype="f4")
-    network = tfvn.importers.from_torch(torch_file(torch_arrays(weights)))
+    network = tfvn.models.network_files.from_torch(torch_file(torch_arrays(weights)))
     assert [float(stage.data_weight) for stage in network.stages] == list(range(12))
 
 
@@ -352,7 +355,7 @@ def test_torch_state_dicts_that_do_not_fit_are_refused_by_name(torch_file, chang
     arrays = {**torch_arrays(random_weights()), "other": np.ones(1), **changes}
     path = torch_file({key: value for key, value in arrays.items() if value is not None})
     with pytest.raises(ValueError, match=message) as error:
-        tfvn.importers.from_torch(path)
+        tfvn.models.network_files.from_torch(path)
     assert str(error.value).startswith(str(path))
 
 
@@ -363,14 +366,14 @@ def test_a_torch_file_without_torch_names_the_remedy(tmp_path, monkeypatch):
         tfvn.load_model(tmp_path / "varnet.pth")
     assert str(error.value).startswith(str(tmp_path / "varnet.pth"))
     with pytest.raises(ValueError, match="no such file"):
-        tfvn.importers.from_torch(tmp_path / "missing.pt")
+        tfvn.models.network_files.from_torch(tmp_path / "missing.pt")
 
 
 def test_something_else_in_a_torch_file_is_refused_by_name(torch_file):
     for content in (np.ones(3), {"state_dict": np.ones(3)}, {1: np.ones(3)}):
         path = torch_file(content)
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict") as error:
-            tfvn.importers.from_torch(path)
+            tfvn.models.network_files.from_torch(path)
         assert str(error.value).startswith(str(path))
 
 
@@ -400,18 +403,18 @@ def test_a_file_of_torch_itself(tmp_path, case):
     torch.save(WritesAFile(str(tmp_path / "executed")), tmp_path / "code.pt")
     for name in ("short.pt", "code.pt"):
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict"):
-            tfvn.importers.from_torch(tmp_path / name)
+            tfvn.models.network_files.from_torch(tmp_path / name)
     assert not (tmp_path / "executed").exists()
 
 
 def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
     # None of these settings is a float32.
-    network = tfvn.network.VariationalNetwork(
+    network = tfvn.models.variational.VariationalNetwork(
         2, 3, 5, 9, grid_limit=1.3, bandwidth=0.1, scale=0.7, seed=4
     )
     network.stages[1].data_weight.assign(0.3)
     network.stages[0].rbf_weights.assign(np.random.default_rng(0).normal(size=(3, 9)))
-    tfvn.importers.to_npz(network, tmp_path / "weights.npz")
+    tfvn.models.network_files.to_npz(network, tmp_path / "weights.npz")
     loaded = tfvn.load_model(tmp_path / "weights.npz")
     for name, block in network.parameter_blocks.items():
         np.testing.assert_array_equal(np.stack(block), np.stack(loaded.parameter_blocks[name]))
@@ -431,8 +434,8 @@ def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
 
 
 def test_a_failed_export_leaves_the_file_as_it_was(tmp_path, monkeypatch):
-    network = tfvn.network.VariationalNetwork(1, 3, 5, 9)
-    tfvn.importers.to_npz(network, tmp_path / "weights.npz")
+    network = tfvn.models.variational.VariationalNetwork(1, 3, 5, 9)
+    tfvn.models.network_files.to_npz(network, tmp_path / "weights.npz")
     content = (tmp_path / "weights.npz").read_bytes()
 
     def full_disk(file, **arrays):
@@ -442,10 +445,10 @@ def test_a_failed_export_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match="^cannot write .*missing/weights.npz: No such file or directory"
     ):
-        tfvn.importers.to_npz(network, tmp_path / "missing" / "weights.npz")
+        tfvn.models.network_files.to_npz(network, tmp_path / "missing" / "weights.npz")
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(ValueError, match="no space left"):
-        tfvn.importers.to_npz(network, tmp_path / "weights.npz")
+        tfvn.models.network_files.to_npz(network, tmp_path / "weights.npz")
     assert (tmp_path / "weights.npz").read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
 
@@ -455,9 +458,9 @@ def test_a_loaded_model_equals_the_saved_one(tmp_path):
     network = tfvn.load_model(tmp_path / "weights.npz")
     network.save(tmp_path / "model.keras")
     loaded = tfvn.load_model(tmp_path / "model.keras")
-    assert tfvn.runs.model_hash(loaded) == tfvn.runs.model_hash(network)
+    assert tfvn.runs.directory.model_hash(loaded) == tfvn.runs.directory.model_hash(network)
     loaded.stages[0].data_weight.assign(0.4)
-    assert tfvn.runs.model_hash(loaded) != tfvn.runs.model_hash(network)
+    assert tfvn.runs.directory.model_hash(loaded) != tfvn.runs.directory.model_hash(network)
 
 
 @pytest.mark.parametrize(
@@ -570,14 +573,16 @@ def test_what_is_no_path_is_told(path):
     "name", ["model", "model.old", "model.KERAS", "model.pt", "model.npz", "model.keras", "a [1].b"]
 )
 def test_the_content_decides_what_a_model_is(tmp_path, written, name):
-    network = tfvn.network.VariationalNetwork(1, 3, 5, 9)
+    network = tfvn.models.variational.VariationalNetwork(1, 3, 5, 9)
     if written.endswith("npz"):
-        tfvn.importers.to_npz(network, tmp_path / written)
+        tfvn.models.network_files.to_npz(network, tmp_path / written)
     else:
         network.save(tmp_path / written)
     os.rename(tmp_path / written, tmp_path / name)
     for path in (tmp_path / name, str(tmp_path / name), os.fsencode(tmp_path / name)):
-        assert tfvn.runs.model_hash(tfvn.load_model(path)) == tfvn.runs.model_hash(network)
+        assert tfvn.runs.directory.model_hash(
+            tfvn.load_model(path)
+        ) == tfvn.runs.directory.model_hash(network)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
@@ -600,7 +605,7 @@ def test_a_model_that_cannot_be_read_is_no_damage(tmp_path, monkeypatch, number)
 def test_checkpoints_in_folders_with_brackets_are_found(tmp_path):
     prefix = write_checkpoint(tmp_path / "acc=[4,8]*" / "checkpoint")
     for path in (prefix, f"{prefix}.index", tmp_path / "acc=[4,8]*"):
-        assert len(tfvn.importers.from_tf1_checkpoint(path).stages) == 2
+        assert len(tfvn.models.network_files.from_tf1_checkpoint(path).stages) == 2
 
 
 def test_members_that_are_no_arrays_are_refused(tmp_path):
@@ -635,7 +640,8 @@ def test_a_file_of_either_keras_gives_the_same_output_under_both(case, written):
     # The initial network, whose weights other seeds draw, is another.
     assert (
         np.abs(
-            tfvn.network.VariationalNetwork(**network.get_config()).reconstruct(case()) - expected
+            tfvn.models.variational.VariationalNetwork(**network.get_config()).reconstruct(case())
+            - expected
         ).max()
         > 1e-2
     )
@@ -665,7 +671,7 @@ def names(weights):
 def keras_file(tmp_path_factory):
     """The bytes of a `.keras` file, its config and its weights."""
     path = tmp_path_factory.mktemp("keras") / "model.keras"
-    network = tfvn.network.VariationalNetwork(
+    network = tfvn.models.variational.VariationalNetwork(
         num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4
     )
     network.save(path)
@@ -820,10 +826,10 @@ def test_keras_has_no_part_in_loading(tmp_path, keras_file, monkeypatch):
 
     monkeypatch.setattr(keras.models, "load_model", fail)
     network = tfvn.load_model(tmp_path / "model.keras")
-    again = tfvn.network.VariationalNetwork(
+    again = tfvn.models.variational.VariationalNetwork(
         num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4
     )
-    assert tfvn.runs.model_hash(network) == tfvn.runs.model_hash(again)
+    assert tfvn.runs.directory.model_hash(network) == tfvn.runs.directory.model_hash(again)
     assert not (tmp_path / "executed").exists()
 
 
@@ -897,7 +903,7 @@ def test_members_that_unpack_to_more_than_the_network_needs_are_not_unpacked(
     ):
         tfvn.load_model(tmp_path / "model.keras")
     write_npz(tmp_path / "weights.npz")
-    monkeypatch.setattr(tfvn.importers, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(tfvn.models.network_files, "LARGEST_FILE", 1000)
     with pytest.raises(
         ValueError, match="weights.npz: not a file of network weights: expected at most 1000 bytes"
     ):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.ipalm import IPALM
+from tfvn.training.ipalm import IPALM
 
 
 def unit_columns(x):

@@ -12,29 +12,19 @@ import tfvn
 ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
     "checks": -1,
-    **dict.fromkeys(
-        [
-            "compat",
-            "config",
-            "fourier",
-            "masks",
-            "projections",
-            "metrics",
-            "certificates",
-            "ipalm",
-            "convolutions",
-        ],
-        0,
-    ),
-    **dict.fromkeys(["device", "distribution", "progress", "surroundings"], 0),
-    **dict.fromkeys(["operators", "activations", "contract"], 1),
-    **dict.fromkeys(["data", "network", "smoothing", "attacks"], 2),
-    **dict.fromkeys(["training", "importers", "events", "outputs", "figures", "fit"], 3),
-    **dict.fromkeys(["checkpoints", "runs", "report", "summaries", "serving"], 4),
-    **dict.fromkeys(["experiments", "evaluation", "reconstruction", "cli"], 5),
-    **dict.fromkeys(["protocol", "tuning"], 6),
-    **dict.fromkeys(["demo", "paper", "commands"], 7),
-    "__main__": 8,
+    **dict.fromkeys(["compat", "config", "projections", "metrics", "certificates"], 0),
+    **dict.fromkeys(["device", "distribution", "progress", "shapes", "surroundings"], 0),
+    "physics": 1,
+    "data": 2,
+    "models": 3,
+    **dict.fromkeys(["attacks", "defences", "figures", "outputs"], 4),
+    "training": 5,
+    "runs": 6,
+    "results": 7,
+    **dict.fromkeys(["tools", "cli"], 8),
+    "paper": 9,
+    "commands": 10,
+    "__main__": 11,
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

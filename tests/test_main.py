@@ -19,7 +19,7 @@ from PIL import Image
 import tfvn
 import tfvn.__main__ as command_line
 from tfvn.__main__ import main
-from tfvn.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
 
 SCALE = 3e-5
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("main")
     knees = tfvn.data.SyntheticKnee(2, 32, 24, 3, None, 0.001, 0)
-    mask = tfvn.masks.equispaced(24, acceleration=3.0, center_fraction=0.34)
+    mask = tfvn.physics.masks.equispaced(24, acceleration=3.0, center_fraction=0.34)
     kspace, maps = (
         np.stack([getattr(slice, name) for slice in knees])
         for name in ("kspace", "sensitivity_maps")
@@ -53,7 +53,9 @@ def folder(tmp_path_factory):
         file["mask"], file["ismrmrd_header"] = mask, "<xml/>"
     np.save(folder / "small.npy", kspace[0, :, :5, :6])
     np.save(folder / "nan.npy", np.stack([kspace[0], kspace[1] * np.nan]))
-    network = tfvn.network.VariationalNetwork(num_stages=2, filters=3, kernel_size=5, num_centers=7)
+    network = tfvn.models.variational.VariationalNetwork(
+        num_stages=2, filters=3, kernel_size=5, num_centers=7
+    )
     network.save(folder / "model.keras")
     return folder
 
@@ -134,7 +136,11 @@ def test_the_file_tells_what_it_was_made_of(network, smoothed):
     expected = dict(source="scan.h5", mask="measured", model="model.keras")
     expected.update(sensitivity_maps="from maps.npy, which may know what the mask removes")
     expected.update(
-        sigma=0.1, num_samples=3, noise="gaussian", seed=5, model_hash=tfvn.runs.model_hash(network)
+        sigma=0.1,
+        num_samples=3,
+        noise="gaussian",
+        seed=5,
+        model_hash=tfvn.runs.directory.model_hash(network),
     )
     expected.update(
         command=f"python -m tfvn {SMOOTHED} -o smooth.h5 smooth.png",
@@ -160,7 +166,7 @@ def test_images_share_one_window_that_is_written_in_them(folder, smoothed):
 
 
 def test_a_network_of_double_precision_takes_the_same_scan(folder, run, network):
-    exact = tfvn.network.VariationalNetwork(
+    exact = tfvn.models.variational.VariationalNetwork(
         **{**network.get_config(), "dtype": "float64", "name": "exact"}
     )
     exact.set_weights(network.get_weights())
@@ -345,7 +351,7 @@ def test_wrong_input_ends_in_one_clear_sentence(folder, run, capsys, command, me
 
 def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, capsys):
     exported = []
-    monkeypatch.setattr(tfvn.serving, "export", lambda *arguments: exported.append(arguments))
+    monkeypatch.setattr(tfvn.tools.serving, "export", lambda *arguments: exported.append(arguments))
     assert (
         run(
             "export model.keras --smooth 0.2 --samples 2 --noise laplace --seed 7 -o models/knee/1"
@@ -372,8 +378,12 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
     (model, *where), (plain, *elsewhere) = exported[:2]
     assert (model.sigma, model.num_samples, model.noise, model.seed) == (0.2, 2, "laplace", 7)
     assert where == ["models/knee/1", True] and elsewhere == ["plain", False]
-    digest = tfvn.runs.model_hash(network)
-    assert tfvn.runs.model_hash(model.network) == digest == tfvn.runs.model_hash(plain)
+    digest = tfvn.runs.directory.model_hash(network)
+    assert (
+        tfvn.runs.directory.model_hash(model.network)
+        == digest
+        == tfvn.runs.directory.model_hash(plain)
+    )
 
 
 @pytest.mark.parametrize(
@@ -390,7 +400,9 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
 def test_the_scan_may_stand_behind_the_outputs(run, monkeypatch, words):
     written = []
     monkeypatch.setattr(
-        tfvn.reconstruction, "write", lambda *given: written.append((given[1].data_path, given[3]))
+        tfvn.tools.reconstruction,
+        "write",
+        lambda *given: written.append((given[1].data_path, given[3])),
     )
     assert run(f"reconstruct --model model.keras {words}") == 0
     ((scan, outputs),) = written

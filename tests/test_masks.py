@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfvn import masks
+from tfvn.physics import masks
 
 
 def lines(mask):

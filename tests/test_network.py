@@ -12,9 +12,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 import tfvn
-from tfvn.activations import RBFActivation
 from tfvn.data import DataWarning
-from tfvn.network import (
+from tfvn.models.activations import RBFActivation
+from tfvn.models.variational import (
     LARGEST_FILE,
     PARAMETERS,
     Stage,
@@ -23,7 +23,7 @@ from tfvn.network import (
     magnitude,
     weight_bytes,
 )
-from tfvn.operators import Sense
+from tfvn.physics.sense import Sense
 
 # One architecture and size for most tests: a fused kernel is compiled once a shape.
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3, initial_data_weight=0.7)

@@ -6,8 +6,8 @@ import tensorflow as tf
 from scipy import stats
 
 from tfvn.data import DataWarning
-from tfvn.fourier import fft2c
-from tfvn.operators import Sense, check_inputs, check_values
+from tfvn.physics.fourier import fft2c
+from tfvn.physics.sense import Sense, check_inputs, check_values
 
 SHAPES = [(1, 8, 6), (3, 7, 5), (2, 9, 6), (4, 6, 7)]
 MASKS = ["columns", "points", "weights"]

@@ -7,7 +7,9 @@ import os
 
 import pytest
 
-from tfvn import data, paper, protocol, runs
+from tfvn import data
+from tfvn.paper import __main__, protocol
+from tfvn.runs import directory
 
 SMALL = [
     "train_patients=1-2",
@@ -28,7 +30,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory):
     parent = tmp_path_factory.mktemp("paper") / "rehearsal"
-    paper.paper(str(parent), None, SMALL, (32, 24, 2))
+    __main__.paper(str(parent), None, SMALL, (32, 24, 2))
     return parent
 
 
@@ -57,31 +59,31 @@ def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
     assert sorted(os.listdir(folder / "1")) == ["espirit1.mat", "rawdata1.mat"]
     starts = [(folder / patient / "rawdata1.mat").read_bytes()[:10] for patient in ("1", "2")]
     assert starts == [b"MATLAB 5.0", b"MATLAB 7.3"]
-    config = runs.open_run(str(rehearsal / "original"))
+    config = directory.open_run(str(rehearsal / "original"))
     assert data.source(config, "train").shape(0) == (2, 32, 24) and config.sigma == 0
 
 
 def test_the_five_networks_differ_in_their_noise_alone(rehearsal):
-    configs = [vars(runs.open_run(str(rehearsal / name))) for name in protocol.MODELS]
+    configs = [vars(directory.open_run(str(rehearsal / name))) for name in protocol.MODELS]
     assert [config["sigma"] for config in configs] == [0, 0.01, 0.02, 0.05, 0.1]
     assert all({**config, "sigma": 0} == configs[0] for config in configs)
 
 
 def test_a_second_call_does_nothing_again(rehearsal, capsys):
     before = {path: path.stat().st_mtime_ns for path in rehearsal.rglob("model.keras")}
-    paper.paper(str(rehearsal), None, SMALL, (32, 24, 2))
+    __main__.paper(str(rehearsal), None, SMALL, (32, 24, 2))
     assert capsys.readouterr().out.count("already trained") == 5
     assert before == {path: path.stat().st_mtime_ns for path in rehearsal.rglob("model.keras")}
 
 
 def test_another_rehearsal_does_not_take_the_same_folder(rehearsal):
     with pytest.raises(ValueError, match="does not hold these data"):
-        paper.paper(str(rehearsal), None, SMALL, (32, 32, 2))
+        __main__.paper(str(rehearsal), None, SMALL, (32, 32, 2))
 
 
 def test_damaged_data_stop_before_any_training(rehearsal, tmp_path, capsys):
     (tmp_path / "coronal_pd_fs").mkdir()
-    code = paper.main(
+    code = __main__.main(
         [
             str(tmp_path),
             "--run-dir",
@@ -100,7 +102,7 @@ def test_damaged_data_stop_before_any_training(rehearsal, tmp_path, capsys):
 def test_data_or_a_rehearsal_must_be_chosen(capsys):
     for arguments in ([], ["folder", "--rehearse"]):
         with pytest.raises(SystemExit):
-            paper.main(arguments)
+            __main__.main(arguments)
     assert "give either DATA" in capsys.readouterr().err
 
 

@@ -8,10 +8,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn import fit, masks, reconstruction
 from tfvn.config import Config
 from tfvn.data import DataWarning, SyntheticKnee
-from tfvn.network import VariationalNetwork
+from tfvn.models.variational import VariationalNetwork
+from tfvn.physics import masks
+from tfvn.runs import trained_on
+from tfvn.tools import reconstruction
 
 HEIGHT, WIDTH = 32, 24
 MASK = masks.equispaced(WIDTH, 4, 0.25)
@@ -28,7 +30,7 @@ def scan(tmp_path, monkeypatch):
     np.save("mask.npy", MASK)
     (tmp_path / "run").mkdir()
     VariationalNetwork(1, 3, 3, 5).save("run/model.keras")
-    fit.write(
+    trained_on.write(
         "run",
         Config(
             height=HEIGHT,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imsave
 
-from tfvn import config, evaluation, report
+from tfvn import config
+from tfvn.results import evaluate, report
 
 NASTY = "<img src=x onerror=\"document.title=1\"> & 'b'"
 CLOSING = "</script><script>document.title='broken'</script>"
@@ -49,7 +50,7 @@ def arguments(
         for index in range(slices)
         for attack in every
     ]
-    table = evaluation.aggregate(rows)
+    table = evaluate.aggregate(rows)
     images_path = str(folder / "reconstructions.h5")
     with h5py.File(images_path, "w") as file:
         for index in range(slices):
@@ -61,7 +62,7 @@ def arguments(
             file.create_group(f"models/{model}").attrs["model_hash"] = "5e" * 32
             for index in range(slices):
                 for kind, size in every:
-                    file[f"models/{model}/slice_{index:05d}/{evaluation._dataset(kind, size)}"] = (
+                    file[f"models/{model}/slice_{index:05d}/{evaluate._dataset(kind, size)}"] = (
                         rng.random(shape, np.float32)
                     )
     figure_paths = [str(folder / f"figure{number}.png") for number in (1, 2, 3)]
@@ -77,13 +78,12 @@ def arguments(
         for n, model in enumerate(models)
     ]
     labelled = [
-        {**one, "dataset": evaluation._dataset(one["attack"], evaluation._size(one))}
-        for one in rows
+        {**one, "dataset": evaluate._dataset(one["attack"], evaluate._size(one))} for one in rows
     ]
     return [
         labelled,
-        evaluation._labels(table),
-        evaluation.tables(table),
+        evaluate._labels(table),
+        evaluate.tables(table),
         runs,
         images_path,
         figure_paths,
@@ -402,7 +402,20 @@ def test_the_viewer_is_worked_by_keys(browser, pages):
         reached.append(run(f"{focus}.id || {focus}.getAttribute('class') || {focus}.tagName"))
         if reached[-1] == "viewport":
             break
-    controls = ["slice", "view", "zoom", "window", "gain", "flicker", "rate", "exchange", "source", "condition", "source", "condition"]
+    controls = [
+        "slice",
+        "view",
+        "zoom",
+        "window",
+        "gain",
+        "flicker",
+        "rate",
+        "exchange",
+        "source",
+        "condition",
+        "source",
+        "condition",
+    ]
     assert reached[-len(controls) - 1 : -1] == controls
     assert (
         reached[0] == "skip"

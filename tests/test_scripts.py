@@ -48,7 +48,7 @@ def test_a_run_directory_holds_all_that_a_run_made(smoke):
     for name in ("config.yaml", "model.keras", "history.csv", "logs", "checkpoints"):
         assert os.path.exists(os.path.join(smoke, name)), name
     assert len(list(Path(smoke, "attacks").rglob("slice_*.h5"))) == 4
-    with h5py.File(tfvn.runs.attack_path(smoke, 1.0, 0)) as file:
+    with h5py.File(tfvn.runs.directory.attack_path(smoke, 1.0, 0)) as file:
         assert {"radius", "seed", "settings", "model_hash", "kspace_norm"} <= set(file.attrs)
         assert np.linalg.norm(file["perturbation"][()]) <= 1.0
 
@@ -71,7 +71,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tfvn.experiments._Log, "on_train_batch_end", interrupt)
+        patch.setattr(tfvn.runs.experiments._Log, "on_train_batch_end", interrupt)
         assert train.main(arguments) == 130
     assert "continues" in capsys.readouterr().err
     assert not os.path.exists(os.path.join(run_dir, "model.keras"))
@@ -128,7 +128,9 @@ _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-from tfvn import evaluation, experiments, runs
+from tfvn.results import evaluate
+from tfvn.runs import directory
+from tfvn.runs import experiments
 from tfvn.data import files
 module, name, number = {module}, {name!r}, {number}
 original, calls = getattr(module, name), []
@@ -209,7 +211,10 @@ def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
 def test_a_rerun_attacks_only_what_is_missing(smoke, tmp_path):
     run_dir = str(tmp_path / "copy")
     shutil.copytree(smoke, run_dir)
-    missing, kept = tfvn.runs.attack_path(run_dir, 1.0, 1), tfvn.runs.attack_path(run_dir, 1.0, 0)
+    missing, kept = (
+        tfvn.runs.directory.attack_path(run_dir, 1.0, 1),
+        tfvn.runs.directory.attack_path(run_dir, 1.0, 0),
+    )
     os.remove(missing)
     before = os.stat(kept).st_mtime_ns
     assert attack.main(["--run-dir", run_dir]) == 0
@@ -341,8 +346,8 @@ def test_flags_of_several_values_leave_run_directories_alone(words, expected, mo
     def swept(run_dirs, output, counts, overrides, workers):
         found.append((run_dirs, overrides, counts))
 
-    monkeypatch.setattr(tfvn.evaluation, "evaluate", evaluated)
-    monkeypatch.setattr(tfvn.evaluation, "sample_sweep", swept)
+    monkeypatch.setattr(tfvn.results.evaluate, "evaluate", evaluated)
+    monkeypatch.setattr(tfvn.results.evaluate, "sample_sweep", swept)
     if isinstance(expected, str):
         with pytest.raises(SystemExit) as ended:
             evaluate.main(words.split())
@@ -544,5 +549,6 @@ def test_help_names_every_configuration_key(script, capsys):
 
 def test_the_network_is_a_keras_model_for_reuse(smoke):
     assert isinstance(
-        keras.models.load_model(os.path.join(smoke, "model.keras")), tfvn.network.VariationalNetwork
+        keras.models.load_model(os.path.join(smoke, "model.keras")),
+        tfvn.models.variational.VariationalNetwork,
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfvn.network import VariationalNetwork
-from tfvn.serving import export, serve
-from tfvn.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork
+from tfvn.tools.serving import export, serve
 
 SETTINGS = dict(num_stages=2, filters=3, kernel_size=5, num_centers=7)
 
@@ -189,7 +189,7 @@ def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, mode
         def refused(*_):
             raise OSError("read-only")
 
-        patch.setattr("tfvn.serving._exchange", lambda *_: False)
+        patch.setattr("tfvn.tools.serving._exchange", lambda *_: False)
         patch.setattr("tfvn.data.files.os.replace", refused)
         with pytest.raises(ValueError, match="cannot write .*model: read-only"):
             export(models["plain"], path, overwrite=True)
@@ -222,7 +222,7 @@ def test_a_killed_export_leaves_a_model_that_the_next_one_finds(
         for name in ("serving._put_back", "data.files.shutil.rmtree"):
             patch.setattr(f"tfvn.{name}", lambda *_, **__: None)
         if not exchanges:
-            patch.setattr("tfvn.serving._exchange", lambda *_: False)
+            patch.setattr("tfvn.tools.serving._exchange", lambda *_: False)
             patch.setattr("tfvn.data.files.os.replace", die)
         with contextlib.suppress(Killed):
             export(models["plain"], path, overwrite=True)

@@ -3,10 +3,10 @@ import pytest
 import tensorflow as tf
 
 from tfvn.data import DataWarning
-from tfvn.fourier import fft2c
-from tfvn.network import VariationalNetwork
-from tfvn.operators import Sense
-from tfvn.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.fourier import fft2c
+from tfvn.physics.sense import Sense
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
 
@@ -378,8 +378,8 @@ def test_it_is_not_given_zero_filled_alone(case):
 _MEMORY = """
 import numpy as np
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.network import VariationalNetwork
-from tfvn.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
 
 rng = np.random.default_rng(0)
 maps, kspace = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32).view(np.complex64)[..., 0] / 4

@@ -16,7 +16,9 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 
-from tfvn import evaluation, events, experiments, runs, summaries
+from tfvn.results import evaluate
+from tfvn.runs import directory, experiments
+from tfvn.training import events, tensorboard
 
 SETTINGS = [
     "height=24",
@@ -45,10 +47,10 @@ SETTINGS = [
 def run_dir(tmp_path_factory):
     """A run that was trained, attacked and evaluated."""
     run_dir = str(tmp_path_factory.mktemp("runs") / "whole")
-    config = runs.open_run(run_dir, os.devnull, SETTINGS)
+    config = directory.open_run(run_dir, os.devnull, SETTINGS)
     experiments.train(run_dir, config)
     experiments.attack(run_dir, config)
-    evaluation.evaluate([run_dir], os.path.join(run_dir, "results"))
+    evaluate.evaluate([run_dir], os.path.join(run_dir, "results"))
     return run_dir
 
 
@@ -106,7 +108,7 @@ def test_every_iteration_is_logged(run_dir):
                 row[f"lipschitz_{block}"], rel=1e-6
             )
             assert found[f"ipalm/trials_{block}"][iteration] == row[f"trials_{block}"]
-    stages = runs.network_of(run_dir, runs.open_run(run_dir)).stages
+    stages = directory.network_of(run_dir, directory.open_run(run_dir)).stages
     assert [found[f"data_weight/stage_0{t}"][5] for t in (1, 2)] == [
         stage.data_weight.numpy() for stage in stages
     ]
@@ -155,7 +157,7 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
     run_dir, tmp_path, monkeypatch
 ):
     again = str(tmp_path / "again")
-    config = runs.open_run(again, os.devnull, [*SETTINGS, "log_images_every=0"])
+    config = directory.open_run(again, os.devnull, [*SETTINGS, "log_images_every=0"])
 
     def interrupt(self, batch, logs=None):
         if int(self.model.steps_done) == 3:
@@ -171,7 +173,7 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
     path.write_bytes(path.read_bytes()[:-5])
     assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
 
-    experiments.train(again, runs.open_run(again, None, ["log_images_every=0", "profile=4"]))
+    experiments.train(again, directory.open_run(again, None, ["log_images_every=0", "profile=4"]))
     for name in ("train", "validation"):
         expected = {
             tag: curve
@@ -179,7 +181,7 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
             if not tag.startswith(("image/", "parameters/"))
         }
         assert values(again, name) == expected
-    weights = [runs.network_of(folder, config).get_weights() for folder in (run_dir, again)]
+    weights = [directory.network_of(folder, config).get_weights() for folder in (run_dir, again)]
     assert all((a == b).all() for a, b in zip(*weights))
     assert list(Path(again, "logs", "plugins", "profile").rglob("*.xplane.pb"))
 
@@ -201,7 +203,7 @@ def test_attack_curves_are_the_stored_histories_also_after_a_rerun(run_dir, tmp_
     shutil.copytree(run_dir, copy)
     lost = Path(copy, "logs", "attack", "radius_1.0", "events.out.tfevents.slice_00001")
     lost.unlink()
-    experiments.attack(copy, runs.open_run(copy))
+    experiments.attack(copy, directory.open_run(copy))
     for folder in (run_dir, copy):
         for name in ("radius_0.5", "radius_1.0"):
             found, best = values(folder, "attack", name), []
@@ -219,7 +221,7 @@ def test_attack_curves_are_the_stored_histories_also_after_a_rerun(run_dir, tmp_
 
 
 def test_curves_of_a_ladder_go_on_where_the_last_rung_ended(tmp_path):
-    summaries.write_attack(str(tmp_path), "antun_7", 0, np.array([[1.0, 2.0, 4.0]]), first_step=5)
+    tensorboard.write_attack(str(tmp_path), "antun_7", 0, np.array([[1.0, 2.0, 4.0]]), first_step=5)
     assert values(tmp_path, "attack", "antun_7") == {"attack/slice_00000": {5: 1.0, 6: 2.0, 7: 4.0}}
 
 
@@ -241,7 +243,7 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
     shutil.copytree(run_dir, copy)
     for draws in (2, 3):
         if draws == 3:
-            evaluation.evaluate([copy], os.path.join(copy, "results"), ["num_samples=3"])
+            evaluate.evaluate([copy], os.path.join(copy, "results"), ["num_samples=3"])
         name, settings, scores = table_row(copy)
         of = Path(copy if draws == 3 else run_dir)
         assert name == f"{of.name} ({of.parent.name})"
@@ -274,17 +276,19 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
 
 
 def test_a_run_that_cannot_be_written_is_left_as_it_is(run_dir, tmp_path, monkeypatch):
-    config = runs.open_run(run_dir)
-    monkeypatch.setattr(summaries.os, "access", lambda path, mode: False)
-    summaries.write_hparams(str(tmp_path), config, runs.network_of(run_dir, config).get_config())
+    config = directory.open_run(run_dir)
+    monkeypatch.setattr(tensorboard.os, "access", lambda path, mode: False)
+    tensorboard.write_hparams(
+        str(tmp_path), config, directory.network_of(run_dir, config).get_config()
+    )
     assert not os.listdir(tmp_path)
 
 
 def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
-    config = runs.open_run(run_dir)
+    config = directory.open_run(run_dir)
     settings = {**vars(config), "optimizer": "adam", "sigma": 0.0, "seed": 3}
-    architecture = runs.network_of(run_dir, config).get_config()
-    summaries.write_hparams(
+    architecture = directory.network_of(run_dir, config).get_config()
+    tensorboard.write_hparams(
         str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")}
     )
     _, settings, scores = table_row(tmp_path)
@@ -308,7 +312,7 @@ def test_a_full_disk_is_told_and_the_file_ends_with_a_whole_record(tmp_path):
         ):
             growing.close()
         with pytest.raises(ValueError, match="cannot write .*mean: File too large"):
-            summaries.write_mean_attack(str(tmp_path), "radius_1.0", [np.ones((1, 500))])
+            tensorboard.write_mean_attack(str(tmp_path), "radius_1.0", [np.ones((1, 500))])
     assert os.path.getsize(growing.path) == size
     assert values(tmp_path) == {"tag": {1: 10.0}}
     assert not list(tmp_path.rglob("*mean*"))
@@ -344,7 +348,7 @@ def test_nothing_is_written_elsewhere(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.mkdtemp", lambda *_, **__: pytest.fail("a folder elsewhere"))
-    summaries.write_attack(str(tmp_path), "radius_1.0", 0, np.ones((1, 3)))
+    tensorboard.write_attack(str(tmp_path), "radius_1.0", 0, np.ones((1, 3)))
 
 
 MALFORMED = {
@@ -366,7 +370,7 @@ def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
     path = tmp_path / "history.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     try:
-        assert summaries.read_history(str(path)) == []
+        assert tensorboard.read_history(str(path)) == []
     except ValueError as error:
         assert str(error).startswith(f"{path} is no learning curve") and "Move it away" in str(
             error
@@ -374,13 +378,15 @@ def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
     else:
         assert text in ("", "iteration,loss\n")
     # An evaluation has other things to tell.
-    config = runs.open_run(run_dir)
-    summaries.write_hparams(str(tmp_path), config, runs.network_of(run_dir, config).get_config())
+    config = directory.open_run(run_dir)
+    tensorboard.write_hparams(
+        str(tmp_path), config, directory.network_of(run_dir, config).get_config()
+    )
     assert table_row(tmp_path)[2] == {}
 
 
 def test_a_training_does_not_begin_beside_a_foreign_learning_curve(tmp_path):
-    config = runs.open_run(str(tmp_path), os.devnull, SETTINGS)
+    config = directory.open_run(str(tmp_path), os.devnull, SETTINGS)
     (tmp_path / "history.csv").write_text("patient,visit\n1,2\n")
     with pytest.raises(ValueError, match="history.csv is no learning curve"):
         experiments.train(str(tmp_path), config)
@@ -393,7 +399,7 @@ def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, t
         tmp_path / "copy",
         ignore=shutil.ignore_patterns("checkpoints", "model.keras", "attacks"),
     )
-    experiments.train(str(copy), runs.open_run(copy))
+    experiments.train(str(copy), directory.open_run(copy))
     told = capsys.readouterr().out
     assert "holds no checkpoint: the training of" in told and "begins again at iteration 0" in told
     assert list(history(copy)) == [2, 4, 5]
@@ -408,7 +414,7 @@ def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, t
 
 def test_an_attack_says_what_it_reached(run_dir, tmp_path, capsys):
     copy = str(shutil.copytree(run_dir, tmp_path / "a copy"))
-    experiments.attack(copy, runs.open_run(copy))
+    experiments.attack(copy, directory.open_run(copy))
     told = capsys.readouterr().out
     with open(Path(run_dir, "results", "table1.csv"), newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -28,7 +28,7 @@ def python(*arguments, folder, **variables):
 
 PICTURE = """
 import hashlib, pathlib
-from tfvn import figures
+from tfvn.figures import paper
 rows = [dict(model="a_1", radius=r, norm=r, effect=r, rmse=1 + r, image_norm=20.0) for r in (0.0, 1.0, 2.0)]
 figures.figure2("picture.png", rows)
 digest = hashlib.sha256(pathlib.Path("picture.png").read_bytes()).hexdigest()
@@ -40,7 +40,7 @@ assert "tensorflow" not in sys.modules and "matplotlib" not in sys.modules
 assert tfvn.config.load(None, ["seed=3"]).seed == 3
 assert "tensorflow" not in sys.modules
 inputs, reference = next(iter(tfvn.data.load(tfvn.config.load({str(ROOT / "configs/smoke.yaml")!r}), "test")))
-network = tfvn.network.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11)
+network = tfvn.models.variational.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11)
 assert network.reconstruct(inputs).shape == reference.shape
 {PICTURE}
 print(digest)
@@ -192,13 +192,13 @@ def test_a_module_that_was_only_looked_for_or_failed_is_still_loaded_in_its_cont
 
 def test_a_tensorflow_that_was_looked_for_is_quiet_and_knows_our_networks(tmp_path):
     small = dict(num_stages=1, filters=2, kernel_size=3, num_centers=3)
-    tfvn.network.VariationalNetwork(**small).save(tmp_path / "model.keras")
+    tfvn.models.variational.VariationalNetwork(**small).save(tmp_path / "model.keras")
     code = """
 import importlib.util, sys
 import tfvn
 importlib.util.find_spec("tensorflow")
 import tensorflow as tf
-assert "tfvn.network" in sys.modules
+assert "tfvn.models.variational" in sys.modules
 print(type(tf.keras.models.load_model("model.keras")).__name__)
 """
     done = python("-c", code, folder=tmp_path)
@@ -214,7 +214,9 @@ def test_another_backend_of_keras_that_is_in_use_is_named(monkeypatch):
 
 
 def test_without_docstrings_it_works_or_says_so(tmp_path):
-    done = python("-OO", "-c", "import tfvn; tfvn.network; print('works')", folder=tmp_path)
+    done = python(
+        "-OO", "-c", "import tfvn; tfvn.models.variational; print('works')", folder=tmp_path
+    )
     assert (
         done.stdout == "works\n"
         or "Received: PYTHONOPTIMIZE=2 or python -OO" in done.stderr.splitlines()[-1]

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn.checkpoints import Checkpoints
-from tfvn.ipalm import IPALM
-from tfvn.network import VariationalNetwork, magnitude
-from tfvn.training import Trainer
+from tfvn.models.variational import VariationalNetwork, magnitude
+from tfvn.training.checkpoints import Checkpoints
+from tfvn.training.ipalm import IPALM
+from tfvn.training.trainer import Trainer
 
 ADDONS = [
     pytest.param(

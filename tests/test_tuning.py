@@ -16,9 +16,10 @@ import tensorflow as tf
 
 import train
 from tfvn import config as configs
-from tfvn import data, metrics, tuning
+from tfvn import data, metrics
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.experiments import build_trainer
+from tfvn.runs.experiments import build_trainer
+from tfvn.tools import tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")

@@ -15,14 +15,16 @@ USE = """
 import pathlib
 import numpy as np
 import tfvn
-from tfvn import demo, protocol, report
+from tfvn.paper import demo
+from tfvn.paper import protocol
+from tfvn.results import report
 assert pathlib.Path(tfvn.__file__).parents[1] == pathlib.Path("site").resolve()
 for name in ("base", *protocol.MODELS):
     tfvn.config.load(demo._path(name))
 assert report._part("report.js")
 scan = tfvn.data.SyntheticKnee(1, height=32, width=24, num_coils=4, mask=None, receiver_noise=0.0, seed=0)[0]
 np.save("scan.npy", scan.kspace)
-tfvn.network.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11).save("network.keras")
+tfvn.models.variational.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11).save("network.keras")
 """
 
 
@@ -70,4 +72,4 @@ def test_an_installed_package_needs_no_checkout(folder):
         "image.png",
     )
     assert (folder / "image.png").exists()
-    assert "--run-dir" in run(folder, sys.executable, "-m", "tfvn.demo", "--help")
+    assert "--run-dir" in run(folder, sys.executable, "-m", "tfvn.paper.demo", "--help")

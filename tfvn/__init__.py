@@ -12,28 +12,21 @@ __version__ = "0.1.0"
 
 # What there is to use; command line, demo and report work for the scripts.
 __all__ = [
-    "activations",
     "attacks",
     "certificates",
     "config",
-    "convolutions",
     "data",
-    "evaluation",
-    "experiments",
+    "defences",
     "figures",
-    "fourier",
-    "importers",
-    "ipalm",
     "load_model",
-    "masks",
     "metrics",
-    "network",
-    "operators",
+    "models",
+    "paper",
+    "physics",
     "projections",
-    "reconstruction",
+    "results",
     "runs",
-    "serving",
-    "smoothing",
+    "tools",
     "training",
 ]
 
@@ -45,7 +38,7 @@ def __getattr__(name):
     it.
     """
     if name == "load_model":
-        return importlib.import_module("tfvn.importers").load_model
+        return importlib.import_module("tfvn.models.network_files").load_model
     if importlib.util.find_spec(f"tfvn.{name}") is None:
         raise AttributeError(f"tfvn has no {name!r}. It has {', '.join(__all__)}.")
     module = importlib.import_module(f"tfvn.{name}")

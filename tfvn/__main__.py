@@ -266,7 +266,7 @@ def _scan_settings(arguments, run):
 
 
 def _reconstruct(arguments, settings, command):
-    from tfvn import reconstruction
+    from tfvn.tools import reconstruction
 
     reconstruction.write(
         arguments.model,
@@ -288,9 +288,9 @@ def _export_settings(arguments, run):
 
 def _export(arguments, settings, command):
     del command  # a SavedModel has no place for it
-    from tfvn import serving
-    from tfvn.importers import load_model
-    from tfvn.smoothing import SmoothedNetwork
+    from tfvn.defences.smoothing import SmoothedNetwork
+    from tfvn.models.network_files import load_model
+    from tfvn.tools import serving
 
     network = load_model(arguments.model)
     smooth = {key: getattr(settings, key) for key in _SMOOTHING}

@@ -30,7 +30,7 @@ __all__ = [
     "whole",
 ]
 
-# Whole numbers, and numbers that files hold, stay below it in magnitude: `tfvn.importers` reads
+# Whole numbers, and numbers that files hold, stay below it in magnitude: `tfvn.models.network_files` reads
 # no others.
 LIMIT = 2**31
 # A larger number would be infinite in single precision.

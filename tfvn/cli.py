@@ -176,24 +176,30 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None, progr
             config.load(path, arguments.set)
 
     def opened():
-        from tfvn import distribution, runs
+        from tfvn import distribution
+        from tfvn.runs import directory
 
         workers = distribution.start(arguments.strategy, arguments.replicas)
         run_dir = _run_dir(arguments)
         # A run that never began must not keep its directory from the corrected command; other
         # processes may have begun.
-        beginning = runs.undoing(run_dir) if workers.count == 1 else contextlib.nullcontext()
+        beginning = directory.undoing(run_dir) if workers.count == 1 else contextlib.nullcontext()
         with beginning:
-            work(run_dir, runs.open_run(run_dir, arguments.config, arguments.set), workers=workers)
+            work(
+                run_dir,
+                directory.open_run(run_dir, arguments.config, arguments.set),
+                workers=workers,
+            )
 
     def checked():
-        from tfvn import data, runs
+        from tfvn import data
+        from tfvn.runs import directory
 
         # A configuration given is checked alone: this starts no run, so none has to fit it.
         if arguments.config:
             settings = config.load(arguments.config, arguments.set)
         else:
-            settings = runs.open_run(_run_dir(arguments), overrides=arguments.set)
+            settings = directory.open_run(_run_dir(arguments), overrides=arguments.set)
         count, doubtful = data.review(settings, splits)
         doubts = f", {doubtful} with doubts (see the warning)" if doubtful else ""
         print(

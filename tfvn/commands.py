@@ -34,12 +34,12 @@ The paper's Table 1 and Figures 1 to 3, and a report of all.
 # What takes long to import is imported where it is needed, after the command line has been read.
 def train(argv=None, program="python train.py"):
     def work(run_dir, settings, workers):
-        from tfvn import experiments
+        from tfvn.runs import experiments
 
         experiments.train(run_dir, settings, workers=workers)
 
     def tune(run_dir, settings):
-        from tfvn import tuning
+        from tfvn.tools import tuning
 
         tuning.tune(run_dir, settings)
 
@@ -48,7 +48,7 @@ def train(argv=None, program="python train.py"):
 
 def attack(argv=None, program="python attack.py"):
     def work(run_dir, settings, workers):
-        from tfvn import experiments
+        from tfvn.runs import experiments
 
         experiments.attack(run_dir, settings, workers=workers)
 
@@ -90,13 +90,14 @@ def evaluate(argv=None, program="python evaluate.py"):
                 config.load(path, arguments.set)
 
     def work():
-        from tfvn import distribution, evaluation
+        from tfvn import distribution
+        from tfvn.results import evaluate
 
         workers = distribution.start(arguments.strategy, arguments.replicas)
         if arguments.num_samples:
-            evaluation.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, workers)
+            evaluate.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, workers)
         else:
-            evaluation.evaluate(run_dirs, output, arguments.set, workers)
+            evaluate.evaluate(run_dirs, output, arguments.set, workers)
 
     return cli.guarded(work, first=read)
 

@@ -21,7 +21,7 @@ __all__ = ["CHOICES", "Config", "describe", "load", "numbers"]
 # Seeds and counts are 32-bit integers in TensorFlow, and the reader of networks takes no larger
 # number. Other numbers become infinite above the largest of single precision.
 _LIMIT, _LARGEST_SINGLE = 2**31, 3.4e38
-# Of the file of a network, as `tfvn.network.largest_file` counts it: what is read back.
+# Of the file of a network, as `tfvn.models.variational.largest_file` counts it: what is read back.
 _LARGEST_NETWORK = 2**28
 # Of a configuration file, which takes 5 kB with every key in it.
 _LARGEST_FILE = 2**17

@@ -182,7 +182,7 @@ def register():
     """
     ours = [module for name, module in sys.modules.items() if name.startswith("tfvn.")]
     if not any(getattr(module.__spec__, "_initializing", False) for module in ours):
-        importlib.import_module("tfvn.network")
+        importlib.import_module("tfvn.models.variational")
 
 
 @functools.cache

@@ -13,9 +13,10 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import checks, contract
+from tfvn import checks
 from tfvn.device import one_graph
-from tfvn.operators import Sense, check_inputs, check_values, without_kspace
+from tfvn.models import contract
+from tfvn.physics.sense import Sense, check_inputs, check_values, without_kspace
 from tfvn.projections import BALLS
 from tfvn.projections import norm as norm_of
 

@@ -11,9 +11,9 @@ import warnings
 
 import numpy as np
 
+from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.sample import (
-    DataWarning,
     Sample,
     mask_array,
     normalise,

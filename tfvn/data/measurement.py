@@ -26,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tfvn.checks import DataWarning
 from tfvn.data import agreement, axes, coils, recognise
 from tfvn.data.files import open_array, state
 from tfvn.data.sample import (
-    DataWarning,
     Sample,
     combine,
     ifft2c,

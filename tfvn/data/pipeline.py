@@ -17,13 +17,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configuration
-from tfvn import masks
 from tfvn.data.files import read_array
 from tfvn.data.measurement import Measurement
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import check_mask, mask_array
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee, mask_path
+from tfvn.physics import masks
 
 __all__ = ["batches", "clear_errors", "iterate", "load", "maps_origin", "mask_of", "source"]
 

@@ -1,7 +1,7 @@
 """One slice as NumPy arrays, A^H k on the CPU, and the checks and the scaling that every slice
 passes.
 
-The conventions are those of `tfvn.fourier` and `tfvn.operators.Sense`: centred, orthonormal
+The conventions are those of `tfvn.physics.fourier` and `tfvn.physics.sense.Sense`: centred, orthonormal
 transforms over the last two axes; with readout oversampling the image is the central half of the
 height. Normalised data have max |A^H k| = 1.
 """
@@ -61,12 +61,12 @@ class Sample(NamedTuple):
 
 
 def fft2c(x):
-    """Image to k-space, equal to `tfvn.fourier.fft2c`; complex64 stays complex64."""
+    """Image to k-space, equal to `tfvn.physics.fourier.fft2c`; complex64 stays complex64."""
     return scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifftshift(x, _AXES), norm="ortho"), _AXES)
 
 
 def ifft2c(x):
-    """k-space to image, equal to `tfvn.fourier.ifft2c`."""
+    """k-space to image, equal to `tfvn.physics.fourier.ifft2c`."""
     return scipy.fft.fftshift(scipy.fft.ifft2(scipy.fft.ifftshift(x, _AXES), norm="ortho"), _AXES)
 
 

@@ -109,7 +109,7 @@ class SyntheticKnee:
         receiver_noise: standard deviation of each real component of the k-space noise, relative to
             the largest value of the coil-combined image.
         seed: a whole number >= 0.
-        readout_oversampling: see `tfvn.operators.Sense`.
+        readout_oversampling: see `tfvn.physics.sense.Sense`.
 
     Raises:
         ValueError: for sizes or a mask that make no slice.

@@ -17,8 +17,9 @@ __all__ = ["main", "paper"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfvn import cli, data, outputs, protocol
+from tfvn import cli, data, outputs
 from tfvn import config as configs
+from tfvn.paper import protocol
 
 _CONFIGS = os.path.join(protocol.CONFIGS, "knee")
 _REHEARSAL = (

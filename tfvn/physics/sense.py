@@ -15,9 +15,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.convolutions import static_or_dynamic_shape
 from tfvn.device import on_accelerator
-from tfvn.fourier import fft2c, ifft2c
+from tfvn.physics.fourier import fft2c, ifft2c
+from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = ["NOISES", "Sense", "check_inputs", "check_values", "without_kspace"]
 

@@ -41,12 +41,13 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner.src import config as tuner_settings
 
-from tfvn import data, metrics, outputs, runs
+from tfvn import data, metrics, outputs
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.checkpoints import Checkpoints
 from tfvn.data.files import replacing
-from tfvn.evaluation import aligned
-from tfvn.experiments import build_trainer
+from tfvn.results.evaluate import aligned
+from tfvn.runs import directory
+from tfvn.runs.experiments import build_trainer
+from tfvn.training.checkpoints import Checkpoints
 
 __all__ = ["OBJECTIVE", "tune"]
 
@@ -102,7 +103,7 @@ def tune(run_dir, config):
         _Search(_oracle(config, space), folder, config, worker).search()
         return
     _check_folder(folder)
-    with runs.alone(run_dir, "searches in it"):
+    with directory.alone(run_dir, "searches in it"):
         search = _Search(_oracle(config, space), folder, config, worker)
         search.search()
         rows = search.write_table()
@@ -296,7 +297,7 @@ class _Search(keras_tuner.Tuner):
     def _finish(self, trial):
         values, iterations, folder = self._place(trial)
         start = time.monotonic()
-        runs.make_folder(folder)
+        directory.make_folder(folder)
         config = dataclasses.replace(
             self._settings, **values, iterations=self._settings.tune_iterations
         )
@@ -365,7 +366,9 @@ class _Search(keras_tuner.Tuner):
             )
         )
         print(f"wrote {os.path.join(self._folder, 'tuning.csv')}\nwrote {path}")
-        print(f"Next: {runs.command('python', 'train.py', '--config', runs.as_argument(path))}")
+        print(
+            f"Next: {directory.command('python', 'train.py', '--config', directory.as_argument(path))}"
+        )
 
 
 def _trained(config, iterations, folder):
@@ -397,7 +400,7 @@ def _judge(network, config):
     Raises:
         FloatingPointError: if one of them is not finite.
     """
-    model = runs.predictor(network, config, config.tune_num_samples)
+    model = directory.predictor(network, config, config.tune_num_samples)
     attack = ProjectedGradientAscent(config.tune_radius, config.tune_steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
     for inputs, reference in data.iterate(

@@ -26,8 +26,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.convolutions import static_or_dynamic_shape
 from tfvn.device import on_accelerator
+from tfvn.shapes import static_or_dynamic_shape
 from tfvn.surroundings import start_xla
 
 __all__ = ["RBFActivation"]

@@ -11,12 +11,13 @@ interleaved afterwards.
 
 import tensorflow as tf
 
+from tfvn.shapes import static_or_dynamic_shape
+
 __all__ = [
     "correlate",
     "correlate_transpose",
     "kernel_gradient",
     "phases",
-    "static_or_dynamic_shape",
 ]
 
 _PHASES_FORWARD = (1, 2)
@@ -30,12 +31,6 @@ def phases(kernel_size):
     # With an even kernel the sizes of the padded images do not divide; such kernels are rare and
     # take the plain path.
     return _PHASES_TRANSPOSE if kernel_size % 2 else (1, 1)
-
-
-def static_or_dynamic_shape(x):
-    """The shape as a list of Python ints where known, else of scalar tensors."""
-    dynamic = tf.shape(x)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(x.shape)]
 
 
 def _shifted_copies(kernel, count, axis):

@@ -4,7 +4,7 @@ compare, settings, origin.
 Images are kept as multiples of a slice's window / 1024 (window: the grey value shown white, the
 99.9th percentile of the truth), and all differences are computed from these in the page: one image
 each is stored, and a difference is exact to a thousandth of the window, where that of two 8-bit
-images would show their steps. Layout and program are in `tfvn/page`.
+images would show their steps. Layout and program are in `tfvn/results/page`.
 """
 
 import base64
@@ -30,7 +30,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from tfvn import config as configs
-from tfvn import figures
+from tfvn.figures import paper
 
 __all__ = ["Run", "Table", "origin", "pack", "write"]
 
@@ -150,7 +150,7 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
 
 
 def _part(name):
-    """The text of a file of `tfvn/page`."""
+    """The text of a file of `tfvn/results/page`."""
     with open(os.path.join(os.path.dirname(__file__), "page", name), encoding="utf-8") as file:
         return file.read()
 
@@ -190,7 +190,7 @@ def _commit():
     """The commit of this package's files, with a word if they have changed since; None outside a
     git checkout.
     """
-    folder = os.path.dirname(os.path.abspath(__file__))
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
     def git(*arguments):
         command = ["git", "-C", folder, *arguments]
@@ -291,7 +291,7 @@ def _charts(rows, models, labels):
                 group = [{**row, "norm": row["radius"]} for row in group]
             # One size: the rungs of Antun et al. have no radius.
             found = {
-                key: figures.curve([{**row, "radius": 0} for row in group], key).tolist()
+                key: paper.curve([{**row, "radius": 0} for row in group], key).tolist()
                 for key in _QUANTITIES
             }
             if any(found.values()):

@@ -10,10 +10,11 @@ neither on the chunk size nor on the other images of a batch.
 
 import tensorflow as tf
 
-from tfvn import checks, contract, distribution
+from tfvn import checks, distribution
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
-from tfvn.operators import NOISES, Sense, check_inputs, check_values, without_kspace
+from tfvn.models import contract
+from tfvn.physics.sense import NOISES, Sense, check_inputs, check_values, without_kspace
 
 __all__ = ["SmoothedNetwork"]
 

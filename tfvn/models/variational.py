@@ -24,17 +24,17 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.activations import RBFActivation
-from tfvn.convolutions import (
+from tfvn.device import one_graph
+from tfvn.models.activations import RBFActivation
+from tfvn.models.convolutions import (
     correlate,
     correlate_transpose,
     kernel_gradient,
     phases,
-    static_or_dynamic_shape,
 )
-from tfvn.device import one_graph
-from tfvn.operators import Sense, check_inputs, check_values, without_kspace
+from tfvn.physics.sense import Sense, check_inputs, check_values, without_kspace
 from tfvn.projections import non_negative, zero_mean_unit_ball
+from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = [
     "EPSILON",
@@ -58,7 +58,7 @@ EPSILON = 1e-12
 PARAMETERS = ("kernel", "rbf_weights", "data_weight")
 
 # Bytes that the file of a network's weights may take: no larger network is made, and
-# `tfvn.importers` reads none. Besides the numbers there are those of an optimizer, up to three for
+# `tfvn.models.network_files` reads none. Besides the numbers there are those of an optimizer, up to three for
 # each, and the file's own structure.
 LARGEST_FILE, _NUMBERS, _OVERHEAD, _STAGE_OVERHEAD = 2**28, 4, 2**20, 2**16
 
@@ -517,7 +517,7 @@ class VariationalNetwork(keras.Model):
             raise ValueError(
                 "A network is saved to a file with the ending .keras. Received: "
                 f"filepath={checks.shown(filepath)}. For weights alone call save_weights, for "
-                "TensorFlow Serving tfvn.serving.export."
+                "TensorFlow Serving tfvn.tools.serving.export."
             )
         if not all(np.isfinite(weight).all() for weight in self.get_weights()):
             raise ValueError(

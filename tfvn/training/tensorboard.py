@@ -29,7 +29,9 @@ from tensorboard.plugins.hparams import api
 from tensorflow import keras
 
 from tfvn import config as configs
-from tfvn import data, events, figures
+from tfvn import data
+from tfvn.figures import paper
+from tfvn.training import events
 
 __all__ = [
     "ERROR_GAIN",
@@ -169,7 +171,7 @@ def _parameters(stages, images):
         # The training is about to end with a sentence of its own where they are not finite.
         if all(np.isfinite(weight).all() for weight in stage.get_weights()):
             picture = io.BytesIO()
-            figures.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
+            paper.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
             yield events.image(f"parameters/{_stage(t)}", picture.getvalue())
 
 

@@ -33,24 +33,16 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from tfvn import (
-    certificates,
-    data,
-    distribution,
-    figures,
-    fit,
-    metrics,
-    outputs,
-    progress,
-    projections,
-    report,
-    runs,
-    summaries,
-)
 from tfvn import config as configs
+from tfvn import data, distribution, metrics, outputs, progress, projections
+from tfvn.certificates import total_variation
 from tfvn.data import files
 from tfvn.data.sample import image_rows
-from tfvn.operators import Sense
+from tfvn.figures import paper
+from tfvn.physics.sense import Sense
+from tfvn.results import report
+from tfvn.runs import directory, trained_on
+from tfvn.training import tensorboard
 
 __all__ = [
     "TEST_DATA_KEYS",
@@ -162,14 +154,14 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
     trials = _open(run_dirs, overrides)
     source = data.source(trials[0].config, "test")
     for index in range(len(source)):
-        runs.check_name(source.name(index), f"slice {index}")
+        directory.check_name(source.name(index), f"slice {index}")
     _check_attacks(trials, len(source))
     _prepare(output, (*_FILES, _UNFINISHED, _WORKERS))
-    only = runs.alone(output, "evaluates into it", workers.index or None)
+    only = directory.alone(output, "evaluates into it", workers.index or None)
     with only, distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
         for trial in trials:
             if trial.config.model and not workers.index:
-                fit.warn_of_data(trial.config.model, trial.config)
+                trained_on.warn_of_data(trial.config.model, trial.config)
         # In one process on one device, slices are evaluated where their results are wanted.
         if workers.kind != "none":
             for trial in trials:
@@ -179,9 +171,9 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
 
 def _prepare(output, names):
     """A folder for results, in which nothing else is lost."""
-    runs.check_name(output, "the folder of results")
+    directory.check_name(output, "the folder of results")
     outputs.check_replaceable(output, names)
-    runs.make_folder(output)
+    directory.make_folder(output)
     files.remove_stale(output)
 
 
@@ -217,12 +209,12 @@ def _write_results(trials, source, output, workers, watch):
         "results.csv": lambda path: _write_csv(path, rows),
         "table1.csv": lambda path: _write_csv(path, table),
         "table1.md": lambda path: _write_text(path, text),
-        "figure1.png": lambda path: figures.figure1(path, *shown),
-        "figure2.png": lambda path: _draw(figures.figure2, path, balls),
-        "figure3.png": lambda path: _draw(figures.figure3, path, shown[2], examples),
+        "figure1.png": lambda path: paper.figure1(path, *shown),
+        "figure2.png": lambda path: _draw(paper.figure2, path, balls),
+        "figure3.png": lambda path: _draw(paper.figure3, path, shown[2], examples),
     }
     if {"l2", "antun"} <= {row["attack"] for row in rows}:
-        writers["figure4.png"] = lambda path: _draw(figures.figure4, path, rows)
+        writers["figure4.png"] = lambda path: _draw(paper.figure4, path, rows)
     if claims:
         writers["certificates.csv"] = lambda path: _write_csv(path, claims)
     # Last, as it shows the figures.
@@ -246,7 +238,7 @@ def _write_results(trials, source, output, workers, watch):
         print(f"wrote {path}")
     for trial, architecture in zip(trials, architectures):
         scores = _scores([entry for entry in table if entry["model"] == trial.name])
-        summaries.write_hparams(trial.run_dir, trial.config, architecture, scores)
+        tensorboard.write_hparams(trial.run_dir, trial.config, architecture, scores)
     print(
         f"Next: open {shlex.quote(paths[-1])} in a browser, where the images can be"
         f" compared.\n\n{text}",
@@ -329,7 +321,7 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Wo
         )
     _check_attacks(trials, len(data.source(trials[0].config, "test")))
     _prepare(output, _SWEEP_FILES)
-    with runs.alone(output, "evaluates into it"):
+    with directory.alone(output, "evaluates into it"):
         return _sweep(trials, output, sorted(set(counts)), workers)
 
 
@@ -350,7 +342,7 @@ def _sweep(trials, output, counts, workers):
     writers = {
         "num_samples.csv": lambda path: _write_csv(path, rows),
         "num_samples.md": lambda path: _write_text(path, text),
-        "num_samples.png": lambda path: _draw(figures.figure5, path, rows),
+        "num_samples.png": lambda path: _draw(paper.figure5, path, rows),
     }
     paths = _write_all(output, writers)
     for path in paths:
@@ -363,9 +355,9 @@ def _sweep_run(trial, counts, strategy):
     """The rows of one run."""
     config = trial.config
     with distribution.scope(strategy):
-        network = runs.network_of(trial.run_dir, config)
-    digest = runs.model_hash(network)
-    model = runs.predictor(network, config, strategy=strategy)
+        network = directory.network_of(trial.run_dir, config)
+    digest = directory.model_hash(network)
+    model = directory.predictor(network, config, strategy=strategy)
     radius = max((size for kind, size in trial.attacks if kind == "l2"), default=math.nan)
     source = data.source(config, "test")
     squares = {count: [] for count in counts}
@@ -377,7 +369,7 @@ def _sweep_run(trial, counts, strategy):
             measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
             attacked = None
             if not math.isnan(radius):
-                path = runs.attack_path(trial.run_dir, radius, index)
+                path = directory.attack_path(trial.run_dir, radius, index)
                 perturbation = _perturbation(
                     path, source.name(index), digest, inputs, zero_filled.shape, ("l2", radius)
                 )
@@ -504,9 +496,9 @@ def tables(table, maps=""):
         table: the list of dicts of `aggregate`.
         maps: where the coil maps come from, for the note; "" says nothing.
     """
-    kinds = [kind for kind in runs.ATTACKS if any(entry["attack"] == kind for entry in table)] or [
-        "l2"
-    ]
+    kinds = [
+        kind for kind in directory.ATTACKS if any(entry["attack"] == kind for entry in table)
+    ] or ["l2"]
     count = table[0]["num_images"]
     note = (
         "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r"
@@ -596,7 +588,7 @@ def _labels(table):
     """What the images of `reconstructions.h5` are called in the report: a dict of dataset and text,
     clean first.
     """
-    kinds = ("none", *runs.ATTACKS)
+    kinds = ("none", *directory.ATTACKS)
     labels = {}
     for entry in sorted(table, key=lambda entry: (kinds.index(entry["attack"]), _size(entry))):
         kind = entry["attack"]
@@ -610,7 +602,7 @@ def _commands(trial):
     """Commands that make a run again elsewhere, from its configuration and what its attacks record:
     lists of arguments.
     """
-    run_dir = runs.as_argument(os.path.normpath(trial.run_dir))
+    run_dir = directory.as_argument(os.path.normpath(trial.run_dir))
     again = f"{run_dir}-again"
     train = [
         "python",
@@ -627,7 +619,9 @@ def _commands(trial):
     commands = [[*train, *(["--set", *given] if given else [])]]
     attacks = {}
     for kind, size in trial.attacks:
-        settings = runs.read_attack(runs.attack_path(trial.run_dir, size, 0, kind))["settings"]
+        settings = directory.read_attack(directory.attack_path(trial.run_dir, size, 0, kind))[
+            "settings"
+        ]
         values = {
             key: value for key, value in settings.items() if key.startswith(("attack_", "antun_"))
         }
@@ -671,16 +665,16 @@ def certificates_of(table, rows):
     claims = []
     for model in dict.fromkeys(entry["model"] for entry in table if entry["sigma"]):
         largest = max(row["draw_norm"] for row in rows if row["model"] == model)
-        diameter = float(certificates.range_diameter(largest, non_negative=True))
+        diameter = float(total_variation.range_diameter(largest, non_negative=True))
         for entry in (entry for entry in table if entry["model"] == model):
             sigma, noise = entry["sigma"], entry["noise"]
-            norm = certificates.NORMS[noise]
+            norm = total_variation.NORMS[noise]
             distance = entry[_DISTANCES[norm]]
             tolerance = _SHARE * entry["image_norm"]
             certified = math.nan
             if not math.isnan(tolerance):
                 certified = float(
-                    certificates.certified_distance(tolerance, sigma, diameter, noise)
+                    total_variation.certified_distance(tolerance, sigma, diameter, noise)
                 )
             claims.append(
                 {
@@ -691,11 +685,13 @@ def certificates_of(table, rows):
                     "noise": noise,
                     "norm": norm,
                     "diameter": diameter,
-                    "lipschitz": float(certificates.lipschitz_constant(sigma, diameter, noise)),
+                    "lipschitz": float(total_variation.lipschitz_constant(sigma, diameter, noise)),
                     "certified_distance": certified,
                     "distance": distance,
-                    "total_variation": float(certificates.total_variation(distance, sigma, noise)),
-                    "bound": float(certificates.global_bound(distance, sigma, diameter, noise)),
+                    "total_variation": float(
+                        total_variation.total_variation(distance, sigma, noise)
+                    ),
+                    "bound": float(total_variation.global_bound(distance, sigma, diameter, noise)),
                     "effect": entry["effect"],
                 }
             )
@@ -833,14 +829,16 @@ def _percent(share):
 
 def _open(run_dirs, overrides):
     """The runs, named and checked to have the same test data."""
-    fixed = [text for text in overrides if text.partition("=")[0].strip() not in runs.FREE_KEYS]
+    fixed = [
+        text for text in overrides if text.partition("=")[0].strip() not in directory.FREE_KEYS
+    ]
     if fixed:
         raise ValueError(
-            f"an evaluation can override {', '.join(runs.FREE_KEYS)} only; all else belongs to the"
+            f"an evaluation can override {', '.join(directory.FREE_KEYS)} only; all else belongs to the"
             f" run. Received: {' '.join(fixed)}"
         )
     for run_dir in run_dirs:
-        runs.check_name(run_dir, "a run directory")
+        directory.check_name(run_dir, "a run directory")
     trials = []
     for name, run_dir in zip(_names(run_dirs), run_dirs):
         # With overrides, opening would make a new run of a mistyped directory.
@@ -849,7 +847,7 @@ def _open(run_dirs, overrides):
                 f"{run_dir} holds no run: there is no config.yaml. Train or attack a network there"
                 " first."
             )
-        config = runs.open_run(run_dir, None, overrides)
+        config = directory.open_run(run_dir, None, overrides)
         first = trials[0].config if trials else config
         different = [key for key in TEST_DATA_KEYS if getattr(config, key) != getattr(first, key)]
         if different:
@@ -866,7 +864,7 @@ def _open(run_dirs, overrides):
                 name,
                 run_dir,
                 config,
-                [attack for attack in runs.attacks_of(run_dir) if attack[1] > 0],
+                [attack for attack in directory.attacks_of(run_dir) if attack[1] > 0],
             )
         )
     return trials
@@ -888,11 +886,13 @@ def _check_attacks(trials, count):
     """Before any work: are the attack files of every slice there, and of one attack?"""
     for trial in trials:
         for kind, size in trial.attacks:
-            paths = [runs.attack_path(trial.run_dir, size, index, kind) for index in range(count)]
+            paths = [
+                directory.attack_path(trial.run_dir, size, index, kind) for index in range(count)
+            ]
             missing = [path for path in paths if not os.path.exists(path)]
             if missing:
-                command = runs.command(
-                    "python", "attack.py", "--run-dir", runs.as_argument(trial.run_dir)
+                command = directory.command(
+                    "python", "attack.py", "--run-dir", directory.as_argument(trial.run_dir)
                 )
                 raise ValueError(
                     f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices:"
@@ -902,8 +902,8 @@ def _check_attacks(trials, count):
     first = {}
     for trial in trials:
         for kind, size in trial.attacks:
-            path = runs.attack_path(trial.run_dir, size, 0, kind)
-            stored = runs.read_attack(path, attack=(kind, size))["settings"]
+            path = directory.attack_path(trial.run_dir, size, 0, kind)
+            stored = directory.read_attack(path, attack=(kind, size))["settings"]
             settings = {key: value for key, value in stored.items() if key not in _OWN_SETTINGS}
             earlier = first.setdefault(kind, (path, settings))
             different = sorted(
@@ -952,8 +952,8 @@ def _evaluate_own(trial, source, workers, output):
     """Evaluates this process's slices of one run, on all of its devices, for `_evaluate_run` to
     find.
     """
-    devices, models = runs.models_of(trial.run_dir, trial.config, workers, len(source))
-    own, digest = workers.own(len(source)), runs.model_hash(models[0][0])
+    devices, models = directory.models_of(trial.run_dir, trial.config, workers, len(source))
+    own, digest = workers.own(len(source)), directory.model_hash(models[0][0])
     work = functools.partial(
         _evaluated, trial, source, models, digest, os.path.join(output, _UNFINISHED), None
     )
@@ -971,7 +971,9 @@ def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
     """
     index, (inputs, reference) = item
     config, name = trial.config, source.name(index)
-    paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
+    paths = [
+        directory.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks
+    ]
     made_of = [digest, name, *(getattr(config, key) for key in _MODEL_KEYS)]
     settings, states = source.fingerprint(index)
     test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
@@ -979,7 +981,7 @@ def _evaluated(trial, source, models, digest, unfinished, wait, device, item):
         [made_of, trial.attacks, test_data, settings, states, [files.state(path) for path in paths]]
     )
     # Not in the key: of estimated maps they differ by rounding between machines.
-    numbers = [float(inputs["scale"][0]), runs.signature_of(inputs).tolist()]
+    numbers = [float(inputs["scale"][0]), directory.signature_of(inputs).tolist()]
     path = _partial_path(unfinished, trial, index)
     if wait:
         wait(lambda: _read_partial(path, key, numbers) is None)
@@ -995,12 +997,17 @@ def _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch):
     and the network's settings.
     """
     config = trial.config
-    network = runs.network_of(trial.run_dir, config)
-    models, digest = [(network, runs.predictor(network, config))], runs.model_hash(network)
+    network = directory.network_of(trial.run_dir, config)
+    models, digest = (
+        [(network, directory.predictor(network, config))],
+        directory.model_hash(network),
+    )
     file.create_group(f"models/{trial.name}").attrs["model_hash"] = digest
     for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
         name, scale = source.name(index), float(inputs["scale"][0])
-        paths = [runs.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks]
+        paths = [
+            directory.attack_path(trial.run_dir, size, index, kind) for kind, size in trial.attacks
+        ]
         wait = None if index in workers.own(len(source)) else watch.wait
         images, found = _evaluated(
             trial, source, models, digest, unfinished, wait, 0, (index, (inputs, reference))
@@ -1018,22 +1025,22 @@ def _evaluate_run(trial, source, file, rows, bar, unfinished, workers, watch):
             if balls:
                 # The last radius is the largest.
                 kind, size = trial.attacks[balls[-1]]
-                perturbation = runs.read_attack(paths[balls[-1]])["perturbation"]
+                perturbation = directory.read_attack(paths[balls[-1]])["perturbation"]
                 attack = size, perturbation, images[_dataset(kind, size)], scores[1 + balls[-1]]
-            example = figures.Example(trial.name, images["clean"], scores[0], *attack)
+            example = paper.Example(trial.name, images["clean"], scores[0], *attack)
     return example, network.get_config()
 
 
 def _evaluate_slice(trial, name, index, inputs, reference, network, model, digest):
     """The images of one slice by name, and its rows of results.csv."""
-    config, images, rows = trial.config, {}, []
+    config, images, rows, clean = trial.config, {}, [], None
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
     zero_filled = model.zero_filled(inputs)
     for kind, size in [("none", 0.0), *trial.attacks]:
         if kind == "none":
             perturbation = tf.zeros_like(zero_filled)
         else:
-            path = runs.attack_path(trial.run_dir, size, index, kind)
+            path = directory.attack_path(trial.run_dir, size, index, kind)
             perturbation = _perturbation(
                 path, name, digest, inputs, zero_filled.shape, (kind, size)
             )
@@ -1054,14 +1061,15 @@ def _evaluate_slice(trial, name, index, inputs, reference, network, model, diges
                 " finite. Leave this run out, or train its network again with a lower learning"
                 " rate."
             )
-        clean = image if kind == "none" else clean
+        if clean is None:
+            clean = image
         change = network.sense.forward(perturbation, maps, mask)
         norm, image_norm = tf.norm(tf.abs(perturbation)), tf.norm(tf.abs(reference))
         distances = {column: projections.norm(change, kind) for kind, column in _DISTANCES.items()}
         variation = math.nan
         if config.sigma:
-            distance = float(distances[_DISTANCES[certificates.NORMS[config.noise]]][0])
-            variation = certificates.total_variation(distance, config.sigma, config.noise)
+            distance = float(distances[_DISTANCES[total_variation.NORMS[config.noise]]][0])
+            variation = total_variation.total_variation(distance, config.sigma, config.noise)
         numbers = {
             "norm": norm,
             **distances,
@@ -1123,7 +1131,7 @@ def _read_partial(path, key, numbers):
         with h5py.File(path, "r") as file:
             stored = file.attrs["numbers"]
             if file.attrs["key"] == key and _alike(json.loads(stored), numbers):
-                images = {name: runs.stored_array(file, name) for name in file}
+                images = {name: directory.stored_array(file, name) for name in file}
                 if file.attrs["checksum"] == _checksum([key, stored, file.attrs["rows"]], images):
                     return images, json.loads(file.attrs["rows"])
     # Not there, or not readable, in whatever way: done again.
@@ -1134,11 +1142,11 @@ def _read_partial(path, key, numbers):
 
 def _alike(stored, numbers):
     (there, signature), (scale, own) = stored, numbers
-    return np.isclose(there, scale, rtol=1e-4) and runs.same_slice(signature, own)
+    return np.isclose(there, scale, rtol=1e-4) and directory.same_slice(signature, own)
 
 
 def _write_partial(path, key, numbers, images, rows):
-    runs.make_folder(os.path.dirname(path))
+    directory.make_folder(os.path.dirname(path))
     numbers, text = json.dumps(numbers), json.dumps(rows)
     with files.writing_hdf5(path, track_order=True) as file:
         for name, image in images.items():
@@ -1169,8 +1177,8 @@ def _remove_partials(unfinished):
 
 def _perturbation(path, name, digest, inputs, shape, attack):
     """The stored r of one slice, (1, rows, width)."""
-    found = runs.read_attack(
-        path, None, digest, float(inputs["scale"][0]), runs.signature_of(inputs), attack
+    found = directory.read_attack(
+        path, None, digest, float(inputs["scale"][0]), directory.signature_of(inputs), attack
     )
     if str(found.get("name", name)) != name or found["perturbation"].shape != tuple(shape[1:]):
         raise ValueError(

@@ -13,10 +13,12 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from tfvn import config as configs
-from tfvn import data, figures, fit, progress, runs
+from tfvn import data, progress
 from tfvn.data.files import replacing, writing_hdf5
 from tfvn.data.measurement import scan_shape
-from tfvn.importers import load_model
+from tfvn.figures import paper
+from tfvn.models.network_files import load_model
+from tfvn.runs import directory, trained_on
 
 __all__ = ["Slice", "reconstruct", "write"]
 
@@ -62,7 +64,7 @@ def reconstruct(network, config, numbers=None, model_path=None):
         ValueError: for a scan that cannot be read or used; for a single draw.
 
     Warns:
-        tfvn.data.DataWarning: where scan and network do not belong together, see `tfvn.fit`, and as
+        tfvn.data.DataWarning: where scan and network do not belong together, see `tfvn.runs.trained_on`, and as
             `tfvn.data.Measurement`.
     """
     if config.sigma and config.num_samples < 2:
@@ -70,7 +72,7 @@ def reconstruct(network, config, numbers=None, model_path=None):
             "a standard deviation needs num_samples >= 2. Received:"
             f" num_samples={config.num_samples}"
         )
-    model = runs.predictor(network, config)
+    model = directory.predictor(network, config)
     if numbers is None:
         numbers = range(scan_shape(config.data_path, config.coil_axis, config.data_array)[0])
     for position, number in enumerate(numbers):
@@ -86,7 +88,7 @@ def _reconstruct_slice(network, model, config, number, model_path):
     source = data.source(dataclasses.replace(config, slice_index=number))
     sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
     if model_path:
-        fit.warn(
+        trained_on.warn(
             model_path, sample, f"{config.data_path}, slice {number}", config.readout_oversampling
         )
     inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
@@ -150,7 +152,7 @@ def write(
     )
     network = load_model(model_path)
     if readout_oversampling is not None:
-        network = runs.with_readout_oversampling(network, readout_oversampling)
+        network = directory.with_readout_oversampling(network, readout_oversampling)
     config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
     slices = reconstruct(network, config, numbers, model_path)
     done = list(progress.bar(slices, total=len(numbers), desc="reconstruct", unit="slice"))
@@ -225,7 +227,7 @@ def _attributes(model_path, network, config, command, maps_origin):
         "mask": os.path.basename(config.mask_path) or config.mask,
         "readout_oversampling": config.readout_oversampling,
         "model": os.path.basename(os.path.normpath(model_path)),
-        "model_hash": runs.model_hash(network),
+        "model_hash": directory.model_hash(network),
         "sigma": config.sigma,
         "units": "those of |A^H kspace|; sigma is in units of k-space divided by its slice's scale",
         "command": command,
@@ -277,6 +279,6 @@ def _write_images(output, slices, config):
             Image.fromarray(grey).save(temporary, pnginfo=info)
         if config.sigma:
             with replacing(next(paths)) as temporary:
-                figures.deviation(
+                paper.deviation(
                     temporary, found.magnitude, found.standard_deviation, white, brightest, note
                 )

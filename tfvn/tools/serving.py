@@ -15,9 +15,9 @@ import shutil
 
 import tensorflow as tf
 
-from tfvn.network import VariationalNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.models.variational import VariationalNetwork
 from tfvn.outputs import written
-from tfvn.smoothing import SmoothedNetwork
 
 __all__ = ["export", "serve"]
 

@@ -23,10 +23,10 @@ from tensorflow import keras
 
 from tfvn import compat, distribution, metrics
 from tfvn.device import one_graph
-from tfvn.ipalm import IPALM
-from tfvn.network import PARAMETERS, magnitude
-from tfvn.operators import NOISES, without_kspace
+from tfvn.models.variational import PARAMETERS, magnitude
+from tfvn.physics.sense import NOISES, without_kspace
 from tfvn.projections import zero_mean_unit_sphere
+from tfvn.training.ipalm import IPALM
 
 __all__ = ["OPTIMIZERS", "Trainer"]
 

@@ -11,12 +11,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import compat, data, distribution, fit, progress, runs, summaries
+from tfvn import compat, data, distribution, progress
+from tfvn.runs import directory
+from tfvn.runs import trained_on
+from tfvn.training import tensorboard
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
-from tfvn.checkpoints import Checkpoints
-from tfvn.importers import load_model
-from tfvn.network import VariationalNetwork
-from tfvn.training import Trainer
+from tfvn.training.checkpoints import Checkpoints
+from tfvn.models.network_files import load_model
+from tfvn.models.variational import VariationalNetwork
+from tfvn.training.trainer import Trainer
 
 __all__ = ["attack", "attack_settings", "build_network", "build_trainer", "train"]
 
@@ -123,7 +126,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     """
     if os.path.exists(os.path.join(run_dir, "model.keras")):
         # A damaged one is no end of a training.
-        runs.network_of(run_dir, config)
+        directory.network_of(run_dir, config)
         print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
         return
     # What is missing for them is told before anything is done.
@@ -133,9 +136,9 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
             "several processes would stop at different times. Set time_budget=0, and stop them all"
             " by hand."
         )
-    runs.make_folder(run_dir)
+    directory.make_folder(run_dir)
     # Two trainings would write into each other's checkpoints, curves and signs.
-    only = runs.alone(run_dir, "trains it", workers.index or None)
+    only = directory.alone(run_dir, "trains it", workers.index or None)
     with only, distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         strategy = None if config.model else workers.strategy()
         if (
@@ -146,9 +149,9 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
             # Hours of training must not end at a file that could have been looked at before.
             data.check(config, ("test",) if config.model else ("train", "test"))
         if config.model:
-            runs.network_of(run_dir, config)
-            fit.warn_of_data(config.model, config)
-            fit.write(run_dir, config)
+            directory.network_of(run_dir, config)
+            trained_on.warn_of_data(config.model, config)
+            trained_on.write(run_dir, config)
             print(f"nothing to train: the network is {config.model}. {_next_is_attack(run_dir)}")
             return
         try:
@@ -170,7 +173,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
 
 def _train(run_dir, config, strategy, workers):
     history = os.path.join(run_dir, "history.csv")
-    rows = summaries.read_history(history)
+    rows = tensorboard.read_history(history)
     trainer = build_trainer(config, strategy)
     checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"))
     if checkpoints.restore():
@@ -190,8 +193,8 @@ def _train(run_dir, config, strategy, workers):
     quiet = workers.index > 0
     if not quiet and done < config.iterations:
         # At the end the data may be gone, and the network must be saved all the same.
-        fit.write(run_dir, config)
-    log = contextlib.nullcontext() if quiet else summaries.TrainingSummaries(run_dir, config, done)
+        trained_on.write(run_dir, config)
+    log = contextlib.nullcontext() if quiet else tensorboard.TrainingSummaries(run_dir, config, done)
     name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
     with (
         log,
@@ -225,30 +228,30 @@ def _train(run_dir, config, strategy, workers):
         return
     unfinished = os.path.join(run_dir, "unfinished.keras")
     if done < config.iterations:
-        runs.save_network(trainer.network, run_dir, "unfinished.keras")
-        there = runs.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
+        directory.save_network(trainer.network, run_dir, "unfinished.keras")
+        there = directory.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
         print(
             f"stopped by the time budget at iteration {done} of {config.iterations}. The same"
             " command continues. To attack or evaluate the network as it is:"
-            f" {runs.command(*there)}"
+            f" {directory.command(*there)}"
         )
         return
-    runs.save_network(trainer.network, run_dir)
+    directory.save_network(trainer.network, run_dir)
     if os.path.exists(unfinished):
         os.remove(unfinished)
     for name in ("history.csv", "logs", "checkpoints"):
         if os.path.exists(os.path.join(run_dir, name)):
             print(f"wrote {os.path.join(run_dir, name)}")
     reached = f"trained {done} iterations"
-    for last in summaries.read_history(history)[-1:]:
-        scores = summaries.validation_scores(last)
+    for last in tensorboard.read_history(history)[-1:]:
+        scores = tensorboard.validation_scores(last)
         told = (f"{label} {scores[key]:.4g}" for key, label in _SCORES.items() if key in scores)
         reached += f"; validation: {', '.join(told)}"
     print(f"{reached}. {_next_is_attack(run_dir)}")
 
 
 def _next_is_attack(run_dir):
-    return f"Next: {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}"
+    return f"Next: {directory.command('python', 'attack.py', '--run-dir', directory.as_argument(run_dir))}"
 
 
 _SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
@@ -267,27 +270,27 @@ def attack(run_dir, config, workers=distribution.Workers()):
     """
     only = contextlib.nullcontext()
     if workers.count > 1:
-        only = runs.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
-    with runs.together(run_dir, config, "attacks it"), only:
+        only = directory.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
+    with directory.together(run_dir, config, "attacks it"), only:
         _attack(run_dir, config, workers)
 
 
 def _attack(run_dir, config, workers):
     source = data.source(config, "test")
     for index in range(len(source)):
-        runs.check_name(source.name(index), f"slice {index}")
-    devices, models = runs.models_of(
+        directory.check_name(source.name(index), f"slice {index}")
+    devices, models = directory.models_of(
         run_dir, config, workers, len(source), config.attack_num_samples
     )
     if config.model and not workers.index:
-        fit.warn_of_data(config.model, config)
-        fit.write(run_dir, config)
-    digest = runs.model_hash(models[0][0])
+        trained_on.warn_of_data(config.model, config)
+        trained_on.write(run_dir, config)
+    digest = directory.model_hash(models[0][0])
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)
     own = workers.own(len(source))
     paths = [
-        runs.attack_path(run_dir, size, index, kind)
+        directory.attack_path(run_dir, size, index, kind)
         for size in sizes
         for index in range(len(source))
     ]
@@ -302,29 +305,29 @@ def _attack(run_dir, config, workers):
                 slices = data.iterate(
                     data.load(config, "test", start=workers.index, step=workers.count)
                 )
-                folder = os.path.basename(runs.attack_dir(run_dir, size, kind))
+                folder = os.path.basename(directory.attack_dir(run_dir, size, kind))
                 for index, history, there in distribution.each(devices, work, zip(own, slices)):
-                    summaries.write_attack(
+                    tensorboard.write_attack(
                         run_dir, folder, index, history, _first_step(kind, earlier), keep=there
                     )
                     bar.update()
         watch.wait(lambda: not all(os.path.exists(path) for path in paths))
     for size, earlier in zip(sizes, [None, *sizes]):
-        folder = runs.attack_dir(run_dir, size, kind)
+        folder = directory.attack_dir(run_dir, size, kind)
         if workers.index == 0:
             objective = _objective(kind)
             own = [path for path in paths if os.path.dirname(path) == folder]
             found = [
-                runs.read_attack(path, attack=(kind, size), needed=("history", objective))
+                directory.read_attack(path, attack=(kind, size), needed=("history", objective))
                 for path in own
             ]
             histories = [attack["history"] for attack in found]
-            summaries.write_mean_attack(
+            tensorboard.write_mean_attack(
                 run_dir, os.path.basename(folder), histories, _first_step(kind, earlier)
             )
             print(f"{_reached(config, kind, size, found)}; wrote {folder}")
     if workers.index == 0:
-        print(f"Next: {runs.command('python', 'evaluate.py', runs.as_argument(run_dir))}")
+        print(f"Next: {directory.command('python', 'evaluate.py', directory.as_argument(run_dir))}")
 
 
 def _objective(kind):
@@ -357,11 +360,11 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
     slice's index, its history, and whether it was there."""
     index, (inputs, reference) = item
     network, model = models[device]
-    path, scale = runs.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
-    signature = runs.signature_of(inputs)
+    path, scale = directory.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
+    signature = directory.signature_of(inputs)
     settings = attack_settings(config, kind, size)
     if os.path.exists(path):
-        there = runs.read_attack(
+        there = directory.read_attack(
             path, settings, digest, scale, signature, (kind, size), ("history",)
         )
         return index, there["history"], True
@@ -378,8 +381,8 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
     if kind == "antun":
         begun = None
         if earlier:
-            before = runs.attack_path(run_dir, earlier, index, kind)
-            begun = runs.read_attack(
+            before = directory.attack_path(run_dir, earlier, index, kind)
+            begun = directory.read_attack(
                 before, None, digest, scale, signature, (kind, earlier), ("iterate", "velocity")
             )
         found, arrays = _penalised(
@@ -406,7 +409,7 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
         "settings": settings,
         "model_hash": digest,
     }
-    runs.write_attack(path, arrays, attributes)
+    directory.write_attack(path, arrays, attributes)
     return index, arrays["history"], False
 
 
@@ -465,10 +468,10 @@ def _penalised(config, shared, model, inputs, reference, done, steps, begun):
 
 def _check_earlier(run_dir, config, kind):
     """Attacks of one kind in one run must be of one setting: no table could hold them together."""
-    for size in (size for other, size in runs.attacks_of(run_dir) if other == kind):
-        path = runs.attack_path(run_dir, size, 0, kind)
+    for size in (size for other, size in directory.attacks_of(run_dir) if other == kind):
+        path = directory.attack_path(run_dir, size, 0, kind)
         if os.path.exists(path):
-            runs.read_attack(path, attack_settings(config, kind, size), attack=(kind, size))
+            directory.read_attack(path, attack_settings(config, kind, size), attack=(kind, size))
 
 
 # Of the projected attack alone; norm and radius are in the folder's name.
@@ -520,13 +523,13 @@ class _Log(keras.callbacks.Callback):
 
 def _add_row(path, iteration, logs):
     # Rows after the checkpoint that a killed run continues from are written again.
-    rows = [row for row in summaries.read_history(path) if int(row["iteration"]) < iteration]
+    rows = [row for row in tensorboard.read_history(path) if int(row["iteration"]) < iteration]
     rows.append(
         {"iteration": iteration, **{key: f"{float(value):.8g}" for key, value in logs.items()}}
     )
     columns = {key: None for row in rows for key in row}
     with (
-        runs.replacing(path) as temporary,
+        directory.replacing(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, fieldnames=list(columns))

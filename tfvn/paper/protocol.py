@@ -15,8 +15,10 @@ import sys
 import time
 
 from tfvn import config as configs
-from tfvn import data, evaluation, experiments, outputs, runs
+from tfvn import data, outputs
 from tfvn.data.files import replacing
+from tfvn.results import evaluate as results
+from tfvn.runs import directory, experiments
 
 __all__ = [
     "CONFIGS",
@@ -29,7 +31,7 @@ __all__ = [
     "write_knees",
 ]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Installed inside the package (setup.py), in a checkout beside it.
 _PLACES = (os.path.join(_PACKAGE, "configs"), os.path.join(os.path.dirname(_PACKAGE), "configs"))
 CONFIGS = next((place for place in _PLACES if os.path.isdir(place)), _PLACES[-1])
@@ -84,12 +86,12 @@ def write_knees(root, config, size, receiver_noise, version=5):
 def train(config_path, run_dir, overrides):
     """What `train.py` does, after printing its command, on data that are whole: written here, or
     checked. Returns the configuration."""
-    words = ["--config", os.path.relpath(config_path), "--run-dir", runs.as_argument(run_dir)]
+    words = ["--config", os.path.relpath(config_path), "--run-dir", directory.as_argument(run_dir)]
     print(
-        f"\n$ {runs.command('python', 'train.py', *words, *(['--set', *overrides] if overrides else []))}",
+        f"\n$ {directory.command('python', 'train.py', *words, *(['--set', *overrides] if overrides else []))}",
         flush=True,
     )
-    config = runs.open_run(run_dir, config_path, overrides)
+    config = directory.open_run(run_dir, config_path, overrides)
     experiments.train(run_dir, config, checked=True)
     # Keras models are cycles of references, and this one's data set holds batches.
     gc.collect()
@@ -99,7 +101,7 @@ def train(config_path, run_dir, overrides):
 def attack(run_dir, config):
     """What `attack.py` does, after printing its command."""
     print(
-        f"$ {runs.command('python', 'attack.py', '--run-dir', runs.as_argument(run_dir))}",
+        f"$ {directory.command('python', 'attack.py', '--run-dir', directory.as_argument(run_dir))}",
         flush=True,
     )
     experiments.attack(run_dir, config)
@@ -107,12 +109,12 @@ def attack(run_dir, config):
 
 def evaluate(run_dirs, output):
     """What `evaluate.py` does, after printing its command."""
-    places = [runs.as_argument(place) for place in (*run_dirs, output)]
+    places = [directory.as_argument(place) for place in (*run_dirs, output)]
     print(
-        f"\n$ {runs.command('python', 'evaluate.py', *places[:-1], '--output', places[-1])}",
+        f"\n$ {directory.command('python', 'evaluate.py', *places[:-1], '--output', places[-1])}",
         flush=True,
     )
-    return evaluation.evaluate(run_dirs, output)
+    return results.evaluate(run_dirs, output)
 
 
 def compare(table_path, printed_path, output):

@@ -1,7 +1,7 @@
 """The main job on built-in data: train five networks, attack them, print the paper's table and draw
 its figures.
 
-    python -m tfvn.demo [--run-dir runs/demo]
+    python -m tfvn.paper.demo [--run-dir runs/demo]
 
 It does in one process what the commands it prints would do one by one. Run again, it continues
 where it stopped.
@@ -12,8 +12,9 @@ import os
 import sys
 import time
 
-from tfvn import cli, protocol
+from tfvn import cli
 from tfvn import config as configs
+from tfvn.paper import protocol
 
 __all__ = ["demo", "main"]
 

@@ -42,7 +42,9 @@ def check_model(model, name="model"):
     sense = getattr(model, "sense", None)
     parts = [getattr(sense, part, None) for part in ("forward", "adjoint", "normal")]
     if sense is not None and not all(map(callable, parts)):
-        raise ValueError(f"{name}.sense must be a tfvn.operators.Sense. Received: {shown(sense)}")
+        raise ValueError(
+            f"{name}.sense must be a tfvn.physics.sense.Sense. Received: {shown(sense)}"
+        )
     if not _takes_one(model.reconstruct):
         raise ValueError(
             f"{name}.reconstruct must take one argument, the inputs. Received: "
@@ -140,7 +142,7 @@ def answer(model, inputs, image):
     if found.dtype.is_complex:
         raise ValueError(
             f"{name} must return a real image. Received: {found.dtype.name}. Take the magnitude: "
-            "tfvn.network.magnitude(image)."
+            "tfvn.models.variational.magnitude(image)."
         )
     if found.dtype != real:
         raise ValueError(

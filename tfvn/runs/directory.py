@@ -3,13 +3,13 @@
     config.yaml          the resolved configuration; a directory never holds two
     checkpoints/         of an unfinished training
     unfinished.keras     the network of a training that its time budget stopped; a finished one removes it
-    logs/                TensorBoard, see `tfvn.summaries`
+    logs/                TensorBoard, see `tfvn.training.tensorboard`
     history.csv          learning curve
     model.keras          the network, once training is done
-    tuning/              of a search: see tfvn.tuning
+    tuning/              of a search: see tfvn.tools.tuning
     attacks/radius_R/    one HDF5 file a slice; l1_radius_R, linf_radius_R, antun_N for other attacks
     workers/             signs of life, of a run by several processes
-    trained_on.json      what the network was trained on, see `tfvn.fit`
+    trained_on.json      what the network was trained on, see `tfvn.runs.trained_on`
     .tfvn-lock           while a process works there; .tfvn-lock-I of worker I, of several on one job
 
 A file appears under its name only when it is complete: it is written beside it and renamed.
@@ -30,13 +30,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configs
-from tfvn import fit
+from tfvn.runs import trained_on
 from tfvn.data.files import remove_stale, replacing, writing_hdf5
 from tfvn.data.hdf5 import member
-from tfvn.importers import load_model
-from tfvn.network import VariationalNetwork
+from tfvn.models.network_files import load_model
+from tfvn.models.variational import VariationalNetwork
 from tfvn.outputs import written
-from tfvn.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import SmoothedNetwork
 
 __all__ = [
     "ATTACKS",
@@ -210,7 +210,7 @@ def undoing(run_dir):
 
 def _take_back(run_dir, before):
     made = set(os.listdir(run_dir)) - (before or set())
-    if "config.yaml" in made and made <= {"config.yaml", "model.keras", fit.NAME}:
+    if "config.yaml" in made and made <= {"config.yaml", "model.keras", trained_on.NAME}:
         # Another process may have begun to work with them.
         with alone(run_dir, "takes back a run that failed"):
             for name in made:

@@ -23,7 +23,13 @@ from tfvn.checks import LIMIT, PRECISIONS
 from tfvn.data import recognise
 from tfvn.data.files import replacing
 from tfvn.data.hdf5 import member
-from tfvn.network import LARGEST_FILE, VariationalNetwork, largest_file, weight_bytes, weight_shapes
+from tfvn.models.variational import (
+    LARGEST_FILE,
+    VariationalNetwork,
+    largest_file,
+    weight_bytes,
+    weight_shapes,
+)
 
 __all__ = ["from_keras", "from_npz", "from_tf1_checkpoint", "from_torch", "load_model", "to_npz"]
 
@@ -263,14 +269,14 @@ def from_torch(path):
         raise ValueError(
             f"{path}: a PyTorch file is read by PyTorch, which cannot be imported ({error})."
             " Install it: pip install torch. Or write the arrays to an .npz file where it is"
-            " installed; help(tfvn.importers.from_npz) lists them."
+            " installed; help(tfvn.models.network_files.from_npz) lists them."
         ) from error
     if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < _SAFE_TORCH:
         raise ValueError(
             f"{path}: PyTorch before {'.'.join(map(str, _SAFE_TORCH))} may run code that is hidden"
             " in such a file (CVE-2025-32434, CVE-2026-24747). Received: PyTorch"
             f" {torch.__version__}. Install a later one, or write the arrays to an .npz file;"
-            " help(tfvn.importers.from_npz) lists them."
+            " help(tfvn.models.network_files.from_npz) lists them."
         )
     try:
         # Without `weights_only` a file may run any code.
@@ -520,7 +526,7 @@ def _model_of(folder):
     elif any(name.endswith(".index") for name in found):
         advice = (
             "It holds checkpoints: those of the original code are read by"
-            " tfvn.importers.from_tf1_checkpoint."
+            " tfvn.models.network_files.from_tf1_checkpoint."
         )
     elif any(name.endswith((".keras", ".npz", ".pt", ".pth")) for name in found):
         advice = "Name the file in it."
