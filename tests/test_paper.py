@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tfvn import data
-from tfvn.paper import __main__, protocol
+from tfvn.paper import __main__, comparison, protocol
 from tfvn.runs import directory
 
 SMALL = [
@@ -50,8 +50,20 @@ def test_a_rehearsal_ends_with_table_figures_comparison_and_times(rehearsal):
         rows = list(csv.DictReader(file))
     assert [row["what"].split()[0] for row in rows] == ["training", "attack"] * 5
     assert all(float(row["seconds"]) >= 0 and int(row["peak_bytes"]) > 1e8 for row in rows)
-    comparison = (rehearsal / "results" / "comparison.md").read_text()
-    assert "| original | 3.5 | rmse | 33.4 |" in comparison and "-" in comparison
+
+
+def test_the_whole_printed_table_is_compared(rehearsal):
+    lines = (rehearsal / "results" / "comparison.md").read_text().splitlines()
+    assert len(lines) == 2 + 5 * 4
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    models = [name for name in protocol.MODELS for _ in range(4)]
+    assert [row[0] for row in cells] == models
+    assert [row[1] for row in cells] == ["0", "1.5", "2.5", "3.5"] * 5
+    assert [cells[3][2], cells[3][5]] == ["33.44", "0.718"]
+    assert [cells[16][2], cells[16][5]] == ["17.79", "0.851"]
+    # The rehearsal of these tests attacks with radii of 1 and 3.5.
+    assert all((row[3] == "-") == (row[1] in ("1.5", "2.5")) for row in cells)
+    assert all((row[6] == "-") == (row[1] in ("1.5", "2.5")) for row in cells)
 
 
 def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
@@ -111,16 +123,40 @@ def test_printed_numbers_stand_beside_ours_with_the_difference(tmp_path):
     table.write_text(
         "model,attack,radius,rmse,ssim\na,none,0,12.5,0.9\na,l2,3.5,30,0.5\na,antun,,99,0.1\n"
     )
-    printed.write_text("model,radius,metric,value\na,0,rmse,14.8\na,3.5,ssim,0.4\nb,0,rmse,1\n")
-    protocol.compare(table, printed, tmp_path / "out.md")
+    printed.write_text("model,radius,rmse,ssim\na,0,14.76,0.906\na,3.5,25,0.4\nb,0,1,0.5\n")
+    comparison.compare(table, printed, tmp_path / "out.md")
     assert (tmp_path / "out.md").read_text().splitlines()[2:] == [
-        "| a | 0 | rmse | 14.8 | 12.5 | -2.3 |",
-        "| a | 3.5 | ssim | 0.4 | 0.5 | +0.1 |",
-        "| b | 0 | rmse | 1 | - | - |",
+        "| a | 0 | 14.76 | 12.50 | -2.26 | 0.906 | 0.900 | -0.006 |",
+        "| a | 3.5 | 25 | 30 | +5 | 0.4 | 0.5 | +0.1 |",
+        "| b | 0 | 1 | - | - | 0.5 | - | - |",
     ]
-    printed.write_text("model,radius,metric,value\na,0,speed,14.8\n")
-    with pytest.raises(ValueError, match="printed.csv: expected model, radius, metric, value"):
-        protocol.compare(table, printed, tmp_path / "out.md")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model,radius,metric,value\na,0,rmse,14.8\n",
+        "model,radius,rmse,ssim\na,0,fast,0.9\n",
+        "model,radius,rmse,ssim\na,0,14.8\n",
+    ],
+)
+def test_printed_numbers_of_another_form_are_refused(tmp_path, text):
+    table, printed = tmp_path / "table1.csv", tmp_path / "printed.csv"
+    table.write_text("model,attack,radius,rmse,ssim\na,none,0,12.5,0.9\n")
+    printed.write_text(text)
+    with pytest.raises(ValueError, match="printed.csv: expected model, radius, rmse, ssim"):
+        comparison.compare(table, printed, tmp_path / "out.md")
+
+
+def test_the_printed_table_is_that_of_the_paper():
+    with open(os.path.join(protocol.CONFIGS, "knee", "printed.csv"), newline="") as file:
+        rows = {(row["model"], float(row["radius"])): row for row in csv.DictReader(file)}
+    radii = (0, 1.5, 2.5, 3.5)
+    assert set(rows) == {(name, radius) for name in protocol.MODELS for radius in radii}
+    for name in protocol.MODELS:
+        errors = [float(rows[name, radius]["rmse"]) for radius in radii]
+        similarities = [float(rows[name, radius]["ssim"]) for radius in radii]
+        assert errors == sorted(errors) and similarities == sorted(similarities, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["comparison.md", "times.csv"])
@@ -128,13 +164,13 @@ def test_what_the_protocol_did_not_write_stays(tmp_path, name):
     path = tmp_path / name
     path.write_text("mine")
     table, printed = tmp_path / "table1.csv", tmp_path / "printed.csv"
-    table.write_text("model,attack,radius,rmse\na,none,0,2\n")
-    printed.write_text("model,radius,metric,value\na,0,rmse,1\n")
+    table.write_text("model,attack,radius,rmse,ssim\na,none,0,2,0.5\n")
+    printed.write_text("model,radius,rmse,ssim\na,0,1,0.5\n")
 
     def write():
         if name == "times.csv":
             return protocol.Stopwatch(str(path)).measure("x", 1, lambda: 3)
-        return protocol.compare(str(table), str(printed), str(path))
+        return comparison.compare(str(table), str(printed), str(path))
 
     with pytest.raises(ValueError, match=f"{name} is there, and is no earlier result"):
         write()

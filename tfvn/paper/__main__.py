@@ -1,25 +1,24 @@
-"""The paper in full: its five networks on the knee data, trained, attacked, tabulated beside the
-printed numbers.
+"""The paper in full: its five networks on the knee data, beside the printed numbers.
 
-    python -m tfvn.paper /data/knee [--run-dir runs/paper]      the paper's setting: days on a CPU
-    python -m tfvn.paper --rehearse [--run-dir runs/rehearsal]  the same protocol, shortened, on synthetic knees in the real layout
+    python -m tfvn.paper /data/knee    the paper's setting: days on a CPU
+    python -m tfvn.paper --rehearse    the same protocol, shortened, on synthetic knees
 
-Run again, it continues where it stopped. A rehearsal changes the configuration by overrides alone:
-few patients, few iterations and steps. Its numbers mean nothing; that it ends does, and what its
-steps cost.
+The networks are trained, attacked and tabulated. Run again, it continues where it stopped. Results
+are in runs/paper or runs/rehearsal; --run-dir names another folder.
+
+The synthetic knees have the layout of the real ones. A rehearsal changes the configuration by
+overrides alone: few patients, few iterations and steps. Its numbers mean nothing. It shows that the
+protocol ends, and what its steps cost.
 """
 
 import functools
 import os
-import sys
 
 __all__ = ["main", "paper"]
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from tfvn import cli, data, outputs
 from tfvn import config as configs
-from tfvn.paper import protocol
+from tfvn.paper import comparison, protocol
 
 _CONFIGS = os.path.join(protocol.CONFIGS, "knee")
 _REHEARSAL = (
@@ -32,11 +31,15 @@ _REHEARSAL = (
     "num_samples=3",
 )
 # Small enough for minutes; --size 640 368 15 is the real one.
-_SIZE, _RECEIVER_NOISE = (96, 72, 8), 0.002
+_SIZE = (96, 72, 8)
+_RECEIVER_NOISE = 0.002
+# Of the MATLAB files: older and newer, patient by patient in turn.
+_VERSION = "mixed"
 
 
 @cli.command
 def main(argv=None):
+    """Reads a command line and runs the protocol. Returns the exit code."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("data", metavar="DATA", nargs="?", help="root of the knee data")
     parser.add_argument(
@@ -61,55 +64,70 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     if arguments.rehearse == bool(arguments.data):
         parser.error("give either DATA, the root of the knee data, or --rehearse")
-    parent = arguments.run_dir or os.path.join(
-        "runs", "rehearsal" if arguments.rehearse else "paper"
-    )
+    name = "rehearsal" if arguments.rehearse else "paper"
+    parent = arguments.run_dir or os.path.join("runs", name)
     return cli.guarded(lambda: paper(parent, arguments.data, arguments.set, arguments.size))
 
 
 def paper(parent, data_path=None, overrides=(), size=_SIZE):
-    """Runs the protocol below the folder `parent`, on the knee data or, without a `data_path`, as a
-    rehearsal of that size.
+    """Runs the protocol below the folder `parent`.
+
+    Args:
+        parent: the folder.
+        data_path: root of the knee data; None: a rehearsal on synthetic ones.
+        overrides: changes of all five configurations, such as `"iterations=5"`.
+        size: of a rehearsal: (height, width, coils).
     """
-    first = os.path.join(_CONFIGS, f"{protocol.MODELS[0]}.yaml")
+    first = _path(protocol.MODELS[0])
     if data_path is None:
         data_path = os.path.join(parent, "data")
         overrides = [*_REHEARSAL, *overrides]
-        protocol.write_knees(
-            data_path, configs.load(first, overrides), size, _RECEIVER_NOISE, "mixed"
-        )
+        config = configs.load(first, overrides)
+        protocol.write_knees(data_path, config, size, _RECEIVER_NOISE, _VERSION)
     overrides = [f"data_path={data_path}", *overrides]
     print(f"read {data.check(configs.load(first, overrides))} slices: all can be used")
     output = os.path.join(parent, "results")
     outputs.check_replaceable(output, ["comparison.md"])
     watch = protocol.Stopwatch(os.path.join(parent, "times.csv"))
-    run_dirs = [os.path.join(parent, name) for name in protocol.MODELS]
-    for name, run_dir in zip(protocol.MODELS, run_dirs):
-        path = os.path.join(_CONFIGS, f"{name}.yaml")
-        config = configs.load(path, overrides)
-        train = functools.partial(protocol.train, path, run_dir, overrides)
-        new = not os.path.exists(run_dir)
-        config = (
-            watch.measure(f"training of {name}, iterations", config.iterations, train)
-            if new
-            else train()
-        )
-        slices = len(data.source(config, "test"))
-        steps = (
-            max(config.antun_steps)
-            if config.attack_method == "antun"
-            else config.attack_steps * len(config.attack_radii)
-        )
-        steps = int(steps * slices)
-        attack = functools.partial(protocol.attack, run_dir, config)
-        new = not os.path.exists(os.path.join(run_dir, "attacks"))
-        watch.measure(f"attack on {name}, steps", steps, attack) if new else attack()
+    run_dirs = []
+    for name in protocol.MODELS:
+        run_dir = os.path.join(parent, name)
+        config = _train(name, run_dir, overrides, watch)
+        _attack(name, run_dir, config, watch)
+        run_dirs.append(run_dir)
     protocol.evaluate(run_dirs, output)
-    printed = os.path.join(_CONFIGS, "printed.csv")
-    protocol.compare(
-        os.path.join(output, "table1.csv"), printed, os.path.join(output, "comparison.md")
+    comparison.compare(
+        os.path.join(output, "table1.csv"),
+        os.path.join(_CONFIGS, "printed.csv"),
+        os.path.join(output, "comparison.md"),
     )
 
 
+def _train(name, run_dir, overrides, watch):
+    """Trains one network. A training that goes on is not timed. Returns the configuration."""
+    train = functools.partial(protocol.train, _path(name), run_dir, overrides)
+    if os.path.exists(run_dir):
+        return train()
+    iterations = configs.load(_path(name), overrides).iterations
+    return watch.measure(f"training of {name}, iterations", iterations, train)
+
+
+def _attack(name, run_dir, config, watch):
+    """Attacks one network. An attack that goes on is not timed."""
+    attack = functools.partial(protocol.attack, run_dir, config)
+    if os.path.exists(os.path.join(run_dir, "attacks")):
+        attack()
+        return
+    steps = config.attack_steps * len(config.attack_radii)
+    if config.attack_method == "antun":
+        steps = max(config.antun_steps)
+    slices = len(data.source(config, "test"))
+    watch.measure(f"attack on {name}, steps", int(steps * slices), attack)
+
+
+def _path(name):
+    return os.path.join(_CONFIGS, f"{name}.yaml")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.exit_with(main)

@@ -1,15 +1,12 @@
-"""The main job on built-in data: train five networks, attack them, print the paper's table and draw
-its figures.
+"""The main job on built-in data: train five networks, attack them, print the paper's table.
 
     python -m tfvn.paper.demo [--run-dir runs/demo]
 
-It does in one process what the commands it prints would do one by one. Run again, it continues
-where it stopped.
+It draws the paper's figures too. It does in one process what the commands it prints would do one by
+one. Run again, it continues where it stopped.
 """
 
-import argparse
 import os
-import sys
 import time
 
 from tfvn import cli
@@ -21,18 +18,19 @@ __all__ = ["demo", "main"]
 _CONFIGS = os.path.join(protocol.CONFIGS, "demo")
 # Small enough for minutes, and hard enough (the paper's 15 % of the lines) that the original
 # network is really vulnerable.
-_SIZE, _RECEIVER_NOISE = (96, 72, 8), 0.0005
+_SIZE = (96, 72, 8)
+_RECEIVER_NOISE = 0.0005
 
 
+@cli.command
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Reads a command line and runs the demo. Returns the exit code."""
+    parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "--run-dir",
         metavar="DIR",
         default=os.path.join("runs", "demo"),
-        help="where all results go",
+        help="where all results go (default: runs/demo)",
     )
     parent = parser.parse_args(argv).run_dir
     return cli.guarded(lambda: demo(parent))
@@ -41,21 +39,21 @@ def main(argv=None):
 def demo(parent):
     """Runs the demo below the folder `parent`."""
     start = time.monotonic()
-    data_path, base = os.path.join(parent, "data"), os.path.join(parent, "base")
-    run_dirs = [os.path.join(parent, name) for name in protocol.MODELS]
+    data_path = os.path.join(parent, "data")
+    base = os.path.join(parent, "base")
     protocol.write_knees(data_path, configs.load(_path("base")), _SIZE, _RECEIVER_NOISE)
     protocol.train(_path("base"), base, [f"data_path={data_path}"])
-    for name, run_dir in zip(protocol.MODELS, run_dirs):
-        config = protocol.train(
-            _path(name), run_dir, [f"data_path={data_path}", f"initial_weights={base}"]
-        )
+    run_dirs = []
+    for name in protocol.MODELS:
+        run_dir = os.path.join(parent, name)
+        overrides = [f"data_path={data_path}", f"initial_weights={base}"]
+        config = protocol.train(_path(name), run_dir, overrides)
         protocol.attack(run_dir, config)
+        run_dirs.append(run_dir)
     output = os.path.join(parent, "results")
     protocol.evaluate(run_dirs, output)
-    print(
-        f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes. Table and figures are in"
-        f" {output}"
-    )
+    minutes = (time.monotonic() - start) / 60
+    print(f"\nThe demo took {minutes:.1f} minutes. Table and figures are in {output}")
 
 
 def _path(name):
@@ -63,4 +61,4 @@ def _path(name):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.exit_with(main)

@@ -1,0 +1,83 @@
+"""The paper's printed Table 1 beside the numbers of an evaluation."""
+
+import csv
+import os
+
+from tfvn import outputs
+from tfvn.data.files import replacing
+
+__all__ = ["compare"]
+
+# The paper's table knows no other attack than the one in an l2 ball.
+_ATTACKS = ("none", "l2")
+_METRICS = ("rmse", "ssim")
+_MISSING = "-"
+
+
+def compare(table_path, printed_path, output):
+    """Writes the printed values beside the measured ones, with the differences, as Markdown.
+
+    A value is written with as many decimals as the printed one has.
+
+    Args:
+        table_path: `table1.csv` of an evaluation.
+        printed_path: CSV with the columns `model`, `radius` (0: clean), `rmse` and `ssim`.
+        output: file to write.
+
+    Raises:
+        ValueError: if a printed value has no number, or if `output` is a file that this did not
+            write.
+    """
+    outputs.check_replaceable(os.path.dirname(output) or os.curdir, [os.path.basename(output)])
+    measured = _read_measured(table_path)
+    heads = [f"{metric.upper()} printed | here | difference" for metric in _METRICS]
+    lines = [
+        f"| model | radius | {' | '.join(heads)} |",
+        f"| --- | ---: {'| ---: ' * 3 * len(_METRICS)}|",
+    ]
+    for row in _read(printed_path):
+        lines.append(_line(row, measured, printed_path))
+    text = "\n".join(lines) + "\n"
+    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(f"wrote {output}\n\n{text}", end="")
+
+
+def _read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _read_measured(table_path):
+    """The rows of an evaluation's table by model and radius."""
+    measured = {}
+    for row in _read(table_path):
+        if row["attack"] in _ATTACKS:
+            measured[row["model"], float(row["radius"])] = row
+    return measured
+
+
+def _line(printed, measured, printed_path):
+    """One line of the table."""
+    try:
+        radius = float(printed["radius"])
+        found = measured.get((printed["model"], radius), {})
+        cells = [printed["model"], f"{radius:g}"]
+        for metric in _METRICS:
+            cells += _cells(printed[metric], found.get(metric))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{printed_path}: expected model, radius, {', '.join(_METRICS)}. Received:"
+            f" {dict(printed)} ({error})"
+        ) from error
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(printed, measured):
+    """What is printed, what is measured, and their difference."""
+    expected = float(printed)
+    if not measured:
+        return [printed, _MISSING, _MISSING]
+    decimals = len(printed.partition(".")[2])
+    here = float(measured)
+    return [printed, f"{here:.{decimals}f}", f"{here - expected:+.{decimals}f}"]
