@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfvn.attacks import ProjectedGradientAscent, ascent
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork, _descent
 from tfvn.training.trainer import Trainer
 
@@ -22,7 +22,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def smoothed(network):
-    return SmoothedNetwork(network, 0.05, 3)
+    return Smoothed(network, 0.05, 3)
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,15 @@ ATTACKS = pytest.mark.parametrize(
 @ATTACKS
 def test_an_attack_is_traced_once_for_all_settings_and_data(case, name, noise):
     model = VariationalNetwork(**SETTINGS)
-    model = SmoothedNetwork(model, 0.05, 3) if name == "smoothed" else model
+    model = Smoothed(model, 0.05, 3) if name == "smoothed" else model
     settings = [
-        dict(radius=1.0, steps=2),
-        dict(radius=0.1, steps=3, step_size=0.1, momentum=0.5, restarts=2, seed=5),
-        dict(radius=0.0, steps=1, step_size=0.0, momentum=0.0),
+        (1.0, dict(steps=2)),
+        (0.1, dict(steps=3, step_size=0.1, momentum=0.5, restarts=2, seed=5)),
+        (0.0, dict(steps=1, step_size=0.0, momentum=0.0)),
     ]
-    for seed, s in enumerate(settings):
-        ProjectedGradientAscent(**s, noise=noise).run(model, make_data(case, seed)[0])
+    for seed, (radius, s) in enumerate(settings):
+        attack = ProjectedGradientAscent(**s, noise=noise)
+        attack.run(model, make_data(case, seed)[0], radius)
     assert ascent._compiled(model, "l2", "full", noise).experimental_get_tracing_count() == 1
 
 
@@ -91,7 +92,7 @@ def test_one_trace_of_the_stages_serves_networks_and_attacks_of_one_shape(data):
     ]
     for model in models:
         model.reconstruct(data[0])
-        ProjectedGradientAscent(1.0, steps=2).run(model, data[0])
+        ProjectedGradientAscent(steps=2).run(model, data[0], 1.0)
     descent = _descent(*models[0].stages[0].formula, True)
     assert descent.value.experimental_get_tracing_count() == 1
     assert descent.gradient.experimental_get_tracing_count() == 1
@@ -125,8 +126,8 @@ def test_its_gradient_calls_no_python(operations, models, data, name):
 
 @ATTACKS
 def test_an_attack_calls_no_python(operations, models, data, name, noise):
-    attack = ProjectedGradientAscent(1.0, steps=2, noise=noise)
-    check_no_callback(operations(lambda inputs: attack.run(models[name], inputs), data[0]))
+    attack = ProjectedGradientAscent(steps=2, noise=noise)
+    check_no_callback(operations(lambda inputs: attack.run(models[name], inputs, 1.0), data[0]))
 
 
 @OPTIMIZERS

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.client import device_lib
 
 from tfvn import device
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 from tfvn.models.activations import RBFActivation
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
@@ -142,7 +142,7 @@ def network():
 
 
 def chunk(network, inputs):
-    return SmoothedNetwork(network, 0.1, 7)._chunk_size(inputs["sensitivity_maps"].shape)
+    return Smoothed(network, 0.1, 7)._chunk_size(inputs["sensitivity_maps"].shape)
 
 
 # Half of the free memory, for two slices, in units of what an image takes.
@@ -199,10 +199,10 @@ def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
 
 def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):
     inputs, sizes = case(batch=2), []
-    expected = SmoothedNetwork(network, 0.1, 7).reconstruct(inputs)
+    expected = Smoothed(network, 0.1, 7).reconstruct(inputs)
     free = 2 * 3 * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape)
     monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: free)
-    model = SmoothedNetwork(network, 0.1, 7)
+    model = Smoothed(network, 0.1, 7)
     original = model._chunk_size
     monkeypatch.setattr(
         model, "_chunk_size", lambda shape: sizes.append(original(shape)) or sizes[-1]

@@ -14,15 +14,10 @@ from tensorflow import keras
 import tfvn
 from tfvn.data import DataWarning
 from tfvn.models.activations import RBFActivation
-from tfvn.models.variational import (
-    LARGEST_FILE,
-    PARAMETERS,
-    Stage,
-    VariationalNetwork,
-    largest_file,
-    magnitude,
-    weight_bytes,
-)
+from tfvn.models.base import magnitude
+from tfvn.models.descent import PARAMETERS
+from tfvn.models.variational import Stage, VariationalNetwork
+from tfvn.network_size import LARGEST_FILE, largest_file, weight_bytes
 from tfvn.physics.sense import Sense
 
 # One architecture and size for most tests: a fused kernel is compiled once a shape.

@@ -7,7 +7,8 @@ from scipy import stats
 
 from tfvn.data import DataWarning
 from tfvn.physics.fourier import fft2c
-from tfvn.physics.sense import Sense, check_inputs, check_values
+from tfvn.physics.measurement import check, check_values
+from tfvn.physics.sense import Sense
 
 SHAPES = [(1, 8, 6), (3, 7, 5), (2, 9, 6), (4, 6, 7)]
 MASKS = ["columns", "points", "weights"]
@@ -357,7 +358,7 @@ def test_inputs_that_are_no_dict_are_refused(value):
         ValueError,
         match="inputs must be a dict of the arrays kspace, sensitivity_maps and mask. Received: ",
     ):
-        check_inputs(value)
+        check(value)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +383,7 @@ def test_inputs_that_are_no_dict_are_refused(value):
 )
 def test_an_input_of_another_kind_is_refused(case, name, value, told):
     with pytest.raises(ValueError, match=told):
-        check_inputs({**case(), name: value})
+        check({**case(), name: value})
 
 
 def zero_filled(inputs):
@@ -471,13 +472,13 @@ def test_a_missing_input_is_named(case, missing):
     inputs = case()
     del inputs[missing]
     with pytest.raises(ValueError, match=rf"Missing: \['{missing}'\]"):
-        check_inputs(inputs)
+        check(inputs)
 
 
 def test_zero_filled_stands_in_for_kspace(case):
     inputs = case()
     inputs["zero_filled"] = inputs.pop("kspace")[:, 0]
-    check_inputs(inputs)
+    check(inputs)
 
 
 @pytest.mark.parametrize("name", ["kspace", "sensitivity_maps", "mask"])
@@ -488,7 +489,7 @@ def test_a_wrong_rank_is_refused(case, name):
         ValueError,
         match=rf"{name} must have shape \(batch, .*Received: {name}.shape={_words(inputs[name])}",
     ):
-        check_inputs(inputs)
+        check(inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 24, 20), (1, 2, 23, 20), (1, 2, 24, 19), (2, 2, 24, 20)])
@@ -497,7 +498,7 @@ def test_kspace_of_another_scan_is_refused(case, shape):
     with pytest.raises(
         ValueError, match=rf"do not fit.*Received: kspace.shape={_words(inputs['kspace'])}"
     ):
-        check_inputs(inputs)
+        check(inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 19), (1, 1, 23, 20), (1, 1, 24, 21)])
@@ -506,14 +507,14 @@ def test_a_mask_of_another_size_is_refused(case, shape):
     with pytest.raises(
         ValueError, match=rf"mask .* do not fit.*Received: mask.shape={_words(inputs['mask'])}"
     ):
-        check_inputs(inputs)
+        check(inputs)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 1, 20), (3, 1, 1, 20)])
 def test_a_mask_of_every_coil_or_of_another_batch_is_refused(case, shape):
     inputs = {**case(batch=2), "mask": np.ones(shape, np.float32)}
     with pytest.raises(ValueError, match="mask must have shape"):
-        check_inputs(inputs)
+        check(inputs)
 
 
 @pytest.mark.parametrize("name", ["zero_filled", "initial_image"])
@@ -521,7 +522,7 @@ def test_a_mask_of_every_coil_or_of_another_batch_is_refused(case, shape):
 def test_an_image_of_another_scan_is_refused(case, name, shape):
     inputs = {**case(), name: np.zeros(shape, np.complex64)}
     with pytest.raises(ValueError, match=rf"{name}.*Received: {name}.shape={_words(inputs[name])}"):
-        check_inputs(inputs)
+        check(inputs)
 
 
 def _words(array):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfvn.data import DataWarning
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.fourier import fft2c
 from tfvn.physics.sense import Sense
@@ -32,9 +32,7 @@ def network():
 
 
 def smoothed(network, inputs, sigma=0.1, num_samples=7, chunk_size=1, seed=0):
-    return (
-        SmoothedNetwork(network, sigma, num_samples, chunk_size, seed).reconstruct(inputs).numpy()
-    )
+    return Smoothed(network, sigma, num_samples, chunk_size, seed).reconstruct(inputs).numpy()
 
 
 def test_without_noise_it_is_the_network(case, network):
@@ -142,7 +140,7 @@ def test_a_separate_initial_image_gets_the_same_noise(case):
 
 
 def test_the_same_shapes_are_traced_once(case, network):
-    model = SmoothedNetwork(network, 0.1, 3)
+    model = Smoothed(network, 0.1, 3)
     for seed in range(3):
         model.reconstruct(case(seed=seed))
     assert model._compiled.experimental_get_tracing_count() == 1
@@ -150,7 +148,7 @@ def test_the_same_shapes_are_traced_once(case, network):
 
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_sizes_may_be_unknown_while_tracing(case, network, chunk_size):
-    inputs, model = case(batch=2), SmoothedNetwork(network, 0.1, 3, chunk_size)
+    inputs, model = case(batch=2), Smoothed(network, 0.1, 3, chunk_size)
     signature = {
         key: tf.TensorSpec([None] * 4, tf.complex64) for key in ("kspace", "sensitivity_maps")
     }
@@ -160,7 +158,7 @@ def test_sizes_may_be_unknown_while_tracing(case, network, chunk_size):
 
 
 def test_a_temporary_smoothed_network_reconstructs(case):
-    assert SmoothedNetwork(VariationalNetwork(**SETTINGS), 0.1, 2).reconstruct(case()).shape == (
+    assert Smoothed(VariationalNetwork(**SETTINGS), 0.1, 2).reconstruct(case()).shape == (
         1,
         24,
         20,
@@ -184,7 +182,7 @@ def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(
     case, network, chunk_size
 ):
     settings, inputs = dict(sigma=0.1, num_samples=7, seed=0), case(batch=2)
-    model = SmoothedNetwork(network, chunk_size=chunk_size, **settings)
+    model = Smoothed(network, chunk_size=chunk_size, **settings)
     previous = model.reconstruct(inputs).numpy()
     for change in CHANGES:
         settings.update(change)
@@ -213,9 +211,9 @@ def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(
 def test_a_wrong_value_is_refused_later_in_the_words_of_construction(network, name, value):
     settings = dict(sigma=0.1, num_samples=3)
     with pytest.raises(ValueError) as at_construction:
-        SmoothedNetwork(network, **{**settings, name: value})
+        Smoothed(network, **{**settings, name: value})
     assert f"Received: {name}={value!r}" in str(at_construction.value)
-    model = SmoothedNetwork(network, **settings)
+    model = Smoothed(network, **settings)
     with pytest.raises(ValueError) as later:
         setattr(model, name, value)
     assert str(later.value) == str(at_construction.value)
@@ -239,7 +237,7 @@ def gradient(model, inputs, weight, key):
 def test_the_gradient_matches_central_differences(case, key, chunk_size):
     network = VariationalNetwork(**SETTINGS, dtype="float64")
     model, inputs = (
-        SmoothedNetwork(network, 0.05, 3, chunk_size),
+        Smoothed(network, 0.05, 3, chunk_size),
         case(2, 2, 12, 10, dtype="complex128"),
     )
     rng = np.random.default_rng(2)
@@ -257,7 +255,7 @@ def test_the_gradient_matches_central_differences(case, key, chunk_size):
 
 def test_an_image_given_in_both_places_is_counted_once_in_each(case):
     network = VariationalNetwork(**SETTINGS, dtype="float64")
-    model, inputs = SmoothedNetwork(network, 0.05, 3), case(1, 2, 12, 10, dtype="complex128")
+    model, inputs = Smoothed(network, 0.05, 3), case(1, 2, 12, 10, dtype="complex128")
     image = network.zero_filled(inputs)
     apart = {**inputs, "zero_filled": tf.identity(image), "initial_image": tf.identity(image)}
     expected = gradient(model, apart, 1.0, "zero_filled") + gradient(
@@ -274,8 +272,8 @@ def test_an_image_given_in_both_places_is_counted_once_in_each(case):
 @pytest.mark.parametrize("chunk_size", [3, 7])
 def test_the_gradient_does_not_depend_on_the_chunk_size(case, network, chunk_size):
     inputs = case(batch=2)
-    expected = gradient(SmoothedNetwork(network, 0.1, 7), inputs, 1.0, "kspace")
-    actual = gradient(SmoothedNetwork(network, 0.1, 7, chunk_size), inputs, 1.0, "kspace")
+    expected = gradient(Smoothed(network, 0.1, 7), inputs, 1.0, "kspace")
+    actual = gradient(Smoothed(network, 0.1, 7, chunk_size), inputs, 1.0, "kspace")
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -285,14 +283,14 @@ def test_a_model_that_reads_zero_filled_alone_has_a_gradient(case):
     expected = model.sense.forward(
         tf.ones([1, 24, 20], tf.complex64), inputs["sensitivity_maps"], inputs["mask"]
     )
-    actual = gradient(SmoothedNetwork(model, 0.1, 3), inputs, 1.0, "kspace")
+    actual = gradient(Smoothed(model, 0.1, 3), inputs, 1.0, "kspace")
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
 def test_there_is_no_gradient_in_the_weights(case, network):
     # Rather none than a part of it: training takes noisy copies.
     with tf.GradientTape() as tape:
-        value = tf.reduce_sum(SmoothedNetwork(network, 0.1, 2).reconstruct(case()))
+        value = tf.reduce_sum(Smoothed(network, 0.1, 2).reconstruct(case()))
     assert all(
         g is None or not np.any(g) for g in tape.gradient(value, network.trainable_variables)
     )
@@ -320,7 +318,7 @@ def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(
     # One draw, two views.
     inputs = {**case(2, mask=mask), "sample_index": np.array([4, 7], np.int32)}
     by_image, by_kspace = (
-        SmoothedNetwork(network, 0.1, 5, seed=3, noise=noise)
+        Smoothed(network, 0.1, 5, seed=3, noise=noise)
         for network in (Stub(of_zero_filled), Reader())
     )
     methods = ["reconstruct", "reconstruct_with_norm", "reconstruct_with_deviation"]
@@ -333,7 +331,7 @@ def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):
     model, inputs = (
-        SmoothedNetwork(Reader(), 0.05, 3, chunk_size),
+        Smoothed(Reader(), 0.05, 3, chunk_size),
         case(2, 2, 12, 10, dtype="complex128"),
     )
     rng = np.random.default_rng(2)
@@ -359,7 +357,7 @@ def test_without_noise_a_reader_of_kspace_is_itself(case):
 
 def test_its_batch_mates_do_not_matter_and_it_has_no_zero_filled(case):
     inputs = {**case(batch=3), "sample_index": np.array([5, 8, 2], np.int32)}
-    assert not hasattr(SmoothedNetwork(Reader(), 0.1, 2), "zero_filled")
+    assert not hasattr(Smoothed(Reader(), 0.1, 2), "zero_filled")
     together = smoothed(Reader(), inputs)
     for i in range(3):
         alone = smoothed(Reader(), {key: x[i : i + 1] for key, x in inputs.items()})
@@ -370,7 +368,7 @@ def test_it_is_not_given_zero_filled_alone(case):
     inputs = case()
     inputs["zero_filled"] = inputs.pop("kspace")[:, 0]
     with pytest.raises(ValueError, match="reads `kspace`, and no `initial_image`. Received: "):
-        SmoothedNetwork(Reader(), 0.1, 2).reconstruct(inputs)
+        Smoothed(Reader(), 0.1, 2).reconstruct(inputs)
 
 
 # Memory
@@ -379,22 +377,23 @@ _MEMORY = """
 import numpy as np
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.models.variational import VariationalNetwork
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 
 rng = np.random.default_rng(0)
-maps, kspace = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32).view(np.complex64)[..., 0] / 4
+numbers = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32)
+maps, kspace = numbers.view(np.complex64)[..., 0] / 4
 inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": np.ones((1, 1, 1, 128), np.float32)}
 network = VariationalNetwork(num_stages=2, filters=8, kernel_size=5)
 if sys.argv[2] == "kspace":
     class Reader:
         def reconstruct(self, inputs):
             return network.reconstruct(inputs)
-    model = SmoothedNetwork(Reader(), 0.1, int(sys.argv[1]))
+    model = Smoothed(Reader(), 0.1, int(sys.argv[1]))
 else:
-    model = SmoothedNetwork(network, 0.1, int(sys.argv[1]))
+    model = Smoothed(network, 0.1, int(sys.argv[1]))
 model.reconstruct(inputs)
 report_peak()
-ProjectedGradientAscent(1.0, steps=2).run(model, inputs)
+ProjectedGradientAscent(steps=2).run(model, inputs, 1.0)
 report_peak()
 """
 
@@ -415,7 +414,7 @@ def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
 @pytest.mark.parametrize("sigma", [-0.1, float("nan")])
 def test_a_negative_sigma_is_refused(network, sigma):
     with pytest.raises(ValueError, match=f"sigma must be a number >= 0. Received: sigma={sigma}"):
-        SmoothedNetwork(network, sigma, 3)
+        Smoothed(network, sigma, 3)
 
 
 @pytest.mark.parametrize(
@@ -427,13 +426,13 @@ def test_a_number_of_draws_below_one_is_refused(network, name, value):
     with pytest.raises(
         ValueError, match=f"{name} must be .*a whole number >= 1. Received: {name}={value!r}"
     ):
-        SmoothedNetwork(network, 0.1, **{"num_samples": 3, name: value})
+        Smoothed(network, 0.1, **{"num_samples": 3, name: value})
 
 
 def test_inputs_that_do_not_fit_are_refused(case, network):
     inputs = {**case(), "mask": np.ones((1, 1, 1, 19), np.float32)}
     with pytest.raises(ValueError, match="mask .* do not fit"):
-        SmoothedNetwork(network, 0.1, 3).reconstruct(inputs)
+        Smoothed(network, 0.1, 3).reconstruct(inputs)
 
 
 SLIPS = {
@@ -451,7 +450,7 @@ SLIPS = {
 )
 def test_a_slip_is_told_in_one_sentence(network, name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .* Received: {name}="):
-        SmoothedNetwork(**{"network": network, "sigma": 0.1, "num_samples": 3, name: value})
+        Smoothed(**{"network": network, "sigma": 0.1, "num_samples": 3, name: value})
 
 
 @pytest.mark.parametrize(
@@ -466,13 +465,13 @@ def test_a_slip_is_told_in_one_sentence(network, name, value):
 )
 def test_what_is_no_network_is_told_at_construction(value, told):
     with pytest.raises(ValueError, match=told):
-        SmoothedNetwork(value, 0.1, 3)
+        Smoothed(value, 0.1, 3)
 
 
 def test_it_shows_its_settings(network):
-    model = SmoothedNetwork(network, 0.1, 3, seed=4)
+    model = Smoothed(network, 0.1, 3, seed=4)
     settings = "sigma=0.1, num_samples=3, chunk_size='auto', seed=4, noise='gaussian'"
-    assert repr(model) == f"SmoothedNetwork(network={network!r}, {settings})"
+    assert repr(model) == f"Smoothed(network={network!r}, {settings})"
 
 
 def test_data_of_another_scale_are_warned_of_with_a_number(case, network):
@@ -480,20 +479,18 @@ def test_data_of_another_scale_are_warned_of_with_a_number(case, network):
         with pytest.warns(
             DataWarning, match="largest magnitude of A.H kspace is 1e-05, where about 1"
         ):
-            SmoothedNetwork(model, 0.1, 2).reconstruct(
-                {**case(), "kspace": 1e-5 * case()["kspace"]}
-            )
+            Smoothed(model, 0.1, 2).reconstruct({**case(), "kspace": 1e-5 * case()["kspace"]})
 
 
 def test_an_unknown_noise_is_refused(network):
     with pytest.raises(ValueError, match="noise must be one of .*Received: noise='salt'"):
-        SmoothedNetwork(network, 0.1, 3, noise="salt")
+        Smoothed(network, 0.1, 3, noise="salt")
 
 
 @pytest.mark.parametrize("noise", ["uniform", "laplace"])
 def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
     results = [
-        SmoothedNetwork(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy()
+        Smoothed(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy()
         for chunk in (1, 3, 7)
     ]
     np.testing.assert_allclose(results[1:], results[:1] * np.ones((2, 1, 1, 1)), rtol=0, atol=1e-6)
@@ -501,7 +498,7 @@ def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
 
 
 def test_the_deviation_is_that_of_the_single_draws(case, network):
-    inputs, model, sums = case(batch=2), SmoothedNetwork(network, 0.1, 1), [0]
+    inputs, model, sums = case(batch=2), Smoothed(network, 0.1, 1), [0]
     for model.num_samples in range(1, 7):
         sums.append(model.num_samples * np.float64(model.reconstruct(inputs)))
     draws = [after - before for before, after in zip(sums, sums[1:])]
@@ -515,7 +512,7 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
 @pytest.mark.parametrize("chunk_size", [4, 7, 20])
 def test_the_chunk_size_does_not_matter_to_the_deviation(case, network, chunk_size):
     one, many = (
-        SmoothedNetwork(network, 0.1, 7, size).reconstruct_with_deviation(case())[1]
+        Smoothed(network, 0.1, 7, size).reconstruct_with_deviation(case())[1]
         for size in (1, chunk_size)
     )
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-6)
@@ -525,7 +522,7 @@ def test_the_deviation_keeps_its_digits_far_from_zero(case):
     # A sum of squares in single precision would give 0 or NaN here.
     inputs = case()
     near, far = (
-        SmoothedNetwork(
+        Smoothed(
             Stub(lambda x, far=far: tf.math.real(x) + far), 1e-3, 50, 3
         ).reconstruct_with_deviation(inputs)
         for far in (0.0, 10.0)
@@ -538,8 +535,8 @@ def test_the_deviation_keeps_its_digits_far_from_zero(case):
 
 
 def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):
-    _, deviation = SmoothedNetwork(network, 0.1, 1).reconstruct_with_deviation(case())
+    _, deviation = Smoothed(network, 0.1, 1).reconstruct_with_deviation(case())
     assert np.isnan(deviation).all()
-    image, deviation = SmoothedNetwork(network, 0, 5).reconstruct_with_deviation(case())
+    image, deviation = Smoothed(network, 0, 5).reconstruct_with_deviation(case())
     assert not np.any(deviation)
     np.testing.assert_array_equal(image, network.reconstruct(case()))

@@ -1,96 +1,113 @@
 """Randomised smoothing of a reconstruction map by noise on the measured k-space.
 
-    g(k) = E f(k + e),    e independent on real and imaginary part of every sampled entry, of standard deviation sigma
+    g(k) = E f(k + e)
 
-(normal in the paper; uniform and Laplace noise have certificates in l1), estimated by the mean of
-`num_samples` draws. Draws are streamed in chunks, forward and in the gradient, so memory does not
-depend on their number. A draw is keyed by (seed, sample index, draw index): the result depends
-neither on the chunk size nor on the other images of a batch.
+Real and imaginary part of every sampled entry of e are independent, of standard deviation sigma;
+normal in the paper, and uniform or Laplace noise have certificates in l1. The mean is estimated
+from `num_samples` draws. They are streamed in chunks, forward and in the gradient, so memory does
+not depend on their number. A draw is keyed by the image and its number: the result depends neither
+on the chunk size nor on the other images of a batch.
 """
 
+from typing import Any, NamedTuple
+
 import tensorflow as tf
+from tensorflow import keras
 
 from tfvn import checks, distribution
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
-from tfvn.models import contract
-from tfvn.physics.sense import NOISES, Sense, check_inputs, check_values, without_kspace
+from tfvn.models.base import Reconstructor, Statistics, check_gradient, check_model
+from tfvn.physics import measurement, noise
 
-__all__ = ["SmoothedNetwork"]
-
-_DIFFERENTIABLE = ("kspace", "zero_filled", "initial_image")
+__all__ = ["Smoothed"]
 
 
-class SmoothedNetwork:
-    """The smoothed map of a network. Has the same `reconstruct` and is attacked by the same code.
+class _Draws(NamedTuple):
+    """The draws of one prediction, and how they are gone through.
+
+    chunk: a function (measured, start, stop) to the images of draws start..stop-1, (draws, batch,
+        rows, width).
+    stream: a function (add, total) that does total <- add(total, start, stop) for all chunks of
+        this replica.
+    measured: the tensors that the answer is differentiable in.
+    zero: an image of zeros, real (batch, rows, width).
+    count: the number of draws.
+    """
+
+    chunk: Any
+    stream: Any
+    measured: list
+    zero: tf.Tensor
+    count: tf.Tensor
+
+
+@keras.utils.register_keras_serializable(package="tfvn")
+class Smoothed(Reconstructor):
+    """The smoothed map of a model. It is a model itself, and attacked by the same code.
 
     Args:
-        network: a `VariationalNetwork`, or anything with `.reconstruct(inputs)`. One that offers
-            `.zero_filled(inputs)` reads `zero_filled` from its inputs and sees the noise as A^H e;
-            any other reads `kspace` and sees k + e. Its `.sense` is A, a plain `Sense` where it
-            has none.
-        sigma: standard deviation of each real component of the noise, > 0 or = 0 (one plain
-            prediction).
+        model: a `Reconstructor`. One that reads `zero_filled` sees the noise as A^H e, one that
+            reads `kspace` sees k + e.
+        sigma: standard deviation of each real component of the noise. 0 makes one plain prediction.
         num_samples: K, draws of one prediction.
         chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory;
-            on an accelerator as many as its free memory holds, if the network tells what one takes
-            (`.memory_per_image`).
+            on an accelerator as many as its free memory holds, if the model tells what one takes
+            (`memory_per_image`).
         seed: of the noise.
-        noise: its distribution, "gaussian", "uniform" or "laplace".
+        law: its distribution, "gaussian", "uniform" or "laplace".
         strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A
-            network with weights must have been made or loaded inside its scope.
+            model with weights must have been made or loaded inside its scope.
 
     `sigma`, `num_samples` and `seed` may be set later; nothing is compiled again.
 
-    `inputs` may also hold `sample_index` (int32, (batch,)), the identity of each image: images of
-    the same index share their noise (all do when it is missing). `noise_seed` (int32, (2,))
-    overrides the seed of the draws.
+    Call arguments:
+        inputs: the measurement. Returns the mean magnitude as a complex image of phase 0.
 
     Raises:
-        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown noise, a
-            network of another strategy or one without `.reconstruct`; and, when it reconstructs,
-            for inputs or answers of the network that do not fit.
+        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown law, a model
+            of another strategy or something that is no model; and, when it reconstructs, for inputs
+            that do not fit.
     """
 
     def __init__(
         self,
-        network,
+        model,
         sigma,
         num_samples,
         chunk_size="auto",
         seed=0,
-        noise="gaussian",
+        law="gaussian",
         strategy=None,
     ):
-        contract.check_model(network, "network")
+        check_model(model)
+        super().__init__(model.sense.readout_oversampling, dtype=model.dtype)
         if not (isinstance(chunk_size, str) and chunk_size == "auto"):
             chunk_size = checks.whole("chunk_size", chunk_size, 1, alternative='"auto" or ')
-        checks.choice("noise", noise, NOISES)
         if not (strategy is None or isinstance(strategy, tf.distribute.Strategy)):
             received = checks.shown(strategy)
             raise ValueError(
                 f"strategy must be None or a tf.distribute.Strategy. Received: strategy={received}"
             )
-        distribution.check_variables(strategy, map(variable_of, getattr(network, "weights", ())))
-        self.network, self.chunk_size, self.noise = network, chunk_size, noise
-        self.sense = getattr(network, "sense", None) or Sense()
+        distribution.check_variables(strategy, map(variable_of, model.weights))
+        self.model = model
+        self.reads = model.reads
+        self.reads_initial_image = model.reads_initial_image
+        self.unit = model.unit
+        self.chunk_size = chunk_size
+        self.law = checks.choice("law", law, noise.LAWS)
         self.strategy = strategy
         # Variables, so that compiled code, an attack's too, sees what they are set to.
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self._num_samples, self._seed = (tf.Variable(0, trainable=False) for _ in range(2))
-        self.sigma, self.num_samples, self.seed = sigma, num_samples, seed
-        # Held by the object, because a decorated method would not survive
-        # `SmoothedNetwork(...).reconstruct(...)`.
-        self._compiled = tf.function(lambda inputs: self._reconstruct(inputs), autograph=False)
-        self._compiled_norm = tf.function(
-            lambda inputs: self._largest_norm(inputs), autograph=False
-        )
-        self._compiled_deviation = tf.function(
-            lambda inputs: self._standard_deviation(inputs), autograph=False
-        )
+        self._num_samples = tf.Variable(0, trainable=False)
+        self._seed = tf.Variable(0, trainable=False)
+        self.sigma = sigma
+        self.num_samples = num_samples
+        self.seed = seed
+        self.built = True
 
     def __repr__(self):
-        names = ("network", "sigma", "num_samples", "chunk_size", "seed", "noise")
+        names = ("model", "sigma", "num_samples", "chunk_size", "seed", "law")
         return checks.described(self, names)
 
     @property
@@ -118,117 +135,28 @@ class SmoothedNetwork:
         self._seed.assign(checks.whole("seed", value))
 
     @property
-    def zero_filled(self):
-        """The network's function from inputs to A^H kspace, of the noise-free measurement.
+    def draws(self):
+        return self.num_samples if self.sigma else 0
 
-        One that reads `kspace` has none, and neither has its smoothed map.
-        """
-        return self.network.zero_filled
+    def keys(self, index):
+        return noise.keys(self._seed, noise.SMOOTHING, index)
 
-    def reconstruct(self, inputs):
-        """The mean magnitude image over all draws, real (batch, rows, width).
+    def call(self, inputs):
+        mean = self.answer(inputs)
+        return tf.complex(mean, tf.zeros_like(mean))
 
-        Differentiable in the measurement, not in the network's weights: for those, train on noisy
-        copies (`Trainer`).
-        """
-        inputs = self._checked(inputs)
-        reconstruct = self._compiled if tf.executing_eagerly() else self._reconstruct
-        return reconstruct(inputs)
-
-    def reconstruct_with_norm(self, inputs):
-        """The same, not differentiable, and (batch,) the largest L2 norm of a single draw's image:
-        the range that these draws show, which a certificate needs (docs/theorem.md)."""
-        return self._compiled_norm(self._checked(inputs))
-
-    def reconstruct_with_deviation(self, inputs):
-        """The same, not differentiable, and (batch, rows, width) the standard deviation of a single
-        draw's pixel, of all draws about their mean (dividing by K - 1): how far noise of sigma
-        moves the network. NaN for one draw; 0 without noise.
-
-        It is no error bar of the image: what all draws get wrong alike it does not show.
-        """
-        inputs = self._checked(inputs)
-        reconstruct = (
-            self._compiled_deviation if tf.executing_eagerly() else self._standard_deviation
-        )
-        return reconstruct(inputs)
-
-    def _checked(self, inputs):
-        """What compiled code is given: `zero_filled` for `kspace` where the network reads it."""
-        check_inputs(inputs)
-        if hasattr(self.network, "zero_filled"):
-            image = contract.zero_filled(self.network, inputs)
-            check_values(inputs, image)
-            return without_kspace(inputs, image)
-        if "kspace" not in inputs or "initial_image" in inputs:
-            raise ValueError(
-                "A network without `.zero_filled` reads `kspace`, and no `initial_image`. "
-                f"Received: {sorted(map(str, inputs))}"
-            )
-        inputs = {key: value for key, value in inputs.items() if key != "zero_filled"}
-        if tf.executing_eagerly():
-            operands = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
-            check_values(inputs, self.sense.adjoint(*operands))
-        return inputs
-
-    def _standard_deviation(self, inputs):
-        chunk, stream, measured, zero, _ = self._streamed(inputs)
-
-        def add(total, start, stop):
-            # Squares of differences from the mean so far, merged with those of the chunk about its
-            # own (Chan et al. 1979): the sum of squares less the square of the sum would lose the
-            # digits that matter.
-            count, mean, squares = total
-            images = chunk(measured, start, stop)
-            own, more = tf.reduce_mean(images, 0), tf.cast(stop - start, mean.dtype)
-            share = more / (count + more)
-            squares += tf.reduce_sum(tf.square(images - own), 0) + count * share * tf.square(
-                own - mean
-            )
-            return [count + more, mean + share * (own - mean), squares]
-
-        parts = distribution.run(
-            self.strategy, lambda: stream(add, [tf.zeros([], zero.dtype), zero, zero])
-        )
-        # The replicas' squares are merged in the same way, once all know the mean.
-        count, mean = distribution.total(
-            self.strategy, lambda count, mean, _: [count, count * mean], *parts
-        )
-        mean /= count
-        squares = distribution.total(
-            self.strategy, lambda n, own, squares: [squares + n * tf.square(own - mean)], *parts
-        )[0]
-        # One draw has no spread that could be seen: 0 / 0.
-        spread = tf.sqrt(squares / (count - 1))
-        return mean, tf.where(self._sigma > 0, spread, zero)
-
-    def _largest_norm(self, inputs):
-        chunk, stream, measured, zero, num_samples = self._streamed(inputs)
-
-        def add(total, start, stop):
-            images = chunk(measured, start, stop)
-            norms = tf.reduce_max(tf.norm(images, axis=[2, 3]), 0)
-            return [
-                total[0] + tf.reduce_sum(images, 0),
-                tf.maximum(total[1], tf.ensure_shape(norms, total[1].shape)),
-            ]
-
-        def own():
-            total, norm = stream(add, [zero, zero[:, 0, 0]])
-            # A row for each replica: the sum of these columns is a list of all.
-            replica, replicas = self._share()
-            return [total, tf.one_hot(replica, replicas, dtype=norm.dtype)[:, None] * norm]
-
-        total, norms = distribution.total(self.strategy, own)
-        return total / tf.cast(num_samples, total.dtype), tf.reduce_max(norms, 0)
-
-    def _reconstruct(self, inputs):
-        chunk, stream, measured, zero, num_samples = self._streamed(inputs)
-        keys = [key for key in _DIFFERENTIABLE if key in inputs]
+    def answer(self, inputs, key=None):
+        """The mean magnitude image over all draws, real (batch, rows, width)."""
+        draws = self._draws(inputs, key)
+        names = measurement.measured_keys(inputs)
 
         def mean(add, zeros):
-            total = distribution.total(self.strategy, lambda: stream(add, zeros))
-            return [t / tf.cast(num_samples, t.dtype) for t in total]
+            total = distribution.total(self.strategy, lambda: draws.stream(add, zeros))
+            return [part / tf.cast(draws.count, part.dtype) for part in total]
+
+        def add_images(total, start, stop):
+            images = draws.chunk(draws.measured, start, stop)
+            return [total[0] + tf.reduce_sum(images, 0)]
 
         @tf.custom_gradient
         def smoothed(*measured):
@@ -236,87 +164,122 @@ class SmoothedNetwork:
                 def add(total, start, stop):
                     with tf.GradientTape(watch_accessed_variables=False) as tape:
                         tape.watch(measured)
-                        prediction = tf.reduce_sum(chunk(measured, start, stop), 0)
-                    d_measured = tape.gradient(prediction, measured, output_gradients=cotangent)
-                    for key, gradient in zip(keys, d_measured):
-                        contract.check_gradient(self.network, gradient, key)
-                    return [t + d for t, d in zip(total, d_measured)]
+                        prediction = tf.reduce_sum(draws.chunk(measured, start, stop), 0)
+                    found = tape.gradient(prediction, measured, output_gradients=cotangent)
+                    for name, one in zip(names, found):
+                        check_gradient(self.model, one, name)
+                    return [sum_ + one for sum_, one in zip(total, found)]
 
-                total = mean(add, [tf.zeros_like(m) for m in measured])
+                total = mean(add, [tf.zeros_like(one) for one in measured])
                 return total if variables is None else (total, [None] * len(variables))
 
-            def add(total, start, stop):
-                return [total[0] + tf.reduce_sum(chunk(measured, start, stop), 0)]
+            return mean(add_images, [draws.zero])[0], gradient
 
-            return mean(add, [zero])[0], gradient
+        return smoothed(*draws.measured)
 
-        return smoothed(*measured)
-
-    def _streamed(self, inputs):
-        """How the draws of `inputs` are made and gone through.
-
-        Returns:
-            (chunk, stream, what is differentiable, an image of zeros, number of draws).
+    def measure(self, inputs, key=None):
+        """The mean, the standard deviation and the largest norm of the draws. The deviation is
+        that of all draws about their mean, divided by K - 1: NaN of one draw, 0 without noise.
         """
-        keys = [key for key in _DIFFERENTIABLE if key in inputs]
-        measured = [inputs[key] for key in keys]
-        fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
-        draw_noise, image = self._view(inputs)
-        seeds, chunk_size = (
-            self._image_seeds(inputs),
-            self._chunk_size(inputs["sensitivity_maps"].shape),
+        draws = self._draws(inputs, key)
+        scalar = tf.zeros([], draws.zero.dtype)
+
+        def add(total, start, stop):
+            # Squares of differences from the mean so far, merged with those of the chunk about its
+            # own (Chan et al. 1979): the sum of squares less the square of the sum would lose the
+            # digits that matter.
+            sum_, norm, count, mean, squares = total
+            images = draws.chunk(draws.measured, start, stop)
+            norms = tf.reduce_max(tf.norm(images, axis=[2, 3]), 0)
+            own = tf.reduce_mean(images, 0)
+            more = tf.cast(stop - start, mean.dtype)
+            share = more / (count + more)
+            squares += tf.reduce_sum(tf.square(images - own), 0)
+            squares += count * share * tf.square(own - mean)
+            mean += share * (own - mean)
+            norm = tf.maximum(norm, tf.ensure_shape(norms, norm.shape))
+            return [sum_ + tf.reduce_sum(images, 0), norm, count + more, mean, squares]
+
+        def own_draws():
+            norm = draws.zero[:, 0, 0]
+            return draws.stream(add, [draws.zero, norm, scalar, draws.zero, draws.zero])
+
+        parts = distribution.run(self.strategy, own_draws)
+        return self._merged(parts, draws)
+
+    def _merged(self, parts, draws):
+        """The `Statistics` of what all replicas found of their own draws."""
+
+        def sums(sum_, norm, count, mean, _):
+            # A row for each replica: the sum of these columns is a list of all.
+            replica, replicas = self._share()
+            norms = tf.one_hot(replica, replicas, dtype=norm.dtype)[:, None] * norm
+            return [sum_, norms, count, count * mean]
+
+        def squares_about_mean(_, __, count, own, squares):
+            return [squares + count * tf.square(own - mean)]
+
+        sum_, norms, count, mean = distribution.total(self.strategy, sums, *parts)
+        # The replicas' squares are merged as those of chunks, once all know the mean.
+        mean /= count
+        squares = distribution.total(self.strategy, squares_about_mean, *parts)[0]
+        # One draw has no spread that could be seen: 0 / 0.
+        spread = tf.sqrt(squares / (count - 1))
+        return Statistics(
+            sum_ / tf.cast(draws.count, sum_.dtype),
+            tf.where(self._sigma > 0, spread, draws.zero),
+            tf.reduce_max(norms, 0),
         )
-        sigma = tf.cast(self._sigma, image.dtype)
+
+    def _draws(self, inputs, key):
+        names = measurement.measured_keys(inputs)
+        fixed = {name: inputs[name] for name in ("sensitivity_maps", "mask")}
+        shape = inputs["sensitivity_maps"].shape
+        batch = tf.shape(inputs["sensitivity_maps"])[0]
+        if key is None:
+            key = self.keys(tf.zeros([batch], tf.int32))
+        rows = shape[2] and self.sense.rows(shape[2])[1]
+        like = tf.TensorSpec([shape[0], rows, shape[3]], inputs["sensitivity_maps"].dtype)
+        chunk_size = self._chunk_size(shape)
         # Without noise all draws are one.
-        num_samples = tf.where(self._sigma > 0, self._num_samples, 1)
+        count = tf.where(self._sigma > 0, self._num_samples, 1)
+
+        def repeat(x, times):
+            if chunk_size == 1:
+                return x
+            return tf.tile(x, tf.concat([[times], tf.ones_like(tf.shape(x)[1:])], 0))
 
         def chunk(measured, start, stop):
-            """Draws start..stop-1, (draws, batch, rows, width)."""
-            count, batch = stop - start, tf.shape(seeds)[0]
-
-            def repeat(x):
-                return (
-                    x
-                    if chunk_size == 1
-                    else tf.tile(x, tf.concat([[count], tf.ones_like(tf.shape(x)[1:])], 0))
-                )
-
             # Draw-major: every image with draw `start`, then every image with the next.
-            copies = {key: repeat(_broadcast(x, batch)) for key, x in fixed.items()}
-            draws = _fold_in_each(repeat(seeds), tf.repeat(tf.range(start, stop), batch))
-            noise = sigma * draw_noise(*copies.values(), draws, self.noise)
-            noisy = {key: repeat(x) + noise for key, x in zip(keys, measured)}
-            like = tf.TensorSpec([None, *image.shape[1:]], image.dtype)
-            images = contract.answer(self.network, {**noisy, **copies}, like)
-            images = tf.reshape(images, [count, batch, *tf.unstack(tf.shape(images)[1:])])
-            return tf.ensure_shape(images, [None, *image.shape])
+            times = stop - start
+            copies = {name: repeat(_broadcast(x, batch), times) for name, x in fixed.items()}
+            for name, x in zip(names, measured):
+                copies[name] = repeat(x, times)
+            numbers = tf.repeat(tf.range(start, stop), batch)
+            keys = noise.fold_in_each(repeat(key, times), numbers)
+            copies = measurement.noisy(self.sense, copies, self._sigma, keys, self.law)
+            images = self.model.answer(copies)
+            images = tf.reshape(images, [times, batch, *tf.unstack(tf.shape(images)[1:])])
+            return tf.ensure_shape(images, [None, *like.shape])
 
         def stream(add, total):
-            """total <- add(total, start, stop) over all chunks of draws of this replica."""
             replica, replicas = self._share()
 
             def body(start, *total):
-                stop = tf.minimum(start + chunk_size, num_samples)
+                stop = tf.minimum(start + chunk_size, count)
                 return (start + replicas * chunk_size, *add(total, start, stop))
 
-            loop = (tf.constant(chunk_size) * replica, *total)
             _, *total = tf.while_loop(
-                lambda start, *_: start < num_samples, body, loop, parallel_iterations=1
+                lambda start, *_: start < count,
+                body,
+                (tf.constant(chunk_size) * replica, *total),
+                parallel_iterations=1,
             )
             return total
 
-        return chunk, stream, measured, tf.zeros_like(tf.math.real(image)), num_samples
-
-    def _view(self, inputs):
-        """One draw, two views: e for a network that reads `kspace`, A^H e for one that does not.
-
-        Returns:
-            What draws it, and A^H k.
-        """
-        if "kspace" in inputs:
-            operands = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
-            return self.sense.kspace_noise, self.sense.adjoint(*operands)
-        return self.sense.adjoint_noise, inputs["zero_filled"]
+        image = measurement.zero_filled(self.sense, inputs)
+        zero = tf.zeros_like(tf.math.real(image))
+        return _Draws(chunk, stream, [inputs[name] for name in names], zero, count)
 
     def _share(self):
         """The number of this replica, and how many there are."""
@@ -326,31 +289,44 @@ class SmoothedNetwork:
         if self.chunk_size != "auto":
             return int(self.chunk_size)
         free = free_memory()
-        if free is None or not hasattr(self.network, "memory_per_image") or None in shape:
+        if free is None or None in shape:
+            return 1
+        needed = self.model.memory_per_image(shape)
+        if needed is None:
             return 1
         # Half, as the allocator's blocks do not fit together without gaps.
-        return max(1, free // (2 * shape[0] * self.network.memory_per_image(shape)))
+        return max(1, free // (2 * shape[0] * needed))
 
-    def _image_seeds(self, inputs):
-        batch = tf.shape(inputs["sensitivity_maps"])[0]
-        base = tf.cast(
-            inputs["noise_seed"] if "noise_seed" in inputs else [self._seed, 1], tf.int32
+    def memory_per_image(self, shape):
+        return self.model.memory_per_image(shape)
+
+    @property
+    def architecture(self):
+        inner = self.model.architecture
+        if inner is None or self.strategy is not None:
+            return None
+        return type(self), inner, self.law, self.chunk_size
+
+    def twin(self):
+        settings = (self.sigma, self.num_samples, self.chunk_size, self.seed, self.law)
+        return type(self)(self.model.twin(), *settings)
+
+    def lent(self):
+        return [*self.model.lent(), self._sigma, self._num_samples, self._seed]
+
+    def save(self, filepath, *args, **kwargs):
+        """A smoothed model has no file of its own.
+
+        Raises:
+            ValueError: always; it says what to save.
+        """
+        raise ValueError(
+            f"{checks.shown(filepath)}: a smoothed model is not saved. Save its network, "
+            "smoothed.model.save(path), and smooth it again; for TensorFlow Serving call "
+            "tfvn.tools.serving.export."
         )
-        index = (
-            tf.cast(inputs["sample_index"], tf.int32)
-            if "sample_index" in inputs
-            else tf.zeros([batch], tf.int32)
-        )
-        return _fold_in_each(tf.broadcast_to(base, [batch, 2]), index)
 
 
 def _broadcast(x, batch):
     result = tf.broadcast_to(x, tf.concat([[batch], tf.shape(x)[1:]], 0))
     return tf.ensure_shape(result, [None, *x.shape[1:]])
-
-
-def _fold_in_each(seeds, numbers):
-    def fold_in(pair):
-        return tf.random.experimental.stateless_fold_in(*pair)
-
-    return tf.map_fn(fold_in, (seeds, numbers), fn_output_signature=tf.int32)

@@ -1,6 +1,19 @@
 """Reconstruction models, and the files they are kept in."""
 
+from tfvn.models.base import Reconstructor, Statistics, magnitude
+from tfvn.models.classical import ZeroFilled
 from tfvn.models.network_files import load_model
 from tfvn.models.variational import VariationalNetwork
 
-__all__ = ["VariationalNetwork", "load_model"]
+__all__ = [
+    "MODELS",
+    "Reconstructor",
+    "Statistics",
+    "VariationalNetwork",
+    "ZeroFilled",
+    "load_model",
+    "magnitude",
+]
+
+# Of a configuration's `model.name`.
+MODELS = {"variational": VariationalNetwork, "zero-filled": ZeroFilled}

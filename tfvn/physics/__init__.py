@@ -1,5 +1,7 @@
-"""Magnetic resonance: Fourier transform, sampling masks, the encoding operator."""
+"""Magnetic resonance: Fourier transform, sampling masks, the encoding operator, noise, and the
+measurement that a model is given.
+"""
 
-from tfvn.physics import fourier, masks, sense
+from tfvn.physics import fourier, masks, measurement, noise, sense
 
-__all__ = ["fourier", "masks", "sense"]
+__all__ = ["fourier", "masks", "measurement", "noise", "sense"]

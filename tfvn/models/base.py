@@ -1,0 +1,326 @@
+"""What a reconstruction model is: a Keras model from a measurement to a complex image.
+
+A network writes `__init__`, `call` and `get_config`, and no more. It is then trained, attacked,
+smoothed, evaluated, saved and served by the code that is there. A defence is a model around a
+model.
+"""
+
+import json
+from typing import NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from tfvn import checks
+from tfvn.compat import variable_of
+from tfvn.physics import measurement
+from tfvn.physics.sense import Sense
+
+__all__ = [
+    "EPSILON",
+    "Reconstructor",
+    "Statistics",
+    "check_gradient",
+    "check_model",
+    "magnitude",
+]
+
+# Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of
+# about 1.
+EPSILON = 1e-12
+
+
+def magnitude(image):
+    """|image| = sqrt(re^2 + im^2 + EPSILON) of a complex tensor."""
+    return tf.sqrt(tf.square(tf.math.real(image)) + tf.square(tf.math.imag(image)) + EPSILON)
+
+
+class Statistics(NamedTuple):
+    """What the draws of an answer show.
+
+    mean: the answer, real (batch, rows, width).
+    deviation: standard deviation of a single draw's pixel, of that shape; None without draws. It is
+        no error bar of the image: what all draws get wrong alike it does not show.
+    largest_norm: (batch,) the largest L2 norm of a single draw's image, the range that these draws
+        show.
+    """
+
+    mean: tf.Tensor
+    deviation: Optional[tf.Tensor]
+    largest_norm: tf.Tensor
+
+
+class Reconstructor(keras.Model):
+    """A reconstruction model.
+
+    A subclass has `call(inputs)` from the measurement to a complex image (batch, rows, width). Its
+    `inputs` are a dict of what it `reads`, `sensitivity_maps` and `mask`, see
+    `tfvn.physics.measurement`.
+
+    Attributes:
+        reads: "zero_filled", for a model that sees the data through A^H k alone, or "kspace".
+        reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
+        draws: number of random draws of one answer; 0 for a deterministic one.
+        unit: the largest magnitude that images are expected to have.
+        certificates: what is proved or estimated of this model, see `tfvn.certificates`.
+        sense: the `Sense` of A.
+
+    Args:
+        readout_oversampling: of `Sense`.
+        name, dtype: as Keras has them; dtype is "float32" or "float64".
+
+    Call arguments:
+        inputs: the measurement. Returns the complex image.
+
+    Raises:
+        ValueError: for a name that TensorFlow does not take and for another precision; and for
+            inputs of wrong type, rank or sizes.
+    """
+
+    reads = "zero_filled"
+    reads_initial_image = False
+    draws = 0
+    unit = 1.0
+    certificates = ()
+
+    def __init__(self, readout_oversampling=False, **kwargs):
+        checks.name_of_layer(kwargs.get("name"))
+        super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
+        self.sense = Sense(readout_oversampling, dtype=self.dtype)
+        # Held by the object, because a decorated method would not survive
+        # `load_model(path).reconstruct(inputs)`.
+        self._compiled = tf.function(lambda *given: self.answer(*given), autograph=False)
+        self._measured = tf.function(lambda *given: self.measure(*given), autograph=False)
+
+    def __call__(self, inputs, *args, **kwargs):
+        # Before Keras, which puts lines of its own around an error.
+        return super().__call__(self.measured(inputs), *args, **kwargs)
+
+    @property
+    def parameter_blocks(self):
+        """The weights that are trained, as lists by name: blocks that iPALM takes in turn."""
+        return {"weights": list(self.trainable_weights)}
+
+    def call_for(self, inputs, wanted):
+        """The same as the call, where gradients in the parameter blocks `wanted` alone will be
+        asked for. A model that saves time by knowing it overrides this.
+        """
+        del wanted
+        return self(inputs)
+
+    def keys(self, index):
+        """The keys of the model's own draws, int32 (batch, 2), of images that the numbers `index`
+        name; None for a deterministic model.
+        """
+        del index
+
+    def measured(self, inputs):
+        """The measurement as the model reads it: a dict of tensors, checked.
+
+        Raises:
+            ValueError: for inputs that do not fit, or of another precision than the model's.
+        """
+        measurement.check(inputs, self.dtype)
+        if "initial_image" in inputs and not self.reads_initial_image:
+            raise ValueError(
+                f"{type(self).__name__} reads no initial_image. Remove it from the inputs."
+            )
+        found = measurement.read_as(self.sense, inputs, self.reads)
+        return {key: tf.convert_to_tensor(value) for key, value in found.items()}
+
+    def zero_filled(self, inputs):
+        """A^H kspace, complex (batch, rows, width); the given one where `inputs` hold it.
+
+        Raises:
+            ValueError: as `measured`.
+        """
+        measurement.check(inputs, self.dtype)
+        return measurement.zero_filled(self.sense, inputs)
+
+    def answer(self, inputs, key=None):
+        """The magnitude of the image, to be called inside a graph: `reconstruct` without its checks
+        of numbers. What attacks and defences build on.
+
+        Args:
+            inputs: as `measured` gives them.
+            key: as for `reconstruct`.
+        """
+        del key
+        image = self.call_for(inputs, ())
+        self._check_image(image, inputs)
+        return magnitude(image)
+
+    def measure(self, inputs, key=None):
+        """`statistics`, to be called inside a graph."""
+        image = self.answer(inputs, key)
+        return Statistics(image, None, tf.norm(image, axis=[1, 2]))
+
+    def reconstruct(self, inputs, key=None):
+        """The reconstruction map f: the magnitude image, real (batch, rows, width).
+
+        Differentiable in the measurement, not in the weights: for those, call the model.
+
+        Args:
+            inputs: the measurement.
+            key: int32 (batch, 2), of the random draws of each image, see `tfvn.physics.noise`; None
+                stands for the model's own, the same for every image.
+
+        Warns:
+            tfvn.data.DataWarning: for an image of another scale than `unit`.
+        """
+        compiled = self._compiled if tf.executing_eagerly() else self.answer
+        return compiled(self._checked(inputs), self._checked_key(key))
+
+    def statistics(self, inputs, key=None):
+        """What the draws of an answer show: `Statistics`, not differentiable. Arguments as for
+        `reconstruct`.
+        """
+        compiled = self._measured if tf.executing_eagerly() else self.measure
+        return compiled(self._checked(inputs), self._checked_key(key))
+
+    def _checked(self, inputs):
+        inputs = self.measured(inputs)
+        if tf.executing_eagerly():
+            image = measurement.zero_filled(self.sense, inputs)
+            measurement.check_values(inputs, image, self.unit)
+        return inputs
+
+    def _checked_key(self, key):
+        """A key as a tensor.
+
+        Raises:
+            ValueError: for other things than pairs of whole numbers.
+        """
+        if key is None:
+            return None
+        fits = len(getattr(key, "shape", ())) == 2 and key.shape[1] == 2
+        if not fits or not tf.as_dtype(key.dtype).is_integer:
+            raise ValueError(
+                "key must be whole numbers of shape (batch, 2), such as tfvn.physics.noise.keys "
+                f"makes. Received: key={checks.shown(key)}"
+            )
+        return tf.cast(key, tf.int32)
+
+    def _check_image(self, image, inputs):
+        """Checks what `call` returned."""
+        name = f"{type(self).__name__}.call"
+        if not tf.is_tensor(image):
+            raise ValueError(
+                f"{name} must return a tensor, made by TensorFlow. Received: {checks.shown(image)}"
+            )
+        maps = inputs["sensitivity_maps"]
+        if image.dtype != maps.dtype:
+            raise ValueError(
+                f"{name} must return a complex image, {maps.dtype.name} as its inputs. "
+                f"Received: {image.dtype.name}. tf.complex(image, zeros) makes one of a real image."
+            )
+        rows = maps.shape[2] and self.sense.rows(maps.shape[2])[1]
+        if not image.shape.is_compatible_with([maps.shape[0], rows, maps.shape[3]]):
+            raise ValueError(
+                f"{name} must return an image of the shape of A^H k, (batch, rows, width) = "
+                f"{(maps.shape[0], rows, maps.shape[3])}. Received: {image.shape}"
+            )
+
+    def save(self, filepath, *args, **kwargs):
+        """Writes the model to a file NAME.keras, as Keras does, that `tfvn.load_model` reads.
+
+        Raises:
+            ValueError: for another kind of file, and for weights that are not finite: neither could
+                be read.
+        """
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(
+                "A network is saved to a file with the ending .keras. Received: "
+                f"filepath={checks.shown(filepath)}. For weights alone call save_weights, for "
+                "TensorFlow Serving tfvn.tools.serving.export."
+            )
+        if not all(np.isfinite(weight).all() for weight in self.get_weights()):
+            raise ValueError(
+                f"{filepath}: the network's weights are NaN or infinite: it has diverged and is "
+                "not saved. Train it again with a lower learning rate."
+            )
+        return super().save(filepath, *args, **kwargs)
+
+    def get_config(self):
+        """The settings that `from_config` makes an equal model of. A subclass adds its own."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "readout_oversampling": self.sense.readout_oversampling,
+        }
+
+    # What compiled functions are shared by, see `tfvn.models.compiled`.
+
+    # Settings that a model only begins with, and what it is called.
+    _NOT_OF_ARCHITECTURE = ("name",)
+
+    @property
+    def architecture(self):
+        """A text that is equal for models that compute the same with the same weights. None for a
+        class without a `get_config` of its own: nothing is known of its settings.
+        """
+        cls = type(self)
+        if "get_config" not in vars(cls):
+            return None
+        config = self.get_config()
+        for key in self._NOT_OF_ARCHITECTURE:
+            config.pop(key, None)
+        return cls, json.dumps(config, sort_keys=True, default=repr)
+
+    def twin(self):
+        """A new model of the same architecture, with weights of its own."""
+        return type(self).from_config(self.get_config())
+
+    def lent(self):
+        """All variables that a compiled function reads, in an order that models of one architecture
+        share.
+        """
+        return [variable_of(weight) for weight in self.weights]
+
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass;
+        None where it is not known.
+        """
+        del shape
+
+
+def check_model(model, name="model"):
+    """Checks that something is a model.
+
+    Raises:
+        ValueError: for a class, a path, a dict of inputs and anything else.
+    """
+    if isinstance(model, Reconstructor):
+        return
+    needs = f"{name} must be a tfvn.models.Reconstructor"
+    if isinstance(model, type):
+        made = f"{model.__name__}(...)"
+        raise ValueError(
+            f"{needs}. Received: the class {model.__name__}. Make an object of it: {made}."
+        )
+    raise ValueError(f"{needs}. Received: {name}={checks.shown(model)}.{_advice(model, name)}")
+
+
+def _advice(model, name):
+    if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
+        return " Load the file: tfvn.load_model(path)."
+    if isinstance(model, dict) or hasattr(model, "shape"):
+        swapped = " The model comes first, then the inputs: run(model, inputs)."
+        return swapped if name == "model" else ""
+    if callable(model) or callable(getattr(model, "reconstruct", None)):
+        return " Make it a subclass of Reconstructor whose method call(inputs) calls it."
+    return ""
+
+
+def check_gradient(model, gradient, key):
+    """Checks that a gradient of the model's answer in an input exists.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    if gradient is None:
+        raise ValueError(
+            f"{type(model).__name__}.call has no gradient in {key}: it must read it from its "
+            "inputs, and compute its image from it with differentiable operations of TensorFlow."
+        )

@@ -1,0 +1,295 @@
+"""What is measured of an image, as a dict of arrays: its only owner.
+
+    kspace            complex (batch, coils, height, width), 0 where not sampled
+    sensitivity_maps  complex, same shape
+    mask              real (batch, 1, 1, width) or (batch, 1, height, width)
+    zero_filled       A^H kspace, complex (batch, rows, width): used in place of `kspace` where it
+                      is there; `kspace` may then be missing
+    initial_image     optional: a first iterate other than A^H kspace, of its shape
+
+A model reads either `kspace` or `zero_filled`. The functions below give it the one that it reads,
+and change that one alone: k + A r and A^H k + A^H A r are one perturbation in two views, k + e and
+A^H k + A^H e one noise.
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import checks
+from tfvn.physics import noise
+from tfvn.physics.sense import SHAPES, sizes_fit
+
+__all__ = [
+    "READS",
+    "check",
+    "check_values",
+    "measured_keys",
+    "noisy",
+    "perturbed",
+    "read_as",
+    "without_kspace",
+    "zero_filled",
+]
+
+# What a model may read.
+READS = ("zero_filled", "kspace")
+_RANKS = {"kspace": 4, "sensitivity_maps": 4, "mask": 4, "zero_filled": 3, "initial_image": 3}
+_IMAGES = ("zero_filled", "initial_image")
+# An image of maximum 1 may be this many times smaller or larger before it is warned of.
+_SCALES = 10
+
+
+def zero_filled(sense, inputs):
+    """A^H kspace, complex (batch, rows, width); the given one where `inputs` hold it."""
+    if "zero_filled" in inputs:
+        return inputs["zero_filled"]
+    return sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+
+
+def read_as(sense, inputs, reads):
+    """The measurement of a model that reads `reads`: a dict of it, maps, mask and, if it is given,
+    `initial_image`.
+
+    Raises:
+        ValueError: if k-space is to be read and is not there.
+    """
+    if reads == "zero_filled":
+        found = {"zero_filled": zero_filled(sense, inputs)}
+    elif "kspace" in inputs:
+        found = {"kspace": inputs["kspace"]}
+    else:
+        received = checks.shown(sorted(map(str, inputs)))
+        raise ValueError(f"The model reads kspace, which inputs must hold. Received: {received}")
+    for key in ("sensitivity_maps", "mask", "initial_image"):
+        if key in inputs:
+            found[key] = inputs[key]
+    return found
+
+
+def measured_keys(inputs):
+    """The keys of what a reconstruction is differentiable in: all but maps and mask."""
+    return [key for key in ("kspace", "zero_filled", "initial_image") if key in inputs]
+
+
+def perturbed(sense, inputs, perturbation):
+    """The measurement k + A r of an image perturbation r, complex (batch, rows, width).
+
+    Args:
+        sense: the `Sense` of A.
+        inputs: as `read_as` gives them.
+        perturbation: r.
+    """
+    operands = (perturbation, inputs["sensitivity_maps"], inputs["mask"])
+    if "zero_filled" in inputs:
+        return {**inputs, "zero_filled": inputs["zero_filled"] + sense.normal(*operands)}
+    return {**inputs, "kspace": inputs["kspace"] + sense.forward(*operands)}
+
+
+def noisy(sense, inputs, sigma, keys, law="gaussian"):
+    """The measurement k + sigma e of noise e, see `tfvn.physics.noise`.
+
+    Args:
+        sense: the `Sense` of A.
+        inputs: as `read_as` gives them. An `initial_image` is changed as `zero_filled` is.
+        sigma: standard deviation of each real component, a scalar of any type.
+        keys: int32 (batch, 2), one an image.
+        law: the distribution of e.
+    """
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    sigma = tf.cast(sigma, maps.dtype)
+    if "zero_filled" not in inputs:
+        added = sigma * noise.kspace_noise(sense, maps, mask, keys, law)
+        return {**inputs, "kspace": inputs["kspace"] + added}
+    added = sigma * noise.image_noise(sense, maps, mask, keys, law)
+    changed = {key: inputs[key] + added for key in _IMAGES if key in inputs}
+    return {**inputs, **changed}
+
+
+def check(inputs, dtype=None):
+    """Checks types, ranks and sizes of a measurement. Other keys are not looked at.
+
+    Args:
+        inputs: the dict.
+        dtype: "float32" or "float64", the precision that it must have; None: any.
+
+    Raises:
+        ValueError: naming the key, what came and what was expected.
+    """
+    _check_dict(inputs)
+    known = {name: inputs[name] for name in _RANKS if name in inputs}
+    for name, array in known.items():
+        _check_array(name, array)
+    _check_complex(known)
+    _check_sizes(known)
+    _check_mask(known["mask"], known["sensitivity_maps"])
+    _check_precision(known["sensitivity_maps"], dtype)
+
+
+def _check_dict(inputs):
+    if not isinstance(inputs, Mapping):
+        received = checks.shown(inputs)
+        if isinstance(inputs, (tuple, list)):
+            received = f"a {type(inputs).__name__}. Of a pair (inputs, reference) pass the first"
+        raise ValueError(
+            "inputs must be a dict of the arrays kspace, sensitivity_maps and mask. "
+            f"Received: inputs={received}."
+        )
+    needed = {"sensitivity_maps", "mask"}
+    if "zero_filled" not in inputs:
+        needed.add("kspace")
+    missing = sorted(needed - set(inputs))
+    if missing:
+        received = checks.shown(sorted(map(str, inputs)))
+        raise ValueError(
+            f"inputs must hold {sorted(needed)}. Missing: {missing}. Received: {received}"
+        )
+
+
+def _check_array(name, array):
+    if not (hasattr(array, "shape") and hasattr(array, "dtype")):
+        raise ValueError(
+            f"{name} must be an array or a tensor. Received: "
+            f"{name}={checks.shown(array)}. Convert it with np.asarray."
+        )
+    if len(array.shape) != _RANKS[name]:
+        shape = SHAPES.get(name, "(batch, height, width)")
+        raise ValueError(
+            f"{name} must have shape {shape}. Received: {name}.shape={tuple(array.shape)}"
+        )
+
+
+def _check_complex(known):
+    expected = tf.as_dtype(known["sensitivity_maps"].dtype)
+    for name in sorted(set(known) - {"mask"}):
+        dtype = tf.as_dtype(known[name].dtype)
+        if not dtype.is_complex or dtype != expected:
+            raise ValueError(
+                "k-space, maps and images must be complex, all of one type. Received: "
+                f"{name}.dtype={dtype.name}, sensitivity_maps.dtype={expected.name}. "
+                "Convert with .astype('complex64')."
+            )
+
+
+def _check_sizes(known):
+    maps = known["sensitivity_maps"]
+    if "kspace" in known:
+        _check_pair("kspace", known["kspace"], maps, [(0, 0), (1, 1), (2, 2), (3, 3)])
+    for name in _IMAGES:
+        if name in known:
+            _check_pair(name, known[name], maps, [(0, 0), (2, 3)])
+    mask = known["mask"]
+    _check_pair("mask", mask, maps, [(3, 3)] if mask.shape[2] == 1 else [(2, 2), (3, 3)])
+
+
+def _check_pair(name, x, maps, axes):
+    if not all(sizes_fit(x.shape[one], maps.shape[other]) for one, other in axes):
+        raise ValueError(
+            f"{name} {SHAPES.get(name, '(batch, height, width)')} and sensitivity_maps "
+            f"{SHAPES['sensitivity_maps']} do not fit. Received: {name}.shape={tuple(x.shape)}, "
+            f"sensitivity_maps.shape={tuple(maps.shape)}. "
+            "Coils, height and width must be of the same scan."
+        )
+
+
+def _check_mask(mask, maps):
+    one_coil = mask.shape[1] in (1, None)
+    same_batch = mask.shape[0] == 1 or sizes_fit(mask.shape[0], maps.shape[0])
+    if not (one_coil and same_batch):
+        raise ValueError(
+            f"mask must have shape {SHAPES['mask']}. Received: mask.shape={tuple(mask.shape)}"
+        )
+    if tf.as_dtype(mask.dtype).is_complex:
+        raise ValueError(
+            f"mask must be real, of zeros and ones. Received: mask={checks.shown(mask)}"
+        )
+
+
+def _check_precision(maps, dtype):
+    if dtype is None:
+        return
+    expected = {"float32": "complex64", "float64": "complex128"}[dtype]
+    received = tf.as_dtype(maps.dtype).name
+    if received != expected:
+        raise ValueError(
+            f"The network works in {dtype}: its inputs must be {expected}. Received: "
+            f"{received}. Convert them with .astype('{expected}')."
+        )
+
+
+def check_values(inputs, image, unit=1.0):
+    """Looks at the numbers of a measurement, where they are known: eagerly, not while a graph is
+    traced.
+
+    Args:
+        inputs: a dict that `check` has passed.
+        image: complex (batch, rows, width), A^H kspace.
+        unit: the maximum that images should have.
+
+    Raises:
+        ValueError: for numbers that are not finite, an image of zeros, no image, or a mask outside
+            [0, 1].
+
+    Warns:
+        DataWarning: for an image ten times smaller or larger than `unit`.
+    """
+    if not tf.executing_eagerly():
+        return
+    if 0 in image.shape:
+        raise ValueError(
+            f"inputs must hold at least one image. Received: a batch of shape {tuple(image.shape)}"
+        )
+    mask = np.asarray(inputs["mask"]).astype(float)
+    if not (mask.min() >= 0 and mask.max() <= 1):
+        raise ValueError(
+            "mask must hold zeros and ones, 1 where sampled. "
+            f"Received: values from {mask.min():g} to {mask.max():g}"
+        )
+    magnitudes = tf.abs(image)
+    _check_finite(inputs, image, tf.reduce_sum(magnitudes))
+    peaks = tf.reduce_max(magnitudes, [1, 2]).numpy()
+    if not peaks.all():
+        raise ValueError(
+            f"A^H kspace is zero everywhere in image {np.argmin(peaks)} of the batch: there is "
+            "nothing to reconstruct. Does the mask sample any of the k-space? Do the maps belong "
+            "to it?"
+        )
+    peak = peaks[np.argmax(np.abs(np.log(peaks / unit)))]
+    if not unit / _SCALES <= peak <= unit * _SCALES:
+        warnings.warn(
+            f"The largest magnitude of A^H kspace is {peak:.3g}, where about {unit:g} is expected: "
+            "networks, radius and sigma are made for normalised images. Divide the k-space by it; "
+            "tfvn.data.prepare does that for raw arrays.",
+            checks.DataWarning,
+            stacklevel=3,
+        )
+
+
+def _check_finite(inputs, image, total):
+    # A sum is finite only if all terms are.
+    sums = [total]
+    if "zero_filled" in inputs:
+        # These do not show in an image A^H kspace that came with them.
+        unseen = ("sensitivity_maps", "initial_image")
+        sums += [tf.reduce_sum(inputs[key]) for key in unseen if key in inputs]
+    if all(np.isfinite(x) for x in sums):
+        return
+    known = {key: inputs[key] for key in _RANKS if key in inputs}
+    known["A^H kspace"] = image
+    for name, array in known.items():
+        array = np.asarray(array)
+        wrong = ~np.isfinite(array)
+        if wrong.any():
+            first = np.argwhere(wrong)[0][0]
+            raise ValueError(
+                f"{name} must be finite. Received: {np.count_nonzero(wrong)} NaN or infinite of "
+                f"{array.size} entries, the first in image {first} of the batch."
+            )
+
+
+def without_kspace(inputs, zero_filled):
+    """The inputs with `zero_filled` in place of `kspace`."""
+    kept = {key: value for key, value in inputs.items() if key != "kspace"}
+    return {**kept, "zero_filled": zero_filled}
