@@ -1,0 +1,240 @@
+"""What an attack is: a search for a small change of the measurement that changes the image much.
+
+The change is A r, with r a complex image. An attack has sizes: radii of the ball that r stays in,
+or numbers of steps. It is run on a batch of images at one of them.
+"""
+
+import inspect
+import math
+import re
+from typing import NamedTuple, Optional
+
+import tensorflow as tf
+
+from tfvn import checks
+
+__all__ = ["Attack", "AttackResult", "Start"]
+
+
+class AttackResult(NamedTuple):
+    """What an attack found.
+
+    Attributes:
+        perturbation: r, complex (batch, rows, width).
+        reconstruction: the model's answer to k + A r.
+        objective: E(r) of every image, (batch,).
+        history: E at every iterate, (restarts, steps + 1, batch).
+        velocity: the last v of an attack that can go on, else None.
+        iterate: the last r of an attack that can go on, where `perturbation` is only a part of it,
+            else None. `objective` is E of that r then.
+    """
+
+    perturbation: tf.Tensor
+    reconstruction: tf.Tensor
+    objective: tf.Tensor
+    history: tf.Tensor
+    velocity: Optional[tf.Tensor] = None
+    iterate: Optional[tf.Tensor] = None
+
+    def __repr__(self):
+        parts = [f"{name}={_short(array)}" for name, array in zip(self._fields, self)]
+        return f"AttackResult({', '.join(parts)})"
+
+
+def _short(array):
+    if array is None:
+        return "None"
+    return f"{tf.as_dtype(array.dtype).name} {tuple(array.shape)}"
+
+
+class Start(NamedTuple):
+    """Where an attack goes on.
+
+    Attributes:
+        perturbation: r, complex (batch, rows, width).
+        velocity: v of the same shape, or None for 0.
+        size: the size of the attack that r and v come from, or 0.
+    """
+
+    perturbation: tf.Tensor
+    velocity: Optional[tf.Tensor] = None
+    size: float = 0
+
+
+class Attack:
+    """An attack with its settings. The keywords of the constructor are the settings.
+
+    A new attack is a subclass that has a constructor, a `name` and `run`. All else has a default
+    here. An attribute of the same name as each keyword holds its value.
+
+    Attributes:
+        name: the attack's name in `tfvn.attacks.ATTACKS`.
+        kinds: names of its variants, each with the settings that make it; none is one variant of
+            the attack's own name.
+        keys: of its keywords, the keys of the configuration that set them.
+        sizes: the sizes that it is run at, in this order.
+        size_name: what a size is, and the column of the results in which it stands.
+        size_type: the type of a size, float or int.
+        comparable: whether an attack of one size has the same power against every model.
+        bounded_in_l2: whether a size is the largest l2 norm of r.
+        objective_array: the name under which `arrays` holds E(r).
+        continued_from: the names of the arrays that the next size goes on from; none if every
+            size begins anew.
+        needs_reference: whether `run` needs the true image.
+        measures_effect: whether E(r) is half the squared change of the model's answer to
+            `perturbation`.
+    """
+
+    name = ""
+    kinds = {}
+    keys = {}
+    sizes = ()
+    size_name = "radius"
+    size_type = float
+    comparable = True
+    bounded_in_l2 = False
+    objective_array = "objective"
+    continued_from = ()
+    needs_reference = False
+    measures_effect = True
+
+    @classmethod
+    def from_config(cls, config):
+        """The attack as configured."""
+        settings = {keyword: getattr(config, key) for keyword, key in cls.keys.items()}
+        return cls(**settings)
+
+    def __repr__(self):
+        return checks.described(self, self._keywords())
+
+    def run(self, model, inputs, size, reference=None, start=None, index=None):
+        """Attacks every image of a batch, each on its own.
+
+        Args:
+            model: the model that is attacked.
+            inputs: the measurement k, a dict of `kspace`, `sensitivity_maps` and `mask`.
+            size: the size of the attack.
+            reference: the true images, (batch, rows, width), for attacks that need them.
+            start: a `Start` to go on from, for attacks that can.
+            index: whole numbers (batch,) that name the images. Random numbers of an image depend
+                on its own. None names all of them 0.
+
+        Returns:
+            An `AttackResult`.
+
+        Raises:
+            ValueError: for arguments that do not fit.
+        """
+        raise NotImplementedError
+
+    @property
+    def kind(self):
+        """The attack's name in results: that of the variant."""
+        return self.name
+
+    @property
+    def prefix(self):
+        """The beginning of the names of its folders and datasets."""
+        return self.name
+
+    @property
+    def title(self):
+        """What the titles of its tables say of it; nothing for the one that all others follow."""
+        return f"attack {self.kind}"
+
+    @property
+    def continues(self):
+        """Whether a size goes on from the size before."""
+        return bool(self.continued_from)
+
+    def folder(self, size):
+        """The name of the folder of one size. All digits are there: no two sizes share one."""
+        return f"{self.prefix}_{size!r}"
+
+    def size_of(self, folder):
+        """The size that a folder of this name holds, or None if it is no folder of the attack."""
+        number = r"\d+" if self.size_type is int else r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+        match = re.fullmatch(f"{re.escape(self.prefix)}_({number})", folder)
+        return self.size_type(match[1]) if match else None
+
+    def dataset(self, size):
+        """The name of the reconstructions of one size, for readers."""
+        return f"{self.prefix}_{_short_number(size)}"
+
+    def head(self, size, image_norm=math.nan):
+        """What one size is called above a column.
+
+        Args:
+            size: the size.
+            image_norm: the mean l2 norm of the true images. A size that is an l2 norm is told in
+                percent of it, too.
+        """
+        text = f"{self.size_name} {size:g}"
+        if self.bounded_in_l2 and not math.isnan(image_norm):
+            text += f" ({_percent(size / image_norm)})"
+        return text
+
+    def label(self, size, image_norm=math.nan):
+        """The same, with the name of the attack."""
+        return f"{self.kind}, {self.head(size, image_norm)}"
+
+    def identity(self, size):
+        """What tells the attack of one size from all others, as stored with its perturbations.
+
+        Two attacks of the same identity find the same r, for the same model and measurement.
+        """
+        # The variant is known from the folder.
+        known = {"sizes", *self.kinds.get(self.kind, {})}
+        found = {self.size_name: size}
+        for keyword in self._keywords():
+            if keyword not in known:
+                found[self.keys.get(keyword, keyword)] = getattr(self, keyword)
+        return found
+
+    def check_size(self, size):
+        """The size as a number of its type.
+
+        Raises:
+            ValueError: for anything that is no size of the attack.
+        """
+        return checks.number("size", size, 0)
+
+    def check_sizes(self, sizes):
+        """Some sizes, as a tuple.
+
+        Raises:
+            ValueError: for anything but a list of sizes.
+        """
+        if not isinstance(sizes, (list, tuple)):
+            raise ValueError(
+                f"sizes must be a list of numbers. Received: sizes={checks.shown(sizes)}"
+            )
+        return tuple(self.check_size(size) for size in sizes)
+
+    def arrays(self, result):
+        """What is stored beside the perturbation of the first image of a result.
+
+        Returns:
+            A dict of names and NumPy arrays.
+        """
+        return {self.objective_array: result.objective[0].numpy()}
+
+    def start_from(self, arrays, size):
+        """The `Start` that the stored arrays of the size before stand for."""
+        raise ValueError(f"the attack {self.name} does not go on from another: start with none.")
+
+    @classmethod
+    def _keywords(cls):
+        return list(inspect.signature(cls).parameters)
+
+
+def _short_number(size):
+    if isinstance(size, int):
+        return str(size)
+    return f"{size:g}"
+
+
+def _percent(share):
+    if share < 0.1:
+        return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %"
