@@ -25,13 +25,15 @@ setup(
     entry_points={"console_scripts": ["tfvn = tfvn.__main__:entry"]},
     python_requires=">=3.9",
     install_requires=[
-        f"tensorflow>=2.15,<2.16; {_KERAS_2}",  # the last release with Keras 2, which tensorflow-addons needs
+        # the last release with Keras 2, which tensorflow-addons needs
+        f"tensorflow>=2.15,<2.16; {_KERAS_2}",
         f"tensorflow>=2.21,<2.22; {_KERAS_3}",
         # asked for by the users: RectifiedAdam, Lookahead, ConditionalGradient, TimeStopping,
         # progress bar
         f"tensorflow-addons>=0.23,<0.24; {_KERAS_2}",
         "tensorboard>=2.15",  # asked for by the users; current TensorFlow no longer brings it
-        f"setuptools<81; {_KERAS_2}",  # tensorboard 2.15 starts with its pkg_resources, which version 82 no longer has
+        # tensorboard 2.15 starts with its pkg_resources, which version 82 no longer has
+        f"setuptools<81; {_KERAS_2}",
         "keras-tuner>=1.4,<2",  # asked for by the users: hyper-parameter search
         f"numpy<2; {_KERAS_2}",  # TensorFlow 2.15 is built against NumPy 1
         f"numpy; {_KERAS_3}",
@@ -48,6 +50,7 @@ setup(
         "test": [
             "pytest>=7",
             "pytest-xdist>=3",  # both cores at once: most of a test is tracing, on one
+            "ruff==0.15.22",  # `make style`; another version may lay the code out otherwise
             "scikit-image>=0.20",  # the SSIM that ours must equal
             "selenium>=4.20",  # opens the report in headless Chromium; skipped where there is none
         ],

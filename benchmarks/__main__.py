@@ -2,10 +2,11 @@
 arithmetic.
 
     python -m benchmarks                        the table, about 30 minutes on 2 cores
-    python -m benchmarks --sweeps               and the plots over K, coils, image size and filters, 10 minutes more
-    python -m benchmarks --long                 and the 60-step attack and the demo, 35 minutes more
+    python -m benchmarks --sweeps               and plots over K, coils, image size and filters,
+                                                10 minutes more
+    python -m benchmarks --long                 and the 60-step attack and the demo, 35 more
     python -m benchmarks --only forward ...     some rows
-    python -m benchmarks --output docs          also writes docs/benchmarks.md (and .json, and the plots)
+    python -m benchmarks --output docs          also writes docs/benchmarks.md, .json and the plots
 
 Every figure comes from a process of its own. Times are the best of some rounds, in which the
 product, the plain formulation (`benchmarks/plain.py`) and the floor (20 plain convolutions 2 -> 24,
@@ -227,12 +228,14 @@ def machine():
 
 
 NOTES = """\
-Every row comes from processes of its own; times are the best of some rounds in which product, plain formulation and floor take
-turns. 15 coils, 640 x 368, 10 stages of 24 filters 11 x 11 and 31 centres, if the command says nothing else.
+Every row comes from processes of its own; times are the best of some rounds in which product, plain
+formulation and floor take turns. 15 coils, 640 x 368, 10 stages of 24 filters 11 x 11 and 31
+centres, if the command says nothing else.
 
-* *Floor*: 20 plain `tf.nn.conv2d` 2 -> 24, 11 x 11, of the padded image: K and K^T of every stage and nothing else.
-* *Plain*: `benchmarks/plain.py`, what a competent user writes. Its activation is fused by XLA, with a derivative written by
-  hand, except in the row that says automatic differentiation.
+* *Floor*: 20 plain `tf.nn.conv2d` 2 -> 24, 11 x 11, of the padded image: K and K^T of every stage
+  and nothing else.
+* *Plain*: `benchmarks/plain.py`, what a competent user writes. Its activation is fused by XLA, with
+  a derivative written by hand, except in the row that says automatic differentiation.
 * *First call*: tracing and compiling, the first call less the best later one.
 """
 

@@ -3,12 +3,13 @@ line: the baseline of the benchmarks.
 
 Shifted, orthonormal 2-D transforms and the residual in k-space; `tf.nn.conv2d` and its transpose on
 the padded image; the activation a loop over the centres; compiled as a whole. It reads the weights
-of a `tfvn.models.variational.VariationalNetwork` and uses none of its code. Gradients come in two ways:
+of a `tfvn.models.variational.VariationalNetwork` and uses none of its code. Gradients come in two
+ways:
 
-    by hand     XLA fuses the activation into one pass, with its derivative as a second result; its weight gradient is
-                taken centre by centre; the rest is differentiated automatically
-    automatic   everything is. As that keeps 31 tensors for each activation, more than fits for all stages, the
-                regulariser is recomputed stage by stage (`tf.recompute_grad`)
+    by hand     XLA fuses the activation into one pass, with its derivative as a second result; its
+                weight gradient is taken centre by centre; the rest is differentiated automatically
+    automatic   everything is. As that keeps 31 tensors for each activation, more than fits for all
+                stages, the regulariser is recomputed stage by stage (`tf.recompute_grad`)
 """
 
 import tensorflow as tf

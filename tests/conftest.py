@@ -122,7 +122,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def report_peak():
     # Not getrusage: its maximum includes the process that this one was forked from.
     with open("/proc/self/status") as file:
-        print("peak", 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM")))
+        kilobytes = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    print("peak", 1024 * kilobytes)
 """
 
 

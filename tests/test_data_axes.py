@@ -36,7 +36,8 @@ def coils():
 def header(channels=None, slices=None):
     text = '<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
     if channels is not None:
-        text += f"<acquisitionSystemInformation><receiverChannels>{channels}</receiverChannels></acquisitionSystemInformation>"
+        receivers = f"<receiverChannels>{channels}</receiverChannels>"
+        text += f"<acquisitionSystemInformation>{receivers}</acquisitionSystemInformation>"
     if slices is not None:
         limits = (
             f"<slice><minimum>0</minimum><maximum>{slices - 1}</maximum><center>0</center></slice>"

@@ -9,12 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn.data import files
+from tfvn import files
 
 _LIMITED = """
 import resource, signal, sys
 import numpy as np
-from tfvn.data import files
+from tfvn import files
+from tfvn.data import mat_files
 # As a quota: no file may grow beyond this.
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
@@ -32,8 +33,8 @@ WRITERS = {
             file.create_dataset(f"x{number}", data=np.random.rand(100, 100), compression="gzip")
 """
     ),
-    "mat 7.3": "files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)}, '7.3')",
-    "mat 5": "files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)})",
+    "mat 7.3": "mat_files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)}, '7.3')",
+    "mat 5": "mat_files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)})",
 }
 
 
@@ -78,15 +79,16 @@ raise ValueError("all is well")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match="cannot write .*: No such file or directory"):
-        with files.writing_hdf5(tmp_path / "none" / "x.h5"):
-            pass
+    with (
+        pytest.raises(ValueError, match="cannot write .*: No such file or directory"),
+        files.writing_hdf5(tmp_path / "none" / "x.h5"),
+    ):
+        pass
 
 
 def test_an_error_of_the_block_is_not_taken_for_one_of_the_disk(tmp_path):
-    with pytest.raises(KeyError, match="mine"):
-        with files.writing_hdf5(tmp_path / "x.h5"):
-            raise KeyError("mine")
+    with pytest.raises(KeyError, match="mine"), files.writing_hdf5(tmp_path / "x.h5"):
+        raise KeyError("mine")
     assert not os.listdir(tmp_path)
 
 
@@ -161,12 +163,16 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
 
 
 def test_what_is_wrong_with_another_file_is_not_called_an_error_of_writing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"):
-        with files.replacing(tmp_path / "x"):
-            open(tmp_path / "other", "rb")
-    with pytest.raises(ValueError, match="^cannot write .*x: No such file"):
-        with files.replacing(tmp_path / "x"):
-            pass  # nothing was made that could take its place
+    with (
+        pytest.raises(FileNotFoundError, match="other"),
+        files.replacing(tmp_path / "x"),
+    ):
+        (tmp_path / "other").read_bytes()
+    with (
+        pytest.raises(ValueError, match="^cannot write .*x: No such file"),
+        files.replacing(tmp_path / "x"),
+    ):
+        pass  # nothing was made that could take its place
 
 
 class Interrupted:
@@ -194,13 +200,13 @@ def test_an_interrupt_while_hdf5_writes_stays_an_interrupt(tmp_path, monkeypatch
     opened = []
 
     def interrupted(*arguments, **settings):
-        opened.append(Interrupted(open(*arguments, **settings)))
+        file = open(*arguments, **settings)  # noqa: SIM115 (`Interrupted` closes it)
+        opened.append(Interrupted(file))
         return opened[0]
 
     monkeypatch.setattr(files, "open", interrupted, raising=False)
-    with pytest.raises(KeyboardInterrupt):
-        with files.writing_hdf5(tmp_path / "x.h5") as file:
-            file["x"] = np.ones(3)
-            opened[0].now = True
-            file["y"] = np.ones((1000, 1000))
+    with pytest.raises(KeyboardInterrupt), files.writing_hdf5(tmp_path / "x.h5") as file:
+        file["x"] = np.ones(3)
+        opened[0].now = True
+        file["y"] = np.ones((1000, 1000))
     assert not os.listdir(tmp_path)

@@ -15,14 +15,14 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn import data
+from tfvn import data, files
 from tfvn.config import Config
 from tfvn.data import (
     Measurement,
     PreparedSlices,
     SyntheticKnee,
     VLOKnee,
-    files,
+    mat_files,
     normalise,
     prepared,
 )
@@ -172,7 +172,7 @@ def _rewrite(path, change):
     """Writes other data of the same size under the same name, a moment later."""
     before = os.stat(path)
     if path.suffix == ".mat":
-        write_mat(path, {name: change(array) for name, array in files.read_mat(path).items()})
+        write_mat(path, {name: change(array) for name, array in mat_files.read_mat(path).items()})
     else:
         np.save(path, change(np.load(path)))
     assert os.stat(path).st_size == before.st_size
@@ -235,6 +235,10 @@ def test_scan_that_changes_after_it_was_read_is_not_stored_as_the_new_one(raw):
     )
 
 
+def synthetic(raw, height=HEIGHT, width=WIDTH, coils=COILS, mask=None, noise=0.01, seed=0, **more):
+    return SyntheticKnee(1, height, width, coils, mask, noise, seed, **more)
+
+
 VARIANTS = {
     "vlo": (
         folder,
@@ -267,9 +271,7 @@ VARIANTS = {
         ],
     ),
     "synthetic": (
-        lambda raw, height=HEIGHT, width=WIDTH, coils=COILS, mask=None, noise=0.01, seed=0, **options: (
-            SyntheticKnee(1, height, width, coils, mask, noise, seed, **options)
-        ),
+        synthetic,
         [
             dict(height=30),
             dict(width=26),

@@ -24,11 +24,12 @@ import tensorflow as tf
 import train as train_script
 from tfvn import cli, data, distribution
 from tfvn import config as configs
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
 from tfvn.results import evaluate
-from tfvn.runs import directory, experiments
+from tfvn.runs import experiments, locks
+from tfvn.runs.models import network_of
 from tfvn.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,14 +98,14 @@ def main(folder, one):
     inputs["zero_filled"] = Sense().adjoint(
         inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]
     )
-    SmoothedNetwork(Meeting(), 0.1, 2, strategy=strategy).reconstruct(inputs)
+    Smoothed(Meeting(), 0.1, 2, strategy=strategy).reconstruct(inputs)
     found["met"] = len(seen)
 
     refused = []
     network = VariationalNetwork(num_stages=1, filters=2, kernel_size=3)
     for make in (
         lambda: Trainer(network, strategy=strategy),
-        lambda: SmoothedNetwork(network, 0.1, 2, strategy=strategy),
+        lambda: Smoothed(network, 0.1, 2, strategy=strategy),
     ):
         try:
             make()
@@ -120,7 +121,7 @@ def main(folder, one):
     for optimizer in ("ipalm", "adam"):
         train(Path(folder, optimizer), optimizer, workers)
     with strategy.scope():
-        network = directory.network_of(one, CONFIG)
+        network = network_of(one, CONFIG)
     np.savez(Path(folder, "smoothed.npz"), *smoothed(network, strategy))
     run_dir = Path(folder, "attacked")
     copy(one, run_dir)
@@ -129,7 +130,10 @@ def main(folder, one):
     Path(folder, "found.json").write_text(json.dumps(found))
 
 
-def train(run_dir, optimizer, workers=distribution.Workers()):
+ALONE = distribution.Workers()
+
+
+def train(run_dir, optimizer, workers=ALONE):
     run_dir.mkdir()
     config = configs.load(ROOT / "configs" / "smoke.yaml", [*SETTINGS, f"optimizer={optimizer}"])
     (run_dir / "config.yaml").write_text(config.to_yaml())
@@ -138,7 +142,7 @@ def train(run_dir, optimizer, workers=distribution.Workers()):
 
 def smoothed(network, strategy=None):
     """Prediction, its gradient, the largest norm of a draw and the deviation of the draws."""
-    model = SmoothedNetwork(network, 0.1, DRAWS, chunk_size=2, strategy=strategy)
+    model = Smoothed(network, 0.1, DRAWS, chunk_size=2, strategy=strategy)
     inputs, _ = next(iter(data.load(CONFIG, "test")))
     measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
     zero_filled = network.zero_filled(inputs)
@@ -199,9 +203,7 @@ def run_python(code):
 
 
 def check_weights(run_dir, other):
-    for a, b in zip(
-        *(directory.network_of(path, CONFIG).get_weights() for path in (run_dir, other))
-    ):
+    for a, b in zip(*(network_of(path, CONFIG).get_weights() for path in (run_dir, other))):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
 
 
@@ -254,7 +256,7 @@ def test_training_on_two_replicas_is_training_on_one(one, two, optimizer):
 
 
 def test_a_prediction_split_over_two_replicas_is_that_of_one(one, two):
-    expected = smoothed(directory.network_of(one / "ipalm", CONFIG))
+    expected = smoothed(network_of(one / "ipalm", CONFIG))
     with np.load(two[0] / "smoothed.npz") as found:
         for a, b in zip(expected, found.values()):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -393,9 +395,8 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
         raise ValueError("no data here")
 
     for count in (1, 2):
-        monkeypatch.setattr(
-            distribution, "start", lambda *_: distribution.Workers("multiworker", 0, count)
-        )
+        workers = distribution.Workers("multiworker", 0, count)
+        monkeypatch.setattr(distribution, "start", lambda *_, found=workers: found)
         run_dir = tmp_path / str(count)
         assert (
             cli.run(
@@ -416,7 +417,7 @@ def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
 ):
     own = distribution.Workers("multiworker", index, 2)
     with (
-        directory.alone(tmp_path, "works on it", lock),
+        locks.alone(tmp_path, "works on it", lock),
         pytest.raises(ValueError, match="is in use: process .* works on it"),
     ):
         getattr(experiments, name)(tmp_path, CONFIG, workers=own)
@@ -429,7 +430,7 @@ def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign
 ):
     own = distribution.Workers("multiworker", index, 2)
     with (
-        directory.alone(tmp_path, "evaluates into it", lock),
+        locks.alone(tmp_path, "evaluates into it", lock),
         pytest.raises(ValueError, match="is in use"),
     ):
         evaluate.evaluate([one / "ipalm"], tmp_path, workers=own)

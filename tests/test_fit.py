@@ -19,7 +19,10 @@ SIZE = dict(height=32, width=24, num_coils=2, num_train=20)
 RUN = Config(**SIZE, mask="equispaced", acceleration=4, center_fraction=0.25)
 
 
-def knee(height=32, width=24, mask=masks.equispaced(24, 4, 0.25), bright=0):
+EQUISPACED = masks.equispaced(24, 4, 0.25)
+
+
+def knee(height=32, width=24, mask=EQUISPACED, bright=0):
     """A normalised slice; `bright` adds one bright spot."""
     sample = SyntheticKnee(1, height, width, 2, None, 0.001, 7)[0]
     spot = np.zeros((height, width), np.complex64)

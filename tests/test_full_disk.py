@@ -20,9 +20,13 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 smoke = os.path.join(sys.argv[1], "configs", "smoke.yaml")
 
 def files():
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk("x") for name in names)
+    return sorted(os.path.join(where, name) for where, _, names in os.walk("x") for name in names)
 
-assert train.main(["--config", smoke, "--run-dir", "whole", "--set", "iterations=2", "checkpoint_every=2"]) == 0
+def train_in(folder):
+    settings = ["iterations=2", "checkpoint_every=2"]
+    return train.main(["--config", smoke, "--run-dir", folder, "--set", *settings])
+
+assert train_in("whole") == 0
 assert attack.main(["--run-dir", "whole"]) == 0
 for size in map(int, sys.argv[2:]):
     for name, left in (("train", None), ("attack", "attacks"), ("evaluate", "results")):
@@ -32,12 +36,13 @@ for size in map(int, sys.argv[2:]):
         before = files()
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         if name == "train":
-            code = train.main(["--config", smoke, "--run-dir", "x", "--set", "iterations=2", "checkpoint_every=2"])
+            code = train_in("x")
         else:
             code = attack.main(["--run-dir", "x"]) if name == "attack" else evaluate.main(["x"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         assert set(before) <= set(files()), name
-        assert not [path for path in files() if "partial" in path or "_temp" in path or "lock" in path], name
+        for kind in ("partial", "_temp", "lock"):
+            assert not [path for path in files() if kind in path], name
         print("ended", name, size, code, flush=True)
 """
 

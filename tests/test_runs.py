@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from tfvn import config as configs
+from tfvn import files
 from tfvn.config import Config
-from tfvn.data import files
-from tfvn.runs import directory
+from tfvn.runs import attack_files, directory, locks
+from tfvn.runs.models import network_of
 
 
 def attributes(**changes):
@@ -57,22 +58,21 @@ def test_a_mistyped_directory_starts_no_run(tmp_path):
 def test_a_run_without_a_network_says_what_to_do(tmp_path):
     config = directory.open_run(tmp_path, "configs/smoke.yaml")
     with pytest.raises(ValueError, match="Run train.py"):
-        directory.network_of(tmp_path, config)
+        network_of(tmp_path, config)
 
 
 def test_a_file_that_fails_midway_leaves_nothing_behind(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(RuntimeError):
-        with directory.replacing(tmp_path / "a.txt") as temporary:
-            with open(temporary, "w") as file:
-                file.write("half")
-            raise RuntimeError
+    with pytest.raises(RuntimeError), files.replacing(tmp_path / "a.txt") as temporary:
+        with open(temporary, "w") as file:
+            file.write("half")
+        raise RuntimeError
     assert os.listdir(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    with directory.replacing(tmp_path / "model") as temporary:
+    with files.replacing(tmp_path / "model") as temporary:
         os.mkdir(temporary)
         own = os.path.basename(temporary)
         dead = own.replace(f"-{os.getpid()}-", "-99999999-")
@@ -85,11 +85,11 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 
 
 def test_an_attack_file_returns_what_was_written(tmp_path):
-    path = directory.attack_path(tmp_path, 1.5, 3)
-    directory.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
-    attack = directory.read_attack(path, attributes()["settings"], "a" * 64, 2.0)
+    path = attack_files.attack_path(tmp_path, 1.5, 3)
+    attack_files.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
+    attack = attack_files.read_attack(path, attributes()["settings"], "a" * 64, 2.0)
     np.testing.assert_array_equal(attack["perturbation"], np.ones((4, 3)))
-    assert directory.attacks_of(tmp_path) == [("l2", 1.5)]
+    assert attack_files.attacks_of(tmp_path) == [("l2", 1.5)]
 
 
 @pytest.mark.parametrize(
@@ -101,25 +101,25 @@ def test_an_attack_file_returns_what_was_written(tmp_path):
     ],
 )
 def test_an_attack_made_for_something_else_is_refused(tmp_path, expected, message):
-    path = directory.attack_path(tmp_path, 1, 0)
-    directory.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
+    path = attack_files.attack_path(tmp_path, 1, 0)
+    attack_files.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
     with pytest.raises(ValueError, match=message):
-        directory.read_attack(path, **expected)
+        attack_files.read_attack(path, **expected)
 
 
 def test_a_truncated_attack_file_is_named(tmp_path):
-    path = directory.attack_path(tmp_path, 1, 0)
-    directory.write_attack(path, {"perturbation": np.ones((40, 30), "c8")}, attributes())
+    path = attack_files.attack_path(tmp_path, 1, 0)
+    attack_files.write_attack(path, {"perturbation": np.ones((40, 30), "c8")}, attributes())
     with open(path, "r+b") as file:
         file.truncate(os.path.getsize(path) // 2)
     with pytest.raises(ValueError, match="slice_00000.h5: not an attack file, or damaged"):
-        directory.read_attack(path)
+        attack_files.read_attack(path)
 
 
 def test_stray_folders_are_no_attacks(tmp_path):
     os.makedirs(tmp_path / "attacks" / "radius_old")
     os.makedirs(tmp_path / "attacks" / "radius_2.5")
-    assert directory.attacks_of(tmp_path) == [("l2", 2.5)]
+    assert attack_files.attacks_of(tmp_path) == [("l2", 2.5)]
 
 
 # Beginning, and taking back
@@ -174,7 +174,7 @@ def test_a_run_that_never_began_takes_back_only_what_it_made(tmp_path, name, lin
     run_dir = tmp_path / "link" if linked else real
     if linked:
         run_dir.symlink_to(real)
-    with pytest.raises(ValueError, match="no data"), directory.undoing(run_dir):
+    with pytest.raises(ValueError, match="no data"), locks.undoing(run_dir):
         start(run_dir)
         raise ValueError("no data")
     assert [str(path.relative_to(real)) for path in real.rglob("*") if path.is_file()] == [name]
@@ -183,7 +183,7 @@ def test_a_run_that_never_began_takes_back_only_what_it_made(tmp_path, name, lin
 
 def test_a_run_that_never_began_leaves_no_directory_and_one_with_work_stays(tmp_path):
     for work in ("", "logs"):
-        with pytest.raises(ValueError, match="no data"), directory.undoing(tmp_path / "run"):
+        with pytest.raises(ValueError, match="no data"), locks.undoing(tmp_path / "run"):
             start(tmp_path / "run")
             (tmp_path / "run" / "model.keras").write_text("imported")
             if work:
@@ -191,21 +191,21 @@ def test_a_run_that_never_began_leaves_no_directory_and_one_with_work_stays(tmp_
             raise ValueError("no data")
         assert (tmp_path / "run").exists() == bool(work)
     # Of an earlier call.
-    with pytest.raises(ValueError, match="later"), directory.undoing(tmp_path / "run"):
+    with pytest.raises(ValueError, match="later"), locks.undoing(tmp_path / "run"):
         raise ValueError("later")
     assert len(os.listdir(tmp_path / "run")) == 3
 
 
 def test_what_another_process_works_on_is_not_taken_back(tmp_path):
-    with pytest.raises(ValueError, match="no data"), directory.undoing(tmp_path / "run"):
+    with pytest.raises(ValueError, match="no data"), locks.undoing(tmp_path / "run"):
         start(tmp_path / "run")
-        with directory.alone(tmp_path / "run", "trains it"):
+        with locks.alone(tmp_path / "run", "trains it"):
             raise ValueError("no data")
     assert not (tmp_path / "run").exists()
     with contextlib.ExitStack() as other:
-        with pytest.raises(ValueError, match="no data"), directory.undoing(tmp_path / "run"):
+        with pytest.raises(ValueError, match="no data"), locks.undoing(tmp_path / "run"):
             start(tmp_path / "run")
-            other.enter_context(directory.alone(tmp_path / "run", "trains it"))
+            other.enter_context(locks.alone(tmp_path / "run", "trains it"))
             raise ValueError("no data")
         assert (tmp_path / "run" / "config.yaml").exists()
 
@@ -214,35 +214,35 @@ def test_a_run_that_others_attack_is_not_taken_back_nor_trained(tmp_path):
     run_dir = tmp_path / "run"
     config = Config(model="some.keras")
     with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
-        with pytest.raises(ValueError, match="no data"), directory.undoing(run_dir):
+        with pytest.raises(ValueError, match="no data"), locks.undoing(run_dir):
             start(run_dir)
-            first.enter_context(directory.together(run_dir, config, "attacks it"))
-            second.enter_context(directory.together(run_dir, config, "attacks it"))
+            first.enter_context(locks.together(run_dir, config, "attacks it"))
+            second.enter_context(locks.together(run_dir, config, "attacks it"))
             first.close()
             raise ValueError("no data")
         assert (run_dir / "config.yaml").exists()
         with (
             pytest.raises(ValueError, match="is in use: process .* attacks it"),
-            directory.alone(run_dir, "trains it"),
+            locks.alone(run_dir, "trains it"),
         ):
             pass
     assert os.listdir(run_dir) == ["config.yaml"]
     with (
-        directory.alone(run_dir, "trains it"),
+        locks.alone(run_dir, "trains it"),
         pytest.raises(ValueError, match="is in use: process .* trains it"),
+        locks.together(run_dir, config, "attacks it"),
     ):
-        with directory.together(run_dir, config, "attacks it"):
-            pass
+        pass
 
 
 def test_a_run_that_was_taken_back_just_before_an_attack_is_begun_again(tmp_path):
     config = Config(model="some.keras")
-    with directory.together(tmp_path / "run", config, "attacks it"):
+    with locks.together(tmp_path / "run", config, "attacks it"):
         assert configs.load(tmp_path / "run" / "config.yaml") == config
 
 
 def test_what_is_known_of_an_imported_network_is_taken_back_too(tmp_path):
-    with pytest.raises(ValueError, match="no data"), directory.undoing(tmp_path / "run"):
+    with pytest.raises(ValueError, match="no data"), locks.undoing(tmp_path / "run"):
         start(tmp_path / "run")
         (tmp_path / "run" / "model.keras").write_text("imported")
         (tmp_path / "run" / "trained_on.json").write_text("{}")
@@ -252,22 +252,20 @@ def test_what_is_known_of_an_imported_network_is_taken_back_too(tmp_path):
 
 def test_each_worker_is_alone_with_its_number(tmp_path):
     with (
-        directory.alone(tmp_path, "trains it"),
-        directory.alone(tmp_path, "trains it", 1),
-        directory.alone(tmp_path, "trains it", 2),
+        locks.alone(tmp_path, "trains it"),
+        locks.alone(tmp_path, "trains it", 1),
+        locks.alone(tmp_path, "trains it", 2),
+        pytest.raises(ValueError, match="is in use"),
+        locks.alone(tmp_path, "trains it", 1),
     ):
-        with (
-            pytest.raises(ValueError, match="is in use"),
-            directory.alone(tmp_path, "trains it", 1),
-        ):
-            pass
+        pass
     assert not os.listdir(tmp_path)
 
 
 def test_two_do_not_work_in_one_folder_at_once(tmp_path):
     code = (
-        "import sys, time; from tfvn import runs\n"
-        f"with runs.alone({str(tmp_path)!r}, 'trains it'):\n"
+        "import sys, time; from tfvn.runs import locks\n"
+        f"with locks.alone({str(tmp_path)!r}, 'trains it'):\n"
         "    print('inside', flush=True); sys.stdin.read()\n"
     )
     other = subprocess.Popen(
@@ -275,17 +273,19 @@ def test_two_do_not_work_in_one_folder_at_once(tmp_path):
     )
     try:
         assert other.stdout.readline() == "inside\n"
-        with pytest.raises(
-            ValueError,
-            match=f"is in use: process {other.pid} on .* trains it. Wait for it or stop it",
+        with (
+            pytest.raises(
+                ValueError,
+                match=f"is in use: process {other.pid} on .* trains it. Wait for it or stop it",
+            ),
+            locks.alone(tmp_path, "trains it"),
         ):
-            with directory.alone(tmp_path, "trains it"):
-                pass
+            pass
     finally:
         # As if the machine had taken it: its lock is gone with it, its file may stay.
         other.kill()
         other.communicate()
-    with directory.alone(tmp_path, "trains it"):
+    with locks.alone(tmp_path, "trains it"):
         assert str(os.getpid()) in (tmp_path / ".tfvn-lock").read_text()
     assert not os.listdir(tmp_path)
 
@@ -293,11 +293,13 @@ def test_two_do_not_work_in_one_folder_at_once(tmp_path):
 def test_a_link_in_place_of_the_lock_leads_nowhere(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / ".tfvn-lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(
-        ValueError, match="cannot write .*tfvn-lock: Too many levels of symbolic links"
+    with (
+        pytest.raises(
+            ValueError, match="cannot write .*tfvn-lock: Too many levels of symbolic links"
+        ),
+        locks.alone(tmp_path, "trains it"),
     ):
-        with directory.alone(tmp_path, "trains it"):
-            pass
+        pass
     assert (tmp_path / "precious").read_text() == "kept"
 
 
@@ -324,8 +326,8 @@ def stored(tmp_path, **changes):
     own = attributes(kind="l2", norm=1.0, name="a")
     for key, value in changes.items():
         (arrays if key in arrays else own)[key] = value
-    path = directory.attack_path(tmp_path, 1.0, 0)
-    directory.write_attack(
+    path = attack_files.attack_path(tmp_path, 1.0, 0)
+    attack_files.write_attack(
         path,
         {k: v for k, v in arrays.items() if v is not None},
         {k: v for k, v in own.items() if v is not None},
@@ -334,7 +336,7 @@ def stored(tmp_path, **changes):
 
 
 def test_a_whole_attack_is_read(tmp_path):
-    found = directory.read_attack(
+    found = attack_files.read_attack(
         stored(tmp_path), attack=("l2", 1.0), needed=("history", "objective")
     )
     assert found["norm"] == 1 and found["settings"]["radius"] == 1
@@ -376,7 +378,7 @@ def test_a_malformed_attack_file_is_named(tmp_path, changes):
             "slice_00000.h5: not an attack file, or damaged.*Move it away and run attack.py again"
         ),
     ):
-        directory.read_attack(path, attack=("l2", 1.0), needed=("history", "objective"))
+        attack_files.read_attack(path, attack=("l2", 1.0), needed=("history", "objective"))
 
 
 @pytest.mark.parametrize(
@@ -397,7 +399,7 @@ def test_a_malformed_attack_file_is_named(tmp_path, changes):
 )
 def test_a_perturbation_that_is_no_such_attacks_is_refused(tmp_path, changes, words):
     with pytest.raises(ValueError, match=f"slice_00000.h5: .*{words}"):
-        directory.read_attack(stored(tmp_path, **changes), attack=("l2", 1.0))
+        attack_files.read_attack(stored(tmp_path, **changes), attack=("l2", 1.0))
 
 
 @pytest.mark.parametrize(
@@ -408,10 +410,10 @@ def test_a_ball_has_its_own_norm(tmp_path, kind, radius, inside):
     r = np.full((4, 3), 1 - 1j, "c8")
     path = stored(tmp_path, perturbation=r, norm=None, kind=kind, settings={"radius": radius})
     if inside:
-        directory.read_attack(path, attack=(kind, radius))
+        attack_files.read_attack(path, attack=(kind, radius))
     else:
         with pytest.raises(ValueError, match=f"{kind} norm .* beyond its radius"):
-            directory.read_attack(path, attack=(kind, radius))
+            attack_files.read_attack(path, attack=(kind, radius))
 
 
 def test_a_declared_size_is_not_believed(tmp_path):
@@ -422,12 +424,12 @@ def test_a_declared_size_is_not_believed(tmp_path):
     with pytest.raises(
         ValueError, match="declared to have 8000000000000 bytes, more than the file"
     ):
-        directory.read_attack(path)
+        attack_files.read_attack(path)
 
 
 def test_a_failure_to_read_is_no_damage(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="cannot read .*slice_00000.h5: No such file or directory"):
-        directory.read_attack(directory.attack_path(tmp_path, 1, 0))
+        attack_files.read_attack(attack_files.attack_path(tmp_path, 1, 0))
     path = stored(tmp_path)
 
     def refuse(*_, **__):
@@ -437,15 +439,15 @@ def test_a_failure_to_read_is_no_damage(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match="cannot read .*slice_00000.h5: Permission denied. It is left as it is"
     ):
-        directory.read_attack(path)
+        attack_files.read_attack(path)
 
 
 def test_other_settings_name_a_command_that_can_be_pasted(tmp_path):
     run_dir = tmp_path / "a run [1]"
-    path = directory.attack_path(run_dir, 1, 0)
-    directory.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
+    path = attack_files.attack_path(run_dir, 1, 0)
+    attack_files.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
     with pytest.raises(ValueError, match=r"attack_steps=9 \(there: 3\)") as error:
-        directory.read_attack(path, {"radius": 1.0, "attack_steps": 9})
+        attack_files.read_attack(path, {"radius": 1.0, "attack_steps": 9})
     words = shlex.split(str(error.value).partition("with these too: ")[2])
     assert words == [
         "python",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork
 from tfvn.tools.serving import export, serve
 
@@ -26,12 +26,14 @@ import numpy as np
 import tensorflow as tf
 for folder in sys.argv[2:]:
     signature = tf.saved_model.load(folder).signatures["serving_default"]
-    specs = {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in signature.structured_input_signature[1].items()}
+    specs = signature.structured_input_signature[1]
+    specs = {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in specs.items()}
     outputs = {}
     for path in json.loads(sys.argv[1]):
         with np.load(path) as inputs:
             found = signature(**{name: tf.constant(inputs[name]) for name in inputs})
-        outputs.update({path.split("/")[-1][:-4] + "_" + name: image.numpy() for name, image in found.items()})
+        case = path.split("/")[-1][:-4]
+        outputs.update({case + "_" + name: image.numpy() for name, image in found.items()})
     np.savez(folder + ".npz", specs=json.dumps(specs), **outputs)
 assert "tfvn" not in sys.modules
 """
@@ -40,7 +42,7 @@ assert "tfvn" not in sys.modules
 @pytest.fixture(scope="module")
 def models():
     network = VariationalNetwork(**SETTINGS, seed=1)
-    return {"plain": network, "smoothed": SmoothedNetwork(network, 0.1, 4, seed=3)}
+    return {"plain": network, "smoothed": Smoothed(network, 0.1, 4, seed=3)}
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +192,7 @@ def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, mode
             raise OSError("read-only")
 
         patch.setattr("tfvn.tools.serving._exchange", lambda *_: False)
-        patch.setattr("tfvn.data.files.os.replace", refused)
+        patch.setattr("tfvn.files.os.replace", refused)
         with pytest.raises(ValueError, match="cannot write .*model: read-only"):
             export(models["plain"], path, overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["model"] and (path / "precious").exists()
@@ -219,11 +221,11 @@ def test_a_killed_export_leaves_a_model_that_the_next_one_finds(
             "tensorflow.saved_model.save", lambda module, folder, **_: shutil.copytree(path, folder)
         )
         # As a kill: nothing is tidied up.
-        for name in ("serving._put_back", "data.files.shutil.rmtree"):
+        for name in ("tools.serving._put_back", "files.shutil.rmtree"):
             patch.setattr(f"tfvn.{name}", lambda *_, **__: None)
         if not exchanges:
             patch.setattr("tfvn.tools.serving._exchange", lambda *_: False)
-            patch.setattr("tfvn.data.files.os.replace", die)
+            patch.setattr("tfvn.files.os.replace", die)
         with contextlib.suppress(Killed):
             export(models["plain"], path, overwrite=True)
     assert path.exists() == exchanges
@@ -248,9 +250,9 @@ def test_a_link_is_no_folder_for_a_model(tmp_path, models):
 
 def test_what_cannot_be_served_is_refused(tmp_path, models):
     with pytest.raises(
-        ValueError, match="model must be a VariationalNetwork or a SmoothedNetwork. Received: str"
+        ValueError, match="model must be a VariationalNetwork or a Smoothed. Received: str"
     ):
         export("model.keras", tmp_path / "model")
     with pytest.raises(ValueError, match="num_samples >= 2. Received: num_samples=1"):
-        export(SmoothedNetwork(models["plain"], 0.1, 1), tmp_path / "model")
+        export(Smoothed(models["plain"], 0.1, 1), tmp_path / "model")
     assert not list(tmp_path.iterdir())

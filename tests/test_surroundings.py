@@ -29,8 +29,11 @@ def python(*arguments, folder, **variables):
 PICTURE = """
 import hashlib, pathlib
 from tfvn.figures import paper
-rows = [dict(model="a_1", radius=r, norm=r, effect=r, rmse=1 + r, image_norm=20.0) for r in (0.0, 1.0, 2.0)]
-figures.figure2("picture.png", rows)
+rows = [
+    dict(model="a_1", radius=r, norm=r, effect=r, rmse=1 + r, image_norm=20.0)
+    for r in (0.0, 1.0, 2.0)
+]
+paper.figure2("picture.png", rows)
 digest = hashlib.sha256(pathlib.Path("picture.png").read_bytes()).hexdigest()
 """
 EVERYTHING = f"""
@@ -39,8 +42,9 @@ import tfvn
 assert "tensorflow" not in sys.modules and "matplotlib" not in sys.modules
 assert tfvn.config.load(None, ["seed=3"]).seed == 3
 assert "tensorflow" not in sys.modules
-inputs, reference = next(iter(tfvn.data.load(tfvn.config.load({str(ROOT / "configs/smoke.yaml")!r}), "test")))
-network = tfvn.models.variational.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11)
+config = tfvn.config.load({str(ROOT / "configs/smoke.yaml")!r})
+inputs, reference = next(iter(tfvn.data.load(config, "test")))
+network = tfvn.models.variational.VariationalNetwork(2, filters=4, kernel_size=5, num_centers=11)
 assert network.reconstruct(inputs).shape == reference.shape
 {PICTURE}
 print(digest)
@@ -97,8 +101,8 @@ def test_the_package_shows_what_is_there_to_use():
         for name in tfvn.__all__
         if name != "load_model"
     )
-    with pytest.raises(AttributeError, match="tfvn has no 'smothing'. It has .* smoothing"):
-        tfvn.smothing
+    with pytest.raises(AttributeError, match="tfvn has no 'defense'. It has .* defences"):
+        _ = tfvn.defense
 
 
 NOISE = (
@@ -225,8 +229,10 @@ def test_without_docstrings_it_works_or_says_so(tmp_path):
 
 SCRIPTS = f"""
 import sys, train, attack, evaluate
-small = ["iterations=2", "checkpoint_every=2", "sigma=0.05", "num_samples=2", "attack_steps=2", "attack_radii=1"]
-code = train.main(["--config", {str(ROOT / "configs/smoke.yaml")!r}, "--run-dir", "run", "--set", *small])
+config = {str(ROOT / "configs/smoke.yaml")!r}
+small = ["iterations=2", "checkpoint_every=2", "sigma=0.05", "num_samples=2"]
+small += ["attack_steps=2", "attack_radii=1"]
+code = train.main(["--config", config, "--run-dir", "run", "--set", *small])
 sys.exit(code or attack.main(["--run-dir", "run"]) or evaluate.main(["run"]))
 """
 

@@ -22,9 +22,10 @@ assert pathlib.Path(tfvn.__file__).parents[1] == pathlib.Path("site").resolve()
 for name in ("base", *protocol.MODELS):
     tfvn.config.load(demo._path(name))
 assert report._part("report.js")
-scan = tfvn.data.SyntheticKnee(1, height=32, width=24, num_coils=4, mask=None, receiver_noise=0.0, seed=0)[0]
-np.save("scan.npy", scan.kspace)
-tfvn.models.variational.VariationalNetwork(num_stages=2, filters=4, kernel_size=5, num_centers=11).save("network.keras")
+knee = tfvn.data.SyntheticKnee(1, 32, 24, num_coils=4, mask=None, receiver_noise=0.0, seed=0)
+np.save("scan.npy", knee[0].kspace)
+network = tfvn.models.variational.VariationalNetwork(2, filters=4, kernel_size=5, num_centers=11)
+network.save("network.keras")
 """
 
 
