@@ -50,9 +50,9 @@ def test_network_attack_and_smoothing_take_the_result(knees, network):
     inputs, scale = prepare(knees[0].kspace * 1e-5, mask=LINES)
     largest = np.abs(network.zero_filled(inputs)).max()
     assert largest == pytest.approx(1, rel=1e-5)
-    attack = tfvn.attacks.ProjectedGradientAscent(radius=0.5, steps=2).run(network, inputs)
+    attack = tfvn.attacks.ProjectedGradientAscent(steps=2).run(network, inputs, 0.5)
     assert 0 < np.linalg.norm(attack.perturbation) <= 0.5 + 1e-5
-    smoothed = tfvn.defences.smoothing.SmoothedNetwork(network, sigma=0.05, num_samples=2)
+    smoothed = tfvn.defences.smoothing.Smoothed(network, sigma=0.05, num_samples=2)
     assert (smoothed.reconstruct(inputs) * scale[:, None, None]).shape == (1, HEIGHT, WIDTH)
 
 

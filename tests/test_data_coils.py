@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tfvn.data import DataWarning, Measurement, SyntheticKnee
+from tfvn.data.array_files import read_array
 from tfvn.data.coils import COILS, SLICES, variation
-from tfvn.data.files import read_array
 from tfvn.data.sample import fft2c, ifft2c
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tfvn import data
 from tfvn.config import Config
-from tfvn.data import files, hdf5
+from tfvn.data import array_files, hdf5, mat_files
 from tfvn.physics import masks
 
 SCAN = np.random.default_rng(0).normal(size=(3, 24, 20, 2)).astype("f4").view("c8")[..., 0]
@@ -25,7 +25,7 @@ def write(path, put):
 
 def taken(path, **options):
     """The array that is taken for k-space."""
-    return files.open_array(path, NAMES, least_axes=2, **options)
+    return array_files.open_array(path, NAMES, least_axes=2, **options)
 
 
 def put(**arrays):
@@ -167,7 +167,7 @@ def test_real_arrays_are_named_in_one_file(shared_data):
 
 def test_variables_of_matlab_are_told_as_such(tmp_path):
     path = tmp_path / "a.mat"
-    files.write_mat(path, {"kspace": np.moveaxis(SCAN, 0, -1)}, "7.3")
+    mat_files.write_mat(path, {"kspace": np.moveaxis(SCAN, 0, -1)}, "7.3")
     with h5py.File(path, "r+") as file:
         file.move("kspace", "scan/kspace")
         file["scan"].attrs["MATLAB_class"] = np.bytes_("struct")
@@ -177,7 +177,7 @@ def test_variables_of_matlab_are_told_as_such(tmp_path):
         file["#refs#/a"] = np.ones((3, 3))
     # As MATLAB writes scan.kspace.
     assert taken(path).shape == (24, 20, 3)
-    arrays, others = files.read_arrays(path), {}
+    arrays, others = array_files.read_arrays(path), {}
     assert list(arrays) == ["scan/kspace"]
     with h5py.File(path) as file:
         others = hdf5.search(path, file, True)[1]
@@ -235,11 +235,11 @@ def test_no_array_comes_from_another_file(folder, kind, suffix):
     path = write(f"scan{suffix}", lambda file: ELSEWHERE[kind](file, "kspace"))
     readers = (
         taken,
-        files.read_arrays,
-        files.read_mat,
-        lambda path: files.mat_shape(path, "kspace"),
+        array_files.read_arrays,
+        mat_files.read_mat,
+        lambda path: mat_files.mat_shape(path, "kspace"),
     )
-    for read in (*readers, lambda path: files.read_mat(path, ("kspace",))):
+    for read in (*readers, lambda path: mat_files.read_mat(path, ("kspace",))):
         with pytest.raises(
             ValueError, match=f"scan{suffix}: .* other file.*|.*another file.* Replace it by a copy"
         ):
@@ -252,8 +252,8 @@ def test_what_is_not_read_may_lie_elsewhere(folder, kind):
         "scan.h5", lambda file: (file.update({"kspace": SCAN}), ELSEWHERE[kind](file, "notes"))
     )
     np.testing.assert_array_equal(taken(path)[...], SCAN)
-    np.testing.assert_array_equal(files.read_arrays(path, ("kspace",))["kspace"], SCAN)
-    assert list(files.read_arrays(path)) == ["kspace"]
+    np.testing.assert_array_equal(array_files.read_arrays(path, ("kspace",))["kspace"], SCAN)
+    assert list(array_files.read_arrays(path)) == ["kspace"]
     with pytest.raises(ValueError, match="another file|other files"):
         taken(path, array="notes")
 
@@ -282,7 +282,7 @@ def test_links_inside_a_file_are_followed(folder, kind):
         lambda file: (file.update({"scan/data": SCAN, "other": OTHER}), INSIDE[kind](file)),
     )
     np.testing.assert_array_equal(taken(path)[...], SCAN)
-    np.testing.assert_array_equal(files.read_arrays(path, ("kspace",))["kspace"], SCAN)
+    np.testing.assert_array_equal(array_files.read_arrays(path, ("kspace",))["kspace"], SCAN)
 
 
 CIRCLES = {
@@ -339,7 +339,7 @@ def test_no_memory_is_taken_for_what_was_never_written(tmp_path, kind):
     for read in (
         lambda: taken(path)[...],
         lambda: taken(path)[:, 1:, :],
-        lambda: files.read_arrays(path),
+        lambda: array_files.read_arrays(path),
     ):
         with pytest.raises(
             ValueError,
@@ -363,7 +363,7 @@ def test_masks_may_pack_well(tmp_path):
         tmp_path / "mask.h5",
         lambda file: file.create_dataset("mask", data=np.zeros((1000, 1000)), compression="gzip"),
     )
-    assert files.read_array(path, ("mask",)).shape == (1000, 1000)
+    assert array_files.read_array(path, ("mask",)).shape == (1000, 1000)
 
 
 @pytest.mark.parametrize("pair", [("real", "imag"), ("r", "i"), ("re", "im")])
@@ -407,7 +407,7 @@ def test_parts_that_overlap_are_no_numbers(tmp_path):
             changed[position] = value
             (tmp_path / "b.h5").write_bytes(bytes(changed))
             try:
-                files.read_arrays(tmp_path / "b.h5")
+                array_files.read_arrays(tmp_path / "b.h5")
             except ValueError as error:
                 assert "b.h5" in str(error)
         changed[position] = content[position]

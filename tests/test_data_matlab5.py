@@ -13,7 +13,8 @@ import scipy.io
 import scipy.sparse
 
 from tfvn.data import matlab5, recognise
-from tfvn.data.files import read_arrays, read_mat
+from tfvn.data.array_files import read_arrays
+from tfvn.data.mat_files import read_mat
 
 TYPES = ["f4", "f8", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "c8", "c16", "?"]
 # What MATLAB itself wrote, of both byte orders.

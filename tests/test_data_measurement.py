@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfvn.data import DataWarning, Measurement, SyntheticKnee, low_resolution_maps, normalise
-from tfvn.data.files import read_arrays
+from tfvn.data.array_files import read_arrays
 from tfvn.data.measurement import scan_shape
 from tfvn.data.vlo import write_mat
 from tfvn.physics import masks

@@ -16,16 +16,17 @@ import h5py
 import numpy as np
 import pytest
 
-from tfvn.data import Measurement, files, recognise
+from tfvn.checks import DataWarning
+from tfvn.data import Measurement, array_files, mat_files, recognise
 from tfvn.data.measurement import scan_shape
 
 SCAN = np.random.default_rng(0).normal(size=(3, 24, 20, 2)).astype("f4").view("c8")[..., 0]
 READERS = {
-    "read_arrays": files.read_arrays,
-    "read_mat": files.read_mat,
-    "mat_shape": lambda path: files.mat_shape(path, "kspace"),
-    "open_array": lambda path: files.open_array(path, ("kspace",)),
-    "is_matlab": files.is_matlab,
+    "read_arrays": array_files.read_arrays,
+    "read_mat": mat_files.read_mat,
+    "mat_shape": lambda path: mat_files.mat_shape(path, "kspace"),
+    "open_array": lambda path: array_files.open_array(path, ("kspace",)),
+    "is_matlab": array_files.is_matlab,
     "scan_shape": scan_shape,
     "Measurement": lambda path: Measurement(path)[0],
 }
@@ -41,7 +42,9 @@ def write(path, kind=None):
         with h5py.File(path, "w") as file:
             file["kspace"] = SCAN
     else:
-        files.write_mat(path, {"kspace": np.moveaxis(SCAN, 0, -1)}, 5 if kind == "v5" else "7.3")
+        mat_files.write_mat(
+            path, {"kspace": np.moveaxis(SCAN, 0, -1)}, 5 if kind == "v5" else "7.3"
+        )
     return path
 
 
@@ -121,7 +124,7 @@ def test_places_without_a_file_are_told(tmp_path):
     refused(tmp_path / ("x" * 300 + ".h5"), "File name too long")
     for path in (None, 3.5, ["scan.h5"]):
         with pytest.raises(ValueError, match="expected the path of a file. Received: path="):
-            files.read_arrays(path)
+            array_files.read_arrays(path)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_a_file_that_is_being_written_is_no_damage(tmp_path):
         writer.stdout.readline()
         refused(path, "open in another program, which writes it, or its drive knows no locks. Wait")
         writer.stdin.close()
-    assert files.read_arrays(path)["kspace"].shape == SCAN.shape
+    assert array_files.read_arrays(path)["kspace"].shape == SCAN.shape
     # A copy of one that was never closed.
     with h5py.File(tmp_path / "open.h5", "w", libver="latest") as file:
         file["kspace"] = SCAN
@@ -183,7 +186,7 @@ def test_what_is_cut_short_is_to_be_copied_again(tmp_path, kind, share):
     with pytest.raises(
         ValueError, match="scan.dat cannot be read as .*(cut short|damaged).* Copy it again"
     ):
-        files.read_arrays(path)
+        array_files.read_arrays(path)
 
 
 def test_a_missing_filter_is_named_with_its_remedy(tmp_path, monkeypatch):
@@ -208,9 +211,9 @@ def test_a_missing_filter_is_named_with_its_remedy(tmp_path, monkeypatch):
     refused(put("b.h5", [32015]), r"filter 32015 \(Zstandard\).*pip install hdf5plugin", readers)
     refused(put("c.h5", [31999]), r"filter 31999 \(unknown\)", readers)
     # What is not read, and what was stored without it, can be read.
-    assert files.read_arrays(tmp_path / "a.h5", ("mask",))["mask"].shape == (3,)
+    assert array_files.read_arrays(tmp_path / "a.h5", ("mask",))["mask"].shape == (3,)
     np.testing.assert_array_equal(
-        files.read_arrays(put("d.h5", [32001], skipped=1))["kspace"], SCAN
+        array_files.read_arrays(put("d.h5", [32001], skipped=1))["kspace"], SCAN
     )
 
 
@@ -218,7 +221,7 @@ def test_a_missing_filter_is_named_with_its_remedy(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["scan.npy", "scan.h5", "scan.HDF5", "scan.dat", "scan", "a.b"])
 def test_the_content_decides_what_a_file_is(tmp_path, kind, name):
     path = write(tmp_path / name, kind)
-    assert files.is_matlab(path) == kind.startswith("v")
+    assert array_files.is_matlab(path) == kind.startswith("v")
     np.testing.assert_array_equal(Measurement(path)[0].kspace, SCAN)
     assert scan_shape(path) == (1, *SCAN.shape)
 
@@ -229,13 +232,18 @@ def test_what_is_called_mat_has_matlabs_order_only_if_it_is_matlabs(tmp_path, na
         np.testing.assert_array_equal(Measurement(write(tmp_path / name, kind))[0].kspace, SCAN)
     path = write(tmp_path / name, ".h5")
     with pytest.warns(
-        files.DataWarning, match=rf"{name} is called .mat, but .* NumPy's order, .* \(3, 24, 20\)"
+        array_files.DataWarning,
+        match=rf"{name} is called .mat, but .* NumPy's order, .* \(3, 24, 20\)",
     ):
-        np.testing.assert_array_equal(files.open_array(path, ("kspace",))[...], SCAN)
+        np.testing.assert_array_equal(array_files.open_array(path, ("kspace",))[...], SCAN)
     # A variable's class says it too, where the header was lost.
     with h5py.File(path, "r+") as file:
         file["kspace"].attrs["MATLAB_class"] = np.bytes_("single")
-    assert files.is_matlab(path) and files.open_array(path, ("kspace",)).shape == (20, 24, 3)
+    assert array_files.is_matlab(path) and array_files.open_array(path, ("kspace",)).shape == (
+        20,
+        24,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,7 +274,7 @@ def test_no_memory_is_taken_for_what_a_header_says(tmp_path, shape):
         ValueError,
         match="scan.npy cannot be read as a NumPy file: .*damaged or cut short. Copy it again",
     ):
-        files.read_arrays(tmp_path / "scan.npy")
+        array_files.read_arrays(tmp_path / "scan.npy")
 
 
 def test_a_limit_stands_before_every_array(monkeypatch):
@@ -288,5 +296,5 @@ def test_names_in_files_cannot_move_a_terminals_cursor(tmp_path):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["a\x1b[2J\n"] = file["b"] = np.ones((3, 3))
     with pytest.raises(ValueError, match=r"Received: a\?\[2J") as error:
-        files.open_array(tmp_path / "scan.h5", ("kspace",))
+        array_files.open_array(tmp_path / "scan.h5", ("kspace",))
     assert str(error.value).isprintable()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfvn.data import SyntheticKnee
-from tfvn.data.files import read_array
+from tfvn.data.array_files import read_array
 from tfvn.data.sample import measured_mask, zeros
 from tfvn.physics import masks
 

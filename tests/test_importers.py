@@ -458,9 +458,9 @@ def test_a_loaded_model_equals_the_saved_one(tmp_path):
     network = tfvn.load_model(tmp_path / "weights.npz")
     network.save(tmp_path / "model.keras")
     loaded = tfvn.load_model(tmp_path / "model.keras")
-    assert tfvn.runs.directory.model_hash(loaded) == tfvn.runs.directory.model_hash(network)
+    assert tfvn.runs.models.model_hash(loaded) == tfvn.runs.models.model_hash(network)
     loaded.stages[0].data_weight.assign(0.4)
-    assert tfvn.runs.directory.model_hash(loaded) != tfvn.runs.directory.model_hash(network)
+    assert tfvn.runs.models.model_hash(loaded) != tfvn.runs.models.model_hash(network)
 
 
 @pytest.mark.parametrize(
@@ -580,9 +580,9 @@ def test_the_content_decides_what_a_model_is(tmp_path, written, name):
         network.save(tmp_path / written)
     os.rename(tmp_path / written, tmp_path / name)
     for path in (tmp_path / name, str(tmp_path / name), os.fsencode(tmp_path / name)):
-        assert tfvn.runs.directory.model_hash(
-            tfvn.load_model(path)
-        ) == tfvn.runs.directory.model_hash(network)
+        assert tfvn.runs.models.model_hash(tfvn.load_model(path)) == tfvn.runs.models.model_hash(
+            network
+        )
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
@@ -829,7 +829,7 @@ def test_keras_has_no_part_in_loading(tmp_path, keras_file, monkeypatch):
     again = tfvn.models.variational.VariationalNetwork(
         num_stages=2, filters=3, kernel_size=5, num_centers=9, seed=4
     )
-    assert tfvn.runs.directory.model_hash(network) == tfvn.runs.directory.model_hash(again)
+    assert tfvn.runs.models.model_hash(network) == tfvn.runs.models.model_hash(again)
     assert not (tmp_path / "executed").exists()
 
 
@@ -921,7 +921,7 @@ def test_pickled_code_in_arrays_is_not_run(tmp_path):
     with pytest.raises(
         ValueError, match="scan.npy: its array holds Python objects, which are never opened"
     ):
-        tfvn.data.files.read_array(tmp_path / "scan.npy", ("kspace",))
+        tfvn.data.array_files.read_array(tmp_path / "scan.npy", ("kspace",))
     with pytest.raises(
         ValueError, match="scan.npy: its array holds Python objects, which are never opened"
     ):

@@ -12,12 +12,13 @@ import tfvn
 ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
     "checks": -1,
+    **dict.fromkeys(["choices", "files", "network_size"], -1),
     **dict.fromkeys(["compat", "config", "projections", "metrics", "certificates"], 0),
     **dict.fromkeys(["device", "distribution", "progress", "shapes", "surroundings"], 0),
     "physics": 1,
     "data": 2,
     "models": 3,
-    **dict.fromkeys(["attacks", "defences", "figures", "outputs"], 4),
+    **dict.fromkeys(["attacks", "defences", "figures"], 4),
     "training": 5,
     "runs": 6,
     "results": 7,

@@ -48,7 +48,7 @@ def test_a_run_directory_holds_all_that_a_run_made(smoke):
     for name in ("config.yaml", "model.keras", "history.csv", "logs", "checkpoints"):
         assert os.path.exists(os.path.join(smoke, name)), name
     assert len(list(Path(smoke, "attacks").rglob("slice_*.h5"))) == 4
-    with h5py.File(tfvn.runs.directory.attack_path(smoke, 1.0, 0)) as file:
+    with h5py.File(tfvn.runs.attack_files.attack_path(smoke, 1.0, 0)) as file:
         assert {"radius", "seed", "settings", "model_hash", "kspace_norm"} <= set(file.attrs)
         assert np.linalg.norm(file["perturbation"][()]) <= 1.0
 
@@ -129,9 +129,8 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tfvn.results import evaluate
-from tfvn.runs import directory
-from tfvn.runs import experiments
-from tfvn.data import files
+from tfvn.runs import attack_files, experiments
+from tfvn import files
 module, name, number = {module}, {name!r}, {number}
 original, calls = getattr(module, name), []
 
@@ -180,7 +179,7 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(smoke, tmp_path, modul
 
 
 @pytest.mark.parametrize(
-    "module, name, number", [("runs", "write_attack", 3), ("files.os", "replace", 2)]
+    "module, name, number", [("attack_files", "write_attack", 3), ("files.os", "replace", 2)]
 )
 def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path, module, name, number):
     run_dir = str(tmp_path / "killed")
@@ -198,7 +197,7 @@ def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path, module, n
 def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evaluate.main([smoke, "--output", str(whole)]) == 0
-    kill("evaluate", [smoke, "--output", str(killed)], "evaluation", "_evaluate_slice", 2)
+    kill("evaluate", [smoke, "--output", str(killed)], "evaluate", "_evaluate_slice", 2)
     assert (
         len(list((killed / ".unfinished").rglob("*.h5"))) == 1
         and not (killed / "results.csv").exists()
@@ -212,8 +211,8 @@ def test_a_rerun_attacks_only_what_is_missing(smoke, tmp_path):
     run_dir = str(tmp_path / "copy")
     shutil.copytree(smoke, run_dir)
     missing, kept = (
-        tfvn.runs.directory.attack_path(run_dir, 1.0, 1),
-        tfvn.runs.directory.attack_path(run_dir, 1.0, 0),
+        tfvn.runs.attack_files.attack_path(run_dir, 1.0, 1),
+        tfvn.runs.attack_files.attack_path(run_dir, 1.0, 0),
     )
     os.remove(missing)
     before = os.stat(kept).st_mtime_ns

@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional
 import h5py
 
 from tfvn.checks import DataWarning
-from tfvn.data.files import is_matlab
+from tfvn.data.array_files import is_matlab
 from tfvn.data.hdf5 import member
 
 __all__ = ["Axes", "BY_RULE", "NO_AXIS", "find", "is_told"]

@@ -11,7 +11,7 @@ from tfvn import config as configuration
 from tfvn import progress
 from tfvn.checks import DataWarning
 from tfvn.data import agreement
-from tfvn.data.files import read_arrays
+from tfvn.data.array_files import read_arrays
 from tfvn.data.measurement import scan_shape
 from tfvn.data.pipeline import source
 from tfvn.data.prepared import PreparedSlices

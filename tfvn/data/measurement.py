@@ -28,7 +28,7 @@ import numpy as np
 
 from tfvn.checks import DataWarning
 from tfvn.data import agreement, axes, coils, recognise
-from tfvn.data.files import open_array, state
+from tfvn.data.array_files import open_array
 from tfvn.data.sample import (
     Sample,
     combine,
@@ -39,6 +39,7 @@ from tfvn.data.sample import (
     zeros,
 )
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
+from tfvn.files import state
 
 __all__ = ["MAPS_FROM", "Measurement", "scan_shape"]
 
@@ -82,7 +83,7 @@ class Measurement:
         mask_name: the file of the mask, for messages.
         array, sensitivity_array: names of the k-space and of the maps in their files, such as
             'scan/kspace'; '' takes those named above, or the only ones that they can be, see
-            `tfvn.data.files.open_array`.
+            `tfvn.data.array_files.open_array`.
 
     The reference is the coil-combined image if the file holds a fully sampled scan (but for lines
     of zeros at the two ends, a quarter at most, which scanners leave out), else NaN. Its maps are

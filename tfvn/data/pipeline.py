@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import config as configuration
-from tfvn.data.files import read_array
+from tfvn.data.array_files import read_array
 from tfvn.data.measurement import Measurement
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import check_mask, mask_array

@@ -25,8 +25,8 @@ import h5py
 import numpy as np
 
 from tfvn.data import agreement
-from tfvn.data.files import remove_stale, writing_hdf5
 from tfvn.data.sample import Sample, normalise
+from tfvn.files import remove_stale, writing_hdf5
 
 __all__ = ["FORMAT", "PreparedSlices"]
 
@@ -44,7 +44,7 @@ class PreparedSlices:
     Args:
         source: a source of slices, see `tfvn.data.source`. `source.fingerprint(index)` returns all
             that a slice depends
-            on: settings, a dict of plain values, and the list of `tfvn.data.files.state` of the
+            on: settings, a dict of plain values, and the list of `tfvn.files.state` of the
                 files that it is read from.
         cache_dir: the folder, made if need be; '' prepares a slice each time that it is asked for.
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from tfvn.data import agreement
-from tfvn.data.files import mat_shape, read_mat, state, variable, write_mat
+from tfvn.data.array_files import variable
+from tfvn.data.mat_files import mat_shape, read_mat, write_mat
 from tfvn.data.sample import (
     Sample,
     image_rows,
@@ -27,6 +28,7 @@ from tfvn.data.sample import (
     unmeasured,
     zeros,
 )
+from tfvn.files import state
 
 _RAW = ("rawdata", "padlength_left", "padlength_right")
 _MAPS = ("sensitivities", "reference")

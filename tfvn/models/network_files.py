@@ -21,15 +21,10 @@ import tensorflow as tf
 
 from tfvn.checks import LIMIT, PRECISIONS
 from tfvn.data import recognise
-from tfvn.data.files import replacing
 from tfvn.data.hdf5 import member
-from tfvn.models.variational import (
-    LARGEST_FILE,
-    VariationalNetwork,
-    largest_file,
-    weight_bytes,
-    weight_shapes,
-)
+from tfvn.files import replacing
+from tfvn.models.variational import VariationalNetwork
+from tfvn.network_size import LARGEST_FILE, largest_file, weight_bytes, weight_shapes
 
 __all__ = ["from_keras", "from_npz", "from_tf1_checkpoint", "from_torch", "load_model", "to_npz"]
 

@@ -16,7 +16,7 @@ import os
 
 __all__ = ["main", "paper"]
 
-from tfvn import cli, data, outputs
+from tfvn import cli, data, files
 from tfvn import config as configs
 from tfvn.paper import comparison, protocol
 
@@ -87,7 +87,7 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
     overrides = [f"data_path={data_path}", *overrides]
     print(f"read {data.check(configs.load(first, overrides))} slices: all can be used")
     output = os.path.join(parent, "results")
-    outputs.check_replaceable(output, ["comparison.md"])
+    files.check_replaceable(output, ["comparison.md"])
     watch = protocol.Stopwatch(os.path.join(parent, "times.csv"))
     run_dirs = []
     for name in protocol.MODELS:

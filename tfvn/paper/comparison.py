@@ -3,8 +3,8 @@
 import csv
 import os
 
-from tfvn import outputs
-from tfvn.data.files import replacing
+from tfvn import files
+from tfvn.files import replacing
 
 __all__ = ["compare"]
 
@@ -28,7 +28,7 @@ def compare(table_path, printed_path, output):
         ValueError: if a printed value has no number, or if `output` is a file that this did not
             write.
     """
-    outputs.check_replaceable(os.path.dirname(output) or os.curdir, [os.path.basename(output)])
+    files.check_replaceable(os.path.dirname(output) or os.curdir, [os.path.basename(output)])
     measured = _read_measured(table_path)
     heads = [f"{metric.upper()} printed | here | difference" for metric in _METRICS]
     lines = [

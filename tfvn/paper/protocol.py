@@ -14,8 +14,8 @@ import sys
 import time
 
 from tfvn import config as configs
-from tfvn import data, outputs
-from tfvn.data.files import replacing
+from tfvn import data, files
+from tfvn.files import replacing
 from tfvn.results import evaluate as results
 from tfvn.runs import directory, experiments
 
@@ -137,7 +137,7 @@ class Stopwatch:
     def __init__(self, path):
         self.path = path
         self.rows = []
-        outputs.check_replaceable(os.path.dirname(path) or os.curdir, [os.path.basename(path)])
+        files.check_replaceable(os.path.dirname(path) or os.curdir, [os.path.basename(path)])
         if os.path.exists(path):
             self.rows = _read_times(path)
 

@@ -12,13 +12,15 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import compat, data, distribution, progress
-from tfvn.runs import directory
-from tfvn.runs import trained_on
-from tfvn.training import tensorboard
-from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, keep_region
-from tfvn.training.checkpoints import Checkpoints
+from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, Start, keep_region
+from tfvn.files import replacing
 from tfvn.models.network_files import load_model
 from tfvn.models.variational import VariationalNetwork
+from tfvn.runs import attack_files, directory, locks, trained_on
+from tfvn.runs.models import model_hash, models_of, network_of, save_network
+from tfvn.runs.signature import signature_of
+from tfvn.training import tensorboard
+from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.trainer import Trainer
 
 __all__ = ["attack", "attack_settings", "build_network", "build_trainer", "train"]
@@ -126,7 +128,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     """
     if os.path.exists(os.path.join(run_dir, "model.keras")):
         # A damaged one is no end of a training.
-        directory.network_of(run_dir, config)
+        network_of(run_dir, config)
         print(f"{run_dir} is already trained: {os.path.join(run_dir, 'model.keras')}")
         return
     # What is missing for them is told before anything is done.
@@ -138,7 +140,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
         )
     directory.make_folder(run_dir)
     # Two trainings would write into each other's checkpoints, curves and signs.
-    only = directory.alone(run_dir, "trains it", workers.index or None)
+    only = locks.alone(run_dir, "trains it", workers.index or None)
     with only, distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         strategy = None if config.model else workers.strategy()
         if (
@@ -149,7 +151,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
             # Hours of training must not end at a file that could have been looked at before.
             data.check(config, ("test",) if config.model else ("train", "test"))
         if config.model:
-            directory.network_of(run_dir, config)
+            network_of(run_dir, config)
             trained_on.warn_of_data(config.model, config)
             trained_on.write(run_dir, config)
             print(f"nothing to train: the network is {config.model}. {_next_is_attack(run_dir)}")
@@ -194,7 +196,9 @@ def _train(run_dir, config, strategy, workers):
     if not quiet and done < config.iterations:
         # At the end the data may be gone, and the network must be saved all the same.
         trained_on.write(run_dir, config)
-    log = contextlib.nullcontext() if quiet else tensorboard.TrainingSummaries(run_dir, config, done)
+    log = (
+        contextlib.nullcontext() if quiet else tensorboard.TrainingSummaries(run_dir, config, done)
+    )
     name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
     with (
         log,
@@ -228,7 +232,7 @@ def _train(run_dir, config, strategy, workers):
         return
     unfinished = os.path.join(run_dir, "unfinished.keras")
     if done < config.iterations:
-        directory.save_network(trainer.network, run_dir, "unfinished.keras")
+        save_network(trainer.network, run_dir, "unfinished.keras")
         there = directory.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
         print(
             f"stopped by the time budget at iteration {done} of {config.iterations}. The same"
@@ -236,7 +240,7 @@ def _train(run_dir, config, strategy, workers):
             f" {directory.command(*there)}"
         )
         return
-    directory.save_network(trainer.network, run_dir)
+    save_network(trainer.network, run_dir)
     if os.path.exists(unfinished):
         os.remove(unfinished)
     for name in ("history.csv", "logs", "checkpoints"):
@@ -270,8 +274,8 @@ def attack(run_dir, config, workers=distribution.Workers()):
     """
     only = contextlib.nullcontext()
     if workers.count > 1:
-        only = directory.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
-    with directory.together(run_dir, config, "attacks it"), only:
+        only = locks.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
+    with locks.together(run_dir, config, "attacks it"), only:
         _attack(run_dir, config, workers)
 
 
@@ -279,18 +283,16 @@ def _attack(run_dir, config, workers):
     source = data.source(config, "test")
     for index in range(len(source)):
         directory.check_name(source.name(index), f"slice {index}")
-    devices, models = directory.models_of(
-        run_dir, config, workers, len(source), config.attack_num_samples
-    )
+    devices, models = models_of(run_dir, config, workers, len(source), config.attack_num_samples)
     if config.model and not workers.index:
         trained_on.warn_of_data(config.model, config)
         trained_on.write(run_dir, config)
-    digest = directory.model_hash(models[0][0])
+    digest = model_hash(models[0][0])
     kind, sizes = _sizes(config)
     _check_earlier(run_dir, config, kind)
     own = workers.own(len(source))
     paths = [
-        directory.attack_path(run_dir, size, index, kind)
+        attack_files.attack_path(run_dir, size, index, kind)
         for size in sizes
         for index in range(len(source))
     ]
@@ -305,7 +307,7 @@ def _attack(run_dir, config, workers):
                 slices = data.iterate(
                     data.load(config, "test", start=workers.index, step=workers.count)
                 )
-                folder = os.path.basename(directory.attack_dir(run_dir, size, kind))
+                folder = os.path.basename(attack_files.attack_dir(run_dir, size, kind))
                 for index, history, there in distribution.each(devices, work, zip(own, slices)):
                     tensorboard.write_attack(
                         run_dir, folder, index, history, _first_step(kind, earlier), keep=there
@@ -313,12 +315,12 @@ def _attack(run_dir, config, workers):
                     bar.update()
         watch.wait(lambda: not all(os.path.exists(path) for path in paths))
     for size, earlier in zip(sizes, [None, *sizes]):
-        folder = directory.attack_dir(run_dir, size, kind)
+        folder = attack_files.attack_dir(run_dir, size, kind)
         if workers.index == 0:
             objective = _objective(kind)
             own = [path for path in paths if os.path.dirname(path) == folder]
             found = [
-                directory.read_attack(path, attack=(kind, size), needed=("history", objective))
+                attack_files.read_attack(path, attack=(kind, size), needed=("history", objective))
                 for path in own
             ]
             histories = [attack["history"] for attack in found]
@@ -360,11 +362,11 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
     slice's index, its history, and whether it was there."""
     index, (inputs, reference) = item
     network, model = models[device]
-    path, scale = directory.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
-    signature = directory.signature_of(inputs)
+    path, scale = attack_files.attack_path(run_dir, size, index, kind), float(inputs["scale"][0])
+    signature = signature_of(inputs)
     settings = attack_settings(config, kind, size)
     if os.path.exists(path):
-        there = directory.read_attack(
+        there = attack_files.read_attack(
             path, settings, digest, scale, signature, (kind, size), ("history",)
         )
         return index, there["history"], True
@@ -381,8 +383,8 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
     if kind == "antun":
         begun = None
         if earlier:
-            before = directory.attack_path(run_dir, earlier, index, kind)
-            begun = directory.read_attack(
+            before = attack_files.attack_path(run_dir, earlier, index, kind)
+            begun = attack_files.read_attack(
                 before, None, digest, scale, signature, (kind, earlier), ("iterate", "velocity")
             )
         found, arrays = _penalised(
@@ -409,7 +411,7 @@ def _attack_slice(run_dir, config, source, models, digest, kind, size, earlier, 
         "settings": settings,
         "model_hash": digest,
     }
-    directory.write_attack(path, arrays, attributes)
+    attack_files.write_attack(path, arrays, attributes)
     return index, arrays["history"], False
 
 
@@ -428,14 +430,13 @@ def _sizes(config):
 
 def _projected(config, shared, radius, model, inputs):
     ascent = ProjectedGradientAscent(
-        radius,
         steps=config.attack_steps,
         step_size=config.attack_step_size,
         restarts=config.attack_restarts,
         norm=config.attack_norm,
         **shared,
     )
-    found = ascent.run(model, inputs)
+    found = ascent.run(model, inputs, radius, index=inputs["sample_index"])
     return found, {
         "perturbation": found.perturbation[0].numpy(),
         "objective": found.objective[0].numpy(),
@@ -447,17 +448,14 @@ def _penalised(config, shared, model, inputs, reference, done, steps, begun):
     before.
     """
     ascent = PenalisedGradientAscent(
-        config.antun_penalty,
-        steps=steps - done,
+        penalty=config.antun_penalty,
         step_size=config.antun_step_size,
+        reference=config.antun_reference,
         start_scale=config.antun_start_scale,
         **shared,
     )
-    truth = reference if config.antun_reference == "truth" else None
-    start, velocity = (
-        (begun[name][None] for name in ("iterate", "velocity")) if begun else (None, None)
-    )
-    found = ascent.run(model, inputs, truth, start, velocity, done)
+    start = Start(begun["iterate"][None], begun["velocity"][None], done) if begun else None
+    found = ascent.run(model, inputs, steps, reference, start, inputs["sample_index"])
     # The window is for the eye: the ascent goes on from all of r.
     arrays = {"iterate": found.perturbation[0].numpy(), "velocity": found.velocity[0].numpy()}
     arrays["objective_of_iterate"] = found.objective[0].numpy()
@@ -468,10 +466,10 @@ def _penalised(config, shared, model, inputs, reference, done, steps, begun):
 
 def _check_earlier(run_dir, config, kind):
     """Attacks of one kind in one run must be of one setting: no table could hold them together."""
-    for size in (size for other, size in directory.attacks_of(run_dir) if other == kind):
-        path = directory.attack_path(run_dir, size, 0, kind)
+    for size in (size for other, size in attack_files.attacks_of(run_dir) if other == kind):
+        path = attack_files.attack_path(run_dir, size, 0, kind)
         if os.path.exists(path):
-            directory.read_attack(path, attack_settings(config, kind, size), attack=(kind, size))
+            attack_files.read_attack(path, attack_settings(config, kind, size), attack=(kind, size))
 
 
 # Of the projected attack alone; norm and radius are in the folder's name.
@@ -529,7 +527,7 @@ def _add_row(path, iteration, logs):
     )
     columns = {key: None for row in rows for key in row}
     with (
-        directory.replacing(path) as temporary,
+        replacing(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.DictWriter(file, fieldnames=list(columns))

@@ -22,8 +22,8 @@ import numpy as np
 from tfvn import config as configuration
 from tfvn import data
 from tfvn.checks import DataWarning
-from tfvn.data.files import replacing
 from tfvn.data.sample import combine, ifft2c, mask_array
+from tfvn.files import replacing
 
 __all__ = ["NAME", "describe", "differences", "known", "warn", "warn_of_data", "write"]
 

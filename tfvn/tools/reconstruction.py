@@ -14,11 +14,12 @@ from PIL import Image, PngImagePlugin
 
 from tfvn import config as configs
 from tfvn import data, progress
-from tfvn.data.files import replacing, writing_hdf5
 from tfvn.data.measurement import scan_shape
 from tfvn.figures import paper
+from tfvn.files import replacing, writing_hdf5
 from tfvn.models.network_files import load_model
-from tfvn.runs import directory, trained_on
+from tfvn.runs import trained_on
+from tfvn.runs.models import model_hash, predictor, with_readout_oversampling
 
 __all__ = ["Slice", "reconstruct", "write"]
 
@@ -72,7 +73,7 @@ def reconstruct(network, config, numbers=None, model_path=None):
             "a standard deviation needs num_samples >= 2. Received:"
             f" num_samples={config.num_samples}"
         )
-    model = directory.predictor(network, config)
+    model = predictor(network, config)
     if numbers is None:
         numbers = range(scan_shape(config.data_path, config.coil_axis, config.data_array)[0])
     for position, number in enumerate(numbers):
@@ -152,7 +153,7 @@ def write(
     )
     network = load_model(model_path)
     if readout_oversampling is not None:
-        network = directory.with_readout_oversampling(network, readout_oversampling)
+        network = with_readout_oversampling(network, readout_oversampling)
     config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
     slices = reconstruct(network, config, numbers, model_path)
     done = list(progress.bar(slices, total=len(numbers), desc="reconstruct", unit="slice"))
@@ -227,7 +228,7 @@ def _attributes(model_path, network, config, command, maps_origin):
         "mask": os.path.basename(config.mask_path) or config.mask,
         "readout_oversampling": config.readout_oversampling,
         "model": os.path.basename(os.path.normpath(model_path)),
-        "model_hash": directory.model_hash(network),
+        "model_hash": model_hash(network),
         "sigma": config.sigma,
         "units": "those of |A^H kspace|; sigma is in units of k-space divided by its slice's scale",
         "command": command,

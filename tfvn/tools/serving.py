@@ -15,9 +15,9 @@ import shutil
 
 import tensorflow as tf
 
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
+from tfvn.files import written
 from tfvn.models.variational import VariationalNetwork
-from tfvn.outputs import written
 
 __all__ = ["export", "serve"]
 
@@ -33,7 +33,7 @@ def serve(model, kspace, sensitivity_maps, mask):
     `standard_deviation`.
 
     Args:
-        model: a `VariationalNetwork` or a `SmoothedNetwork`.
+        model: a `VariationalNetwork` or a `Smoothed`.
         kspace, sensitivity_maps: complex64 (batch, coils, height, width), k-space at any scale.
         mask: float32 (batch, 1, 1, width) or (batch, 1, height, width), or of batch 1 for all;
             where it is 0 no k-space is used. A height of 1 that is known while tracing makes the
@@ -75,7 +75,7 @@ def export(model, path, overwrite=False):
     The folder appears whole or not. TF Serving wants it below a name, with a number: models/knee/1.
 
     Args:
-        model: a `VariationalNetwork`, or a `SmoothedNetwork` with its sigma, noise, seed and two
+        model: a `VariationalNetwork`, or a `Smoothed` with its sigma, noise, seed and two
             draws or more.
         path: the folder.
         overwrite: whether it may replace another SavedModel.
@@ -84,12 +84,11 @@ def export(model, path, overwrite=False):
         ValueError: for another model, a single draw, or a folder that is there.
     """
     path = os.path.normpath(os.fspath(path))
-    if not isinstance(model, (VariationalNetwork, SmoothedNetwork)):
+    if not isinstance(model, (VariationalNetwork, Smoothed)):
         raise ValueError(
-            "model must be a VariationalNetwork or a SmoothedNetwork. Received:"
-            f" {type(model).__name__}"
+            f"model must be a VariationalNetwork or a Smoothed. Received: {type(model).__name__}"
         )
-    if isinstance(model, SmoothedNetwork) and model.num_samples < 2:
+    if isinstance(model, Smoothed) and model.num_samples < 2:
         raise ValueError(
             "a standard deviation needs num_samples >= 2. Received:"
             f" num_samples={model.num_samples}"

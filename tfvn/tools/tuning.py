@@ -41,12 +41,13 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner.src import config as tuner_settings
 
-from tfvn import data, metrics, outputs
+from tfvn import data, files, metrics
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.data.files import replacing
+from tfvn.files import replacing
 from tfvn.results.evaluate import aligned
-from tfvn.runs import directory
+from tfvn.runs import directory, locks
 from tfvn.runs.experiments import build_trainer
+from tfvn.runs.models import predictor
 from tfvn.training.checkpoints import Checkpoints
 
 __all__ = ["OBJECTIVE", "tune"]
@@ -103,7 +104,7 @@ def tune(run_dir, config):
         _Search(_oracle(config, space), folder, config, worker).search()
         return
     _check_folder(folder)
-    with directory.alone(run_dir, "searches in it"):
+    with locks.alone(run_dir, "searches in it"):
         search = _Search(_oracle(config, space), folder, config, worker)
         search.search()
         rows = search.write_table()
@@ -117,7 +118,7 @@ def tune(run_dir, config):
 
 def _check_folder(folder):
     """Keras Tuner removes its folder of an earlier search, and so only such a one may be there."""
-    outputs.check_replaceable(folder, ("tuning.csv", "best.yaml"))
+    files.check_replaceable(folder, ("tuning.csv", "best.yaml"))
     own = os.path.join(folder, "search")
     names = os.listdir(own) if os.path.isdir(own) else []
     theirs = [
@@ -247,7 +248,7 @@ class _Search(keras_tuner.Tuner):
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         except (OSError, tf.errors.OpError) as error:
             raise keras_tuner.errors.FatalValueError(
-                f"{type(error).__name__}: {outputs.reason(error)}"
+                f"{type(error).__name__}: {files.reason(error)}"
             ) from error
         except Exception as error:
             raise keras_tuner.errors.FatalError(
@@ -400,8 +401,8 @@ def _judge(network, config):
     Raises:
         FloatingPointError: if one of them is not finite.
     """
-    model = directory.predictor(network, config, config.tune_num_samples)
-    attack = ProjectedGradientAscent(config.tune_radius, config.tune_steps, seed=config.seed)
+    model = predictor(network, config, config.tune_num_samples)
+    attack = ProjectedGradientAscent(steps=config.tune_steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
     for inputs, reference in data.iterate(
         data.load(config, "validation", held_out=config.tune_validation)
@@ -411,7 +412,8 @@ def _judge(network, config):
             raise FloatingPointError("its reconstructions are not finite")
         clean.append(metrics.rmse(image, reference))
         ssim.append(metrics.ssim(image, reference))
-        attacked.append(metrics.rmse(attack.run(model, inputs).reconstruction, reference))
+        found = attack.run(model, inputs, config.tune_radius, index=inputs["sample_index"])
+        attacked.append(metrics.rmse(found.reconstruction, reference))
     clean, attacked = (float(np.sqrt(np.mean(np.square(errors)))) for errors in (clean, attacked))
     if not np.isfinite([clean, attacked]).all():
         raise FloatingPointError("its reconstructions are not finite")

@@ -14,7 +14,7 @@ import weakref
 
 import tensorflow as tf
 
-from tfvn.outputs import reason
+from tfvn.files import reason
 
 __all__ = ["Checkpoints"]
 

@@ -22,7 +22,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
-from tfvn.data.files import replacing
+from tfvn.files import replacing
 
 __all__ = ["Growing", "PREFIX", "drop_after", "image", "scalar", "write"]
 
@@ -99,7 +99,7 @@ def write(path, summaries):
     """An event file of pairs (step, summary), whole or not at all.
 
     Raises:
-        ValueError: as `tfvn.data.files.replacing`; also if its folder cannot be made.
+        ValueError: as `tfvn.files.replacing`; also if its folder cannot be made.
     """
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)

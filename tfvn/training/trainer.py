@@ -23,8 +23,10 @@ from tensorflow import keras
 
 from tfvn import compat, distribution, metrics
 from tfvn.device import one_graph
-from tfvn.models.variational import PARAMETERS, magnitude
-from tfvn.physics.sense import NOISES, without_kspace
+from tfvn.models.base import magnitude
+from tfvn.models.descent import PARAMETERS
+from tfvn.physics.measurement import without_kspace
+from tfvn.physics.noise import LAWS, image_noise
 from tfvn.projections import zero_mean_unit_sphere
 from tfvn.training.ipalm import IPALM
 
@@ -81,8 +83,8 @@ class Trainer(keras.Model):
     ):
         # Under a policy of mixed precision Keras would scale the loss for the optimizer.
         super().__init__(**{"dtype": network.dtype, **kwargs})
-        if noise not in NOISES:
-            raise ValueError(f"noise must be one of {NOISES}. Received: noise={noise!r}")
+        if noise not in LAWS:
+            raise ValueError(f"noise must be one of {LAWS}. Received: noise={noise!r}")
         if not sigma >= 0:
             raise ValueError(f"sigma must be a number >= 0. Received: sigma={sigma}")
         if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
@@ -175,8 +177,8 @@ class Trainer(keras.Model):
             inputs, lambda one: self.network.zero_filled(one)[0], maps.dtype
         )
         if self.sigma:
-            zero_filled += self.sigma * self.network.sense.adjoint_noise(
-                maps, inputs["mask"], seeds, self.noise
+            zero_filled += self.sigma * image_noise(
+                self.network.sense, maps, inputs["mask"], seeds, self.noise
             )
         return without_kspace(inputs, zero_filled)
 

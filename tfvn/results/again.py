@@ -1,0 +1,61 @@
+"""The commands that make a run again elsewhere, for the report."""
+
+import os
+
+from tfvn.runs import directory
+
+__all__ = ["commands"]
+
+# Settings of one call alone, with their defaults: the run would end too early with them, or not
+# begin without tensorflow-addons.
+_OF_ONE_CALL = {"time_budget": 0, "progress": "tqdm"}
+
+
+def commands(trial):
+    """Commands that make a run again, from its configuration and what its attacks record.
+
+    Args:
+        trial: a `Trial`.
+
+    Returns:
+        A list of commands, each a list of arguments.
+    """
+    run_dir = directory.as_argument(os.path.normpath(trial.run_dir))
+    again = f"{run_dir}-again"
+    config = os.path.join(run_dir, "config.yaml")
+    train = ["python", "train.py", "--config", config, "--run-dir", again]
+    attack = ["python", "attack.py", "--run-dir", again]
+    found = [_with_settings(train, _changed(_OF_ONE_CALL, trial.config))]
+    for (kind, *changed), sizes in _attacks(trial).items():
+        key = "antun_steps" if kind == "antun" else "attack_radii"
+        found.append(_with_settings(attack, [*changed, *_changed({key: sizes}, trial.config)]))
+    return found
+
+
+def _with_settings(command, settings):
+    return [*command, "--set", *settings] if settings else command
+
+
+def _changed(values, config):
+    """Those of the values that a configuration has otherwise, as "key=value"."""
+    own = vars(config)
+    return [f"{key}={value}" for key, value in values.items() if value != own[key]]
+
+
+def _attacks(trial):
+    """The sizes of the attacks of a run, by kind and settings: one command makes these."""
+    found = {}
+    for kind, size in trial.attacks:
+        stored = directory.read_attack(trial.attack_path(kind, size, 0))["settings"]
+        values = {}
+        for key, value in stored.items():
+            if key.startswith(("attack_", "antun_")):
+                values[key] = value
+        values["attack_num_samples"] = stored.get("num_samples", trial.config.attack_num_samples)
+        if kind == "antun":
+            values["attack_method"] = "antun"
+        else:
+            values.update(attack_method="projected", attack_norm=kind)
+        settings = _changed(dict(sorted(values.items())), trial.config)
+        found.setdefault((kind, *settings), []).append(size)
+    return found

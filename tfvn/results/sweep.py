@@ -1,0 +1,181 @@
+"""Smoothed predictions against the number of draws K: `evaluate.py --num-samples`.
+
+    num_samples.csv, num_samples.md   a row a model and K
+    num_samples.png                   the same as curves
+"""
+
+import math
+from typing import NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import data, distribution, metrics, progress, tables
+from tfvn.figures import curves
+from tfvn.results.evaluate import prepare_folder, write_all
+from tfvn.results.measure import Loaded
+from tfvn.results.trial import cases, check_attacks, open_trials
+from tfvn.runs import directory
+
+__all__ = ["FILES", "Measured", "sample_sweep"]
+
+# What a sweep may write.
+FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
+
+
+def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Workers()):
+    """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and
+    `num_samples.png`.
+
+    A row is one model and one K. `rmse_clean` is the error without an attack. `rmse_attacked` and
+    `effect` = mean || g_K(k + A r) - g_K(k) || are under the run's attack of the largest l2 radius;
+    the stored r is not made anew for each K. `spread` = sqrt(mean || g_K - g'_K ||^2 / 2) of two
+    clean predictions from independent draws is the standard deviation that K draws leave.
+
+    Args:
+        run_dirs, output, overrides: as for `evaluate`. Runs without noise are left out.
+        counts: the numbers of draws.
+        workers: of one process, whose devices share the draws.
+
+    Returns:
+        The paths of the files; they are printed, with the table.
+
+    Raises:
+        ValueError: as `evaluate`; also for several processes, if no run was trained with noise or a
+            count is not >= 1.
+    """
+    if not counts or any(count < 1 for count in counts):
+        raise ValueError(f"the numbers of draws must be >= 1. Received: {list(counts)}")
+    if workers.count > 1:
+        raise ValueError(
+            "the sweep over the numbers of draws runs in one process: use --strategy mirrored."
+        )
+    trials = [trial for trial in open_trials(run_dirs, overrides) if trial.config.sigma]
+    if not trials:
+        raise ValueError(
+            "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
+        )
+    check_attacks(trials, len(data.source(trials[0].config, "test")))
+    prepare_folder(output, FILES)
+    with directory.alone(output, "evaluates into it"):
+        rows = []
+        for trial in trials:
+            rows.extend(_sweep_run(trial, sorted(set(counts)), workers.strategy()))
+        return _write(rows, output)
+
+
+def _write(rows, output):
+    """Writes and prints the rows. Returns the paths of the files."""
+    lines = [["model", "K", "RMSE clean", "RMSE attacked", "effect", "spread"]]
+    for row in rows:
+        line = [row["model"], str(row["num_samples"])]
+        for key in ("rmse_clean", "rmse_attacked", "effect", "spread"):
+            line.append(tables.digits(row[key]))
+        lines.append(line)
+    radii = sorted({row["radius"] for row in rows if not math.isnan(row["radius"])})
+    text = (
+        f"{tables.aligned(lines)}\nAttacked: the stored perturbation of ||r||_2 <="
+        f" {', '.join(f'{radius:g}' for radius in radii) or '-'}. Spread: sqrt(mean || g_K - g'_K"
+        " ||_2^2 / 2) of two clean predictions from independent draws.\n"
+    )
+    writers = {
+        "num_samples.csv": lambda path: tables.write_csv(path, rows),
+        "num_samples.md": lambda path: tables.write_text(path, text),
+        "num_samples.png": lambda path: curves.figure5(path, rows),
+    }
+    paths = write_all(output, writers)
+    for path in paths:
+        print(f"wrote {path}")
+    print(f"\n{text}", end="")
+    return paths
+
+
+class Measured(NamedTuple):
+    """What one number of draws gives for one slice; NaN without an attack.
+
+    clean, attacked: the errors of the predictions.
+    effect: || g_K(k + A r) - g_K(k) ||.
+    difference: || g_K - g'_K || of clean predictions from independent draws.
+    """
+
+    clean: float
+    attacked: float
+    effect: float
+    difference: float
+
+
+def _sweep_run(trial, counts, strategy):
+    """The rows of one run."""
+    config = trial.config
+    with distribution.scope(strategy):
+        network = directory.network_of(trial.run_dir, config)
+    model = directory.predictor(network, config, strategy=strategy)
+    loaded = Loaded(network, model, directory.model_hash(network))
+    source = data.source(config, "test")
+    measured = {count: [] for count in counts}
+    name, total = f"draws {trial.name}", len(source) * len(counts)
+    with progress.bar(total=total, desc=name, unit="image") as bar:
+        for case in cases(config, source):
+            pair = _measurements(trial, case, loaded)
+            for count in counts:
+                measured[count].append(_measure(model, config, count, pair, case.reference))
+                bar.update()
+    return [_row(trial, count, values) for count, values in measured.items()]
+
+
+class _Measurements(NamedTuple):
+    """What models are given of one slice: clean, and attacked or None."""
+
+    clean: dict
+    attacked: Optional[dict]
+
+
+def _measurements(trial, case, loaded):
+    """The `_Measurements` of a slice, attacked on the largest l2 ball of the run, if it has one."""
+    maps, mask = case.inputs["sensitivity_maps"], case.inputs["mask"]
+    zero_filled = loaded.model.zero_filled(case.inputs)
+    clean = {key: case.inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
+    clean["zero_filled"] = zero_filled
+    radius = trial.largest_ball()
+    if radius is None:
+        return _Measurements(clean, None)
+    r = trial.perturbation("l2", radius, case, loaded.digest, zero_filled.shape[1:])
+    changed = zero_filled + loaded.network.sense.normal(r, maps, mask)
+    return _Measurements(clean, {**clean, "zero_filled": changed})
+
+
+def _measure(model, config, count, given, reference):
+    """The `Measured` of one slice with `count` draws."""
+    model.num_samples, model.seed = count, config.seed
+    clean = model.reconstruct(given.clean)
+    error_attacked = effect = math.nan
+    if given.attacked is not None:
+        attacked = model.reconstruct(given.attacked)
+        error_attacked = metrics.error_norm(attacked, reference)[0]
+        effect = tf.norm(attacked - clean)
+    model.seed = (config.seed + 1) % 2**31
+    other = model.reconstruct(given.clean)
+    error = metrics.error_norm(clean, reference)[0]
+    return Measured(error, error_attacked, effect, tf.norm(other - clean))
+
+
+def _row(trial, count, measured):
+    """A row of `num_samples.csv`, from what was measured of all slices."""
+    values = Measured(*np.array(measured, float).T)
+    radius = trial.largest_ball()
+    return {
+        "model": trial.name,
+        "num_samples": count,
+        "radius": math.nan if radius is None else radius,
+        "rmse_clean": _root_mean_square(values.clean),
+        "rmse_attacked": _root_mean_square(values.attacked),
+        "effect": float(values.effect.mean()),
+        "spread": _root_mean_square(values.difference) / math.sqrt(2),
+        "num_images": len(measured),
+        "sigma": trial.config.sigma,
+        "noise": trial.config.noise,
+    }
+
+
+def _root_mean_square(values):
+    return float(np.sqrt(np.mean(np.square(values))))

@@ -1,0 +1,260 @@
+"""A run that is evaluated, with its name in the tables and its attacks, and the slices that it is
+tested on.
+
+Before any work, `open_trials` and `check_attacks` make sure that all runs can stand in one table:
+they have the same test data, and attacks of one kind have the same settings.
+"""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import config as configs
+from tfvn import data
+from tfvn.runs import directory
+
+__all__ = [
+    "TEST_DATA_KEYS",
+    "Case",
+    "Trial",
+    "cases",
+    "check_attacks",
+    "names_of",
+    "open_trials",
+]
+
+# The keys that decide which slices are tested and how they are sampled. All runs of one table
+# agree in them. Keys of the training set are not among them, and `cache_dir` changes no data.
+TEST_DATA_KEYS = (
+    "dataset",
+    "data_path",
+    "protocol",
+    "test_patients",
+    "test_slices",
+    "padding_lines",
+    "data_array",
+    "sensitivity_path",
+    "sensitivity_array",
+    "calibration_lines",
+    "maps_from",
+    "coil_axis",
+    "transpose",
+    "slice_index",
+    "readout_oversampling",
+    "height",
+    "width",
+    "num_coils",
+    "receiver_noise",
+    "num_test",
+    "mask",
+    "mask_fraction",
+    "acceleration",
+    "center_fraction",
+    "mask_seed",
+    "mask_path",
+    "mask_array",
+)
+# Attacks of one kind may differ in these settings, and in no others.
+_OWN_SETTINGS = ("radius", "steps", "sigma", "noise", "num_samples", "seed")
+
+
+class Case(NamedTuple):
+    """A test slice, as a batch of one.
+
+    index, name: its number, and its name in the data.
+    inputs: what models are given.
+    reference: the ground truth, complex (1, rows, width); NaN where there is none.
+    """
+
+    index: int
+    name: str
+    inputs: dict
+    reference: tf.Tensor
+
+    @property
+    def scale(self):
+        """The number by which k-space was divided."""
+        return float(self.inputs["scale"][0])
+
+    def signature(self):
+        """As of `directory.signature_of`."""
+        return directory.signature_of(self.inputs)
+
+
+def cases(config, source, start=0, step=1):
+    """Yields a `Case` for each test slice of a configuration, or for every `step`-th of them."""
+    batches = data.iterate(data.load(config, "test", start=start, step=step))
+    for number, (inputs, reference) in enumerate(batches):
+        index = start + number * step
+        yield Case(index, source.name(index), inputs, reference)
+
+
+class Trial(NamedTuple):
+    """A run that is evaluated.
+
+    name: in the tables.
+    run_dir: its directory.
+    config: its `tfvn.config.Config`.
+    attacks: pairs (kind, size), in the order of the tables.
+    """
+
+    name: str
+    run_dir: str
+    config: configs.Config
+    attacks: list
+
+    def attack_path(self, kind, size, index):
+        """The file of one attack on one slice."""
+        return directory.attack_path(self.run_dir, size, index, kind)
+
+    def attack_paths(self, index):
+        """The files of all attacks on one slice, in the order of `attacks`."""
+        return [self.attack_path(kind, size, index) for kind, size in self.attacks]
+
+    def largest_ball(self):
+        """The largest radius of the attacks on l2 balls; None where there is none."""
+        radii = [size for kind, size in self.attacks if kind == "l2"]
+        return max(radii, default=None)
+
+    def perturbation(self, kind, size, case, digest, shape):
+        """The stored r of an attack on one slice, complex64 (1, rows, width).
+
+        Args:
+            kind, size: the attack.
+            case: the `Case`.
+            digest: `directory.model_hash` of the network that must have been attacked.
+            shape: (rows, width) that r must have.
+
+        Raises:
+            ValueError: if the file is damaged, or of another model, attack or slice.
+        """
+        path = self.attack_path(kind, size, case.index)
+        found = directory.read_attack(
+            path, None, digest, case.scale, case.signature(), (kind, size)
+        )
+        r, name = found["perturbation"], str(found.get("name", case.name))
+        if name != case.name or r.shape != tuple(shape):
+            raise ValueError(
+                f"{path}: made for the slice {name!r} of shape {r.shape}, and this is"
+                f" {case.name!r} of shape {tuple(shape)}. The test data have changed: put the old"
+                " ones back, or attack these in another run directory."
+            )
+        return tf.convert_to_tensor(r.astype(np.complex64))[None]
+
+
+def open_trials(run_dirs, overrides):
+    """The runs as `Trial`s, checked to have the same test data.
+
+    Raises:
+        ValueError: for overrides that are the run's own, a directory without a run, or runs of
+            different test data.
+    """
+    _check_overrides(overrides)
+    for run_dir in run_dirs:
+        directory.check_name(run_dir, "a run directory")
+    trials = []
+    for name, run_dir in zip(names_of(run_dirs), run_dirs):
+        # With overrides, opening would make a new run of a mistyped directory.
+        if not os.path.exists(os.path.join(run_dir, "config.yaml")):
+            raise ValueError(
+                f"{run_dir} holds no run: there is no config.yaml. Train or attack a network there"
+                " first."
+            )
+        config = directory.open_run(run_dir, None, overrides)
+        attacks = [attack for attack in directory.attacks_of(run_dir) if attack[1] > 0]
+        trials.append(Trial(name, run_dir, config, attacks))
+        _check_test_data(trials[0], trials[-1])
+    return trials
+
+
+def _check_overrides(overrides):
+    keys = [text.partition("=")[0].strip() for text in overrides]
+    fixed = [text for text, key in zip(overrides, keys) if key not in directory.FREE_KEYS]
+    if fixed:
+        raise ValueError(
+            f"an evaluation can override {', '.join(directory.FREE_KEYS)} only; all else belongs"
+            f" to the run. Received: {' '.join(fixed)}"
+        )
+
+
+def _check_test_data(first, other):
+    different = _differences(
+        {key: getattr(other.config, key) for key in TEST_DATA_KEYS},
+        {key: getattr(first.config, key) for key in TEST_DATA_KEYS},
+    )
+    if different:
+        raise ValueError(
+            f"{other.run_dir} and {first.run_dir} have different test data: {different}. "
+            "One table compares models on the same slices: evaluate these runs one by one."
+        )
+
+
+def _differences(here, there):
+    """The keys in which two dicts differ, with both values, as one text."""
+    different = []
+    for key in dict.fromkeys([*here, *there]):
+        if here.get(key) != there.get(key):
+            different.append(f"{key}={here.get(key)!r} (there: {there.get(key)!r})")
+    return ", ".join(different)
+
+
+def names_of(run_dirs):
+    """Names of runs: those of their directories, or as many last parts of the paths as tell them
+    apart.
+
+    >>> names_of(["/a/x", "/a/y"]), names_of(["/a/x", "/b/x"])
+    (['x', 'y'], ['a-x', 'b-x'])
+
+    Raises:
+        ValueError: if a directory is there twice.
+    """
+    parts = [os.path.realpath(run_dir).split(os.sep) for run_dir in run_dirs]
+    for depth in range(1, max(len(p) for p in parts) + 1):
+        names = ["-".join(p[-depth:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"the run directories must be different. Received: {list(run_dirs)}")
+
+
+def check_attacks(trials, count):
+    """Checks before any work that the attacks are complete and comparable.
+
+    Args:
+        trials: a list of `Trial`.
+        count: the number of test slices.
+
+    Raises:
+        ValueError: if an attack's file is missing, or two attacks of one kind have different
+            settings.
+    """
+    for trial in trials:
+        for kind, size in trial.attacks:
+            _check_complete(trial, kind, size, count)
+    first = {}
+    for trial in trials:
+        for kind, size in trial.attacks:
+            path = trial.attack_path(kind, size, 0)
+            stored = directory.read_attack(path, attack=(kind, size))["settings"]
+            settings = {key: stored[key] for key in sorted(stored) if key not in _OWN_SETTINGS}
+            earlier_path, earlier = first.setdefault(kind, (path, settings))
+            different = _differences(settings, earlier)
+            if different:
+                raise ValueError(
+                    f"{path} and {earlier_path} were made by different attacks: {different}. One"
+                    " table compares models under the same attack: evaluate these run directories"
+                    " one by one, each with an --output of its own."
+                )
+
+
+def _check_complete(trial, kind, size, count):
+    paths = [trial.attack_path(kind, size, index) for index in range(count)]
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        run_dir = directory.as_argument(trial.run_dir)
+        command = directory.command("python", "attack.py", "--run-dir", run_dir)
+        raise ValueError(
+            f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices: attack.py"
+            f" has not finished. Run it again with what it was given: {command} [--set ...]"
+        )

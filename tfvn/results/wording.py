@@ -1,0 +1,214 @@
+"""Tables and comparisons as texts: what `table1.md`, the report and the terminal show."""
+
+import math
+
+import numpy as np
+
+from tfvn.results.aggregate import COUNTED
+from tfvn.results.rows import CLEAN, dataset_of, size_of
+from tfvn.runs import directory
+from tfvn.tables import Table, decimals, digits, percent
+
+__all__ = ["comparison_text", "head_of", "labels_of", "markdown", "scores_of", "tables"]
+
+
+def markdown(table, maps=""):
+    """Table 1 as Markdown: the tables of `tables` one after the other, aligned to be read as text.
+
+    Args:
+        table, maps: as for `tables`.
+    """
+    parts = tables(table, maps)
+    text = "".join(f"{part.as_text()}\n" for part in parts)
+    if len(parts) == 1:
+        text += "None of these runs has attacks: attack.py makes them.\n\n"
+    return f"{text}{parts[0].note}\n"
+
+
+def tables(table, maps=""):
+    """RMSE and SSIM, then mean perturbation effects, model by radius: a list of `Table`.
+
+    Each norm of an attack's ball, and the attack of Antun et al., has such tables of its own.
+
+    Args:
+        table: the list of dicts of `aggregate`.
+        maps: where the coil maps come from, for the note; "" says nothing.
+    """
+    there = {entry["attack"] for entry in table}
+    kinds = [kind for kind in directory.ATTACKS if kind in there] or ["l2"]
+    parts = []
+    for kind in kinds:
+        block = _Block(kind, [entry for entry in table if entry["attack"] in (CLEAN, kind)])
+        parts.append(block.errors())
+        if len(block.sizes) > 1:
+            parts.append(block.effects())
+    return [parts[0]._replace(note=_note(table, maps)), *parts[1:]]
+
+
+def _note(table, maps):
+    """What stands below the first table."""
+    count = table[0]["num_images"]
+    note = (
+        "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r"
+        " <= radius (l2 unless it says otherwise; in %: of the mean ||y||_2); sigma: k-space noise"
+        f" of training and smoothing; K: draws of the smoothed prediction; {count}"
+        f" {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
+    )
+    if any(_is_partial(entry, count) for entry in table):
+        note += (
+            " (n): a mean over n slices alone, as the others have no such number (no reference, or"
+            " an empty one)."
+        )
+    if maps:
+        note += f" Coil maps: {maps}."
+    return note
+
+
+def _is_partial(entry, count):
+    """Whether a mean of an entry is of some slices, and not of all."""
+    return any(0 < _count(entry, key) < count for key in COUNTED)
+
+
+def _count(entry, key):
+    """Of how many images a mean is, in the table of one model and size."""
+    return entry.get(f"num_{key}", entry["num_images"])
+
+
+class _Block:
+    """The tables of one kind of attack, beside the clean images.
+
+    Args:
+        kind: of the attack.
+        table: the entries of that kind and the clean ones.
+    """
+
+    def __init__(self, kind, table):
+        self.kind = kind
+        self.models = list(dict.fromkeys(entry["model"] for entry in table))
+        self.cells = {(entry["model"], size_of(entry)): entry for entry in table}
+        heads = dict(sorted((size_of(entry), head_of(entry)) for entry in table))
+        # The first size is 0: the clean images.
+        self.sizes, self.heads = list(heads), list(heads.values())
+
+    def errors(self):
+        """RMSE and SSIM as a `Table`."""
+        heads, below = ["model"], [""]
+        best = [""]
+        for head in self.heads:
+            heads += [head, ""]
+            below += ["RMSE", "SSIM"]
+            best += ["lowest", "highest"]
+        lines = [heads, below]
+        for model in self.models:
+            line = [model]
+            for size in self.sizes:
+                line.append(self.cell(model, size, "rmse", digits))
+                line.append(self.cell(model, size, "ssim", decimals))
+            lines.append(line)
+        return Table(f"Error of the reconstructions{self._named()}", lines, tuple(best), heads=2)
+
+    def effects(self):
+        """The mean effects as a `Table`; where the size is no l2 norm, this stands beside them."""
+        lines = [["model", "sigma", "K", *self.heads[1:]]]
+        for model in self.models:
+            clean = self.cells[model, 0.0]
+            draws = str(clean["num_samples"]) if clean["sigma"] else "-"
+            line = [model, f"{clean['sigma']:g}{_noise_name(clean)}", draws]
+            line += [self._effect(model, size) for size in self.sizes[1:]]
+            lines.append(line)
+        # The attack of Antun et al. has another norm on each model: its effects are not to be
+        # compared.
+        word = "" if self.kind == "antun" else "lowest"
+        best = ("", "", "", *[word] * (len(self.sizes) - 1))
+        norm = "" if self.kind == "l2" else ", and mean ||r||_2"
+        return Table(f"Mean perturbation effect{norm}{self._named()}", lines, best)
+
+    def cell(self, model, size, key, form):
+        """A mean as text, with the number of its images where they are not all."""
+        if (model, size) not in self.cells:
+            return "-"
+        entry = self.cells[model, size]
+        text, count = form(entry[key]), _count(entry, key)
+        if text == "-" or count == entry["num_images"]:
+            return text
+        return f"{text} ({count})"
+
+    def _effect(self, model, size):
+        effect = self.cell(model, size, "effect", digits)
+        if self.kind == "l2" or effect == "-":
+            return effect
+        return f"{effect}, {self.cell(model, size, 'norm', digits)}"
+
+    def _named(self):
+        """What the titles say of the kind."""
+        names = {"l2": "", "antun": ", attack of Antun et al."}
+        return names.get(self.kind, f", {self.kind} balls")
+
+
+def _noise_name(entry):
+    return "" if entry["noise"] in ("", "gaussian") else f" {entry['noise']}"
+
+
+def head_of(entry):
+    """What an entry's attack is called above a column."""
+    kind, size = entry["attack"], size_of(entry)
+    if kind == CLEAN:
+        return "clean"
+    if kind == "antun":
+        return f"{size:d} steps"
+    share = percent(size / entry["image_norm"]) if kind == "l2" else ""
+    return f"radius {size:g}{share}"
+
+
+def labels_of(table):
+    """What the images of `reconstructions.h5` are called in the report: a dict from dataset to
+    text, clean first.
+    """
+    kinds = (CLEAN, *directory.ATTACKS)
+    labels = {}
+    for entry in sorted(table, key=lambda entry: (kinds.index(entry["attack"]), size_of(entry))):
+        kind, head = entry["attack"], head_of(entry)
+        dataset = dataset_of(kind, size_of(entry))
+        labels[dataset] = head if kind in (CLEAN, "l2") else f"{kind}, {head}"
+    return labels
+
+
+def scores_of(table):
+    """What TensorBoard compares of one model, as {name: number}.
+
+    Names are short, for the axes there.
+    """
+    scores = {}
+    for entry in table:
+        kind = entry["attack"]
+        name = dataset_of(kind, size_of(entry)).replace("radius_", "r")
+        for key in ("rmse", "ssim") if kind == CLEAN else ("rmse", "effect"):
+            scores[f"{name}_{key}"] = entry[key]
+    return scores
+
+
+def comparison_text(pairs):
+    """What `compare_attacks` found, in words; "" where it found nothing."""
+    if not pairs:
+        return ""
+    inside = [pair for pair in pairs if not math.isnan(pair.projected)]
+    outside = [pair for pair in pairs if math.isnan(pair.projected)]
+    text = (
+        "Projected attack against that of Antun et al., at equal ||r||_2 (linear interpolation"
+        " between the radii): "
+    )
+    if inside:
+        wins = sum(pair.projected > pair.penalised for pair in inside)
+        ratios = [max(pair.projected, 1e-12) / max(pair.penalised, 1e-12) for pair in inside]
+        ratio = float(np.exp(np.mean(np.log(ratios))))
+        text += (
+            f"the projected one is stronger in {wins} of {len(inside)} cases, its effect"
+            f" {ratio:.2f} times as large (geometric mean)."
+        )
+    if outside:
+        norms = [pair.norm for pair in outside]
+        text += (
+            f" {len(outside)} of {len(pairs)} cases are outside the radii: ||r||_2 from"
+            f" {min(norms):.3g} to {max(norms):.3g}; attack with such radii to compare."
+        )
+    return text
