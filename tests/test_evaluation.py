@@ -10,10 +10,12 @@ from scipy.special import erf
 from skimage.metrics import structural_similarity
 
 from tfvn import data
-from tfvn.attacks import PenalisedGradientAscent
+from tfvn.attacks import PenalisedGradientAscent, Start
 from tfvn.figures import paper
 from tfvn.results import evaluate
-from tfvn.runs import directory, experiments
+from tfvn.runs import attack_files, directory, experiments, locks
+from tfvn.runs.models import model_hash, network_of, predictor, save_network
+from tfvn.runs.signature import TOLERANCE, distance, signature_of
 
 RADII = (0.5, 1.0)
 SETTINGS = [
@@ -95,7 +97,7 @@ def test_every_file_is_written_and_nothing_else(results):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_row_equals_an_independent_computation(run_dirs, results, number):
     config = directory.open_run(run_dirs[number])
-    model = directory.predictor(directory.network_of(run_dirs[number], config), config)
+    model = predictor(network_of(run_dirs[number], config), config)
     rows = {
         (int(row["slice"]), float(row["radius"])): row
         for row in read_csv(results[0] / "results.csv")
@@ -107,7 +109,7 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
         inputs = {key: inputs[key].numpy() for key in inputs}
         clean = model.reconstruct(inputs)[0].numpy()
         for radius in RADII:
-            with h5py.File(directory.attack_path(run_dirs[number], radius, index)) as file:
+            with h5py.File(attack_files.attack_path(run_dirs[number], radius, index)) as file:
                 r = file["perturbation"][()]
             coil_images = np.fft.ifftshift(inputs["sensitivity_maps"] * r, (-2, -1))
             change = (
@@ -256,9 +258,9 @@ def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch)
 
 def test_a_network_that_answers_with_no_number_is_an_error(original, tmp_path):
     shutil.rmtree(original / "attacks")
-    network = directory.network_of(original, directory.open_run(original))
+    network = network_of(original, directory.open_run(original))
     network.stages[0].data_weight.assign(1e38)
-    directory.save_network(network, original)
+    save_network(network, original)
     with pytest.raises(
         ValueError, match=r"original: the reconstruction of synthetic-0000 \(clean\) is not finite"
     ):
@@ -266,7 +268,7 @@ def test_a_network_that_answers_with_no_number_is_an_error(original, tmp_path):
 
 
 def test_an_unfinished_attack_is_an_error(original, tmp_path):
-    os.remove(directory.attack_path(original, 1.0, 1))
+    os.remove(attack_files.attack_path(original, 1.0, 1))
     with pytest.raises(ValueError, match=r"slice_00001.h5 is missing.*attack.py has not finished"):
         evaluate.evaluate([original], tmp_path / "results")
     assert not (tmp_path / "results").exists()
@@ -282,7 +284,7 @@ def test_an_attack_on_another_model_is_an_error_and_nothing_is_written(
 
 
 def test_an_attack_on_other_data_is_an_error(original, tmp_path):
-    with h5py.File(directory.attack_path(original, 1.0, 2), "r+") as file:
+    with h5py.File(attack_files.attack_path(original, 1.0, 2), "r+") as file:
         file.attrs["name"] = "synthetic-0007"
     with pytest.raises(
         ValueError, match="made for the slice 'synthetic-0007'.*test data have changed"
@@ -437,27 +439,26 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
             {(kind, size): experiments.attack_settings(config, kind, size) for size in sizes}
         )
     paths = {
-        (kind, size): directory.attack_path(smoothed_run, size, 0, kind)
+        (kind, size): attack_files.attack_path(smoothed_run, size, 0, kind)
         for kind, size in trial.attacks
     }
     assert made == {
-        attack: directory.read_attack(path)["settings"] for attack, path in paths.items()
+        attack: attack_files.read_attack(path)["settings"] for attack, path in paths.items()
     }
     assert len(made) == 6
 
 
 def test_the_ladder_continues_its_first_rung(smoothed_run):
     config = directory.open_run(smoothed_run)
-    model = directory.predictor(directory.network_of(smoothed_run, config), config)
+    model = predictor(network_of(smoothed_run, config), config)
     inputs, _ = next(iter(data.load(config, "test")))
     first, second = (
-        directory.read_attack(directory.attack_path(smoothed_run, steps, 0, "antun"))
+        attack_files.read_attack(attack_files.attack_path(smoothed_run, steps, 0, "antun"))
         for steps in (2, 5)
     )
-    attack = PenalisedGradientAscent(steps=3, seed=config.seed)
-    again = attack.run(
-        model, inputs, None, first["iterate"][None], first["velocity"][None], steps_done=2
-    )
+    attack = PenalisedGradientAscent(seed=config.seed)
+    start = Start(first["iterate"][None], first["velocity"][None], 2)
+    again = attack.run(model, inputs, 5, start=start)
     np.testing.assert_array_equal(again.perturbation[0], second["perturbation"])
     assert second["settings"]["steps"] == 5 and second["norm"] == pytest.approx(
         np.linalg.norm(second["perturbation"])
@@ -572,7 +573,7 @@ def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, result
 
 def test_a_sweep_is_alone_in_its_folder(run_dirs, tmp_path):
     with (
-        directory.alone(tmp_path, "evaluates into it"),
+        locks.alone(tmp_path, "evaluates into it"),
         pytest.raises(ValueError, match="is in use"),
     ):
         evaluate.sample_sweep(run_dirs, tmp_path, [1])
@@ -596,7 +597,7 @@ def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
 
 def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run_dirs, results):
     config = directory.open_run(run_dirs[1])
-    model = directory.predictor(directory.network_of(run_dirs[1], config), config)
+    model = predictor(network_of(run_dirs[1], config), config)
     inputs, _ = next(iter(data.load(config, "test")))
     mean, norm = model.reconstruct_with_norm(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
@@ -757,25 +758,25 @@ def test_rounding_is_no_change_of_the_data(original):
     inputs, _ = next(iter(data.load(config, "test")))
     inputs = {key: inputs[key].numpy() for key in inputs}
     rng = np.random.default_rng(0)
-    signature = directory.signature_of(inputs)
+    signature = signature_of(inputs)
     noisy = {
         **inputs,
         "kspace": (
             inputs["kspace"] * (1 + 1e-4 * rng.standard_normal(inputs["kspace"].shape).astype("f4"))
         ),
     }
-    assert directory._distance(signature, directory.signature_of(noisy)) < directory._TOLERANCE / 3
-    path = directory.attack_path(original, 1.0, 0)
-    directory.read_attack(path, signature=directory.signature_of(noisy))
+    assert distance(signature, signature_of(noisy)) < TOLERANCE / 3
+    path = attack_files.attack_path(original, 1.0, 0)
+    attack_files.read_attack(path, signature=signature_of(noisy))
     # Files of before there was one are read with what is known.
     with h5py.File(path, "r+") as file:
         del file.attrs["signature"]
-    directory.read_attack(path, signature=2 * signature)
+    attack_files.read_attack(path, signature=2 * signature)
 
 
 def test_an_attack_is_not_taken_for_one_of_another_radius(original, tmp_path):
-    shutil.rmtree(directory.attack_dir(original, 1.0))
-    shutil.copytree(directory.attack_dir(original, 0.5), directory.attack_dir(original, 1.0))
+    shutil.rmtree(attack_files.attack_dir(original, 1.0))
+    shutil.copytree(attack_files.attack_dir(original, 0.5), attack_files.attack_dir(original, 1.0))
     with pytest.raises(
         ValueError, match="holds an attack of l2 0.5, and its folder is that of l2 1"
     ):
@@ -810,8 +811,8 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
         patch.setattr(paper, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             evaluate.evaluate([original], tmp_path / "results")
-    asked, signature_of = [], directory.signature_of
-    monkeypatch.setattr(directory, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
+    asked = []
+    monkeypatch.setattr(evaluate, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
 
     def evaluated(*_):
         asked.append(True)
@@ -820,7 +821,7 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     monkeypatch.setattr(evaluate, "_evaluate_slice", evaluated)
     config = directory.open_run(original)
     trial, source = evaluate._open([original], ())[0], data.source(config, "test")
-    digest = directory.model_hash(directory.network_of(original, config))
+    digest = model_hash(network_of(original, config))
     for item in enumerate(data.iterate(data.load(config, "test"))):
         evaluate._evaluated(
             trial,
@@ -932,7 +933,7 @@ def test_attacks_of_one_kind_have_one_setting(original):
         experiments.attack(
             original, directory.open_run(original, None, ["attack_steps=9", "attack_radii=2"])
         )
-    assert directory.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
+    assert attack_files.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
 
 
 def test_a_diverged_attack_is_not_stored(original):
@@ -941,7 +942,7 @@ def test_a_diverged_attack_is_not_stored(original):
     )
     with pytest.raises(ValueError, match="has diverged"):
         experiments.attack(original, config)
-    assert not any(kind == "antun" for kind, _ in directory.attacks_of(original))
+    assert not any(kind == "antun" for kind, _ in attack_files.attacks_of(original))
 
 
 def test_attacks_on_the_truth_need_one(original, monkeypatch):
@@ -955,12 +956,11 @@ def test_attacks_on_the_truth_need_one(original, monkeypatch):
 def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     run_dir = original if not sigma else run_dirs[1]
     config = directory.open_run(run_dir)
-    model = directory.predictor(directory.network_of(run_dir, config), config)
+    model = predictor(network_of(run_dir, config), config)
     inputs, _ = next(iter(data.load(config, "test")))
-    whole = PenalisedGradientAscent(steps=4, step_size=0.05).run(model, inputs)
-    first = PenalisedGradientAscent(steps=1, step_size=0.05).run(model, inputs)
-    rest = PenalisedGradientAscent(steps=3, step_size=0.05)
-    second = rest.run(
-        model, inputs, start=first.perturbation, velocity=first.velocity, steps_done=1
-    )
+    attack = PenalisedGradientAscent(step_size=0.05)
+    whole = attack.run(model, inputs, 4)
+    first = attack.run(model, inputs, 1)
+    start = Start(first.perturbation, first.velocity, 1)
+    second = attack.run(model, inputs, 4, start=start)
     np.testing.assert_allclose(second.perturbation, whole.perturbation, rtol=0, atol=1e-6)

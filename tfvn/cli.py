@@ -177,13 +177,13 @@ def run(description, work, argv=None, splits=("train", "test"), tune=None, progr
 
     def opened():
         from tfvn import distribution
-        from tfvn.runs import directory
+        from tfvn.runs import directory, locks
 
         workers = distribution.start(arguments.strategy, arguments.replicas)
         run_dir = _run_dir(arguments)
         # A run that never began must not keep its directory from the corrected command; other
         # processes may have begun.
-        beginning = directory.undoing(run_dir) if workers.count == 1 else contextlib.nullcontext()
+        beginning = locks.undoing(run_dir) if workers.count == 1 else contextlib.nullcontext()
         with beginning:
             work(
                 run_dir,

@@ -1,0 +1,290 @@
+"""The files of attacks in a run directory: one folder an attack and size, one HDF5 file a slice.
+
+A file holds the perturbation, what else is known of it, and what it was made with. Whoever reads it
+says what it must have been made with.
+"""
+
+import json
+import os
+import re
+
+import h5py
+import numpy as np
+
+from tfvn.data.hdf5 import member
+from tfvn.files import writing_hdf5
+from tfvn.runs import directory
+from tfvn.runs.signature import TOLERANCE, distance
+
+__all__ = [
+    "ATTACKS",
+    "attack_dir",
+    "attack_path",
+    "attacks_of",
+    "read_attack",
+    "stored_array",
+    "write_attack",
+]
+
+# Norms of the ball of projected attacks, and the attack of Antun et al.
+ATTACKS = ("l2", "l1", "linf", "antun")
+
+_CHANGED = "Has the data changed? Put the old ones back, or attack these in another run directory."
+
+
+def attack_dir(run_dir, size, kind="l2"):
+    """The folder of an attack.
+
+    Args:
+        run_dir: the run directory.
+        size: radius of the ball, or number of steps.
+        kind: "l2", "l1" or "linf", the norm of the ball, or "antun".
+    """
+    # All digits, so that two radii never share a folder.
+    name = (
+        f"antun_{size:d}"
+        if kind == "antun"
+        else f"{'' if kind == 'l2' else kind + '_'}radius_{float(size)!r}"
+    )
+    return os.path.join(run_dir, "attacks", name)
+
+
+def attack_path(run_dir, size, index, kind="l2"):
+    """The file of an attack on the slice of number `index`."""
+    return os.path.join(attack_dir(run_dir, size, kind), f"slice_{index:05d}.h5")
+
+
+def attacks_of(run_dir):
+    """The attacks that the run has, as pairs (kind, size): balls of each norm by radius, then those
+    of Antun et al. by steps.
+    """
+    folder = os.path.join(run_dir, "attacks")
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        match = re.fullmatch(r"(?:(l1|linf)_)?radius_([\d.]+(?:e[-+]?\d+)?)|antun_(\d+)", name)
+        if match:
+            found.append(
+                ("antun", int(match[3])) if match[3] else (match[1] or "l2", float(match[2]))
+            )
+    return sorted(found, key=lambda attack: (ATTACKS.index(attack[0]), attack[1]))
+
+
+def write_attack(path, arrays, attributes):
+    """Writes one slice's attack.
+
+    Args:
+        path: the file.
+        arrays: become datasets.
+        attributes: become attributes of the file, dicts as JSON.
+
+    Raises:
+        ValueError: if it cannot be written.
+    """
+    directory.make_folder(os.path.dirname(path))
+    with writing_hdf5(path) as file:
+        for name, array in arrays.items():
+            file[name] = array
+        for name, value in attributes.items():
+            if isinstance(value, dict):
+                value = json.dumps(value, sort_keys=True)
+            file.attrs[name] = value
+
+
+def read_attack(
+    path, settings=None, digest=None, scale=None, signature=None, attack=None, needed=()
+):
+    """The arrays and attributes of `write_attack`, as one dict.
+
+    What is given must agree with what the attack was made with.
+
+    Args:
+        path: the file.
+        settings: the attack's settings.
+        digest: the model hash.
+        scale: the slice's scale, max |A^H k| of the raw data.
+        signature: `signature_of` the slice. Files of before 2026-11 have none: theirs is not
+            compared.
+        attack: the pair (kind, size) that the file's folder stands for.
+        needed: names of arrays that must be there, beside `perturbation`.
+
+    Raises:
+        ValueError: if the file cannot be read, is damaged, holds a perturbation that is no such
+            attack's, or was made with other settings, for another model or for other data.
+    """
+    found = _whole(path, needed)
+    _check_ball(path, found, attack)
+    if digest is not None:
+        _check_model(path, found, digest)
+    if scale is not None:
+        _check_scale(path, found, scale)
+    if signature is not None and "signature" in found:
+        _check_data(path, found, signature)
+    if settings is not None:
+        _check_settings(path, found, settings)
+    return found
+
+
+# What a file holds
+
+
+def _whole(path, needed):
+    """What the file holds, of the types that it must have."""
+    try:
+        # Its own reasons not to be read: it is no damage where it may not be, or is not there.
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
+    try:
+        found = _read(path)
+        _check_numbers(found)
+        _check_arrays(found, needed)
+    # Readers of damaged files raise nearly anything.
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not an attack file, or damaged ({type(error).__name__}: {str(error)[:200]})."
+            " Move it away and run attack.py again, which makes that slice's attack anew."
+        ) from error
+    return found
+
+
+def _read(path):
+    with h5py.File(path, "r") as file:
+        found = {name: stored_array(file, name) for name in file}
+        found.update(file.attrs)
+    found["settings"] = json.loads(found["settings"])
+    found["model_hash"] = str(found["model_hash"])
+    return found
+
+
+def stored_array(file, name):
+    """An array of an open HDF5 file that was written without compression.
+
+    Raises:
+        ValueError: if it is none, lies in another file, or is declared larger than the file is.
+    """
+    item = member(file, name)
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biufc":
+        raise ValueError(f"{name} is no array of numbers")
+    if item.nbytes > os.path.getsize(file.filename):
+        raise ValueError(f"{name} is declared to have {item.nbytes} bytes, more than the file")
+    return item[()]
+
+
+def _check_numbers(found):
+    numbers = {"scale": found["scale"], "norm": found.get("norm", 0)}
+    for key in ("radius", "steps"):
+        numbers[key] = found["settings"].get(key, 0)
+    if not all(np.isfinite(float(number)) for number in numbers.values()):
+        raise ValueError(f"expected numbers, not {numbers}")
+
+
+def _check_arrays(found, needed):
+    r = found["perturbation"]
+    if r.ndim != 2 or r.dtype.kind != "c" or not np.isfinite(r).all():
+        raise ValueError(
+            f"perturbation must be finite complex numbers (rows, width), not {r.dtype} of shape"
+            f" {r.shape}"
+        )
+    for name in needed:
+        if not np.isfinite(found[name]).all():
+            raise ValueError(f"{name} must be finite")
+    if "history" in needed and (found["history"].ndim != 2 or not found["history"].size):
+        raise ValueError(
+            f"history must have the shape (restarts, steps + 1), not {found['history'].shape}"
+        )
+
+
+# Whether it is what it is taken for
+
+
+def _check_ball(path, found, attack):
+    """Checks that the perturbation is one of the attack that it is taken for."""
+    kind, size = attack or (found.get("kind"), None)
+    stored = found["settings"].get("steps" if kind == "antun" else "radius")
+    if attack is not None and (found.get("kind", kind) != kind or stored not in (None, size)):
+        raise ValueError(
+            f"{path}: holds an attack of {found.get('kind', kind)} {stored}, and its folder is that"
+            f" of {kind} {size:g}. Put it back where it was, or move it away and run attack.py"
+            " again."
+        )
+    r = found["perturbation"]
+    norm = float(np.linalg.norm(r))
+    radius = stored if size is None else size
+    if "norm" in found and not np.isclose(float(found["norm"]), norm, rtol=1e-3, atol=1e-6):
+        raise ValueError(
+            f"{path}: the perturbation has norm {norm:.4g}, and was stored with norm"
+            f" {float(found['norm']):.4g}: it has been changed. Move the file away and run"
+            " attack.py again."
+        )
+    if kind in _NORMS and radius is not None and _NORMS[kind](r) > radius * (1 + 1e-4) + 1e-6:
+        raise ValueError(
+            f"{path}: the perturbation has {kind} norm {_NORMS[kind](r):.4g}, beyond its radius"
+            f" {radius:g}. Move the file away and run attack.py again."
+        )
+
+
+def _parts(r):
+    return np.abs([r.real, r.imag]).astype(np.float64)
+
+
+_NORMS = {
+    "l2": lambda r: float(np.sqrt(np.square(_parts(r)).sum())),
+    "l1": lambda r: float(_parts(r).sum()),
+    "linf": lambda r: float(_parts(r).max(initial=0)),
+}
+
+
+def _check_model(path, found, digest):
+    if found["model_hash"] != digest:
+        raise ValueError(
+            f"{path}: made for another model (hash {found['model_hash'][:12]}, not {digest[:12]})."
+            " Attack this one in a run directory of its own."
+        )
+
+
+def _check_scale(path, found, scale):
+    if not np.isclose(found["scale"], scale, rtol=1e-4):
+        raise ValueError(
+            f"{path}: made for another slice (its scale was {found['scale']:g}, here {scale:g})."
+            f" {_CHANGED}"
+        )
+
+
+def _check_data(path, found, signature):
+    change = distance(found["signature"], signature)
+    # A NaN is no small distance.
+    if not change < TOLERANCE:
+        raise ValueError(
+            f"{path}: made for other data than these: k-space, maps or mask differ by about"
+            f" {100 * change:.2g} %. {_CHANGED}"
+        )
+
+
+def _check_settings(path, found, settings):
+    there = found["settings"]
+    different = {}
+    for key in sorted({*settings, *there}):
+        if settings.get(key) != there.get(key):
+            different[key] = settings.get(key)
+    if not different:
+        return
+    rows = [f"{key}={value!r} (there: {there.get(key)!r})" for key, value in different.items()]
+    raise ValueError(
+        f"{path}: made with other settings: {', '.join(rows)}. One run directory holds attacks of"
+        " one setting. To attack its network with these too:"
+        f" {_command_elsewhere(path, different)}"
+    )
+
+
+def _command_elsewhere(path, settings):
+    """The command that attacks the network of a file with other settings, in another run."""
+    run_dir = os.path.dirname(os.path.dirname(os.path.dirname(path)))
+    run_dir = directory.as_argument(run_dir or os.curdir)
+    words = directory.attack_elsewhere(
+        run_dir, os.path.join(run_dir, directory.MODEL), f"{run_dir}-other"
+    )
+    for key, value in settings.items():
+        if key.startswith(("attack_", "antun_")):
+            words.append(f"{key}={value}")
+    return directory.command(*words)

@@ -1,0 +1,129 @@
+"""The model that a run stands for: its trained network, or a defence around it."""
+
+import hashlib
+import json
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.files import written
+from tfvn.models.network_files import load_model
+from tfvn.models.variational import VariationalNetwork
+from tfvn.runs import directory
+
+__all__ = [
+    "RunModels",
+    "model_hash",
+    "models_of",
+    "network_of",
+    "predictor",
+    "save_network",
+    "with_readout_oversampling",
+]
+
+
+class RunModels(NamedTuple):
+    """The models of a run on one device."""
+
+    # The trained network.
+    network: Any
+    # What is attacked and evaluated: the network itself, or a defence around it.
+    predictor: Any
+
+
+def network_of(run_dir, config):
+    """The run's network: `model.keras`, made from `config.model` on first use.
+
+    Raises:
+        ValueError: if the run has not been trained.
+    """
+    path = os.path.join(run_dir, directory.MODEL)
+    if not os.path.exists(path):
+        if not config.model:
+            raise ValueError(
+                f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir"
+                " to the end first."
+            )
+        network = load_model(config.model)
+        save_network(with_readout_oversampling(network, config.readout_oversampling), run_dir)
+    return load_model(path)
+
+
+def with_readout_oversampling(network, readout_oversampling):
+    """A network of the same weights, which do not depend on it: it is a property of the scan."""
+    if network.sense.readout_oversampling == readout_oversampling:
+        return network
+    settings = {**network.get_config(), "readout_oversampling": readout_oversampling}
+    other = VariationalNetwork(**settings)
+    other.set_weights(network.get_weights())
+    return other
+
+
+def predictor(network, config, num_samples=None, strategy=None):
+    """The model that a run stands for.
+
+    It is the network itself, or smoothed if it was trained with noise.
+    """
+    if not config.sigma:
+        return network
+    chunk_size = config.chunk_size or "auto"
+    num_samples = num_samples or config.num_samples
+    return SmoothedNetwork(
+        network, config.sigma, num_samples, chunk_size, config.seed, config.noise, strategy
+    )
+
+
+def models_of(run_dir, config, workers, count, num_samples=None):
+    """The run's models, once for every device that is to work on whole slices.
+
+    If this process has fewer slices than devices and the predictor is smoothed, all devices share
+    its draws instead.
+
+    Args:
+        run_dir, config: the run.
+        workers: the `Workers`.
+        count: the number of slices that all of them share.
+        num_samples: draws of a prediction, if not those of the configuration.
+
+    Returns:
+        The devices, as for `tfvn.workers.each`, and `RunModels` for each.
+    """
+    devices = workers.devices()
+    if config.sigma and 0 < len(workers.own(count)) < len(devices):
+        strategy = tf.distribute.MirroredStrategy(devices)
+        with strategy.scope():
+            network = network_of(run_dir, config)
+        shared = RunModels(network, predictor(network, config, num_samples, strategy))
+        return [None], [shared]
+    models = []
+    for device in devices:
+        with tf.device(device):
+            network = network_of(run_dir, config)
+            models.append(RunModels(network, predictor(network, config, num_samples)))
+    return devices, models
+
+
+def save_network(network, run_dir, name=directory.MODEL):
+    """Writes the network to a file of the run directory."""
+    path = os.path.join(run_dir, name)
+    with written(path) as temporary:
+        network.save(temporary)
+    print(f"wrote {path}")
+
+
+def model_hash(network):
+    """SHA-256 of architecture and weights.
+
+    The same network has the same hash, whatever file it came from.
+    """
+    architecture = network.get_config()
+    for key in ("name", "seed"):
+        architecture.pop(key, None)
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
+    for block in network.parameter_blocks.values():
+        for variable in block:
+            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()
