@@ -22,7 +22,7 @@ import pytest
 import tensorflow as tf
 
 import train as train_script
-from tfvn import cli, data, distribution
+from tfvn import cli, data, replicas
 from tfvn import config as configs
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork
@@ -31,6 +31,7 @@ from tfvn.results import evaluate
 from tfvn.runs import experiments, locks
 from tfvn.runs.models import network_of
 from tfvn.training.trainer import Trainer
+from tfvn.workers import ALONE, Watch, Workers, each, start
 
 ROOT = Path(__file__).resolve().parents[1]
 # Three slices a batch: two replicas have different shares.
@@ -59,13 +60,13 @@ DRAWS, REPLICAS = 5, 2
 def main(folder, one):
     """What the tests below look at, as files in `folder`; `one` is a run on one device."""
     tf.config.threading.set_inter_op_parallelism_threads(4)
-    workers = distribution.start("mirrored", REPLICAS)
+    workers = start("mirrored", REPLICAS)
     strategy, found = workers.strategy(), {}
     found["devices"] = workers.devices()
     found["shares"] = {}
     for batch in (1, 3, 4):
         shares = strategy.run(
-            lambda batch=batch: distribution.own_slices((tf.range(batch), tf.zeros([1])), batch)
+            lambda batch=batch: replicas.own_slices((tf.range(batch), tf.zeros([1])), batch)
         )
         held, counts = (
             strategy.experimental_local_results(part) for part in (shares[0][0], shares[1])
@@ -128,9 +129,6 @@ def main(folder, one):
     experiments.attack(run_dir, CONFIG, workers)
     evaluate.evaluate([run_dir], Path(folder, "results"), workers=workers)
     Path(folder, "found.json").write_text(json.dumps(found))
-
-
-ALONE = distribution.Workers()
 
 
 def train(run_dir, optimizer, workers=ALONE):
@@ -284,13 +282,13 @@ def test_a_network_of_another_strategy_is_refused(two):
 
 _WORKER = """
 import os, signal
-from tfvn.runs import experiments
-original = experiments._Log.on_train_batch_end
+from tfvn.training import loop
+original = loop.ProgressBar.on_train_batch_end
 def step(self, batch, logs=None):
     original(self, batch, logs)
     if int(self.model.steps_done) == {last}:
         os.kill(os.getpid(), signal.SIGKILL)
-experiments._Log.on_train_batch_end = step
+loop.ProgressBar.on_train_batch_end = step
 import train
 raise SystemExit(train.main({arguments!r}))
 """
@@ -355,7 +353,7 @@ def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
 def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, tmp_path):
     # As threads: they meet in files alone.
     copy(one / "ipalm", tmp_path / "attacked")
-    workers, errors = [distribution.Workers("multiworker", index, 2) for index in range(2)], []
+    workers, errors = [Workers("multiworker", index, 2) for index in range(2)], []
 
     def work(own):
         try:
@@ -378,9 +376,7 @@ def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, t
 
 
 def watch(folder, index=0, start=0.6, fatal=False):
-    return distribution.Watch(
-        folder, distribution.Workers("multiworker", index, 2), fatal, silence=0.4, start=start
-    )
+    return Watch(folder, Workers("multiworker", index, 2), fatal, silence=0.4, start=start)
 
 
 def test_a_watch_outlives_its_folder(tmp_path):
@@ -395,8 +391,8 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
         raise ValueError("no data here")
 
     for count in (1, 2):
-        workers = distribution.Workers("multiworker", 0, count)
-        monkeypatch.setattr(distribution, "start", lambda *_, found=workers: found)
+        workers = Workers("multiworker", 0, count)
+        monkeypatch.setattr("tfvn.workers.start", lambda *_, found=workers: found)
         run_dir = tmp_path / str(count)
         assert (
             cli.run(
@@ -415,7 +411,7 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
 def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
     tmp_path, name, index, lock
 ):
-    own = distribution.Workers("multiworker", index, 2)
+    own = Workers("multiworker", index, 2)
     with (
         locks.alone(tmp_path, "works on it", lock),
         pytest.raises(ValueError, match="is in use: process .* works on it"),
@@ -428,7 +424,7 @@ def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
 def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign(
     one, tmp_path, index, lock
 ):
-    own = distribution.Workers("multiworker", index, 2)
+    own = Workers("multiworker", index, 2)
     with (
         locks.alone(tmp_path, "evaluates into it", lock),
         pytest.raises(ValueError, match="is in use"),
@@ -484,9 +480,9 @@ def test_signs_follow_no_link(tmp_path):
 
 
 def test_the_first_removes_the_signs_when_all_are_done(tmp_path):
-    workers = [distribution.Workers("multiworker", index, 2) for index in range(2)]
-    with distribution.Watch(tmp_path / "signs", workers[0], tidy=True):
-        with distribution.Watch(tmp_path / "signs", workers[1], tidy=True):
+    workers = [Workers("multiworker", index, 2) for index in range(2)]
+    with Watch(tmp_path / "signs", workers[0], tidy=True):
+        with Watch(tmp_path / "signs", workers[1], tidy=True):
             time.sleep(0.1)
         assert (tmp_path / "signs" / "worker_1").read_text() == "done"
     assert not os.listdir(tmp_path)
@@ -502,7 +498,7 @@ def test_nobody_waits_for_those_who_are_done(tmp_path):
 
 def test_a_process_that_cannot_go_on_ends(tmp_path, monkeypatch, capfd):
     ended = threading.Event()
-    monkeypatch.setattr(distribution.os, "_exit", lambda code: ended.set() if code == 2 else None)
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set() if code == 2 else None)
     with watch(tmp_path, fatal=True):
         assert ended.wait(timeout=20)
     assert "error: worker 1 of 0 to 1 has not come" in capfd.readouterr().err
@@ -518,8 +514,8 @@ def test_the_task_is_read_from_the_environment(monkeypatch):
             "TF_CONFIG",
             json.dumps({"cluster": cluster, "task": dict(zip(("type", "index"), task))}),
         )
-        workers = distribution.start("multiworker")
-        assert workers == distribution.Workers("multiworker", index, 3)
+        workers = start("multiworker")
+        assert workers == Workers("multiworker", index, 3)
     assert list(workers.own(8)) == [2, 5]
 
 
@@ -529,7 +525,7 @@ def test_the_task_is_read_from_the_environment(monkeypatch):
 def test_a_wrong_task_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="multiworker needs TF_CONFIG"):
-        distribution.start("multiworker")
+        start("multiworker")
 
 
 def test_an_address_that_cannot_be_found_is_refused(tmp_path, monkeypatch, capsys):
@@ -562,10 +558,10 @@ def test_what_trains_on_one_device_alone_says_so(tmp_path, capsys):
 
 def test_replicas_are_for_a_mirrored_cpu():
     with pytest.raises(ValueError, match="Received: replicas=2, strategy=none"):
-        distribution.start("none", 2)
+        start("none", 2)
     with pytest.raises(ValueError, match="before TensorFlow computes anything"):
         tf.zeros([])
-        distribution.start("mirrored", 7)
+        start("mirrored", 7)
 
 
 def test_an_error_on_one_of_several_devices_is_raised():
@@ -575,5 +571,5 @@ def test_an_error_on_one_of_several_devices_is_raised():
         return item
 
     with pytest.raises(ValueError, match="three"):
-        list(distribution.each(["CPU:0", "CPU:0"], work, range(6)))
-    assert sorted(distribution.each(["CPU:0", "CPU:0"], work, range(3))) == [0, 1, 2]
+        list(each(["CPU:0", "CPU:0"], work, range(6)))
+    assert sorted(each(["CPU:0", "CPU:0"], work, range(3))) == [0, 1, 2]

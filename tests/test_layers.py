@@ -11,10 +11,12 @@ import tfvn
 
 ROOT = Path(tfvn.__file__).resolve().parent
 LEVELS = {
-    "checks": -1,
-    **dict.fromkeys(["choices", "files", "network_size"], -1),
+    "checks": -4,
+    **dict.fromkeys(["choices", "network_size", "ranges", "yaml_text"], -3),
+    "settings": -2,
+    **dict.fromkeys(["files", "schema"], -1),
     **dict.fromkeys(["compat", "config", "projections", "metrics", "certificates"], 0),
-    **dict.fromkeys(["device", "distribution", "progress", "shapes", "surroundings"], 0),
+    **dict.fromkeys(["device", "progress", "replicas", "shapes", "surroundings", "workers"], 0),
     "physics": 1,
     "data": 2,
     "models": 3,

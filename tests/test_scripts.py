@@ -71,7 +71,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tfvn.runs.experiments._Log, "on_train_batch_end", interrupt)
+        patch.setattr(tfvn.training.loop.ProgressBar, "on_train_batch_end", interrupt)
         assert train.main(arguments) == 130
     assert "continues" in capsys.readouterr().err
     assert not os.path.exists(os.path.join(run_dir, "model.keras"))
@@ -131,6 +131,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tfvn.results import evaluate
 from tfvn.runs import attack_files, experiments
 from tfvn import files
+from tfvn.training import history, loop
 module, name, number = {module}, {name!r}, {number}
 original, calls = getattr(module, name), []
 
@@ -161,8 +162,8 @@ def kill(script, arguments, module, name, number):
 @pytest.mark.parametrize(
     "module, name, number",
     [
-        ("experiments._Log", "on_train_batch_end", 5),
-        ("experiments", "_add_row", 2),
+        ("loop.ProgressBar", "on_train_batch_end", 5),
+        ("history", "add_row", 2),
         ("files.os", "replace", 3),
     ],
 )
@@ -486,7 +487,7 @@ def test_a_fault_of_ours_is_not_hidden():
 
 
 def test_the_command_line_knows_the_strategies_there_are():
-    assert cli.STRATEGIES == tfvn.distribution.STRATEGIES
+    assert cli.STRATEGIES == tfvn.workers.STRATEGIES
 
 
 def test_checked_data_say_what_is_next(tmp_path, capsys):

@@ -1,43 +1,44 @@
-"""The command line shared by the scripts.
+"""What all command lines share: how words are read, and how a command ends.
 
-TensorFlow takes seconds to be imported. What is wrong with flags, keys and values is told before;
-so here, modules that need it are imported where they are used.
+TensorFlow takes seconds to be imported. What is wrong with flags, keys and values is told before.
+So here, modules that need it are imported where they are used.
 """
 
 import argparse
-import contextlib
 import functools
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 import warnings
 
-from tfvn import config
+from tfvn import checks, choices, config
 
 __all__ = [
     "Parser",
-    "STRATEGIES",
     "add_set",
     "add_strategy",
     "command",
+    "described_keys",
     "exit_with",
     "guarded",
-    "parser",
-    "run",
     "told",
     "whole_number",
 ]
 
-# Those of `distribution.STRATEGIES`.
-STRATEGIES = ("none", "mirrored", "multiworker")
 # What a shell says of a process that SIGINT and SIGPIPE have ended.
-_INTERRUPTED, _NOBODY_READS = 130, 141
+_INTERRUPTED = 130
+_NOBODY_READS = 141
+# Columns of a help text, however narrow the terminal is.
+_NARROWEST = 60
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no flag of one value twice, and whose flags of several values leave the
-    other words alone.
+    """A parser that takes no flag of one value twice.
+
+    Its flags of several values leave the other words alone.
     """
 
     def __init__(self, *arguments, **settings):
@@ -47,12 +48,14 @@ class Parser(argparse.ArgumentParser):
         self._several = {}
 
     def add_several(self, *names, values, **settings):
-        """A flag of one or more values, a list of them all. Words after the first belong to it if
-        they match `values`.
+        """Adds a flag of one or more values, of which the result is a list.
+
+        Words after the first belong to the flag if they match the pattern `values`.
         """
         settings.setdefault("default", [])
         self.add_argument(*names, action="append", **settings)
-        self._several.update(dict.fromkeys(names, re.compile(values, re.IGNORECASE)))
+        pattern = re.compile(values, re.IGNORECASE)
+        self._several.update(dict.fromkeys(names, pattern))
 
     # All other ways to parse come through these two. Whether the second comes through the first
     # depends on Python's version.
@@ -64,7 +67,8 @@ class Parser(argparse.ArgumentParser):
 
     def _spread(self, words):
         """`--set a=1 b=2 RUN` as `--set a=1 --set b=2 RUN`, which itself stays as it is."""
-        words, result = list(sys.argv[1:] if words is None else words), []
+        words = list(sys.argv[1:] if words is None else words)
+        result = []
         while words:
             word = words.pop(0)
             result.append(word)
@@ -88,16 +92,35 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def parser(description, program):
-    """A parser that shows `description` as written, {0} being the program, and every configuration
-    key below the flags.
+def described_keys(sections):
+    """The configuration keys of some sections for `--help`, as wide as the terminal.
+
+    Args:
+        sections: of `tfvn.config.SECTIONS`.
     """
-    keys = f"configuration keys, their defaults and meaning:\n{config.describe()}"
-    return Parser(program, description=description.format(program), epilog=keys)
+    columns = max(shutil.get_terminal_size().columns, _NARROWEST)
+    found = {section: config.keys(section) for section in sections}
+    names = [key.name for keys in found.values() for key in keys]
+    margin = 4 + max(map(len, names))
+    lines = ["configuration keys (and their defaults):"]
+    for section, keys in found.items():
+        lines += ["", section]
+        for key in keys:
+            default = f" ({key.default})" if key.default else ""
+            wrapped = textwrap.fill(
+                key.meaning + default,
+                columns - 1,
+                initial_indent=f"  {key.name}".ljust(margin),
+                subsequent_indent=" " * margin,
+                break_on_hyphens=False,
+            )
+            lines.append(wrapped)
+    return "\n".join(lines)
 
 
-def add_set(flags, meaning):
-    flags.add_several(
+def add_set(parser, meaning):
+    """Adds the flag --set, which overrides configuration keys."""
+    parser.add_several(
         "--set",
         metavar="KEY=VALUE",
         values=r"(?s)\s*[\w-]+\s*=.*",
@@ -105,14 +128,18 @@ def add_set(flags, meaning):
     )
 
 
-def add_strategy(flags):
-    """The flags of `distribution.start`."""
-    meaning = (
-        "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names"
-        " (default: none, one device)"
+def add_strategy(parser):
+    """Adds the flags that `tfvn.workers.start` takes."""
+    parser.add_argument(
+        "--strategy",
+        choices=choices.STRATEGIES,
+        default="none",
+        help=(
+            "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names"
+            " (default: none, one device)"
+        ),
     )
-    flags.add_argument("--strategy", choices=STRATEGIES, default="none", help=meaning)
-    flags.add_argument(
+    parser.add_argument(
         "--replicas",
         metavar="N",
         type=int,
@@ -121,108 +148,12 @@ def add_strategy(flags):
 
 
 def whole_number(text):
-    """The type of a flag: how many there are of something."""
+    """The type of a flag that says how many there are of something."""
     if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) < 2**31:
         raise argparse.ArgumentTypeError(
-            f"expected a whole number from 1 to {2**31 - 1}. Received: {text[:200]!r}"
+            f"expected a whole number from 1 to {2**31 - 1}. Received: {checks.shown(text)}"
         )
     return int(text)
-
-
-def run(description, work, argv=None, splits=("train", "test"), tune=None, program=None):
-    """A script that does `work(run_dir, config, workers=)` on one run directory, or checks its
-    data. Returns the exit code.
-
-    With `tune`, a function `tune(run_dir, config)`, the script has a flag --tune to do that
-    instead.
-    """
-    flags = parser(description, program)
-    flags.add_argument(
-        "--config", metavar="FILE", help="YAML file; needed to start a new run directory"
-    )
-    flags.add_argument(
-        "--run-dir",
-        metavar="DIR",
-        help="where all results go (default: runs/<name of the config file>)",
-    )
-    add_set(flags, "override keys of the config")
-    flags.add_argument(
-        "--check-data", action="store_true", help="only read all data once and list what is wrong"
-    )
-    if tune:
-        flags.add_argument(
-            "--tune",
-            action="store_true",
-            help="search hyper-parameters instead (the keys tune_...)",
-        )
-    add_strategy(flags)
-    arguments, rest = flags.parse_known_args(argv)
-    if rest:
-        flags.error(
-            f"what is {' '.join(rest)[:200]}? A configuration is given by --config FILE, a run"
-            " directory by --run-dir DIR, a key by --set KEY=VALUE, without blanks around = or in"
-            " quotes"
-        )
-    if tune and arguments.tune:
-        if arguments.strategy != "none":
-            flags.error("--tune trains on one device: leave --strategy out.")
-
-        def work(run_dir, settings, workers):
-            tune(run_dir, settings)
-
-    def read():
-        path = arguments.config or os.path.join(_run_dir(arguments), "config.yaml")
-        if arguments.config or os.path.exists(path):
-            config.load(path, arguments.set)
-
-    def opened():
-        from tfvn import distribution
-        from tfvn.runs import directory, locks
-
-        workers = distribution.start(arguments.strategy, arguments.replicas)
-        run_dir = _run_dir(arguments)
-        # A run that never began must not keep its directory from the corrected command; other
-        # processes may have begun.
-        beginning = locks.undoing(run_dir) if workers.count == 1 else contextlib.nullcontext()
-        with beginning:
-            work(
-                run_dir,
-                directory.open_run(run_dir, arguments.config, arguments.set),
-                workers=workers,
-            )
-
-    def checked():
-        from tfvn import data
-        from tfvn.runs import directory
-
-        # A configuration given is checked alone: this starts no run, so none has to fit it.
-        if arguments.config:
-            settings = config.load(arguments.config, arguments.set)
-        else:
-            settings = directory.open_run(_run_dir(arguments), overrides=arguments.set)
-        count, doubtful = data.review(settings, splits)
-        doubts = f", {doubtful} with doubts (see the warning)" if doubtful else ""
-        print(
-            f"read {count} slice{'s' * (count != 1)} ({', '.join(splits)}): all can be used{doubts}"
-        )
-        print("Next: the same command without --check-data")
-
-    return guarded(checked if arguments.check_data else opened, first=read)
-
-
-def _run_dir(arguments):
-    if arguments.run_dir:
-        return os.path.normpath(arguments.run_dir)
-    if not arguments.config:
-        raise ValueError("Give --config FILE, or --run-dir DIR of an existing run.")
-    return os.path.join("runs", os.path.splitext(os.path.basename(arguments.config))[0])
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None):
-    """A warning as its user reads it: what is wrong, and not where in the code it was found."""
-    del filename, lineno, line
-    label = "warning" if issubclass(category, UserWarning) else f"warning: {category.__name__}"
-    print(f"{label}: {message}", file=file or sys.stderr, flush=True)
 
 
 def guarded(
@@ -231,8 +162,7 @@ def guarded(
     """Calls `first()`, which needs no TensorFlow, and `work()`. Returns the exit code.
 
     A wrong input, a file that cannot be read or written and a lack of memory end in one sentence
-    and exit code 2, Ctrl-C in
-    130.
+    and exit code 2, and Ctrl-C ends in 130.
     """
     try:
         with warnings.catch_warnings():
@@ -257,6 +187,15 @@ def guarded(
     return 0
 
 
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """A warning as its user reads it: what is wrong, and not where in the code it was found."""
+    del filename, lineno, line
+    label = "warning"
+    if not issubclass(category, UserWarning):
+        label = f"warning: {category.__name__}"
+    print(f"{label}: {message}", file=file or sys.stderr, flush=True)
+
+
 def told(error):
     """The text of an error for its user; None for one that is a fault of ours."""
     # Where it is not imported, it has raised nothing.
@@ -276,7 +215,7 @@ def told(error):
 
 
 def command(main):
-    """Of a `main(argv=None)`: how it ends where nobody reads it any more, or on Ctrl-C."""
+    """Decorates a `main(argv=None)`: it ends quietly on Ctrl-C and where nobody reads any more."""
 
     @functools.wraps(main)
     def ended(argv=None):

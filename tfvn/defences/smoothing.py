@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import checks, distribution
+from tfvn import checks, replicas
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
 from tfvn.models.base import Reconstructor, Statistics, check_gradient, check_model
@@ -89,7 +89,7 @@ class Smoothed(Reconstructor):
             raise ValueError(
                 f"strategy must be None or a tf.distribute.Strategy. Received: strategy={received}"
             )
-        distribution.check_variables(strategy, map(variable_of, model.weights))
+        replicas.check_variables(strategy, map(variable_of, model.weights))
         self.model = model
         self.reads = model.reads
         self.reads_initial_image = model.reads_initial_image
@@ -151,7 +151,7 @@ class Smoothed(Reconstructor):
         names = measurement.measured_keys(inputs)
 
         def mean(add, zeros):
-            total = distribution.total(self.strategy, lambda: draws.stream(add, zeros))
+            total = replicas.total(self.strategy, lambda: draws.stream(add, zeros))
             return [part / tf.cast(draws.count, part.dtype) for part in total]
 
         def add_images(total, start, stop):
@@ -204,7 +204,7 @@ class Smoothed(Reconstructor):
             norm = draws.zero[:, 0, 0]
             return draws.stream(add, [draws.zero, norm, scalar, draws.zero, draws.zero])
 
-        parts = distribution.run(self.strategy, own_draws)
+        parts = replicas.run(self.strategy, own_draws)
         return self._merged(parts, draws)
 
     def _merged(self, parts, draws):
@@ -219,10 +219,10 @@ class Smoothed(Reconstructor):
         def squares_about_mean(_, __, count, own, squares):
             return [squares + count * tf.square(own - mean)]
 
-        sum_, norms, count, mean = distribution.total(self.strategy, sums, *parts)
+        sum_, norms, count, mean = replicas.total(self.strategy, sums, *parts)
         # The replicas' squares are merged as those of chunks, once all know the mean.
         mean /= count
-        squares = distribution.total(self.strategy, squares_about_mean, *parts)[0]
+        squares = replicas.total(self.strategy, squares_about_mean, *parts)[0]
         # One draw has no spread that could be seen: 0 / 0.
         spread = tf.sqrt(squares / (count - 1))
         return Statistics(
@@ -283,7 +283,7 @@ class Smoothed(Reconstructor):
 
     def _share(self):
         """The number of this replica, and how many there are."""
-        return (0, 1) if self.strategy is None else distribution.replica()
+        return (0, 1) if self.strategy is None else replicas.replica()
 
     def _chunk_size(self, shape):
         if self.chunk_size != "auto":

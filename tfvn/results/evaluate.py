@@ -1,15 +1,18 @@
-"""What `evaluate.py` does: the paper's Table 1 and figures, from run directories of trained, attacked
-models.
+"""What `evaluate.py` does: tables, figures and a report, from run directories of trained models and
+the attacks on them.
 
-    results.csv           a row per image: model, slice, radius
-    table1.csv, table1.md model x radius
-    figure1.png           the data: k-space and map of one coil, zero-filled image, ground truth
-    figure2.png           perturbation effect and error against ||r||
-    figure3.png           the middle slice as every model sees it
-    figure4.png           effect against ||r|| of the projected attack and that of Antun et al., where there are both
-    certificates.csv      of every smoothed model: its Lipschitz constant, and what it says of each attack
-    reconstructions.h5    all images, see `tfvn.results.images`
-    report.html           all of it on one page, with curves to read values from and images to compare: a single file
+    results.csv             a row per image: model, slice, radius
+    table1.csv, table1.md   model x radius
+    figure1.png             the data: k-space and map of one coil, zero-filled image, ground truth
+    figure2.png             perturbation effect and error against ||r||
+    figure3.png             the middle slice as every model sees it
+    figure4.png             effect against ||r|| of the projected attack and that of Antun et al.,
+                            where there are both
+    certificates.csv        of every smoothed model: its Lipschitz constant, and what it says of
+                            each attack
+    reconstructions.h5      all images, see `tfvn.results.images`
+    report.html             all of it on one page, with curves to read values from and images to
+                            compare: a single file
 """
 
 import functools
@@ -19,18 +22,19 @@ import pathlib
 import shlex
 from typing import NamedTuple
 
-from tfvn import data, distribution, outputs, progress, tables
-from tfvn.data import files
+from tfvn import attacks, data, files, progress, tables
 from tfvn.figures import curves, paper
 from tfvn.results import again, certified, measure, report, wording
 from tfvn.results.aggregate import MODEL_KEYS, aggregate, compare_attacks
 from tfvn.results.images import Shown, write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
-from tfvn.results.rows import CLEAN, dataset_of, size_of
+from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
 from tfvn.results.trial import TEST_DATA_KEYS, Trial, cases, check_attacks, open_trials
-from tfvn.runs import directory, trained_on
+from tfvn.runs import attack_files, directory, locks, trained_on
+from tfvn.runs.models import model_hash, models_of, network_of, predictor
 from tfvn.training import tensorboard
+from tfvn.workers import ALONE, Watch, each
 
 __all__ = ["FILES", "Evaluation", "Results", "evaluate", "prepare_folder", "write_all"]
 
@@ -51,7 +55,7 @@ FILES = (
 _UNFINISHED, _WORKERS = ".unfinished", ".workers"
 
 
-def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
+def evaluate(run_dirs, output, overrides=(), workers=ALONE):
     """Evaluates the models of several runs on their common test slices, clean and under all of
     their attacks.
 
@@ -102,8 +106,8 @@ def evaluate(run_dirs, output, overrides=(), workers=distribution.Workers()):
     check_attacks(trials, len(source))
     prepare_folder(output, (*FILES, _UNFINISHED, _WORKERS))
     kept = Kept(os.path.join(output, _UNFINISHED))
-    only = directory.alone(output, "evaluates into it", workers.index or None)
-    with only, distribution.Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
+    only = locks.alone(output, "evaluates into it", workers.index or None)
+    with only, Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
         for trial in trials:
             if trial.config.model and not workers.index:
                 trained_on.warn_of_data(trial.config.model, trial.config)
@@ -136,7 +140,7 @@ def prepare_folder(output, names):
             made.
     """
     directory.check_name(output, "the folder of results")
-    outputs.check_replaceable(output, names)
+    files.check_replaceable(output, names)
     directory.make_folder(output)
     files.remove_stale(output)
 
@@ -188,13 +192,13 @@ class Evaluation(NamedTuple):
 def _evaluate_own(trial, source, workers, kept):
     """Evaluates this process's slices of one run on all of its devices, for `_gather` to find."""
     own = workers.own(len(source))
-    devices, pairs = directory.models_of(trial.run_dir, trial.config, workers, len(source))
-    digest = directory.model_hash(pairs[0][0])
-    models = [Loaded(network, model, digest) for network, model in pairs]
+    devices, found = models_of(trial.run_dir, trial.config, workers, len(source))
+    digest = model_hash(found[0].network)
+    models = [Loaded(one.predictor, digest) for one in found]
     evaluation = Evaluation(trial, source, models, kept)
-    found = cases(trial.config, source, start=workers.index, step=workers.count)
+    slices = cases(trial.config, source, start=workers.index, step=workers.count)
     with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
-        for _ in distribution.each(devices, evaluation.evaluated, found):
+        for _ in each(devices, evaluation.evaluated, slices):
             bar.update()
 
 
@@ -228,9 +232,9 @@ def _gather(trials, source, output, workers, watch, kept):
         shown = write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            network = directory.network_of(trial.run_dir, trial.config)
-            model = directory.predictor(network, trial.config)
-            loaded = Loaded(network, model, directory.model_hash(network))
+            network = network_of(trial.run_dir, trial.config)
+            model = predictor(network, trial.config)
+            loaded = Loaded(model, model_hash(network))
             file.create_group(f"models/{trial.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(trial, source, [loaded], kept)
             for case in cases(trial.config, source):
@@ -249,18 +253,19 @@ def _example(trial, case, images, rows):
     """One slice as one model sees it, for figure 3: clean, and attacked on its largest l2 ball."""
     scores = {}
     for row in rows:
-        scores[dataset_of(row["attack"], size_of(row))] = (row["rmse"], row["ssim"])
+        scores[dataset_of(row)] = (row["rmse"], row["ssim"])
     clean = paper.Example(trial.name, images["clean"], scores["clean"])
-    radius = trial.largest_ball()
-    if radius is None:
+    ball = trial.largest_ball()
+    if ball is None:
         return clean
-    attacked = dataset_of("l2", radius)
-    stored = directory.read_attack(trial.attack_path("l2", radius, case.index))
+    kind, radius = ball
+    dataset = attacks.of(kind).dataset(radius)
+    stored = attack_files.read_attack(trial.attack_path(kind, radius, case.index))
     return clean._replace(
         radius=radius,
         perturbation=stored["perturbation"],
-        attacked=images[attacked],
-        attacked_scores=scores[attacked],
+        attacked=images[dataset],
+        attacked_scores=scores[dataset],
     )
 
 
@@ -299,21 +304,34 @@ def _write(trials, results, table, output):
 def _figures(results):
     """The figures by their names: functions that write a path."""
     rows, shown = results.rows, results.shown
-    balls = [row for row in rows if row["attack"] in (CLEAN, "l2")]
+    balls = [row for row in rows if is_in_ball(row)]
+    others = _incomparable(rows)
     figures = {
         "figure1.png": lambda path: paper.figure1(path, *shown),
         "figure2.png": lambda path: curves.figure2(path, balls),
         "figure3.png": lambda path: paper.figure3(path, shown.reference, results.examples),
     }
-    if {"l2", "antun"} <= {row["attack"] for row in rows}:
-        figures["figure4.png"] = lambda path: curves.figure4(path, rows)
+    if others and not all(is_clean(row) for row in balls):
+        figures["figure4.png"] = lambda path: curves.figure4(path, balls, others)
     return figures
+
+
+def _incomparable(rows):
+    """The rows of attacks of which a size has another power on each model: a dict from the title of
+    an attack to its rows, with their sizes as `radius`.
+    """
+    found = {}
+    for row in rows:
+        if not is_clean(row) and not attack_of(row).comparable:
+            sized = {**row, "radius": size_of(row)}
+            found.setdefault(attack_of(row).title, []).append(sized)
+    return found
 
 
 def _write_report(trials, results, table, shown, figures, notes, path):
     rows = []
     for row in results.rows:
-        rows.append({**row, "dataset": dataset_of(row["attack"], size_of(row))})
+        rows.append({**row, "dataset": dataset_of(row)})
     runs = []
     for trial in trials:
         commands = again.commands(trial)
@@ -329,7 +347,7 @@ def write_all(output, writers):
     paths = []
     for name, write in writers.items():
         path = os.path.join(output, name)
-        with outputs.written(path) as temporary:
+        with files.written(path) as temporary:
             write(temporary)
         paths.append(path)
     return paths

@@ -1,7 +1,7 @@
 """Smoothed predictions against the number of draws K: `evaluate.py --num-samples`.
 
-    num_samples.csv, num_samples.md   a row a model and K
-    num_samples.png                   the same as curves
+num_samples.csv, num_samples.md   a row a model and K
+num_samples.png                   the same as curves
 """
 
 import math
@@ -10,12 +10,15 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, distribution, metrics, progress, tables
+from tfvn import data, metrics, progress, replicas, tables
 from tfvn.figures import curves
+from tfvn.physics import measurement
 from tfvn.results.evaluate import prepare_folder, write_all
 from tfvn.results.measure import Loaded
 from tfvn.results.trial import cases, check_attacks, open_trials
-from tfvn.runs import directory
+from tfvn.runs import locks
+from tfvn.runs.models import model_hash, network_of, predictor
+from tfvn.workers import ALONE
 
 __all__ = ["FILES", "Measured", "sample_sweep"]
 
@@ -23,7 +26,7 @@ __all__ = ["FILES", "Measured", "sample_sweep"]
 FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
 
 
-def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Workers()):
+def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
     """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and
     `num_samples.png`.
 
@@ -57,7 +60,7 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=distribution.Wo
         )
     check_attacks(trials, len(data.source(trials[0].config, "test")))
     prepare_folder(output, FILES)
-    with directory.alone(output, "evaluates into it"):
+    with locks.alone(output, "evaluates into it"):
         rows = []
         for trial in trials:
             rows.extend(_sweep_run(trial, sorted(set(counts)), workers.strategy()))
@@ -107,10 +110,10 @@ class Measured(NamedTuple):
 def _sweep_run(trial, counts, strategy):
     """The rows of one run."""
     config = trial.config
-    with distribution.scope(strategy):
-        network = directory.network_of(trial.run_dir, config)
-    model = directory.predictor(network, config, strategy=strategy)
-    loaded = Loaded(network, model, directory.model_hash(network))
+    with replicas.scope(strategy):
+        network = network_of(trial.run_dir, config)
+    model = predictor(network, config, strategy=strategy)
+    loaded = Loaded(model, model_hash(network))
     source = data.source(config, "test")
     measured = {count: [] for count in counts}
     name, total = f"draws {trial.name}", len(source) * len(counts)
@@ -124,37 +127,37 @@ def _sweep_run(trial, counts, strategy):
 
 
 class _Measurements(NamedTuple):
-    """What models are given of one slice: clean, and attacked or None."""
+    """What models are given of one slice: its number, clean, and attacked or None."""
 
+    index: tf.Tensor
     clean: dict
     attacked: Optional[dict]
 
 
 def _measurements(trial, case, loaded):
     """The `_Measurements` of a slice, attacked on the largest l2 ball of the run, if it has one."""
-    maps, mask = case.inputs["sensitivity_maps"], case.inputs["mask"]
-    zero_filled = loaded.model.zero_filled(case.inputs)
-    clean = {key: case.inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
-    clean["zero_filled"] = zero_filled
-    radius = trial.largest_ball()
-    if radius is None:
-        return _Measurements(clean, None)
-    r = trial.perturbation("l2", radius, case, loaded.digest, zero_filled.shape[1:])
-    changed = zero_filled + loaded.network.sense.normal(r, maps, mask)
-    return _Measurements(clean, {**clean, "zero_filled": changed})
+    sense = loaded.model.sense
+    index = case.inputs["sample_index"]
+    clean = loaded.model.measured(case.inputs)
+    ball = trial.largest_ball()
+    if ball is None:
+        return _Measurements(index, clean, None)
+    shape = measurement.zero_filled(sense, clean).shape[1:]
+    perturbation = trial.perturbation(*ball, case, loaded.digest, shape)
+    return _Measurements(index, clean, measurement.perturbed(sense, clean, perturbation))
 
 
 def _measure(model, config, count, given, reference):
     """The `Measured` of one slice with `count` draws."""
     model.num_samples, model.seed = count, config.seed
-    clean = model.reconstruct(given.clean)
+    clean = model.reconstruct(given.clean, model.keys(given.index))
     error_attacked = effect = math.nan
     if given.attacked is not None:
-        attacked = model.reconstruct(given.attacked)
+        attacked = model.reconstruct(given.attacked, model.keys(given.index))
         error_attacked = metrics.error_norm(attacked, reference)[0]
         effect = tf.norm(attacked - clean)
     model.seed = (config.seed + 1) % 2**31
-    other = model.reconstruct(given.clean)
+    other = model.reconstruct(given.clean, model.keys(given.index))
     error = metrics.error_norm(clean, reference)[0]
     return Measured(error, error_attacked, effect, tf.norm(other - clean))
 
@@ -162,11 +165,11 @@ def _measure(model, config, count, given, reference):
 def _row(trial, count, measured):
     """A row of `num_samples.csv`, from what was measured of all slices."""
     values = Measured(*np.array(measured, float).T)
-    radius = trial.largest_ball()
+    ball = trial.largest_ball()
     return {
         "model": trial.name,
         "num_samples": count,
-        "radius": math.nan if radius is None else radius,
+        "radius": math.nan if ball is None else ball[1],
         "rmse_clean": _root_mean_square(values.clean),
         "rmse_attacked": _root_mean_square(values.attacked),
         "effect": float(values.effect.mean()),

@@ -3,7 +3,6 @@ slice.
 """
 
 import contextlib
-import csv
 import functools
 import os
 
@@ -11,17 +10,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import compat, data, distribution, progress
+from tfvn import compat, data, progress, replicas
 from tfvn.attacks import PenalisedGradientAscent, ProjectedGradientAscent, Start, keep_region
-from tfvn.files import replacing
 from tfvn.models.network_files import load_model
 from tfvn.models.variational import VariationalNetwork
 from tfvn.runs import attack_files, directory, locks, trained_on
 from tfvn.runs.models import model_hash, models_of, network_of, save_network
 from tfvn.runs.signature import signature_of
-from tfvn.training import tensorboard
+from tfvn.training import history, loop, tensorboard
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.trainer import Trainer
+from tfvn.workers import ALONE, Watch, each
 
 __all__ = ["attack", "attack_settings", "build_network", "build_trainer", "train"]
 
@@ -85,7 +84,7 @@ def build_trainer(config, strategy=None):
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, config.iterations))
-    with distribution.scope(strategy):
+    with replicas.scope(strategy):
         network = build_network(config)
     return Trainer(
         network,
@@ -114,7 +113,7 @@ def _addons_callbacks(config):
     return found
 
 
-def train(run_dir, config, checked=False, workers=distribution.Workers()):
+def train(run_dir, config, checked=False, workers=ALONE):
     """Trains to `config.iterations` and writes `model.keras`; continues where an interrupted
     training stopped.
 
@@ -141,7 +140,7 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
     directory.make_folder(run_dir)
     # Two trainings would write into each other's checkpoints, curves and signs.
     only = locks.alone(run_dir, "trains it", workers.index or None)
-    with only, distribution.Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
+    with only, Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         strategy = None if config.model else workers.strategy()
         if (
             not checked
@@ -174,19 +173,19 @@ def train(run_dir, config, checked=False, workers=distribution.Workers()):
 
 
 def _train(run_dir, config, strategy, workers):
-    history = os.path.join(run_dir, "history.csv")
-    rows = tensorboard.read_history(history)
+    curve = os.path.join(run_dir, "history.csv")
+    rows = history.read_history(curve)
     trainer = build_trainer(config, strategy)
     checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"))
     if checkpoints.restore():
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
     elif rows:
         print(
-            f"{checkpoints.folder} holds no checkpoint: the training of {history} begins again at"
+            f"{checkpoints.folder} holds no checkpoint: the training of {curve} begins again at"
             " iteration 0"
         )
-    done, stopped = int(trainer.steps_done), False
-    if not distribution.agree(strategy, done):
+    done = int(trainer.steps_done)
+    if not replicas.agree(strategy, done):
         raise ValueError(
             f"the workers do not continue at one iteration: {run_dir} must be one folder that all"
             " of them see."
@@ -196,38 +195,15 @@ def _train(run_dir, config, strategy, workers):
     if not quiet and done < config.iterations:
         # At the end the data may be gone, and the network must be saved all the same.
         trained_on.write(run_dir, config)
-    log = (
-        contextlib.nullcontext() if quiet else tensorboard.TrainingSummaries(run_dir, config, done)
-    )
-    name, hidden = f"train {os.path.basename(run_dir)}", quiet or config.progress == "addons"
-    with (
-        log,
-        progress.bar(
-            total=config.iterations, initial=done, desc=name, unit="it", disable=hidden
-        ) as bar,
-    ):
-        callbacks = [_Log(run_dir, None, bar)]
-        if not quiet:
-            callbacks = [log, _Log(run_dir, checkpoints, bar), *_addons_callbacks(config)]
-        while done < config.iterations and not stopped:
-            # A Keras epoch here is the stretch between two checkpoints; a shorter rest gets a fit
-            # of its own.
-            epochs, steps = divmod(config.iterations - done, config.checkpoint_every)
-            epochs, steps = (epochs, config.checkpoint_every) if epochs else (1, steps)
-            first = -(-done // config.checkpoint_every)
-            with data.clear_errors():
-                trainer.fit(
-                    data.load(config, "train", start=done),
-                    epochs=first + epochs,
-                    initial_epoch=first,
-                    steps_per_epoch=steps,
-                    validation_data=data.load(config, "test"),
-                    # In this order: what leads to a checkpoint is logged before there is one.
-                    callbacks=callbacks,
-                    shuffle=False,
-                    verbose=0,
-                )
-            done, stopped = int(trainer.steps_done), trainer.stop_training
+    try:
+        _iterate(run_dir, config, trainer, checkpoints, quiet)
+    except FloatingPointError as error:
+        raise ValueError(
+            f"{run_dir}: the training {error}: its loss or a weight is not finite. Lower the"
+            " learning rate, and check that the references are finite. The last good checkpoint is"
+            " kept."
+        ) from error
+    done = int(trainer.steps_done)
     if quiet:
         return
     unfinished = os.path.join(run_dir, "unfinished.keras")
@@ -247,11 +223,45 @@ def _train(run_dir, config, strategy, workers):
         if os.path.exists(os.path.join(run_dir, name)):
             print(f"wrote {os.path.join(run_dir, name)}")
     reached = f"trained {done} iterations"
-    for last in tensorboard.read_history(history)[-1:]:
-        scores = tensorboard.validation_scores(last)
+    for last in history.read_history(curve)[-1:]:
+        scores = history.validation_scores(last)
         told = (f"{label} {scores[key]:.4g}" for key, label in _SCORES.items() if key in scores)
         reached += f"; validation: {', '.join(told)}"
     print(f"{reached}. {_next_is_attack(run_dir)}")
+
+
+def _iterate(run_dir, config, trainer, checkpoints, quiet):
+    """Trains to `config.iterations`, and logs it unless it is to be quiet.
+
+    Raises:
+        FloatingPointError: if the training diverges.
+    """
+    done = int(trainer.steps_done)
+    with contextlib.ExitStack() as stack:
+        bar = progress.bar(
+            total=config.iterations,
+            initial=done,
+            desc=f"train {os.path.basename(run_dir)}",
+            unit="it",
+            disable=quiet or config.progress == "addons",
+        )
+        callbacks = [loop.ProgressBar(stack.enter_context(bar))]
+        settings = {}
+        if not quiet:
+            log = stack.enter_context(tensorboard.TrainingSummaries(run_dir, config, done))
+            callbacks = [log, *callbacks, *_addons_callbacks(config)]
+            curve = os.path.join(run_dir, "history.csv")
+            settings["record"] = functools.partial(history.add_row, curve)
+            settings["checkpoints"] = checkpoints
+        loop.train_to(
+            config.iterations,
+            trainer,
+            batches=lambda done: data.load(config, "train", start=done),
+            every=config.checkpoint_every,
+            validation=data.load(config, "test"),
+            callbacks=callbacks,
+            **settings,
+        )
 
 
 def _next_is_attack(run_dir):
@@ -261,7 +271,7 @@ def _next_is_attack(run_dir):
 _SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
 
 
-def attack(run_dir, config, workers=distribution.Workers()):
+def attack(run_dir, config, workers=ALONE):
     """Attacks every test slice at every radius (or rung of the ladder); finished slices are kept,
     so a rerun continues.
 
@@ -296,7 +306,7 @@ def _attack(run_dir, config, workers):
         for size in sizes
         for index in range(len(source))
     ]
-    with distribution.Watch(os.path.join(run_dir, "workers"), workers) as watch:
+    with Watch(os.path.join(run_dir, "workers"), workers) as watch:
         with progress.bar(
             total=len(own) * len(sizes), desc=f"attack {os.path.basename(run_dir)}", unit="slice"
         ) as bar:
@@ -308,7 +318,7 @@ def _attack(run_dir, config, workers):
                     data.load(config, "test", start=workers.index, step=workers.count)
                 )
                 folder = os.path.basename(attack_files.attack_dir(run_dir, size, kind))
-                for index, history, there in distribution.each(devices, work, zip(own, slices)):
+                for index, history, there in each(devices, work, zip(own, slices)):
                     tensorboard.write_attack(
                         run_dir, folder, index, history, _first_step(kind, earlier), keep=there
                     )
@@ -491,45 +501,3 @@ def attack_settings(config, kind, size):
     if config.noise != "gaussian":
         settings["noise"] = config.noise
     return settings
-
-
-class _Log(keras.callbacks.Callback):
-    """Progress bar, `history.csv` and checkpoints, the last two where there are `checkpoints`."""
-
-    def __init__(self, run_dir, checkpoints, bar):
-        super().__init__()
-        self.run_dir, self.checkpoints, self.bar = run_dir, checkpoints, bar
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.bar.update()
-
-    def on_epoch_end(self, epoch, logs=None):
-        iteration = int(self.model.steps_done)
-        self.bar.set_postfix(loss=f"{logs['loss']:.4g}", nrmse=f"{logs['val_nrmse']:.4f}")
-        if not np.isfinite(logs["loss"]) or not all(
-            np.isfinite(w).all() for w in self.model.network.get_weights()
-        ):
-            raise ValueError(
-                f"{self.run_dir}: the loss is not finite before iteration {iteration}. Lower the"
-                " learning rate, and check that the references are finite. The last good"
-                " checkpoint is kept."
-            )
-        if self.checkpoints:
-            _add_row(os.path.join(self.run_dir, "history.csv"), iteration, logs)
-            self.checkpoints.save(iteration)
-
-
-def _add_row(path, iteration, logs):
-    # Rows after the checkpoint that a killed run continues from are written again.
-    rows = [row for row in tensorboard.read_history(path) if int(row["iteration"]) < iteration]
-    rows.append(
-        {"iteration": iteration, **{key: f"{float(value):.8g}" for key, value in logs.items()}}
-    )
-    columns = {key: None for row in rows for key in row}
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, fieldnames=list(columns))
-        writer.writeheader()
-        writer.writerows(rows)

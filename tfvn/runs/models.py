@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
 from tfvn.files import written
 from tfvn.models.network_files import load_model
 from tfvn.models.variational import VariationalNetwork
@@ -71,7 +71,7 @@ def predictor(network, config, num_samples=None, strategy=None):
         return network
     chunk_size = config.chunk_size or "auto"
     num_samples = num_samples or config.num_samples
-    return SmoothedNetwork(
+    return Smoothed(
         network, config.sigma, num_samples, chunk_size, config.seed, config.noise, strategy
     )
 

@@ -21,7 +21,7 @@ import functools
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import compat, distribution, metrics
+from tfvn import compat, metrics, replicas
 from tfvn.device import one_graph
 from tfvn.models.base import magnitude
 from tfvn.models.descent import PARAMETERS
@@ -101,7 +101,7 @@ class Trainer(keras.Model):
             raise ValueError(
                 f"optimizer={optimizer} trains on one device. Use ipalm or adam with a strategy."
             )
-        distribution.check_variables(strategy, map(compat.variable_of, network.weights))
+        replicas.check_variables(strategy, map(compat.variable_of, network.weights))
         self.network, self.sigma, self.seed, self.noise = network, float(sigma), int(seed), noise
         self.strategy = strategy
         self.steps_done = self.add_weight(
@@ -132,7 +132,7 @@ class Trainer(keras.Model):
                 learning_rate, network.stages[0].filters, self.steps_done
             )
         if optimizer in ("adam", "conditional-gradient"):
-            with distribution.scope(strategy):
+            with replicas.scope(strategy):
                 optimizer = keras.optimizers.Adam(learning_rate)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
         # Keras wants an optimizer; iPALM's state is the layer above, so what is compiled beside it
@@ -149,7 +149,7 @@ class Trainer(keras.Model):
                 if self.filter_optimizer is None
                 else self._variables()[len(network.stages) :]
             )
-            with distribution.scope(strategy):
+            with replicas.scope(strategy):
                 self.optimizer.build(own)
         self.built = True
 
@@ -253,7 +253,7 @@ class Trainer(keras.Model):
             [self.seed, _TRAINING_NOISE], self.steps_done
         )
         seeds = tf.random.experimental.stateless_split(key, batch)
-        share = distribution.run(self.strategy, self._share, inputs, reference, seeds, batch)
+        share = replicas.run(self.strategy, self._share, inputs, reference, seeds, batch)
         if self.ipalm is not None:
             # One graph serves the trials of all blocks, one the gradients of all stages.
             parts = {
@@ -264,24 +264,22 @@ class Trainer(keras.Model):
 
             def energy_and_gradients(block):
                 name, stages = blocks[block]
-                energy, *gradients = distribution.total(self.strategy, parts[name,], *share)
+                energy, *gradients = replicas.total(self.strategy, parts[name,], *share)
                 return energy, gradients[stages]
 
             loss = self.ipalm.step(
-                lambda: distribution.total(self.strategy, parts[()], *share)[0],
+                lambda: replicas.total(self.strategy, parts[()], *share)[0],
                 energy_and_gradients,
             )
         else:
-            loss = distribution.total(self.strategy, self._optimizer_step, *share)[0]
+            loss = replicas.total(self.strategy, self._optimizer_step, *share)[0]
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
         return {"loss": self._trackers["loss"].result(), "step_loss": loss, **self._step_logs()}
 
     def _share(self, inputs, reference, seeds, batch):
         """This replica's slices of a batch, noisy; their number, and that of the whole batch."""
-        (inputs, reference, seeds), count = distribution.own_slices(
-            (inputs, reference, seeds), batch
-        )
+        (inputs, reference, seeds), count = replicas.own_slices((inputs, reference, seeds), batch)
         return self.noisy_inputs(inputs, seeds), reference, count, batch
 
     def _parts(self, wanted, inputs, reference, count, batch):
