@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Evaluates run directories: table, figures, report: see `python evaluate.py --help`, and
-`tfvn.commands`.
+"""Evaluates run directories together: `python evaluate.py --help` says more.
+
+It is the same as `python -m tfvn evaluate`.
 """
 
 from tfvn import cli, commands
@@ -8,7 +9,8 @@ from tfvn import cli, commands
 
 @cli.command
 def main(argv=None):
-    return commands.evaluate(argv)
+    """Reads a command line and does what it says. Returns the exit code."""
+    return commands.call("evaluate", argv, "python evaluate.py")
 
 
 if __name__ == "__main__":

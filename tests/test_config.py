@@ -7,14 +7,18 @@ import yaml
 
 import tfvn
 from tfvn import config
-from tfvn.config import Config, load, numbers
+from tfvn.config import Config, load
+from tfvn.ranges import numbers
 
 FIELDS = dataclasses.fields(Config)
 KEYS = [field.name for field in FIELDS]
 # Keys whose value is any text.
 TEXTS = [
-    f.name for f in FIELDS if f.type is str and f.name not in (*config.CHOICES, *config._NUMBERS)
+    field.name
+    for field in FIELDS
+    if field.type is str and not field.metadata["choices"] and not field.metadata["numbers"]
 ]
+RANGES = [field.name for field in FIELDS if field.metadata["numbers"]]
 # Of a network, whose file keeps them.
 NETWORK = ("grid_limit", "bandwidth", "scale", "initial_scale", "initial_data_weight")
 NUMBERS = [f.name for f in FIELDS if f.type in (int, float)]
@@ -277,9 +281,18 @@ def test_a_configuration_cannot_be_changed():
         load().sigma = 1.0
 
 
-def test_every_key_is_described():
-    text = config.describe()
-    assert all(f"  {key} (" in text for key in KEYS)
+def test_every_key_is_described_in_one_section():
+    named = []
+    for section in config.SECTIONS:
+        assert config.keys(section)
+        named += [key.name for key in config.keys(section)]
+    assert sorted(named) == sorted(KEYS)
+
+
+def test_defaults_are_told_as_a_file_has_them():
+    told = [key for section in config.SECTIONS for key in config.keys(section)]
+    assert load(overrides=[f"{key.name}={key.default}" for key in told]) == Config()
+    assert all(key.meaning and len(key.meaning) <= 160 and "\n" not in key.meaning for key in told)
 
 
 @pytest.mark.parametrize("text", WRITTEN)
@@ -439,16 +452,13 @@ def test_the_largest_seed_is_that_of_32_bits():
 )
 def test_a_network_that_could_not_be_read_back_is_refused(tmp_path, settings):
     ((key, value),) = settings.items()
-    words = (
-        "num_stages, filters, kernel_size, num_centers must make a network of at most 268435456"
-        " bytes"
-    )
+    words = "The file of a network's weights may take up to 268 MB, and this one's may need"
     with pytest.raises(ValueError, match=words):
         Config(**settings)
-    with pytest.raises(ValueError, match="^--set: num_stages"):
+    with pytest.raises(ValueError, match=f"^--set: {words}"):
         load(overrides=[f"{key}={value}"])
     # Of two that do not fit together either may be the wrong one.
-    with pytest.raises(ValueError, match="knee.yaml, --set: num_stages"):
+    with pytest.raises(ValueError, match=f"knee.yaml, --set: {words}"):
         load(write(tmp_path, "filters: 100\n"), ["num_stages=3000"])
 
 
@@ -457,7 +467,7 @@ def test_ranges_have_a_limit_that_stands_before_the_list_is_made(text):
     start = time.monotonic()
     with pytest.raises(ValueError, match="expected at most 1000000 numbers. Received: "):
         numbers(text)
-    for key in config._NUMBERS:
+    for key in RANGES:
         with pytest.raises(
             ValueError, match=f"--set: {key} must be at most 1000000 numbers. Received: {key}="
         ):
@@ -466,7 +476,7 @@ def test_ranges_have_a_limit_that_stands_before_the_list_is_made(text):
 
 
 def test_a_configuration_takes_the_networks_that_can_be_made():
-    largest_file = tfvn.models.variational.largest_file
+    largest_file = tfvn.network_size.largest_file
     for sizes in (
         (10, 24, 11, 31),
         (4000, 1, 2, 2),
@@ -535,8 +545,8 @@ def test_keys_may_be_given_by_name(tmp_path):
         (
             ({"sigma": 1},),
             (
-                "config.load: expected the path of a YAML file. Received: path={'sigma': 1}. Keys"
-                " are given by"
+                "config.load: expected the path of a YAML file. Received: path=a dict of sigma."
+                " Keys are given by"
             ),
         ),
         (

@@ -1,6 +1,7 @@
 """Two replicas give what one gives. This file is also the script that runs on two logical devices,
 in a process of its own: TensorFlow cannot change its devices once it has begun."""
 
+import argparse
 import contextlib
 import csv
 import json
@@ -22,8 +23,9 @@ import pytest
 import tensorflow as tf
 
 import train as train_script
-from tfvn import cli, data, replicas
 from tfvn import config as configs
+from tfvn import data, replicas
+from tfvn.commands.experiment import on_run_directory
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
@@ -394,14 +396,15 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
         workers = Workers("multiworker", 0, count)
         monkeypatch.setattr("tfvn.workers.start", lambda *_, found=workers: found)
         run_dir = tmp_path / str(count)
-        assert (
-            cli.run(
-                "",
-                work,
-                ["--config", str(ROOT / "configs" / "smoke.yaml"), "--run-dir", str(run_dir)],
-            )
-            == 2
+        arguments = argparse.Namespace(
+            config=str(ROOT / "configs" / "smoke.yaml"),
+            run_dir=str(run_dir),
+            set=[],
+            check_data=False,
+            strategy="multiworker",
+            replicas=None,
         )
+        assert on_run_directory(arguments, work) == 2
         assert run_dir.exists() == (count == 2)
 
 

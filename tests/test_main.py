@@ -19,7 +19,8 @@ from PIL import Image
 import tfvn
 import tfvn.__main__ as command_line
 from tfvn.__main__ import main
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.commands import COMMANDS, smoothing
+from tfvn.defences.smoothing import Smoothed
 
 SCALE = 3e-5
 
@@ -121,7 +122,7 @@ def test_every_slice_is_that_of_the_network_at_the_scans_own_scale(folder, run, 
 
 def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network, smoothed):
     arrays, attributes = smoothed
-    model = SmoothedNetwork(network, 0.1, 3, seed=5)
+    model = Smoothed(network, 0.1, 3, seed=5)
     inputs = {**inputs_of(folder, 1), "sample_index": np.int32([1])}
     scale = attributes["scale"][1]
     images = model.reconstruct_with_deviation(
@@ -140,7 +141,7 @@ def test_the_file_tells_what_it_was_made_of(network, smoothed):
         num_samples=3,
         noise="gaussian",
         seed=5,
-        model_hash=tfvn.runs.directory.model_hash(network),
+        model_hash=tfvn.runs.models.model_hash(network),
     )
     expected.update(
         command=f"python -m tfvn {SMOOTHED} -o smooth.h5 smooth.png",
@@ -378,11 +379,9 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
     (model, *where), (plain, *elsewhere) = exported[:2]
     assert (model.sigma, model.num_samples, model.noise, model.seed) == (0.2, 2, "laplace", 7)
     assert where == ["models/knee/1", True] and elsewhere == ["plain", False]
-    digest = tfvn.runs.directory.model_hash(network)
+    digest = tfvn.runs.models.model_hash(network)
     assert (
-        tfvn.runs.directory.model_hash(model.network)
-        == digest
-        == tfvn.runs.directory.model_hash(plain)
+        tfvn.runs.models.model_hash(model.network) == digest == tfvn.runs.models.model_hash(plain)
     )
 
 
@@ -449,7 +448,7 @@ def test_a_run_with_a_wrong_configuration_is_told_by_its_file(run, capsys):
 
 
 def test_errors_speak_of_flags_and_leave_sentences_and_names_of_files_alone():
-    told = command_line._with_flags
+    told = smoothing.with_flags
     assert (
         told("Set coil_axis to the axis. Received: seed=-1")
         == "Set --coil-axis to the axis. Received: --seed=-1"
@@ -464,21 +463,54 @@ def test_errors_speak_of_flags_and_leave_sentences_and_names_of_files_alone():
 
 
 def test_told_in_flags_nothing_is_a_configuration_key():
-    flags = set(re.findall(r"--[a-z-]+", " ".join(command_line._FLAGS.values())))
-    assert set(command_line._FLAGS) - {"slices"} <= set(vars(tfvn.config.Config()))
+    flags = set(re.findall(r"--[a-z-]+", " ".join(smoothing.FLAGS.values())))
+    assert set(smoothing.FLAGS) - {"slices"} <= set(vars(tfvn.config.Config()))
     with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as text:
         main(["reconstruct", "--help"])
     assert all(flag in text.getvalue() for flag in flags)
 
 
-def test_alone_it_lists_its_commands_and_the_scripts_and_nothing_else():
+def test_alone_it_lists_its_commands_and_nothing_else():
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
         [sys.executable, "-m", "tfvn"], capture_output=True, text=True, check=True, env=environment
     )
-    for word in ("reconstruct", "export", "train.py", "attack.py", "evaluate.py"):
-        assert word in done.stdout
-    assert not [line for line in done.stderr.splitlines() if "tensorflow" in line.lower()]
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^  {name} +{command.summary}$", done.stdout, re.M)
+    assert done.stderr == ""
+
+
+def test_an_unknown_command_is_told_with_those_that_there_are(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["trian"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "invalid choice: 'trian' (choose from " in error
+    assert all(name in error for name in COMMANDS)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 132])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_the_terminal_flags_first(name, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    *_, keys = text.partition("configuration keys (and their defaults):")
+    assert "  -h, --help" not in keys
+    assert not [line for line in keys.splitlines() if len(line) >= columns]
+    sections = re.findall(r"^(\w+)$", keys, re.M)
+    assert sections == list(COMMANDS[name].sections)
+
+
+def test_help_shows_a_key_once_with_its_default(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    for key in vars(tfvn.config.Config()):
+        assert len(re.findall(rf"^  {key}\b", text, re.M)) == 1, key
+    assert "  num_stages              stages of the network (10)\n" in text
+    assert "  attack_steps            projected: ascent steps (60)\n" in text
 
 
 def test_the_installed_program_ends_with_the_exit_code_and_the_rest_is_not_interrupted(monkeypatch):

@@ -347,7 +347,7 @@ def test_flags_of_several_values_leave_run_directories_alone(words, expected, mo
         found.append((run_dirs, overrides, counts))
 
     monkeypatch.setattr(tfvn.results.evaluate, "evaluate", evaluated)
-    monkeypatch.setattr(tfvn.results.evaluate, "sample_sweep", swept)
+    monkeypatch.setattr(tfvn.results.sweep, "sample_sweep", swept)
     if isinstance(expected, str):
         with pytest.raises(SystemExit) as ended:
             evaluate.main(words.split())
@@ -486,10 +486,6 @@ def test_a_fault_of_ours_is_not_hidden():
         cli.guarded(work)
 
 
-def test_the_command_line_knows_the_strategies_there_are():
-    assert cli.STRATEGIES == tfvn.workers.STRATEGIES
-
-
 def test_checked_data_say_what_is_next(tmp_path, capsys):
     assert train.main(["--config", SMOKE, "--run-dir", str(tmp_path / "run"), "--check-data"]) == 0
     *_, found, closing = capsys.readouterr().out.splitlines()
@@ -537,14 +533,6 @@ def test_the_scripts_are_commands_too(name, capsys):
         capsys.readouterr().out.split()
         == text.replace(f"python {name}.py", f"python -m tfvn {name}").split()
     )
-
-
-@pytest.mark.parametrize("script", [train, attack, evaluate])
-def test_help_names_every_configuration_key(script, capsys):
-    with pytest.raises(SystemExit) as ended:
-        script.main(["--help"])
-    text = capsys.readouterr().out
-    assert ended.value.code == 0 and all(f"  {key} (" in text for key in vars(tfvn.config.Config()))
 
 
 def test_the_network_is_a_keras_model_for_reuse(smoke):

@@ -1,8 +1,7 @@
-"""What a public function is given, checked at its door.
+"""Checks of what a public function is given, at its door.
 
-One sentence tells what came, what was expected and what to do.
-
-Nothing is converted in silence. True is no number, and neither are "2.5", NaN or infinity.
+One sentence tells what was expected, what came and what to do. Nothing is converted in silence:
+True is no number, and neither are "2.5", NaN or infinity.
 """
 
 import math
@@ -11,8 +10,6 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
-from tensorflow import keras
 
 __all__ = [
     "LARGEST",
@@ -30,12 +27,12 @@ __all__ = [
     "whole",
 ]
 
-# Whole numbers, and numbers that files hold, stay below it in magnitude: `tfvn.models.network_files` reads
-# no others.
+# Whole numbers, and numbers that files hold, stay below it in magnitude:
+# `tfvn.models.network_files` reads no others.
 LIMIT = 2**31
 # A larger number would be infinite in single precision.
 LARGEST = float(np.finfo(np.float32).max)
-# Those that networks compute in.
+# What networks compute in.
 PRECISIONS = ("float32", "float64")
 _LONGEST = 200
 # TensorFlow takes no others for its scopes; Keras 3 refuses the slash.
@@ -50,10 +47,12 @@ class DataWarning(UserWarning):
 
 
 def shown(value):
-    """A value as it stands in a message, in one line of at most 200 characters: an array by its
-    type and shape, a dict by its keys, a text in quotes."""
-    one = isinstance(value, (type, np.generic))
-    if not one and hasattr(value, "shape") and hasattr(value, "dtype"):
+    """A value as it stands in a message, in one line of at most 200 characters.
+
+    An array is told by its type and shape, a dict by its keys, and a text stands in quotes.
+    """
+    is_one = isinstance(value, (type, np.generic))
+    if not is_one and hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{type(value).__name__} of {_dtype_name(value)} {tuple(value.shape)}"
     if isinstance(value, Mapping):
         return f"a dict of {', '.join(map(str, value)) or 'nothing'}"[:_LONGEST]
@@ -95,19 +94,6 @@ def is_number(value):
     return real and math.isfinite(value)
 
 
-def _range(least, above):
-    if least is not None:
-        return f" >= {least}"
-    return "" if above is None else f" > {above}"
-
-
-def _too_large(plain, limit):
-    if not is_number(plain) or abs(plain) < limit:
-        return ""
-    told = f"2^{limit.bit_length() - 1}" if isinstance(limit, int) else f"{limit:.4g}"
-    return f". Its magnitude must be below {told}"
-
-
 def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
     """A finite number as a float.
 
@@ -122,10 +108,7 @@ def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
         ValueError: for anything else.
     """
     plain = _plain(value)
-    fits = is_number(plain)
-    fits = fits and (least is None or plain >= least) and (above is None or plain > above)
-    fits = fits and abs(plain) < limit
-    if not fits:
+    if not _fits(plain, least, above, limit):
         expected = f"{alternative}a number{_range(least, above)}"
         _refuse(name, expected, value, _too_large(plain, limit))
     return float(plain)
@@ -134,19 +117,42 @@ def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
 def whole(name, value, least=None, limit=LIMIT, alternative=""):
     """A whole number as an int; arguments as `number`. 5.0 is one."""
     plain = _plain(value)
-    fits = is_number(plain) and int(plain) == plain and (least is None or plain >= least)
-    fits = fits and abs(plain) < limit
-    if not fits:
+    if not _fits(plain, least, None, limit) or int(plain) != plain:
         expected = f"{alternative}a whole number{_range(least, None)}"
         _refuse(name, expected, value, _too_large(plain, limit))
     return int(plain)
+
+
+def _fits(plain, least, above, limit):
+    if not is_number(plain) or abs(plain) >= limit:
+        return False
+    if least is not None and plain < least:
+        return False
+    return above is None or plain > above
+
+
+def _range(least, above):
+    if least is not None:
+        return f" >= {least}"
+    if above is not None:
+        return f" > {above}"
+    return ""
+
+
+def _too_large(plain, limit):
+    if not is_number(plain) or abs(plain) < limit:
+        return ""
+    told = f"{limit:.4g}"
+    if isinstance(limit, int):
+        told = f"2^{limit.bit_length() - 1}"
+    return f". Its magnitude must be below {told}"
 
 
 def flag(name, value):
     """True or False.
 
     Raises:
-        ValueError: for anything else: the text "no" would be true.
+        ValueError: for anything else. The text "no" would be true.
     """
     if not isinstance(value, (bool, np.bool_)):
         _refuse(name, "True or False", value)
@@ -154,7 +160,7 @@ def flag(name, value):
 
 
 def choice(name, value, choices):
-    """One of some texts.
+    """A text that is one of `choices`.
 
     Raises:
         ValueError: for anything else.
@@ -178,9 +184,9 @@ def name_of_layer(value):
 
 
 def precision(dtype):
-    """That of the variables, in which everything is computed, "float32" or "float64".
+    """The precision of the variables, in which everything is computed: "float32" or "float64".
 
-    A policy of mixed precision would round kernels and masks: its variables are float32.
+    A policy of mixed precision would round kernels and masks. Its variables are float32.
 
     Args:
         dtype: a name, a type or a policy of Keras; None means the global policy.
@@ -188,17 +194,24 @@ def precision(dtype):
     Raises:
         ValueError: for another one, half precision too.
     """
-    policy = keras.mixed_precision.global_policy() if dtype is None else dtype
+    # Command lines are checked by this module before TensorFlow is imported.
+    import tensorflow as tf
+    from tensorflow import keras
+
+    policy = dtype
+    if dtype is None:
+        policy = keras.mixed_precision.global_policy()
     try:
-        policy = keras.mixed_precision.Policy(policy) if isinstance(policy, str) else policy
+        if isinstance(policy, str):
+            policy = keras.mixed_precision.Policy(policy)
         found = tf.as_dtype(getattr(policy, "variable_dtype", policy)).name
     except (TypeError, ValueError):
         found = None
     if found not in PRECISIONS:
         source = "the global policy of Keras" if dtype is None else "dtype"
-        received = getattr(policy, "name", policy)
+        received = shown(getattr(policy, "name", policy))
         raise ValueError(
-            f"Networks compute in float32 or float64. Received: {source}={shown(received)}. "
+            f"Networks compute in float32 or float64. Received: {source}={received}. "
             "Pass dtype='float32', or call tf.keras.mixed_precision.set_global_policy('float32')."
         )
     return found

@@ -1,21 +1,16 @@
 """Every file of a configuration read once, before hours are spent: all faults in one error."""
 
-import dataclasses
-import itertools
 import os
 import warnings
 
 import numpy as np
 
 from tfvn import config as configuration
-from tfvn import progress
+from tfvn import data, progress
 from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.array_files import read_arrays
-from tfvn.data.measurement import scan_shape
-from tfvn.data.pipeline import source
 from tfvn.data.prepared import PreparedSlices
-from tfvn.data.vlo import slice_paths
 
 __all__ = ["check", "review"]
 
@@ -50,17 +45,14 @@ def review(config, splits=("train", "test")):
     """As `check`, but returns how many slices there are and how many of them are doubtful."""
     if not splits or not set(splits) <= {"train", "test"}:
         raise ValueError(f"splits must hold train, test or both. Received: splits={splits!r}")
-    if config.dataset == "vlo" and config.data_path and not os.path.isdir(config.data_path):
-        raise ValueError(
-            f"no such folder: {config.data_path}. Set data_path to the root of the knee data."
-        )
+    source = data.FORMATS[config.dataset]
     compared = set(splits) == {"train", "test"} and not config.model
     slices, both = {}, []
     # Training first: of a slice in both splits it asks more.
     for split in sorted(splits, reverse=True):
-        for part, index, files in _parts(config, split):
+        for part, index, files in source.parts(config, split):
             key = files or (split, index)
-            if key in slices and compared and config.dataset == "vlo":
+            if key in slices and compared and not source.splits_share:
                 both.append(key)
             slices.setdefault(key, (part, split, index, files))
     # What an earlier reading of this process told is told again.
@@ -72,7 +64,7 @@ def review(config, splits=("train", "test")):
             found, twin = twins.compare(kspace, place[1] if compared else "", name)
             doubtful += twin
         if key in both:
-            found = [_in_both(config, both), *found]
+            found = [source.in_both(config, len(both), both[0][0]), *found]
         # What concerns all slices, such as a missing mask, is one line.
         problems.update(dict.fromkeys(found))
         unusable += bool(found)
@@ -84,7 +76,7 @@ def review(config, splits=("train", "test")):
         raise ValueError("\n  ".join([head, *lines]))
     general = []
     if compared:
-        general = _doubts_of_splits(config)
+        general = source.shared(config)
     elif config.model and "test" in splits:
         general = _doubts_of_model(config)
     for text in general:
@@ -104,36 +96,6 @@ def _cut(lines, most):
     return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
 
 
-def _in_both(config, both):
-    return (
-        f"slices to test on must not be trained on. Received: {len(both)} in both, the first one "
-        f"{both[0][0]}. Change train_patients={config.train_patients!r}, "
-        f"train_slices={config.train_slices!r}, test_patients={config.test_patients!r} or "
-        f"test_slices={config.test_slices!r}."
-    )
-
-
-def _doubts_of_splits(config):
-    """Texts on what training and test share, and may."""
-    if config.dataset == "measurement":
-        count = scan_shape(config.data_path, config.coil_axis, config.data_array)[0]
-        yield (
-            f"slice {config.slice_index} of {count} of {config.data_path} both trains and "
-            "validates: its errors say nothing about other data. Write the slices of several scans "
-            "as a folder (dataset: vlo) to test on others."
-        )
-    if config.dataset != "vlo":
-        return
-    tested = set(_numbers(config, "test", "patients"))
-    patients = sorted(tested & set(_numbers(config, "train", "patients")))
-    if patients:
-        yield (
-            f"{len(patients)} of {len(tested)} patients to test on are trained on too, in other "
-            f"slices ({', '.join(map(str, _cut(patients, 5)))}). Slices of one patient are alike: "
-            "errors on others will be larger."
-        )
-
-
 def _doubts_of_model(config):
     """Texts on slices to test on that trained the given model, as its run directory tells."""
     path = os.path.join(os.path.dirname(config.model), "config.yaml")
@@ -143,29 +105,16 @@ def _doubts_of_model(config):
         # It has none, or one of another version.
         return
     # A run whose model was given has trained nothing.
-    known = set() if trained.model else set(_identities(trained, "train"))
-    tested = _identities(config, "test")
+    known = (
+        set() if trained.model else set(data.FORMATS[trained.dataset].identities(trained, "train"))
+    )
+    tested = data.FORMATS[config.dataset].identities(config, "test")
     both = [identity for identity in tested if identity in known]
     if both:
         yield (
             f"{len(both)} of {len(tested)} slices to test on trained the model {config.model}, the "
             f"first {' '.join(map(str, both[0][1:]))}: errors on others will be larger."
         )
-
-
-def _identities(config, split):
-    """What names each slice in its files."""
-    root = os.path.realpath(config.data_path)
-    if config.dataset == "measurement":
-        return [(root, "slice", config.slice_index)]
-    if config.dataset != "vlo":
-        return []
-    pairs = itertools.product(*(_numbers(config, split, what) for what in ("patients", "slices")))
-    return [(root, config.protocol, patient, number) for patient, number in pairs]
-
-
-def _numbers(config, split, what):
-    return configuration.numbers(getattr(config, f"{split}_{what}"))
 
 
 class _Twins:
@@ -189,22 +138,6 @@ class _Twins:
                 return [], [f"{text}: is one a copy?"]
         self._known[key].append((values, split, name))
         return [], []
-
-
-def _parts(config, split):
-    """(configuration, index, files) of each slice: `source(configuration, split)[index]`."""
-    if config.dataset == "synthetic" or not config.data_path:
-        return [(config, index, ()) for index in range(len(source(config, split)))]
-    if config.dataset == "measurement":
-        return [(config, 0, tuple(filter(None, (config.data_path, config.sensitivity_path))))]
-    # A source of its own for each slice: that of all refuses the folder for a single missing file.
-    patients, numbers = (_numbers(config, split, what) for what in ("patients", "slices"))
-    parts = []
-    for patient, number in itertools.product(patients, numbers):
-        one = {f"{split}_patients": str(patient), f"{split}_slices": str(number)}
-        files = slice_paths(config.data_path, config.protocol, patient, number)
-        parts.append((dataclasses.replace(config, **one), 0, files))
-    return parts
 
 
 def _looked_at(config, split, index, files):
@@ -244,7 +177,7 @@ def _line(error):
 
 def _read(config, split, index, files):
     """The name and the normalised k-space of a slice."""
-    slices = source(config, split)
+    slices = data.source(config, split)
     name = slices.name(index)
     try:
         sample, _ = PreparedSlices(slices, config.cache_dir)[index]

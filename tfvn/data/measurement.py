@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from tfvn.checks import DataWarning
+from tfvn.choices import MAPS_FROM
 from tfvn.data import agreement, axes, coils, recognise
 from tfvn.data.array_files import open_array
 from tfvn.data.sample import (
@@ -39,11 +40,11 @@ from tfvn.data.sample import (
     zeros,
 )
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
+from tfvn.data.source import Part, Source, needed
 from tfvn.files import state
 
-__all__ = ["MAPS_FROM", "Measurement", "scan_shape"]
+__all__ = ["Measurement", "scan_shape"]
 
-MAPS_FROM = ("measured", "fully-sampled")
 _KSPACE_NAMES = ("kspace", "rawdata", "raw")
 _MAPS_NAMES = ("sensitivity_maps", "sensitivities", "maps")
 # Scanners leave lines at the ends out and write zeros (partial resolution); a scan with more than
@@ -58,7 +59,7 @@ _axes_asked = set()
 _DOUBTFUL_SHARE = 0.25
 
 
-class Measurement:
+class Measurement(Source):
     """A source of length 1.
 
     Args:
@@ -101,6 +102,8 @@ class Measurement:
             `coil_axis`; and where the arrays probably do not belong together, see
             `tfvn.data.agreement`.
     """
+
+    splits_share = True
 
     def __init__(
         self,
@@ -150,6 +153,50 @@ class Measurement:
         self._maps_from = maps_from
         self._arrays = dict(array=array, sensitivity_array=sensitivity_array)
         self._doubts = []
+
+    @classmethod
+    def from_config(cls, config, split):
+        """See `tfvn.data.source.Source.from_config`. The scan is the same for both splits."""
+        del split
+        mask = cls.mask_of(config)
+        return cls(
+            needed(config, "data_path", "the k-space file"),
+            sensitivity_path=config.sensitivity_path,
+            array=config.data_array,
+            sensitivity_array=config.sensitivity_array,
+            mask=mask,
+            coil_axis=config.coil_axis,
+            slice_index=config.slice_index,
+            calibration_lines=config.calibration_lines,
+            maps_from=config.maps_from,
+            mask_name=cls.mask_file(config),
+            readout_oversampling=config.readout_oversampling,
+            transpose=config.transpose,
+        )
+
+    @classmethod
+    def parts(cls, config, split):
+        """The one slice, see `tfvn.data.source.Source.parts`."""
+        if not config.data_path:
+            return super().parts(config, split)
+        files = (config.data_path, config.sensitivity_path)
+        return [Part(config, 0, tuple(filter(None, files)))]
+
+    @classmethod
+    def identities(cls, config, split):
+        """What names the slice, see `tfvn.data.source.Source.identities`."""
+        del split
+        return [(os.path.realpath(config.data_path), "slice", config.slice_index)]
+
+    @classmethod
+    def shared(cls, config):
+        """Training and test share the scan, see `tfvn.data.source.Source.shared`."""
+        count = scan_shape(config.data_path, config.coil_axis, config.data_array)[0]
+        return [
+            f"slice {config.slice_index} of {count} of {config.data_path} both trains and "
+            "validates: its errors say nothing about other data. Write the slices of several scans "
+            "as a folder (dataset: vlo) to test on others."
+        ]
 
     def __len__(self):
         return 1

@@ -11,10 +11,15 @@ right of k-space were never measured and are zero. The original code counts them
 gives them mask 0.
 """
 
+import dataclasses
+import itertools
+import os
 from pathlib import Path
 
 import numpy as np
 
+from tfvn import ranges
+from tfvn.choices import PADDING_LINES
 from tfvn.data import agreement
 from tfvn.data.array_files import variable
 from tfvn.data.mat_files import mat_shape, read_mat, write_mat
@@ -28,6 +33,7 @@ from tfvn.data.sample import (
     unmeasured,
     zeros,
 )
+from tfvn.data.source import Part, Source, needed
 from tfvn.files import state
 
 _RAW = ("rawdata", "padlength_left", "padlength_right")
@@ -36,6 +42,8 @@ _MAPS = ("sensitivities", "reference")
 _LOST_LINES = 0.05
 # Of points: of an asymmetric echo a quarter of the readout is missing.
 _LOST_POINTS = 0.25
+# Patients that a message names.
+_MOST_PATIENTS = 5
 
 __all__ = ["VLOKnee", "mask_path", "read_mat", "slice_paths", "write_folder", "write_mat"]
 
@@ -51,7 +59,7 @@ def mask_path(root, protocol, name):
     return Path(root) / protocol / "masks" / f"{name}.mat"
 
 
-class VLOKnee:
+class VLOKnee(Source):
     """A source of knee slices, patient by patient.
 
     Args:
@@ -73,6 +81,8 @@ class VLOKnee:
             `tfvn.data.agreement`.
     """
 
+    maps_origin = "from the files, which may know what the mask removes"
+
     def __init__(
         self,
         root,
@@ -84,7 +94,7 @@ class VLOKnee:
         readout_oversampling=False,
         mask_name="",
     ):
-        if padding_lines not in ("measured", "unmeasured"):
+        if padding_lines not in PADDING_LINES:
             raise ValueError(
                 "padding_lines must be measured or unmeasured. Received:"
                 f" padding_lines={padding_lines!r}"
@@ -107,6 +117,79 @@ class VLOKnee:
         )
         self.mask_height = mask_height(mask)
         self._doubts = {}
+
+    @classmethod
+    def from_config(cls, config, split):
+        """See `tfvn.data.source.Source.from_config`."""
+        mask = cls.mask_of(config)
+        return cls(
+            _root(config),
+            config.protocol,
+            _numbers_of(config, split, "patients"),
+            _numbers_of(config, split, "slices"),
+            mask,
+            padding_lines=config.padding_lines,
+            readout_oversampling=config.readout_oversampling,
+            mask_name=cls.mask_file(config),
+        )
+
+    @classmethod
+    def mask_file(cls, config):
+        """The path of the mask's file, '' if the mask comes from none."""
+        name = super().mask_file(config)
+        if not name:
+            return ""
+        return mask_path(_root(config), config.protocol, name)
+
+    @classmethod
+    def parts(cls, config, split):
+        """The slices of a split one by one, see `tfvn.data.source.Source.parts`.
+
+        Each has a source of its own: that of all refuses the folder for a single missing file.
+        """
+        if not config.data_path:
+            return super().parts(config, split)
+        if not os.path.isdir(config.data_path):
+            raise ValueError(
+                f"no such folder: {config.data_path}. Set data_path to the root of the knee data."
+            )
+        parts = []
+        for patient, number in _keys_of(config, split):
+            one = {f"{split}_patients": str(patient), f"{split}_slices": str(number)}
+            files = slice_paths(config.data_path, config.protocol, patient, number)
+            parts.append(Part(dataclasses.replace(config, **one), 0, files))
+        return parts
+
+    @classmethod
+    def identities(cls, config, split):
+        """What names each slice, see `tfvn.data.source.Source.identities`."""
+        root = os.path.realpath(config.data_path)
+        return [(root, config.protocol, *key) for key in _keys_of(config, split)]
+
+    @classmethod
+    def in_both(cls, config, count, first):
+        """The sentence for slices that are both trained on and tested on."""
+        return (
+            f"{super().in_both(config, count, first)} Change "
+            f"train_patients={config.train_patients!r}, train_slices={config.train_slices!r}, "
+            f"test_patients={config.test_patients!r} or test_slices={config.test_slices!r}."
+        )
+
+    @classmethod
+    def shared(cls, config):
+        """Sentences on what training and test share, see `tfvn.data.source.Source.shared`."""
+        tested = set(_numbers_of(config, "test", "patients"))
+        patients = sorted(tested & set(_numbers_of(config, "train", "patients")))
+        if not patients:
+            return []
+        shown = [str(patient) for patient in patients[:_MOST_PATIENTS]]
+        if len(patients) > _MOST_PATIENTS:
+            shown.append(f"... and {len(patients) - _MOST_PATIENTS} more")
+        return [
+            f"{len(patients)} of {len(tested)} patients to test on are trained on too, in other "
+            f"slices ({', '.join(shown)}). Slices of one patient are alike: errors on others will "
+            "be larger."
+        ]
 
     def __len__(self):
         return len(self._slices)
@@ -188,6 +271,20 @@ class VLOKnee:
         if not np.isfinite(reference).all():
             raise ValueError(f"{path}: reference holds NaN or infinite values.")
         return reference.astype(np.complex64)
+
+
+def _root(config):
+    return needed(config, "data_path", "the folder of the knee data")
+
+
+def _numbers_of(config, split, what):
+    return ranges.numbers(getattr(config, f"{split}_{what}"))
+
+
+def _keys_of(config, split):
+    """(patient, slice) of each slice of a split."""
+    patients = _numbers_of(config, split, "patients")
+    return itertools.product(patients, _numbers_of(config, split, "slices"))
 
 
 def _coils_first(array, name, path):

@@ -13,8 +13,7 @@ import shutil
 import sys
 import time
 
-from tfvn import config as configs
-from tfvn import data, files
+from tfvn import data, files, ranges
 from tfvn.files import replacing
 from tfvn.results import evaluate as results
 from tfvn.runs import directory, experiments
@@ -61,8 +60,8 @@ def write_knees(root, config, size, receiver_noise, version=5):
     partial = f"{root}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     for seed, split in enumerate(_SPLITS):
-        patients = configs.numbers(getattr(config, f"{split}_patients"))
-        numbers = configs.numbers(getattr(config, f"{split}_slices"))
+        patients = ranges.numbers(getattr(config, f"{split}_patients"))
+        numbers = ranges.numbers(getattr(config, f"{split}_slices"))
         count = len(patients) * len(numbers)
         source = data.SyntheticKnee(count, height, width, coils, None, receiver_noise, seed)
         data.vlo.write_folder(partial, config.protocol, patients, numbers, source, version)

@@ -12,10 +12,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tfvn import config as configs
-from tfvn import data, progress
+from tfvn import data, progress, ranges
 from tfvn.data.measurement import scan_shape
-from tfvn.figures import paper
+from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
 from tfvn.models.network_files import load_model
 from tfvn.runs import trained_on
@@ -141,7 +140,7 @@ def write(
     count, *shape = scan_shape(config.data_path, config.coil_axis, config.data_array)
     counts = f"{_counted(count, 'slice')} of {_counted(shape[0], 'coil')}"
     print(f"{config.data_path}: {counts}, {shape[1]} x {shape[2]}")
-    numbers = list(range(count)) if slices == "all" else configs.numbers(slices)
+    numbers = list(range(count)) if slices == "all" else ranges.numbers(slices)
     if max(numbers) >= count:
         raise ValueError(
             f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received:"
@@ -280,6 +279,6 @@ def _write_images(output, slices, config):
             Image.fromarray(grey).save(temporary, pnginfo=info)
         if config.sigma:
             with replacing(next(paths)) as temporary:
-                paper.deviation(
+                scans.deviation(
                     temporary, found.magnitude, found.standard_deviation, white, brightest, note
                 )

@@ -16,7 +16,6 @@ readers leave out. Those of attacks and of the HParams table are complete when t
 """
 
 import contextlib
-import csv
 import glob
 import io
 import math
@@ -28,18 +27,14 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api
 from tensorflow import keras
 
-from tfvn import config as configs
-from tfvn import data
-from tfvn.figures import paper
-from tfvn.training import events
+from tfvn import data, ranges
+from tfvn.training import events, history
 
 __all__ = [
     "ERROR_GAIN",
     "TrainingSummaries",
     "describe_stage",
     "logs_dir",
-    "read_history",
-    "validation_scores",
     "write_attack",
     "write_hparams",
     "write_mean_attack",
@@ -74,7 +69,7 @@ class TrainingSummaries(keras.callbacks.Callback):
         for folder in folders:
             events.drop_after(folder, iterations_done)
         self._train, self._validation = (events.Growing(folder) for folder in folders)
-        profiled = configs.numbers(config.profile) if config.profile else [0]
+        profiled = ranges.numbers(config.profile) if config.profile else [0]
         self._profiled, self._profiling = (min(profiled), max(profiled)), False
         self._shown = None
 
@@ -105,7 +100,7 @@ class TrainingSummaries(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         iteration, every = int(self.model.steps_done), self.config.log_images_every
-        for name, value in validation_scores(logs).items():
+        for name, value in history.validation_scores(logs).items():
             self._validation.add(iteration, events.scalar(f"error/{name}", value))
         number = -(-iteration // self.config.checkpoint_every)
         if every and (number % every == 0 or iteration == self.config.iterations):
@@ -171,7 +166,7 @@ def _parameters(stages, images):
         # The training is about to end with a sentence of its own where they are not finite.
         if all(np.isfinite(weight).all() for weight in stage.get_weights()):
             picture = io.BytesIO()
-            paper.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
+            stages.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
             yield events.image(f"parameters/{_stage(t)}", picture.getvalue())
 
 
@@ -201,21 +196,6 @@ def describe_stage(stage, image):
     phi, _ = stage.activation.value_and_derivative(tf.repeat(x[:, None], stage.filters, 1))
     counts = [np.histogram(column, _BINS, (-limit, limit))[0] for column in filtered.T]
     return stage.kernel.numpy(), x, phi.numpy(), np.stack(counts, 1)
-
-
-def validation_scores(logs):
-    """{name: number} of a validation; `logs` are those of Keras or a row of `history.csv`, with
-    `val_` before each name.
-    """
-    scores = {
-        name: float(logs[f"val_{name}"])
-        for name in ("loss", "nrmse", "ssim")
-        if logs.get(f"val_{name}") not in (None, "")
-    }
-    if "loss" in scores:
-        # The loss is half the mean squared error norm, so this is the paper's RMSE.
-        scores["rmse"] = math.sqrt(2 * scores["loss"])
-    return scores
 
 
 def write_attack(run_dir, name, index, history, first_step=0, keep=False):
@@ -264,8 +244,8 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
     """
     if not os.access(run_dir, os.W_OK):
         return
-    iteration, logs = validation or _last_row(os.path.join(run_dir, "history.csv"))
-    scores = validation_scores(logs)
+    iteration, logs = validation or history.last_row(os.path.join(run_dir, "history.csv"))
+    scores = history.validation_scores(logs)
     metrics = {f"val_{name}": scores[name] for name in ("rmse", "ssim") if name in scores}
     metrics.update(
         {name: value for name, value in (evaluation or {}).items() if not math.isnan(value)}
@@ -302,53 +282,3 @@ def _hparams(config, architecture):
         own = "momentum" if config.optimizer == "ipalm" else "learning_rate"
         values[own] = getattr(config, own)
     return values
-
-
-def _last_row(path):
-    """(iteration, row) of a learning curve; (0, {}) where there is none that can be read."""
-    try:
-        rows = read_history(path)
-    except ValueError:
-        rows = []
-    return (int(rows[-1]["iteration"]), rows[-1]) if rows else (0, {})
-
-
-def read_history(path):
-    """The rows of a learning curve, `history.csv`, as dicts of text; none where there is no file.
-
-    Raises:
-        ValueError: if the file is something else.
-    """
-    if not os.path.exists(path):
-        return []
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if (reader.fieldnames or ["iteration"])[0] != "iteration":
-            raise ValueError(f"columns {reader.fieldnames}")
-        for row in rows:
-            whole = None not in row and None not in row.values()
-            if (
-                not whole
-                or not row["iteration"].isdecimal()
-                or not all(map(_is_number, row.values()))
-            ):
-                raise ValueError(f"a row {list(row.values())}")
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}. It is left as it is.") from error
-    except (ValueError, KeyError, csv.Error) as error:
-        raise ValueError(
-            f"{path} is no learning curve of numbers, with a first column named iteration"
-            f" ({type(error).__name__}: {str(error)[:200]}). Move it away: a training writes it"
-            " anew."
-        ) from error
-    return rows
-
-
-def _is_number(text):
-    try:
-        float(text or "nan")
-    except ValueError:
-        return False
-    return True

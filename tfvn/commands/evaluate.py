@@ -1,0 +1,82 @@
+"""The command that evaluates run directories together."""
+
+import os
+
+from tfvn import cli, config
+from tfvn.commands.base import Command
+
+__all__ = ["EVALUATE"]
+
+_DESCRIPTION = """Evaluates run directories on their test slices, clean and attacked.
+
+It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
+
+    {0} runs/original runs/sigma_0.05 --output results
+    {0} runs/sigma_0.05 --num-samples 1 3 9 27 81
+"""
+
+
+def _add_flags(parser):
+    parser.usage = (
+        f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set KEY=VALUE ...]\n"
+        "           [--num-samples K ...] [--strategy S]"
+    )
+    parser.add_argument(
+        "run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table"
+    )
+    parser.add_several(
+        "--run-dir",
+        metavar="DIR",
+        values="",
+        help="the same as RUN_DIR, as train and attack have it",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="where table and figures go (default: <first run directory>/results)",
+    )
+    cli.add_set(parser, "override num_samples, chunk_size or cache_dir")
+    parser.add_several(
+        "--num-samples",
+        metavar="K",
+        values=r"\d+",
+        type=cli.whole_number,
+        help="instead: error, effect and spread against the draws K; several may follow",
+    )
+    cli.add_strategy(parser)
+
+
+def _work(arguments, parser, words):
+    del words
+    run_dirs = [*arguments.run_dirs, *arguments.run_dir]
+    if not run_dirs:
+        parser.error("give at least one RUN_DIR, the directory of a training")
+    output = arguments.output or os.path.join(run_dirs[0], "results")
+
+    def read():
+        for run_dir in run_dirs:
+            path = os.path.join(run_dir, "config.yaml")
+            if os.path.exists(path):
+                config.load(path, arguments.set)
+
+    def evaluate():
+        from tfvn import workers
+        from tfvn.results import evaluate, sweep
+
+        own = workers.start(arguments.strategy, arguments.replicas)
+        if arguments.num_samples:
+            sweep.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, own)
+        else:
+            evaluate.evaluate(run_dirs, output, arguments.set, own)
+
+    return cli.guarded(evaluate, first=read)
+
+
+EVALUATE = Command(
+    "tabulate and draw run directories, clean and attacked",
+    _DESCRIPTION,
+    _add_flags,
+    _work,
+    ("Smoothing",),
+    mixed=True,
+)

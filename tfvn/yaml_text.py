@@ -1,0 +1,130 @@
+"""A flat YAML file as keys and texts, without any of YAML's own guesses.
+
+In YAML 1.1 a patient 010 is 8, 12:30 is 750 and `no` is false. Here every value is the text that is
+written, or a list of texts. What YAML would lose of a text, or take for something else, is an
+error.
+"""
+
+import re
+from typing import NamedTuple
+
+import yaml
+
+from tfvn import checks
+
+__all__ = ["Entry", "read"]
+
+# Bytes of a configuration file, which takes 5 kB with every key in it.
+_LARGEST_FILE = 2**17
+_COMMENT = re.compile(r"[ \t]+(#[^\s#]\S*)")
+
+
+class Entry(NamedTuple):
+    """One line of the file.
+
+    key: the text before the colon; of anything else enough to tell what it is.
+    value: the text behind the colon or a list of texts; of anything else enough to tell what it is.
+    line: where the key stands.
+    comment: the text behind a value without quotes which may be a comment or part of the value: it
+        begins with a # and no blank follows; "" if there is none.
+    comment_line: where that stands.
+    """
+
+    key: object
+    value: object
+    line: int
+    comment: str
+    comment_line: int
+
+
+def read(path):
+    """The entries of a file, in a list.
+
+    Raises:
+        ValueError: for a file that is no flat mapping. The message does not name the file.
+        OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise ValueError(
+            f"expected a configuration of at most {_LARGEST_FILE} bytes. Received: a larger file"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"expected a text file in UTF-8. Received: other bytes, at position {error.start}"
+        ) from error
+    root = _compose(text)
+    if root is None:
+        return []
+    if not isinstance(root, yaml.MappingNode):
+        found = "a list"
+        if isinstance(root, yaml.ScalarNode):
+            found = checks.shown(root.value)
+        raise ValueError(f"expected lines of 'key: value'. Received: {found}")
+    return [_entry(key, value, text) for key, value in root.value]
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Reads every value as the text that is written."""
+
+    yaml_implicit_resolvers = {}
+
+    def compose_node(self, parent, index):
+        event = self.peek_event()
+        is_alias = isinstance(event, yaml.AliasEvent)
+        has_tag = not is_alias and event.tag not in (None, "tag:yaml.org,2002:str")
+        if event.anchor or has_tag:
+            raise ValueError(
+                f"line {event.start_mark.line + 1}: put a text that begins with &, * or ! in"
+                " quotes."
+            )
+        return super().compose_node(parent, index)
+
+
+def _compose(text):
+    """The nodes of a text."""
+    try:
+        return yaml.compose(text, _TextLoader)
+    except RecursionError as error:
+        raise ValueError(
+            "expected lines of 'key: value'. Received: one inside the other, hundreds of times"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        raise ValueError(
+            f"line {line} is no YAML: {problem}. Put texts with special characters in quotes:"
+            " 'a: b'."
+        ) from error
+    except yaml.reader.ReaderError as error:
+        raise ValueError(
+            f"expected a text file. Received: a control character, at position {error.position}"
+        ) from error
+
+
+def _entry(key, value, text):
+    comment = None
+    is_plain = isinstance(value, yaml.ScalarNode) and not value.style
+    if is_plain:
+        comment = _COMMENT.match(text, value.end_mark.index)
+    return Entry(
+        _written(key),
+        _written(value),
+        key.start_mark.line + 1,
+        comment[1] if comment else "",
+        value.end_mark.line + 1,
+    )
+
+
+def _written(node, inside=False):
+    """What is written at a node: a text or a list of texts."""
+    if isinstance(node, yaml.ScalarNode):
+        return node.value
+    if inside:
+        return "..."
+    if isinstance(node, yaml.SequenceNode):
+        return [_written(item, inside=True) for item in node.value]
+    return {"...": "..."}
