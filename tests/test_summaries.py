@@ -18,7 +18,8 @@ from tensorboard.plugins.hparams import metadata
 
 from tfvn.results import evaluate
 from tfvn.runs import directory, experiments
-from tfvn.training import events, tensorboard
+from tfvn.runs.models import network_of
+from tfvn.training import events, history, loop, tensorboard
 
 SETTINGS = [
     "height=24",
@@ -108,7 +109,7 @@ def test_every_iteration_is_logged(run_dir):
                 row[f"lipschitz_{block}"], rel=1e-6
             )
             assert found[f"ipalm/trials_{block}"][iteration] == row[f"trials_{block}"]
-    stages = directory.network_of(run_dir, directory.open_run(run_dir)).stages
+    stages = network_of(run_dir, directory.open_run(run_dir)).stages
     assert [found[f"data_weight/stage_0{t}"][5] for t in (1, 2)] == [
         stage.data_weight.numpy() for stage in stages
     ]
@@ -164,7 +165,7 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments._Log, "on_train_batch_end", interrupt)
+        patch.setattr(loop.ProgressBar, "on_train_batch_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             experiments.train(again, config)
     assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
@@ -181,7 +182,7 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
             if not tag.startswith(("image/", "parameters/"))
         }
         assert values(again, name) == expected
-    weights = [directory.network_of(folder, config).get_weights() for folder in (run_dir, again)]
+    weights = [network_of(folder, config).get_weights() for folder in (run_dir, again)]
     assert all((a == b).all() for a, b in zip(*weights))
     assert list(Path(again, "logs", "plugins", "profile").rglob("*.xplane.pb"))
 
@@ -278,16 +279,14 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
 def test_a_run_that_cannot_be_written_is_left_as_it_is(run_dir, tmp_path, monkeypatch):
     config = directory.open_run(run_dir)
     monkeypatch.setattr(tensorboard.os, "access", lambda path, mode: False)
-    tensorboard.write_hparams(
-        str(tmp_path), config, directory.network_of(run_dir, config).get_config()
-    )
+    tensorboard.write_hparams(str(tmp_path), config, network_of(run_dir, config).get_config())
     assert not os.listdir(tmp_path)
 
 
 def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
     config = directory.open_run(run_dir)
     settings = {**vars(config), "optimizer": "adam", "sigma": 0.0, "seed": 3}
-    architecture = directory.network_of(run_dir, config).get_config()
+    architecture = network_of(run_dir, config).get_config()
     tensorboard.write_hparams(
         str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")}
     )
@@ -370,7 +369,7 @@ def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
     path = tmp_path / "history.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     try:
-        assert tensorboard.read_history(str(path)) == []
+        assert history.read_history(str(path)) == []
     except ValueError as error:
         assert str(error).startswith(f"{path} is no learning curve") and "Move it away" in str(
             error
@@ -379,9 +378,7 @@ def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
         assert text in ("", "iteration,loss\n")
     # An evaluation has other things to tell.
     config = directory.open_run(run_dir)
-    tensorboard.write_hparams(
-        str(tmp_path), config, directory.network_of(run_dir, config).get_config()
-    )
+    tensorboard.write_hparams(str(tmp_path), config, network_of(run_dir, config).get_config())
     assert table_row(tmp_path)[2] == {}
 
 

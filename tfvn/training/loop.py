@@ -1,0 +1,101 @@
+"""The training loop: stretches of iterations, each of which ends in a checkpoint.
+
+What an interrupted training has done after its last checkpoint is lost, and done again in the same
+way when the training continues.
+"""
+
+import numpy as np
+from tensorflow import keras
+
+from tfvn import data
+
+__all__ = ["ProgressBar", "train_to"]
+
+
+def train_to(
+    iterations,
+    trainer,
+    batches,
+    every,
+    validation=None,
+    callbacks=(),
+    record=None,
+    checkpoints=None,
+):
+    """Trains until so many iterations are done, or until a callback stops the training.
+
+    Args:
+        iterations: their number, with those that the trainer has done before.
+        trainer: a `Trainer`.
+        batches: `batches(done)` is the data set of training after `done` iterations.
+        every: iterations of a stretch. To Keras it is an epoch.
+        validation: the data set that is gone through after each stretch; None: none is.
+        callbacks: Keras callbacks. They come before a stretch is checked and recorded.
+        record: `record(iteration, logs)` is called after each stretch with what Keras knows of it,
+            before its checkpoint is written.
+        checkpoints: the `Checkpoints` that a stretch ends with; None: there are none.
+
+    Raises:
+        FloatingPointError: if the loss or a weight is no longer finite. What was recorded last, and
+            the last checkpoint, are of the stretch before.
+        ValueError: for data that cannot be read, or if a checkpoint cannot be written.
+    """
+    callbacks = [*callbacks, _EndOfStretch(record, checkpoints)]
+    stopped = False
+    while not stopped and (done := int(trainer.steps_done)) < iterations:
+        # A rest that is shorter than a stretch gets a fit of its own.
+        stretches, steps = divmod(iterations - done, every)
+        if stretches:
+            steps = every
+        else:
+            stretches = 1
+        first = -(-done // every)
+        with data.clear_errors():
+            trainer.fit(
+                batches(done),
+                epochs=first + stretches,
+                initial_epoch=first,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+        stopped = trainer.stop_training
+
+
+class _EndOfStretch(keras.callbacks.Callback):
+    """Checks that a training has not diverged, records what it has reached, and saves it."""
+
+    def __init__(self, record, checkpoints):
+        super().__init__()
+        self._record = record
+        self._checkpoints = checkpoints
+
+    def on_epoch_end(self, epoch, logs=None):
+        iteration = int(self.model.steps_done)
+        numbers = [logs["loss"], *self.model.network.get_weights()]
+        if not all(np.isfinite(x).all() for x in numbers):
+            raise FloatingPointError(f"diverged before iteration {iteration}")
+        if self._record:
+            self._record(iteration, logs)
+        if self._checkpoints:
+            self._checkpoints.save(iteration)
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Moves a bar of `tfvn.progress` on by one with each iteration.
+
+    Args:
+        bar: the bar.
+    """
+
+    def __init__(self, bar):
+        super().__init__()
+        self._bar = bar
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._bar.set_postfix(loss=f"{logs['loss']:.4g}", nrmse=f"{logs['val_nrmse']:.4f}")
