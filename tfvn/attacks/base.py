@@ -9,11 +9,15 @@ import math
 import re
 from typing import NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
+from tfvn.models import compiled
+from tfvn.models.base import check_model
+from tfvn.physics import measurement
 
-__all__ = ["Attack", "AttackResult", "Start"]
+__all__ = ["Attack", "AttackResult", "Start", "check_result", "compute", "measured", "numbers_of"]
 
 
 class AttackResult(NamedTuple):
@@ -238,3 +242,85 @@ def _percent(share):
     if share < 0.1:
         return f"{100 * share:.2g} %"
     return f"{100 * share:.0f} %"
+
+
+def measured(model, inputs):
+    """The measurement as the model reads it, checked.
+
+    Raises:
+        ValueError: for what is no model, and for inputs that do not fit, are not finite or hold an
+            `initial_image` of their own.
+
+    Warns:
+        tfvn.data.DataWarning: for images of another scale than that of a radius.
+    """
+    check_model(model)
+    found = model.measured(inputs)
+    if "initial_image" in found:
+        raise ValueError(
+            "The attack starts the model at A^H (k + A r). Remove `initial_image` from the inputs."
+        )
+    if tf.executing_eagerly():
+        image = measurement.zero_filled(model.sense, found)
+        measurement.check_values(found, image, model.unit)
+    return found
+
+
+def numbers_of(index, inputs):
+    """The numbers that name the images of a batch, int32 (batch,).
+
+    Args:
+        index: whole numbers (batch,), or None for zeros.
+        inputs: the measurement.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    maps = inputs["sensitivity_maps"]
+    if index is None:
+        return tf.zeros(tf.shape(maps)[:1], tf.int32)
+    shape = getattr(index, "shape", None)
+    fits = shape is not None and len(shape) == 1 and maps.shape[:1].is_compatible_with(shape)
+    if not fits or not tf.as_dtype(index.dtype).is_integer:
+        raise ValueError(
+            "index must be whole numbers of shape (batch,), a number for every image. Received: "
+            f"index={checks.shown(index)}"
+        )
+    return tf.cast(index, tf.int32)
+
+
+def compute(function, model, settings, *arguments):
+    """`function(model, *settings, *arguments)`, compiled.
+
+    What is compiled serves all models of one architecture, see `tfvn.models.compiled`.
+
+    Args:
+        function: a function of a module.
+        model: the model.
+        settings: what another function must be compiled for: names and flags.
+        arguments: tensors, and structures of them.
+    """
+    if tf.executing_eagerly():
+        return compiled.shared(model, function, *settings)(*arguments)
+    return function(model, *settings, *arguments)
+
+
+def check_result(model, result):
+    """Checks that the model's answer at the start of an attack was finite.
+
+    It is looked at where it is known, not inside a graph. Steps that diverge later show in the
+    result itself.
+
+    Raises:
+        ValueError: if it was not.
+    """
+    if not tf.executing_eagerly():
+        return
+    wrong = ~np.isfinite(result.history[:, 0].numpy())
+    if wrong.any():
+        image = np.argwhere(wrong)[0][1]
+        raise ValueError(
+            f"{type(model).__name__}.reconstruct must return finite images. Received: NaN or "
+            f"infinity for image {image} of the batch, at the start of the attack. Are the "
+            "model's weights finite?"
+        )

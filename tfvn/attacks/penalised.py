@@ -3,28 +3,61 @@ penalty and not by a ball.
 
     maximise Q(r) = 1/2 || f(k + A r) - p ||_2^2 - penalty/2 || r ||_2^2
 
-by  v <- momentum v + step_size grad Q(r),  r <- r + v.  The size of r is what comes out: it grows with the steps, and an
-attack may be continued from an earlier r and v, which gives a ladder of perturbations.
+by
+
+    v <- momentum v + step_size grad Q(r),    r <- r + v
+
+How large r becomes is not given: it grows with the steps. An attack may go on from an earlier r
+and v, which makes a ladder of perturbations.
 """
 
-import functools
+import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
-from tfvn.attacks import ascent
+from tfvn.attacks import loop
+from tfvn.attacks.base import (
+    Attack,
+    AttackResult,
+    Start,
+    check_result,
+    compute,
+    measured,
+    numbers_of,
+)
+from tfvn.attacks.objective import (
+    GRADIENTS,
+    NOISES,
+    NUM_SETS,
+    Objective,
+    check_gradient_exists,
+    takes_fresh_draws,
+)
+from tfvn.attacks.region import keep_region
+from tfvn.physics import noise as noises
 
-__all__ = ["PenalisedGradientAscent", "keep_region"]
+__all__ = ["PenalisedGradientAscent"]
+
+_REFERENCES = ("prediction", "truth")
 
 
-class PenalisedGradientAscent:
+class PenalisedGradientAscent(Attack):
     """The attack; the defaults are the setting of Antun et al. for the variational network.
 
     Args:
+        sizes: numbers of steps after which r is told, different whole numbers >= 1. They are the
+            rungs of a ladder of perturbations.
         penalty: lambda, >= 0.
-        steps, step_size, momentum: of the ascent.
+        step_size: the factor of the gradient in each step.
+        momentum: the share of v that is kept in each step.
         start_scale: r starts as start_scale * U[0, 1], real and non-negative.
+        reference: p, what the reconstruction is driven away from. It is the "prediction" f(k) or
+            the "truth", an image that `run` is given.
+        region: whether r is kept in the window of `keep_region` alone. The ascent goes on from all
+            of r: the window is for the eye.
         gradient, noise, seed: as for `ProjectedGradientAscent`. The code of Antun et al. has
             "initial-image".
 
@@ -32,67 +65,165 @@ class PenalisedGradientAscent:
         ValueError: for values outside the ranges above.
     """
 
+    name = "antun"
+    keys = {
+        "sizes": "antun_steps",
+        "penalty": "antun_penalty",
+        "step_size": "antun_step_size",
+        "momentum": "attack_momentum",
+        "start_scale": "antun_start_scale",
+        "reference": "antun_reference",
+        "region": "antun_region",
+        "gradient": "attack_gradient",
+        "noise": "attack_noise",
+        "seed": "seed",
+    }
+    size_name = "steps"
+    size_type = int
+    # How large r becomes depends on the model.
+    comparable = False
+    objective_array = "objective_of_iterate"
+    continued_from = ("iterate", "velocity")
+    title = "attack of Antun et al."
+
     def __init__(
         self,
+        sizes=(25,),
         penalty=1.0,
-        steps=25,
         step_size=0.005,
         momentum=0.9,
         start_scale=0.001,
+        reference="prediction",
+        region=False,
         gradient="full",
         noise="fresh",
         seed=0,
     ):
-        ascent.check_modes(gradient=gradient, noise=noise)
-        self.penalty, self.step_size = ascent.check_numbers(penalty=penalty, step_size=step_size)
-        numbers = ascent.check_numbers(momentum=momentum, start_scale=start_scale)
-        self.momentum, self.start_scale = numbers
-        (self.steps,) = ascent.check_counts(steps=steps)
-        self.gradient, self.noise, self.seed = gradient, noise, checks.whole("seed", seed)
+        self.sizes = self.check_sizes(sizes)
+        self.penalty = checks.number("penalty", penalty, 0)
+        self.step_size = checks.number("step_size", step_size, 0)
+        self.momentum = checks.number("momentum", momentum, 0)
+        self.start_scale = checks.number("start_scale", start_scale, 0)
+        self.reference = checks.choice("reference", reference, _REFERENCES)
+        self.region = checks.flag("region", region)
+        self.gradient = checks.choice("gradient", gradient, GRADIENTS)
+        self.noise = checks.choice("noise", noise, NOISES)
+        self.seed = checks.whole("seed", seed)
 
-    def __repr__(self):
-        names = ("penalty", "steps", "step_size", "momentum", "start_scale")
-        return checks.described(self, (*names, "gradient", "noise", "seed"))
+    @property
+    def needs_reference(self):
+        """Whether `run` needs the true image."""
+        return self.reference == "truth"
 
-    def run(self, model, inputs, reference=None, start=None, velocity=None, steps_done=0):
+    @property
+    def measures_effect(self):
+        """Whether E(r) is half the squared change of the model's answer to `perturbation`."""
+        return self.reference == "prediction" and not self.region
+
+    def head(self, size, image_norm=math.nan):
+        """What one size is called above a column."""
+        return f"{size:d} steps"
+
+    def check_size(self, size):
+        """The number of steps of one size."""
+        return checks.whole("size", size, 1)
+
+    def check_sizes(self, sizes):
+        """The rungs of the ladder, in ascending order."""
+        found = super().check_sizes(sizes)
+        if len(set(found)) < len(found):
+            raise ValueError(
+                f"sizes must be different whole numbers. Received: sizes={checks.shown(sizes)}"
+            )
+        return tuple(sorted(found))
+
+    def arrays(self, result):
+        """What is stored beside the perturbation, to go on from."""
+        iterate = result.perturbation if result.iterate is None else result.iterate
+        return {
+            "iterate": iterate[0].numpy(),
+            "velocity": result.velocity[0].numpy(),
+            **super().arrays(result),
+        }
+
+    def start_from(self, arrays, size):
+        """The `Start` that the stored arrays of the size before stand for."""
+        return Start(arrays["iterate"][None], arrays["velocity"][None], size)
+
+    def run(self, model, inputs, size, reference=None, start=None, index=None):
         """Attacks every image of a batch.
 
         Args:
-            model, inputs: as for `ProjectedGradientAscent.run`.
-            reference: p, real or complex (batch, rows, width), of which the magnitude is taken: the
-                truth or any image; None means the model's answer f(k).
-            start, velocity: r and v to continue from, complex (batch, rows, width), as an earlier
-                result holds them; None means a random r and v = 0.
-            steps_done: steps behind that start: against fresh noise, the draws go on from there.
+            model, inputs, index: as for `ProjectedGradientAscent.run`.
+            size: the number of steps, with those of the start.
+            reference: the truth, or any image to move away from: real or complex (batch, rows,
+                width), of which the magnitude is taken. With reference="prediction" it is not used.
+            start: a `Start` to go on from; None means a random r and v = 0. Its size must be below
+                this one. Fresh draws go on from there, too.
 
         Returns:
-            An `AttackResult` with the last r, as in the original. `objective` and `history` are 1/2
-            || f(k + A r) - p ||^2, without the penalty.
+            An `AttackResult` with the last r, as in the original. `objective` and `history` are
+            1/2 || f(k + A r) - p ||^2, without the penalty. With a region, `iterate` is all of r.
 
         Raises:
-            ValueError: as `ProjectedGradientAscent.run`; or for a reference, start or velocity of
-                another shape, and for a velocity without a start.
+            ValueError: as `ProjectedGradientAscent.run`; or for a reference or start of another
+                shape, and for a truth that is needed and missing.
         """
-        steps_done = checks.whole("steps_done", steps_done, 0)
-        inputs = ascent.measured(model, inputs)
+        steps_done = 0 if start is None else checks.whole("start.size", start.size, 0)
+        steps = self.check_size(size) - steps_done
+        if steps < 1:
+            raise ValueError(
+                f"size must be larger than that of the start, {steps_done}. Received: size={size}"
+            )
+        inputs = measured(model, inputs)
+        index = numbers_of(index, inputs)
+        check_gradient_exists(model, self.gradient)
+        given = self._given(inputs, reference, start)
+        fresh = takes_fresh_draws(model, self.noise)
         real = inputs["sensitivity_maps"].dtype.real_dtype
-        if velocity is not None and start is None:
-            raise ValueError("A velocity needs the start it belongs to. Received: start=None")
-        images = {"start": start, "velocity": velocity, "reference": reference}
-        given = {name: _image(name, array) for name, array in images.items() if array is not None}
-        for name, array in given.items():
-            # Of a reference the magnitude counts.
-            dtype = real if name == "reference" else inputs["sensitivity_maps"].dtype
-            given[name] = tf.cast(tf.abs(array) if name == "reference" else array, dtype)
-        numbers = [
-            tf.constant(x, real)
-            for x in (self.penalty, self.step_size, self.momentum, self.start_scale)
-        ]
-        counts = [tf.constant(x) for x in (self.steps, steps_done, self.seed)]
-        noise = self.noise if hasattr(model, "num_samples") else "fixed"
-        compiled = _compiled(model, self.gradient, noise)
-        result = ascent.AttackResult(*compiled(inputs, given, *numbers, *counts))
-        return ascent.check_found(model, result)
+        numbers = _Numbers(
+            penalty=tf.constant(self.penalty, real),
+            step_size=tf.constant(self.step_size, real),
+            momentum=tf.constant(self.momentum, real),
+            start_scale=tf.constant(self.start_scale, real),
+            steps=tf.constant(steps),
+            steps_done=tf.constant(steps_done),
+            seed=tf.constant(self.seed),
+        )
+        settings = (self.gradient, fresh, self.region)
+        result = compute(_attack, model, settings, inputs, index, given, numbers)
+        check_result(model, result)
+        return result
+
+    def _given(self, inputs, reference, start):
+        """The images that were given, as tensors of the precision of the inputs."""
+        complex_type = inputs["sensitivity_maps"].dtype
+        given = {}
+        if self.needs_reference:
+            if reference is None:
+                raise ValueError(
+                    "reference='truth' needs the true image. Received: reference=None. "
+                    "Give it to run."
+                )
+            image = tf.abs(_image("reference", reference))
+            given["reference"] = tf.cast(image, complex_type.real_dtype)
+        if start is not None:
+            given["start"] = tf.cast(_image("start", start.perturbation), complex_type)
+        if start is not None and start.velocity is not None:
+            given["velocity"] = tf.cast(_image("velocity", start.velocity), complex_type)
+        return given
+
+
+class _Numbers(NamedTuple):
+    """The settings that may change without compiling anew, tensors of one number."""
+
+    penalty: tf.Tensor
+    step_size: tf.Tensor
+    momentum: tf.Tensor
+    start_scale: tf.Tensor
+    steps: tf.Tensor
+    steps_done: tf.Tensor
+    seed: tf.Tensor
 
 
 def _image(name, array):
@@ -116,90 +247,35 @@ def _image(name, array):
     return tensor
 
 
-@functools.lru_cache(maxsize=8)
-def _compiled(model, gradient, noise):
-    return tf.function(functools.partial(_attack, model, gradient, noise), autograph=False)
-
-
-def _attack(
-    model,
-    gradient,
-    noise,
-    inputs,
-    given,
-    penalty,
-    step_size,
-    momentum,
-    start_scale,
-    steps,
-    steps_done,
-    seed,
-):
-    objective = ascent.Objective(
-        model, gradient, noise, inputs, ascent.NOISE_SETS, seed, given.get("reference")
-    )
+def _attack(model, gradient, fresh, region, inputs, index, given, numbers):
+    """The result of one ascent, see `PenalisedGradientAscent.run`."""
+    sets = NUM_SETS if fresh else None
+    reference = given.get("reference")
+    objective = Objective(model, inputs, index, gradient, sets, numbers.seed, reference)
     like = objective.like
     for name, array in given.items():
         if not array.shape.is_compatible_with(like.shape):
             raise ValueError(
-                f"{name} must have the shape of the image, {tuple(like.shape)}. Received:"
-                f" {tuple(array.shape)}"
+                f"{name} must have the shape of the image, {tuple(like.shape)}. Received: "
+                f"{tuple(array.shape)}"
             )
 
-    def draw(key):
-        shape = tf.shape(like)[1:]
-        return tf.cast(
-            start_scale * tf.random.stateless_uniform(shape, key, dtype=start_scale.dtype),
-            like.dtype,
-        )
-
     def update(r, velocity, gradient):
-        velocity = ascent.scaled(momentum, velocity) + ascent.scaled(
-            step_size, gradient - ascent.scaled(penalty, r)
-        )
+        uphill = gradient - loop.scaled(numbers.penalty, r)
+        kept = loop.scaled(numbers.momentum, velocity)
+        velocity = kept + loop.scaled(numbers.step_size, uphill)
         return r + velocity, velocity
 
     start = given.get("start")
     if start is None:
-        start = ascent.drawn(like, inputs.get("sample_index"), [seed, ascent.START], draw)
+        keys = noises.keys(numbers.seed, noises.ATTACK_START, index)
+        start = loop.uniform_image(like, keys, numbers.start_scale)
     velocity = given.get("velocity", tf.zeros_like(like))
-    r, velocity, _, history = ascent.ascend(objective, start, velocity, steps, update, steps_done)
-    prediction, value = objective.answer(r)
-    return r, prediction, value, history[None], velocity
-
-
-def keep_region(perturbation, rows=(0.35, 0.75), columns=(0.35, 0.7)):
-    """The perturbation with 0 outside a window, as in the figures of Antun et al.
-
-    Args:
-        perturbation: (..., rows, width).
-        rows, columns: the window as shares of height and width, (begin, end).
-
-    Raises:
-        ValueError: for a window that is not inside [0, 1].
-    """
-    perturbation = tf.convert_to_tensor(perturbation)
-    if len(perturbation.shape) < 2:
-        raise ValueError(
-            "perturbation must have shape (..., rows, width). Received: "
-            f"{checks.shown(perturbation)}"
-        )
-    window = [
-        _inside(name, share, size)
-        for name, share, size in zip(("rows", "columns"), (rows, columns), perturbation.shape[-2:])
-    ]
-    return tf.where(window[0][:, None] & window[1], perturbation, tf.zeros_like(perturbation))
-
-
-def _inside(name, share, size):
-    """Which of `size` positions lie in the share (begin, end) of them."""
-    pair = isinstance(share, (tuple, list)) and len(share) == 2
-    pair = pair and all(map(checks.is_number, share))
-    begin, end = share if pair else (0, 0)
-    if not 0 <= begin < end <= 1:
-        raise ValueError(
-            f"{name} must be (begin, end) with 0 <= begin < end <= 1. Received: "
-            f"{name}={checks.shown(share)}"
-        )
-    position = tf.range(size)
-    return (position >= round(begin * size)) & (position < round(end * size))
+    path = loop.ascend(objective, start, velocity, numbers.steps, update, numbers.steps_done)
+    answer, value = objective.answer(path.last)
+    result = AttackResult(path.last, answer, value, path.history[None], path.velocity)
+    if not region:
+        return result
+    kept = keep_region(path.last)
+    answer, _ = objective.answer(kept)
+    return result._replace(perturbation=kept, reconstruction=answer, iterate=path.last)
