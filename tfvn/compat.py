@@ -1,5 +1,8 @@
-"""What differs between the two stacks: TensorFlow 2.15 with Keras 2, and current TensorFlow with
-Keras 3. Nothing else here or elsewhere asks which one is installed."""
+"""What differs between the two stacks.
+
+They are TensorFlow 2.15 with Keras 2, and current TensorFlow with Keras 3. Nothing else here or
+elsewhere asks which one is installed.
+"""
 
 import re
 import warnings
@@ -12,20 +15,22 @@ KERAS_3 = hasattr(keras, "ops")
 
 
 def variable_of(weight):
-    """The `tf.Variable` of a layer's weight, as `tf.GradientTape` wants it. Keras 3 has a variable
-    of its own around it.
+    """The `tf.Variable` of a layer's weight, as `tf.GradientTape` wants it.
+
+    Keras 3 has a variable of its own around it.
     """
     return weight.value if KERAS_3 else weight
 
 
 def hidden_variables(trainer):
-    """The `tf.Variable`s of a compiled model that `tf.train.Checkpoint` does not find by itself:
-    Keras 3 keeps them in lists of its own."""
-    return (
-        [variable_of(weight) for weight in (*trainer.weights, *trainer.optimizer.variables)]
-        if KERAS_3
-        else []
-    )
+    """The `tf.Variable`s of a compiled model that `tf.train.Checkpoint` does not find by itself.
+
+    Keras 3 keeps them in lists of its own.
+    """
+    if not KERAS_3:
+        return []
+    weights = [*trainer.weights, *trainer.optimizer.variables]
+    return [variable_of(weight) for weight in weights]
 
 
 def plain_message(error):
@@ -39,8 +44,7 @@ def plain_message(error):
 
 
 def addons(purpose, instead):
-    """The module tensorflow_addons, imported when something of it is asked for: importing it is
-    slow and warns.
+    """The module tensorflow_addons. Importing it is slow and warns, so it is imported here.
 
     Args:
         purpose: what needs it, such as "optimizer=radam-lookahead".

@@ -1,5 +1,6 @@
-"""Progress of long work: a bar on a terminal; elsewhere, as in a log file, one line in ten seconds
-at most.
+"""Progress of long work.
+
+On a terminal it is a bar. Elsewhere, as in a log file, it is one line in ten seconds at most.
 """
 
 import re
@@ -11,13 +12,15 @@ from tqdm import tqdm
 __all__ = ["bar"]
 
 _SECONDS = 10
-# Of the whole process, from its start: several short bars make as many lines as a long one.
+# When the process wrote its last line, and first when it started. Several short bars make as many
+# lines as a long one.
 _last_line = [time.monotonic()]
 
 
 class _Lines:
-    """A stream for `tqdm` that makes lines of its frames, and leaves out those that come too
-    early.
+    """A stream for `tqdm` that makes lines of its frames.
+
+    Frames that come too early are left out.
     """
 
     def __init__(self, stream):

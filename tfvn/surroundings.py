@@ -1,16 +1,16 @@
 """TensorFlow, Keras and Matplotlib as this package needs them, whatever the surroundings say.
 
-*Messages.* `TF_CPP_MIN_LOG_LEVEL` silences most of what TensorFlow tells its own developers. What
-its libraries say before they have read that variable, and XLA whatever it says, goes to file
-descriptor 2 from C++. Where that happens, the descriptor leads through a process that drops the
-lines known below and passes all others on: errors, the last words of an aborted process too.
+*Messages.* `TF_CPP_MIN_LOG_LEVEL` silences most of what TensorFlow tells its own developers. Its
+libraries say some things before they have read that variable, and XLA says one thing whatever it
+is. They write to file descriptor 2 from C++. Where that happens, the descriptor leads through a
+process that drops the lines known below. All others pass: errors, and the last words of a process
+that is aborted.
 
-*Choices.* A package that computes with TensorFlow and writes pictures to files has no use for
+*Choices.* This package computes with TensorFlow and writes pictures to files. It has no use for
 another backend of Keras, nor for a window or a notebook to draw in. A variable that asks for one is
-not obeyed. `MPLBACKEND` stays as it is, for figures of the user's own. For Keras, of which a
-process has one, `os.environ` is changed, which processes started from here inherit: `KERAS_BACKEND`
-is set to tensorflow, and `TF_USE_LEGACY_KERAS` is removed where the package that it asks for is
-missing.
+not obeyed. `MPLBACKEND` stays as it is, for figures of the user's own. A process has one Keras, so
+`os.environ` is changed for it, and processes started from here inherit that. `KERAS_BACKEND` is set
+to tensorflow. `TF_USE_LEGACY_KERAS` is removed where the package that it asks for is missing.
 """
 
 import contextlib
@@ -35,8 +35,9 @@ _DROPPED = (
 
 
 def prepare():
-    """Called once, before TensorFlow is imported. Where a package has been imported before, it
-    stays as it is.
+    """Prepares the imports of TensorFlow, Keras and Matplotlib. It is called once.
+
+    A package that has been imported before stays as it is.
 
     Raises:
         ImportError: if Keras has been imported with another backend.
@@ -58,8 +59,9 @@ def prepare():
 
 @contextlib.contextmanager
 def quietly():
-    """A context without the lines above; no different from none where `TF_CPP_MIN_LOG_LEVEL` is
-    below 3: lines are wanted.
+    """A context in which the known lines are dropped.
+
+    It does nothing where `TF_CPP_MIN_LOG_LEVEL` is below 3, as lines are wanted there.
     """
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
     with contextlib.ExitStack() as stack:
@@ -107,8 +109,9 @@ def _finish(grep):
 
 @contextlib.contextmanager
 def _any_backend():
-    """Matplotlib is imported in it. A backend that is not there (that of a notebook, say) is no
-    reason to fail: none is used.
+    """A context to import Matplotlib in, whatever backend is asked for.
+
+    A backend that is not there, such as that of a notebook, is no reason to fail: none is used.
     """
     wanted = os.environ.pop("MPLBACKEND", None)
     try:
@@ -125,7 +128,9 @@ def _any_backend():
 
 @contextlib.contextmanager
 def _deprecated():
-    """Matplotlib's own use of pyparsing is no fault of whoever has warnings made errors
+    """A context without warnings of deprecated names.
+
+    Matplotlib's own use of pyparsing is no fault of users who make warnings errors
     (`PYTHONWARNINGS=error`).
     """
     with warnings.catch_warnings():
@@ -137,8 +142,9 @@ _AROUND = {"tensorflow": quietly, "matplotlib": _any_backend, "matplotlib.figure
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow and Matplotlib where they are, and loads them inside `_AROUND`, whichever
-    module imports them first.
+    """Loads TensorFlow and Matplotlib inside the contexts of `_AROUND`.
+
+    It finds them where they are, whichever module imports them first.
     """
 
     def __init__(self):
@@ -176,19 +182,23 @@ def _load(load, module):
 
 
 def register():
-    """Keras finds the classes of a saved network only where they have been imported.
+    """Imports the classes of networks, without which Keras does not find them in saved files.
 
-    So they are as soon as there is a TensorFlow, but not in the middle of a module of this package.
+    It is called as soon as there is a TensorFlow. In the middle of a module of this package it does
+    nothing: that module imports what it needs.
     """
-    ours = [module for name, module in sys.modules.items() if name.startswith("tfvn.")]
-    if not any(getattr(module.__spec__, "_initializing", False) for module in ours):
-        importlib.import_module("tfvn.models.variational")
+    for name, module in list(sys.modules.items()):
+        is_ours = name.startswith("tfvn.")
+        if is_ours and getattr(module.__spec__, "_initializing", False):
+            return
+    importlib.import_module("tfvn.models.variational")
 
 
 @functools.cache
 def start_xla():
-    """Lets XLA compile something. At the first time, it says that it has: better now than in the
-    middle of a progress bar.
+    """Lets XLA compile something.
+
+    At the first time it says that it has. That is better now than in the middle of a progress bar.
     """
     import tensorflow as tf
 
