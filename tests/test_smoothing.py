@@ -4,26 +4,24 @@ import tensorflow as tf
 
 from tfvn.data import DataWarning
 from tfvn.defences.smoothing import Smoothed
-from tfvn.models.variational import VariationalNetwork
+from tfvn.models import Reconstructor, VariationalNetwork
 from tfvn.physics.fourier import fft2c
-from tfvn.physics.sense import Sense
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
 
 
-class Stub:
-    """The least that can be smoothed: a function of `zero_filled`."""
+class Stub(Reconstructor):
+    """The least that can be smoothed: a real function of `zero_filled`."""
 
-    def __init__(self, function, key="zero_filled"):
-        self.sense, self.function, self.key = Sense(), function, key
+    reads_initial_image = True
 
-    def zero_filled(self, inputs):
-        if "zero_filled" in inputs:
-            return inputs["zero_filled"]
-        return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+    def __init__(self, function, dtype=None):
+        super().__init__(dtype=dtype)
+        self.function = function
+        self.built = True
 
-    def reconstruct(self, inputs):
-        return self.function(inputs[self.key])
+    def answer(self, inputs, key=None):
+        return self.function(inputs["zero_filled"])
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +29,10 @@ def network():
     return VariationalNetwork(**SETTINGS)
 
 
-def smoothed(network, inputs, sigma=0.1, num_samples=7, chunk_size=1, seed=0):
-    return Smoothed(network, sigma, num_samples, chunk_size, seed).reconstruct(inputs).numpy()
+def smoothed(network, inputs, sigma=0.1, num_samples=7, chunk_size=1, seed=0, index=None):
+    model = Smoothed(network, sigma, num_samples, chunk_size, seed)
+    key = None if index is None else model.keys(index)
+    return model.reconstruct(inputs, key).numpy()
 
 
 def test_without_noise_it_is_the_network(case, network):
@@ -82,19 +82,27 @@ def test_another_seed_gives_other_noise(case, network):
     assert (smoothed(network, case(), seed=3) != smoothed(network, case(), seed=4)).any()
 
 
-def test_a_noise_seed_among_the_inputs_overrides_that_of_the_model(case, network):
-    inputs = {**case(), "noise_seed": np.array([9, 9], np.int32)}
-    np.testing.assert_array_equal(
-        smoothed(network, inputs, seed=3), smoothed(network, inputs, seed=4)
-    )
-    assert (smoothed(network, inputs) != smoothed(network, case())).any()
+def test_a_key_takes_the_place_of_the_model_s_own(case, network):
+    key = np.array([[9, 9]], np.int32)
+    images = [Smoothed(network, 0.1, 7, 1, seed).reconstruct(case(), key) for seed in (3, 4)]
+    np.testing.assert_array_equal(*images)
+    assert (images[0].numpy() != smoothed(network, case())).any()
+
+
+@pytest.mark.parametrize(
+    "key", [np.array([1, 2]), np.array([[0.5, 1]]), np.array([[1, 2, 3]]), 7, "seed"]
+)
+def test_a_key_of_another_kind_is_refused(case, network, key):
+    with pytest.raises(ValueError, match="key must be whole numbers of shape .*Received: key="):
+        Smoothed(network, 0.1, 2).reconstruct(case(), key)
 
 
 def test_batch_mates_do_not_matter(case, network):
-    inputs = {**case(batch=3), "sample_index": np.array([5, 8, 2], np.int32)}
-    together = smoothed(network, inputs)
+    inputs, index = case(batch=3), np.array([5, 8, 2])
+    together = smoothed(network, inputs, index=index)
     for i in range(3):
-        alone = smoothed(network, {key: x[i : i + 1] for key, x in inputs.items()})
+        own = {key: x[i : i + 1] for key, x in inputs.items()}
+        alone = smoothed(network, own, index=index[i : i + 1])
         np.testing.assert_allclose(together[i], alone[0], rtol=0, atol=1e-6)
 
 
@@ -102,7 +110,7 @@ def test_images_share_their_noise_if_and_only_if_they_share_their_index(case, ne
     inputs = {key: np.repeat(x, 3, 0) for key, x in case().items()}
     same = smoothed(network, inputs)
     np.testing.assert_allclose(same[1:], same[:2], rtol=0, atol=1e-6)
-    images = smoothed(network, {**inputs, "sample_index": np.array([0, 1, 0], np.int32)})
+    images = smoothed(network, inputs, index=np.array([0, 1, 0]))
     np.testing.assert_allclose(images[0], images[2], rtol=0, atol=1e-6)
     assert np.abs(images[0] - images[1]).max() > 1e-3
 
@@ -129,7 +137,7 @@ def test_noise_lives_on_sampled_entries_alone_and_has_the_given_deviation(case, 
 
 def test_a_separate_initial_image_gets_the_same_noise(case):
     class Difference(Stub):
-        def reconstruct(self, inputs):
+        def answer(self, inputs, key=None):
             return tf.math.real(inputs["initial_image"] - inputs["zero_filled"])
 
     model, inputs = Difference(None), case()
@@ -299,12 +307,18 @@ def test_there_is_no_gradient_in_the_weights(case, network):
 # A network that reads k-space alone
 
 
-class Reader:
-    """The least that can be smoothed without `zero_filled`: a nonlinear function of `kspace`."""
+class Reader(Reconstructor):
+    """A nonlinear function of `kspace`."""
 
-    def reconstruct(self, inputs):
-        image = Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-        return tf.square(tf.abs(image)) + tf.math.real(image)
+    reads = "kspace"
+
+    def __init__(self, dtype=None):
+        super().__init__(dtype=dtype)
+        self.built = True
+
+    def answer(self, inputs, key=None):
+        operands = [inputs[name] for name in ("kspace", "sensitivity_maps", "mask")]
+        return of_zero_filled(self.sense.adjoint(*operands))
 
 
 def of_zero_filled(image):
@@ -312,26 +326,24 @@ def of_zero_filled(image):
 
 
 @pytest.mark.parametrize(
-    "mask, noise", [("columns", "gaussian"), ("points", "laplace"), ("weights", "uniform")]
+    "mask, law", [("columns", "gaussian"), ("points", "laplace"), ("weights", "uniform")]
 )
-def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(case, mask, noise):
+def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(case, mask, law):
     # One draw, two views.
-    inputs = {**case(2, mask=mask), "sample_index": np.array([4, 7], np.int32)}
-    by_image, by_kspace = (
-        Smoothed(network, 0.1, 5, seed=3, noise=noise)
-        for network in (Stub(of_zero_filled), Reader())
-    )
-    methods = ["reconstruct", "reconstruct_with_norm", "reconstruct_with_deviation"]
-    for method in methods if noise == "gaussian" else methods[:1]:
-        expected, found = (getattr(model, method)(inputs) for model in (by_image, by_kspace))
-        for a, b in zip(tf.nest.flatten(expected), tf.nest.flatten(found)):
-            np.testing.assert_allclose(b, a, rtol=0, atol=1e-5)
+    inputs = case(2, mask=mask)
+    by_image = Smoothed(Stub(of_zero_filled), 0.1, 5, seed=3, law=law)
+    by_kspace = Smoothed(Reader(), 0.1, 5, seed=3, law=law)
+    key = by_image.keys(np.array([4, 7]))
+    expected = by_image.reconstruct(inputs, key)
+    np.testing.assert_allclose(by_kspace.reconstruct(inputs, key), expected, rtol=0, atol=1e-5)
+    for a, b in zip(by_image.statistics(inputs, key), by_kspace.statistics(inputs, key)):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):
     model, inputs = (
-        Smoothed(Reader(), 0.05, 3, chunk_size),
+        Smoothed(Reader("float64"), 0.05, 3, chunk_size),
         case(2, 2, 12, 10, dtype="complex128"),
     )
     rng = np.random.default_rng(2)
@@ -355,20 +367,23 @@ def test_without_noise_a_reader_of_kspace_is_itself(case):
     )
 
 
-def test_its_batch_mates_do_not_matter_and_it_has_no_zero_filled(case):
-    inputs = {**case(batch=3), "sample_index": np.array([5, 8, 2], np.int32)}
-    assert not hasattr(Smoothed(Reader(), 0.1, 2), "zero_filled")
-    together = smoothed(Reader(), inputs)
+def test_its_batch_mates_do_not_matter(case):
+    inputs, index = case(batch=3), np.array([5, 8, 2])
+    together = smoothed(Reader(), inputs, index=index)
     for i in range(3):
-        alone = smoothed(Reader(), {key: x[i : i + 1] for key, x in inputs.items()})
+        own = {key: x[i : i + 1] for key, x in inputs.items()}
+        alone = smoothed(Reader(), own, index=index[i : i + 1])
         np.testing.assert_allclose(together[i], alone[0], rtol=0, atol=1e-6)
 
 
 def test_it_is_not_given_zero_filled_alone(case):
     inputs = case()
     inputs["zero_filled"] = inputs.pop("kspace")[:, 0]
-    with pytest.raises(ValueError, match="reads `kspace`, and no `initial_image`. Received: "):
+    with pytest.raises(ValueError, match="reads kspace, which inputs must hold. Received: "):
         Smoothed(Reader(), 0.1, 2).reconstruct(inputs)
+    with pytest.raises(ValueError, match="Smoothed reads no initial_image"):
+        image = inputs["zero_filled"]
+        Smoothed(Reader(), 0.1, 2).reconstruct({**case(), "initial_image": image})
 
 
 # Memory
@@ -376,7 +391,7 @@ def test_it_is_not_given_zero_filled_alone(case):
 _MEMORY = """
 import numpy as np
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.models.variational import VariationalNetwork
+from tfvn.models import Reconstructor, VariationalNetwork
 from tfvn.defences.smoothing import Smoothed
 
 rng = np.random.default_rng(0)
@@ -385,9 +400,10 @@ maps, kspace = numbers.view(np.complex64)[..., 0] / 4
 inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": np.ones((1, 1, 1, 128), np.float32)}
 network = VariationalNetwork(num_stages=2, filters=8, kernel_size=5)
 if sys.argv[2] == "kspace":
-    class Reader:
-        def reconstruct(self, inputs):
-            return network.reconstruct(inputs)
+    class Reader(Reconstructor):
+        reads = "kspace"
+        def call(self, inputs):
+            return network(inputs)
     model = Smoothed(Reader(), 0.1, int(sys.argv[1]))
 else:
     model = Smoothed(network, 0.1, int(sys.argv[1]))
@@ -440,7 +456,7 @@ SLIPS = {
     "num_samples": [None, "3", True, [3]],
     "chunk_size": [None, "1", True, 0.5],
     "seed": [None, 1.5, "1", True, 2**31],
-    "noise": [None, 3, ["gaussian"]],
+    "law": [None, 3, ["gaussian"]],
     "strategy": ["mirrored", 2],
 }
 
@@ -450,17 +466,17 @@ SLIPS = {
 )
 def test_a_slip_is_told_in_one_sentence(network, name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .* Received: {name}="):
-        Smoothed(**{"network": network, "sigma": 0.1, "num_samples": 3, name: value})
+        Smoothed(**{"model": network, "sigma": 0.1, "num_samples": 3, name: value})
 
 
 @pytest.mark.parametrize(
     "value, told",
     [
-        (None, "Received: network=None"),
-        ("model.keras", r"network='model.keras'. Load the file: tfvn.load_model\(path\)"),
+        (None, "Received: model=None"),
+        ("model.keras", r"model='model.keras'. Load the file: tfvn.load_model\(path\)"),
         (Reader, r"Received: the class Reader. Make an object of it: Reader\(...\)"),
-        (tf.abs, "needs a class around it"),
-        (type("Arrays", (), {"reconstruct": np.ones(3)})(), "must be an object with .reconstruct"),
+        (tf.abs, "Make it a subclass of Reconstructor"),
+        (type("Arrays", (), {"reconstruct": np.ones(3)})(), "must be a tfvn.models.Reconstructor"),
     ],
 )
 def test_what_is_no_network_is_told_at_construction(value, told):
@@ -470,8 +486,8 @@ def test_what_is_no_network_is_told_at_construction(value, told):
 
 def test_it_shows_its_settings(network):
     model = Smoothed(network, 0.1, 3, seed=4)
-    settings = "sigma=0.1, num_samples=3, chunk_size='auto', seed=4, noise='gaussian'"
-    assert repr(model) == f"Smoothed(network={network!r}, {settings})"
+    settings = "sigma=0.1, num_samples=3, chunk_size='auto', seed=4, law='gaussian'"
+    assert repr(model) == f"Smoothed(model={network!r}, {settings})"
 
 
 def test_data_of_another_scale_are_warned_of_with_a_number(case, network):
@@ -482,15 +498,15 @@ def test_data_of_another_scale_are_warned_of_with_a_number(case, network):
             Smoothed(model, 0.1, 2).reconstruct({**case(), "kspace": 1e-5 * case()["kspace"]})
 
 
-def test_an_unknown_noise_is_refused(network):
-    with pytest.raises(ValueError, match="noise must be one of .*Received: noise='salt'"):
-        Smoothed(network, 0.1, 3, noise="salt")
+def test_an_unknown_law_is_refused(network):
+    with pytest.raises(ValueError, match="law must be one of .*Received: law='salt'"):
+        Smoothed(network, 0.1, 3, law="salt")
 
 
 @pytest.mark.parametrize("noise", ["uniform", "laplace"])
 def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
     results = [
-        Smoothed(network, 0.1, 7, chunk, noise=noise).reconstruct(case()).numpy()
+        Smoothed(network, 0.1, 7, chunk, law=noise).reconstruct(case()).numpy()
         for chunk in (1, 3, 7)
     ]
     np.testing.assert_allclose(results[1:], results[:1] * np.ones((2, 1, 1, 1)), rtol=0, atol=1e-6)
@@ -502,7 +518,7 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
     for model.num_samples in range(1, 7):
         sums.append(model.num_samples * np.float64(model.reconstruct(inputs)))
     draws = [after - before for before, after in zip(sums, sums[1:])]
-    mean, deviation = model.reconstruct_with_deviation(inputs)
+    mean, deviation, _ = model.statistics(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
     # Differences of single-precision sums.
     np.testing.assert_allclose(deviation, np.std(draws, 0, ddof=1), rtol=0, atol=1e-5)
@@ -512,8 +528,7 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
 @pytest.mark.parametrize("chunk_size", [4, 7, 20])
 def test_the_chunk_size_does_not_matter_to_the_deviation(case, network, chunk_size):
     one, many = (
-        Smoothed(network, 0.1, 7, size).reconstruct_with_deviation(case())[1]
-        for size in (1, chunk_size)
+        Smoothed(network, 0.1, 7, size).statistics(case()).deviation for size in (1, chunk_size)
     )
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-6)
 
@@ -522,21 +537,21 @@ def test_the_deviation_keeps_its_digits_far_from_zero(case):
     # A sum of squares in single precision would give 0 or NaN here.
     inputs = case()
     near, far = (
-        Smoothed(
-            Stub(lambda x, far=far: tf.math.real(x) + far), 1e-3, 50, 3
-        ).reconstruct_with_deviation(inputs)
+        Smoothed(Stub(lambda x, far=far: tf.math.real(x) + far), 1e-3, 50, 3)
+        .statistics(inputs)
+        .deviation
         for far in (0.0, 10.0)
     )
-    np.testing.assert_allclose(far[1], near[1], rtol=0.02)
+    np.testing.assert_allclose(far, near, rtol=0.02)
     # Of the real part of a unitary map, where half of the lines are sampled.
-    assert np.sqrt(np.mean(np.square(near[1]))) == pytest.approx(
+    assert np.sqrt(np.mean(np.square(near))) == pytest.approx(
         1e-3 * np.sqrt(inputs["mask"].mean()), rel=0.05
     )
 
 
 def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):
-    _, deviation = Smoothed(network, 0.1, 1).reconstruct_with_deviation(case())
+    deviation = Smoothed(network, 0.1, 1).statistics(case()).deviation
     assert np.isnan(deviation).all()
-    image, deviation = Smoothed(network, 0, 5).reconstruct_with_deviation(case())
+    image, deviation, _ = Smoothed(network, 0, 5).statistics(case())
     assert not np.any(deviation)
     np.testing.assert_array_equal(image, network.reconstruct(case()))

@@ -180,11 +180,12 @@ class Reconstructor(keras.Model):
         return compiled(self._checked(inputs), self._checked_key(key))
 
     def _checked(self, inputs):
-        inputs = self.measured(inputs)
+        found = self.measured(inputs)
         if tf.executing_eagerly():
-            image = measurement.zero_filled(self.sense, inputs)
+            # Of the inputs as they came: an error names what is wrong among them.
+            image = measurement.zero_filled(self.sense, found)
             measurement.check_values(inputs, image, self.unit)
-        return inputs
+        return found
 
     def _checked_key(self, key):
         """A key as a tensor.

@@ -14,6 +14,7 @@ import math
 import tensorflow as tf
 
 from tfvn import checks
+from tfvn.choices import LAWS
 from tfvn.physics.fourier import fft2c
 from tfvn.physics.sense import sum_over_coils, unshifted
 from tfvn.shapes import static_or_dynamic_shape
@@ -31,8 +32,6 @@ __all__ = [
     "keys",
     "kspace_noise",
 ]
-
-LAWS = ("gaussian", "uniform", "laplace")
 
 # Second half of a key of a seed: streams that must never meet.
 TRAINING, SMOOTHING, VALIDATION, ATTACK_START, ATTACK = range(5)
@@ -89,7 +88,7 @@ def kspace_noise(sense, sensitivity_maps, mask, keys, law="gaussian"):
 
 def _drawn(sense, by_lines, by_points, like, sensitivity_maps, mask, keys, law):
     """What one of two functions draws for every image, each of the shape of `like`."""
-    checks.choice("noise", law, LAWS)
+    checks.choice("law", law, LAWS)
     shape = tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0)
     mask = tf.broadcast_to(mask, shape)
     spec = tf.TensorSpec(like.shape, like.dtype)
