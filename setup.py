@@ -12,7 +12,7 @@ _KERAS_2, _KERAS_3 = 'python_version < "3.12"', 'python_version >= "3.12"'
 
 setup(
     name="tfvn",
-    version="0.1.0",  # also in tfvn/__init__.py
+    version="0.1.0",  # also in tfvn/provenance.py
     description=(
         "Adversarially robust MRI reconstruction with variational networks, in TensorFlow 2 and"
         " Keras"

@@ -9,13 +9,18 @@ import tensorflow as tf
 from scipy.special import erf
 from skimage.metrics import structural_similarity
 
-from tfvn import data
+from tfvn import data, defences
 from tfvn.attacks import PenalisedGradientAscent, Start
-from tfvn.figures import paper
-from tfvn.results import evaluate
-from tfvn.runs import attack_files, directory, experiments, locks
-from tfvn.runs.models import model_hash, network_of, predictor, save_network
+from tfvn.figures import curves, paper
+from tfvn.results import aggregate, evaluate, measure, sweep, wording
+from tfvn.results.again import commands
+from tfvn.results.partial import Kept
+from tfvn.results.trial import TEST_DATA_KEYS, cases, names_of, open_trials
+from tfvn.runs import attack_files, directory, locks, signature
+from tfvn.runs.attack import attack_run, attack_settings
+from tfvn.runs.models import model_hash, network_of, save_network
 from tfvn.runs.signature import TOLERANCE, distance, signature_of
+from tfvn.runs.train import train_run
 
 RADII = (0.5, 1.0)
 SETTINGS = [
@@ -38,9 +43,9 @@ SETTINGS = [
 def make_run(run_dir, *settings, attack=True):
     """A run directory of a network in its initial state, attacked."""
     config = directory.open_run(run_dir, os.devnull, [*SETTINGS, *settings])
-    experiments.train(run_dir, config)
+    train_run(run_dir, config)
     if attack:
-        experiments.attack(run_dir, config)
+        attack_run(run_dir, config)
     return str(run_dir)
 
 
@@ -97,14 +102,14 @@ def test_every_file_is_written_and_nothing_else(results):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_row_equals_an_independent_computation(run_dirs, results, number):
     config = directory.open_run(run_dirs[number])
-    model = predictor(network_of(run_dirs[number], config), config)
+    model = defences.from_config(config, network_of(run_dirs[number], config))
     rows = {
         (int(row["slice"]), float(row["radius"])): row
         for row in read_csv(results[0] / "results.csv")
         if row["model"] == os.path.basename(run_dirs[number])
     }
     assert set(rows) == {(index, radius) for index in range(3) for radius in (0, *RADII)}
-    for index, (inputs, reference) in enumerate(data.iterate(data.load(config, "test"))):
+    for index, (inputs, reference) in enumerate(data.load(config, "test")):
         truth = np.abs(reference[0].numpy())
         inputs = {key: inputs[key].numpy() for key in inputs}
         clean = model.reconstruct(inputs)[0].numpy()
@@ -238,8 +243,8 @@ def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
 
 def without_reference(config, split="train", start=0, step=1):
     nothing = tf.constant(complex(np.nan, np.nan), tf.complex64)
-    dataset = data.pipeline.load(config, split, start, step=step)
-    return dataset.map(lambda inputs, reference: (inputs, tf.fill(tf.shape(reference), nothing)))
+    for inputs, reference in data.pipeline.load(config, split, start, step=step):
+        yield inputs, tf.fill(tf.shape(reference), nothing)
 
 
 def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch):
@@ -318,7 +323,7 @@ def test_a_failure_leaves_old_results_and_no_partial_file(original, tmp_path, mo
     output = tmp_path / "results"
     evaluate.evaluate([original], output)
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    monkeypatch.setattr(paper, "figure2", fail)
+    monkeypatch.setattr(curves, "figure2", fail)
     with pytest.raises(ValueError, match="cannot write .*figure2.png: no space"):
         evaluate.evaluate([original], output)
     assert (output / "figure2.png").read_bytes() == before["figure2.png"]
@@ -327,10 +332,10 @@ def test_a_failure_leaves_old_results_and_no_partial_file(original, tmp_path, mo
 
 
 def test_equal_names_are_told_apart():
-    assert evaluate._names(["/a/x", "/a/y"]) == ["x", "y"]
-    assert evaluate._names(["/a/x", "/b/x/"]) == ["a-x", "b-x"]
+    assert names_of(["/a/x", "/a/y"]) == ["x", "y"]
+    assert names_of(["/a/x", "/b/x/"]) == ["a-x", "b-x"]
     with pytest.raises(ValueError, match="must be different"):
-        evaluate._names(["/a/x", "/a/x/."])
+        names_of(["/a/x", "/a/x/."])
 
 
 def test_a_model_without_a_radius_has_a_dash_there():
@@ -353,9 +358,7 @@ def test_a_model_without_a_radius_has_a_dash_there():
         }
 
     lines = table_lines(
-        evaluate.markdown(
-            [entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)]
-        )
+        wording.markdown([entry("a", 0.0, 0.0123), entry("a", 2.0, 1234.4), entry("b", 0.0, 33.44)])
     )
     assert lines[0][3] == "radius 2 (10 %)"
     assert lines[3] == ["a", "0.0123", "0.500", "1234", "0.500"]
@@ -377,7 +380,7 @@ def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
 
 
 def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
-    assert set(evaluate.TEST_DATA_KEYS) <= set(vars(directory.open_run(run_dirs[0])))
+    assert set(TEST_DATA_KEYS) <= set(vars(directory.open_run(run_dirs[0])))
 
 
 # Other attacks, certificates, draws
@@ -392,7 +395,7 @@ def smoothed_run(run_dirs, tmp_path_factory):
         ["attack_norm=l1", "attack_radii=20"],
         ["attack_norm=linf", "attack_radii=0.02"],
     ):
-        experiments.attack(run_dir, directory.open_run(run_dir, None, overrides))
+        attack_run(run_dir, directory.open_run(run_dir, None, overrides))
     return run_dir
 
 
@@ -419,10 +422,10 @@ def test_every_kind_of_attack_has_its_rows_and_its_table(kinds):
 
 def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(kinds, smoothed_run):
     text = (kinds / "report.html").read_text()
-    for title in ("on an l2 ball", "on an l1 ball", "on an l-infinity ball", "of Antun et al."):
-        assert f"<h3>Attack {title}</h3>" in text
-    (trial,) = evaluate._open([str(smoothed_run)], ())
-    train, *attacks = evaluate._commands(trial)
+    for title in ("l2 balls", "l1 balls", "linf balls", "attack of Antun et al."):
+        assert f"<h3>{title}</h3>" in text
+    (trial,) = open_trials([str(smoothed_run)], ())
+    train, *attacks = commands(trial)
     assert train[:4] == [
         "python",
         "train.py",
@@ -435,9 +438,7 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
         assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
         config = directory.open_run(smoothed_run, None, command[5:])
         kind, sizes = experiments._sizes(config)
-        made.update(
-            {(kind, size): experiments.attack_settings(config, kind, size) for size in sizes}
-        )
+        made.update({(kind, size): attack_settings(config, kind, size) for size in sizes})
     paths = {
         (kind, size): attack_files.attack_path(smoothed_run, size, 0, kind)
         for kind, size in trial.attacks
@@ -450,7 +451,7 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
 
 def test_the_ladder_continues_its_first_rung(smoothed_run):
     config = directory.open_run(smoothed_run)
-    model = predictor(network_of(smoothed_run, config), config)
+    model = defences.from_config(config, network_of(smoothed_run, config))
     inputs, _ = next(iter(data.load(config, "test")))
     first, second = (
         attack_files.read_attack(attack_files.attack_path(smoothed_run, steps, 0, "antun"))
@@ -477,9 +478,9 @@ def test_the_two_attacks_are_compared_at_equal_norm():
         row("antun", 2, 3.5),
         row("antun", 5, 9),
     ]
-    pairs = evaluate.compare_attacks(rows)
-    np.testing.assert_allclose([pair[4] for pair in pairs], [np.nan, 3, np.nan])
-    text = evaluate._comparison_text(pairs)
+    pairs = aggregate.compare_attacks(rows)
+    np.testing.assert_allclose([pair.projected for pair in pairs], [np.nan, 3, np.nan])
+    text = wording.comparison_text(pairs)
     assert (
         "stronger in 0 of 1 cases" in text
         and "2 of 3 cases are outside the radii: ||r||_2 from 0.5 to 5" in text
@@ -512,15 +513,15 @@ def test_a_stopped_evaluation_goes_on_after_its_last_slice(
     smoothed_run, kinds, tmp_path, monkeypatch
 ):
     done = []
-    evaluate_slice = evaluate._evaluate_slice
+    measure_slice = measure.measure_slice
 
-    def stop_at_the_third(trial, names, index, *arguments):
-        if index == 2 and len(done) == 2:
+    def stop_at_the_third(trial, case, loaded):
+        if case.index == 2 and len(done) == 2:
             raise KeyboardInterrupt
-        done.append(index)
-        return evaluate_slice(trial, names, index, *arguments)
+        done.append(case.index)
+        return measure_slice(trial, case, loaded)
 
-    monkeypatch.setattr(evaluate, "_evaluate_slice", stop_at_the_third)
+    monkeypatch.setattr(measure, "measure_slice", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         evaluate.evaluate([smoothed_run], tmp_path)
     assert not (tmp_path / "results.csv").exists()
@@ -543,7 +544,7 @@ def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(
 
 
 def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_path, capsys):
-    paths = evaluate.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
+    paths = sweep.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
     assert sorted(os.path.basename(path) for path in paths) == [
         "num_samples.csv",
         "num_samples.md",
@@ -561,7 +562,7 @@ def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_pat
 
 
 def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, results, tmp_path):
-    evaluate.sample_sweep(run_dirs[1:], tmp_path, [2])
+    sweep.sample_sweep(run_dirs[1:], tmp_path, [2])
     (row,) = read_csv(tmp_path / "num_samples.csv")
     table = [
         entry for entry in read_csv(results[0] / "table1.csv") if entry["model"] == "sigma_0.05"
@@ -576,7 +577,7 @@ def test_a_sweep_is_alone_in_its_folder(run_dirs, tmp_path):
         locks.alone(tmp_path, "evaluates into it"),
         pytest.raises(ValueError, match="is in use"),
     ):
-        evaluate.sample_sweep(run_dirs, tmp_path, [1])
+        sweep.sample_sweep(run_dirs, tmp_path, [1])
     assert not os.listdir(tmp_path)
 
 
@@ -590,14 +591,14 @@ def test_the_results_say_that_maps_may_know_what_the_mask_removes(run_dirs, tmp_
 
 def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
     with pytest.raises(ValueError, match="none of these has noise"):
-        evaluate.sample_sweep(run_dirs[:1], tmp_path, [1])
+        sweep.sample_sweep(run_dirs[:1], tmp_path, [1])
     with pytest.raises(ValueError, match="must be >= 1"):
-        evaluate.sample_sweep(run_dirs, tmp_path, [0])
+        sweep.sample_sweep(run_dirs, tmp_path, [0])
 
 
 def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run_dirs, results):
     config = directory.open_run(run_dirs[1])
-    model = predictor(network_of(run_dirs[1], config), config)
+    model = defences.from_config(config, network_of(run_dirs[1], config))
     inputs, _ = next(iter(data.load(config, "test")))
     mean, norm = model.reconstruct_with_norm(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
@@ -623,10 +624,8 @@ def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_p
     source = type(data.source(directory.open_run(original), "test"))
     monkeypatch.setattr(source, "fingerprint", lambda self, index: ({"changed": True}, []))
     done = []
-    evaluate_slice = evaluate._evaluate_slice
-    monkeypatch.setattr(
-        evaluate, "_evaluate_slice", lambda *a: done.append(0) or evaluate_slice(*a)
-    )
+    measure_slice = measure.measure_slice
+    monkeypatch.setattr(measure, "measure_slice", lambda *a: done.append(0) or measure_slice(*a))
     evaluate.evaluate([original], tmp_path)
     assert len(done) == 3
 
@@ -651,7 +650,7 @@ def tree(folder):
     }
 
 
-@pytest.mark.parametrize("name", [*evaluate._FILES, ".unfinished"])
+@pytest.mark.parametrize("name", [*evaluate.FILES, ".unfinished"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
 def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name, kind, monkeypatch):
     output, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
@@ -687,14 +686,14 @@ def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for _ in range(2):
         evaluate.evaluate(run_dirs, tmp_path / "link")
-    assert set(os.listdir(tmp_path / "real")) == set(evaluate._FILES) - {"figure4.png"}
-    for name in evaluate._SWEEP_FILES:
+    assert set(os.listdir(tmp_path / "real")) == set(evaluate.FILES) - {"figure4.png"}
+    for name in sweep.FILES:
         (tmp_path / "real" / name).write_text("mine")
         with pytest.raises(ValueError, match=f"{name} is there, and is no earlier"):
-            evaluate.sample_sweep(run_dirs, tmp_path / "real", [1])
+            sweep.sample_sweep(run_dirs, tmp_path / "real", [1])
         (tmp_path / "real" / name).unlink()
     for _ in range(2):
-        evaluate.sample_sweep(run_dirs, tmp_path / "real", [1])
+        sweep.sample_sweep(run_dirs, tmp_path / "real", [1])
 
 
 def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
@@ -731,20 +730,11 @@ def test_other_data_of_the_same_name_and_scale_are_refused(original, tmp_path, m
     load = data.load
 
     def changed(*arguments, **settings):
-        def swap(inputs, reference):
-            arrays = tf.numpy_function(
-                lambda k, s: [
-                    np.ascontiguousarray(x[None]).astype("c8") for x in change(k[0], s[0])
-                ],
-                [inputs["kspace"], inputs["sensitivity_maps"]],
-                [tf.complex64, tf.complex64],
-            )
-            for array, key in zip(arrays, ("kspace", "sensitivity_maps")):
-                array.set_shape(inputs[key].shape)
-                inputs = {**inputs, key: array}
-            return inputs, reference
-
-        return load(*arguments, **settings).map(swap)
+        for inputs, reference in load(*arguments, **settings):
+            pair = change(inputs["kspace"][0].numpy(), inputs["sensitivity_maps"][0].numpy())
+            for key, array in zip(("kspace", "sensitivity_maps"), pair):
+                inputs[key] = tf.convert_to_tensor(array[None].astype("c8"))
+            yield inputs, reference
 
     monkeypatch.setattr(data, "load", changed)
     with pytest.raises(
@@ -812,27 +802,19 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
         with pytest.raises(ZeroDivisionError):
             evaluate.evaluate([original], tmp_path / "results")
     asked = []
-    monkeypatch.setattr(evaluate, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
+    monkeypatch.setattr(signature, "signature_of", lambda inputs: signature_of(inputs) * (1 + size))
 
-    def evaluated(*_):
+    def measured(*_):
         asked.append(True)
         return {"clean": np.zeros((2, 2))}, []
 
-    monkeypatch.setattr(evaluate, "_evaluate_slice", evaluated)
+    monkeypatch.setattr(measure, "measure_slice", measured)
     config = directory.open_run(original)
-    trial, source = evaluate._open([original], ())[0], data.source(config, "test")
-    digest = model_hash(network_of(original, config))
-    for item in enumerate(data.iterate(data.load(config, "test"))):
-        evaluate._evaluated(
-            trial,
-            source,
-            [(None, None)],
-            digest,
-            tmp_path / "results" / ".unfinished",
-            None,
-            0,
-            item,
-        )
+    (trial,), source = open_trials([original], ()), data.source(config, "test")
+    loaded = measure.Loaded(None, model_hash(network_of(original, config)))
+    kept = Kept(tmp_path / "results" / ".unfinished")
+    for case in cases(config, source):
+        evaluate.Evaluation(trial, source, [loaded], kept).evaluated(0, case)
     assert len(asked) == again
 
 
@@ -840,12 +822,9 @@ def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):
     load = data.load
 
     def one_empty(*arguments, **settings):
-        def empty(inputs, reference):
-            return inputs, tf.where(
-                inputs["sample_index"][0] == 1, tf.zeros_like(reference), reference
-            )
-
-        return load(*arguments, **settings).map(empty)
+        for inputs, reference in load(*arguments, **settings):
+            is_empty = inputs["sample_index"][0] == 1
+            yield inputs, tf.zeros_like(reference) if is_empty else reference
 
     monkeypatch.setattr(data, "load", one_empty)
     evaluate.evaluate(run_dirs[:1], tmp_path)
@@ -930,7 +909,7 @@ def test_names_that_are_no_text_are_refused_before_any_work(original, tmp_path, 
 
 def test_attacks_of_one_kind_have_one_setting(original):
     with pytest.raises(ValueError, match=r"made with other settings.*attack_steps=9 \(there: 2\)"):
-        experiments.attack(
+        attack_run(
             original, directory.open_run(original, None, ["attack_steps=9", "attack_radii=2"])
         )
     assert attack_files.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
@@ -941,7 +920,7 @@ def test_a_diverged_attack_is_not_stored(original):
         original, None, ["attack_method=antun", "antun_step_size=1e30", "antun_steps=8"]
     )
     with pytest.raises(ValueError, match="has diverged"):
-        experiments.attack(original, config)
+        attack_run(original, config)
     assert not any(kind == "antun" for kind, _ in attack_files.attacks_of(original))
 
 
@@ -949,14 +928,14 @@ def test_attacks_on_the_truth_need_one(original, monkeypatch):
     monkeypatch.setattr(data, "load", without_reference)
     config = directory.open_run(original, None, ["attack_method=antun", "antun_reference=truth"])
     with pytest.raises(ValueError, match="has no ground truth"):
-        experiments.attack(original, config)
+        attack_run(original, config)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     run_dir = original if not sigma else run_dirs[1]
     config = directory.open_run(run_dir)
-    model = predictor(network_of(run_dir, config), config)
+    model = defences.from_config(config, network_of(run_dir, config))
     inputs, _ = next(iter(data.load(config, "test")))
     attack = PenalisedGradientAscent(step_size=0.05)
     whole = attack.run(model, inputs, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tfvn.figures import paper
+from tfvn.figures import curves, paper, stages
 from tfvn.figures.paper import Example
 
 
@@ -73,21 +73,21 @@ def test_figure1_shows_the_data(tmp_path, with_reference):
 
 @pytest.mark.parametrize("models", [1, 5, 9])
 def test_figure2_shows_any_number_of_models(tmp_path, models):
-    paper.figure2(tmp_path / "figure2.png", rows(models))
+    curves.figure2(tmp_path / "figure2.png", rows(models))
     check(tmp_path / "figure2.png", width=7)
 
 
 @pytest.mark.parametrize("radii", [(0.0,), (0.0, 1.5)])
 @pytest.mark.parametrize("image_norm", [20.0, float("nan")])
 def test_figure2_does_without_attacks_or_reference(tmp_path, radii, image_norm):
-    paper.figure2(tmp_path / "figure2.png", rows(2, radii, image_norm))
+    curves.figure2(tmp_path / "figure2.png", rows(2, radii, image_norm))
     check(tmp_path / "figure2.png")
 
 
 def test_the_band_of_figure2_is_the_middle_half_of_the_images():
     values = [1.0, 2.0, 3.0, 10.0, 4.0]
     chosen = [{"radius": 2.0, "norm": 1.9, "effect": value} for value in values]
-    np.testing.assert_allclose(paper.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
+    np.testing.assert_allclose(curves.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_bac
     truth[20:80, 15:60] = 1
     error = np.zeros_like(truth)
     error[40:46, 30:36], error[2:8, 2:8] = 1, 3
-    top, left, height, width = paper._region(error, truth)
+    top, left, height, width = paper.region_of(error, truth)
     assert top <= 40 and top + height >= 46 and left <= 30 and left + width >= 36
     assert top > 0 and top + height < 96 and left > 0 and left + width < 72
 
@@ -135,7 +135,7 @@ def test_a_stages_picture_has_a_cell_a_filter(tmp_path, filters):
         np.sin(20 * x)[:, None] * rng.normal(size=filters),
         rng.integers(0, 9, (40, filters)),
     )
-    paper.stage_picture(
+    stages.stage_picture(
         tmp_path / "stage.png", "stage 1", rng.normal(size=(7, 7, 2, filters)), x, phi, counts
     )
     picture = check(tmp_path / "stage.png")
@@ -145,7 +145,7 @@ def test_a_stages_picture_has_a_cell_a_filter(tmp_path, filters):
 def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):
     with matplotlib.rc_context({"font.size": 17}):
         before = dict(matplotlib.rcParams)
-        paper.figure2(tmp_path / "figure2.png", rows(2))
+        curves.figure2(tmp_path / "figure2.png", rows(2))
         assert dict(matplotlib.rcParams) == before
 
 

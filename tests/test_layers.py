@@ -14,7 +14,7 @@ LEVELS = {
     "checks": -4,
     **dict.fromkeys(["choices", "network_size", "ranges", "yaml_text"], -3),
     "settings": -2,
-    **dict.fromkeys(["files", "schema"], -1),
+    **dict.fromkeys(["files", "provenance", "schema", "tables"], -1),
     **dict.fromkeys(["compat", "config", "projections", "metrics", "certificates"], 0),
     **dict.fromkeys(["device", "progress", "replicas", "shapes", "surroundings", "workers"], 0),
     "physics": 1,

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imsave
 
-from tfvn import config
-from tfvn.results import evaluate, report
+from tfvn import config, provenance, tables
+from tfvn.results import aggregate, report, viewer, wording
+from tfvn.results.charts import charts_of
+from tfvn.results.rows import dataset_of
 
 NASTY = "<img src=x onerror=\"document.title=1\"> & 'b'"
 CLOSING = "</script><script>document.title='broken'</script>"
@@ -50,7 +52,7 @@ def arguments(
         for index in range(slices)
         for attack in every
     ]
-    table = evaluate.aggregate(rows)
+    table = aggregate.aggregate(rows)
     images_path = str(folder / "reconstructions.h5")
     with h5py.File(images_path, "w") as file:
         for index in range(slices):
@@ -61,10 +63,9 @@ def arguments(
         for model in models:
             file.create_group(f"models/{model}").attrs["model_hash"] = "5e" * 32
             for index in range(slices):
-                for kind, size in every:
-                    file[f"models/{model}/slice_{index:05d}/{evaluate._dataset(kind, size)}"] = (
-                        rng.random(shape, np.float32)
-                    )
+                for dataset in {dataset_of(one): None for one in rows}:
+                    name = f"models/{model}/slice_{index:05d}/{dataset}"
+                    file[name] = rng.random(shape, np.float32)
     figure_paths = [str(folder / f"figure{number}.png") for number in (1, 2, 3)]
     for path in figure_paths:
         imsave(path, rng.random((8, 8)))
@@ -77,13 +78,11 @@ def arguments(
         )
         for n, model in enumerate(models)
     ]
-    labelled = [
-        {**one, "dataset": evaluate._dataset(one["attack"], evaluate._size(one))} for one in rows
-    ]
+    labelled = [{**one, "dataset": dataset_of(one)} for one in rows]
     return [
         labelled,
-        evaluate._labels(table),
-        evaluate.tables(table),
+        wording.labels_of(table),
+        wording.tables(table),
         runs,
         images_path,
         figure_paths,
@@ -145,7 +144,7 @@ def table(*columns):
         [str(n) for n in range(len(columns))],
         *(list(line) for line in zip(*(cells for _, cells in columns))),
     ]
-    return report.Table("title", lines, tuple(best for best, _ in columns))
+    return tables.Table("title", lines, tuple(best for best, _ in columns))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +161,7 @@ def table(*columns):
     ],
 )
 def test_the_best_of_a_column_is_that_of_the_digits_shown(best, cells, marked):
-    shown = report._marked(table(("", ["m"] * len(cells)), (best, cells)))
+    shown = report.marked(table(("", ["m"] * len(cells)), (best, cells)))
     assert [n for n, line in enumerate(shown["body"]) if line[1][1]] == marked
     assert [line[1][0] for line in shown["body"]] == cells
 
@@ -173,7 +172,7 @@ def test_heads_span_what_is_below_them():
         ["", "RMSE", "SSIM", "RMSE", "SSIM"],
         ["a", "1", "2", "3", "4"],
     ]
-    shown = report._marked(report.Table("", lines, ("",) * 5, heads=2))
+    shown = report.marked(tables.Table("", lines, ("",) * 5, heads=2))
     assert shown["heads"] == [
         [("model", 1, 2), ("clean", 2, 1), ("radius 1", 2, 1)],
         [("RMSE", 1, 1), ("SSIM", 1, 1), ("RMSE", 1, 1), ("SSIM", 1, 1)],
@@ -185,7 +184,7 @@ def test_a_packed_image_comes_back_to_half_a_step():
     image = np.abs(rng.standard_normal((17, 13))).astype(np.float32)
     image[3, 4], image[5, 5] = 1e9, np.nan
     planes = np.frombuffer(
-        zlib.decompress(base64.b64decode(report.pack(image, 0.001))), np.uint8
+        zlib.decompress(base64.b64decode(viewer.pack(image, 0.001))), np.uint8
     ).reshape(2, 17, 13)
     folded = planes[0] + 256 * planes[1].astype(int)
     values = np.cumsum(np.where(folded % 2, -(folded + 1) // 2, folded // 2), axis=1) % 65536
@@ -196,7 +195,7 @@ def test_a_packed_image_comes_back_to_half_a_step():
 
 def test_points_of_the_curves_are_the_means_and_percentiles_of_the_rows(tmp_path):
     rows, labels, *_ = arguments(tmp_path)
-    (chart,) = report._charts(rows, ["first", NASTY], labels)
+    (chart,) = charts_of(rows, ["first", NASTY], labels)
     own = [one["effect"] for one in rows if (one["model"], one["dataset"]) == (NASTY, "radius_2.5")]
     line = next(line for line in chart["lines"] if line[:2] == (1, "radius_2.5"))
     np.testing.assert_allclose(
@@ -240,7 +239,7 @@ def test_names_and_settings_stay_text(pages):
 
 def test_the_page_tells_what_made_it(pages):
     text = Page(pages["two models"]).text
-    for name, value in report.origin().items():
+    for name, value in provenance.origin().items():
         assert name in text and value in text
     assert "5e" * 32 in text and "seed 1, mask seed 0" in text
     assert (
@@ -254,14 +253,14 @@ def test_slices_beyond_the_largest_size_are_left_out_and_named(tmp_path, monkeyp
     report.write(tmp_path / "whole.html", *contents)
     whole = json.loads(Page(tmp_path / "whole.html").scripts[0])
     assert len(whole["slices"]) == 9 and whole["left_out"] == 0
-    monkeypatch.setattr(report, "_MOST_BYTES", 3.5 * report._size_of(whole["slices"][4]))
+    monkeypatch.setattr(viewer, "_MOST_BYTES", 3.5 * viewer.size_of_images(whole["slices"][4]))
     report.write(tmp_path / "part.html", *contents)
     page = Page(tmp_path / "part.html")
     shown = json.loads(page.scripts[0])["slices"]
     assert [one["name"][-1] for one in shown] == ["0", "4", "8"]
     assert [one["scores"] for one in shown] == [whole["slices"][n]["scores"] for n in (0, 4, 8)]
     assert "The 6 others are in reconstructions.h5" in page.text
-    monkeypatch.setattr(report, "_MOST_BYTES", 1)
+    monkeypatch.setattr(viewer, "_MOST_BYTES", 1)
     report.write(tmp_path / "least.html", *contents)
     assert [
         one["name"][-1] for one in json.loads(Page(tmp_path / "least.html").scripts[0])["slices"]

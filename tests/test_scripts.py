@@ -128,7 +128,7 @@ _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-from tfvn.results import evaluate
+from tfvn.results import evaluate, measure
 from tfvn.runs import attack_files, experiments
 from tfvn import files
 from tfvn.training import history, loop
@@ -198,7 +198,7 @@ def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path, module, n
 def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evaluate.main([smoke, "--output", str(whole)]) == 0
-    kill("evaluate", [smoke, "--output", str(killed)], "evaluate", "_evaluate_slice", 2)
+    kill("evaluate", [smoke, "--output", str(killed)], "measure", "measure_slice", 2)
     assert (
         len(list((killed / ".unfinished").rglob("*.h5"))) == 1
         and not (killed / "results.csv").exists()

@@ -1,16 +1,17 @@
-"""tfvn: MRI reconstruction with variational networks, attacked, defended and certified, in
-TensorFlow 2 and Keras.
+"""MRI reconstruction with variational networks, attacked, defended and certified.
+
+It computes in TensorFlow 2 and Keras.
 """
 
 import importlib
 import importlib.util
 import sys
 
-from tfvn import surroundings
+from tfvn import provenance, surroundings
 
-__version__ = "0.1.0"
+__version__ = provenance.VERSION
 
-# What there is to use; command line, demo and report work for the scripts.
+# What there is to use. Command line, demo and report work for the scripts.
 __all__ = [
     "attacks",
     "certificates",
@@ -34,8 +35,9 @@ surroundings.prepare()
 
 
 def __getattr__(name):
-    """Imports what is asked for: TensorFlow takes seconds, and a wrong argument is found without
-    it.
+    """Imports what is asked for.
+
+    TensorFlow takes seconds, and a wrong argument is found without it.
     """
     if name == "load_model":
         return importlib.import_module("tfvn.models.network_files").load_model

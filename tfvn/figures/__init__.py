@@ -1,5 +1,5 @@
 """Figures, as PNG files."""
 
-from tfvn.figures import paper
+from tfvn.figures import curves, paper, scans, stages, style
 
-__all__ = ["paper"]
+__all__ = ["curves", "paper", "scans", "stages", "style"]

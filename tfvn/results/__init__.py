@@ -1,5 +1,5 @@
 """From runs to tables, figures and a report."""
 
-from tfvn.results import evaluate, report
+from tfvn.results import aggregate, evaluate, measure, report, sweep, wording
 
-__all__ = ["evaluate", "report"]
+__all__ = ["aggregate", "evaluate", "measure", "report", "sweep", "wording"]

@@ -2,7 +2,7 @@
 
 import os
 
-from tfvn.runs import directory
+from tfvn.runs import attack_files, directory
 
 __all__ = ["commands"]
 
@@ -46,7 +46,7 @@ def _attacks(trial):
     """The sizes of the attacks of a run, by kind and settings: one command makes these."""
     found = {}
     for kind, size in trial.attacks:
-        stored = directory.read_attack(trial.attack_path(kind, size, 0))["settings"]
+        stored = attack_files.read_attack(trial.attack_path(kind, size, 0))["settings"]
         values = {}
         for key, value in stored.items():
             if key.startswith(("attack_", "antun_")):

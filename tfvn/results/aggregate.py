@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfvn.results.rows import CLEAN, size_of
+from tfvn.results.rows import attack_of, is_clean, is_in_ball, size_columns, size_of
 
 __all__ = ["COUNTED", "MODEL_KEYS", "Pair", "aggregate", "compare_attacks"]
 
@@ -45,7 +45,8 @@ def _entry(rows):
     """The rows of one model and attack as one dict."""
     values = {key: _numbers(rows, key) for key in (*_MEANS, "rmse")}
     first = rows[0]
-    entry = {key: first[key] for key in ("model", "attack", "radius", "steps")}
+    entry = {key: first[key] for key in ("model", "attack")}
+    entry.update(size_columns(first["attack"], size_of(first)))
     entry["rmse"] = math.sqrt(_mean(np.square(values["rmse"])))
     for key in _MEANS:
         entry[key] = _mean(values[key])
@@ -74,36 +75,40 @@ def _percentile(values, percentile):
 
 
 class Pair(NamedTuple):
-    """Both attacks on one image, at the ||r||_2 that the penalised one came to.
+    """Two attacks on one image, at the ||r||_2 that the first one came to.
 
+    attack: the kind of the attack that is compared.
     model, slice: the image.
     norm: ||r||_2.
-    penalised: the effect of the attack of Antun et al.
-    projected: the effect of the projected attack, interpolated linearly between its radii; NaN
-        outside of them.
+    effect: that of the attack.
+    projected: that of the projected attack, interpolated linearly between its radii; NaN outside of
+        them.
     """
 
+    attack: str
     model: str
     slice: int
     norm: float
-    penalised: float
+    effect: float
     projected: float
 
 
 def compare_attacks(rows):
-    """A `Pair` for every image that both attacks were made on, and every size of the penalised."""
+    """A `Pair` for every attacked image whose size means another power on each model, where there
+    is an attack on an l2 ball too.
+    """
     found = []
     for row in rows:
-        if row["attack"] != "antun":
+        if is_clean(row) or attack_of(row).comparable:
             continue
-        image = (row["model"], row["slice"])
         same = []
         for other in rows:
-            if (other["model"], other["slice"]) == image and other["attack"] in (CLEAN, "l2"):
+            same_image = (other["model"], other["slice"]) == (row["model"], row["slice"])
+            if same_image and is_in_ball(other):
                 same.append(other)
         if len(same) > 1:
-            projected = _effect_at(row["norm"], same)
-            found.append(Pair(*image, row["norm"], row["effect"], projected))
+            named = [row[key] for key in ("attack", "model", "slice", "norm", "effect")]
+            found.append(Pair(*named, _effect_at(row["norm"], same)))
     return found
 
 

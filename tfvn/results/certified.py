@@ -4,7 +4,7 @@ import math
 
 from tfvn.certificates import total_variation
 from tfvn.results.measure import DISTANCES
-from tfvn.results.rows import CLEAN, size_of
+from tfvn.results.rows import is_clean, size_of
 from tfvn.tables import Table, digits
 
 __all__ = ["certificate_table", "certificates_of"]
@@ -100,7 +100,7 @@ def certificate_table(claims):
 
 def _line(claims):
     """The table's line of one model."""
-    attacks = [claim for claim in claims if claim["attack"] != CLEAN]
+    attacks = [claim for claim in claims if not is_clean(claim)]
     # The weakest attack: where even that is beyond the certificate, the others are.
     claim = min(attacks, key=lambda claim: claim["total_variation"], default=claims[0])
     line = [claim["model"], claim["norm"]]

@@ -8,19 +8,15 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
+from tfvn import attacks
 from tfvn.figures import curves
-from tfvn.results.rows import CLEAN
+from tfvn.results.rows import is_clean, size_of
 
 __all__ = ["Line", "charts_of"]
 
 # Width and height of the axes, in the drawing's units.
 _WIDTH, _HEIGHT = 400, 270
-_KINDS = {
-    "l2": ("Attack on an l2 ball", "mean ||r||₂ (normalised image units)"),
-    "l1": ("Attack on an l1 ball", "radius of the l1 ball"),
-    "linf": ("Attack on an l-infinity ball", "radius of the l-infinity ball"),
-    "antun": ("Attack of Antun et al.", "mean ||r||₂ (normalised image units)"),
-}
+_NORM = "mean ||r||₂ (normalised image units)"
 _QUANTITIES = {
     "effect": "Perturbation effect ||f(k + A r) − f(k)||₂",
     "rmse": "Error ||f(k + A r) − |y| ||₂",
@@ -55,27 +51,31 @@ def charts_of(rows, models, labels):
         A list of dicts of `title`, `axis`, `panels` and `lines`, a list of `Line`.
     """
     charts = []
-    for kind, (title, axis) in _KINDS.items():
-        if not any(row["attack"] == kind for row in rows):
-            continue
-        lines = _lines(kind, rows, models, labels)
+    there = {row["attack"] for row in rows}
+    for kind in [kind for kind in attacks.kinds() if kind in there]:
+        attack = attacks.of(kind)
+        own = [row for row in rows if is_clean(row) or row["attack"] == kind]
+        axis = _NORM
+        # Radii of l1 and linf balls say more than the l2 norm of what was found in them.
+        if attack.comparable and not attack.bounded_in_l2:
+            own = [{**row, "norm": size_of(row)} for row in own]
+            axis = f"{attack.size_name}, {attack.title}"
+        lines = _lines(own, models, labels)
         panels = []
         for key in _QUANTITIES:
             if any(line.points[key] for line in lines):
                 panels.append(_panel(key, lines, models, labels))
+        title = attack.title or f"{kind} balls"
         charts.append({"title": title, "axis": axis, "panels": panels, "lines": lines})
     return charts
 
 
-def _lines(kind, rows, models, labels):
-    """A `Line` for each model and attack of one kind that has numbers."""
-    own = [row for row in rows if row["attack"] in (CLEAN, kind)]
+def _lines(rows, models, labels):
+    """A `Line` for each model and attack that has numbers."""
     lines = []
     for number, model in enumerate(models):
         for label in labels:
-            group = [row for row in own if (row["model"], row["dataset"]) == (model, label)]
-            if kind in ("l1", "linf"):
-                group = [{**row, "norm": row["radius"]} for row in group]
+            group = [row for row in rows if (row["model"], row["dataset"]) == (model, label)]
             points = {key: _point(group, key) for key in _QUANTITIES}
             if any(points.values()):
                 lines.append(Line(number, label, points, len(group)))
@@ -84,7 +84,7 @@ def _lines(kind, rows, models, labels):
 
 def _point(rows, key):
     """The point of rows of one attack; None where none has a number."""
-    # One size: the rungs of Antun et al. have no radius.
+    # They are of one size, which need not be a radius.
     points = curves.curve([{**row, "radius": 0} for row in rows], key).tolist()
     return points[0] if points else None
 

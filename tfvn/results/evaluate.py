@@ -22,7 +22,7 @@ import pathlib
 import shlex
 from typing import NamedTuple
 
-from tfvn import attacks, data, files, progress, tables
+from tfvn import attacks, data, defences, files, progress, tables
 from tfvn.figures import curves, paper
 from tfvn.results import again, certified, measure, report, wording
 from tfvn.results.aggregate import MODEL_KEYS, aggregate, compare_attacks
@@ -32,7 +32,7 @@ from tfvn.results.partial import Kept
 from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
 from tfvn.results.trial import TEST_DATA_KEYS, Trial, cases, check_attacks, open_trials
 from tfvn.runs import attack_files, directory, locks, trained_on
-from tfvn.runs.models import model_hash, models_of, network_of, predictor
+from tfvn.runs.models import model_hash, models_of, network_of
 from tfvn.training import tensorboard
 from tfvn.workers import ALONE, Watch, each
 
@@ -233,7 +233,7 @@ def _gather(trials, source, output, workers, watch, kept):
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
             network = network_of(trial.run_dir, trial.config)
-            model = predictor(network, trial.config)
+            model = defences.from_config(trial.config, network)
             loaded = Loaded(model, model_hash(network))
             file.create_group(f"models/{trial.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(trial, source, [loaded], kept)

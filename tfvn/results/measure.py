@@ -11,9 +11,11 @@ import tensorflow as tf
 
 from tfvn import metrics, projections
 from tfvn.certificates import total_variation
-from tfvn.results.rows import CLEAN, dataset_of
+from tfvn.models.base import Reconstructor, Statistics
+from tfvn.physics import measurement
+from tfvn.results.rows import CLEAN, dataset_of, size_columns
 
-__all__ = ["DISTANCES", "Answer", "Loaded", "ask", "measure", "measure_slice"]
+__all__ = ["DISTANCES", "Answer", "Loaded", "measure", "measure_slice"]
 
 # The columns that hold ||A r||, by the norm.
 DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
@@ -22,13 +24,11 @@ DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 class Loaded(NamedTuple):
     """A run's model, in memory.
 
-    network: the trained network.
-    model: what predicts: the network itself, or the network smoothed.
-    digest: `directory.model_hash` of the network.
+    model: what predicts: the trained network, or a defence around it.
+    digest: `tfvn.runs.models.model_hash` of the network.
     """
 
-    network: object
-    model: object
+    model: Reconstructor
     digest: str
 
 
@@ -37,15 +37,18 @@ class Answer(NamedTuple):
 
     kind, size: the attack; `CLEAN` and 0 without one.
     perturbation: r, complex (1, rows, width).
-    image: f(k + A r), real (1, rows, width).
-    draw_norm: the largest norm of a single draw; of a model without draws that of the image.
+    statistics: what the draws of f(k + A r) show.
     """
 
     kind: str
     size: float
     perturbation: tf.Tensor
-    image: tf.Tensor
-    draw_norm: tf.Tensor
+    statistics: Statistics
+
+    @property
+    def image(self):
+        """f(k + A r), real (1, rows, width)."""
+        return self.statistics.mean
 
 
 def measure_slice(trial, case, loaded):
@@ -62,63 +65,56 @@ def measure_slice(trial, case, loaded):
     Raises:
         ValueError: if a reconstruction is not finite, or an attack is of another model or slice.
     """
-    answers = list(_answers(trial, case, loaded))
-    clean = answers[0]
     images, rows = {}, []
-    for answer in answers:
-        images[dataset_of(answer.kind, answer.size)] = answer.image[0].numpy()
-        numbers = measure(loaded, case, answer, clean, trial.config)
-        rows.append(_row(trial, case, answer, numbers))
+    clean = _clean_answer(case, loaded.model)
+    for answer in [clean, *_attacked_answers(trial, case, loaded)]:
+        numbers = measure(loaded.model, case, answer, clean, trial.config)
+        row = _row(trial, case, loaded.model, answer, numbers)
+        _check_finite(trial, row, answer.image)
+        images[dataset_of(row)] = answer.image[0].numpy()
+        rows.append(row)
     return images, rows
 
 
-def _answers(trial, case, loaded):
-    """Yields the `Answer` to the clean measurement, then those to the attacks."""
-    zero_filled = loaded.model.zero_filled(case.inputs)
-    nothing = tf.zeros_like(zero_filled)
-    smoothed = bool(trial.config.sigma)
-    for kind, size in [(CLEAN, 0.0), *trial.attacks]:
-        perturbation = nothing
-        if kind != CLEAN:
-            shape = zero_filled.shape[1:]
-            perturbation = trial.perturbation(kind, size, case, loaded.digest, shape)
-        image, draw_norm = ask(loaded, case.inputs, zero_filled, perturbation, smoothed)
-        if not np.isfinite(image).all():
-            raise ValueError(
-                f"{trial.run_dir}: the reconstruction of {case.name} ({dataset_of(kind, size)}) is"
-                " not finite. Leave this run out, or train its network again with a lower learning"
-                " rate."
-            )
-        yield Answer(kind, size, perturbation, image, draw_norm)
+def _clean_answer(case, model):
+    """The `Answer` to the measurement as it is."""
+    nothing = tf.zeros_like(measurement.zero_filled(model.sense, case.inputs))
+    statistics = model.statistics(case.inputs, model.keys(case.inputs["sample_index"]))
+    return Answer(CLEAN, 0.0, nothing, statistics)
 
 
-def ask(loaded, inputs, zero_filled, perturbation, smoothed):
-    """A model's answer to k + A r, and the largest norm of a single draw."""
-    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
-    measured = {
-        "sensitivity_maps": maps,
-        "mask": mask,
-        "sample_index": inputs["sample_index"],
-        "zero_filled": zero_filled + loaded.network.sense.normal(perturbation, maps, mask),
-    }
-    if smoothed:
-        return loaded.model.reconstruct_with_norm(measured)
-    image = loaded.model.reconstruct(measured)
-    return image, tf.norm(image, axis=[1, 2])
+def _attacked_answers(trial, case, loaded):
+    """Yields the `Answer` to each attack."""
+    model = loaded.model
+    given = model.measured(case.inputs)
+    keys = model.keys(case.inputs["sample_index"])
+    shape = measurement.zero_filled(model.sense, given).shape[1:]
+    for kind, size in trial.attacks:
+        perturbation = trial.perturbation(kind, size, case, loaded.digest, shape)
+        changed = measurement.perturbed(model.sense, given, perturbation)
+        yield Answer(kind, size, perturbation, model.statistics(changed, keys))
 
 
-def measure(loaded, case, answer, clean, config):
+def _check_finite(trial, row, image):
+    if not np.isfinite(image).all():
+        raise ValueError(
+            f"{trial.run_dir}: the reconstruction of {row['name']} ({dataset_of(row)}) is not"
+            " finite. Leave this run out, or train its network again with a lower learning rate."
+        )
+
+
+def measure(model, case, answer, clean, config):
     """The numbers of one answer, as a dict of floats in the order of the columns.
 
     Args:
-        loaded: the `Loaded` model.
+        model: the model that answered.
         case: the `Case`.
         answer, clean: the `Answer` to measure, and that to the clean measurement.
-        config: the configuration of the model.
+        config: the configuration of the run.
     """
     image, reference = answer.image, case.reference
     maps, mask = case.inputs["sensitivity_maps"], case.inputs["mask"]
-    change = loaded.network.sense.forward(answer.perturbation, maps, mask)
+    change = model.sense.forward(answer.perturbation, maps, mask)
     norm = tf.norm(tf.abs(answer.perturbation))
     image_norm = tf.norm(tf.abs(reference))
     distances = {column: projections.norm(change, kind) for kind, column in DISTANCES.items()}
@@ -132,7 +128,7 @@ def measure(loaded, case, answer, clean, config):
         "nrmse": metrics.nrmse(image, tf.abs(reference)),
         "ssim": metrics.ssim(image, reference),
         "psnr": metrics.psnr(image, reference),
-        "draw_norm": answer.draw_norm,
+        "draw_norm": answer.statistics.largest_norm,
         "effect": tf.norm(image - clean.image),
     }
     return {key: float(np.squeeze(value)) for key, value in numbers.items()}
@@ -147,20 +143,18 @@ def _variation(distances, config):
     return total_variation.total_variation(distance, config.sigma, config.noise)
 
 
-def _row(trial, case, answer, numbers):
+def _row(trial, case, model, answer, numbers):
     """A row of `results.csv`."""
     config = trial.config
-    laddered = answer.kind == "antun"
     return {
         "model": trial.name,
         "slice": case.index,
         "name": case.name,
         "attack": answer.kind,
-        "radius": math.nan if laddered else answer.size,
-        "steps": answer.size if laddered else math.nan,
+        **size_columns(answer.kind, answer.size),
         **numbers,
         "sigma": config.sigma,
-        "noise": config.noise if config.sigma else "",
-        "num_samples": config.num_samples if config.sigma else 1,
+        "noise": config.noise if model.draws else "",
+        "num_samples": model.draws or 1,
         "seed": config.seed,
     }

@@ -14,9 +14,8 @@ import h5py
 import numpy as np
 
 from tfvn import files
-from tfvn.data import files
 from tfvn.results.images import slice_name
-from tfvn.runs import directory
+from tfvn.runs import attack_files, directory, signature
 
 __all__ = ["Kept"]
 
@@ -78,7 +77,7 @@ def _read(path, key, numbers):
         stored, rows = file.attrs["numbers"], file.attrs["rows"]
         if file.attrs["key"] != key or not _alike(json.loads(stored), numbers):
             return None
-        images = {name: directory.stored_array(file, name) for name in file}
+        images = {name: attack_files.stored_array(file, name) for name in file}
         if file.attrs["checksum"] != _checksum([key, stored, rows], images):
             return None
     return images, json.loads(rows)
@@ -86,9 +85,9 @@ def _read(path, key, numbers):
 
 def _alike(stored, numbers):
     """Whether two pairs [scale, signature] are of one slice, up to rounding."""
-    (scale_there, signature_there), (scale, signature) = stored, numbers
+    (scale_there, there), (scale, here) = stored, numbers
     same_scale = np.isclose(scale_there, scale, rtol=1e-4)
-    return same_scale and directory.same_slice(signature_there, signature)
+    return same_scale and signature.same_slice(there, here)
 
 
 def _checksum(texts, images):

@@ -10,14 +10,14 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, metrics, progress, replicas, tables
+from tfvn import data, defences, metrics, progress, replicas, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
 from tfvn.results.evaluate import prepare_folder, write_all
 from tfvn.results.measure import Loaded
 from tfvn.results.trial import cases, check_attacks, open_trials
 from tfvn.runs import locks
-from tfvn.runs.models import model_hash, network_of, predictor
+from tfvn.runs.models import model_hash, network_of
 from tfvn.workers import ALONE
 
 __all__ = ["FILES", "Measured", "sample_sweep"]
@@ -112,7 +112,7 @@ def _sweep_run(trial, counts, strategy):
     config = trial.config
     with replicas.scope(strategy):
         network = network_of(trial.run_dir, config)
-    model = predictor(network, config, strategy=strategy)
+    model = defences.from_config(config, network, strategy=strategy)
     loaded = Loaded(model, model_hash(network))
     source = data.source(config, "test")
     measured = {count: [] for count in counts}

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfvn import attacks, data
 from tfvn import config as configs
-from tfvn import data
-from tfvn.runs import directory
+from tfvn.runs import attack_files, directory, signature
 
 __all__ = [
     "TEST_DATA_KEYS",
@@ -79,13 +79,13 @@ class Case(NamedTuple):
         return float(self.inputs["scale"][0])
 
     def signature(self):
-        """As of `directory.signature_of`."""
-        return directory.signature_of(self.inputs)
+        """As of `tfvn.runs.signature.signature_of`."""
+        return signature.signature_of(self.inputs)
 
 
 def cases(config, source, start=0, step=1):
     """Yields a `Case` for each test slice of a configuration, or for every `step`-th of them."""
-    batches = data.iterate(data.load(config, "test", start=start, step=step))
+    batches = data.load(config, "test", start=start, step=step)
     for number, (inputs, reference) in enumerate(batches):
         index = start + number * step
         yield Case(index, source.name(index), inputs, reference)
@@ -107,16 +107,16 @@ class Trial(NamedTuple):
 
     def attack_path(self, kind, size, index):
         """The file of one attack on one slice."""
-        return directory.attack_path(self.run_dir, size, index, kind)
+        return attack_files.attack_path(self.run_dir, size, index, kind)
 
     def attack_paths(self, index):
         """The files of all attacks on one slice, in the order of `attacks`."""
         return [self.attack_path(kind, size, index) for kind, size in self.attacks]
 
     def largest_ball(self):
-        """The largest radius of the attacks on l2 balls; None where there is none."""
-        radii = [size for kind, size in self.attacks if kind == "l2"]
-        return max(radii, default=None)
+        """The attack (kind, size) of the largest l2 ball; None where there is none."""
+        balls = [attack for attack in self.attacks if attacks.of(attack[0]).bounded_in_l2]
+        return max(balls, key=lambda ball: ball[1], default=None)
 
     def perturbation(self, kind, size, case, digest, shape):
         """The stored r of an attack on one slice, complex64 (1, rows, width).
@@ -124,14 +124,14 @@ class Trial(NamedTuple):
         Args:
             kind, size: the attack.
             case: the `Case`.
-            digest: `directory.model_hash` of the network that must have been attacked.
+            digest: `tfvn.runs.models.model_hash` of the network that must have been attacked.
             shape: (rows, width) that r must have.
 
         Raises:
             ValueError: if the file is damaged, or of another model, attack or slice.
         """
         path = self.attack_path(kind, size, case.index)
-        found = directory.read_attack(
+        found = attack_files.read_attack(
             path, None, digest, case.scale, case.signature(), (kind, size)
         )
         r, name = found["perturbation"], str(found.get("name", case.name))
@@ -163,8 +163,8 @@ def open_trials(run_dirs, overrides):
                 " first."
             )
         config = directory.open_run(run_dir, None, overrides)
-        attacks = [attack for attack in directory.attacks_of(run_dir) if attack[1] > 0]
-        trials.append(Trial(name, run_dir, config, attacks))
+        made = [attack for attack in attack_files.attacks_of(run_dir) if attack[1] > 0]
+        trials.append(Trial(name, run_dir, config, made))
         _check_test_data(trials[0], trials[-1])
     return trials
 
@@ -236,7 +236,7 @@ def check_attacks(trials, count):
     for trial in trials:
         for kind, size in trial.attacks:
             path = trial.attack_path(kind, size, 0)
-            stored = directory.read_attack(path, attack=(kind, size))["settings"]
+            stored = attack_files.read_attack(path, attack=(kind, size))["settings"]
             settings = {key: stored[key] for key in sorted(stored) if key not in _OWN_SETTINGS}
             earlier_path, earlier = first.setdefault(kind, (path, settings))
             different = _differences(settings, earlier)

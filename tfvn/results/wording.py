@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
+from tfvn import attacks
 from tfvn.results.aggregate import COUNTED
-from tfvn.results.rows import CLEAN, dataset_of, size_of
-from tfvn.runs import directory
-from tfvn.tables import Table, decimals, digits, percent
+from tfvn.results.rows import attack_of, dataset_of, is_clean, size_of
+from tfvn.tables import Table, decimals, digits
 
 __all__ = ["comparison_text", "head_of", "labels_of", "markdown", "scores_of", "tables"]
 
@@ -35,10 +35,11 @@ def tables(table, maps=""):
         maps: where the coil maps come from, for the note; "" says nothing.
     """
     there = {entry["attack"] for entry in table}
-    kinds = [kind for kind in directory.ATTACKS if kind in there] or ["l2"]
+    kinds = list(attacks.kinds())
     parts = []
-    for kind in kinds:
-        block = _Block(kind, [entry for entry in table if entry["attack"] in (CLEAN, kind)])
+    for kind in [kind for kind in kinds if kind in there] or kinds[:1]:
+        own = [entry for entry in table if is_clean(entry) or entry["attack"] == kind]
+        block = _Block(attacks.of(kind), own)
         parts.append(block.errors())
         if len(block.sizes) > 1:
             parts.append(block.effects())
@@ -78,12 +79,12 @@ class _Block:
     """The tables of one kind of attack, beside the clean images.
 
     Args:
-        kind: of the attack.
+        attack: of that kind.
         table: the entries of that kind and the clean ones.
     """
 
-    def __init__(self, kind, table):
-        self.kind = kind
+    def __init__(self, attack, table):
+        self.attack = attack
         self.models = list(dict.fromkeys(entry["model"] for entry in table))
         self.cells = {(entry["model"], size_of(entry)): entry for entry in table}
         heads = dict(sorted((size_of(entry), head_of(entry)) for entry in table))
@@ -116,11 +117,9 @@ class _Block:
             line = [model, f"{clean['sigma']:g}{_noise_name(clean)}", draws]
             line += [self._effect(model, size) for size in self.sizes[1:]]
             lines.append(line)
-        # The attack of Antun et al. has another norm on each model: its effects are not to be
-        # compared.
-        word = "" if self.kind == "antun" else "lowest"
+        word = "lowest" if self.attack.comparable else ""
         best = ("", "", "", *[word] * (len(self.sizes) - 1))
-        norm = "" if self.kind == "l2" else ", and mean ||r||_2"
+        norm = "" if self.attack.bounded_in_l2 else ", and mean ||r||_2"
         return Table(f"Mean perturbation effect{norm}{self._named()}", lines, best)
 
     def cell(self, model, size, key, form):
@@ -135,14 +134,13 @@ class _Block:
 
     def _effect(self, model, size):
         effect = self.cell(model, size, "effect", digits)
-        if self.kind == "l2" or effect == "-":
+        if self.attack.bounded_in_l2 or effect == "-":
             return effect
         return f"{effect}, {self.cell(model, size, 'norm', digits)}"
 
     def _named(self):
         """What the titles say of the kind."""
-        names = {"l2": "", "antun": ", attack of Antun et al."}
-        return names.get(self.kind, f", {self.kind} balls")
+        return f", {self.attack.title}" if self.attack.title else ""
 
 
 def _noise_name(entry):
@@ -151,25 +149,21 @@ def _noise_name(entry):
 
 def head_of(entry):
     """What an entry's attack is called above a column."""
-    kind, size = entry["attack"], size_of(entry)
-    if kind == CLEAN:
+    if is_clean(entry):
         return "clean"
-    if kind == "antun":
-        return f"{size:d} steps"
-    share = percent(size / entry["image_norm"]) if kind == "l2" else ""
-    return f"radius {size:g}{share}"
+    return attack_of(entry).head(size_of(entry), entry["image_norm"])
 
 
 def labels_of(table):
     """What the images of `reconstructions.h5` are called in the report: a dict from dataset to
     text, clean first.
     """
-    kinds = (CLEAN, *directory.ATTACKS)
-    labels = {}
-    for entry in sorted(table, key=lambda entry: (kinds.index(entry["attack"]), size_of(entry))):
-        kind, head = entry["attack"], head_of(entry)
-        dataset = dataset_of(kind, size_of(entry))
-        labels[dataset] = head if kind in (CLEAN, "l2") else f"{kind}, {head}"
+    labels = {"clean": "clean"}
+    for kind in attacks.kinds():
+        own = [entry for entry in table if entry["attack"] == kind]
+        for entry in sorted(own, key=size_of):
+            label = attacks.of(kind).label(size_of(entry), entry["image_norm"])
+            labels[dataset_of(entry)] = label
     return labels
 
 
@@ -180,26 +174,35 @@ def scores_of(table):
     """
     scores = {}
     for entry in table:
-        kind = entry["attack"]
-        name = dataset_of(kind, size_of(entry)).replace("radius_", "r")
-        for key in ("rmse", "ssim") if kind == CLEAN else ("rmse", "effect"):
+        name = dataset_of(entry).replace("radius_", "r")
+        second = "ssim" if is_clean(entry) else "effect"
+        for key in ("rmse", second):
             scores[f"{name}_{key}"] = entry[key]
     return scores
 
 
 def comparison_text(pairs):
-    """What `compare_attacks` found, in words; "" where it found nothing."""
-    if not pairs:
-        return ""
+    """What `compare_attacks` found, in words: a sentence for each attack; "" where it found
+    nothing.
+    """
+    texts = []
+    for kind in dict.fromkeys(pair.attack for pair in pairs):
+        own = [pair for pair in pairs if pair.attack == kind]
+        texts.append(_compared(attacks.of(kind).title, own))
+    return " ".join(texts)
+
+
+def _compared(title, pairs):
     inside = [pair for pair in pairs if not math.isnan(pair.projected)]
     outside = [pair for pair in pairs if math.isnan(pair.projected)]
+    other = title.replace("attack of", "that of", 1)
     text = (
-        "Projected attack against that of Antun et al., at equal ||r||_2 (linear interpolation"
-        " between the radii): "
+        f"Projected attack against {other}, at equal ||r||_2 (linear interpolation between the"
+        " radii): "
     )
     if inside:
-        wins = sum(pair.projected > pair.penalised for pair in inside)
-        ratios = [max(pair.projected, 1e-12) / max(pair.penalised, 1e-12) for pair in inside]
+        wins = sum(pair.projected > pair.effect for pair in inside)
+        ratios = [max(pair.projected, 1e-12) / max(pair.effect, 1e-12) for pair in inside]
         ratio = float(np.exp(np.mean(np.log(ratios))))
         text += (
             f"the projected one is stronger in {wins} of {len(inside)} cases, its effect"

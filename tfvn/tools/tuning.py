@@ -41,13 +41,12 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner.src import config as tuner_settings
 
-from tfvn import data, files, metrics
+from tfvn import data, defences, files, metrics
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.files import replacing
-from tfvn.results.evaluate import aligned
 from tfvn.runs import directory, locks
-from tfvn.runs.experiments import build_trainer
-from tfvn.runs.models import predictor
+from tfvn.runs.train import build_trainer
+from tfvn.tables import aligned
 from tfvn.training.checkpoints import Checkpoints
 
 __all__ = ["OBJECTIVE", "tune"]
@@ -401,7 +400,7 @@ def _judge(network, config):
     Raises:
         FloatingPointError: if one of them is not finite.
     """
-    model = predictor(network, config, config.tune_num_samples)
+    model = defences.from_config(config, network, config.tune_num_samples)
     attack = ProjectedGradientAscent(steps=config.tune_steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
     for inputs, reference in data.iterate(
