@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfvn.defences.smoothing import Smoothed
+from tfvn.models.base import Reconstructor
+from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
 from tfvn.tools.serving import export, serve
 
@@ -119,10 +122,9 @@ def test_a_smoothed_network_gives_its_mean_and_deviation(served, models, cases, 
     inputs = cases[name]
     zero_filled = models["smoothed"].zero_filled(inputs)
     scale = np.abs(zero_filled).max((1, 2), keepdims=True)
-    images = models["smoothed"].reconstruct_with_deviation(
-        {**inputs, "zero_filled": zero_filled / scale}
-    )
-    for key, image in zip(("magnitude", "standard_deviation"), images):
+    found = models["smoothed"].statistics({**inputs, "zero_filled": zero_filled / scale})
+    images = {"magnitude": found.mean, "standard_deviation": found.deviation}
+    for key, image in images.items():
         np.testing.assert_allclose(
             served["smoothed"][f"{name}_{key}"], scale * image, rtol=0, atol=2e-6 * scale.max()
         )
@@ -142,6 +144,27 @@ def test_a_network_of_double_precision_and_half_the_rows_takes_the_same_inputs(c
     scale = np.abs(zero_filled).max()
     expected = scale * halved.reconstruct({**exact, "zero_filled": zero_filled / scale})
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+class Squared(Reconstructor):
+    """A model that reads k-space, and is not linear in it."""
+
+    reads = "kspace"
+
+    def call(self, inputs):
+        image = self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+        return image * tf.cast(tf.abs(image), image.dtype)
+
+
+@pytest.mark.parametrize("model, power", [(ZeroFilled(), 1), (Squared(), 2)])
+def test_any_model_is_served_whatever_it_reads(cases, model, power):
+    inputs = {**cases["points"], "kspace": cases["points"]["kspace"] * np.float32(1e3)}
+    image = np.abs(ZeroFilled().zero_filled(inputs))
+    scale = image.max((1, 2), keepdims=True)
+    found = serve(model, **inputs)
+    assert set(found) == {"magnitude"}
+    expected = scale * (image / scale) ** power
+    np.testing.assert_allclose(found["magnitude"], expected, rtol=0, atol=2e-6 * scale.max())
 
 
 def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
@@ -250,7 +273,7 @@ def test_a_link_is_no_folder_for_a_model(tmp_path, models):
 
 def test_what_cannot_be_served_is_refused(tmp_path, models):
     with pytest.raises(
-        ValueError, match="model must be a VariationalNetwork or a Smoothed. Received: str"
+        ValueError, match="model must be a tfvn.models.Reconstructor. Received: model='model.keras'"
     ):
         export("model.keras", tmp_path / "model")
     with pytest.raises(ValueError, match="num_samples >= 2. Received: num_samples=1"):
