@@ -7,7 +7,15 @@ from scipy.integrate import quad, trapezoid
 from scipy.special import erf
 from scipy.stats import norm
 
-from tfvn.certificates import total_variation
+from tfvn.certificates import (
+    CERTIFICATES,
+    Certificate,
+    Local,
+    TotalVariation,
+    local,
+    total_variation,
+)
+from tfvn.models.base import Statistics
 
 SIGMA = 0.3
 
@@ -253,7 +261,7 @@ def test_the_lipschitz_constant_is_the_slope_at_zero(noise):
 
 def test_an_unknown_noise_is_refused():
     with pytest.raises(
-        ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise='salt'"
+        ValueError, match="law must be one of gaussian, uniform, laplace. Received: law='salt'"
     ):
         total_variation.total_variation(0.1, 1.0, "salt")
 
@@ -275,13 +283,13 @@ def test_the_local_bound_holds_for_unbounded_maps(distance, seed):
     mean = smoothed(function, x)
     trace = smoothed(lambda y: np.square(function(y) - mean).sum(-1, keepdims=True), x)[0]
     change = np.linalg.norm(smoothed(function, x + distance) - mean)
-    assert change <= total_variation.local_bound(distance, SIGMA, trace)
-    assert total_variation.local_bound(0.0, SIGMA, trace) == 0
+    assert change <= local.local_bound(distance, SIGMA, trace)
+    assert local.local_bound(0.0, SIGMA, trace) == 0
 
 
 def test_the_local_bound_refuses_a_negative_variance():
     with pytest.raises(ValueError, match="variance must be >= 0"):
-        total_variation.local_bound(0.1, SIGMA, -1.0)
+        local.local_bound(0.1, SIGMA, -1.0)
 
 
 BOUNDS = {
@@ -294,13 +302,18 @@ BOUNDS = {
 }
 
 
+def bound(name):
+    """The function of that name."""
+    return getattr(local if name == "local_bound" else total_variation, name)
+
+
 @pytest.mark.parametrize("value", ["1", None, True, float("nan"), -1, 1j, [[1], [2, 3]]], ids=repr)
 @pytest.mark.parametrize(
     "function, name", [(f, name) for f, arguments in BOUNDS.items() for name in arguments]
 )
 def test_what_is_no_number_of_its_range_is_refused_by_name(function, name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .*Received: {name}="):
-        getattr(total_variation, function)(**{**BOUNDS[function], name: value})
+        bound(function)(**{**BOUNDS[function], name: value})
 
 
 @pytest.mark.parametrize("function", ["total_variation", "global_bound", "local_bound"])
@@ -309,12 +322,90 @@ def test_numbers_that_do_not_belong_together_are_refused(function):
     with pytest.raises(
         ValueError, match=r"of one shape, or one a number. Received: .*shape=\(2,\).*shape=\(3,\)"
     ):
-        getattr(total_variation, function)(**arguments)
+        bound(function)(**arguments)
 
 
 @pytest.mark.parametrize("noise", [None, 3, "pink", ["gaussian"]])
 def test_an_unknown_law_has_no_certificate(noise):
     with pytest.raises(
-        ValueError, match="noise must be one of gaussian, uniform, laplace. Received: noise="
+        ValueError, match="law must be one of gaussian, uniform, laplace. Received: law="
     ):
         total_variation.total_variation(1.0, 1.0, noise)
+
+
+# Certificates of models
+
+
+STATISTICS = Statistics(
+    mean=np.ones((2, 3, 4), np.float32),
+    deviation=np.stack([np.full((3, 4), 0.1), np.zeros((3, 4))]).astype(np.float32),
+    largest_norm=np.array([4.0, 5.0], np.float32),
+)
+MADE = {
+    "total-variation": [TotalVariation(SIGMA, law) for law in total_variation.NORMS],
+    "local": [Local(SIGMA)],
+}
+EVERY_CERTIFICATE = pytest.mark.parametrize(
+    "certificate", [one for made in MADE.values() for one in made], ids=lambda one: one.name
+)
+
+
+def test_every_certificate_is_tested():
+    assert set(MADE) == set(CERTIFICATES)
+    for name, made in MADE.items():
+        for certificate in made:
+            assert isinstance(certificate, Certificate)
+            assert type(certificate) is CERTIFICATES[name] and certificate.name == name
+
+
+@EVERY_CERTIFICATE
+def test_a_bound_is_one_number_an_image_and_grows_from_zero(certificate):
+    bounds = [certificate.bound(STATISTICS, distance) for distance in (0.0, 0.1, 0.3)]
+    assert all(np.shape(bound) == (2,) for bound in bounds)
+    assert not bounds[0].any()
+    assert (bounds[1] <= bounds[2]).all() and bounds[1][0] < bounds[2][0]
+
+
+@EVERY_CERTIFICATE
+def test_its_lipschitz_constant_is_the_slope_of_its_bound_at_zero(certificate):
+    slope = certificate.bound(STATISTICS, 1e-6) / 1e-6
+    np.testing.assert_allclose(certificate.lipschitz(STATISTICS), slope, rtol=1e-5)
+
+
+@EVERY_CERTIFICATE
+def test_its_certified_distance_is_where_its_bound_reaches_the_change(certificate):
+    distances = certificate.certified_distance(STATISTICS, 0.2)
+    assert distances.shape == (2,) and (distances > 0).all()
+    for image, distance in enumerate(distances):
+        if np.isfinite(distance):
+            assert certificate.bound(STATISTICS, distance)[image] == pytest.approx(0.2, rel=1e-6)
+        else:
+            assert certificate.bound(STATISTICS, 10 * SIGMA)[image] <= 0.2
+
+
+@EVERY_CERTIFICATE
+def test_a_certificate_without_noise_is_refused(certificate):
+    with pytest.raises(ValueError, match="sigma must be > 0.*Received: sigma=0"):
+        type(certificate)(0)
+    with pytest.raises(ValueError, match="change must be a number >= 0. Received: change=-1"):
+        certificate.certified_distance(STATISTICS, -1)
+
+
+@EVERY_NOISE
+def test_the_total_variation_is_that_of_the_diameter_of_the_largest_draw(noise):
+    certificate = TotalVariation(SIGMA, noise)
+    diameter = np.sqrt(2) * STATISTICS.largest_norm.astype(float)
+    assert certificate.norm == total_variation.NORMS[noise] and certificate.confidence == 1
+    np.testing.assert_array_equal(certificate.diameter(STATISTICS), diameter)
+    expected = diameter * total_variation.total_variation(0.1, SIGMA, noise)
+    np.testing.assert_array_equal(certificate.bound(STATISTICS, 0.1), expected)
+    np.testing.assert_array_equal(certificate.share(0.1) * diameter, expected)
+
+
+def test_the_local_certificate_is_that_of_the_trace_and_claims_no_level():
+    certificate = Local(SIGMA)
+    assert certificate.norm == "l2" and certificate.confidence == 0
+    np.testing.assert_allclose(certificate.variance(STATISTICS), [0.12, 0], rtol=1e-6)
+    expected = local.local_bound(0.1, SIGMA, certificate.variance(STATISTICS))
+    np.testing.assert_array_equal(certificate.bound(STATISTICS, 0.1), expected)
+    assert certificate.certified_distance(STATISTICS, 0.2)[1] == np.inf

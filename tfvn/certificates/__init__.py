@@ -1,5 +1,9 @@
-"""What may be claimed of a map, for every attack within a distance."""
+"""What may be claimed of a model, for every change of the measurement within a distance."""
 
-from tfvn.certificates import total_variation
+from tfvn.certificates.base import Certificate
+from tfvn.certificates.local import Local
+from tfvn.certificates.total_variation import TotalVariation
 
-__all__ = ["total_variation"]
+__all__ = ["CERTIFICATES", "Certificate", "Local", "TotalVariation"]
+
+CERTIFICATES = {"total-variation": TotalVariation, "local": Local}
