@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.special import erf
 from skimage.metrics import structural_similarity
 
-from tfvn import data, defences
+from tfvn import attacks, data, defences
 from tfvn.attacks import PenalisedGradientAscent, Start
 from tfvn.figures import curves, paper
 from tfvn.results import aggregate, evaluate, measure, sweep, wording
@@ -425,7 +425,7 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     for title in ("l2 balls", "l1 balls", "linf balls", "attack of Antun et al."):
         assert f"<h3>{title}</h3>" in text
     (trial,) = open_trials([str(smoothed_run)], ())
-    train, *attacks = commands(trial)
+    train, *others = commands(trial)
     assert train[:4] == [
         "python",
         "train.py",
@@ -434,17 +434,18 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     ]
     assert train[-1] == f"{smoothed_run}-again"
     made = {}
-    for command in attacks:
+    for command in others:
         assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
         config = directory.open_run(smoothed_run, None, command[5:])
-        kind, sizes = experiments._sizes(config)
-        made.update({(kind, size): attack_settings(config, kind, size) for size in sizes})
+        attack = attacks.from_config(config)
+        for size in attack.sizes:
+            made[attack.kind, size] = attack_settings(config, attack, size)
     paths = {
         (kind, size): attack_files.attack_path(smoothed_run, size, 0, kind)
         for kind, size in trial.attacks
     }
     assert made == {
-        attack: attack_files.read_attack(path)["settings"] for attack, path in paths.items()
+        attacked: attack_files.read_attack(path)["settings"] for attacked, path in paths.items()
     }
     assert len(made) == 6
 
@@ -811,7 +812,7 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     monkeypatch.setattr(measure, "measure_slice", measured)
     config = directory.open_run(original)
     (trial,), source = open_trials([original], ()), data.source(config, "test")
-    loaded = measure.Loaded(None, model_hash(network_of(original, config)))
+    loaded = measure.Loaded(None, None, model_hash(network_of(original, config)))
     kept = Kept(tmp_path / "results" / ".unfinished")
     for case in cases(config, source):
         evaluate.Evaluation(trial, source, [loaded], kept).evaluated(0, case)

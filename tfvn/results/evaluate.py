@@ -22,7 +22,7 @@ import pathlib
 import shlex
 from typing import NamedTuple
 
-from tfvn import attacks, data, defences, files, progress, tables
+from tfvn import attacks, data, files, progress, tables
 from tfvn.figures import curves, paper
 from tfvn.results import again, certified, measure, report, wording
 from tfvn.results.aggregate import MODEL_KEYS, aggregate, compare_attacks
@@ -32,7 +32,7 @@ from tfvn.results.partial import Kept
 from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
 from tfvn.results.trial import TEST_DATA_KEYS, Trial, cases, check_attacks, open_trials
 from tfvn.runs import attack_files, directory, locks, trained_on
-from tfvn.runs.models import model_hash, models_of, network_of
+from tfvn.runs.models import model_hash, models_of
 from tfvn.training import tensorboard
 from tfvn.workers import ALONE, Watch, each
 
@@ -194,7 +194,7 @@ def _evaluate_own(trial, source, workers, kept):
     own = workers.own(len(source))
     devices, found = models_of(trial.run_dir, trial.config, workers, len(source))
     digest = model_hash(found[0].network)
-    models = [Loaded(one.predictor, digest) for one in found]
+    models = [Loaded(*pair, digest) for pair in found]
     evaluation = Evaluation(trial, source, models, kept)
     slices = cases(trial.config, source, start=workers.index, step=workers.count)
     with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
@@ -232,9 +232,7 @@ def _gather(trials, source, output, workers, watch, kept):
         shown = write_slices(file, trials[0].config, source)
         for trial in trials:
             bar.set_description(f"evaluate {trial.name}")
-            network = network_of(trial.run_dir, trial.config)
-            model = defences.from_config(trial.config, network)
-            loaded = Loaded(model, model_hash(network))
+            loaded = measure.load(trial)
             file.create_group(f"models/{trial.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(trial, source, [loaded], kept)
             for case in cases(trial.config, source):
@@ -245,7 +243,7 @@ def _gather(trials, source, output, workers, watch, kept):
                 bar.update(len(found))
                 if case.index == len(source) // 2:
                     examples.append(_example(trial, case, images, found))
-            architectures.append(network.get_config())
+            architectures.append(loaded.network.get_config())
     return Results(rows, images_path, maps, shown, examples, architectures)
 
 

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import metrics, projections
+from tfvn import defences, metrics, projections, replicas
 from tfvn.certificates import total_variation
 from tfvn.models.base import Reconstructor, Statistics
 from tfvn.physics import measurement
 from tfvn.results.rows import CLEAN, dataset_of, size_columns
+from tfvn.runs.models import model_hash, network_of
 
-__all__ = ["DISTANCES", "Answer", "Loaded", "measure", "measure_slice"]
+__all__ = ["DISTANCES", "Answer", "Loaded", "load", "measure", "measure_slice"]
 
 # The columns that hold ||A r||, by the norm.
 DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
@@ -24,12 +25,22 @@ DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 class Loaded(NamedTuple):
     """A run's model, in memory.
 
+    network: the trained network.
     model: what predicts: the trained network, or a defence around it.
     digest: `tfvn.runs.models.model_hash` of the network.
     """
 
+    network: Reconstructor
     model: Reconstructor
     digest: str
+
+
+def load(trial, strategy=None):
+    """The `Loaded` model of a `Trial`; with a `tf.distribute` strategy, over its replicas."""
+    with replicas.scope(strategy):
+        network = network_of(trial.run_dir, trial.config)
+    model = defences.from_config(trial.config, network, strategy=strategy)
+    return Loaded(network, model, model_hash(network))
 
 
 class Answer(NamedTuple):

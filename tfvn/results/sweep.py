@@ -10,14 +10,13 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, defences, metrics, progress, replicas, tables
+from tfvn import data, metrics, progress, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
 from tfvn.results.evaluate import prepare_folder, write_all
-from tfvn.results.measure import Loaded
+from tfvn.results.measure import load
 from tfvn.results.trial import cases, check_attacks, open_trials
 from tfvn.runs import locks
-from tfvn.runs.models import model_hash, network_of
 from tfvn.workers import ALONE
 
 __all__ = ["FILES", "Measured", "sample_sweep"]
@@ -110,10 +109,7 @@ class Measured(NamedTuple):
 def _sweep_run(trial, counts, strategy):
     """The rows of one run."""
     config = trial.config
-    with replicas.scope(strategy):
-        network = network_of(trial.run_dir, config)
-    model = defences.from_config(config, network, strategy=strategy)
-    loaded = Loaded(model, model_hash(network))
+    loaded = load(trial, strategy)
     source = data.source(config, "test")
     measured = {count: [] for count in counts}
     name, total = f"draws {trial.name}", len(source) * len(counts)
@@ -121,7 +117,7 @@ def _sweep_run(trial, counts, strategy):
         for case in cases(config, source):
             pair = _measurements(trial, case, loaded)
             for count in counts:
-                measured[count].append(_measure(model, config, count, pair, case.reference))
+                measured[count].append(_measure(loaded.model, config, count, pair, case.reference))
                 bar.update()
     return [_row(trial, count, values) for count, values in measured.items()]
 
