@@ -27,11 +27,15 @@ from tfvn import config as configs
 from tfvn import data, replicas
 from tfvn.commands.experiment import on_run_directory
 from tfvn.defences.smoothing import Smoothed
+from tfvn.models.base import Reconstructor
 from tfvn.models.variational import VariationalNetwork
+from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
 from tfvn.results import evaluate
-from tfvn.runs import experiments, locks
+from tfvn.runs import locks
+from tfvn.runs.attack import attack_run
 from tfvn.runs.models import network_of
+from tfvn.runs.train import train_run
 from tfvn.training.trainer import Trainer
 from tfvn.workers import ALONE, Watch, Workers, each, start
 
@@ -84,18 +88,12 @@ def main(folder, one):
         seen.append(meeting.wait(timeout=60))
         return image
 
-    class Meeting:
-        sense = Sense()
-
-        def zero_filled(self, inputs):
-            return inputs["zero_filled"]
-
-        def reconstruct(self, inputs):
-            image = tf.math.real(inputs["zero_filled"])
+    class Meeting(Reconstructor):
+        def call(self, inputs):
+            image = inputs["zero_filled"]
             # TensorFlow would put functions with a state one after the other.
-            return tf.ensure_shape(
-                tf.numpy_function(meet, [image], image.dtype, stateful=False), image.shape
-            )
+            met = tf.numpy_function(meet, [image], image.dtype, stateful=False)
+            return tf.ensure_shape(met, image.shape)
 
     inputs, _ = next(iter(data.load(CONFIG, "test")))
     inputs["zero_filled"] = Sense().adjoint(
@@ -128,7 +126,7 @@ def main(folder, one):
     np.savez(Path(folder, "smoothed.npz"), *smoothed(network, strategy))
     run_dir = Path(folder, "attacked")
     copy(one, run_dir)
-    experiments.attack(run_dir, CONFIG, workers)
+    attack_run(run_dir, CONFIG, workers)
     evaluate.evaluate([run_dir], Path(folder, "results"), workers=workers)
     Path(folder, "found.json").write_text(json.dumps(found))
 
@@ -137,22 +135,22 @@ def train(run_dir, optimizer, workers=ALONE):
     run_dir.mkdir()
     config = configs.load(ROOT / "configs" / "smoke.yaml", [*SETTINGS, f"optimizer={optimizer}"])
     (run_dir / "config.yaml").write_text(config.to_yaml())
-    experiments.train(run_dir, config, workers=workers)
+    train_run(run_dir, config, workers=workers)
 
 
 def smoothed(network, strategy=None):
     """Prediction, its gradient, the largest norm of a draw and the deviation of the draws."""
     model = Smoothed(network, 0.1, DRAWS, chunk_size=2, strategy=strategy)
     inputs, _ = next(iter(data.load(CONFIG, "test")))
-    measured = {key: inputs[key] for key in ("sensitivity_maps", "mask", "sample_index")}
-    zero_filled = network.zero_filled(inputs)
+    measured = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
+    zero_filled = measurement.zero_filled(network.sense, inputs)
+    keys = model.keys(inputs["sample_index"])
     with tf.GradientTape() as tape:
         tape.watch(zero_filled)
-        image = model.reconstruct({**measured, "zero_filled": zero_filled})
+        image = model.reconstruct({**measured, "zero_filled": zero_filled}, keys)
         energy = tf.reduce_sum(image**2)
-    inputs = {**measured, "zero_filled": zero_filled}
-    more = *model.reconstruct_with_norm(inputs), *model.reconstruct_with_deviation(inputs)
-    return image, tape.gradient(energy, zero_filled), *more
+    gradient = tape.gradient(energy, zero_filled)
+    return image, gradient, *model.statistics({**measured, "zero_filled": zero_filled}, keys)
 
 
 def copy(one, run_dir):
@@ -171,7 +169,7 @@ def one(tmp_path_factory):
     for optimizer in ("ipalm", "adam"):
         train(folder / optimizer, optimizer)
     copy(folder / "ipalm", folder / "attacked")
-    experiments.attack(folder / "attacked", CONFIG)
+    attack_run(folder / "attacked", CONFIG)
     evaluate.evaluate([folder / "attacked"], folder / "results")
     return folder
 
@@ -359,7 +357,7 @@ def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(one, t
 
     def work(own):
         try:
-            experiments.attack(tmp_path / "attacked", CONFIG, own)
+            attack_run(tmp_path / "attacked", CONFIG, own)
             evaluate.evaluate([tmp_path / "attacked"], tmp_path / "results", workers=own)
         except Exception as error:
             errors.append(error)
@@ -409,17 +407,18 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    "name, index, lock", [("train", 0, None), ("train", 1, 1), ("attack", 0, 0), ("attack", 1, 1)]
+    "work, index, lock",
+    [(train_run, 0, None), (train_run, 1, 1), (attack_run, 0, 0), (attack_run, 1, 1)],
 )
 def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
-    tmp_path, name, index, lock
+    tmp_path, work, index, lock
 ):
     own = Workers("multiworker", index, 2)
     with (
         locks.alone(tmp_path, "works on it", lock),
         pytest.raises(ValueError, match="is in use: process .* works on it"),
     ):
-        getattr(experiments, name)(tmp_path, CONFIG, workers=own)
+        work(tmp_path, CONFIG, workers=own)
     assert not os.listdir(tmp_path)
 
 

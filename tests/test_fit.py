@@ -144,7 +144,7 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
 
 
 def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
-    from tfvn.runs import experiments
+    from tfvn.runs.train import train_run
 
     config = Config(
         **{**SIZE, "num_train": 2},
@@ -167,7 +167,7 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
         return of_slices(config)
 
     monkeypatch.setattr(trained_on, "_of_slices", watched)
-    experiments.train(tmp_path, config)
+    train_run(tmp_path, config)
     assert begun == [False] and trained_on.known(tmp_path)["slices"] == 2
     # As if the disk had been full at the end of a training that an older version began.
     (tmp_path / "model.keras").unlink()
@@ -177,7 +177,7 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
         raise ValueError("no data here")
 
     monkeypatch.setattr(trained_on, "_of_slices", gone)
-    experiments.train(tmp_path, config)
+    train_run(tmp_path, config)
     assert (tmp_path / "model.keras").exists()
 
 
@@ -185,7 +185,8 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
 def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, capsys):
     from tfvn.models.variational import VariationalNetwork
     from tfvn.results import evaluate
-    from tfvn.runs import experiments
+    from tfvn.runs.attack import attack_run
+    from tfvn.runs.train import train_run
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trained").mkdir()
@@ -205,11 +206,11 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, caps
     (tmp_path / "run" / "config.yaml").write_text(config.to_yaml())
     shutil.copytree("run", "attacked")
     with pytest.warns(DataWarning):
-        experiments.attack("attacked", config)
+        attack_run("attacked", config)
     assert trained_on.known("attacked") == trained_on.known("trained")
     for work in (
-        experiments.train,
-        experiments.attack,
+        train_run,
+        attack_run,
         lambda run, config: evaluate.evaluate([run], output="results"),
     ):
         with pytest.warns(

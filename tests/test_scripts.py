@@ -129,7 +129,7 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tfvn.results import evaluate, measure
-from tfvn.runs import attack_files, experiments
+from tfvn.runs import attack_files
 from tfvn import files
 from tfvn.training import history, loop
 module, name, number = {module}, {name!r}, {number}

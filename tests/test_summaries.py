@@ -17,8 +17,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 
 from tfvn.results import evaluate
-from tfvn.runs import directory, experiments
+from tfvn.runs import directory
+from tfvn.runs.attack import attack_run
 from tfvn.runs.models import network_of
+from tfvn.runs.train import train_run
 from tfvn.training import events, history, loop, tensorboard
 
 SETTINGS = [
@@ -49,8 +51,8 @@ def run_dir(tmp_path_factory):
     """A run that was trained, attacked and evaluated."""
     run_dir = str(tmp_path_factory.mktemp("runs") / "whole")
     config = directory.open_run(run_dir, os.devnull, SETTINGS)
-    experiments.train(run_dir, config)
-    experiments.attack(run_dir, config)
+    train_run(run_dir, config)
+    attack_run(run_dir, config)
     evaluate.evaluate([run_dir], os.path.join(run_dir, "results"))
     return run_dir
 
@@ -167,14 +169,14 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
     with monkeypatch.context() as patch:
         patch.setattr(loop.ProgressBar, "on_train_batch_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            experiments.train(again, config)
+            train_run(again, config)
     assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
     # As if it had been killed while it wrote.
     (path,) = Path(again, "logs", "train").iterdir()
     path.write_bytes(path.read_bytes()[:-5])
     assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
 
-    experiments.train(again, directory.open_run(again, None, ["log_images_every=0", "profile=4"]))
+    train_run(again, directory.open_run(again, None, ["log_images_every=0", "profile=4"]))
     for name in ("train", "validation"):
         expected = {
             tag: curve
@@ -204,7 +206,7 @@ def test_attack_curves_are_the_stored_histories_also_after_a_rerun(run_dir, tmp_
     shutil.copytree(run_dir, copy)
     lost = Path(copy, "logs", "attack", "radius_1.0", "events.out.tfevents.slice_00001")
     lost.unlink()
-    experiments.attack(copy, directory.open_run(copy))
+    attack_run(copy, directory.open_run(copy))
     for folder in (run_dir, copy):
         for name in ("radius_0.5", "radius_1.0"):
             found, best = values(folder, "attack", name), []
@@ -386,7 +388,7 @@ def test_a_training_does_not_begin_beside_a_foreign_learning_curve(tmp_path):
     config = directory.open_run(str(tmp_path), os.devnull, SETTINGS)
     (tmp_path / "history.csv").write_text("patient,visit\n1,2\n")
     with pytest.raises(ValueError, match="history.csv is no learning curve"):
-        experiments.train(str(tmp_path), config)
+        train_run(str(tmp_path), config)
     assert sorted(os.listdir(tmp_path)) == ["config.yaml", "history.csv"]
 
 
@@ -396,7 +398,7 @@ def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, t
         tmp_path / "copy",
         ignore=shutil.ignore_patterns("checkpoints", "model.keras", "attacks"),
     )
-    experiments.train(str(copy), directory.open_run(copy))
+    train_run(str(copy), directory.open_run(copy))
     told = capsys.readouterr().out
     assert "holds no checkpoint: the training of" in told and "begins again at iteration 0" in told
     assert list(history(copy)) == [2, 4, 5]
@@ -411,7 +413,7 @@ def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, t
 
 def test_an_attack_says_what_it_reached(run_dir, tmp_path, capsys):
     copy = str(shutil.copytree(run_dir, tmp_path / "a copy"))
-    experiments.attack(copy, directory.open_run(copy))
+    attack_run(copy, directory.open_run(copy))
     told = capsys.readouterr().out
     with open(Path(run_dir, "results", "table1.csv"), newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -18,7 +18,7 @@ import train
 from tfvn import config as configs
 from tfvn import data, metrics
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.runs.experiments import build_trainer
+from tfvn.runs.train import build_trainer
 from tfvn.tools import tuning
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +132,8 @@ def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite(
     found = tuning._judge(network, config)
     batches = list(data.load(config, "validation", held_out=2))
     inputs, reference = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
-    attacked = ProjectedGradientAscent(1.0, 2, seed=config.seed).run(network, inputs).reconstruction
+    attack = ProjectedGradientAscent(steps=2, seed=config.seed)
+    attacked = attack.run(network, inputs, 1.0).reconstruction
     assert found["clean_rmse"] == pytest.approx(
         float(metrics.rmse(network.reconstruct(inputs), reference)), rel=1e-4
     )

@@ -12,6 +12,7 @@ for every image of a batch on its own.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
@@ -27,7 +28,7 @@ from tfvn.attacks.objective import (
     takes_fresh_draws,
 )
 from tfvn.physics import noise as noises
-from tfvn.projections import BALLS
+from tfvn.projections import BALLS, norm
 
 __all__ = ["ProjectedGradientAscent"]
 
@@ -122,6 +123,11 @@ class ProjectedGradientAscent(Attack):
         if self.norm == "l2":
             return head
         return f"{self.norm}, {head}"
+
+    def norm_of(self, perturbation):
+        """The norm of r that a radius bounds, in double precision."""
+        image = perturbation.astype(np.complex128)[None]
+        return float(norm(image, self.norm)[0])
 
     def run(self, model, inputs, size, reference=None, start=None, index=None):
         """Attacks every image of a batch.

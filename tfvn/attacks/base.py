@@ -215,6 +215,14 @@ class Attack:
             )
         return tuple(self.check_size(size) for size in sizes)
 
+    def norm_of(self, perturbation):
+        """The norm of r that a size bounds, in double precision; None where it bounds none.
+
+        Args:
+            perturbation: r of one image, complex (rows, width), a NumPy array.
+        """
+        del perturbation
+
     def arrays(self, result):
         """What is stored beside the perturbation of the first image of a result.
 

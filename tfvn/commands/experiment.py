@@ -137,9 +137,9 @@ def _train(arguments, parser, words):
         return _tune(arguments, parser, words)
 
     def work(run_dir, settings, workers):
-        from tfvn.runs import experiments
+        from tfvn.runs.train import train_run
 
-        experiments.train(run_dir, settings, workers=workers)
+        train_run(run_dir, settings, workers=workers)
 
     return on_run_directory(arguments, work)
 
@@ -160,9 +160,9 @@ def _attack(arguments, parser, words):
     del parser, words
 
     def work(run_dir, settings, workers):
-        from tfvn.runs import experiments
+        from tfvn.runs.attack import attack_run
 
-        experiments.attack(run_dir, settings, workers=workers)
+        attack_run(run_dir, settings, workers=workers)
 
     return on_run_directory(arguments, work, splits=("test",))
 

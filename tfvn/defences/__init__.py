@@ -2,7 +2,7 @@
 
 from tfvn.defences.smoothing import Smoothed
 
-__all__ = ["DEFENCES", "Smoothed", "from_config"]
+__all__ = ["DEFENCES", "Smoothed", "from_config", "identity"]
 
 DEFENCES = {"smoothed": Smoothed}
 
@@ -27,3 +27,18 @@ def from_config(config, model, num_samples=None, strategy=None):
         config.noise,
         strategy,
     )
+
+
+def identity(config, num_samples=None):
+    """What tells the configured defence from others, as stored with attacks on it.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        num_samples: draws in place of the configured ones.
+    """
+    found = {"sigma": config.sigma}
+    if config.sigma:
+        found["num_samples"] = num_samples or config.num_samples
+    if config.noise != "gaussian":
+        found["noise"] = config.noise
+    return found

@@ -16,7 +16,9 @@ import time
 from tfvn import data, files, ranges
 from tfvn.files import replacing
 from tfvn.results import evaluate as results
-from tfvn.runs import directory, experiments
+from tfvn.runs import directory
+from tfvn.runs.attack import attack_run
+from tfvn.runs.train import train_run
 
 __all__ = [
     "CONFIGS",
@@ -106,7 +108,7 @@ def train(config_path, run_dir, overrides):
         words += ["--set", *overrides]
     print(f"\n$ {directory.command('python', 'train.py', *words)}", flush=True)
     config = directory.open_run(run_dir, config_path, overrides)
-    experiments.train(run_dir, config, checked=True)
+    train_run(run_dir, config, checked=True)
     # Keras models are cycles of references, and this one's data set holds batches.
     gc.collect()
     return config
@@ -116,7 +118,7 @@ def attack(run_dir, config):
     """Does what `attack.py` does, after printing its command."""
     words = ["--run-dir", directory.as_argument(run_dir)]
     print(f"$ {directory.command('python', 'attack.py', *words)}", flush=True)
-    experiments.attack(run_dir, config)
+    attack_run(run_dir, config)
 
 
 def evaluate(run_dirs, output):

@@ -1,13 +1,14 @@
 """Run directories: what one training and its attacks have made."""
 
-from tfvn.runs import attack_files, directory, experiments, locks, models, signature, trained_on
+from tfvn.runs import attack, attack_files, directory, locks, models, signature, train, trained_on
 
 __all__ = [
+    "attack",
     "attack_files",
     "directory",
-    "experiments",
     "locks",
     "models",
     "signature",
+    "train",
     "trained_on",
 ]

@@ -6,18 +6,17 @@ says what it must have been made with.
 
 import json
 import os
-import re
 
 import h5py
 import numpy as np
 
+from tfvn import attacks
 from tfvn.data.hdf5 import member
 from tfvn.files import writing_hdf5
 from tfvn.runs import directory
 from tfvn.runs.signature import TOLERANCE, distance
 
 __all__ = [
-    "ATTACKS",
     "attack_dir",
     "attack_path",
     "attacks_of",
@@ -26,9 +25,7 @@ __all__ = [
     "write_attack",
 ]
 
-# Norms of the ball of projected attacks, and the attack of Antun et al.
-ATTACKS = ("l2", "l1", "linf", "antun")
-
+_FOLDER = "attacks"
 _CHANGED = "Has the data changed? Put the old ones back, or attack these in another run directory."
 
 
@@ -37,16 +34,11 @@ def attack_dir(run_dir, size, kind="l2"):
 
     Args:
         run_dir: the run directory.
-        size: radius of the ball, or number of steps.
-        kind: "l2", "l1" or "linf", the norm of the ball, or "antun".
+        size: the attack's size.
+        kind: its kind, a name of `tfvn.attacks.kinds`.
     """
-    # All digits, so that two radii never share a folder.
-    name = (
-        f"antun_{size:d}"
-        if kind == "antun"
-        else f"{'' if kind == 'l2' else kind + '_'}radius_{float(size)!r}"
-    )
-    return os.path.join(run_dir, "attacks", name)
+    attack = attacks.of(kind)
+    return os.path.join(run_dir, _FOLDER, attack.folder(attack.size_type(size)))
 
 
 def attack_path(run_dir, size, index, kind="l2"):
@@ -55,18 +47,20 @@ def attack_path(run_dir, size, index, kind="l2"):
 
 
 def attacks_of(run_dir):
-    """The attacks that the run has, as pairs (kind, size): balls of each norm by radius, then those
-    of Antun et al. by steps.
+    """The attacks that the run has, as pairs (kind, size).
+
+    They are in the order of tables: kind by kind, and in each kind by size.
     """
-    folder = os.path.join(run_dir, "attacks")
+    folder = os.path.join(run_dir, _FOLDER)
+    if not os.path.isdir(folder):
+        return []
     found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
-        match = re.fullmatch(r"(?:(l1|linf)_)?radius_([\d.]+(?:e[-+]?\d+)?)|antun_(\d+)", name)
-        if match:
-            found.append(
-                ("antun", int(match[3])) if match[3] else (match[1] or "l2", float(match[2]))
-            )
-    return sorted(found, key=lambda attack: (ATTACKS.index(attack[0]), attack[1]))
+    for name in os.listdir(folder):
+        attack = attacks.of_folder(name)
+        if attack is not None:
+            found.append(attack)
+    order = list(attacks.kinds())
+    return sorted(found, key=lambda attack: (order.index(attack[0]), attack[1]))
 
 
 def write_attack(path, arrays, attributes):
@@ -112,7 +106,7 @@ def read_attack(
             attack's, or was made with other settings, for another model or for other data.
     """
     found = _whole(path, needed)
-    _check_ball(path, found, attack)
+    _check_attack(path, found, attack)
     if digest is not None:
         _check_model(path, found, digest)
     if scale is not None:
@@ -198,41 +192,52 @@ def _check_arrays(found, needed):
 # Whether it is what it is taken for
 
 
-def _check_ball(path, found, attack):
+def _check_attack(path, found, attack):
     """Checks that the perturbation is one of the attack that it is taken for."""
-    kind, size = attack or (found.get("kind"), None)
-    stored = found["settings"].get("steps" if kind == "antun" else "radius")
-    if attack is not None and (found.get("kind", kind) != kind or stored not in (None, size)):
-        raise ValueError(
-            f"{path}: holds an attack of {found.get('kind', kind)} {stored}, and its folder is that"
-            f" of {kind} {size:g}. Put it back where it was, or move it away and run attack.py"
-            " again."
-        )
-    r = found["perturbation"]
-    norm = float(np.linalg.norm(r))
-    radius = stored if size is None else size
+    _check_unchanged(path, found)
+    kind = found.get("kind")
+    size = None
+    if attack is not None:
+        kind, size = attack
+    if kind not in attacks.kinds():
+        # The file does not say it, and the caller does not know it.
+        return
+    stored = found["settings"].get(attacks.of(kind).size_name)
+    if size is None:
+        size = stored
+    else:
+        _check_place(path, found.get("kind", kind), stored, kind, size)
+    if size is not None:
+        _check_ball(path, found, kind, size)
+
+
+def _check_unchanged(path, found):
+    norm = float(np.linalg.norm(found["perturbation"]))
     if "norm" in found and not np.isclose(float(found["norm"]), norm, rtol=1e-3, atol=1e-6):
         raise ValueError(
             f"{path}: the perturbation has norm {norm:.4g}, and was stored with norm"
             f" {float(found['norm']):.4g}: it has been changed. Move the file away and run"
             " attack.py again."
         )
-    if kind in _NORMS and radius is not None and _NORMS[kind](r) > radius * (1 + 1e-4) + 1e-6:
+
+
+def _check_place(path, stored_kind, stored_size, kind, size):
+    # Not every file tells its size.
+    if stored_kind != kind or stored_size not in (None, size):
         raise ValueError(
-            f"{path}: the perturbation has {kind} norm {_NORMS[kind](r):.4g}, beyond its radius"
-            f" {radius:g}. Move the file away and run attack.py again."
+            f"{path}: holds an attack of {stored_kind} {stored_size}, and its folder is that of"
+            f" {kind} {size:g}. Put it back where it was, or move it away and run attack.py again."
         )
 
 
-def _parts(r):
-    return np.abs([r.real, r.imag]).astype(np.float64)
-
-
-_NORMS = {
-    "l2": lambda r: float(np.sqrt(np.square(_parts(r)).sum())),
-    "l1": lambda r: float(_parts(r).sum()),
-    "linf": lambda r: float(_parts(r).max(initial=0)),
-}
+def _check_ball(path, found, kind, size):
+    norm = attacks.of(kind).norm_of(found["perturbation"])
+    # Rounding is no way out of the ball.
+    if norm is not None and norm > size * (1 + 1e-4) + 1e-6:
+        raise ValueError(
+            f"{path}: the perturbation has {kind} norm {norm:.4g}, beyond its radius {size:g}."
+            " Move the file away and run attack.py again."
+        )
 
 
 def _check_model(path, found, digest):

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn.defences.smoothing import Smoothed
+from tfvn import defences, replicas
 from tfvn.files import written
 from tfvn.models.network_files import load_model
-from tfvn.models.variational import VariationalNetwork
 from tfvn.runs import directory
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "model_hash",
     "models_of",
     "network_of",
-    "predictor",
     "save_network",
     "with_readout_oversampling",
 ]
@@ -57,30 +55,16 @@ def with_readout_oversampling(network, readout_oversampling):
     if network.sense.readout_oversampling == readout_oversampling:
         return network
     settings = {**network.get_config(), "readout_oversampling": readout_oversampling}
-    other = VariationalNetwork(**settings)
+    other = type(network).from_config(settings)
     other.set_weights(network.get_weights())
     return other
-
-
-def predictor(network, config, num_samples=None, strategy=None):
-    """The model that a run stands for.
-
-    It is the network itself, or smoothed if it was trained with noise.
-    """
-    if not config.sigma:
-        return network
-    chunk_size = config.chunk_size or "auto"
-    num_samples = num_samples or config.num_samples
-    return Smoothed(
-        network, config.sigma, num_samples, chunk_size, config.seed, config.noise, strategy
-    )
 
 
 def models_of(run_dir, config, workers, count, num_samples=None):
     """The run's models, once for every device that is to work on whole slices.
 
-    If this process has fewer slices than devices and the predictor is smoothed, all devices share
-    its draws instead.
+    If this process has fewer slices than devices and the predictor draws random numbers, all
+    devices share its draws instead.
 
     Args:
         run_dir, config: the run.
@@ -91,18 +75,19 @@ def models_of(run_dir, config, workers, count, num_samples=None):
     Returns:
         The devices, as for `tfvn.workers.each`, and `RunModels` for each.
     """
-    devices = workers.devices()
-    if config.sigma and 0 < len(workers.own(count)) < len(devices):
-        strategy = tf.distribute.MirroredStrategy(devices)
-        with strategy.scope():
+
+    def loaded(strategy=None):
+        with replicas.scope(strategy):
             network = network_of(run_dir, config)
-        shared = RunModels(network, predictor(network, config, num_samples, strategy))
-        return [None], [shared]
+        return RunModels(network, defences.from_config(config, network, num_samples, strategy))
+
+    devices = workers.devices()
     models = []
     for device in devices:
         with tf.device(device):
-            network = network_of(run_dir, config)
-            models.append(RunModels(network, predictor(network, config, num_samples)))
+            models.append(loaded())
+    if 0 < len(workers.own(count)) < len(devices) and models[0].predictor.draws:
+        return [None], [loaded(tf.distribute.MirroredStrategy(devices))]
     return devices, models
 
 

@@ -1,10 +1,9 @@
-"""What `python -m tfvn reconstruct` does: the slices of a scan through a trained network, to HDF5
-and to images.
+"""What `python -m tfvn reconstruct` does: the slices of a scan through a trained network.
+
+Results are written to HDF5 and as images.
 """
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import os
 import tempfile
 from typing import NamedTuple, Optional
@@ -12,7 +11,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tfvn import data, progress, ranges
+from tfvn import data, progress, provenance, ranges
 from tfvn.data.measurement import scan_shape
 from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
@@ -24,11 +23,14 @@ __all__ = ["Slice", "reconstruct", "write"]
 
 # Brighter pixels, a thousandth of all, are white too: a single bright vessel would darken all else.
 _WHITE = 99.9
+_MEASURED = ("kspace", "sensitivity_maps", "mask")
+_VERSIONS = ("tfvn", "tensorflow", "numpy")
 
 
 class Slice(NamedTuple):
-    """One reconstructed slice; images are float32 (rows, width), in the units of the scan's own
-    zero-filled image.
+    """One reconstructed slice.
+
+    Images are float32 (rows, width), in the units of the scan's own zero-filled image.
 
     number: in the file.
     magnitude: the reconstruction.
@@ -46,6 +48,17 @@ class Slice(NamedTuple):
     maps_origin: str = ""
 
 
+class _Pictures(NamedTuple):
+    """The files of one slice.
+
+    magnitude: path of its image.
+    deviation: path of the image of its standard deviation; None for a plain network.
+    """
+
+    magnitude: str
+    deviation: Optional[str]
+
+
 def reconstruct(network, config, numbers=None, model_path=None):
     """Yields a `Slice` for each slice of a scan.
 
@@ -53,75 +66,74 @@ def reconstruct(network, config, numbers=None, model_path=None):
     are reconstructed.
 
     Args:
-        network: a `VariationalNetwork`.
+        network: a `Reconstructor`.
         config: a `tfvn.config.Config` of `dataset: measurement`. sigma > 0 smooths the network,
             with num_samples draws.
         numbers: slices of the file, from 0 on; None: all.
-        model_path: where the network is from; what it was trained on is compared with the middle
+        model_path: where the network is from. What it was trained on is compared with the middle
             one of the slices.
 
     Raises:
         ValueError: for a scan that cannot be read or used; for a single draw.
 
     Warns:
-        tfvn.data.DataWarning: where scan and network do not belong together, see `tfvn.runs.trained_on`, and as
-            `tfvn.data.Measurement`.
+        tfvn.data.DataWarning: where scan and network do not belong together, see
+            `tfvn.runs.trained_on`, and as `tfvn.data.Measurement`.
     """
-    if config.sigma and config.num_samples < 2:
-        raise ValueError(
-            "a standard deviation needs num_samples >= 2. Received:"
-            f" num_samples={config.num_samples}"
-        )
     model = predictor(network, config)
+    if model.draws == 1:
+        raise ValueError("a standard deviation needs num_samples >= 2. Received: num_samples=1")
     if numbers is None:
-        numbers = range(scan_shape(config.data_path, config.coil_axis, config.data_array)[0])
+        count, *_ = scan_shape(config.data_path, config.coil_axis, config.data_array)
+        numbers = range(count)
     for position, number in enumerate(numbers):
         compared = model_path if position == len(numbers) // 2 else None
         try:
-            found = _reconstruct_slice(network, model, config, number, compared)
+            found = _reconstruct_slice(model, config, number, compared)
         except ValueError as error:
             raise ValueError(f"slice {number}: {error}") from error
         yield found
 
 
-def _reconstruct_slice(network, model, config, number, model_path):
+def _reconstruct_slice(model, config, number, compared):
     source = data.source(dataclasses.replace(config, slice_index=number))
     sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
-    if model_path:
-        trained_on.warn(
-            model_path, sample, f"{config.data_path}, slice {number}", config.readout_oversampling
-        )
-    inputs = {name: getattr(sample, name)[None] for name in ("kspace", "sensitivity_maps", "mask")}
-    if network.dtype == "float64":
-        inputs = {
-            name: array.astype(np.result_type(array.dtype, np.float64))
-            for name, array in inputs.items()
-        }
-    inputs["sample_index"] = np.int32([number])
+    if compared:
+        name = f"{config.data_path}, slice {number}"
+        trained_on.warn(compared, sample, name, config.readout_oversampling)
+    inputs = {}
+    for name in _MEASURED:
+        array = getattr(sample, name)[None]
+        if model.dtype == "float64":
+            array = array.astype(np.result_type(array.dtype, np.float64))
+        inputs[name] = array
     inputs["zero_filled"] = model.zero_filled(inputs)
-    images = (
-        model.reconstruct_with_deviation(inputs)
-        if config.sigma
-        else (model.reconstruct(inputs), None)
+    statistics = model.statistics(inputs, model.keys([number]))
+    deviation = None
+    if statistics.deviation is not None:
+        deviation = np.float32(scale * statistics.deviation[0])
+    return Slice(
+        number,
+        np.float32(scale * statistics.mean[0]),
+        deviation,
+        np.float32(scale * np.abs(inputs["zero_filled"])[0]),
+        float(scale),
+        source.maps_origin,
     )
-    images = [
-        None if x is None else np.float32(scale * x[0])
-        for x in (*images, np.abs(inputs["zero_filled"]))
-    ]
-    return Slice(number, *images, float(scale), source.maps_origin)
 
 
 def write(
     model_path, config, slices, outputs, overwrite=False, readout_oversampling=None, command=""
 ):
-    """Reconstructs slices of a scan and writes them. Nothing is written unless all are done; each
-    file is written whole.
+    """Reconstructs slices of a scan and writes them.
+
+    Nothing is written unless all are done. Each file is written whole.
 
     `.h5` holds `reconstruction`, `zero_filled` and, of a smoothed network, `standard_deviation`,
     float32 (slices, rows, width), and as attributes what they were made of. `.png` is the
     magnitude, 8 bit: 0 is black, the 99.9th percentile of all slices white. Of several slices there
-    is a file each, name_000.png; of a smoothed network another with the standard deviation,
-    name_std.png.
+    is a file each, name_000.png. Of a smoothed network there is another with the standard
+    deviation, name_std.png.
 
     Args:
         model_path: as for `load_model`.
@@ -137,31 +149,24 @@ def write(
         ValueError: for wrong input; before any work if an output cannot be written, is there
             already, or is an input.
     """
-    count, *shape = scan_shape(config.data_path, config.coil_axis, config.data_array)
-    counts = f"{_counted(count, 'slice')} of {_counted(shape[0], 'coil')}"
-    print(f"{config.data_path}: {counts}, {shape[1]} x {shape[2]}")
-    numbers = list(range(count)) if slices == "all" else ranges.numbers(slices)
-    if max(numbers) >= count:
-        raise ValueError(
-            f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received:"
-            f" slices={slices}"
-        )
-    paths = [path for output in outputs for path in _paths(output, numbers, config.sigma)]
-    _check_outputs(
-        paths, (config.data_path, config.sensitivity_path, config.mask_path, model_path), overwrite
-    )
+    numbers = _chosen(config, slices)
+    paths = []
+    for output in outputs:
+        paths += _paths(output, numbers, config.sigma)
+    read = (config.data_path, config.sensitivity_path, config.mask_path, model_path)
+    _check_outputs(paths, read, overwrite)
     network = load_model(model_path)
     if readout_oversampling is not None:
         network = with_readout_oversampling(network, readout_oversampling)
     config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
-    slices = reconstruct(network, config, numbers, model_path)
-    done = list(progress.bar(slices, total=len(numbers), desc="reconstruct", unit="slice"))
-    for origin in dict.fromkeys(found.maps_origin for found in done):
+    found = reconstruct(network, config, numbers, model_path)
+    done = list(progress.bar(found, total=len(numbers), desc="reconstruct", unit="slice"))
+    origins = list(dict.fromkeys(one.maps_origin for one in done))
+    for origin in origins:
         print(f"coil maps: {origin}")
     for output in outputs:
         os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
         if _suffix(output) == ".h5":
-            origins = "; ".join(dict.fromkeys(found.maps_origin for found in done))
             _write_h5(output, done, _attributes(model_path, network, config, command, origins))
         else:
             _write_images(output, done, config)
@@ -169,15 +174,30 @@ def write(
         print(f"wrote {path}")
 
 
+def _chosen(config, slices):
+    """The numbers of the slices, after a line about the scan."""
+    count, coils, height, width = scan_shape(config.data_path, config.coil_axis, config.data_array)
+    counts = f"{_counted(count, 'slice')} of {_counted(coils, 'coil')}"
+    print(f"{config.data_path}: {counts}, {height} x {width}")
+    if slices == "all":
+        return list(range(count))
+    numbers = ranges.numbers(slices)
+    if max(numbers) >= count:
+        raise ValueError(
+            f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received:"
+            f" slices={slices}"
+        )
+    return numbers
+
+
 def _counted(number, thing):
-    return f"{number} {thing}{'s' * (number != 1)}"
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _check_outputs(paths, inputs, overwrite):
-    places, inputs = (
-        [os.path.realpath(path) for path in paths],
-        [os.path.realpath(path) for path in inputs if path],
-    )
+def _check_outputs(paths, read, overwrite):
+    """Checks that outputs can be written, and that nothing of worth is lost."""
+    places = [os.path.realpath(path) for path in paths]
+    inputs = [os.path.realpath(path) for path in read if path]
     for path, place in zip(paths, places):
         if place in inputs:
             raise ValueError(f"{path} is read, so it cannot be an output. Name another file.")
@@ -192,14 +212,19 @@ def _check_outputs(paths, inputs, overwrite):
             " (--force)."
         )
     for folder in {os.path.dirname(place) for place in places}:
-        while not os.path.exists(folder):
-            folder = os.path.dirname(folder)
-        try:
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise ValueError(
-                f"cannot write to {folder}: {error.strerror}. Name another output."
-            ) from error
+        _check_writable(folder)
+
+
+def _check_writable(folder):
+    """Checks that files can be made in a folder, or in that in which it will be made."""
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {folder}: {error.strerror}. Name another output."
+        ) from error
 
 
 def _suffix(output):
@@ -207,22 +232,33 @@ def _suffix(output):
 
 
 def _paths(output, numbers, sigma):
-    """The files that an output becomes: for images those of every slice, and of its deviation."""
+    """The files that an output becomes."""
     if _suffix(output) not in (".h5", ".png"):
         raise ValueError(f"an output ends in .h5 or .png. Received: {output}")
     if _suffix(output) == ".h5":
         return [output]
+    paths = []
+    for pictures in _picture_paths(output, numbers, sigma):
+        paths += [path for path in pictures if path]
+    return paths
+
+
+def _picture_paths(output, numbers, sigma):
+    """The `_Pictures` of each slice."""
     stem, suffix = os.path.splitext(output)
-    stems = [stem] if len(numbers) == 1 else [f"{stem}_{number:03d}" for number in numbers]
-    return [
-        f"{stem}{kind}{suffix}" for stem in stems for kind in (("", "_std") if sigma else ("",))
-    ]
+    found = []
+    for number in numbers:
+        name = stem if len(numbers) == 1 else f"{stem}_{number:03d}"
+        deviation = f"{name}_std{suffix}" if sigma else None
+        found.append(_Pictures(f"{name}{suffix}", deviation))
+    return found
 
 
-def _attributes(model_path, network, config, command, maps_origin):
+def _attributes(model_path, network, config, command, origins):
+    """What the `.h5` file tells of itself."""
     attributes = {
         "source": os.path.basename(config.data_path),
-        "sensitivity_maps": maps_origin,
+        "sensitivity_maps": "; ".join(origins),
         "maps_from": "file" if config.sensitivity_path else config.maps_from,
         "mask": os.path.basename(config.mask_path) or config.mask,
         "readout_oversampling": config.readout_oversampling,
@@ -234,51 +270,55 @@ def _attributes(model_path, network, config, command, maps_origin):
     }
     if config.sigma:
         attributes.update(noise=config.noise, num_samples=config.num_samples, seed=config.seed)
-    for package in ("tfvn", "tensorflow", "numpy"):
-        with contextlib.suppress(
-            importlib.metadata.PackageNotFoundError
-        ):  # run from its folder, not installed
-            attributes[f"{package}_version"] = importlib.metadata.version(package)
+    for package, version in provenance.versions(_VERSIONS).items():
+        attributes[f"{package}_version"] = version
     return attributes
 
 
 def _write_h5(path, slices, attributes):
-    names = ("reconstruction", "standard_deviation", "zero_filled")
-    images = zip(*(x[1:4] for x in slices))
+    images = {"reconstruction": [found.magnitude for found in slices]}
+    if slices[0].standard_deviation is not None:
+        images["standard_deviation"] = [found.standard_deviation for found in slices]
+    images["zero_filled"] = [found.zero_filled for found in slices]
     with writing_hdf5(path, track_order=True) as file:
-        for name, stack in zip(names, images):
-            if stack[0] is not None:
-                file.create_dataset(
-                    name,
-                    data=np.stack(stack),
-                    chunks=(1, *stack[0].shape),
-                    compression="gzip",
-                    shuffle=True,
-                )
+        for name, stack in images.items():
+            file.create_dataset(
+                name,
+                data=np.stack(stack),
+                chunks=(1, *stack[0].shape),
+                compression="gzip",
+                shuffle=True,
+            )
         file.attrs.update(
-            slices=np.int32([x.number for x in slices]),
-            scale=np.float32([x.scale for x in slices]),
+            slices=np.int32([found.number for found in slices]),
+            scale=np.float32([found.scale for found in slices]),
             **attributes,
         )
 
 
 def _write_images(output, slices, config):
-    white = float(np.percentile([x.magnitude for x in slices], _WHITE))
-    paths = iter(_paths(output, [x.number for x in slices], config.sigma))
-    spread = [x.standard_deviation for x in slices]
-    brightest = float(np.percentile(spread, _WHITE)) if config.sigma else None
-    note = (
-        f"{config.num_samples} draws, {config.noise} noise of $\\sigma$ = {config.sigma:g}; no"
-        " error bar"
-    )
-    for found in slices:
-        info = PngImagePlugin.PngInfo()
-        info.add_text("Comment", f"grey 0 to 255: magnitude 0 to {white:g}")
-        grey = np.uint8(np.round(np.clip(found.magnitude / (white or 1), 0, 1) * 255))
-        with replacing(next(paths)) as temporary:
-            Image.fromarray(grey).save(temporary, pnginfo=info)
-        if config.sigma:
-            with replacing(next(paths)) as temporary:
+    white = float(np.percentile([found.magnitude for found in slices], _WHITE))
+    brightest = None
+    if config.sigma:
+        deviations = [found.standard_deviation for found in slices]
+        brightest = float(np.percentile(deviations, _WHITE))
+    numbers = [found.number for found in slices]
+    for found, paths in zip(slices, _picture_paths(output, numbers, config.sigma)):
+        _write_magnitude(paths.magnitude, found.magnitude, white)
+        if paths.deviation:
+            note = (
+                f"{config.num_samples} draws, {config.noise} noise of $\\sigma$ ="
+                f" {config.sigma:g}; no error bar"
+            )
+            with replacing(paths.deviation) as temporary:
                 scans.deviation(
                     temporary, found.magnitude, found.standard_deviation, white, brightest, note
                 )
+
+
+def _write_magnitude(path, magnitude, white):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", f"grey 0 to 255: magnitude 0 to {white:g}")
+    shares = np.clip(magnitude / (white or 1), 0, 1)
+    with replacing(path) as temporary:
+        Image.fromarray(np.uint8(np.round(255 * shares))).save(temporary, pnginfo=info)

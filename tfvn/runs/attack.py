@@ -1,0 +1,258 @@
+"""What `attack.py` does: it attacks the model of a run directory, slice by slice."""
+
+import contextlib
+import functools
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import attacks, data, defences, progress
+from tfvn.runs import attack_files, directory, locks, trained_on
+from tfvn.runs.models import model_hash, models_of
+from tfvn.runs.signature import signature_of
+from tfvn.training import tensorboard
+from tfvn.workers import ALONE, Watch, each
+
+__all__ = ["attack_run", "attack_settings"]
+
+
+def attack_run(run_dir, config, workers=ALONE):
+    """Attacks every test slice at every size of the configured attack.
+
+    Finished slices are kept, so that the same call continues.
+
+    Args:
+        run_dir: the run directory.
+        config: its configuration.
+        workers: the `Workers`. They need one run directory, and share the slices. The devices of
+            each share its own.
+
+    Raises:
+        ValueError: if the run is not trained, is being trained, or holds other attacks; for data
+            that cannot be used; if another process attacks as the same worker of several.
+    """
+    only = contextlib.nullcontext()
+    if workers.count > 1:
+        only = locks.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
+    with locks.together(run_dir, config, "attacks it"), only:
+        _attack(run_dir, config, workers)
+
+
+def _attack(run_dir, config, workers):
+    source = data.source(config, "test")
+    for index in range(len(source)):
+        directory.check_name(source.name(index), f"slice {index}")
+    devices, models = models_of(run_dir, config, workers, len(source), config.attack_num_samples)
+    if config.model and workers.index == 0:
+        trained_on.warn_of_data(config.model, config)
+        trained_on.write(run_dir, config)
+    job = _Job(
+        run_dir=run_dir,
+        config=config,
+        attack=attacks.from_config(config),
+        source=source,
+        models=models,
+        digest=model_hash(models[0].network),
+    )
+    job.check_earlier()
+    with Watch(os.path.join(run_dir, "workers"), workers) as watch:
+        _attack_own(job, workers, devices)
+        watch.wait(job.is_missing_some)
+    if workers.index == 0:
+        for size, before in job.ladder():
+            job.conclude(size, before)
+        words = directory.command("python", "evaluate.py", directory.as_argument(run_dir))
+        print(f"Next: {words}")
+
+
+def _attack_own(job, workers, devices):
+    """Attacks this process's slices, on all of its devices."""
+    own = workers.own(len(job.source))
+    total = len(own) * len(job.attack.sizes)
+    title = f"attack {os.path.basename(job.run_dir)}"
+    with progress.bar(total=total, desc=title, unit="slice") as bar:
+        for size, before in job.ladder():
+            batches = data.load(job.config, "test", start=workers.index, step=workers.count)
+            work = functools.partial(job.attack_slice, size, before)
+            for done in each(devices, work, zip(own, batches)):
+                job.log(size, before, done)
+                bar.update()
+
+
+def attack_settings(config, attack, size):
+    """What identifies an attack and the model that it was made for, as stored in its files.
+
+    Args:
+        config: the configuration of the run.
+        attack: the attack.
+        size: its size.
+    """
+    defence = defences.identity(config, config.attack_num_samples)
+    return {**attack.identity(size), **defence}
+
+
+class _Done(NamedTuple):
+    """A slice that has been attacked."""
+
+    index: int
+    # The objective at every iterate, (restarts, steps + 1).
+    history: np.ndarray
+    # Whether an earlier call attacked it.
+    was_there: bool
+
+
+class _Job(NamedTuple):
+    """The attack on the slices of a run."""
+
+    run_dir: str
+    config: Any
+    attack: attacks.Attack
+    source: Any
+    # `RunModels` for each device.
+    models: list
+    # The hash of the network.
+    digest: str
+
+    def ladder(self):
+        """The sizes, each with the one that it goes on from, or None."""
+        before = None
+        for size in self.attack.sizes:
+            yield size, before
+            if self.attack.continues:
+                before = size
+
+    def path(self, size, index):
+        return attack_files.attack_path(self.run_dir, size, index, self.attack.kind)
+
+    def paths(self, size):
+        return [self.path(size, index) for index in range(len(self.source))]
+
+    def read(self, path, size, **made_with):
+        """The file of an attack, which was `made_with` what is known."""
+        return attack_files.read_attack(path, attack=(self.attack.kind, size), **made_with)
+
+    def check_earlier(self):
+        """Attacks of one kind in one run must be of one setting.
+
+        No table could hold others together.
+        """
+        for kind, size in attack_files.attacks_of(self.run_dir):
+            path = attack_files.attack_path(self.run_dir, size, 0, kind)
+            if kind == self.attack.kind and os.path.exists(path):
+                settings = attack_settings(self.config, self.attack, size)
+                self.read(path, size, settings=settings)
+
+    def is_missing_some(self):
+        """Whether a slice of any process has not been attacked."""
+        for size in self.attack.sizes:
+            if not all(os.path.exists(path) for path in self.paths(size)):
+                return True
+        return False
+
+    def attack_slice(self, size, before, device, item):
+        """Writes the attack on one slice, unless it is there.
+
+        Args:
+            size: the size of the attack.
+            before: the size that it goes on from, or None.
+            device: the number of the device that is to do it.
+            item: the slice, (index, (inputs, reference)).
+
+        Returns:
+            What was `_Done`.
+        """
+        index, (inputs, reference) = item
+        path = self.path(size, index)
+        measurement = {
+            "digest": self.digest,
+            "scale": float(inputs["scale"][0]),
+            "signature": signature_of(inputs),
+        }
+        if os.path.exists(path):
+            settings = attack_settings(self.config, self.attack, size)
+            there = self.read(path, size, settings=settings, needed=("history",), **measurement)
+            return _Done(index, there["history"], was_there=True)
+        if self.attack.needs_reference and not np.isfinite(reference).all():
+            raise ValueError(
+                f"{self.source.name(index)} has no ground truth, and the attack needs one:"
+                f" {self.attack}. Configure it without, or give a slice that has one."
+            )
+        start = None
+        if before is not None:
+            needed = self.attack.continued_from
+            earlier = self.read(self.path(before, index), before, needed=needed, **measurement)
+            start = self.attack.start_from(earlier, before)
+        model = self.models[device].predictor
+        result = self.attack.run(model, inputs, size, reference, start, inputs["sample_index"])
+        history = self._write(path, size, index, inputs, result, measurement)
+        return _Done(index, history, was_there=False)
+
+    def _write(self, path, size, index, inputs, result, measurement):
+        """Writes what was found for one slice. Returns its history."""
+        perturbation = result.perturbation[0].numpy()
+        if not np.isfinite(perturbation).all():
+            raise ValueError(
+                f"the attack on {self.source.name(index)} has diverged (NaN). Lower its step size,"
+                " and check the data."
+            )
+        history = result.history[..., 0].numpy()
+        arrays = {"perturbation": perturbation, "history": history, **self.attack.arrays(result)}
+        sense = self.models[0].network.sense
+        kspace = sense.forward(result.perturbation, inputs["sensitivity_maps"], inputs["mask"])
+        attributes = {
+            "name": self.source.name(index),
+            "scale": measurement["scale"],
+            "signature": measurement["signature"],
+            "model_hash": measurement["digest"],
+            "kind": self.attack.kind,
+            self.attack.size_name: size,
+            "norm": float(np.linalg.norm(perturbation)),
+            "kspace_norm": float(tf.norm(tf.abs(kspace))),
+            "seed": self.config.seed,
+            "settings": attack_settings(self.config, self.attack, size),
+        }
+        attack_files.write_attack(path, arrays, attributes)
+        return history
+
+    def log(self, size, before, done):
+        """Writes the curve of a slice for TensorBoard."""
+        tensorboard.write_attack(
+            self.run_dir,
+            self.attack.folder(size),
+            done.index,
+            done.history,
+            first_step=before or 0,
+            keep=done.was_there,
+        )
+
+    def conclude(self, size, before):
+        """Says what the attacks of one size came to, and writes their mean curve."""
+        found = []
+        for path in self.paths(size):
+            needed = ("history", self.attack.objective_array)
+            found.append(self.read(path, size, needed=needed))
+        tensorboard.write_mean_attack(
+            self.run_dir,
+            self.attack.folder(size),
+            [attacked["history"] for attacked in found],
+            first_step=before or 0,
+        )
+        folder = attack_files.attack_dir(self.run_dir, size, self.attack.kind)
+        print(f"{self._reached(size, found)}; wrote {folder}")
+
+    def _reached(self, size, found):
+        """What the attacks of one size came to, in words."""
+        norms = [np.linalg.norm(attacked["perturbation"]) for attacked in found]
+        told = f"mean ||r||_2 {np.mean(norms):.4g}"
+        if self.attack.measures_effect:
+            effects = []
+            for attacked in found:
+                # E = effect^2 / 2
+                objective = float(np.squeeze(attacked[self.attack.objective_array]))
+                effects.append(np.sqrt(2 * objective))
+            told = f"mean effect {np.mean(effects):.4g}, {told}"
+        slices = "slice" if len(found) == 1 else "slices"
+        head = self.attack.head(size)
+        return f"{self.attack.kind} {head}: {told} ({len(found)} {slices})"
