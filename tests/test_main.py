@@ -123,12 +123,12 @@ def test_every_slice_is_that_of_the_network_at_the_scans_own_scale(folder, run, 
 def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network, smoothed):
     arrays, attributes = smoothed
     model = Smoothed(network, 0.1, 3, seed=5)
-    inputs = {**inputs_of(folder, 1), "sample_index": np.int32([1])}
+    inputs = inputs_of(folder, 1)
     scale = attributes["scale"][1]
-    images = model.reconstruct_with_deviation(
-        {**inputs, "zero_filled": network.zero_filled(inputs) / scale}
-    )
-    for name, image in zip(("reconstruction", "standard_deviation"), images):
+    inputs["zero_filled"] = network.zero_filled(inputs) / scale
+    expected = model.statistics(inputs, model.keys([1]))
+    images = {"reconstruction": expected.mean, "standard_deviation": expected.deviation}
+    for name, image in images.items():
         np.testing.assert_allclose(arrays[name][1], scale * image[0], rtol=0, atol=1e-5 * scale)
 
 
@@ -374,15 +374,14 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
         in capsys.readouterr().out
     )
     own, more, unsmoothed = (model for model, *_ in exported[2:])
-    assert (own.sigma, own.num_samples, own.noise, own.seed) == (0.3, 5, "uniform", 2)
+    assert (own.sigma, own.num_samples, own.law, own.seed) == (0.3, 5, "uniform", 2)
     assert (more.sigma, more.num_samples) == (0.3, 6) and isinstance(unsmoothed, type(network))
     (model, *where), (plain, *elsewhere) = exported[:2]
-    assert (model.sigma, model.num_samples, model.noise, model.seed) == (0.2, 2, "laplace", 7)
+    assert (model.sigma, model.num_samples, model.law, model.seed) == (0.2, 2, "laplace", 7)
     assert where == ["models/knee/1", True] and elsewhere == ["plain", False]
     digest = tfvn.runs.models.model_hash(network)
-    assert (
-        tfvn.runs.models.model_hash(model.network) == digest == tfvn.runs.models.model_hash(plain)
-    )
+    assert tfvn.runs.models.model_hash(model.model) == digest
+    assert tfvn.runs.models.model_hash(plain) == digest
 
 
 @pytest.mark.parametrize(

@@ -51,15 +51,11 @@ def _work(arguments, parser, words):
 
 
 def _export(arguments, settings):
-    from tfvn.defences.smoothing import Smoothed
+    from tfvn import defences
     from tfvn.models.network_files import load_model
     from tfvn.tools import serving
 
-    model = load_model(arguments.model)
-    if settings.sigma:
-        model = Smoothed(
-            model, settings.sigma, settings.num_samples, seed=settings.seed, law=settings.noise
-        )
+    model = defences.from_config(settings, load_model(arguments.model))
     serving.export(model, arguments.output, arguments.force)
 
 

@@ -11,13 +11,13 @@ from typing import NamedTuple, Optional
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tfvn import data, progress, provenance, ranges
+from tfvn import data, defences, progress, provenance, ranges
 from tfvn.data.measurement import scan_shape
 from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
 from tfvn.models.network_files import load_model
 from tfvn.runs import trained_on
-from tfvn.runs.models import model_hash, predictor, with_readout_oversampling
+from tfvn.runs.models import model_hash, with_readout_oversampling
 
 __all__ = ["Slice", "reconstruct", "write"]
 
@@ -80,7 +80,7 @@ def reconstruct(network, config, numbers=None, model_path=None):
         tfvn.data.DataWarning: where scan and network do not belong together, see
             `tfvn.runs.trained_on`, and as `tfvn.data.Measurement`.
     """
-    model = predictor(network, config)
+    model = defences.from_config(config, network)
     if model.draws == 1:
         raise ValueError("a standard deviation needs num_samples >= 2. Received: num_samples=1")
     if numbers is None:
