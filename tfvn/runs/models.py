@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfvn import defences, replicas
 from tfvn.files import written
 from tfvn.models.network_files import load_model
+from tfvn.models.variational import VariationalNetwork
 from tfvn.runs import directory
 
 __all__ = [
@@ -107,8 +108,12 @@ def model_hash(network):
     architecture = network.get_config()
     for key in ("name", "seed"):
         architecture.pop(key, None)
+    weights = [weight for block in network.parameter_blocks.values() for weight in block]
+    # Files of attacks hold hashes of before there were other classes than this one.
+    if type(network) is not VariationalNetwork:
+        architecture["class"] = type(network).__name__
+        weights = network.weights
     digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
-    for block in network.parameter_blocks.values():
-        for variable in block:
-            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    for weight in weights:
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return digest.hexdigest()

@@ -13,6 +13,7 @@ says, of some of its training slices:
 Of runs that have none the configuration tells some of it. Nothing is said where nothing is known.
 """
 
+import contextlib
 import json
 import os
 import warnings
@@ -24,16 +25,17 @@ from tfvn import data
 from tfvn.checks import DataWarning
 from tfvn.data.sample import combine, ifft2c, mask_array
 from tfvn.files import replacing
+from tfvn.runs import directory
 
 __all__ = ["NAME", "describe", "differences", "known", "warn", "warn_of_data", "write"]
 
 NAME = "trained_on.json"
 # So many training slices are looked at, from first to last.
 _SLICES = 8
-# Factors, either way, from which a scan is another. Of images that have a maximum of 1 the slices
-# of one protocol differ by 1.5 in their root mean square.
-_SAMPLED, _CENTRE, _SIZE, _RMS = 1.5, 2, 1.5, 3
-# Of which the share of sampled lines is told where the width is not known: it hardly depends on it.
+# A scan is another where a number differs by such a factor or more, either way. The images have a
+# maximum of 1; the slices of one protocol differ by 1.5 in their root mean square.
+_FACTORS = {"sampled": 1.5, "centre_lines": 2, "height": 1.5, "width": 1.5, "rms": 3}
+# The share of sampled lines hardly depends on the width. Where that is unknown, this one is taken.
 _SOME_WIDTH = 368
 _ADVICE = {
     "sampled": (
@@ -49,7 +51,7 @@ _ADVICE = {
 
 
 def describe(sample, readout_oversampling=False):
-    """What is compared, of one normalised slice: a dict, see the module's text.
+    """What is compared of one normalised slice: the dict of the module's text.
 
     Args:
         sample: a `tfvn.data.Sample` with max |A^H k| = 1.
@@ -62,23 +64,31 @@ def describe(sample, readout_oversampling=False):
 
 
 def _of_mask(mask):
-    width = mask.shape[-1]
+    """What is known of a mask (1, height or 1, width)."""
     lines = mask[0].all(0)
-    centre = 0
-    while centre < width and lines[_centre(width, centre + 1)].all():
-        centre += 1
-    points = bool(mask.shape[-2] > 1)
-    return {"sampled": float(mask.mean()), "centre_lines": centre, "points": points}
+    return {
+        "sampled": float(mask.mean()),
+        "centre_lines": _centre_lines(lines),
+        "points": bool(mask.shape[-2] > 1),
+    }
 
 
-def _centre(width, lines):
-    return slice(width // 2 - lines // 2, width // 2 - lines // 2 + lines)
+def _centre_lines(lines):
+    """How many lines around the centre are sampled without a gap."""
+    count = 0
+    while count < len(lines):
+        begin = len(lines) // 2 - (count + 1) // 2
+        if not lines[begin : begin + count + 1].all():
+            break
+        count += 1
+    return count
 
 
 def write(run_dir, config):
-    """Writes `trained_on.json` into a run directory, unless it is there: medians over some slices.
+    """Writes `trained_on.json` into a run directory, unless it is there.
 
-    Of a run that uses a given network it is what is known of that one.
+    It holds medians over some slices. Of a run that uses a given network it holds what is known of
+    that one.
 
     Raises:
         ValueError: as `tfvn.data.source`, and if the file cannot be written.
@@ -94,10 +104,16 @@ def write(run_dir, config):
 
 def _of_slices(config):
     slices = data.PreparedSlices(data.source(config), config.cache_dir)
-    indices = np.unique(np.linspace(0, len(slices) - 1, _SLICES).astype(int))
-    rows = [describe(slices[index][0], config.readout_oversampling) for index in indices.tolist()]
-    found = {"dataset": config.dataset, "slices": len(rows)}
-    found["readout_oversampling"] = config.readout_oversampling
+    rows = []
+    # Of a few slices each is taken once.
+    for index in np.unique(np.linspace(0, len(slices) - 1, _SLICES).astype(int)).tolist():
+        sample, _ = slices[index]
+        rows.append(describe(sample, config.readout_oversampling))
+    found = {
+        "dataset": config.dataset,
+        "slices": len(rows),
+        "readout_oversampling": config.readout_oversampling,
+    }
     for name in rows[0]:
         found[name] = np.median([row[name] for row in rows]).item()
     return {**found, "points": bool(found["points"])}
@@ -109,34 +125,45 @@ def known(model_path):
     Args:
         model_path: a run directory, or a model's file in one.
     """
-    folder = model_path if os.path.isdir(model_path) else os.path.dirname(model_path)
-    try:
-        with open(os.path.join(folder, NAME), encoding="utf-8") as file:
-            found = json.load(file)
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        pass
-    if folder == model_path or os.path.basename(model_path) == "model.keras":
-        return _of_config(os.path.join(folder, "config.yaml"))
+    is_run = os.path.isdir(model_path)
+    folder = model_path
+    if not is_run:
+        folder = os.path.dirname(model_path)
+    found = _stored(os.path.join(folder, NAME))
+    if found is not None:
+        return found
+    if is_run or os.path.basename(model_path) == directory.MODEL:
+        return _of_config(os.path.join(folder, directory.CONFIG))
     return {}
+
+
+def _stored(path):
+    """What was written; None where that cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict):
+        return {}
+    return found
 
 
 def _of_config(path):
     """What the configuration of a run tells, if it trained its network itself."""
-    try:
+    # A folder may hold a config.yaml of anything, and a mask may be gone: then nothing is known.
+    with contextlib.suppress(OSError, ValueError):
         config = configuration.load(path)
         mask = data.pipeline.mask_of(config)
         if config.model:
             return {}
         if config.dataset == "synthetic":
             size = {"height": config.height, "width": config.width}
-            mask = np.ones(config.width) if mask is None else mask
+            if mask is None:
+                mask = np.ones(config.width)
             return {**size, **_of_mask(mask_array(mask, config.height, config.width))}
         if callable(mask):
             return {"sampled": _of_mask(mask_array(mask, 1, _SOME_WIDTH))["sampled"]}
-    # A folder may hold a config.yaml of anything, and a mask may be gone: then nothing is known.
-    except (OSError, ValueError):
-        pass
     return {}
 
 
@@ -148,28 +175,16 @@ def differences(network, scan):
         scan: what `describe` gave.
     """
     found = []
-    if network.get("points") is False and scan["points"]:
-        found.append(
-            "the network was trained on masks of lines, and the scan samples points. "
-            f"{_ADVICE['sampled']}"
-        )
-    elif _differ(network, scan, "sampled", _SAMPLED):
-        found.append(
-            f"the network was trained with {network['sampled']:.0%} of k-space sampled, and of the "
-            f"scan {scan['sampled']:.0%} is. {_ADVICE['sampled']}"
-        )
-    elif _differ(network, scan, "centre_lines", _CENTRE):
-        found.append(
-            f"the network was trained with {network['centre_lines']:.0f} centre lines, and the "
-            f"scan has {scan['centre_lines']}. {_ADVICE['sampled']}"
-        )
+    sampling = _difference_of_sampling(network, scan)
+    if sampling:
+        found.append(f"{sampling}. {_ADVICE['sampled']}")
     for name in ("height", "width"):
-        if _differ(network, scan, name, _SIZE):
+        if _differ(network, scan, name):
             found.append(
                 f"the network was trained on k-space of {name} {network[name]:.0f}, and that of "
                 f"the scan is {scan[name]}. {_ADVICE['size']}"
             )
-    if _differ(network, scan, "rms", _RMS):
+    if _differ(network, scan, "rms"):
         found.append(
             "the zero-filled images of the training had a root mean square of "
             f"{network['rms']:.3f} at a maximum of 1, that of the scan has {scan['rms']:.3f}. "
@@ -178,12 +193,30 @@ def differences(network, scan):
     return found
 
 
-def _differ(network, scan, name, factor):
-    there, here = network.get(name), scan[name]
+def _difference_of_sampling(network, scan):
+    """What differs most in the sampling; "" where nothing does."""
+    if network.get("points") is False and scan["points"]:
+        return "the network was trained on masks of lines, and the scan samples points"
+    if _differ(network, scan, "sampled"):
+        return (
+            f"the network was trained with {network['sampled']:.0%} of k-space sampled, and of the "
+            f"scan {scan['sampled']:.0%} is"
+        )
+    if _differ(network, scan, "centre_lines"):
+        return (
+            f"the network was trained with {network['centre_lines']:.0f} centre lines, and the "
+            f"scan has {scan['centre_lines']}"
+        )
+    return ""
+
+
+def _differ(network, scan, name):
+    there = network.get(name)
+    here = scan[name]
     is_number = isinstance(there, (int, float)) and not isinstance(there, bool)
     if not is_number or not there > 0 or not here > 0:
         return False
-    return max(there / here, here / there) > factor
+    return max(there / here, here / there) > _FACTORS[name]
 
 
 def warn(model_path, sample, name, readout_oversampling=False):
@@ -199,13 +232,14 @@ def warn(model_path, sample, name, readout_oversampling=False):
         DataWarning: for each difference, with its numbers.
     """
     network = known(model_path)
-    if network:
-        for sentence in differences(network, describe(sample, readout_oversampling)):
-            warnings.warn(f"{name}: {sentence}", DataWarning, stacklevel=2)
+    if not network:
+        return
+    for sentence in differences(network, describe(sample, readout_oversampling)):
+        warnings.warn(f"{name}: {sentence}", DataWarning, stacklevel=2)
 
 
 def warn_of_data(model_path, config):
-    """As `warn`, of the middle one of the slices that a configuration tests on.
+    """Warns as `warn`, of the middle one of the slices that a configuration tests on.
 
     Raises:
         ValueError: as `tfvn.data.source`, and as its slice.
