@@ -43,7 +43,7 @@ _BEGINNINGS = {
     "certificates.csv": "model,attack,size,",
     "num_samples.csv": "model,num_samples,radius,",
     "num_samples.md": "| model",
-    "comparison.md": "| model | radius | metric |",
+    "comparison.md": "| model",
     "tuning.csv": "trial,",
     "best.yaml": "# The best of the ",
     "history.csv": "iteration,",

@@ -3,8 +3,7 @@
 import csv
 import os
 
-from tfvn import files
-from tfvn.files import replacing
+from tfvn import files, tables
 
 __all__ = ["compare"]
 
@@ -30,16 +29,15 @@ def compare(table_path, printed_path, output):
     """
     files.check_replaceable(os.path.dirname(output) or os.curdir, [os.path.basename(output)])
     measured = _read_measured(table_path)
-    heads = [f"{metric.upper()} printed | here | difference" for metric in _METRICS]
-    lines = [
-        f"| model | radius | {' | '.join(heads)} |",
-        f"| --- | ---: {'| ---: ' * 3 * len(_METRICS)}|",
-    ]
+    heads = ["model", "radius"]
+    for metric in _METRICS:
+        heads += [f"{metric.upper()} printed", "here", "difference"]
+    lines = [heads]
     for row in _read(printed_path):
         lines.append(_line(row, measured, printed_path))
-    text = "\n".join(lines) + "\n"
-    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    text = tables.aligned(lines)
+    with files.replacing(output) as temporary:
+        tables.write_text(temporary, text)
     print(f"wrote {output}\n\n{text}", end="")
 
 
@@ -58,7 +56,7 @@ def _read_measured(table_path):
 
 
 def _line(printed, measured, printed_path):
-    """One line of the table."""
+    """The cells of one line of the table."""
     try:
         radius = float(printed["radius"])
         found = measured.get((printed["model"], radius), {})
@@ -70,7 +68,7 @@ def _line(printed, measured, printed_path):
             f"{printed_path}: expected model, radius, {', '.join(_METRICS)}. Received:"
             f" {dict(printed)} ({error})"
         ) from error
-    return f"| {' | '.join(cells)} |"
+    return cells
 
 
 def _cells(printed, measured):

@@ -13,8 +13,7 @@ import shutil
 import sys
 import time
 
-from tfvn import data, files, ranges
-from tfvn.files import replacing
+from tfvn import data, files, ranges, tables
 from tfvn.results import evaluate as results
 from tfvn.runs import directory
 from tfvn.runs.attack import attack_run
@@ -159,13 +158,8 @@ class Stopwatch:
         return result
 
     def _write(self):
-        with (
-            replacing(self.path) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=_COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        with files.replacing(self.path) as temporary:
+            tables.write_csv(temporary, self.rows, _COLUMNS)
 
 
 def _read_times(path):
