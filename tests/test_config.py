@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import tfvn
-from tfvn import config
+from tfvn import choices, config
 from tfvn.config import Config, load
 from tfvn.ranges import numbers
 
@@ -274,6 +274,11 @@ def test_nested_values_are_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="cannot read the configuration .*none.yaml"):
         load(tmp_path / "none.yaml")
+
+
+def test_the_norms_of_the_schema_are_those_of_the_balls():
+    assert config.Config.attack_norm in choices.NORMS
+    assert tuple(tfvn.projections.BALLS) == choices.NORMS
 
 
 def test_a_configuration_cannot_be_changed():

@@ -4,7 +4,17 @@ Both are checked before TensorFlow is imported, so these tuples stand in a file 
 it. Whoever implements the names takes the tuples from here.
 """
 
-__all__ = ["LAWS", "MAPS_FROM", "NORMS", "OPTIMIZERS", "PADDING_LINES", "STRATEGIES"]
+__all__ = [
+    "GRADIENTS",
+    "LAWS",
+    "MAPS_FROM",
+    "NOISES",
+    "NORMS",
+    "OPTIMIZERS",
+    "PADDING_LINES",
+    "REFERENCES",
+    "STRATEGIES",
+]
 
 # The distributions of noise, `tfvn.physics.noise`.
 LAWS = ("gaussian", "uniform", "laplace")
@@ -12,6 +22,13 @@ LAWS = ("gaussian", "uniform", "laplace")
 MAPS_FROM = ("measured", "fully-sampled")
 # The norms of a ball, `tfvn.projections`.
 NORMS = ("l2", "l1", "linf")
+# Through what the gradient of an attack goes: every place where the model reads the measurement, or
+# the first iterate alone.
+GRADIENTS = ("full", "initial-image")
+# The draws of an attack on a random model: its own, or those that the model is going to use.
+NOISES = ("fresh", "fixed")
+# What the penalised attack drives the reconstruction away from.
+REFERENCES = ("prediction", "truth")
 # The optimizers that have a name, `tfvn.training`.
 OPTIMIZERS = ("ipalm", "adam", "radam-lookahead", "conditional-gradient")
 # What lines are that were never measured, `tfvn.data.vlo`.

@@ -259,12 +259,12 @@ class Config:
     attack_gradient: str = _attack(
         "full",
         "full | initial-image (through the first iterate only)",
-        choices=("full", "initial-image"),
+        choices=choices.GRADIENTS,
     )
     attack_noise: str = _attack(
         "fresh",
         "against smoothed models: fresh draws each step | fixed, the model's own draws",
-        choices=("fresh", "fixed"),
+        choices=choices.NOISES,
     )
     attack_num_samples: int = _attack(
         0, "draws of an attack step; 0: as many as num_samples", minimum=0
@@ -282,7 +282,7 @@ class Config:
     antun_reference: str = _attack(
         "prediction",
         "antun: what the reconstruction is driven away from, prediction | truth",
-        choices=("prediction", "truth"),
+        choices=choices.REFERENCES,
     )
     antun_region: bool = _attack(
         False, "antun: keep r in rows 35-75 %, columns 35-70 % only, as in their figures"

@@ -14,6 +14,7 @@ to E, and the attack would go after that.
 import tensorflow as tf
 
 from tfvn import checks
+from tfvn.choices import GRADIENTS, NOISES
 from tfvn.device import one_graph
 from tfvn.models.base import check_gradient
 from tfvn.physics import measurement, noise
@@ -28,11 +29,6 @@ __all__ = [
     "takes_fresh_draws",
 ]
 
-# The gradient goes through every place where the model reads the measurement, or through the first
-# iterate alone.
-GRADIENTS = ("full", "initial-image")
-# The draws are the attack's own, or those that the model is going to use.
-NOISES = ("fresh", "fixed")
 # Sets of fresh draws.
 NUM_SETS = 10
 

@@ -37,11 +37,10 @@ from tfvn.attacks.objective import (
     takes_fresh_draws,
 )
 from tfvn.attacks.region import keep_region
+from tfvn.choices import REFERENCES
 from tfvn.physics import noise as noises
 
 __all__ = ["PenalisedGradientAscent"]
-
-_REFERENCES = ("prediction", "truth")
 
 
 class PenalisedGradientAscent(Attack):
@@ -104,7 +103,7 @@ class PenalisedGradientAscent(Attack):
         self.step_size = checks.number("step_size", step_size, 0)
         self.momentum = checks.number("momentum", momentum, 0)
         self.start_scale = checks.number("start_scale", start_scale, 0)
-        self.reference = checks.choice("reference", reference, _REFERENCES)
+        self.reference = checks.choice("reference", reference, REFERENCES)
         self.region = checks.flag("region", region)
         self.gradient = checks.choice("gradient", gradient, GRADIENTS)
         self.noise = checks.choice("noise", noise, NOISES)

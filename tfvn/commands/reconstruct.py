@@ -39,12 +39,13 @@ def _add_flags(parser):
         required=True,
         help=".h5, and .png for images; both may follow",
     )
-    _add_data(parser)
+    _add_arrays(parser)
+    _add_layout(parser)
     smoothing.add_smoothing(parser)
 
 
-def _add_data(parser):
-    """Adds the flags that say how the scan is read."""
+def _add_arrays(parser):
+    """Adds the flags that say where the arrays of the scan are."""
     parser.add_argument(
         "--array",
         metavar="NAME",
@@ -80,6 +81,10 @@ def _add_data(parser):
         help="undersampling mask (default: where k-space is not 0)",
     )
     parser.add_argument("--mask-array", metavar="NAME", default="", help="its name in that file")
+
+
+def _add_layout(parser):
+    """Adds the flags that say how its axes are read."""
     parser.add_argument(
         "--slices",
         metavar="LIST",
