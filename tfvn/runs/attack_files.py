@@ -289,7 +289,6 @@ def _command_elsewhere(path, settings):
     words = directory.attack_elsewhere(
         run_dir, os.path.join(run_dir, directory.MODEL), f"{run_dir}-other"
     )
-    for key, value in settings.items():
-        if key.startswith(("attack_", "antun_")):
-            words.append(f"{key}={value}")
+    for key in sorted(settings.keys() & directory.attack_keys()):
+        words.append(f"{key}={settings[key]}")
     return directory.command(*words)

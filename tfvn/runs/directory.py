@@ -19,6 +19,7 @@ import os
 import shlex
 
 from tfvn import config as configs
+from tfvn.attacks import ATTACKS
 from tfvn.files import remove_stale, replacing
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "MODEL",
     "as_argument",
     "attack_elsewhere",
+    "attack_keys",
     "begin",
     "check_name",
     "command",
@@ -72,9 +74,10 @@ def open_run(run_dir, config_path=None, overrides=()):
 
 
 def _check_same(run_dir, given, stored):
+    free = _free_keys()
     rows = []
     for key, value in given.items():
-        if value != stored[key] and not _is_free(key):
+        if value != stored[key] and key not in free:
             rows.append(f"{key}={value!r} (there: {stored[key]!r})")
     if rows:
         raise ValueError(
@@ -83,8 +86,18 @@ def _check_same(run_dir, given, stored):
         )
 
 
-def _is_free(key):
-    return key in FREE_KEYS + _CALL_KEYS or key.startswith(("attack_", "antun_"))
+def _free_keys():
+    return {*FREE_KEYS, *_CALL_KEYS, *attack_keys()}
+
+
+def attack_keys():
+    """The keys that configure attacks, and nothing else."""
+    found = {"attack_method", "attack_num_samples"}
+    for attack in ATTACKS.values():
+        found.update(attack.keys.values())
+    # It is that of the training, too.
+    found.discard("seed")
+    return found
 
 
 def check_name(path, what):

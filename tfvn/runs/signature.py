@@ -28,11 +28,17 @@ def signature_of(inputs):
     for key in ("kspace", "sensitivity_maps", "mask"):
         array = np.asarray(inputs[key])[0].astype(np.complex128)
         norm = max(float(np.linalg.norm(array)), 1e-30)
-        by_width = array @ _waves(array.shape[2], 0)
-        by_height = np.einsum("chk,hk->ck", by_width, _waves(array.shape[1], 1))
-        projected = (by_height * _waves(array.shape[0], 2)).sum(0)
+        projected = _projected(array)
         found.append(np.stack([projected.real, projected.imag], -1) / norm)
     return np.stack(found)
+
+
+def _projected(array):
+    """The projections of an array (coils, height, width), (patterns,)."""
+    coils, height, width = array.shape
+    by_width = array @ _waves(width, 0)
+    by_height = np.einsum("chk,hk->ck", by_width, _waves(height, 1))
+    return (by_height * _waves(coils, 2)).sum(0)
 
 
 def _waves(size, axis):
