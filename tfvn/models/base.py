@@ -13,7 +13,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.compat import variable_of
+from tfvn.compat import KERAS_3, variable_of
+from tfvn.models import compiled
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
 
@@ -29,6 +30,9 @@ __all__ = [
 # Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of
 # about 1.
 EPSILON = 1e-12
+
+# The weights of one model stand in another order under Keras 2 than under Keras 3.
+_ORDER = "keras3" if KERAS_3 else "keras2"
 
 
 def magnitude(image):
@@ -88,10 +92,6 @@ class Reconstructor(keras.Model):
         checks.name_of_layer(kwargs.get("name"))
         super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
         self.sense = Sense(readout_oversampling, dtype=self.dtype)
-        # Held by the object, because a decorated method would not survive
-        # `load_model(path).reconstruct(inputs)`.
-        self._compiled = tf.function(lambda *given: self.answer(*given), autograph=False)
-        self._measured = tf.function(lambda *given: self.measure(*given), autograph=False)
 
     def __call__(self, inputs, *args, **kwargs):
         # Before Keras, which puts lines of its own around an error.
@@ -169,15 +169,19 @@ class Reconstructor(keras.Model):
         Warns:
             tfvn.data.DataWarning: for an image of another scale than `unit`.
         """
-        compiled = self._compiled if tf.executing_eagerly() else self.answer
-        return compiled(self._checked(inputs), self._checked_key(key))
+        return self._compute(_answer, inputs, key)
 
     def statistics(self, inputs, key=None):
         """What the draws of an answer show: `Statistics`, not differentiable. Arguments as for
         `reconstruct`.
         """
-        compiled = self._measured if tf.executing_eagerly() else self.measure
-        return compiled(self._checked(inputs), self._checked_key(key))
+        return self._compute(_measure, inputs, key)
+
+    def _compute(self, function, inputs, key):
+        arguments = (self._checked(inputs), self._checked_key(key))
+        if tf.executing_eagerly():
+            return compiled.shared(self, function)(*arguments)
+        return function(self, *arguments)
 
     def _checked(self, inputs):
         found = self.measured(inputs)
@@ -251,6 +255,53 @@ class Reconstructor(keras.Model):
             "readout_oversampling": self.sense.readout_oversampling,
         }
 
+    def build(self, input_shape):
+        # Keras 3 would warn of layers without weights, which their first call makes.
+        del input_shape
+        self.built = True
+
+    def make_weights(self):
+        """Makes the weights that Keras would make in the first call, as of layers whose channels it
+        does not know before.
+        """
+        if self.built:
+            return
+        complex_type = {"float32": "complex64", "float64": "complex128"}[self.dtype]
+        # Of a size that a network with pooling can halve often. Nothing is computed.
+        kspace = tf.TensorSpec([1, 2, 256, 256], complex_type)
+        rows = self.sense.rows(256)[1]
+        inputs = {
+            "kspace": kspace,
+            "sensitivity_maps": kspace,
+            "mask": tf.TensorSpec([1, 1, 1, 256], self.dtype),
+            "zero_filled": tf.TensorSpec([1, rows, 256], complex_type),
+        }
+        tf.function(lambda given: self(given), autograph=False).get_concrete_function(inputs)
+
+    # How its file is read, see `tfvn.models.network_files`.
+
+    def places(self, names):
+        """Where the weights lie in the file of weights: a dict from paths to weights.
+
+        Args:
+            names: of what lies at the top of the file.
+        """
+        del names
+        found = {}
+        for number, weight in enumerate(self.weights):
+            found[f"vars/{_ORDER}_{number}"] = weight
+        return found
+
+    def save_own_variables(self, store):
+        # Keras also writes those of each layer by themselves, under names that depend on more than
+        # the class.
+        for number, weight in enumerate(self.weights):
+            store[f"{_ORDER}_{number}"] = np.array(weight)
+
+    def load_own_variables(self, store):
+        for number, weight in enumerate(self.weights):
+            weight.assign(store[f"{_ORDER}_{number}"])
+
     # What compiled functions are shared by, see `tfvn.models.compiled`.
 
     # Settings that a model only begins with, and what it is called.
@@ -262,16 +313,22 @@ class Reconstructor(keras.Model):
         class without a `get_config` of its own: nothing is known of its settings.
         """
         cls = type(self)
-        if "get_config" not in vars(cls):
+        if "get_config" not in vars(cls) or not self.built:
             return None
         config = self.get_config()
         for key in self._NOT_OF_ARCHITECTURE:
             config.pop(key, None)
-        return cls, json.dumps(config, sort_keys=True, default=repr)
+        try:
+            return cls, json.dumps(config, sort_keys=True)
+        except TypeError:
+            # A text of other things than plain values may hide what they differ in.
+            return None
 
     def twin(self):
         """A new model of the same architecture, with weights of its own."""
-        return type(self).from_config(self.get_config())
+        twin = type(self).from_config(self.get_config())
+        twin.make_weights()
+        return twin
 
     def lent(self):
         """All variables that a compiled function reads, in an order that models of one architecture
@@ -284,6 +341,14 @@ class Reconstructor(keras.Model):
         None where it is not known.
         """
         del shape
+
+
+def _answer(model, inputs, key):
+    return model.answer(inputs, key)
+
+
+def _measure(model, inputs, key):
+    return model.measure(inputs, key)
 
 
 def check_model(model, name="model"):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import variable_of
 from tfvn.models.activations import RBFActivation
 from tfvn.models.base import Reconstructor
 from tfvn.models.descent import PARAMETERS, Formula, descend
@@ -242,6 +243,30 @@ class VariationalNetwork(Reconstructor):
         for name in PARAMETERS:
             blocks[name] = [getattr(stage, name) for stage in self.stages]
         return blocks
+
+    def places(self, names):
+        # Keras 2 files the stages under their attribute's name, Keras 3 under that of all layers.
+        root = "stages" if "stages" in names else "layers"
+        found = {}
+        for number, stage in enumerate(self.stages):
+            name = f"stage_{number}" if number else "stage"
+            found[f"{root}/{name}/vars/0"] = stage.kernel
+            found[f"{root}/{name}/vars/1"] = stage.data_weight
+            found[f"{root}/{name}/activation/vars/0"] = stage.rbf_weights
+        return found
+
+    def save_own_variables(self, store):
+        """None: all weights are those of the stages, see `places`."""
+
+    def load_own_variables(self, store):
+        """None, as for `save_own_variables`."""
+
+    def lent(self):
+        # Without Keras' search through the layers, which takes longer than the rest of a call.
+        weights = []
+        for block in self.parameter_blocks.values():
+            weights += [variable_of(weight) for weight in block]
+        return weights
 
     def call(self, inputs, wanted=None):
         zero_filled = inputs["zero_filled"]
