@@ -27,9 +27,9 @@ def train_to(
     Args:
         iterations: their number, with those that the trainer has done before.
         trainer: a `Trainer`.
-        batches: `batches(done)` is the data set of training after `done` iterations.
+        batches: `batches(done)` is the `tfvn.data.Batches` of training after `done` iterations.
         every: iterations of a stretch. To Keras it is an epoch.
-        validation: the data set that is gone through after each stretch; None: none is.
+        validation: the `Batches` that are gone through after each stretch; None: none are.
         callbacks: Keras callbacks. They come before a stretch is checked and recorded.
         record: `record(iteration, logs)` is called after each stretch with what Keras knows of it,
             before its checkpoint is written.
@@ -41,6 +41,11 @@ def train_to(
         ValueError: for data that cannot be read, or if a checkpoint cannot be written.
     """
     callbacks = [*callbacks, _EndOfStretch(record, checkpoints)]
+    read = []
+    held_out = None
+    if validation is not None:
+        read.append(validation)
+        held_out = validation.dataset()
     stopped = False
     while not stopped and (done := int(trainer.steps_done)) < iterations:
         # A rest that is shorter than a stretch gets a fit of its own.
@@ -50,13 +55,14 @@ def train_to(
         else:
             stretches = 1
         first = -(-done // every)
-        with data.clear_errors():
+        trained_on = batches(done)
+        with data.clear_errors(trained_on, *read):
             trainer.fit(
-                batches(done),
+                trained_on.dataset(),
                 epochs=first + stretches,
                 initial_epoch=first,
                 steps_per_epoch=steps,
-                validation_data=validation,
+                validation_data=held_out,
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,
