@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 import tfvn
+from tfvn.models import Reconstructor
 
 
 def write_npz(path, **changes):
@@ -167,7 +168,7 @@ def assert_reconstructs(network, inputs, expected):
 
 
 def test_pretrained_weights_give_the_independent_reconstruction(shared_data):
-    network = tfvn.models.network_files.from_npz(shared_data("vn_coronal_pd_fs.npz"))
+    network = tfvn.models.imported.from_npz(shared_data("vn_coronal_pd_fs.npz"))
     case = np.load(shared_data("vn_case.npz"))
     inputs = {
         "kspace": case["kspace"][None],
@@ -181,7 +182,7 @@ def test_pretrained_weights_give_the_independent_reconstruction(shared_data):
 
 def test_an_npz_file_sets_weights_and_convention(tmp_path):
     arrays = write_npz(tmp_path / "weights.npz")
-    network = tfvn.models.network_files.from_npz(tmp_path / "weights.npz")
+    network = tfvn.models.imported.from_npz(tmp_path / "weights.npz")
     assert len(network.stages) == 2
     np.testing.assert_array_equal(network.stages[1].kernel, arrays["kernels"][1])
     np.testing.assert_array_equal(network.stages[1].rbf_weights, arrays["rbf_weights"][1])
@@ -201,7 +202,7 @@ def test_a_tensorflow_1_checkpoint_gives_the_independent_reconstruction(
         inputs, random_weights(), bandwidth, scale, grid_limit=1.5
     )
     prefix = write_checkpoint(tmp_path / "checkpoint")
-    network = tfvn.models.network_files.from_tf1_checkpoint(prefix, convention, grid_limit=1.5)
+    network = tfvn.models.imported.from_tf1_checkpoint(prefix, convention, grid_limit=1.5)
     assert_reconstructs(network, inputs, expected)
     one_stage = {key: value[:1] for key, value in random_weights().items()}
     assert (
@@ -216,22 +217,21 @@ def test_the_conventions_of_checkpoints_differ_and_another_is_refused(tmp_path, 
     inputs = case(coils=2, height=13, width=11)
     prefix = write_checkpoint(tmp_path / "checkpoint")
     icg, optox = (
-        tfvn.models.network_files.from_tf1_checkpoint(prefix, name)(inputs)
-        for name in ("icg", "optox")
+        tfvn.models.imported.from_tf1_checkpoint(prefix, name)(inputs) for name in ("icg", "optox")
     )
     assert np.linalg.norm(icg - optox) > 0.1 * np.linalg.norm(icg)
-    assert np.array_equal(tfvn.models.network_files.from_tf1_checkpoint(prefix)(inputs), icg)
+    assert np.array_equal(tfvn.models.imported.from_tf1_checkpoint(prefix)(inputs), icg)
     with pytest.raises(ValueError, match="'icg' or 'optox'. Received: convention='tf'") as error:
-        tfvn.models.network_files.from_tf1_checkpoint(prefix, "tf")
+        tfvn.models.imported.from_tf1_checkpoint(prefix, "tf")
     assert str(error.value).startswith(prefix)
 
 
 def test_a_checkpoint_is_found_by_prefix_index_file_and_folder(tmp_path):
     prefix = write_checkpoint(tmp_path / "logs" / "checkpoint")
-    expected = tfvn.models.network_files.from_tf1_checkpoint(prefix).get_weights()
+    expected = tfvn.models.imported.from_tf1_checkpoint(prefix).get_weights()
     for path in (f"{prefix}.index", tmp_path / "logs"):
         for weights, array in zip(
-            expected, tfvn.models.network_files.from_tf1_checkpoint(path).get_weights()
+            expected, tfvn.models.imported.from_tf1_checkpoint(path).get_weights()
         ):
             np.testing.assert_array_equal(weights, array)
 
@@ -244,10 +244,10 @@ def test_a_folder_without_its_checkpoint_names_what_is_there(tmp_path):
     with pytest.raises(
         ValueError, match=r"name one itself. Received: \['checkpoint-1000.index'\]"
     ) as error:
-        tfvn.models.network_files.from_tf1_checkpoint(tmp_path / "moved")
+        tfvn.models.imported.from_tf1_checkpoint(tmp_path / "moved")
     assert str(error.value).startswith(str(tmp_path / "moved"))
     with pytest.raises(ValueError, match=r"Received: \[\]"):
-        tfvn.models.network_files.from_tf1_checkpoint(tmp_path)
+        tfvn.models.imported.from_tf1_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_checkpoints_of_other_variables_are_refused_by_name(tmp_path, changes, m
     prefix = write_checkpoint(tmp_path / "checkpoint", **changes)
     for convention in ("icg", "optox"):
         with pytest.raises(ValueError, match=message) as error:
-            tfvn.models.network_files.from_tf1_checkpoint(prefix, convention)
+            tfvn.models.imported.from_tf1_checkpoint(prefix, convention)
         assert str(error.value).startswith(prefix)
 
 
@@ -288,7 +288,7 @@ def test_damaged_checkpoints_are_refused_by_name(tmp_path, suffix):
         else:
             file.write_bytes(damaged)
         with pytest.raises(ValueError, match="cannot be read as a checkpoint") as error:
-            tfvn.models.network_files.from_tf1_checkpoint(prefix)
+            tfvn.models.imported.from_tf1_checkpoint(prefix)
         assert str(error.value).startswith(prefix)
 
 
@@ -298,14 +298,14 @@ def test_a_torch_state_dict_gives_the_independent_reconstruction(torch_file, cas
     arrays = {**torch_arrays(random_weights()), "loss.weight": np.ones(3)}
     path = torch_file({"epoch": np.int64(4), "state_dict": arrays} if nested else arrays)
     expected = independent_reconstruction(inputs, random_weights(), bandwidth=2 / 8, scale=1)
-    for network in (tfvn.models.network_files.from_torch(path), tfvn.load_model(path)):
+    for network in (tfvn.models.imported.from_torch(path), tfvn.load_model(path)):
         assert_reconstructs(network, inputs, expected)
 
 
 def test_stages_of_a_torch_state_dict_are_ordered_by_number(torch_file):
     weights = {key: np.concatenate([value] * 6) for key, value in random_weights().items()}
     weights["data_term_weights"] = np.arange(12, dtype="f4")
-    network = tfvn.models.network_files.from_torch(torch_file(torch_arrays(weights)))
+    network = tfvn.models.imported.from_torch(torch_file(torch_arrays(weights)))
     assert [float(stage.data_weight) for stage in network.stages] == list(range(12))
 
 
@@ -355,7 +355,7 @@ def test_torch_state_dicts_that_do_not_fit_are_refused_by_name(torch_file, chang
     arrays = {**torch_arrays(random_weights()), "other": np.ones(1), **changes}
     path = torch_file({key: value for key, value in arrays.items() if value is not None})
     with pytest.raises(ValueError, match=message) as error:
-        tfvn.models.network_files.from_torch(path)
+        tfvn.models.imported.from_torch(path)
     assert str(error.value).startswith(str(path))
 
 
@@ -366,14 +366,14 @@ def test_a_torch_file_without_torch_names_the_remedy(tmp_path, monkeypatch):
         tfvn.load_model(tmp_path / "varnet.pth")
     assert str(error.value).startswith(str(tmp_path / "varnet.pth"))
     with pytest.raises(ValueError, match="no such file"):
-        tfvn.models.network_files.from_torch(tmp_path / "missing.pt")
+        tfvn.models.imported.from_torch(tmp_path / "missing.pt")
 
 
 def test_something_else_in_a_torch_file_is_refused_by_name(torch_file):
     for content in (np.ones(3), {"state_dict": np.ones(3)}, {1: np.ones(3)}):
         path = torch_file(content)
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict") as error:
-            tfvn.models.network_files.from_torch(path)
+            tfvn.models.imported.from_torch(path)
         assert str(error.value).startswith(str(path))
 
 
@@ -403,7 +403,7 @@ def test_a_file_of_torch_itself(tmp_path, case):
     torch.save(WritesAFile(str(tmp_path / "executed")), tmp_path / "code.pt")
     for name in ("short.pt", "code.pt"):
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict"):
-            tfvn.models.network_files.from_torch(tmp_path / name)
+            tfvn.models.imported.from_torch(tmp_path / name)
     assert not (tmp_path / "executed").exists()
 
 
@@ -414,7 +414,7 @@ def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
     )
     network.stages[1].data_weight.assign(0.3)
     network.stages[0].rbf_weights.assign(np.random.default_rng(0).normal(size=(3, 9)))
-    tfvn.models.network_files.to_npz(network, tmp_path / "weights.npz")
+    tfvn.models.imported.to_npz(network, tmp_path / "weights.npz")
     loaded = tfvn.load_model(tmp_path / "weights.npz")
     for name, block in network.parameter_blocks.items():
         np.testing.assert_array_equal(np.stack(block), np.stack(loaded.parameter_blocks[name]))
@@ -435,7 +435,7 @@ def test_an_exported_network_comes_back_bit_for_bit(tmp_path, case):
 
 def test_a_failed_export_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     network = tfvn.models.variational.VariationalNetwork(1, 3, 5, 9)
-    tfvn.models.network_files.to_npz(network, tmp_path / "weights.npz")
+    tfvn.models.imported.to_npz(network, tmp_path / "weights.npz")
     content = (tmp_path / "weights.npz").read_bytes()
 
     def full_disk(file, **arrays):
@@ -445,10 +445,10 @@ def test_a_failed_export_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match="^cannot write .*missing/weights.npz: No such file or directory"
     ):
-        tfvn.models.network_files.to_npz(network, tmp_path / "missing" / "weights.npz")
+        tfvn.models.imported.to_npz(network, tmp_path / "missing" / "weights.npz")
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(ValueError, match="no space left"):
-        tfvn.models.network_files.to_npz(network, tmp_path / "weights.npz")
+        tfvn.models.imported.to_npz(network, tmp_path / "weights.npz")
     assert (tmp_path / "weights.npz").read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["weights.npz"]
 
@@ -494,7 +494,7 @@ def test_files_of_something_else_are_refused_by_name(tmp_path):
         file.writestr("readme", "no model")
     (tmp_path / "text.npz").write_text("no arrays")
     for name, message in {
-        "other.keras": "expected a tfvn VariationalNetwork. Received: .*Sequential",
+        "other.keras": "expected a model of the classes .*Network.* Received: .*Sequential",
         "text.keras": "damaged or cut off, or none of the formats",
         "zip.keras": "cannot be loaded",
         "text.npz": "not a file of network weights",
@@ -575,7 +575,7 @@ def test_what_is_no_path_is_told(path):
 def test_the_content_decides_what_a_model_is(tmp_path, written, name):
     network = tfvn.models.variational.VariationalNetwork(1, 3, 5, 9)
     if written.endswith("npz"):
-        tfvn.models.network_files.to_npz(network, tmp_path / written)
+        tfvn.models.imported.to_npz(network, tmp_path / written)
     else:
         network.save(tmp_path / written)
     os.rename(tmp_path / written, tmp_path / name)
@@ -605,7 +605,7 @@ def test_a_model_that_cannot_be_read_is_no_damage(tmp_path, monkeypatch, number)
 def test_checkpoints_in_folders_with_brackets_are_found(tmp_path):
     prefix = write_checkpoint(tmp_path / "acc=[4,8]*" / "checkpoint")
     for path in (prefix, f"{prefix}.index", tmp_path / "acc=[4,8]*"):
-        assert len(tfvn.models.network_files.from_tf1_checkpoint(path).stages) == 2
+        assert len(tfvn.models.imported.from_tf1_checkpoint(path).stages) == 2
 
 
 def test_members_that_are_no_arrays_are_refused(tmp_path):
@@ -654,6 +654,114 @@ def test_the_files_of_this_keras_have_the_layout_of_the_stored_one(tmp_path):
         read_keras(path) for path in (tmp_path / "model.keras", FILES / f"{written}.keras")
     )
     assert config["config"] == expected["config"] and names(weights) == names(stored)
+
+
+class TwoLayers(Reconstructor):
+    """A network that reads k-space. Its layers have no weights before the first call."""
+
+    reads = "kspace"
+
+    def __init__(self, channels=3, sizes=(3, 1), **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.sizes = channels, list(sizes)
+        self.first = keras.layers.Conv2D(channels, self.sizes[0], padding="same")
+        self.rest = [keras.layers.Conv2D(2, size, padding="same") for size in self.sizes[1:]]
+        self.step = self.add_weight(name="step", shape=(), initializer="ones")
+
+    def call(self, inputs):
+        image = self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+        x = self.first(tf.stack([tf.math.real(image), tf.math.imag(image)], -1))
+        for layer in self.rest:
+            x = layer(tf.nn.relu(x))
+        return image - tf.complex(self.step * x[..., 0], x[..., 1])
+
+    def get_config(self):
+        return {**super().get_config(), "channels": self.channels, "sizes": self.sizes}
+
+
+@pytest.fixture
+def two_layers(monkeypatch):
+    """A network of another class than the package's own, which `MODELS` knows."""
+    monkeypatch.setitem(tfvn.models.MODELS, "two-layers", TwoLayers)
+    return TwoLayers(channels=4)
+
+
+def test_a_model_of_any_class_comes_back_bit_for_bit(tmp_path, case, two_layers):
+    expected = two_layers.reconstruct(case())
+    two_layers.step.assign(0.5)
+    assert np.abs(two_layers.reconstruct(case()) - expected).max() > 1e-3
+    expected = two_layers.reconstruct(case())
+    two_layers.save(tmp_path / "model.keras")
+    loaded = tfvn.load_model(tmp_path / "model.keras")
+    assert type(loaded) is TwoLayers and loaded.get_config() == two_layers.get_config()
+    np.testing.assert_array_equal(loaded.reconstruct(case()), expected)
+
+
+def test_a_file_of_weights_of_any_class_is_read_by_keras_too(tmp_path, case, two_layers):
+    two_layers.make_weights()
+    two_layers.save_weights(tmp_path / "model.weights.h5")
+    other = TwoLayers(channels=4)
+    other.make_weights()
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other.reconstruct(case()), two_layers.reconstruct(case()))
+
+
+def test_a_model_of_another_class_is_read_under_the_keras_that_wrote_it(
+    tmp_path, two_layers, monkeypatch
+):
+    two_layers.make_weights()
+    monkeypatch.setattr(tfvn.models.base, "_ORDER", "another")
+    two_layers.save(tmp_path / "model.keras")
+    monkeypatch.undo()
+    monkeypatch.setitem(tfvn.models.MODELS, "two-layers", TwoLayers)
+    with pytest.raises(ValueError, match="_0 is not there. Only variational networks are read"):
+        tfvn.load_model(tmp_path / "model.keras")
+
+
+def test_a_model_without_weights_comes_back(tmp_path, case):
+    model = tfvn.models.ZeroFilled(readout_oversampling=True)
+    model.save(tmp_path / "model.keras")
+    loaded = tfvn.load_model(tmp_path / "model.keras")
+    assert type(loaded) is tfvn.models.ZeroFilled and loaded.sense.readout_oversampling
+
+
+def test_a_file_of_a_class_that_is_not_listed_is_refused(tmp_path):
+    model = TwoLayers()
+    model.make_weights()
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(
+        ValueError, match="expected a model of the classes .* Received: .*TwoLayers"
+    ):
+        tfvn.load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"channels": 5}, r"vars/keras._. must be numbers of shape \(3, 3, 2, 5\)"),
+        ({"channels": {"class_name": "system"}}, "channels must be a text, True"),
+        ({"sizes": [3, [float("inf")]]}, "sizes must be a text, True"),
+        ({"custom": 1}, r"Received also: \['custom'\]"),
+    ],
+)
+def test_settings_of_any_class_are_plain_and_fit(tmp_path, two_layers, changes, message):
+    two_layers.make_weights()
+    two_layers.save(tmp_path / "model.keras")
+    config, weights = read_keras(tmp_path / "model.keras")
+    config["config"].update(changes)
+    write_keras(tmp_path / "model.keras", config, weights)
+    with pytest.raises(ValueError, match=message):
+        tfvn.load_model(tmp_path / "model.keras")
+
+
+def test_settings_that_are_missing_are_named(tmp_path, two_layers):
+    two_layers.make_weights()
+    two_layers.save(tmp_path / "model.keras")
+    config, weights = read_keras(tmp_path / "model.keras")
+    del config["config"]["channels"]
+    write_keras(tmp_path / "model.keras", config, weights)
+    with pytest.raises(ValueError, match=r"all settings of TwoLayers. Missing: \['channels'\]"):
+        tfvn.load_model(tmp_path / "model.keras")
 
 
 def names(weights):
@@ -798,7 +906,7 @@ def test_no_config_of_a_keras_file_runs_anything(tmp_path, keras_file):
     for name, hostile in hostile_configs(config, marker).items():
         write_keras(tmp_path / "model.keras", hostile, weights)
         with pytest.raises(
-            ValueError, match="model.keras: cannot be loaded as a tfvn VariationalNetwork: ."
+            ValueError, match="model.keras: cannot be loaded as a model of tfvn: ."
         ) as error:
             tfvn.load_model(tmp_path / "model.keras")
         assert not marker.exists() and len(str(error.value)) < 1000, name
@@ -865,17 +973,17 @@ def replaced(place, make):
         (
             "vars/0",
             lambda group, place: group.create_dataset(place, (10**6,) * 2, "f4", chunks=(9, 9)),
-            "kernel of stage_1",
+            "stage_1/vars/0 must be numbers of shape",
         ),
         (
             "vars/0",
             lambda group, place: group.create_dataset(place, (5, 5, 2, 3), h5py.string_dtype()),
-            "kernel of stage_1",
+            "stage_1/vars/0 must be numbers of shape",
         ),
         (
             "activation/vars/0",
             lambda group, place: group.create_group(place),
-            "rbf_weights of stage_1",
+            "stage_1/activation/vars/0 must be numbers of shape",
         ),
         ("vars/1", lambda group, place: None, "1 is not there"),
     ],
@@ -903,7 +1011,7 @@ def test_members_that_unpack_to_more_than_the_network_needs_are_not_unpacked(
     ):
         tfvn.load_model(tmp_path / "model.keras")
     write_npz(tmp_path / "weights.npz")
-    monkeypatch.setattr(tfvn.models.network_files, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(tfvn.models.imported, "LARGEST_FILE", 1000)
     with pytest.raises(
         ValueError, match="weights.npz: not a file of network weights: expected at most 1000 bytes"
     ):
