@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks, replicas
+from tfvn.certificates import TotalVariation
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
 from tfvn.models.base import Reconstructor, Statistics, check_gradient, check_model
@@ -137,6 +138,12 @@ class Smoothed(Reconstructor):
     @property
     def draws(self):
         return self.num_samples if self.sigma else 0
+
+    @property
+    def certificates(self):
+        if not self.sigma:
+            return ()
+        return (TotalVariation(self.sigma, self.law),)
 
     def keys(self, index):
         return noise.keys(self._seed, noise.SMOOTHING, index)
