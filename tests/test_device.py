@@ -1,5 +1,6 @@
-"""The device only arranges what is computed: an accelerator, pretended on a CPU, gives the same
-numbers.
+"""The device only arranges what is computed.
+
+An accelerator, pretended on a CPU, gives the same numbers.
 """
 
 from types import SimpleNamespace
@@ -12,7 +13,9 @@ from tensorflow.python.client import device_lib
 from tfvn import device
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models.activations import RBFActivation
+from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.noise import image_noise
 from tfvn.physics.sense import Sense
 
 BYTES = 10**9
@@ -98,7 +101,7 @@ def test_the_normal_operator_is_the_same_on_an_accelerator(
 ):
     sense, *arguments = problem(case, mask, readout_oversampling)
     expected = sense.normal(*arguments)
-    pretend("operators")
+    pretend("physics.sense")
     np.testing.assert_allclose(sense.normal(*arguments), expected, rtol=0, atol=1e-12)
 
 
@@ -108,7 +111,7 @@ def test_the_noise_is_the_same_on_an_accelerator(case, pretend, mask, readout_ov
     sense, _, *fixed = problem(case, mask, readout_oversampling)
     seeds = tf.constant([[3, 1], [4, 1]])
     expected = image_noise(sense, *fixed, seeds)
-    pretend("operators")
+    pretend("physics.sense")
     np.testing.assert_allclose(image_noise(sense, *fixed, seeds), expected, rtol=0, atol=1e-12)
 
 
@@ -117,7 +120,7 @@ def test_coils_are_a_loop_on_a_cpu_alone(case, operations, pretend, mask):
     sense, *arguments = problem(case, mask, False)
     loops = {"While", "StatelessWhile"}
     assert operations(sense.normal, *arguments) & loops
-    pretend("operators")
+    pretend("physics.sense")
     assert not operations(sense.normal, *arguments) & loops
 
 
@@ -128,7 +131,7 @@ def test_the_weight_gradient_is_the_same_on_an_accelerator(pretend):
         tf.constant(rng.uniform(-1.6, 1.6, (1, 200, 200, 2)), "float32") for _ in range(2)
     )
     expected = activation.weight_gradient(x, cotangent)
-    pretend("activations")
+    pretend("models.activations")
     actual = activation.weight_gradient(x, cotangent)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -167,10 +170,7 @@ def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(
     case, network, monkeypatch
 ):
     monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: 10**12)
-    silent = SimpleNamespace(
-        sense=network.sense, zero_filled=network.zero_filled, reconstruct=network.reconstruct
-    )
-    assert chunk(silent, case()) == 1 < chunk(network, case())
+    assert chunk(ZeroFilled(), case()) == 1 < chunk(network, case())
 
 
 def test_a_chunk_of_unknown_sizes_is_one_draw(network, monkeypatch):
@@ -199,13 +199,16 @@ def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
 
 def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):
     inputs, sizes = case(batch=2), []
-    expected = Smoothed(network, 0.1, 7).reconstruct(inputs)
+    expected = Smoothed(network, 0.1, 7, chunk_size=1).reconstruct(inputs)
     free = 2 * 3 * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape)
     monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: free)
-    model = Smoothed(network, 0.1, 7)
-    original = model._chunk_size
-    monkeypatch.setattr(
-        model, "_chunk_size", lambda shape: sizes.append(original(shape)) or sizes[-1]
-    )
-    np.testing.assert_allclose(model.reconstruct(inputs), expected, rtol=0, atol=1e-6)
-    assert sizes == [3]
+    original = Smoothed._chunk_size
+
+    def recorded(model, shape):
+        sizes.append(original(model, shape))
+        return sizes[-1]
+
+    monkeypatch.setattr(Smoothed, "_chunk_size", recorded)
+    found = Smoothed(network, 0.1, 7).reconstruct(inputs)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert set(sizes) == {3}

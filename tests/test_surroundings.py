@@ -28,12 +28,12 @@ def python(*arguments, folder, **variables):
 
 PICTURE = """
 import hashlib, pathlib
-from tfvn.figures import paper
+from tfvn.figures import curves
 rows = [
     dict(model="a_1", radius=r, norm=r, effect=r, rmse=1 + r, image_norm=20.0)
     for r in (0.0, 1.0, 2.0)
 ]
-paper.figure2("picture.png", rows)
+curves.figure2("picture.png", rows)
 digest = hashlib.sha256(pathlib.Path("picture.png").read_bytes()).hexdigest()
 """
 EVERYTHING = f"""
@@ -103,6 +103,12 @@ def test_the_package_shows_what_is_there_to_use():
     )
     with pytest.raises(AttributeError, match="tfvn has no 'defense'. It has .* defences"):
         _ = tfvn.defense
+
+
+def test_the_package_does_not_look_at_the_command_line(tmp_path):
+    code = "import sys\ndel sys.argv\nimport tfvn\nprint(tfvn.config.load().seed)"
+    done = python("-c", code, folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 NOISE = (
