@@ -127,7 +127,11 @@ class Reconstructor(keras.Model):
                 f"{type(self).__name__} reads no initial_image. Remove it from the inputs."
             )
         found = measurement.read_as(self.sense, inputs, self.reads)
-        return {key: tf.convert_to_tensor(value) for key, value in found.items()}
+        found = {key: tf.convert_to_tensor(value) for key, value in found.items()}
+        if not self.built and tf.executing_eagerly():
+            # Layers make their weights when they are called first. Compiled code needs them.
+            super().__call__(found)
+        return found
 
     def zero_filled(self, inputs):
         """A^H kspace, complex (batch, rows, width); the given one where `inputs` hold it.
