@@ -112,7 +112,8 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
     for index, (inputs, reference) in enumerate(data.load(config, "test")):
         truth = np.abs(reference[0].numpy())
         inputs = {key: inputs[key].numpy() for key in inputs}
-        clean = model.reconstruct(inputs)[0].numpy()
+        keys = model.keys(inputs["sample_index"])
+        clean = model.reconstruct(inputs, keys)[0].numpy()
         for radius in RADII:
             with h5py.File(attack_files.attack_path(run_dirs[number], radius, index)) as file:
                 r = file["perturbation"][()]
@@ -120,9 +121,8 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
             change = (
                 np.fft.fftshift(np.fft.fft2(coil_images, norm="ortho"), (-2, -1)) * inputs["mask"]
             )
-            image = model.reconstruct(
-                {**inputs, "kspace": (inputs["kspace"] + change).astype(np.complex64)}
-            )[0].numpy()
+            attacked = {**inputs, "kspace": (inputs["kspace"] + change).astype(np.complex64)}
+            image = model.reconstruct(attacked, keys)[0].numpy()
             error = np.linalg.norm(image - truth)
             expected = {
                 "norm": np.linalg.norm(r),
@@ -601,7 +601,7 @@ def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run
     config = directory.open_run(run_dirs[1])
     model = defences.from_config(config, network_of(run_dirs[1], config))
     inputs, _ = next(iter(data.load(config, "test")))
-    mean, norm = model.reconstruct_with_norm(inputs)
+    mean, _, norm = model.statistics(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
     assert float(norm[0]) > float(tf.norm(mean))
     model.num_samples = 1
@@ -667,7 +667,7 @@ def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name,
     else:
         (output / name).symlink_to(elsewhere if kind == "link" else tmp_path / "none")
     before = tree(tmp_path)
-    monkeypatch.setattr(evaluate, "_write_results", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(evaluate, "_gather", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(ValueError, match=f"{name} is (there, and is no earlier result|a link)"):
         evaluate.evaluate([original], output)
     assert tree(tmp_path) == before

@@ -17,6 +17,7 @@ __all__ = [
     "kinds",
     "of",
     "of_folder",
+    "selected_by",
 ]
 
 ATTACKS = {"ascent": ProjectedGradientAscent, "antun": PenalisedGradientAscent}
@@ -58,6 +59,19 @@ def of(kind):
         raise ValueError(f"attack must be one of {', '.join(known)}. Received: attack={kind!r}")
     attack, settings = known[kind]
     return attack(**settings)
+
+
+def selected_by(kind):
+    """The keys of a configuration that ask for an attack of a kind, with their values.
+
+    All other settings, and the sizes, are left as they are.
+    """
+    attack, settings = kinds()[kind]
+    names = {name: configured for configured, name in _CONFIGURED.items()}
+    found = {"attack_method": names.get(attack.name, attack.name)}
+    for keyword, value in settings.items():
+        found[attack.keys[keyword]] = value
+    return found
 
 
 def of_folder(folder):

@@ -2,6 +2,7 @@
 
 import os
 
+from tfvn import attacks
 from tfvn.runs import attack_files, directory
 
 __all__ = ["commands"]
@@ -26,9 +27,10 @@ def commands(trial):
     train = ["python", "train.py", "--config", config, "--run-dir", again]
     attack = ["python", "attack.py", "--run-dir", again]
     found = [_with_settings(train, _changed(_OF_ONE_CALL, trial.config))]
-    for (kind, *changed), sizes in _attacks(trial).items():
-        key = "antun_steps" if kind == "antun" else "attack_radii"
-        found.append(_with_settings(attack, [*changed, *_changed({key: sizes}, trial.config)]))
+    for (kind, *settings), sizes in _attacks(trial).items():
+        key = attacks.of(kind).keys["sizes"]
+        settings += _changed({key: sizes}, trial.config)
+        found.append(_with_settings(attack, settings))
     return found
 
 
@@ -47,15 +49,9 @@ def _attacks(trial):
     found = {}
     for kind, size in trial.attacks:
         stored = attack_files.read_attack(trial.attack_path(kind, size, 0))["settings"]
-        values = {}
-        for key, value in stored.items():
-            if key.startswith(("attack_", "antun_")):
-                values[key] = value
+        values = {key: stored[key] for key in stored.keys() & directory.attack_keys()}
         values["attack_num_samples"] = stored.get("num_samples", trial.config.attack_num_samples)
-        if kind == "antun":
-            values["attack_method"] = "antun"
-        else:
-            values.update(attack_method="projected", attack_norm=kind)
+        values.update(attacks.selected_by(kind))
         settings = _changed(dict(sorted(values.items())), trial.config)
         found.setdefault((kind, *settings), []).append(size)
     return found

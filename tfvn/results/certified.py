@@ -2,13 +2,17 @@
 
 import math
 
-from tfvn.certificates import total_variation
-from tfvn.results.measure import DISTANCES
+import numpy as np
+
+from tfvn.certificates.total_variation import range_diameter
+from tfvn.models.base import Statistics
 from tfvn.results.rows import is_clean, size_of
 from tfvn.tables import Table, digits
 
-__all__ = ["certificate_table", "certificates_of"]
+__all__ = ["DISTANCES", "certificate_table", "certificates_of", "claimed", "diameter_of"]
 
+# The columns that hold ||A r||, by the norm.
+DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 # The table asks which ||A r|| changes the image by no more than this share of its norm.
 _SHARE = 0.1
 _HEADS = (
@@ -25,68 +29,93 @@ _HEADS = (
 )
 
 
-def certificates_of(table, rows):
-    """What can be claimed of every smoothed model: one dict a model and attack.
+def claimed(model):
+    """Those of a model's certificates that claim something: an estimate without a level of
+    confidence does not.
+    """
+    return [certificate for certificate in model.certificates if certificate.confidence > 0]
+
+
+def diameter_of(statistics):
+    """The diameter of the range of magnitude images that the draws of an answer show, (batch,)."""
+    return range_diameter(np.asarray(statistics.largest_norm, float), non_negative=True)
+
+
+def certificates_of(table, rows, certificates):
+    """What can be claimed of every model that has certificates: one dict for each of them and each
+    attack.
 
     The attack "none" stands for what is claimed of the model alone. The keys:
 
     * `diameter` is sqrt(2) times the largest norm of a single draw in `rows`. It is that of the map
       f whose images are scaled back to that norm, which changes none of the draws that were
       averaged here.
-    * `lipschitz` is the Lipschitz constant of the smoothed map, in the `norm` of the noise's
-      certificate.
+    * `lipschitz` is the Lipschitz constant of the model, in the `norm` of the certificate.
     * `certified_distance` is the largest ||A r|| in that norm that certifies a change below a tenth
       of the mean image norm.
-    * Of an attack: `distance`, its mean ||A r|| in that norm; `total_variation` at it, and `bound`,
-      the diameter times that; and the measured `effect`.
+    * Of an attack: `distance`, its mean ||A r|| in that norm; `bound` at it; `total_variation`, the
+      bound as a share of the diameter; and the measured `effect`.
+    * `certificate` is its name, and `confidence` its level: 1 for what is proved.
 
-    The bound is for infinitely many draws: the mean of K has its own spread.
+    The bound of a smoothed model is for infinitely many draws: the mean of K has its own spread.
 
     Args:
         table: the list of dicts of `aggregate`.
         rows: the rows that it was made of.
+        certificates: what `claimed` finds of each model: a dict from its name.
     """
     claims = []
-    for model in dict.fromkeys(entry["model"] for entry in table if entry["sigma"]):
+    for model, own in certificates.items():
         largest = max(row["draw_norm"] for row in rows if row["model"] == model)
-        diameter = float(total_variation.range_diameter(largest, non_negative=True))
-        for entry in table:
-            if entry["model"] == model:
-                claims.append(_claim(entry, diameter))
+        # Of all draws of the evaluation.
+        statistics = Statistics(mean=None, deviation=None, largest_norm=np.array([largest]))
+        for certificate in own:
+            for entry in table:
+                if entry["model"] == model:
+                    claims.append(_claim(entry, certificate, statistics))
     return claims
 
 
-def _claim(entry, diameter):
+def _claim(entry, certificate, statistics):
     """What is claimed of one model and attack."""
-    sigma, noise = entry["sigma"], entry["noise"]
-    norm = total_variation.NORMS[noise]
-    distance = entry[DISTANCES[norm]]
+    distance = entry[DISTANCES[certificate.norm]]
     change = _SHARE * entry["image_norm"]
     certified = math.nan
     if not math.isnan(change):
-        certified = float(total_variation.certified_distance(change, sigma, diameter, noise))
+        certified = certificate.certified_distance(statistics, change)
+    diameter, bound = diameter_of(statistics), certificate.bound(statistics, distance)
+    numbers = {
+        "diameter": diameter,
+        "lipschitz": certificate.lipschitz(statistics),
+        "certified_distance": certified,
+        "distance": distance,
+        "total_variation": bound / diameter,
+        "bound": bound,
+        "effect": entry["effect"],
+    }
     return {
         "model": entry["model"],
         "attack": entry["attack"],
         "size": size_of(entry),
-        "sigma": sigma,
-        "noise": noise,
-        "norm": norm,
-        "diameter": diameter,
-        "lipschitz": float(total_variation.lipschitz_constant(sigma, diameter, noise)),
-        "certified_distance": certified,
-        "distance": distance,
-        "total_variation": float(total_variation.total_variation(distance, sigma, noise)),
-        "bound": float(total_variation.global_bound(distance, sigma, diameter, noise)),
-        "effect": entry["effect"],
+        "sigma": entry["sigma"],
+        "noise": entry["noise"],
+        "norm": certificate.norm,
+        **{key: float(np.squeeze(value)) for key, value in numbers.items()},
+        "certificate": certificate.name,
+        "confidence": certificate.confidence,
     }
 
 
 def certificate_table(claims):
-    """The weakest attack on each smoothed model, and what its certificate says of it: a `Table`."""
+    """The weakest attack on each model, and what its certificates say of it: a `Table`."""
+    names = list(dict.fromkeys(claim["certificate"] for claim in claims))
     lines = [list(_HEADS)]
     for model in dict.fromkeys(claim["model"] for claim in claims):
-        lines.append(_line([claim for claim in claims if claim["model"] == model]))
+        for name in names:
+            key = (model, name)
+            own = [claim for claim in claims if (claim["model"], claim["certificate"]) == key]
+            if own:
+                lines.append(_line(own, name if len(names) > 1 else ""))
     note = (
         "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified"
         " to: the largest ||A r|| that cannot change the reconstruction by more than"
@@ -98,12 +127,12 @@ def certificate_table(claims):
     return Table(title, lines, ("",) * len(_HEADS), note)
 
 
-def _line(claims):
-    """The table's line of one model."""
+def _line(claims, name):
+    """The table's line of one model and certificate; the name of this may be left out."""
     attacks = [claim for claim in claims if not is_clean(claim)]
     # The weakest attack: where even that is beyond the certificate, the others are.
     claim = min(attacks, key=lambda claim: claim["total_variation"], default=claims[0])
-    line = [claim["model"], claim["norm"]]
+    line = [claim["model"], f"{claim['norm']} {name}".strip()]
     line += [digits(claim[key]) for key in ("diameter", "lipschitz", "certified_distance")]
     if not attacks:
         return line + ["-"] * 5

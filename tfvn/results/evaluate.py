@@ -211,6 +211,7 @@ class Results(NamedTuple):
     shown: the middle slice's data, a `Shown`.
     examples: the middle slice as each model sees it, a list of `tfvn.figures.paper.Example`.
     architectures: the settings of each network.
+    certificates: what is claimed of each model, a dict from its name to a list of `Certificate`.
     """
 
     rows: list
@@ -219,11 +220,13 @@ class Results(NamedTuple):
     shown: Shown
     examples: list
     architectures: list
+    certificates: dict
 
 
 def _gather(trials, source, output, workers, watch, kept):
     """Writes the images, and evaluates the slices that are not done. Returns the `Results`."""
     rows, examples, architectures = [], [], []
+    certificates = {}
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
     images_path = os.path.join(output, "reconstructions.h5")
     maps = data.maps_origin(trials[0].config)
@@ -244,7 +247,8 @@ def _gather(trials, source, output, workers, watch, kept):
                 if case.index == len(source) // 2:
                     examples.append(_example(trial, case, images, found))
             architectures.append(loaded.network.get_config())
-    return Results(rows, images_path, maps, shown, examples, architectures)
+            certificates[trial.name] = certified.claimed(loaded.model)
+    return Results(rows, images_path, maps, shown, examples, architectures, certificates)
 
 
 def _example(trial, case, images, rows):
@@ -272,7 +276,7 @@ def _write(trials, results, table, output):
     rows = results.rows
     shown = wording.tables(table, results.maps)
     text = wording.markdown(table, results.maps)
-    claims = certified.certificates_of(table, rows)
+    claims = certified.certificates_of(table, rows, results.certificates)
     if claims:
         certificates = certified.certificate_table(claims)
         shown.append(certificates)

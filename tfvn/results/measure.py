@@ -10,16 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import defences, metrics, projections, replicas
-from tfvn.certificates import total_variation
 from tfvn.models.base import Reconstructor, Statistics
 from tfvn.physics import measurement
+from tfvn.results.certified import DISTANCES, claimed, diameter_of
 from tfvn.results.rows import CLEAN, dataset_of, size_columns
 from tfvn.runs.models import model_hash, network_of
 
-__all__ = ["DISTANCES", "Answer", "Loaded", "load", "measure", "measure_slice"]
-
-# The columns that hold ||A r||, by the norm.
-DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
+__all__ = ["Answer", "Loaded", "load", "measure", "measure_slice"]
 
 
 class Loaded(NamedTuple):
@@ -79,7 +76,7 @@ def measure_slice(trial, case, loaded):
     images, rows = {}, []
     clean = _clean_answer(case, loaded.model)
     for answer in [clean, *_attacked_answers(trial, case, loaded)]:
-        numbers = measure(loaded.model, case, answer, clean, trial.config)
+        numbers = measure(loaded.model, case, answer, clean)
         row = _row(trial, case, loaded.model, answer, numbers)
         _check_finite(trial, row, answer.image)
         images[dataset_of(row)] = answer.image[0].numpy()
@@ -114,25 +111,24 @@ def _check_finite(trial, row, image):
         )
 
 
-def measure(model, case, answer, clean, config):
+def measure(model, case, answer, clean):
     """The numbers of one answer, as a dict of floats in the order of the columns.
 
     Args:
         model: the model that answered.
         case: the `Case`.
         answer, clean: the `Answer` to measure, and that to the clean measurement.
-        config: the configuration of the run.
     """
     image, reference = answer.image, case.reference
     maps, mask = case.inputs["sensitivity_maps"], case.inputs["mask"]
     change = model.sense.forward(answer.perturbation, maps, mask)
     norm = tf.norm(tf.abs(answer.perturbation))
     image_norm = tf.norm(tf.abs(reference))
-    distances = {column: projections.norm(change, kind) for kind, column in DISTANCES.items()}
+    distances = {kind: projections.norm(change, kind) for kind in DISTANCES}
     numbers = {
         "norm": norm,
-        **distances,
-        "total_variation": _variation(distances, config),
+        **{DISTANCES[kind]: distance for kind, distance in distances.items()},
+        "total_variation": _share(model, answer.statistics, distances),
         "image_norm": image_norm,
         "relative_radius": norm / image_norm,
         "rmse": metrics.error_norm(image, reference),
@@ -145,13 +141,16 @@ def measure(model, case, answer, clean, config):
     return {key: float(np.squeeze(value)) for key, value in numbers.items()}
 
 
-def _variation(distances, config):
-    """The total variation at ||A r|| of a smoothed model; NaN of another one."""
-    if not config.sigma:
+def _share(model, statistics, distances):
+    """What the first claim on a model allows at ||A r||, as a share of the diameter of its range.
+
+    Of a smoothed model it is the total variation. NaN of a model without claims.
+    """
+    claims = claimed(model)
+    if not claims:
         return math.nan
-    column = DISTANCES[total_variation.NORMS[config.noise]]
-    distance = float(distances[column][0])
-    return total_variation.total_variation(distance, config.sigma, config.noise)
+    bound = claims[0].bound(statistics, np.asarray(distances[claims[0].norm], float))
+    return bound / diameter_of(statistics)
 
 
 def _row(trial, case, model, answer, numbers):

@@ -52,18 +52,26 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
         raise ValueError(
             "the sweep over the numbers of draws runs in one process: use --strategy mirrored."
         )
-    trials = [trial for trial in open_trials(run_dirs, overrides) if trial.config.sigma]
-    if not trials:
+    strategy = workers.strategy()
+    trials = open_trials(run_dirs, overrides)
+    smoothed = [pair for pair in _loaded(trials, strategy) if pair[1].model.draws]
+    if not smoothed:
         raise ValueError(
             "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
         )
-    check_attacks(trials, len(data.source(trials[0].config, "test")))
+    check_attacks([trial for trial, _ in smoothed], len(data.source(trials[0].config, "test")))
     prepare_folder(output, FILES)
     with locks.alone(output, "evaluates into it"):
         rows = []
-        for trial in trials:
-            rows.extend(_sweep_run(trial, sorted(set(counts)), workers.strategy()))
+        for trial, loaded in smoothed:
+            rows.extend(_sweep_run(trial, loaded, sorted(set(counts))))
         return _write(rows, output)
+
+
+def _loaded(trials, strategy):
+    """Yields every trial with its `Loaded` model."""
+    for trial in trials:
+        yield trial, load(trial, strategy)
 
 
 def _write(rows, output):
@@ -106,10 +114,9 @@ class Measured(NamedTuple):
     difference: float
 
 
-def _sweep_run(trial, counts, strategy):
+def _sweep_run(trial, loaded, counts):
     """The rows of one run."""
     config = trial.config
-    loaded = load(trial, strategy)
     source = data.source(config, "test")
     measured = {count: [] for count in counts}
     name, total = f"draws {trial.name}", len(source) * len(counts)

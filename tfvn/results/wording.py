@@ -113,7 +113,8 @@ class _Block:
         lines = [["model", "sigma", "K", *self.heads[1:]]]
         for model in self.models:
             clean = self.cells[model, 0.0]
-            draws = str(clean["num_samples"]) if clean["sigma"] else "-"
+            # A model without noise has no draws.
+            draws = str(clean["num_samples"]) if clean["noise"] else "-"
             line = [model, f"{clean['sigma']:g}{_noise_name(clean)}", draws]
             line += [self._effect(model, size) for size in self.sizes[1:]]
             lines.append(line)
