@@ -1,5 +1,7 @@
-"""Training: the step, its optimizers, and what is logged of it."""
+"""Training: the step, its recipes and optimizers, the loop, and what is logged of it."""
 
-from tfvn.training.trainer import OPTIMIZERS, Trainer
+from tfvn.training.optimizers import OPTIMIZERS
+from tfvn.training.recipes import RECIPES, Clean, Noise
+from tfvn.training.trainer import Trainer
 
-__all__ = ["OPTIMIZERS", "Trainer"]
+__all__ = ["OPTIMIZERS", "RECIPES", "Clean", "Noise", "Trainer"]
