@@ -22,6 +22,12 @@ import tensorflow as tf
 from tfvn import config as configs
 from tfvn import data
 from tfvn.models.variational import VariationalNetwork
+from tfvn.training.optimizers import (
+    AdamSteps,
+    FrankWolfeSteps,
+    IPALMSteps,
+    RadamLookaheadSteps,
+)
 from tfvn.training.trainer import Trainer
 
 CONFIG = configs.load(
@@ -35,21 +41,22 @@ CONFIG = configs.load(
         "receiver_noise=0.0005",
     ],
 )
+# What makes the steps of each.
 OPTIMIZERS = {
-    "iPALM": dict(optimizer="ipalm"),
-    "iPALM, stage by stage": dict(optimizer="ipalm", stagewise=True),
-    "Adam, rate 1e-3": dict(optimizer="adam", learning_rate=1e-3),
-    "Adam, rate 1e-2": dict(optimizer="adam", learning_rate=1e-2),
-    "RAdam, Lookahead, rate 1e-2": dict(optimizer="radam-lookahead", learning_rate=1e-2),
-    "Frank-Wolfe, rate 1e-3": dict(optimizer="conditional-gradient", learning_rate=1e-3),
-    "Frank-Wolfe, rate 1e-2": dict(optimizer="conditional-gradient", learning_rate=1e-2),
+    "iPALM": lambda: IPALMSteps(),
+    "iPALM, stage by stage": lambda: IPALMSteps(stagewise=True),
+    "Adam, rate 1e-3": lambda: AdamSteps(1e-3),
+    "Adam, rate 1e-2": lambda: AdamSteps(1e-2),
+    "RAdam, Lookahead, rate 1e-2": lambda: RadamLookaheadSteps(1e-2),
+    "Frank-Wolfe, rate 1e-3": lambda: FrankWolfeSteps(1e-3),
+    "Frank-Wolfe, rate 1e-2": lambda: FrankWolfeSteps(1e-2),
 }
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 
-def curve(options, seconds, validation):
+def curve(make_steps, seconds, validation):
     """(seconds, steps, loss) from the start on."""
-    trainer = Trainer(VariationalNetwork(5, 12, seed=0), **options)
+    trainer = Trainer(VariationalNetwork(5, 12, seed=0), make_steps())
     step = tf.function(lambda *pair: trainer.train_step(pair), autograph=False)
     loss = tf.function(trainer.batch_loss, autograph=False)
     inputs, reference = validation
@@ -84,9 +91,9 @@ def main(argv=None):
     test = list(data.load(CONFIG, "test"))
     validation = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *test)
     curves = {}
-    for name, options in OPTIMIZERS.items():
+    for name, make_steps in OPTIMIZERS.items():
         try:
-            curves[name] = curve(options, arguments.seconds, validation)
+            curves[name] = curve(make_steps, arguments.seconds, validation)
         except ValueError as error:
             print(f"{name}: {error}")
             continue

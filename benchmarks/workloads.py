@@ -8,7 +8,9 @@ import tensorflow as tf
 from benchmarks import plain
 from benchmarks.problem import make_image, make_inputs, make_network
 from tfvn.attacks import ProjectedGradientAscent
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
+from tfvn.training.optimizers import IPALMSteps
+from tfvn.training.recipes import Noise
 from tfvn.training.trainer import Trainer
 
 
@@ -91,7 +93,7 @@ def training_gradient(size, automatic=False):
 
 def smoothed(size, num_samples):
     model, inputs, arrays = _problem(size)
-    smooth = SmoothedNetwork(model, sigma=0.05, num_samples=num_samples)
+    smooth = Smoothed(model, sigma=0.05, num_samples=num_samples)
 
     @_compiled
     def baseline(seed, kspace, maps, mask):
@@ -109,7 +111,7 @@ def smoothed(size, num_samples):
 
 def smoothed_attack_step(size, num_samples):
     model, inputs, _ = _problem(size)
-    smooth = SmoothedNetwork(model, sigma=0.05, num_samples=num_samples)
+    smooth = Smoothed(model, sigma=0.05, num_samples=num_samples)
     return _attack_step(smooth, model, size, inputs), None, num_samples
 
 
@@ -118,13 +120,14 @@ def ipalm_iteration(size, slices):
     work of an iteration.
     """
     inputs, reference = make_inputs(size, slices), make_image(size, slices)
-    trainer = Trainer(make_network(size), sigma=0.05, initial_lipschitz=1e6)
+    optimizer = IPALMSteps(initial_lipschitz=1e6)
+    trainer = Trainer(make_network(size), optimizer, Noise(0.05))
     step = _compiled(lambda *data: trainer.train_step(data))
     return (lambda: step(inputs, reference)), None, slices
 
 
 def full_attack(size, num_samples, steps):
     model, inputs, _ = _problem(size)
-    smooth = SmoothedNetwork(model, sigma=0.05, num_samples=num_samples)
-    attack = ProjectedGradientAscent(radius=3.5, steps=steps)
-    return (lambda: attack.run(smooth, inputs)[:4]), None, num_samples * steps
+    smooth = Smoothed(model, sigma=0.05, num_samples=num_samples)
+    attack = ProjectedGradientAscent(steps=steps)
+    return (lambda: attack.run(smooth, inputs, 3.5)[:4]), None, num_samples * steps

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfvn.attacks import ProjectedGradientAscent, ascent
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models.variational import VariationalNetwork, _descent
+from tfvn.training.recipes import Noise
 from tfvn.training.trainer import Trainer
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
@@ -76,7 +77,7 @@ def test_training_is_traced_once_for_all_steps_and_data(case, optimizer):
             self.steps_traced += 1
             return super().train_step(data)
 
-    model = Counting(VariationalNetwork(**SETTINGS), optimizer, sigma=0.1)
+    model = Counting(VariationalNetwork(**SETTINGS), optimizer, Noise(0.1))
     for seed in range(2):
         dataset = tf.data.Dataset.from_tensors(make_data(case, seed)).repeat()
         model.fit(dataset, steps_per_epoch=2, epochs=2, shuffle=False, verbose=0)
@@ -132,7 +133,7 @@ def test_an_attack_calls_no_python(operations, models, data, name, noise):
 
 @OPTIMIZERS
 def test_a_training_step_calls_no_python(operations, data, optimizer):
-    model = Trainer(VariationalNetwork(**SETTINGS), optimizer, sigma=0.1)
+    model = Trainer(VariationalNetwork(**SETTINGS), optimizer, Noise(0.1))
     check_no_callback(operations(model.train_step, data))
 
 
