@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfvn import attacks, config
 from tfvn.attacks import (
+    ATTACKS,
+    Attack,
     AttackResult,
     PenalisedGradientAscent,
     ProjectedGradientAscent,
-    ascent,
+    Start,
     keep_region,
 )
 from tfvn.data import DataWarning
-from tfvn.defences.smoothing import SmoothedNetwork
+from tfvn.defences.smoothing import Smoothed
+from tfvn.models.base import Reconstructor
+from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
 from tfvn.projections import norm
@@ -24,12 +29,25 @@ from tfvn.projections import norm
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3, initial_data_weight=0.7)
 
 
-class Stub:
-    """The least that can be attacked: a smooth nonlinear function of `kspace`."""
+# The names of the images of a batch.
+INDEX = np.array([4, 7, 2], np.int32)
 
-    def reconstruct(self, inputs):
-        image = Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-        return tf.square(tf.abs(image)) + tf.math.real(image)
+
+class KspaceReader(Reconstructor):
+    """A smooth nonlinear function of `kspace`."""
+
+    reads = "kspace"
+
+    def call(self, inputs):
+        image = self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+        return image + tf.cast(tf.square(tf.abs(image)), image.dtype)
+
+
+class Linear(Reconstructor):
+    """A linear map, f(k) = Re A^H k."""
+
+    def answer(self, inputs, key=None):
+        return tf.math.real(inputs["zero_filled"])
 
 
 def vivid(dtype="float32"):
@@ -48,25 +66,41 @@ def network():
 
 @pytest.fixture(scope="module")
 def smoothed(network):
-    return SmoothedNetwork(network, 0.05, 3)
+    return Smoothed(network, 0.05, 3)
 
 
 @pytest.fixture(scope="module")
 def models(network, smoothed):
-    return {"network": network, "smoothed": smoothed, "stub": Stub()}
+    return {
+        "network": network,
+        "smoothed": smoothed,
+        "reader": KspaceReader(),
+        "zero-filled": ZeroFilled(),
+        "smoothed reader": Smoothed(KspaceReader(), 0.05, 3),
+    }
 
 
-EVERY_MODEL = pytest.mark.parametrize("name", ["network", "smoothed", "stub"])
+DETERMINISTIC = ["network", "reader", "zero-filled"]
+RANDOM = ["smoothed", "smoothed reader"]
+EVERY_MODEL = pytest.mark.parametrize("name", DETERMINISTIC + RANDOM)
 
 
-def attack(radius=1.0, steps=5, **settings):
-    return ProjectedGradientAscent(radius, steps=steps, **settings)
+def ascend(model, inputs, radius=1.0, steps=5, index=None, **settings):
+    """The result of the projected ascent; images of a batch have the names `INDEX`."""
+    if index is None:
+        index = INDEX[: len(inputs["mask"])]
+    return ProjectedGradientAscent(steps=steps, **settings).run(model, inputs, radius, index=index)
+
+
+def answer(model, inputs):
+    """The model's answer to a batch, to its own draws of these images."""
+    return model.reconstruct(inputs, model.keys(INDEX[: len(inputs["mask"])]))
 
 
 @pytest.fixture(scope="module")
 def batch(case):
-    """Three different slices with their identities."""
-    return {**case(batch=3), "sample_index": np.array([4, 7, 2], np.int32)}
+    """Three different slices."""
+    return case(batch=3)
 
 
 def norms(images):
@@ -83,56 +117,57 @@ def one(inputs, i):
 @EVERY_MODEL
 @pytest.mark.parametrize("radius", [0.01, 1.0, 30.0])
 def test_every_perturbation_is_inside_the_ball(models, batch, name, radius):
-    result = attack(radius).run(models[name], batch)
+    result = ascend(models[name], batch, radius)
     assert result.perturbation.shape == (3, 24, 20)
     assert (norms(result.perturbation) <= radius).all()
 
 
 @EVERY_MODEL
 def test_a_perturbation_reaches_the_sphere_where_more_is_stronger(models, batch, name):
-    assert (norms(attack(0.1, steps=20).run(models[name], batch).perturbation) >= 0.0999).all()
+    assert (norms(ascend(models[name], batch, 0.1, steps=20).perturbation) >= 0.0999).all()
 
 
-@pytest.mark.parametrize("name", ["network", "smoothed"])
+@pytest.mark.parametrize("name", [*DETERMINISTIC, "smoothed"])
 def test_radius_zero_returns_the_clean_reconstruction_bit_for_bit(models, batch, name):
-    result = attack(0.0, noise="fixed").run(models[name], batch)
-    np.testing.assert_array_equal(result.reconstruction, models[name].reconstruct(batch))
+    result = ascend(models[name], batch, 0.0, noise="fixed")
+    np.testing.assert_array_equal(result.reconstruction, answer(models[name], batch))
 
 
 @EVERY_MODEL
 def test_radius_zero_changes_nothing(models, batch, name):
-    result = attack(0.0).run(models[name], batch)
+    result = ascend(models[name], batch, 0.0)
     assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
 
 
 @EVERY_MODEL
 def test_the_reconstruction_is_the_models_answer_to_the_perturbed_measurement(models, batch, name):
-    result = attack().run(models[name], batch)
+    result = ascend(models[name], batch)
     change = Sense().forward(result.perturbation, batch["sensitivity_maps"], batch["mask"])
-    expected = models[name].reconstruct({**batch, "kspace": batch["kspace"] + change})
+    expected = answer(models[name], {**batch, "kspace": batch["kspace"] + change})
     np.testing.assert_allclose(result.reconstruction, expected, rtol=0, atol=1e-5)
 
 
 @EVERY_MODEL
 def test_the_objective_is_half_the_squared_change_of_the_reconstruction(models, batch, name):
-    result = attack().run(models[name], batch)
-    change = norms(result.reconstruction - models[name].reconstruct(batch))
+    result = ascend(models[name], batch)
+    change = norms(result.reconstruction - answer(models[name], batch))
     np.testing.assert_allclose(result.objective, change**2 / 2, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    "name, noise", [("network", "fresh"), ("smoothed", "fixed"), ("stub", "fresh")]
+    "name, noise",
+    [(name, "fresh") for name in DETERMINISTIC] + [(name, "fixed") for name in RANDOM],
 )
 @pytest.mark.parametrize("step_size", [0.5, 1e4])
 def test_the_objective_never_ends_below_its_start(models, batch, name, noise, step_size):
-    result = attack(step_size=step_size, noise=noise).run(models[name], batch)
+    result = ascend(models[name], batch, step_size=step_size, noise=noise)
     assert (result.objective.numpy() >= result.history[0, 0].numpy() * (1 - 1e-5)).all()
 
 
 @pytest.mark.parametrize("name, noise", [("network", "fresh"), ("smoothed", "fixed")])
 def test_the_objective_is_the_best_of_a_history_with_ups_and_downs(models, batch, name, noise):
     # This radius and step jump about, so that the best iterate is neither the first nor the last.
-    result = attack(10.0, steps=8, step_size=5.0, restarts=2, noise=noise).run(models[name], batch)
+    result = ascend(models[name], batch, 10.0, steps=8, step_size=5.0, restarts=2, noise=noise)
     history = result.history.numpy()
     assert (history[:, 1:-1].max((0, 1)) > history[:, [0, -1]].max((0, 1))).any(), (
         "the example no longer jumps about"
@@ -142,60 +177,57 @@ def test_the_objective_is_the_best_of_a_history_with_ups_and_downs(models, batch
 
 @pytest.mark.parametrize(
     "name, noise",
-    [("network", "fresh"), ("smoothed", "fixed"), ("smoothed", "fresh"), ("stub", "fresh")],
+    [(name, "fresh") for name in DETERMINISTIC + RANDOM] + [(name, "fixed") for name in RANDOM],
 )
 def test_an_attack_is_stronger_than_its_random_start(models, batch, name, noise):
     # Both measured with the model's own draws, which an attack with fresh noise has not seen.
-    start = attack(steps=1, step_size=0.0, noise=noise).run(models[name], batch)
-    result = attack(steps=20, noise=noise).run(models[name], batch)
+    start = ascend(models[name], batch, steps=1, step_size=0.0, noise=noise)
+    result = ascend(models[name], batch, steps=20, noise=noise)
     assert (result.objective.numpy() > 1.2 * start.objective.numpy()).all()
 
 
 @EVERY_MODEL
 def test_the_same_seed_gives_the_same_bytes(models, batch, name):
-    for a, b in zip(
-        attack(seed=3).run(models[name], batch), attack(seed=3).run(models[name], batch)
-    ):
+    for a, b in zip(ascend(models[name], batch, seed=3), ascend(models[name], batch, seed=3)):
         np.testing.assert_array_equal(a, b)
 
 
 @EVERY_MODEL
 def test_another_seed_starts_elsewhere(models, batch, name):
-    a, b = (attack(seed=seed).run(models[name], batch).history[0, 0] for seed in (3, 4))
+    a, b = (ascend(models[name], batch, seed=seed).history[0, 0] for seed in (3, 4))
     assert (a.numpy() != b.numpy()).all()
 
 
 def test_the_weights_of_the_model_are_unchanged(network, batch):
     before = network.get_weights()
-    attack().run(network, batch)
+    ascend(network, batch)
     for x, y in zip(before, network.get_weights()):
         np.testing.assert_array_equal(x, y)
 
 
 def test_the_attack_sees_later_changes_of_the_weights(batch):
     network = vivid()
-    first = attack().run(network, batch)
+    first = ascend(network, batch)
     network.stages[0].rbf_weights.assign(0.5 * network.stages[0].rbf_weights)
-    assert (attack().run(network, batch).objective.numpy() != first.objective.numpy()).all()
+    assert (ascend(network, batch).objective.numpy() != first.objective.numpy()).all()
 
 
-def test_the_attack_sees_later_changes_of_the_smoothing_and_traces_nothing(network, batch):
-    model = SmoothedNetwork(network, 0.05, 3)
-    first = attack(noise="fixed").run(model, batch)
+def test_the_attack_sees_later_changes_of_the_smoothing(network, batch):
+    model = Smoothed(network, 0.05, 3)
+    first = ascend(model, batch, noise="fixed")
     model.sigma, model.num_samples, model.seed = 0.2, 5, 4
-    changed = attack(noise="fixed").run(model, batch)
-    expected = attack(noise="fixed").run(SmoothedNetwork(network, 0.2, 5, seed=4), batch)
+    changed = ascend(model, batch, noise="fixed")
+    expected = ascend(Smoothed(network, 0.2, 5, seed=4), batch, noise="fixed")
     for x, y, z in zip(changed[:4], expected, first):
         np.testing.assert_array_equal(x, y)
         assert (x.numpy() != z.numpy()).any()
-    assert ascent._compiled(model, "l2", "full", "fixed").experimental_get_tracing_count() == 1
 
 
 @EVERY_MODEL
 def test_an_image_does_not_depend_on_its_batch_mates(models, batch, name):
-    together = attack(noise="fixed").run(models[name], batch)
+    together = ascend(models[name], batch, noise="fixed")
     for i in range(3):
-        alone = attack(noise="fixed").run(models[name], one(batch, i))
+        alone = ascend(models[name], one(batch, i), index=INDEX[i : i + 1], noise="fixed")
         np.testing.assert_allclose(
             together.perturbation[i], alone.perturbation[0], rtol=0, atol=1e-4
         )
@@ -203,35 +235,32 @@ def test_an_image_does_not_depend_on_its_batch_mates(models, batch, name):
 
 
 def test_restarts_keep_the_best_of_every_image(network, batch):
-    result = attack(restarts=4).run(network, batch)
+    result = ascend(network, batch, restarts=4)
     best = np.max(result.history, 1)
     assert (best.std(0) > 0).all(), "the starts do not differ"
     np.testing.assert_allclose(result.objective, best.max(0), rtol=1e-5)
-    first = attack(restarts=1).run(network, batch)
+    first = ascend(network, batch, restarts=1)
     np.testing.assert_allclose(result.history[0], first.history[0], rtol=1e-5)
     assert (result.objective.numpy() >= first.objective.numpy()).all()
 
 
 def test_the_history_has_a_value_for_every_iterate(network, batch):
-    result = attack(steps=4, restarts=2).run(network, batch)
+    result = ascend(network, batch, steps=4, restarts=2)
     assert isinstance(result, AttackResult)
     assert result.history.shape == (2, 5, 3) and result.objective.shape == (3,)
     assert np.isfinite(result.history).all()
 
 
 def test_the_start_lies_on_the_sphere(network, batch):
-    result = attack(0.7, steps=1, step_size=0.0).run(network, batch)
+    result = ascend(network, batch, 0.7, steps=1, step_size=0.0)
     np.testing.assert_allclose(norms(result.perturbation), 0.7, rtol=1e-5)
     np.testing.assert_array_equal(result.history[0, 0], result.history[0, 1])
 
 
 def test_images_of_another_index_start_elsewhere(network, case):
     inputs = {key: np.repeat(x, 2, 0) for key, x in case().items()}
-    starts = (
-        attack(steps=1, step_size=0.0)
-        .run(network, {**inputs, "sample_index": np.array([0, 1])})
-        .perturbation.numpy()
-    )
+    still = dict(steps=1, step_size=0.0)
+    starts = ascend(network, inputs, index=np.array([0, 1]), **still).perturbation.numpy()
     assert abs(np.vdot(*starts)) < 0.3
     # Random in direction, not only in sign or phase.
     assert abs(starts.sum()) < 0.3 * np.abs(starts).sum()
@@ -239,16 +268,11 @@ def test_images_of_another_index_start_elsewhere(network, case):
 
 def test_momentum_adds_the_earlier_steps(case):
     # Of a linear map the gradient is known: v <- m v + s G Re G r, r <- r + v, projected.
-    class Linear:
-        def reconstruct(self, inputs):
-            return tf.math.real(
-                Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-            )
-
+    model = Linear(dtype="float64")
     inputs = case(dtype="complex128")
     fixed = tf.constant(inputs["sensitivity_maps"]), tf.constant(inputs["mask"])
     settings = dict(radius=2.0, momentum=0.9)
-    r = attack(steps=1, step_size=0.0, **settings).run(Linear(), inputs).perturbation.numpy()
+    r = ascend(model, inputs, steps=1, step_size=0.0, **settings).perturbation.numpy()
     velocity, energies = np.zeros_like(r), []
     for _ in range(5):
         change = np.real(Sense().normal(tf.constant(r), *fixed))
@@ -258,25 +282,54 @@ def test_momentum_adds_the_earlier_steps(case):
             + 0.5 * Sense().normal(tf.constant(change.astype(complex)), *fixed).numpy()
         )
         r = (r + velocity) * min(1, 2 * (1 - 1e-6) / np.linalg.norm(r + velocity))
-    result = attack(steps=4, step_size=0.5, **settings).run(Linear(), inputs)
+    result = ascend(model, inputs, steps=4, step_size=0.5, **settings)
     np.testing.assert_allclose(result.history[0, :, 0], energies, rtol=1e-6)
 
 
+class Counting(KspaceReader):
+    """Counts how often it is traced: Python runs then, and not again."""
+
+    def __init__(self, counted, **kwargs):
+        super().__init__(**kwargs)
+        self.counted = counted
+        self.factor = self.add_weight(name="factor", shape=(), initializer="ones")
+        self.built = True
+
+    def call(self, inputs):
+        COUNTS[self.counted] = COUNTS.get(self.counted, 0) + 1
+        return tf.cast(self.factor, inputs["kspace"].dtype) * super().call(inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "counted": self.counted}
+
+
+COUNTS = {}
+
+
 def test_settings_share_one_trace(batch):
-    class Counting(Stub):
-        calls = 0
-
-        def reconstruct(self, inputs):
-            # Python runs while a graph is traced, and not again.
-            self.calls += 1
-            return super().reconstruct(inputs)
-
-    model = Counting()
-    attack().run(model, batch)
-    first = model.calls
+    model = Counting("settings")
+    ascend(model, batch)
+    first = COUNTS["settings"]
     for radius, steps, restarts, seed in ((0.5, 3, 2, 1), (2.0, 1, 1, 2)):
-        attack(radius, steps=steps, restarts=restarts, seed=seed).run(model, batch)
-    assert model.calls == first
+        ascend(model, batch, radius, steps=steps, restarts=restarts, seed=seed)
+    assert COUNTS["settings"] == first
+
+
+@pytest.mark.parametrize(
+    "method", [ProjectedGradientAscent(), PenalisedGradientAscent()], ids=lambda a: a.name
+)
+def test_models_of_one_architecture_share_one_trace(batch, method):
+    name = f"models {method.name}"
+    models = [Counting(name), Counting(name)]
+    models[1].factor.assign(0.5)
+    results = [method.run(models[0], batch, 2)]
+    first = COUNTS[name]
+    results.append(method.run(models[1], batch, 2))
+    results.append(method.run(models[0], batch, 2))
+    assert COUNTS[name] == first
+    np.testing.assert_array_equal(results[0].objective, results[2].objective)
+    assert (results[0].objective.numpy() > 2 * results[1].objective.numpy()).all()
+    assert [float(model.factor) for model in models] == [1, 0.5]
 
 
 # Gradients
@@ -285,8 +338,8 @@ def test_settings_share_one_trace(batch):
 def energy(model, inputs, r):
     """E(r) from the outside: k-space in, magnitude out."""
     change = Sense().forward(tf.constant(r), inputs["sensitivity_maps"], inputs["mask"])
-    attacked = model.reconstruct({**inputs, "kspace": inputs["kspace"] + change})
-    return float(tf.reduce_sum((attacked - model.reconstruct(inputs)) ** 2) / 2)
+    attacked = answer(model, {**inputs, "kspace": inputs["kspace"] + change})
+    return float(tf.reduce_sum((attacked - answer(model, inputs)) ** 2) / 2)
 
 
 def initial_image_energy(model, inputs, r):
@@ -297,13 +350,9 @@ def initial_image_energy(model, inputs, r):
     zero_filled = inputs["zero_filled"] + Sense().normal(tf.constant(inputs["centre"]), maps, mask)
     initial = inputs["zero_filled"] + Sense().normal(tf.constant(r), maps, mask)
     fixed = {key: inputs[key] for key in ("sensitivity_maps", "mask")}
-    attacked = model.reconstruct({**fixed, "zero_filled": zero_filled, "initial_image": initial})
-    return float(
-        tf.reduce_sum(
-            (attacked - model.reconstruct({**fixed, "zero_filled": inputs["zero_filled"]})) ** 2
-        )
-        / 2
-    )
+    attacked = answer(model, {**fixed, "zero_filled": zero_filled, "initial_image": initial})
+    clean = answer(model, {**fixed, "zero_filled": inputs["zero_filled"]})
+    return float(tf.reduce_sum((attacked - clean) ** 2) / 2)
 
 
 def first_step(model, inputs, **settings):
@@ -313,7 +362,7 @@ def first_step(model, inputs, **settings):
     the gradient's direction.
     """
     start, end = (
-        attack(0.8, steps=1, step_size=s, momentum=0.0, **settings).run(model, inputs)
+        ascend(model, inputs, 0.8, steps=1, step_size=s, momentum=0.0, **settings)
         for s in (0.0, 1e12)
     )
     assert (end.objective.numpy() > start.objective.numpy()).all(), "the step was not taken"
@@ -337,14 +386,14 @@ def check_direction(energy_at, start, direction):
     )
 
 
-@pytest.mark.parametrize("name", ["network", "smoothed", "stub"])
+@pytest.mark.parametrize("name", ["network", "smoothed", "reader"])
 def test_the_full_gradient_matches_central_differences(case, name):
     inputs = case(1, 2, 12, 10, dtype="complex128")
     network = vivid("float64")
     model = {
         "network": network,
-        "smoothed": SmoothedNetwork(network, 0.05, 3, chunk_size=2),
-        "stub": Stub(),
+        "smoothed": Smoothed(network, 0.05, 3, chunk_size=2),
+        "reader": KspaceReader(dtype="float64"),
     }[name]
     start, direction = first_step(model, inputs, noise="fixed")
     check_direction(lambda r: energy(model, inputs, r), start, direction)
@@ -356,7 +405,7 @@ def test_the_initial_image_gradient_matches_central_differences_of_the_first_ite
 ):
     inputs = case(1, 2, 12, 10, dtype="complex128")
     network = vivid("float64")
-    model = {"network": network, "smoothed": SmoothedNetwork(network, 0.05, 3)}[name]
+    model = {"network": network, "smoothed": Smoothed(network, 0.05, 3)}[name]
     start, direction = first_step(model, inputs, gradient="initial-image", noise="fixed")
     inputs = {**inputs, "zero_filled": network.zero_filled(inputs).numpy(), "centre": start}
     check_direction(lambda r: initial_image_energy(model, inputs, r), start, direction)
@@ -364,7 +413,7 @@ def test_the_initial_image_gradient_matches_central_differences_of_the_first_ite
 
 def test_the_two_gradients_differ(network, batch):
     full, initial = (
-        attack(gradient=gradient).run(network, batch) for gradient in ("full", "initial-image")
+        ascend(network, batch, gradient=gradient) for gradient in ("full", "initial-image")
     )
     assert (np.abs(full.perturbation - initial.perturbation).max((1, 2)) > 1e-3).all()
 
@@ -372,7 +421,7 @@ def test_the_two_gradients_differ(network, batch):
 @pytest.mark.parametrize("mask", ["points", "weights"])
 def test_two_dimensional_masks_are_attacked_too(network, case, mask):
     inputs = case(mask=mask)
-    result = attack(steps=10).run(network, inputs)
+    result = ascend(network, inputs, steps=10)
     assert result.objective[0] > result.history[0, 0, 0]
     assert float(result.objective[0]) == pytest.approx(
         energy(network, inputs, result.perturbation.numpy()), rel=1e-3
@@ -381,7 +430,7 @@ def test_two_dimensional_masks_are_attacked_too(network, case, mask):
 
 def test_readout_oversampling_is_attacked_on_the_rows_of_the_image(case):
     network = VariationalNetwork(**SETTINGS, readout_oversampling=True)
-    result = attack().run(network, case(height=48, readout_oversampling=True))
+    result = ascend(network, case(height=48, readout_oversampling=True))
     assert (
         result.perturbation.shape == (1, 24, 20) and result.objective[0] > result.history[0, 0, 0]
     )
@@ -392,9 +441,9 @@ def test_zero_filled_may_replace_kspace(network, batch):
     short["zero_filled"] = network.zero_filled(batch)
     # Two graphs round differently, and this network is far from linear: 1e-7 grows to 1e-3 in five
     # steps.
-    expected = attack(steps=2).run(network, batch)
+    expected = ascend(network, batch, steps=2)
     np.testing.assert_allclose(
-        attack(steps=2).run(network, short).objective, expected.objective, rtol=1e-3
+        ascend(network, short, steps=2).objective, expected.objective, rtol=1e-3
     )
 
 
@@ -402,39 +451,21 @@ def test_zero_filled_may_replace_kspace(network, batch):
 
 
 def test_fresh_noise_differs_from_step_to_step(smoothed, batch):
-    result = attack(steps=3, step_size=0.0, noise="fresh").run(smoothed, batch)
+    result = ascend(smoothed, batch, steps=3, step_size=0.0, noise="fresh")
     assert (np.diff(result.history[0], axis=0) != 0).all()
 
 
 def test_fixed_noise_is_that_of_the_model(smoothed, batch):
-    result = attack(steps=3, step_size=0.0, noise="fixed").run(smoothed, batch)
+    result = ascend(smoothed, batch, steps=3, step_size=0.0, noise="fixed")
     assert (np.diff(result.history[0], axis=0) == 0).all()
     np.testing.assert_allclose(result.objective, result.history[0, -1], rtol=1e-5)
 
 
 def test_the_start_does_not_depend_on_the_noise(smoothed, batch):
     fresh, fixed = (
-        attack(steps=1, step_size=0.0, noise=noise).run(smoothed, batch)
-        for noise in ("fresh", "fixed")
+        ascend(smoothed, batch, steps=1, step_size=0.0, noise=noise) for noise in ("fresh", "fixed")
     )
     np.testing.assert_array_equal(fresh.perturbation, fixed.perturbation)
-
-
-def test_a_smoothed_stub_is_attacked(case):
-    # What smoothing asks of a model is `reconstruct` of `zero_filled`, `sense` and `zero_filled()`.
-    class Reader:
-        sense = Sense()
-
-        def zero_filled(self, inputs):
-            if "zero_filled" in inputs:
-                return inputs["zero_filled"]
-            return self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-
-        def reconstruct(self, inputs):
-            return tf.square(tf.abs(inputs["zero_filled"]))
-
-    result = attack(noise="fixed").run(SmoothedNetwork(Reader(), 0.05, 3), case())
-    assert result.objective[0] > result.history[0, 0, 0]
 
 
 @EVERY_MODEL
@@ -448,25 +479,23 @@ def test_a_slice_of_nan_or_of_zeros_is_refused_and_named(models, batch, name, fa
         "kspace": batch["kspace"] * np.array([1, factor, 1], np.complex64)[:, None, None, None],
     }
     with pytest.raises(ValueError, match=told):
-        attack().run(models[name], spoilt)
+        ascend(models[name], spoilt)
 
 
 def test_an_answer_that_overflows_names_its_image(batch):
-    class Steep(Stub):
+    class Steep(KspaceReader):
         # Overflows as soon as the second image changes.
-        def reconstruct(self, inputs):
-            image = super().reconstruct(inputs)
+        def call(self, inputs):
             change = tf.abs(inputs["kspace"] - batch["kspace"])
-            power = (
-                1e4 * tf.reduce_sum(change, [1, 2, 3])[:, None, None] * [[[0.0]], [[1.0]], [[0.0]]]
-            )
-            return image * tf.exp(power)
+            power = 1e4 * tf.reduce_sum(change, [1, 2, 3]) * [0.0, 1.0, 0.0]
+            factor = tf.cast(tf.exp(power), inputs["kspace"].dtype)
+            return factor[:, None, None] * super().call(inputs)
 
     still = dict(steps=1, step_size=0.0)
     with pytest.raises(
         ValueError, match="Steep.reconstruct must return finite images.*for image 1 of the batch"
     ):
-        attack(1.0, **still).run(Steep(), batch)
+        ascend(Steep(), batch, 1.0, **still)
 
 
 @EVERY_MODEL
@@ -475,63 +504,44 @@ def test_data_of_another_scale_than_the_radius_are_warned_of(models, case, name,
     inputs = case()
     told = re.escape(f"A^H kspace is {scale:.3g}, where about 1 is expected")
     with pytest.warns(DataWarning, match=f"{told}.*tfvn.data.prepare"):
-        attack(steps=1).run(
-            models[name], {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)}
+        ascend(
+            models[name],
+            {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)},
+            steps=1,
         )
 
 
 @pytest.mark.parametrize("scale", [0.2, 5])
 def test_normalised_data_are_warned_of_by_nothing(network, case, scale):
     inputs = case()
-    attack(steps=1).run(
-        network, {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)}
-    )
+    ascend(network, {**inputs, "kspace": (scale * inputs["kspace"]).astype(np.complex64)}, steps=1)
 
 
 # Models that do not keep the contract
 
 
-def adjoint(inputs):
-    return tf.abs(Sense().adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"]))
+def model_of(function):
+    """A model that reads k-space."""
 
+    class Model(KspaceReader):
+        def call(self, inputs):
+            return function(super().call(inputs))
 
-def model_of(function, **attributes):
-    return type("Model", (), {"reconstruct": staticmethod(function), **attributes})()
+    return Model()
 
 
 BROKEN = {
-    "no gradient": (lambda i: tf.stop_gradient(adjoint(i)), "has no gradient in kspace"),
-    "zeros": (lambda i: tf.zeros([1, 24, 20]), "has no gradient in kspace"),
-    "complex": (
-        lambda i: i["kspace"][:, 0],
-        "must return a real image. Received: complex64. Take the magnitude",
+    "no gradient": (tf.stop_gradient, "call has no gradient in kspace"),
+    "zeros": (lambda image: tf.zeros([1, 24, 20], "complex64"), "call has no gradient in kspace"),
+    "real": (tf.abs, "call must return a complex image.*Received: float32"),
+    "nothing": (lambda image: None, "call must return a tensor, made by TensorFlow.*None"),
+    "cropped": (
+        lambda image: image[:, 1:],
+        r"call must .* of the shape of A\^H k.*Received: \(1, 23, 20\)",
     ),
-    "float64": (
-        lambda i: tf.cast(adjoint(i), "float64"),
-        "must return float32, the precision of its inputs.*float64",
-    ),
-    "integers": (lambda i: tf.cast(adjoint(i), "int32"), "must return float32.*int32"),
-    "NumPy": (lambda i: np.abs(np.asarray(i["kspace"])), "must compute with TensorFlow"),
-    ".numpy()": (lambda i: i["kspace"].numpy(), "must compute with TensorFlow"),
-    "an array": (
-        lambda i: np.zeros((1, 24, 20), "float32"),
-        r"must return a tensor.*ndarray of float32 \(1, 24, 20\)",
-    ),
-    "nothing": (lambda i: None, "must return a tensor, made by TensorFlow. Received: None"),
-    "a pair": (lambda i: (adjoint(i), 0), "must return a tensor"),
-    "a channel": (
-        lambda i: adjoint(i)[..., None],
-        r"of the shape of A\^H k.*\(1, 24, 20\). Received: \(1, 24, 20, 1\)",
-    ),
-    "cropped": (lambda i: adjoint(i)[:, 1:], r"of the shape of A\^H k.*Received: \(1, 23, 20\)"),
     "NaN": (
-        lambda i: adjoint(i) * np.nan,
-        "must return finite images. Received: NaN or infinity for image 0",
-    ),
-    "no inputs": (lambda: 0, "must take one argument, the inputs"),
-    "another key": (
-        lambda i: tf.abs(i["zero_filled"]),
-        "reads 'zero_filled' from its inputs. Received: .'kspace'",
+        lambda image: image * np.nan,
+        "reconstruct must return finite images. Received: NaN or infinity for image 0",
     ),
 }
 
@@ -539,60 +549,51 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_model_that_breaks_its_contract_is_told_how(case, name):
     function, told = BROKEN[name]
-    with pytest.raises(ValueError, match=f"^[Mm]odel.reconstruct .*{told}"):
-        attack(steps=1).run(model_of(function), case())
+    with pytest.raises(ValueError, match=f"^Model.{told}"):
+        ascend(model_of(function), case(), steps=1)
 
 
 NO_MODELS = {
-    "nothing": (None, "model must be an object with .reconstruct.*Received: model=None"),
+    "nothing": (None, "model must be a tfvn.models.Reconstructor.*Received: model=None"),
     "a path": ("model.keras", r"Load the file: tfvn.load_model\(path\)"),
-    "a class": (Stub, r"the class Stub. Make an object of it: Stub\(...\)"),
-    "a function": (adjoint, "needs a class around it"),
+    "a class": (ZeroFilled, r"the class ZeroFilled. Make an object of it: ZeroFilled\(...\)"),
+    "a function": (tf.abs, "Make it a subclass of Reconstructor"),
     "an array": (np.ones(3), "The model comes first, then the inputs"),
-    "zero_filled": (model_of(adjoint, zero_filled=3), "zero_filled must be a function"),
-    "magnitudes": (
-        model_of(adjoint, zero_filled=staticmethod(adjoint)),
-        r"zero_filled must return A\^H k, complex64",
-    ),
-    "sense": (
-        model_of(adjoint, sense="multicoil"),
-        "sense must be a tfvn.physics.sense.Sense. Received: 'multicoil'",
-    ),
-    "unhashable": (model_of(adjoint, __hash__=None), "must be hashable.*eq=False"),
 }
 
 
 @pytest.mark.parametrize("name", NO_MODELS)
-@pytest.mark.parametrize(
-    "method", [attack(steps=1), PenalisedGradientAscent(steps=1)], ids=["projected", "penalised"]
-)
+@pytest.mark.parametrize("method", [attack() for attack in ATTACKS.values()], ids=ATTACKS)
 def test_what_is_no_model_is_told_at_the_start(case, name, method):
     model, told = NO_MODELS[name]
     with pytest.raises(ValueError, match=told):
-        method.run(model, case())
+        method.run(model, case(), 1)
 
 
 def test_swapped_arguments_and_inputs_of_another_kind_are_told(network, case):
+    attack = ProjectedGradientAscent()
     with pytest.raises(ValueError, match="The model comes first, then the inputs"):
-        attack().run(case(), network)
+        attack.run(case(), network, 1.0)
     with pytest.raises(
         ValueError, match=r"inputs must be a dict .*Received: inputs=ndarray of complex64"
     ):
-        attack().run(network, case()["kspace"])
+        attack.run(network, case()["kspace"], 1.0)
     with pytest.raises(ValueError, match=r"Of a pair \(inputs, reference\) pass the first"):
-        attack().run(network, (case(), 0))
+        attack.run(network, (case(), 0), 1.0)
 
 
-def test_a_smoothed_reader_of_kspace_is_attacked(case):
-    result = attack(steps=10, noise="fixed").run(SmoothedNetwork(Stub(), 0.05, 3), case())
-    assert result.objective[0] > result.history[0, 0, 0]
+@pytest.mark.parametrize("index", [3, [4, 7, 2], np.ones(3), np.ones((3, 1), int), np.ones(2, int)])
+@pytest.mark.parametrize("method", [attack() for attack in ATTACKS.values()], ids=ATTACKS)
+def test_names_of_images_that_are_no_whole_numbers_of_each_are_refused(batch, method, index):
+    with pytest.raises(ValueError, match=r"index must be whole numbers of shape \(batch,\)"):
+        method.run(ZeroFilled(), batch, 1, index=index)
 
 
 # Errors by their words
 
 
 SLIPS = {
-    "radius": ["2.5", None, [1, 2], True, 1j, np.ones(2), 1e39],
+    "sizes": [2.5, "2.5", None, np.ones(2)],
     "step_size": ["0.5", None, True],
     "momentum": ["0.9", None, float("inf")],
     "steps": ["5", 2.5, None, True, [5], 2**31],
@@ -609,75 +610,98 @@ SLIPS = {
 )
 def test_a_slip_is_told_in_one_sentence(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be .* Received: {name}="):
-        ProjectedGradientAscent(**{"radius": 1.0, name: value})
+        ProjectedGradientAscent(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", ["2.5", None, [1, 2], True, 1j, np.ones(2), 1e39, -0.1, np.nan, np.inf], ids=repr
+)
+def test_a_size_that_is_no_radius_is_refused(network, case, value):
+    told = "^size must be a number >= 0. Received: size="
+    with pytest.raises(ValueError, match=told):
+        ascend(network, case(), value)
+    with pytest.raises(ValueError, match=told):
+        ProjectedGradientAscent(sizes=[1.0, value])
 
 
 def test_a_penalised_attack_tells_slips_too(network, case):
     for name, value in (
         ("penalty", "1"),
-        ("steps", "5"),
+        ("sizes", 5),
         ("start_scale", None),
         ("seed", 1.5),
         ("noise", 3),
+        ("reference", "image"),
+        ("region", 1),
     ):
         with pytest.raises(ValueError, match=f"^{name} must be .* Received: {name}="):
             PenalisedGradientAscent(**{name: value})
-    ascent_of_one = PenalisedGradientAscent(steps=1)
-    for name, value in (
-        ("start", "x"),
-        ("start", np.full((1, 24, 20), np.nan)),
-        ("steps_done", -1),
-        ("reference", True),
+    attack = PenalisedGradientAscent(reference="truth")
+    image = np.zeros((1, 24, 20))
+    for name, reference, start in (
+        ("start", image, Start("x")),
+        ("start", image, Start(np.full((1, 24, 20), np.nan))),
+        ("start.size", image, Start(image, size=-1)),
+        ("size", image, Start(image, size=1)),
+        ("velocity", image, Start(image, True)),
+        ("reference", True, None),
     ):
         with pytest.raises(ValueError, match=f"^{name} must be "):
-            ascent_of_one.run(network, case(), **{name: value})
+            attack.run(network, case(), 1, reference, start)
+    with pytest.raises(ValueError, match="reference='truth' needs the true image"):
+        attack.run(network, case(), 1)
+    for sizes in ([0], [2.5], [True], ["5"]):
+        with pytest.raises(ValueError, match="size must be a whole number >= 1"):
+            PenalisedGradientAscent(sizes)
+    with pytest.raises(ValueError, match="sizes must be different whole numbers"):
+        PenalisedGradientAscent([3, 3])
     for window in (3, ("a", 1), (0.2, 0.4, 0.6), (0.5, float("nan"))):
         with pytest.raises(ValueError, match="rows must be .begin, end."):
             keep_region(np.ones((2, 8, 8)), rows=window)
 
 
 def test_numbers_of_numpy_and_tensorflow_are_numbers():
-    shown = repr(ProjectedGradientAscent(2.5, steps=5, seed=3))
-    assert (
-        repr(ProjectedGradientAscent(np.float32(2.5), steps=np.int64(5), seed=tf.constant(3)))
-        == shown
-    )
+    given = dict(sizes=[np.float32(2.5)], steps=np.int64(5), seed=tf.constant(3))
+    plain = ProjectedGradientAscent(sizes=[2.5], steps=5, seed=3)
+    assert repr(ProjectedGradientAscent(**given)) == repr(plain)
 
 
 def test_attacks_and_results_show_what_they_are(network, case):
     shown = (
-        "ProjectedGradientAscent(radius=1.0, steps=5, step_size=0.5, momentum=0.9, restarts=1,"
-        " norm='l2', "
+        "ProjectedGradientAscent(sizes=(1.5, 2.5, 3.5), steps=60, step_size=0.5, momentum=0.9,"
+        " restarts=1, norm='l2', "
     )
-    assert repr(attack()) == shown + "gradient='full', noise='fresh', seed=0)"
+    assert repr(ProjectedGradientAscent()) == shown + "gradient='full', noise='fresh', seed=0)"
     assert repr(PenalisedGradientAscent()).startswith(
-        "PenalisedGradientAscent(penalty=1.0, steps=25, step_size=0.005"
+        "PenalisedGradientAscent(sizes=(25,), penalty=1.0, step_size=0.005"
     )
     image = "complex64 (1, 24, 20), reconstruction=float32 (1, 24, 20)"
-    rest = "objective=float32 (1,), history=float32 (1, 6, 1), velocity=None"
-    assert repr(attack().run(network, case())) == f"AttackResult(perturbation={image}, {rest})"
+    rest = "objective=float32 (1,), history=float32 (1, 6, 1)"
+    assert repr(ascend(network, case())) == (
+        f"AttackResult(perturbation={image}, {rest}, velocity=None, iterate=None)"
+    )
 
 
 def test_a_model_that_reads_kspace_has_no_initial_image(case):
     with pytest.raises(
         ValueError, match="gradient='initial-image' needs a model that reads `initial_image`"
     ):
-        attack(gradient="initial-image").run(Stub(), case())
+        ascend(KspaceReader(), case(), gradient="initial-image")
 
 
 def test_a_model_that_reads_kspace_is_not_given_zero_filled_alone(case):
     inputs = case()
     inputs["zero_filled"] = inputs.pop("kspace")[:, 0]
-    with pytest.raises(ValueError, match="kspace"):
-        attack().run(Stub(), inputs)
+    with pytest.raises(ValueError, match="The model reads kspace"):
+        ascend(KspaceReader(), inputs)
 
 
-@pytest.mark.parametrize(
-    "name, value", [("radius", -0.1), ("radius", float("nan")), ("radius", float("inf"))]
-)
-def test_a_radius_that_is_none_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"radius must be a number >= 0. Received: radius={value}"):
-        attack(value)
+def test_inputs_with_a_first_iterate_of_their_own_are_refused(models, case):
+    inputs = case()
+    inputs["initial_image"] = inputs["kspace"][:, 0]
+    for name in ("network", "reader"):
+        with pytest.raises(ValueError, match="Remove"):
+            ascend(models[name], inputs)
 
 
 @pytest.mark.parametrize(
@@ -694,13 +718,13 @@ def test_a_radius_that_is_none_is_refused(name, value):
 )
 def test_a_setting_outside_its_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be .* Received: {name}={value!r}"):
-        ProjectedGradientAscent(1.0, **{name: value})
+        ProjectedGradientAscent(**{name: value})
 
 
 def test_inputs_that_do_not_fit_are_refused(network, case):
     inputs = {**case(), "sensitivity_maps": case(coils=3)["sensitivity_maps"]}
     with pytest.raises(ValueError, match="do not fit"):
-        attack().run(network, inputs)
+        ascend(network, inputs)
 
 
 # Strength and size
@@ -712,66 +736,44 @@ def test_inputs_that_do_not_fit_are_refused(network, case):
 @pytest.mark.parametrize("kind, radius", [("l1", 3.0), ("linf", 0.05)])
 @EVERY_MODEL
 def test_perturbations_stay_in_the_ball_of_their_norm_and_help(models, batch, name, kind, radius):
-    result = attack(radius, norm=kind).run(models[name], batch)
+    result = ascend(models[name], batch, radius, norm=kind)
     assert (norm(result.perturbation, kind).numpy() <= radius).all()
-    start = norms(
-        attack(radius, norm=kind, steps=1, step_size=0).run(models[name], batch).perturbation
-    )
+    start = norms(ascend(models[name], batch, radius, norm=kind, steps=1, step_size=0).perturbation)
     assert (start > 0).all() and (result.objective.numpy() > 0).all()
     assert (result.history.numpy()[0, -1] > result.history.numpy()[0, 0]).all()
 
 
 def test_a_ball_that_holds_another_allows_a_stronger_attack(network, batch):
     # l1 <= l2 <= l1 sqrt(n) and linf <= l2.
-    inner = attack(0.5, steps=30, norm="l1").run(network, batch).objective.numpy()
-    middle = attack(0.5, steps=30).run(network, batch).objective.numpy()
-    outer = attack(0.5, steps=30, norm="linf").run(network, batch).objective.numpy()
+    inner = ascend(network, batch, 0.5, steps=30, norm="l1").objective.numpy()
+    middle = ascend(network, batch, 0.5, steps=30).objective.numpy()
+    outer = ascend(network, batch, 0.5, steps=30, norm="linf").objective.numpy()
     assert (inner < middle).all() and (middle < outer).all()
 
 
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="norm must be one of .*Received: norm='l3'"):
-        attack(norm="l3")
+        ProjectedGradientAscent(norm="l3")
 
 
 # The attack of Antun et al.
 
 
-def linear_case(case):
-    """Inputs and G = A^H A of a linear map, f(k) = Re A^H k."""
-    inputs = case()
-    sense = Sense()
-
-    class Linear:
-        zero_filled = staticmethod(
-            lambda inputs: (
-                inputs.get("zero_filled", 0)
-                if "zero_filled" in inputs
-                else sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-            )
-        )
-
-        def reconstruct(self, inputs):
-            return tf.math.real(self.zero_filled(inputs))
-
-    return Linear(), inputs, lambda x: sense.normal(x, inputs["sensitivity_maps"], inputs["mask"])
-
-
 def test_the_penalised_ascent_is_its_formula(case):
-    model, inputs, normal = linear_case(case)
+    inputs = case()
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
     rng = np.random.default_rng(0)
     start = (
         0.1 * (rng.standard_normal((1, 24, 20)) + 1j * rng.standard_normal((1, 24, 20)))
     ).astype(np.complex64)
-    result = PenalisedGradientAscent(0.7, steps=4, step_size=0.3, momentum=0.8).run(
-        model, inputs, start=start
-    )
+    attack = PenalisedGradientAscent(penalty=0.7, step_size=0.3, momentum=0.8)
+    result = attack.run(Linear(), inputs, 4, start=Start(start))
     r, velocity = tf.constant(start), tf.zeros_like(start)
     values = []
     for _ in range(4):
-        change = tf.math.real(normal(r))
+        change = tf.math.real(Sense().normal(r, maps, mask))
         values.append(float(tf.reduce_sum(tf.square(change))) / 2)
-        gradient = normal(tf.cast(change, tf.complex64)) - 0.7 * r
+        gradient = Sense().normal(tf.cast(change, tf.complex64), maps, mask) - 0.7 * r
         velocity = 0.8 * velocity + 0.3 * gradient
         r = r + velocity
     np.testing.assert_allclose(result.perturbation, r, rtol=0, atol=1e-6)
@@ -779,49 +781,37 @@ def test_the_penalised_ascent_is_its_formula(case):
     np.testing.assert_allclose(result.history[0, :-1, 0], values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["network", "stub"])
+@pytest.mark.parametrize("name", ["network", "smoothed", "reader"])
 def test_a_continued_attack_equals_one_without_a_break(models, batch, name):
-    whole = PenalisedGradientAscent(steps=5, step_size=0.05).run(models[name], batch)
-    first = PenalisedGradientAscent(steps=2, step_size=0.05).run(models[name], batch)
-    rest = PenalisedGradientAscent(steps=3, step_size=0.05)
-    second = rest.run(models[name], batch, start=first.perturbation, velocity=first.velocity)
+    attack = PenalisedGradientAscent(step_size=0.05)
+    whole = attack.run(models[name], batch, 5)
+    first = attack.run(models[name], batch, 2)
+    start = Start(first.perturbation, first.velocity, 2)
+    second = attack.run(models[name], batch, 5, start=start)
     np.testing.assert_allclose(second.perturbation, whole.perturbation, rtol=0, atol=1e-6)
 
 
 def test_the_start_is_real_and_small_and_of_the_image(network, batch):
-    def start(inputs):
-        return (
-            PenalisedGradientAscent(steps=1, step_size=0, start_scale=0.5)
-            .run(network, inputs)
-            .perturbation.numpy()
-        )
+    def start(inputs, index):
+        attack = PenalisedGradientAscent(step_size=0, start_scale=0.5)
+        return attack.run(network, inputs, 1, index=index).perturbation.numpy()
 
-    found = start(batch)
+    found = start(batch, INDEX)
     assert (found.imag == 0).all() and found.real.min() >= 0 and 0.4 < found.real.max() <= 0.5
-    np.testing.assert_array_equal(start(one(batch, 1)), found[1:2])
+    np.testing.assert_array_equal(start(one(batch, 1), INDEX[1:2]), found[1:2])
     assert not np.array_equal(found[0], found[1])
 
 
 def test_references_are_the_prediction_the_truth_or_any_image(network, batch):
     clean = network.reconstruct(batch)
     image = tf.ones_like(clean)
-    settings = PenalisedGradientAscent(steps=3, step_size=0.02)
-    own, same, other = (
-        settings.run(network, batch, reference) for reference in (None, clean, image)
-    )
+    own = PenalisedGradientAscent(step_size=0.02).run(network, batch, 3, image)
+    truth = PenalisedGradientAscent(step_size=0.02, reference="truth")
+    same, other = (truth.run(network, batch, 3, reference) for reference in (clean, image))
     np.testing.assert_allclose(own.perturbation, same.perturbation, rtol=0, atol=1e-6)
     assert not np.allclose(own.perturbation, other.perturbation, atol=1e-5)
-    answer = network.reconstruct(
-        {
-            **batch,
-            "kspace": (
-                batch["kspace"]
-                + network.sense.forward(
-                    other.perturbation, batch["sensitivity_maps"], batch["mask"]
-                )
-            ),
-        }
-    )
+    change = Sense().forward(other.perturbation, batch["sensitivity_maps"], batch["mask"])
+    answer = network.reconstruct({**batch, "kspace": batch["kspace"] + change})
     np.testing.assert_allclose(
         other.objective, np.sum(np.square(answer - image), (1, 2)) / 2, rtol=1e-4
     )
@@ -830,8 +820,8 @@ def test_references_are_the_prediction_the_truth_or_any_image(network, batch):
 def test_a_larger_penalty_keeps_the_perturbation_smaller(network, batch):
     sizes = [
         norms(
-            PenalisedGradientAscent(penalty, steps=20, step_size=0.05)
-            .run(network, batch)
+            PenalisedGradientAscent(penalty=penalty, step_size=0.05)
+            .run(network, batch, 20)
             .perturbation
         )
         for penalty in (0.0, 5.0)
@@ -843,17 +833,14 @@ def test_settings_and_shapes_of_the_penalised_ascent_are_checked(network, batch)
     for name, value in (
         ("penalty", -1),
         ("step_size", float("nan")),
-        ("steps", 0),
         ("gradient", "none"),
     ):
         with pytest.raises(ValueError, match=f"{name} must be.*Received: {name}="):
             PenalisedGradientAscent(**{name: value})
-    with pytest.raises(ValueError, match="A velocity needs the start"):
-        PenalisedGradientAscent().run(network, batch, velocity=np.zeros((3, 24, 20)))
     with pytest.raises(
         ValueError, match=r"reference must have the shape of the image.*\(3, 4, 4\)"
     ):
-        PenalisedGradientAscent().run(network, batch, np.zeros((3, 4, 4)))
+        PenalisedGradientAscent(reference="truth").run(network, batch, 1, np.zeros((3, 4, 4)))
 
 
 def test_the_region_is_kept_and_the_rest_is_zero():
@@ -862,6 +849,111 @@ def test_the_region_is_kept_and_the_rest_is_zero():
     assert kept[:, 35:75, 14:28].all() and kept.sum() == 2 * 40 * 14
     with pytest.raises(ValueError, match="rows must be"):
         keep_region(image, rows=(0.7, 0.2))
+
+
+def test_an_attack_of_a_region_goes_on_from_all_of_r(network, batch):
+    whole = PenalisedGradientAscent(step_size=0.05).run(network, batch, 5)
+    attack = PenalisedGradientAscent(step_size=0.05, region=True)
+    found = attack.run(network, batch, 5)
+    np.testing.assert_array_equal(found.iterate, whole.perturbation)
+    np.testing.assert_array_equal(found.perturbation, keep_region(whole.perturbation))
+    np.testing.assert_array_equal(found.objective, whole.objective)
+    change = Sense().forward(found.perturbation, batch["sensitivity_maps"], batch["mask"])
+    expected = network.reconstruct({**batch, "kspace": batch["kspace"] + change})
+    np.testing.assert_allclose(found.reconstruction, expected, rtol=0, atol=1e-5)
+    start = attack.start_from(attack.arrays(found), 5)
+    np.testing.assert_array_equal(start.perturbation, whole.perturbation[:1])
+    np.testing.assert_array_equal(start.velocity, whole.velocity[:1])
+
+
+# What tables and files say of attacks
+
+
+def test_every_attack_is_listed_by_its_name():
+    for name, cls in ATTACKS.items():
+        assert issubclass(cls, Attack) and cls.name == name
+        attack = cls()
+        assert attack.kind in attacks.kinds() and attacks.of(attack.kind).name == name
+        # Every keyword is an attribute and has a key of the configuration.
+        assert set(cls.keys) == set(attack._keywords())
+        for key in cls.keys.values():
+            assert hasattr(config.Config(), key)
+
+
+def test_the_kinds_are_in_the_order_of_tables():
+    assert list(attacks.kinds()) == ["l2", "l1", "linf", "antun"]
+    for kind in attacks.kinds():
+        assert attacks.of(kind).kind == kind
+    with pytest.raises(ValueError, match="attack must be one of l2, .*Received: attack='l3'"):
+        attacks.of("l3")
+
+
+@pytest.mark.parametrize(
+    "kind, size, folder, dataset, head",
+    [
+        ("l2", 2.5, "radius_2.5", "radius_2.5", "radius 2.5 (25 %)"),
+        ("l2", 1.0, "radius_1.0", "radius_1", "radius 1 (10 %)"),
+        ("l2", 0.5, "radius_0.5", "radius_0.5", "radius 0.5 (5 %)"),
+        ("l1", 4.0, "l1_radius_4.0", "l1_radius_4", "radius 4"),
+        ("linf", 1e-05, "linf_radius_1e-05", "linf_radius_1e-05", "radius 1e-05"),
+        ("antun", 2000000, "antun_2000000", "antun_2000000", "2000000 steps"),
+    ],
+)
+def test_an_attack_names_its_folders_datasets_and_columns(kind, size, folder, dataset, head):
+    attack = attacks.of(kind)
+    assert attack.folder(size) == folder
+    assert attacks.of_folder(folder) == (kind, size)
+    assert type(attacks.of_folder(folder)[1]) is type(size)
+    assert attack.dataset(size) == dataset
+    assert attack.head(size, 10.0) == head
+    assert attack.label(size, 10.0) == (head if kind == "l2" else f"{kind}, {head}")
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "radius_", "radius_x", "radius_1.2.3", "antun_2.5", "l2_radius_1.0", "other"]
+)
+def test_a_folder_of_another_name_is_no_attacks(folder):
+    assert attacks.of_folder(folder) is None
+
+
+def test_sizes_of_different_digits_have_folders_of_their_own():
+    attack = ProjectedGradientAscent()
+    assert attack.folder(0.1 + 0.2) != attack.folder(0.3)
+
+
+def test_an_attack_is_made_as_configured():
+    given = config.load(None, ["attack_norm=l1", "attack_radii=3,1", "attack_steps=7", "seed=4"])
+    attack = attacks.from_config(given)
+    assert type(attack) is ProjectedGradientAscent and attack.sizes == (3.0, 1.0)
+    assert (attack.norm, attack.steps, attack.seed) == ("l1", 7, 4)
+    given = config.load(None, ["attack_method=antun", "antun_steps=9,3", "antun_region=true"])
+    attack = attacks.from_config(given)
+    assert type(attack) is PenalisedGradientAscent and attack.sizes == (3, 9) and attack.region
+
+
+def test_the_identity_is_what_files_of_before_hold():
+    assert ProjectedGradientAscent(norm="linf", seed=3).identity(0.5) == {
+        "attack_gradient": "full",
+        "attack_momentum": 0.9,
+        "attack_noise": "fresh",
+        "attack_restarts": 1,
+        "attack_step_size": 0.5,
+        "attack_steps": 60,
+        "radius": 0.5,
+        "seed": 3,
+    }
+    assert PenalisedGradientAscent(seed=3).identity(25) == {
+        "antun_penalty": 1.0,
+        "antun_reference": "prediction",
+        "antun_region": False,
+        "antun_start_scale": 0.001,
+        "antun_step_size": 0.005,
+        "attack_gradient": "full",
+        "attack_momentum": 0.9,
+        "attack_noise": "fresh",
+        "seed": 3,
+        "steps": 25,
+    }
 
 
 @pytest.mark.slow
@@ -879,7 +971,8 @@ def test_the_papers_setting_reaches_the_published_effect_on_a_pretrained_network
         stage.data_weight.assign(weights["data_term_weights"][t])
     inputs = {key: data[key][None] for key in ("kspace", "sensitivity_maps")}
     inputs["mask"] = data["mask"][None, None, None]
-    result = ProjectedGradientAscent(1.0, steps=60, step_size=0.5, momentum=0.9).run(model, inputs)
+    attack = ProjectedGradientAscent(steps=60, step_size=0.5, momentum=0.9)
+    result = attack.run(model, inputs, 1.0)
     assert norms(result.perturbation)[0] <= 1.0
     assert np.sqrt(2 * result.objective[0]) >= 1.29
     # The start is random and of the same norm.
@@ -900,7 +993,7 @@ model = VariationalNetwork()
 inputs = {"kspace": 0.01 * mask * kspace, "sensitivity_maps": maps, "mask": mask}
 assert model.reconstruct(inputs).shape == (1, 640, 368)
 report_peak()
-result = ProjectedGradientAscent(3.5, steps=1).run(model, inputs)
+result = ProjectedGradientAscent(steps=1).run(model, inputs, 3.5)
 assert np.linalg.norm(result.perturbation.numpy().astype(complex)) <= 3.5
 report_peak()
 """
