@@ -26,7 +26,7 @@ def _seconds_a_slice(configs):
     """Over all slices of some configurations, one pass of the test split each."""
     start, count = time.perf_counter(), 0
     for config in configs:
-        for inputs, _ in data.iterate(data.load(config, "test")):
+        for inputs, _ in data.load(config, "test"):
             count += len(inputs["kspace"])
     return (time.perf_counter() - start) / count
 

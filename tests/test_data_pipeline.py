@@ -2,9 +2,12 @@
 read.
 """
 
+import dataclasses
 import itertools
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ import tensorflow as tf
 
 from tfvn import data
 from tfvn.config import Config
-from tfvn.data import pipeline
+from tfvn.data import pipeline, recognise
+from tfvn.data.sample import fft2c, mask_array
 from tfvn.data.vlo import write_folder, write_mat
 from tfvn.physics import masks
 
@@ -46,22 +50,20 @@ class Counting:
 
 def endless(source, batch_size=2, seed=0, start=0):
     slices = data.PreparedSlices(source)
-    return data.batches(
-        slices, pipeline._Endless(pipeline._plan(slices, batch_size, seed), start), batch_size
-    )
+    order = pipeline.Shuffled(slices, batch_size, seed, start)
+    return data.Batches(slices, order, batch_size)
 
 
-def indices(dataset, count=None):
+def indices(batches, count=None):
     return [
-        inputs["sample_index"].numpy().tolist()
-        for inputs, _ in itertools.islice(data.iterate(dataset), count)
+        inputs["sample_index"].numpy().tolist() for inputs, _ in itertools.islice(batches, count)
     ]
 
 
 def test_batches_have_the_shapes_and_types_of_the_design():
     config = Config(**TINY)
-    dataset = data.load(config)
-    inputs, reference = next(iter(dataset))
+    batches = data.load(config)
+    inputs, reference = next(iter(batches))
     shapes = {key: (value.shape, value.dtype) for key, value in inputs.items()}
     assert shapes == {
         "kspace": ((2, 2, 32, 24), tf.complex64),
@@ -72,7 +74,7 @@ def test_batches_have_the_shapes_and_types_of_the_design():
     }
     assert reference.shape == (2, 32, 24) and reference.dtype == tf.complex64
     for spec, value in zip(
-        tf.nest.flatten(dataset.element_spec), tf.nest.flatten((inputs, reference))
+        tf.nest.flatten(batches.dataset().element_spec), tf.nest.flatten((inputs, reference))
     ):
         assert spec.shape == value.shape
     np.testing.assert_array_equal(inputs["mask"][0, 0, 0], masks.constant(24, 0.5))
@@ -81,7 +83,8 @@ def test_batches_have_the_shapes_and_types_of_the_design():
 def test_no_thread_of_tensorflow_tunes_the_pipeline():
     # Freeing a dataset that was a minute old waited up to a minute for it.
     for split in ("train", "test"):
-        assert data.load(Config(**TINY), split).options().autotune.enabled is False
+        dataset = data.load(Config(**TINY), split).dataset()
+        assert dataset.options().autotune.enabled is False
 
 
 def test_test_split_is_finite_in_order_and_equal_to_the_source():
@@ -122,25 +125,25 @@ def test_resumed_training_sees_the_same_batches():
 
 def test_start_skips_without_reading_and_nothing_is_read_early():
     source = Counting([(1, 4, 4)] * 100)
-    dataset = endless(source, start=20)
+    batches = endless(source, start=20)
     assert source.read == []
-    assert indices(dataset, 1) == indices(endless(Counting([(1, 4, 4)] * 100)), 21)[20:]
+    assert indices(batches, 1) == indices(endless(Counting([(1, 4, 4)] * 100)), 21)[20:]
     # One batch is delivered; a few wait in the buffers.
     assert len(source.read) <= 12
 
 
 def test_a_batch_never_mixes_shapes_and_no_slice_is_left_out():
     source = Counting([(1, 4, 4), (1, 4, 6), (1, 4, 4), (1, 4, 6), (1, 4, 6)])
-    dataset = endless(source)
-    assert dataset.element_spec[0]["kspace"].shape == (2, 1, 4, None)
-    batches = indices(dataset, 10)
+    spec = endless(source).dataset().element_spec
+    assert spec[0]["kspace"].shape == (2, 1, 4, None)
+    batches = indices(endless(source), 10)
     assert all(len({source.shapes[index] for index in batch}) == 1 for batch in batches)
     assert {index for batch in batches for index in batch} == set(range(5))
 
 
 def test_slices_of_several_shapes_are_tested_one_by_one():
     slices = data.PreparedSlices(Counting([(1, 4, 4), (1, 4, 6)]))
-    assert [inputs["kspace"].shape[-1] for inputs, _ in data.batches(slices, range(2), 1)] == [4, 6]
+    assert [inputs["kspace"].shape[-1] for inputs, _ in data.Batches(slices, range(2), 1)] == [4, 6]
 
 
 @pytest.fixture
@@ -162,7 +165,7 @@ def knees(tmp_path):
 
 
 def test_knee_folder_feeds_training_and_test(knees):
-    inputs, reference = next(data.iterate(data.load(knees)))
+    inputs, reference = next(iter(data.load(knees)))
     assert inputs["kspace"].shape == (2, 2, 32, 24) and reference.shape == (2, 32, 24)
     assert inputs["mask"][0, 0, 0].numpy().tolist() == masks.constant(24, 0.5).tolist()
     assert data.source(knees, "test").name(0) == "patient2/slice12" and indices(
@@ -174,18 +177,23 @@ def test_damaged_file_reaches_the_user_as_one_clear_error(knees, tmp_path):
     path = tmp_path / "pd/2/espirit12.mat"
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ValueError, match="^/.*espirit12.mat cannot be read as a MATLAB file"):
-        list(data.iterate(data.load(knees, "test").take(3)))
-    with pytest.raises(ValueError, match="^/.*espirit12.mat cannot be read"), data.clear_errors():
-        tf.function(lambda dataset: dataset.reduce(0, lambda n, _: n + 1))(data.load(knees, "test"))
+        list(data.load(knees, "test"))
+    batches = data.load(knees, "test")
+    count = tf.function(lambda dataset: dataset.reduce(0, lambda n, _: n + 1))
+    with (
+        pytest.raises(recognise.FileError, match="^/.*espirit12.mat cannot be read"),
+        data.clear_errors(batches),
+    ):
+        count(batches.dataset())
     with pytest.raises(ValueError, match="espirit12.mat cannot be read"):
-        for _ in zip(range(3), data.iterate(data.load(knees))):
+        for _ in zip(range(3), data.load(knees)):
             pass
 
 
 def test_slice_that_cannot_be_reconstructed_is_named(knees, tmp_path):
     write_mat(tmp_path / "pd/2/rawdata12.mat", {"rawdata": np.zeros((32, 24, 2), complex)})
     with pytest.raises(ValueError, match="^patient2/slice12: kspace is zero everywhere"):
-        list(data.iterate(data.load(knees, "test")))
+        list(data.load(knees, "test"))
 
 
 def test_measurement_serves_both_splits(tmp_path):
@@ -324,14 +332,135 @@ def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
     assert data.maps_origin(Config(**scan, maps_from="fully-sampled")) == full
 
 
-def test_process_ends_while_slices_are_being_read():
-    """A dataset that is alive at the end used to wait for its reads, and they for Python, for
-    ever.
-    """
+ENDS = {
+    "batches": "batches",
+    "a data set": "batches.dataset()",
+    "a data set that TensorFlow reads ahead of": "batches.dataset().prefetch(2)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_process_ends_while_slices_are_being_read(end):
+    """Threads of TensorFlow that wait for Python, and Python for them, would wait for ever."""
     code = (
         "from tfvn import data; from tfvn.config import Config\n"
-        "batches = iter(data.load(Config(height=96, width=72, num_coils=8, num_train=20)))\n"
-        "next(batches)"
+        "batches = data.load(Config(height=96, width=72, num_coils=8, num_train=20))\n"
+        f"iterator = iter({end})\n"
+        "next(iterator)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_next_batch_is_read_while_one_is_in_use():
+    source = Counting([(1, 4, 4)] * 100)
+    iterator = iter(endless(source))
+    next(iterator)
+    wait_until(lambda: len(source.read) == 4)
+
+
+def test_threads_of_forgotten_iterations_end():
+    before = threading.active_count()
+    for count in range(5):
+        iterator = iter(endless(Counting([(1, 4, 4)] * 100)))
+        for _ in range(count):
+            next(iterator)
+    del iterator
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def wait_until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_a_data_set_is_made_of_the_same_batches():
+    batches = data.load(Config(**TINY))
+    found = list(itertools.islice(batches.dataset(), 5))
+    tf.nest.map_structure(np.testing.assert_array_equal, found, list(itertools.islice(batches, 5)))
+    assert batches.dataset().cardinality() == tf.data.INFINITE_CARDINALITY
+    assert data.load(Config(**TINY), "test").dataset().cardinality() == 3
+
+
+def test_batches_begin_anew_with_each_iteration():
+    batches = data.load(Config(**TINY))
+    assert indices(batches, 4) == indices(batches, 4)
+
+
+class Failing(Counting):
+    """A source whose slice 3 cannot be read."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise KeyError("slice 3")
+        return super().__getitem__(index)
+
+
+def test_an_error_arrives_in_its_place_and_as_it_was_raised():
+    batches = data.Batches(data.PreparedSlices(Failing([(1, 4, 4)] * 9)), range(9), 1)
+    iterator = iter(batches)
+    read = [next(iterator) for _ in range(3)]
+    with pytest.raises(KeyError, match="slice 3"):
+        next(iterator)
+    assert [int(inputs["sample_index"][0]) for inputs, _ in read] == [0, 1, 2]
+    with pytest.raises(KeyError, match="slice 3"), data.clear_errors(batches):
+        list(batches.dataset())
+
+
+def test_errors_of_others_stay_what_they_are():
+    with pytest.raises(tf.errors.NotFoundError), data.clear_errors(data.load(Config(**TINY))):
+        raise tf.errors.NotFoundError(None, None, "another")
+
+
+def test_every_format_can_be_chosen():
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    assert tuple(data.FORMATS) == fields["dataset"].metadata["choices"]
+
+
+class Ones(data.Source):
+    """A format of ones, as an example of another one."""
+
+    mask_height = 1
+    maps_origin = "invented"
+
+    def __init__(self, count, mask):
+        self._count = count
+        self._mask = mask
+
+    @classmethod
+    def from_config(cls, config, split):
+        return cls(getattr(config, f"num_{split}"), cls.mask_of(config))
+
+    def __len__(self):
+        return self._count
+
+    def name(self, index):
+        return f"ones{index}"
+
+    def shape(self, index):
+        return (1, 16, 16)
+
+    def fingerprint(self, index):
+        return {"source": "ones", "index": index}, []
+
+    def __getitem__(self, index):
+        mask = mask_array(self._mask, 16, 16)
+        rng = np.random.default_rng(index)
+        image = (rng.standard_normal((16, 16)) + 1j).astype(np.complex64)
+        maps = np.ones((1, 16, 16), np.complex64)
+        return data.Sample(fft2c(image)[None] * mask, maps, mask, image)
+
+
+def test_a_format_of_its_own_is_a_class_and_a_line(monkeypatch, tmp_path):
+    monkeypatch.setitem(data.FORMATS, "synthetic", Ones)
+    values = Config(**TINY, cache_dir=str(tmp_path))
+    inputs, reference = next(iter(data.load(values)))
+    assert inputs["kspace"].shape == (2, 1, 16, 16) and reference.shape == (2, 16, 16)
+    assert data.maps_origin(values) == "invented"
+    assert data.source(values, "test").name(2) == "ones2"
+    with pytest.raises(ValueError, match="ones0 and ones0 hold the same k-space"):
+        data.check(values)
+    assert data.check(values, ["test"]) == 3

@@ -150,8 +150,8 @@ def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypat
 
     def batches(**cache):
         with_cache = Config(**config, **cache)
-        train = [element for _, element in zip(range(4), data.iterate(data.load(with_cache)))]
-        elements = [*train, *data.iterate(data.load(with_cache, "test"))]
+        train = [element for _, element in zip(range(4), data.load(with_cache))]
+        elements = [*train, *data.load(with_cache, "test")]
         return [
             [array.numpy().tobytes() for array in (*inputs.values(), reference)]
             for inputs, reference in elements

@@ -232,7 +232,7 @@ def test_what_is_called_mat_has_matlabs_order_only_if_it_is_matlabs(tmp_path, na
         np.testing.assert_array_equal(Measurement(write(tmp_path / name, kind))[0].kspace, SCAN)
     path = write(tmp_path / name, ".h5")
     with pytest.warns(
-        array_files.DataWarning,
+        DataWarning,
         match=rf"{name} is called .mat, but .* NumPy's order, .* \(3, 24, 20\)",
     ):
         np.testing.assert_array_equal(array_files.open_array(path, ("kspace",))[...], SCAN)

@@ -17,24 +17,33 @@ from tfvn.data import (
 from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
 from tfvn.data.measurement import Measurement
-from tfvn.data.pipeline import batches, clear_errors, iterate, load, maps_origin, source
+from tfvn.data.pipeline import Batches, clear_errors, load, maps_origin, source
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
+from tfvn.data.source import Source
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo import VLOKnee
 
+# What `dataset` of a configuration may be. A format of data is a `Source` and a line here.
+FORMATS = {
+    "synthetic": SyntheticKnee,
+    "vlo": VLOKnee,
+    "measurement": Measurement,
+}
+
 __all__ = [
+    "Batches",
     "DataWarning",
+    "FORMATS",
     "Measurement",
     "PreparedSlices",
     "Sample",
+    "Source",
     "SyntheticKnee",
     "VLOKnee",
-    "batches",
     "check",
     "clear_errors",
-    "iterate",
     "load",
     "low_resolution_maps",
     "maps_origin",

@@ -6,9 +6,12 @@ n is a function of the configuration alone, so a training that resumes with `sta
 uninterrupted one would have seen.
 """
 
+import atexit
 import collections
 import contextlib
 import itertools
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,6 +25,9 @@ __all__ = ["Batches", "Shuffled", "clear_errors", "load", "maps_origin", "mask_o
 _SPLITS = ("train", "test")
 # Threads that read slices. One more makes batches of them.
 _READERS = 2
+# The batches whose datasets are being iterated.
+_open = []
+_MOMENT = 0.2  # seconds
 
 
 def source(config, split="train"):
@@ -156,9 +162,8 @@ class Batches:
         self._slices = slices
         self._indices = indices
         self._batch_size = batch_size
-        self._count = None
-        if isinstance(indices, collections.abc.Sized):
-            self._count = -(-len(indices) // batch_size)
+        # Batches that are made ahead: of enough slices for all readers.
+        self._ahead = math.ceil(_READERS / batch_size)
         self.error = None
 
     def __iter__(self):
@@ -171,8 +176,7 @@ class Batches:
         TensorFlow turns an error of reading into one of its own: see `clear_errors`.
         """
         dataset = tf.data.Dataset.from_generator(self._recorded, output_signature=self._signature())
-        count = tf.data.INFINITE_CARDINALITY if self._count is None else self._count
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(self._count()))
         # There is nothing to tune here, and the thread that would: whoever frees the dataset can
         # wait a minute for it to end.
         options = tf.data.Options()
@@ -180,17 +184,38 @@ class Batches:
         return dataset.with_options(options)
 
     def _recorded(self):
+        _open.append(self)
         try:
             yield from self._arrays()
         except Exception as error:
             self.error = error
             raise
+        finally:
+            _open.remove(self)
 
     def _arrays(self):
         """The batches as NumPy arrays."""
-        samples = _ahead(self._read, self._indices, _READERS)
-        numbers = itertools.count() if self._count is None else range(self._count)
-        return _ahead(lambda _: self._batch(samples), numbers, 1)
+        readers = ThreadPoolExecutor(_READERS)
+        maker = ThreadPoolExecutor(1)
+        waiting = collections.deque()
+        try:
+            for group in self._groups():
+                slices = [readers.submit(self._read, index) for index in group]
+                waiting.append(maker.submit(_stacked, slices))
+                if len(waiting) > self._ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # Whoever asks no more does not wait for the slices that are being read.
+            for pool in (maker, readers):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _groups(self):
+        """The indices of each batch."""
+        indices = iter(self._indices)
+        while group := list(itertools.islice(indices, self._batch_size)):
+            yield group
 
     def _read(self, index):
         (kspace, maps, mask, reference), scale = self._slices[index]
@@ -203,16 +228,18 @@ class Batches:
         }
         return inputs, reference
 
-    def _batch(self, samples):
-        """The next batch of an iterator of slices."""
-        group = list(itertools.islice(samples, self._batch_size))
-        return tf.nest.map_structure(lambda *arrays: np.stack(arrays), *group)
+    def _count(self):
+        """The number of batches."""
+        if not isinstance(self._indices, collections.abc.Sized):
+            return tf.data.INFINITE_CARDINALITY
+        return math.ceil(len(self._indices) / self._batch_size)
 
     def _signature(self):
         """The types and shapes of a batch; sizes that differ between slices are None."""
-        # A batch size that is known to the graph, wherever all batches have it.
-        is_known = self._count is None or self._batch_size == 1
-        batch = self._batch_size if is_known else None
+        batch = None
+        if self._batch_size == 1 or self._count() == tf.data.INFINITE_CARDINALITY:
+            # All batches have this size, and the graph may know it.
+            batch = self._batch_size
         coils, height, width = self._common_shape()
         rows = height
         if height and self._slices.readout_oversampling:
@@ -236,23 +263,18 @@ class Batches:
         return common
 
 
-def _ahead(function, items, workers):
-    """`function(item)` of each item, in order, made by threads before it is asked for.
+def _stacked(slices):
+    """A batch of the results of futures."""
+    samples = [found.result() for found in slices]
+    return tf.nest.map_structure(lambda *arrays: np.stack(arrays), *samples)
 
-    While a result is in use, the next `workers` ones are made. The threads end when the generator
-    is closed or forgotten, each after what it is at.
-    """
-    pool = ThreadPoolExecutor(workers)
-    waiting = collections.deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+
+@atexit.register
+def _let_threads_end():
+    # Those of tf.distribute may be asking for a batch. They get an error and end, if Python lives
+    # on for a moment; else they would wait for Python, and the process for them.
+    if _open:
+        time.sleep(_MOMENT)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,12 @@ from scipy.interpolate import make_interp_spline
 from tfvn.checks import number, whole
 from tfvn.data.anatomy import axes, knee_slice
 from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mask_digest
+from tfvn.data.source import Source
 
 __all__ = ["SyntheticKnee", "coil_maps"]
 
+# The synthetic sets are fixed: runs with different seeds train and are compared on the same slices.
+_SEEDS = {"train": 0, "test": 1}
 _LOOP_SEGMENTS = 16
 # The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their
 # maximum.
@@ -97,7 +100,7 @@ def _loops(num_coils, extent, rng):
     return centre[:, None] + radius * (cos * along + sin * up), radius * (cos * up - sin * along)
 
 
-class SyntheticKnee:
+class SyntheticKnee(Source):
     """A source of `num_slices` synthetic slices; slice i depends on (seed, i) and the sizes only.
 
     Args:
@@ -114,6 +117,8 @@ class SyntheticKnee:
     Raises:
         ValueError: for sizes or a mask that make no slice.
     """
+
+    maps_origin = "those that the slices were made with"
 
     def __init__(
         self,
@@ -136,6 +141,26 @@ class SyntheticKnee:
         self._mask = mask_array(np.ones(width) if mask is None else mask, height, width)
         self.mask_height = self._mask.shape[1]
         self._receiver_noise, self._seed = receiver_noise, seed
+
+    @classmethod
+    def from_config(cls, config, split):
+        """See `tfvn.data.source.Source.from_config`."""
+        mask = cls.mask_of(config)
+        if config.mask == "file":
+            try:
+                mask_array(mask, config.height, config.width)
+            except ValueError as error:
+                raise ValueError(f"{config.mask_path}: {error}") from error
+        return cls(
+            getattr(config, f"num_{split}"),
+            config.height,
+            config.width,
+            config.num_coils,
+            mask,
+            config.receiver_noise,
+            _SEEDS[split],
+            readout_oversampling=config.readout_oversampling,
+        )
 
     def __len__(self):
         return self._num_slices

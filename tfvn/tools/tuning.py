@@ -384,8 +384,10 @@ def _trained(config, iterations, folder):
     while (done := int(trainer.steps_done)) < iterations:
         batches = data.load(config, "train", start=done, held_out=config.tune_validation)
         steps = min(config.checkpoint_every, iterations - done)
-        with data.clear_errors():
-            history = trainer.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+        with data.clear_errors(batches):
+            history = trainer.fit(
+                batches.dataset(), steps_per_epoch=steps, shuffle=False, verbose=0
+            )
         if not np.isfinite(
             [history.history["loss"][0], *(np.abs(w).max() for w in trainer.network.get_weights())]
         ).all():
@@ -403,9 +405,7 @@ def _judge(network, config):
     model = defences.from_config(config, network, config.tune_num_samples)
     attack = ProjectedGradientAscent(steps=config.tune_steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
-    for inputs, reference in data.iterate(
-        data.load(config, "validation", held_out=config.tune_validation)
-    ):
+    for inputs, reference in data.load(config, "validation", held_out=config.tune_validation):
         image = model.reconstruct(inputs)
         if not np.isfinite(image).all():
             raise FloatingPointError("its reconstructions are not finite")

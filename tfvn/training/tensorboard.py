@@ -28,6 +28,7 @@ from tensorboard.plugins.hparams import api
 from tensorflow import keras
 
 from tfvn import data, ranges
+from tfvn.figures.stages import stage_picture
 from tfvn.training import events, history
 
 __all__ = [
@@ -128,8 +129,8 @@ class TrainingSummaries(keras.callbacks.Callback):
         """Inputs as in a validation, and reference, of the middle test slice."""
         if self._shown is None:
             middle = len(data.source(self.config, "test")) // 2
-            for inputs, reference in data.load(self.config, "test", start=middle).take(1):
-                self._shown = self.model.validation_inputs(inputs), reference[0].numpy()
+            inputs, reference = next(iter(data.load(self.config, "test", start=middle)))
+            self._shown = self.model.validation_inputs(inputs, reference), reference[0].numpy()
         return self._shown
 
 
@@ -166,7 +167,7 @@ def _parameters(stages, images):
         # The training is about to end with a sentence of its own where they are not finite.
         if all(np.isfinite(weight).all() for weight in stage.get_weights()):
             picture = io.BytesIO()
-            stages.stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
+            stage_picture(picture, f"stage {t + 1}", *describe_stage(stage, image))
             yield events.image(f"parameters/{_stage(t)}", picture.getvalue())
 
 
