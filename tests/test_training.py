@@ -6,11 +6,15 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn.models.base import magnitude
+from tfvn.compat import variable_of
+from tfvn.models.base import Reconstructor, magnitude
+from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.noise import VALIDATION
+from tfvn.projections import non_negative
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.ipalm import IPALM
-from tfvn.training.optimizers import OPTIMIZERS
+from tfvn.training.optimizers import OPTIMIZERS, IPALMSteps
 from tfvn.training.recipes import Clean, Noise
 from tfvn.training.trainer import Trainer
 
@@ -358,6 +362,118 @@ def test_mixed_precision_changes_neither_reconstruction_nor_training(data, polic
     # Nothing is computed in half precision, so this is far within the 1e-3 that would do.
     for a, b in zip(expected, found):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+# Any model
+
+
+class LineWeights(Reconstructor):
+    """A^H of the k-space, every line of which has a learned weight; and a learned brightness."""
+
+    reads = "kspace"
+
+    def __init__(self, width=20, constraint=None, **kwargs):
+        super().__init__(**kwargs)
+        self.lines = self.add_weight(
+            name="lines", shape=(width,), initializer="ones", constraint=constraint
+        )
+        self.brightness = self.add_weight(name="brightness", shape=(), initializer="ones")
+        self.unused = self.add_weight(name="unused", shape=(2,), initializer="ones")
+        self.built = True
+
+    def call(self, inputs):
+        lines = tf.cast(tf.convert_to_tensor(self.lines), inputs["kspace"].dtype)
+        brightness = tf.cast(tf.convert_to_tensor(self.brightness), lines.dtype)
+        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+        return brightness * self.sense.adjoint(inputs["kspace"] * lines, maps, mask)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "ipalm"])
+@pytest.mark.parametrize("recipe", [Clean(), Noise(0.01)], ids=["clean", "noise"])
+def test_a_model_that_reads_kspace_is_trained(data, optimizer, recipe):
+    settings = step_size(optimizer, 0.05, 10.0)
+    model = Trainer(LineWeights(), OPTIMIZERS[optimizer](**settings), recipe)
+    losses = fit(model, data, 8)
+    assert losses[-1] < 0.8 * losses[0]
+    assert set(model.evaluate(data, steps=1, verbose=0, return_dict=True)) >= {"loss", "nrmse"}
+
+
+def test_its_gradients_are_those_of_the_whole_batch(data):
+    network, (inputs, reference) = LineWeights(), next(iter(data))
+    weights = [network.lines, network.brightness, network.unused]
+    with tf.GradientTape() as tape:
+        error = magnitude(network(inputs)) - magnitude(reference)
+        expected = tf.reduce_sum(tf.square(error)) / 4
+    gradients = tape.gradient(expected, [variable_of(weight) for weight in weights])
+    loss, found = Trainer(network, "adam").loss_and_gradients(inputs, reference)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    for a, b in zip(found[:2], gradients):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert gradients[2] is None and not found[2].numpy().any()
+
+
+def test_a_recipe_is_given_what_the_network_reads_and_keys_of_the_slices(data):
+    given = []
+
+    def recipe(network, inputs, reference, keys):
+        given.append((network, inputs, reference, keys))
+        return {**inputs, "kspace": 0 * inputs["kspace"]}
+
+    network = LineWeights()
+    model = Trainer(network, "adam", recipe, seed=4)
+    inputs, reference = next(iter(data))
+    inputs["sample_index"] = tf.constant([7, 2])
+    found = model.validation_inputs(inputs, reference)
+    assert not found["kspace"].numpy().any()
+    ((network_given, measured, truth, keys),) = given
+    assert network_given is network and truth is reference
+    assert set(measured) == {"kspace", "sensitivity_maps", "mask"}
+    assert keys.numpy().tolist() == [[7, VALIDATION], [2, VALIDATION]]
+    # The answer is 0 then, whatever the weights are.
+    energy = np.square(np.abs(reference)).sum() / 4
+    assert fit(model, data, 1)[0] == pytest.approx(energy, rel=1e-4)
+
+
+def test_a_model_without_weights_is_refused():
+    with pytest.raises(ValueError, match="ZeroFilled has no weights to train"):
+        Trainer(ZeroFilled(), "adam")
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="network must be a tfvn.models.Reconstructor"):
+        Trainer(keras.Sequential(), "adam")
+
+
+def test_a_model_whose_answer_does_not_depend_on_its_weights_is_refused(data):
+    class Fixed(LineWeights):
+        def call(self, inputs):
+            maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+            return self.sense.adjoint(inputs["kspace"], maps, mask)
+
+    with pytest.raises(ValueError, match="Fixed.call has no gradient in the weights"):
+        Trainer(Fixed(), "adam").loss_and_gradients(*next(iter(data)))
+
+
+def test_ipalm_needs_blocks_with_one_projection():
+    with pytest.raises(ValueError, match="one constraint in common.*LineWeights, whose block"):
+        Trainer(LineWeights(constraint=non_negative), "ipalm")
+
+
+def test_ipalm_goes_stage_by_stage_where_there_are_stages():
+    class Blocks(LineWeights):
+        @property
+        def parameter_blocks(self):
+            return {"lines": [self.lines], "others": [self.brightness, self.unused]}
+
+    with pytest.raises(ValueError, match="Received: Blocks with {'lines': 1, 'others': 2}"):
+        Trainer(Blocks(), IPALMSteps(stagewise=True))
+    assert len(Trainer(Blocks(), "ipalm").ipalm.lipschitz) == 2
+
+
+@pytest.mark.parametrize("optimizer", ADDONS[1:])
+def test_frank_wolfe_needs_filters(optimizer):
+    with pytest.raises(ValueError, match="needs a network with filters.*LineWeights"):
+        Trainer(LineWeights(), optimizer)
 
 
 # Saving
