@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tfvn.figures import curves, paper, stages
+from tfvn.figures import curves, insets, paper, stages
 from tfvn.figures.paper import Example
 
 
@@ -123,7 +123,7 @@ def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_bac
     truth[20:80, 15:60] = 1
     error = np.zeros_like(truth)
     error[40:46, 30:36], error[2:8, 2:8] = 1, 3
-    top, left, height, width = paper.region_of(error, truth)
+    top, left, height, width = insets.region_of(error, truth)
     assert top <= 40 and top + height >= 46 and left <= 30 and left + width >= 36
     assert top > 0 and top + height < 96 and left > 0 and left + width < 72
 

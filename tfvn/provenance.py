@@ -72,7 +72,9 @@ def commit():
         changed = _git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{found} with uncommitted changes" if changed else found
+    if changed:
+        return f"{found} with uncommitted changes"
+    return found
 
 
 def _git(*arguments):

@@ -75,7 +75,9 @@ def digits(value):
 
 def decimals(value):
     """Three decimals; "-" for NaN."""
-    return "-" if math.isnan(value) else f"{value:.3f}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}"
 
 
 def write_csv(path, rows, columns=None):
@@ -90,7 +92,8 @@ def write_csv(path, rows, columns=None):
     Raises:
         ValueError: if a dict has a key that is no column.
     """
-    columns = list(rows[0]) if columns is None else list(columns)
+    if columns is None:
+        columns = list(rows[0])
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
@@ -108,7 +111,9 @@ def csv_field(value):
         return f"'{value}"
     if not isinstance(value, float):
         return value
-    return "" if math.isnan(value) else f"{value:.8g}"
+    if math.isnan(value):
+        return ""
+    return f"{value:.8g}"
 
 
 def write_text(path, text):

@@ -1,5 +1,5 @@
 """Figures, as PNG files."""
 
-from tfvn.figures import curves, paper, scans, stages, style
+from tfvn.figures import curves, insets, paper, scans, stages, style
 
-__all__ = ["curves", "paper", "scans", "stages", "style"]
+__all__ = ["curves", "insets", "paper", "scans", "stages", "style"]

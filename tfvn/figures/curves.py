@@ -243,4 +243,7 @@ def _draw_column(axes, rows, key, **style):
 
 def _two_and_five(value, _):
     """The text of a minor tick: those that begin with 2 or 5 have one."""
-    return f"{value:g}" if f"{value:.0e}"[0] in "25" else ""
+    first_digit = f"{value:.0e}"[0]
+    if first_digit in "25":
+        return f"{value:g}"
+    return ""

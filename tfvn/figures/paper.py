@@ -7,20 +7,16 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from scipy.ndimage import uniform_filter
 
+from tfvn.figures.insets import ENLARGED, region_of, show_with_inset, write_beside
 from tfvn.figures.style import WIDTH, axes_at, label, shortened, show, styled
 
-__all__ = ["Example", "Panel", "Region", "figure1", "figure3", "region_of"]
+__all__ = ["Example", "Panel", "figure1", "figure3"]
 
 _OUTLINE = "#F0E442"
 # Brighter pixels, a thousandth of all, are white too.
 _WHITE = 99.9
-# The share of each side of the image that is shown enlarged, and the share that the inset takes: it
-# is shown at about twice its size.
-_REGION, _INSET = 0.2, 0.42
 
 
 class Example(NamedTuple):
@@ -149,11 +145,10 @@ def figure3(path, reference, examples):
             drawn = _draw_cell(axes, cell, grid) or drawn
     if grid.largest > 0:
         axes = axes_at(figure, *layout.bar_place())
-        _add_bar_beside(figure, axes, drawn, "change" if reference is None else "error")
-    source = "clean prediction" if reference is None else "ground truth"
+        _add_bar_beside(figure, axes, drawn, grid.word)
     note = (
-        f"Grey scale: 0 to {grid.white:.3g}, the 99.9th percentile of the {source}. Inset:"
-        f" {_INSET / _REGION:.1f} x."
+        f"Grey scale: 0 to {grid.white:.3g}, the 99.9th percentile of the {grid.brightest}. Inset:"
+        f" {ENLARGED:.1f} x."
     )
     figure.text(layout.side / layout.size[0], 0.06 / layout.size[1], note)
     figure.savefig(path)
@@ -173,44 +168,64 @@ class _Cell(NamedTuple):
 
 
 class _Grid:
-    """What figure 3 shows: `columns`, a dict from a title to a `_Cell` for each example.
+    """What figure 3 shows.
 
     Args:
         reference, examples: as for `figure3`.
+
+    Attributes:
+        columns: a dict from a title to a `_Cell` for each example.
+        white: the value that is shown white, a percentile of the image that `brightest` names.
+        largest: the value at the end of the scale of errors; 0 without errors.
+        word: what the last column shows, "error" or "change".
+        region: the `Region` that insets show.
     """
 
     def __init__(self, reference, examples):
-        self.truth = None if reference is None else np.abs(reference)
+        self.examples = examples
+        self.reference = reference
+        if reference is None:
+            truth = examples[0].clean
+            self.brightest, self.word = "clean prediction", "change"
+        else:
+            truth = np.abs(reference)
+            self.brightest, self.word = "ground truth", "error"
+        self.white = max(np.percentile(truth, _WHITE), 1e-12)
         radii = {example.radius for example in examples if example.attacked is not None}
-        self.attacked = bool(radii)
+        self.is_attacked = bool(radii)
         # Where it is the same for all, the titles say it.
-        self.norm = f", $\\|r\\|_2 = {radii.pop():g}$" if len(radii) == 1 else ""
+        self.norm = ""
+        if len(radii) == 1:
+            self.norm = f", $\\|r\\|_2 = {radii.pop():g}$"
         errors = [self._error(example) for example in examples]
         there = [error for error in errors if error is not None]
-        largest = [np.percentile(np.abs(error), _WHITE) for error in there]
-        self.largest = max(largest, default=0)
-        truth = examples[0].clean if reference is None else self.truth
-        self.white = max(np.percentile(truth, _WHITE), 1e-12)
-        self.region = region_of(there[0] if there else examples[0].clean, truth)
-        self.columns = self._images(reference, examples)
+        self.largest = max([np.percentile(np.abs(error), _WHITE) for error in there], default=0)
+        focus = examples[0].clean
+        if there:
+            focus = there[0]
+        self.region = region_of(focus, truth)
+        self.columns = self._images(truth)
         if self.largest > 0:
-            self.columns[self._title_of_errors()] = [_Cell(error, "", True) for error in errors]
+            cells = [_Cell(error, is_error=True) for error in errors]
+            self.columns[self._title_of_errors()] = cells
 
-    def _images(self, reference, examples):
+    def _images(self, truth):
         """All columns but that of the errors."""
         columns = {}
-        if reference is not None:
-            columns["ground truth $y$"] = [_Cell(self.truth)] * len(examples)
-        if reference is not None and self.attacked:
-            title = f"$|y + r|${self.norm}"
-            columns[title] = [_Cell(_sum(reference, example)) for example in examples]
-        columns["clean $f(k)$"] = [self._clean(example) for example in examples]
-        if self.attacked:
-            columns["attacked $f(k + Ar)$"] = [self._attacked(example) for example in examples]
+        if self.reference is not None:
+            columns["ground truth $y$"] = [_Cell(truth)] * len(self.examples)
+        if self.reference is not None and self.is_attacked:
+            columns[f"$|y + r|${self.norm}"] = [self._sum(example) for example in self.examples]
+        columns["clean $f(k)$"] = [_clean(example) for example in self.examples]
+        if self.is_attacked:
+            columns["attacked $f(k + Ar)$"] = [self._attacked(one) for one in self.examples]
         return columns
 
-    def _clean(self, example):
-        return _Cell(example.clean, _told(example.clean_scores))
+    def _sum(self, example):
+        """|y + r|, where there is an attack."""
+        if example.perturbation is None:
+            return _Cell(None)
+        return _Cell(np.abs(self.reference + example.perturbation))
 
     def _attacked(self, example):
         text = _told(example.attacked_scores)
@@ -219,9 +234,11 @@ class _Grid:
         return _Cell(example.attacked, text)
 
     def _title_of_errors(self):
-        if self.truth is None:
+        if self.reference is None:
             return f"attacked $-$ clean{self.norm}"
-        return "error, attacked" if self.attacked else "error, clean"
+        if self.is_attacked:
+            return "error, attacked"
+        return "error, clean"
 
     def _error(self, example):
         """What the last column shows of a model; None where there is nothing to show.
@@ -229,18 +246,18 @@ class _Grid:
         It is of the attacked prediction where any model was attacked, and against the clean
         prediction where there is no truth.
         """
-        against = self.truth
-        if self.truth is None and self.attacked:
-            against = example.clean
-        image = example.attacked if self.attacked else example.clean
-        if image is None or against is None:
-            return None
-        return image - against
+        image = example.clean
+        if self.is_attacked:
+            image = example.attacked
+        if self.reference is not None and image is not None:
+            return image - np.abs(self.reference)
+        if self.is_attacked and image is not None:
+            return image - example.clean
+        return None
 
 
-def _sum(reference, example):
-    """|y + r|, or None without an attack."""
-    return None if example.perturbation is None else np.abs(reference + example.perturbation)
+def _clean(example):
+    return _Cell(example.clean, _told(example.clean_scores))
 
 
 def _told(scores):
@@ -264,7 +281,9 @@ class _Layout:
 
     def __init__(self, rows, columns, shape, with_bar):
         self.rows, self.columns = rows, columns
-        bar_side = 0.74 if with_bar else 0.04
+        bar_side = 0.04
+        if with_bar:
+            bar_side = 0.74
         free = WIDTH - self.side - bar_side - self.gap * (columns - 1)
         self.panel = min(free / columns, 2.2)
         self.step = self.panel * shape[0] / shape[1] + self.gap
@@ -293,10 +312,10 @@ def _draw_cell(axes, cell, grid):
         return None
     if cell.is_error:
         limits = (-grid.largest, grid.largest)
-        return _show_with_inset(axes, cell.image, limits, "RdBu_r", grid.region, "black")
-    _show_with_inset(axes, cell.image, (0, grid.white), "gray", grid.region, _OUTLINE)
+        return show_with_inset(axes, cell.image, limits, "RdBu_r", grid.region, "black")
+    show_with_inset(axes, cell.image, (0, grid.white), "gray", grid.region, _OUTLINE)
     if cell.text:
-        _print(axes, cell.text, grid.region, cell.image.shape)
+        write_beside(axes, cell.text, grid.region, cell.image.shape)
     return None
 
 
@@ -306,68 +325,3 @@ def _add_bar_beside(figure, axes, drawn, word):
     bar.ax.tick_params(length=2, pad=1)
     bar.locator = MaxNLocator(5)
     bar.update_ticks()
-
-
-class Region(NamedTuple):
-    """A window of an image, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, image):
-        """The window's part of an image."""
-        return image[self.top : self.top + self.height, self.left : self.left + self.width]
-
-    def is_right(self, shape):
-        """Whether it is in the right half of an image."""
-        return self.left + self.width / 2 > shape[1] / 2
-
-    def is_upper(self, shape):
-        """Whether it is in the upper half of an image."""
-        return self.top + self.height / 2 < shape[0] / 2
-
-
-def region_of(error, image):
-    """The `Region` inside the object with the largest mean squared error."""
-    size = [max(4, round(_REGION * n)) for n in image.shape]
-    brightness = uniform_filter(image, size) / max(np.percentile(image, 99), 1e-12)
-    energy = uniform_filter(np.square(error), size) * np.minimum(brightness, 0.2)
-    top, left = (n // 2 for n in size)
-    # Whole windows only, a little away from the border, where the outline would not be seen.
-    inside = energy[top + 2 : energy.shape[0] - top - 2, left + 2 : energy.shape[1] - left - 2]
-    row, column = np.unravel_index(np.argmax(inside), inside.shape)
-    return Region(row + 2, column + 2, *size)
-
-
-def _show_with_inset(axes, image, limits, colors, region, outline):
-    """Shows an image, with a region enlarged in the corner farthest from it."""
-    left = 0 if region.is_right(image.shape) else 1 - _INSET
-    bottom = 0 if region.is_upper(image.shape) else 1 - _INSET
-    inset = axes.inset_axes((left, bottom, _INSET, _INSET))
-    scale = dict(cmap=colors, vmin=limits[0], vmax=limits[1])
-    inset.imshow(region.of(image), aspect="auto", interpolation="nearest", **scale)
-    inset.set(xticks=[], yticks=[])
-    inset.spines[:].set(color=outline, linewidth=0.8)
-    corner = region.left - 0.5, region.top - 0.5
-    frame = dict(fill=False, edgecolor=outline, linewidth=0.8)
-    axes.add_patch(Rectangle(corner, region.width, region.height, **frame))
-    return show(axes, image, limits, colors)
-
-
-def _print(axes, text, region, shape):
-    """Writes a text into a corner of an image."""
-    # Beside the inset, at the same end of the image, the region being at the other one.
-    right, lower = region.is_right(shape), region.is_upper(shape)
-    axes.text(
-        0.97 if right else 0.03,
-        0.03 if lower else 0.97,
-        text,
-        transform=axes.transAxes,
-        color="white",
-        linespacing=1.1,
-        ha="right" if right else "left",
-        va="bottom" if lower else "top",
-        bbox=dict(facecolor="black", alpha=0.45, linewidth=0, pad=1),
-    )

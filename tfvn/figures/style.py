@@ -66,13 +66,17 @@ def label(name):
     """A model's name as Matplotlib shows it as it is: on one line, and without formulas."""
     text = printable(name).replace("$", r"\$")
     # In a legend, a name that begins with a low line would not be shown.
-    return f" {text}" if text.startswith("_") else text
+    if text.startswith("_"):
+        return f" {text}"
+    return text
 
 
 def shortened(name, inches):
     """A name that fits a length at 8 points, its end cut off where it must be."""
     length = max(4, int(inches / 0.07))
-    return name if len(name) <= length else name[: length - 3] + "..."
+    if len(name) <= length:
+        return name
+    return name[: length - 3] + "..."
 
 
 def axes_at(figure, left, bottom, width, height):
@@ -92,8 +96,10 @@ def open_axes(axes):
 def show(axes, image, limits, colors):
     """Shows an image in a colour map from the lower limit to the upper. Returns what was drawn."""
     axes.spines[:].set_visible(False)
-    # Averaging neighbouring pixels would draw lines where the phase wraps.
-    interpolation = "nearest" if colors == "twilight" else "antialiased"
+    interpolation = "antialiased"
+    if colors == "twilight":
+        # Averaging neighbouring pixels would draw lines where the phase wraps.
+        interpolation = "nearest"
     return axes.imshow(
         image,
         cmap=colors,

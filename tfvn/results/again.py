@@ -35,7 +35,9 @@ def commands(trial):
 
 
 def _with_settings(command, settings):
-    return [*command, "--set", *settings] if settings else command
+    if not settings:
+        return command
+    return [*command, "--set", *settings]
 
 
 def _changed(values, config):

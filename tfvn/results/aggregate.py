@@ -67,11 +67,15 @@ def _numbers(rows, key):
 
 
 def _mean(values):
-    return float(values.mean()) if values.size else math.nan
+    if not values.size:
+        return math.nan
+    return float(values.mean())
 
 
 def _percentile(values, percentile):
-    return float(np.percentile(values, percentile)) if values.size else math.nan
+    if not values.size:
+        return math.nan
+    return float(np.percentile(values, percentile))
 
 
 class Pair(NamedTuple):

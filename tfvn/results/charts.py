@@ -86,7 +86,9 @@ def _point(rows, key):
     """The point of rows of one attack; None where none has a number."""
     # They are of one size, which need not be a radius.
     points = curves.curve([{**row, "radius": 0} for row in rows], key).tolist()
-    return points[0] if points else None
+    if not points:
+        return None
+    return points[0]
 
 
 def _panel(key, lines, models, labels):

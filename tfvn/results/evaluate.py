@@ -33,7 +33,7 @@ from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_
 from tfvn.results.trial import TEST_DATA_KEYS, Trial, cases, check_attacks, open_trials
 from tfvn.runs import attack_files, directory, locks, trained_on
 from tfvn.runs.models import model_hash, models_of
-from tfvn.training import tensorboard
+from tfvn.training import hparams
 from tfvn.workers import ALONE, Watch, each
 
 __all__ = ["FILES", "Evaluation", "Results", "evaluate", "prepare_folder", "write_all"]
@@ -281,8 +281,10 @@ def _write(trials, results, table, output):
         certificates = certified.certificate_table(claims)
         shown.append(certificates)
         text += f"\n{certificates.as_text()}\n{certificates.note}\n"
+    notes = []
     compared = wording.comparison_text(compare_attacks(rows))
     if compared:
+        notes.append(compared)
         text += f"\n{compared}\n"
     writers = {
         "results.csv": lambda path: tables.write_csv(path, rows),
@@ -295,7 +297,7 @@ def _write(trials, results, table, output):
     # Last, as it shows the figures.
     figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
     writers["report.html"] = functools.partial(
-        _write_report, trials, results, table, shown, figures, [compared] if compared else []
+        _write_report, trials, results, table, shown, figures, notes
     )
     # An earlier evaluation's would belong to another table.
     for name in {"figure4.png", "certificates.csv"} - set(writers):
@@ -360,4 +362,4 @@ def _log_scores(trials, results, table):
     for trial, architecture in zip(trials, results.architectures):
         own = [entry for entry in table if entry["model"] == trial.name]
         scores = wording.scores_of(own)
-        tensorboard.write_hparams(trial.run_dir, trial.config, architecture, scores)
+        hparams.write_hparams(trial.run_dir, trial.config, architecture, scores)

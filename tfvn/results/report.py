@@ -157,11 +157,11 @@ def marked(table):
 
 def _marked_column(kind, cells):
     """Pairs (cell, whether it is the best), by the digits shown: what looks equal is equal."""
-    values = {_first_number(cell) for cell in cells if cell != "-"} if kind else set()
+    values = {_first_number(cell) for cell in cells if kind and cell != "-"}
     # Where all are equal, none is the best.
     if len(values) < 2:
         return [(cell, False) for cell in cells]
-    best = min(values) if kind == "lowest" else max(values)
+    best = {"lowest": min, "highest": max}[kind](values)
     return [(cell, cell != "-" and _first_number(cell) == best) for cell in cells]
 
 

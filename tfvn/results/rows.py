@@ -37,9 +37,13 @@ def size_columns(kind, size):
 
 def size_of(row):
     """The size of a row's attack: the radius of its ball, or its steps."""
-    return row["radius"] if is_clean(row) else row[attack_of(row).size_name]
+    if is_clean(row):
+        return row["radius"]
+    return row[attack_of(row).size_name]
 
 
 def dataset_of(row):
     """The name of a row's image in `reconstructions.h5`."""
-    return "clean" if is_clean(row) else attack_of(row).dataset(size_of(row))
+    if is_clean(row):
+        return "clean"
+    return attack_of(row).dataset(size_of(row))

@@ -57,9 +57,10 @@ def viewer(images_path, rows, models, labels):
 
 def _scores(row):
     """The numbers below an image; None where there is none, as JSON has no NaN."""
-    numbers = {}
+    numbers = dict.fromkeys(_SCORES)
     for key in _SCORES:
-        numbers[key] = float(row[key]) if np.isfinite(row[key]) else None
+        if np.isfinite(row[key]):
+            numbers[key] = float(row[key])
     return numbers
 
 
@@ -97,7 +98,7 @@ def _slice(file, name, models, labels):
     spreads, packed = [], []
     for images in own:
         spreads += [spread / window for spread in _spreads(images, shared.get("reference"))]
-        packed.append([None if image is None else pack(image, step) for image in images])
+        packed.append([_packed(image, step) for image in images])
     entry = {
         "name": str(group.attrs["name"]),
         "height": truth.shape[0],
@@ -110,7 +111,15 @@ def _slice(file, name, models, labels):
 
 
 def _image(file, name):
-    return file[name][()] if name in file else None
+    if name not in file:
+        return None
+    return file[name][()]
+
+
+def _packed(image, step):
+    if image is None:
+        return None
+    return pack(image, step)
 
 
 def _spreads(images, reference):

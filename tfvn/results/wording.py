@@ -113,15 +113,16 @@ class _Block:
         lines = [["model", "sigma", "K", *self.heads[1:]]]
         for model in self.models:
             clean = self.cells[model, 0.0]
-            # A model without noise has no draws.
-            draws = str(clean["num_samples"]) if clean["noise"] else "-"
-            line = [model, f"{clean['sigma']:g}{_noise_name(clean)}", draws]
+            line = [model, f"{clean['sigma']:g}{_noise_name(clean)}", _draws(clean)]
             line += [self._effect(model, size) for size in self.sizes[1:]]
             lines.append(line)
-        word = "lowest" if self.attack.comparable else ""
-        best = ("", "", "", *[word] * (len(self.sizes) - 1))
-        norm = "" if self.attack.bounded_in_l2 else ", and mean ||r||_2"
-        return Table(f"Mean perturbation effect{norm}{self._named()}", lines, best)
+        title = "Mean perturbation effect"
+        if not self.attack.bounded_in_l2:
+            title += ", and mean ||r||_2"
+        best = [""] * len(lines[0])
+        if self.attack.comparable:
+            best[3:] = ["lowest"] * (len(self.sizes) - 1)
+        return Table(f"{title}{self._named()}", lines, tuple(best))
 
     def cell(self, model, size, key, form):
         """A mean as text, with the number of its images where they are not all."""
@@ -141,11 +142,22 @@ class _Block:
 
     def _named(self):
         """What the titles say of the kind."""
-        return f", {self.attack.title}" if self.attack.title else ""
+        if not self.attack.title:
+            return ""
+        return f", {self.attack.title}"
+
+
+def _draws(entry):
+    """The number of draws of an entry's model; "-" for one without noise."""
+    if not entry["noise"]:
+        return "-"
+    return str(entry["num_samples"])
 
 
 def _noise_name(entry):
-    return "" if entry["noise"] in ("", "gaussian") else f" {entry['noise']}"
+    if entry["noise"] in ("", "gaussian"):
+        return ""
+    return f" {entry['noise']}"
 
 
 def head_of(entry):
