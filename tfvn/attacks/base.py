@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfvn import checks
 from tfvn.models import compiled
-from tfvn.models.base import check_model
+from tfvn.models.contract import check_model
 from tfvn.physics import measurement
 
 __all__ = ["Attack", "AttackResult", "Start", "check_result", "compute", "measured", "numbers_of"]

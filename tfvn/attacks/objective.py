@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfvn import checks
 from tfvn.choices import GRADIENTS, NOISES
 from tfvn.device import one_graph
-from tfvn.models.base import check_gradient
+from tfvn.models.contract import check_gradient
 from tfvn.physics import measurement, noise
 
 __all__ = [

@@ -18,7 +18,8 @@ from tfvn import checks, replicas
 from tfvn.certificates import TotalVariation
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
-from tfvn.models.base import Reconstructor, Statistics, check_gradient, check_model
+from tfvn.models.base import Reconstructor, Statistics
+from tfvn.models.contract import check_gradient, check_model
 from tfvn.physics import measurement, noise
 
 __all__ = ["Smoothed"]

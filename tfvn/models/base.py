@@ -22,8 +22,6 @@ __all__ = [
     "EPSILON",
     "Reconstructor",
     "Statistics",
-    "check_gradient",
-    "check_model",
     "magnitude",
 ]
 
@@ -67,6 +65,8 @@ class Reconstructor(keras.Model):
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
         unit: the largest magnitude that images are expected to have.
+        stages: the `Stage`s of a variational network, which a training draws; other models have
+            none.
         certificates: what is proved or estimated of this model, see `tfvn.certificates`.
         sense: the `Sense` of A.
 
@@ -86,6 +86,7 @@ class Reconstructor(keras.Model):
     reads_initial_image = False
     draws = 0
     unit = 1.0
+    stages = ()
     certificates = ()
 
     def __init__(self, readout_oversampling=False, **kwargs):
@@ -108,6 +109,11 @@ class Reconstructor(keras.Model):
         """
         del wanted
         return self(inputs)
+
+    def stage_images(self, inputs):
+        """The complex image after each of the `stages`, (stages, batch, rows, width)."""
+        del inputs
+        return ()
 
     def keys(self, index):
         """The keys of the model's own draws, int32 (batch, 2), of images that the numbers `index`
@@ -353,44 +359,3 @@ def _answer(model, inputs, key):
 
 def _measure(model, inputs, key):
     return model.measure(inputs, key)
-
-
-def check_model(model, name="model"):
-    """Checks that something is a model.
-
-    Raises:
-        ValueError: for a class, a path, a dict of inputs and anything else.
-    """
-    if isinstance(model, Reconstructor):
-        return
-    needs = f"{name} must be a tfvn.models.Reconstructor"
-    if isinstance(model, type):
-        made = f"{model.__name__}(...)"
-        raise ValueError(
-            f"{needs}. Received: the class {model.__name__}. Make an object of it: {made}."
-        )
-    raise ValueError(f"{needs}. Received: {name}={checks.shown(model)}.{_advice(model, name)}")
-
-
-def _advice(model, name):
-    if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
-        return " Load the file: tfvn.load_model(path)."
-    if isinstance(model, dict) or hasattr(model, "shape"):
-        swapped = " The model comes first, then the inputs: run(model, inputs)."
-        return swapped if name == "model" else ""
-    if callable(model) or callable(getattr(model, "reconstruct", None)):
-        return " Make it a subclass of Reconstructor whose method call(inputs) calls it."
-    return ""
-
-
-def check_gradient(model, gradient, key):
-    """Checks that a gradient of the model's answer in an input exists.
-
-    Raises:
-        ValueError: where there is none.
-    """
-    if gradient is None:
-        raise ValueError(
-            f"{type(model).__name__}.call has no gradient in {key}: it must read it from its "
-            "inputs, and compute its image from it with differentiable operations of TensorFlow."
-        )

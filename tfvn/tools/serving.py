@@ -17,7 +17,7 @@ import shutil
 import tensorflow as tf
 
 from tfvn.files import written
-from tfvn.models.base import check_model
+from tfvn.models.contract import check_model
 from tfvn.physics import measurement
 
 __all__ = ["export", "serve"]

@@ -17,7 +17,8 @@ from tensorflow import keras
 
 from tfvn import checks, compat, metrics, replicas
 from tfvn.device import one_graph
-from tfvn.models.base import check_model, magnitude
+from tfvn.models.base import magnitude
+from tfvn.models.contract import check_model
 from tfvn.physics.noise import TRAINING, VALIDATION, fold_in
 from tfvn.training.optimizers import steps_of
 from tfvn.training.recipes import Clean
