@@ -1,0 +1,50 @@
+import csv
+import math
+
+import pytest
+
+from tfvn import tables
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0.0123456, "0.0123"),
+        (1.0, "1.00"),
+        (33.44, "33.4"),
+        (99.96, "100"),
+        (1234.4, "1234"),
+        (-0.5, "-0.500"),
+        (math.nan, "-"),
+    ],
+)
+def test_numbers_have_three_significant_digits_and_no_exponent(value, text):
+    assert tables.digits(value) == text
+
+
+def test_decimals_are_three():
+    assert tables.decimals(0.90649) == "0.906"
+    assert tables.decimals(math.nan) == "-"
+
+
+def test_a_table_is_aligned_and_its_cells_stay_in_it():
+    text = tables.aligned([["model", "K"], ["a|b", "9"], ["two\nlines", "100"]])
+    assert text == (
+        "| model     |   K |\n| --------- | --: |\n| a\\|b      |   9 |\n| two lines | 100 |\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["=1+2", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_a_text_is_never_a_formula(name):
+    assert tables.csv_field(name) == f"'{name}"
+
+
+def test_a_csv_file_has_its_columns_eight_digits_and_no_nan(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [{"a": 1 / 3, "b": "x"}, {"a": math.nan, "b": "-y", "c": 7}]
+    tables.write_csv(path, rows, ["b", "a", "c"])
+    with open(path, newline="", encoding="utf-8") as file:
+        found = list(csv.reader(file))
+    assert found == [["b", "a", "c"], ["x", "0.33333333", ""], ["'-y", "", "7"]]
+    with pytest.raises(ValueError, match="'c'"):
+        tables.write_csv(path, rows)
