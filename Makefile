@@ -5,6 +5,8 @@ ifeq ($(STACK),keras3)
 VENV := .venv-keras3
 PINS := constraints-keras3.txt
 VERSIONS := 3.12 3.13 3.11
+# tests/conftest.py says which tests these are.
+TESTS := -m "not one_stack"
 else ifeq ($(STACK),keras2)
 VENV := .venv
 PINS := constraints.txt
@@ -36,7 +38,7 @@ style: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(TESTS)
 
 # Warnings are errors.
 docs: $(STAMP)

@@ -49,7 +49,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=7",
-            "pytest-xdist>=3",  # both cores at once: most of a test is tracing, on one
+            "pytest-xdist>=3.8",  # both cores at once: most of a test is tracing, on one
             "ruff==0.15.22",  # `make style`; another version may lay the code out otherwise
             "scikit-image>=0.20",  # the SSIM that ours must equal
             "selenium>=4.20",  # opens the report in headless Chromium; skipped where there is none

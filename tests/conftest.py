@@ -1,5 +1,9 @@
-"""Shared fixtures: random multi-coil cases and the optional data folder."""
+"""Shared fixtures: random multi-coil cases and the optional data folder. What keeps the suite short
+and small is here too.
+"""
 
+import ctypes
+import functools
 import gc
 import os
 
@@ -15,12 +19,88 @@ import pytest
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+# The modules of tests that take longest, the longest first. They begin first, so that no worker is
+# left alone with one of them at the end.
+LONGEST = (
+    "test_docs",
+    "test_evaluation",
+    "test_scripts",
+    "test_attacks",
+    "test_smoothing",
+    "test_training",
+    "test_distribution",
+    "test_summaries",
+    "test_main",
+    "test_network",
+    "test_tuning",
+    "test_full_disk",
+    "test_surroundings",
+)
+# `make test STACK=keras3` leaves these out: what they test is the same on both stacks, or calls
+# what other modules call there too.
+ONE_STACK = {
+    "test_api",
+    "test_benchmarks",
+    "test_docs",
+    "test_full_disk",
+    "test_layers",
+    "test_style",
+    "test_wheel",
+}
+# A process that holds more than this after a module, in bytes, drops what was compiled there.
+LARGE = 1_500_000_000
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in ONE_STACK:
+            item.add_marker("one_stack")
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def pytest_collection_finish():
     # Tracing makes and frees many small objects. Looking through all that is imported each time
     # took a seventh of the time of test_training and test_attacks.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_process():
+    """After a module whose process has become large, what was compiled is let go."""
+    yield
+    if "tensorflow" in sys.modules and resident() > LARGE:
+        let_go()
+
+
+def resident():
+    """The memory that this process holds, in bytes; 0 where /proc does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def let_go():
+    """Drops the compiled functions that the package keeps, and gives their memory back."""
+    from tensorflow import keras
+
+    from tfvn.models import compiled
+
+    compiled._kept.clear()
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "tfvn":
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper):
+                    value.cache_clear()
+    keras.backend.clear_session()
+    gc.collect()
+    # Without it the C library keeps a quarter of what was freed.
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def complex_normal(rng, *shape):
