@@ -103,6 +103,15 @@ class Reconstructor(keras.Model):
         """The weights that are trained, as lists by name: blocks that iPALM takes in turn."""
         return {"weights": list(self.trainable_weights)}
 
+    def call(self, inputs):
+        """The complex image. Of a model that has an `answer` of its own in place of a `call`, it is
+        that answer.
+        """
+        if type(self).answer is Reconstructor.answer:
+            raise NotImplementedError(f"{type(self).__name__} must have a method call(inputs).")
+        image = self.answer(inputs)
+        return tf.complex(image, tf.zeros_like(image))
+
     def call_for(self, inputs, wanted):
         """The same as the call, where gradients in the parameter blocks `wanted` alone will be
         asked for. A model that saves time by knowing it overrides this.
