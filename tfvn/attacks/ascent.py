@@ -187,7 +187,7 @@ class _Numbers(NamedTuple):
     seed: tf.Tensor
 
 
-def _attack(model, norm, gradient, fresh, inputs, index, numbers):
+def _attack(model, kind, gradient, fresh, inputs, index, numbers):
     """The result of all restarts, see `ProjectedGradientAscent.run`."""
     sets = None
     if fresh:
@@ -200,11 +200,11 @@ def _attack(model, norm, gradient, fresh, inputs, index, numbers):
     def update(r, velocity, gradient):
         kept = loop.scaled(numbers.momentum, velocity)
         velocity = kept + loop.scaled(numbers.step_size, gradient)
-        return BALLS[norm](r + velocity, ball), velocity
+        return BALLS[kind](r + velocity, ball), velocity
 
     def body(restart, best, best_value, best_answer, histories):
         keys = numbered_keys(numbers.seed, noises.ATTACK_START, restart, index)
-        start = loop.on_the_sphere(like, keys, ball, norm)
+        start = loop.on_the_sphere(like, keys, ball, kind)
         path = loop.ascend(objective, start, tf.zeros_like(start), numbers.steps, update)
         answer, value = objective.answer(path.best)
         best_answer, _ = loop.better(answer, value, best_answer, best_value)

@@ -1,5 +1,4 @@
-"""The attack of Antun et al. (PNAS 117(48), 2020): gradient ascent with momentum, held back by a
-penalty and not by a ball.
+"""Gradient ascent with momentum and a penalty (Antun et al., PNAS 117(48), 2020).
 
     maximise Q(r) = 1/2 || f(k + A r) - p ||_2^2 - penalty/2 || r ||_2^2
 
@@ -7,8 +6,8 @@ by
 
     v <- momentum v + step_size grad Q(r),    r <- r + v
 
-How large r becomes is not given: it grows with the steps. An attack may go on from an earlier r
-and v, which makes a ladder of perturbations.
+A penalty holds r back, and no ball: how large it becomes is not given, and grows with the steps. An
+attack may go on from an earlier r and v, which makes a ladder of perturbations.
 """
 
 import math
