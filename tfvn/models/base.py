@@ -65,8 +65,6 @@ class Reconstructor(keras.Model):
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
         unit: the largest magnitude that images are expected to have.
-        stages: the `Stage`s of a variational network, which a training draws; other models have
-            none.
         certificates: what is proved or estimated of this model, see `tfvn.certificates`.
         sense: the `Sense` of A.
 
@@ -86,7 +84,6 @@ class Reconstructor(keras.Model):
     reads_initial_image = False
     draws = 0
     unit = 1.0
-    stages = ()
     certificates = ()
 
     def __init__(self, readout_oversampling=False, **kwargs):
@@ -119,8 +116,15 @@ class Reconstructor(keras.Model):
         del wanted
         return self(inputs)
 
+    @property
+    def drawn_stages(self):
+        """The `Stage`s of a variational network, of which a training logs pictures. Other models
+        have none.
+        """
+        return ()
+
     def stage_images(self, inputs):
-        """The complex image after each of the `stages`, (stages, batch, rows, width)."""
+        """The complex image after each of the `drawn_stages`, (stages, batch, rows, width)."""
         del inputs
         return ()
 

@@ -277,6 +277,10 @@ class VariationalNetwork(Reconstructor):
     def call_for(self, inputs, wanted):
         return self(inputs, wanted=wanted)
 
+    @property
+    def drawn_stages(self):
+        return tuple(self.stages)
+
     def stage_images(self, inputs):
         """The image after every stage, complex (num_stages, batch, rows, width): the last is the
         network's. For pictures.
