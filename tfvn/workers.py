@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["ALONE", "SILENCE", "START", "STRATEGIES", "Watch", "Workers", "each", "start"]
+from tfvn.choices import STRATEGIES
 
-STRATEGIES = ("none", "mirrored", "multiworker")
+__all__ = ["ALONE", "SILENCE", "START", "STRATEGIES", "Watch", "Workers", "each", "start"]
 
 # Seconds after which a process is given up that shows no sign of life, and one that has not come.
 # A file system that is shared over a network may show a change a minute late.
