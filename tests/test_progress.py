@@ -1,10 +1,13 @@
 """A bar on a terminal, and few lines where there is none."""
 
+import importlib.util
 import io
 
 import pytest
 
 from tfvn import progress
+from tfvn.config import Config
+from tfvn.runs.train import _addons_callbacks
 
 
 @pytest.fixture
@@ -39,6 +42,25 @@ def test_a_row_of_short_bars_makes_as_many_lines_as_a_long_one(seconds, clock, c
             clock[0] += 1
     lines = capsys.readouterr().err.splitlines()
     assert 5 <= len(lines) <= 6 and all(line.startswith("slice ") for line in lines)
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
+)
+def test_the_bars_of_tensorflow_addons_make_no_more_lines_than_ours(clock, capsys):
+    (bars,) = _addons_callbacks(Config(progress="addons"))
+    bars.set_params({"epochs": 6, "steps": 10})
+    bars.on_train_begin()
+    for epoch in range(6):
+        bars.on_epoch_begin(epoch)
+        for batch in range(10):
+            clock[0] += 1
+            bars.on_train_batch_end(batch, {"loss": 1.0})
+        bars.on_epoch_end(epoch, {"loss": 1.0})
+    bars.on_train_end()
+    lines = capsys.readouterr().err.splitlines()
+    assert 1 <= len(lines) <= 6
+    assert all("\r" not in line and "\x1b" not in line for line in lines)
 
 
 def test_without_a_standard_error_the_work_is_done(monkeypatch):

@@ -92,6 +92,8 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
     with monkeypatch.context() as patch:
         module = tfvn.compat.addons("this test", "another").callbacks.time_stopping
         patch.setattr(module, "time", types.SimpleNamespace(time=lambda: next(clock)))
+        # Each frame makes a line.
+        patch.setattr(tfvn.progress, "_SECONDS", 0)
         arguments = ["sigma=0.05", "time_budget=1", "progress=addons"]
         assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *arguments]) == 0
     told = capsys.readouterr()

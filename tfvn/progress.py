@@ -42,5 +42,5 @@ def bar(iterable=None, **settings):
         # Closed, as by `2>&-`.
         settings["disable"] = True
     elif not sys.stderr.isatty():
-        settings.update(file=_Lines(sys.stderr), ncols=80)
+        settings.update(file=_Lines(sys.stderr), ncols=80, dynamic_ncols=False)
     return tqdm(iterable, **settings)

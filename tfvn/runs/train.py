@@ -144,7 +144,11 @@ def _addons_callbacks(config):
         ).callbacks
         found.append(callbacks.TimeStopping(config.time_budget))
     if config.progress == "addons":
-        found.append(compat.addons("progress=addons", "progress=tqdm").callbacks.TQDMProgressBar())
+        callbacks = compat.addons("progress=addons", "progress=tqdm").callbacks
+        bars = callbacks.TQDMProgressBar()
+        # In a log file it writes no more lines than ours.
+        bars.tqdm = progress.bar
+        found.append(bars)
     return found
 
 
