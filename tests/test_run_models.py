@@ -1,0 +1,151 @@
+"""The models that a run stands for: any class of models, under any class of attacks."""
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from tfvn import attacks, models
+from tfvn.attacks import Attack, AttackResult, Start
+from tfvn.config import Config
+from tfvn.data import SyntheticKnee
+from tfvn.models import Reconstructor, VariationalNetwork, ZeroFilled, load_model
+from tfvn.runs import attack_files, directory
+from tfvn.runs.attack import attack_run
+from tfvn.runs.models import model_hash, network_of, with_readout_oversampling
+
+
+@keras.utils.register_keras_serializable(package="test_run_models")
+class FromKspace(Reconstructor):
+    """The image of a measured k-space, times a weight."""
+
+    reads = "kspace"
+
+    def __init__(self, readout_oversampling=False, **kwargs):
+        super().__init__(readout_oversampling, **kwargs)
+        self.factor = self.add_weight(name="factor", shape=(), initializer="ones")
+        self.built = True
+
+    def call(self, inputs):
+        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+        image = self.sense.adjoint(inputs["kspace"], maps, mask)
+        return tf.cast(tf.convert_to_tensor(self.factor), image.dtype) * image
+
+    def get_config(self):
+        return super().get_config()
+
+
+@keras.utils.register_keras_serializable(package="test_run_models")
+class OtherFromKspace(FromKspace):
+    """Another class with the same settings and weights."""
+
+    def get_config(self):
+        return super().get_config()
+
+
+class Constant(Attack):
+    """The same number at every pixel; each rung adds to the one before."""
+
+    name = "constant"
+    keys = {"step": "attack_step_size"}
+    sizes = (1, 3)
+    size_name = "steps"
+    size_type = int
+    continued_from = ("perturbation",)
+
+    def __init__(self, step=0.5):
+        self.step = step
+
+    def run(self, model, inputs, size, reference=None, start=None, index=None):
+        before = 0 if start is None else start.perturbation
+        done = 0 if start is None else start.size
+        image = model.sense.adjoint(
+            *(inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
+        )
+        r = before + tf.cast(self.step * (size - done), image.dtype) * tf.ones_like(image)
+        answer = model.reconstruct(inputs)
+        return AttackResult(r, answer, tf.ones([1]), tf.ones([1, size - done + 1, 1]))
+
+    def start_from(self, arrays, size):
+        return Start(arrays["perturbation"][None], size=size)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that attacks a given model in a new run directory, and returns that."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(models.MODELS, "from-kspace", FromKspace)
+    np.save("scan.npy", SyntheticKnee(1, 32, 24, 2, None, 0.001, 7)[0].kspace)
+
+    def attacked(model, **settings):
+        model.save("model.keras")
+        config = Config(
+            dataset="measurement",
+            data_path="scan.npy",
+            mask="equispaced",
+            maps_from="fully-sampled",
+            model="model.keras",
+            attack_steps=2,
+            attack_radii=[1.0],
+            **settings,
+        )
+        attack_run(str(tmp_path / "run"), config)
+        return str(tmp_path / "run")
+
+    return attacked
+
+
+def test_a_run_without_a_network_says_what_to_do(tmp_path):
+    config = directory.open_run(tmp_path, "configs/smoke.yaml")
+    with pytest.raises(ValueError, match="Run train.py"):
+        network_of(tmp_path, config)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+@pytest.mark.parametrize("cls", [ZeroFilled, FromKspace])
+def test_any_model_can_be_attacked_and_smoothed(run, cls, sigma):
+    run_dir = run(cls(), sigma=sigma, num_samples=2)
+    with h5py.File(attack_files.attack_path(run_dir, 1.0, 0)) as file:
+        assert 0.9 < np.linalg.norm(file["perturbation"][()]) <= 1
+        assert file.attrs["model_hash"] == model_hash(cls())
+
+
+def test_an_attack_of_any_class_goes_on_from_its_sizes(run, monkeypatch, capsys):
+    monkeypatch.setitem(attacks.ATTACKS, "constant", Constant)
+    monkeypatch.setattr(attacks, "from_config", Constant.from_config)
+    run_dir = run(ZeroFilled(), attack_step_size=0.25)
+    assert attack_files.attacks_of(run_dir) == [("constant", 1), ("constant", 3)]
+    for size in Constant.sizes:
+        path = attack_files.attack_path(run_dir, size, 0, "constant")
+        found = attack_files.read_attack(path, attack=("constant", size))
+        np.testing.assert_array_equal(found["perturbation"], np.full((32, 24), 0.25 * size))
+        assert found["steps"] == size and found["settings"]["attack_step_size"] == 0.25
+    assert "constant steps 3: mean effect 1.414" in capsys.readouterr().out
+
+
+def test_the_hash_of_a_network_tells_its_class_its_settings_and_its_weights(tmp_path):
+    networks = [
+        ZeroFilled(),
+        ZeroFilled(readout_oversampling=True),
+        FromKspace(),
+        OtherFromKspace(),
+        VariationalNetwork(1, 2, 3, 5),
+        VariationalNetwork(1, 2, 3, 5, seed=1),
+    ]
+    hashes = [model_hash(network) for network in networks]
+    assert len(set(hashes)) == len(hashes)
+    networks[2].factor.assign(2)
+    assert model_hash(networks[2]) != hashes[2]
+    networks[4].save(tmp_path / "model.keras")
+    assert model_hash(load_model(tmp_path / "model.keras")) == hashes[4]
+
+
+@pytest.mark.parametrize("network", [FromKspace, lambda: VariationalNetwork(1, 2, 3, 5)])
+def test_the_scan_of_a_network_changes_and_its_weights_stay(network):
+    network = network()
+    assert with_readout_oversampling(network, False) is network
+    other = with_readout_oversampling(network, True)
+    assert type(other) is type(network) and other.sense.readout_oversampling
+    for mine, theirs in zip(network.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(mine, theirs)
