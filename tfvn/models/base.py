@@ -116,11 +116,12 @@ class Reconstructor(keras.Model):
         del wanted
         return self(inputs)
 
-    @property
     def drawn_stages(self):
         """The `Stage`s of a variational network, of which a training logs pictures. Other models
         have none.
         """
+        # No property: Keras 3 saves what it finds in attributes, under the first name in the
+        # alphabet.
         return ()
 
     def stage_images(self, inputs):

@@ -277,7 +277,6 @@ class VariationalNetwork(Reconstructor):
     def call_for(self, inputs, wanted):
         return self(inputs, wanted=wanted)
 
-    @property
     def drawn_stages(self):
         return tuple(self.stages)
 
