@@ -27,7 +27,6 @@ TensorFlow keeps about 0.1 GB of every trial's compiled code. Should a long sear
 of the memory: call it again.
 """
 
-import csv
 import dataclasses
 import gc
 import json
@@ -41,12 +40,11 @@ import numpy as np
 import tensorflow as tf
 from keras_tuner.src import config as tuner_settings
 
-from tfvn import data, defences, files, metrics
+from tfvn import data, defences, files, metrics, tables
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.files import replacing
 from tfvn.runs import directory, locks
 from tfvn.runs.train import build_trainer
-from tfvn.tables import aligned
 from tfvn.training.checkpoints import Checkpoints
 
 __all__ = ["OBJECTIVE", "tune"]
@@ -331,13 +329,8 @@ class _Search(keras_tuner.Tuner):
         rows.sort(key=lambda row: ("failed" in row, -row["iterations"], row.get(OBJECTIVE)))
         names = [p.name for p in self.oracle.get_space().space]
         path = os.path.join(self._folder, "tuning.csv")
-        with (
-            replacing(path) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, ["trial", *names, *_RESULTS, "failed"])
-            writer.writeheader()
-            writer.writerows(rows)
+        with replacing(path) as temporary:
+            tables.write_csv(temporary, rows, ["trial", *names, *_RESULTS, "failed"])
         return rows
 
     def write_best(self, rows):
@@ -361,7 +354,7 @@ class _Search(keras_tuner.Tuner):
 
         print(
             "\n"
-            + aligned(
+            + tables.aligned(
                 [list(heads), *([text(row.get(key, "failed")) for key in heads] for row in rows)]
             )
         )
