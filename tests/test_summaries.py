@@ -21,7 +21,7 @@ from tfvn.runs import directory
 from tfvn.runs.attack import attack_run
 from tfvn.runs.models import network_of
 from tfvn.runs.train import train_run
-from tfvn.training import events, history, loop, tensorboard
+from tfvn.training import events, history, hparams, loop, tensorboard
 
 SETTINGS = [
     "height=24",
@@ -76,7 +76,7 @@ def values(run_dir, *names):
     return found
 
 
-def history(run_dir):
+def rows_of(run_dir):
     """{iteration: row} of the learning curve."""
     with open(Path(run_dir, "history.csv"), newline="", encoding="utf-8") as file:
         return {
@@ -90,7 +90,7 @@ def picture(curve, step):
 
 
 def test_every_iteration_is_logged(run_dir):
-    found, rows = values(run_dir, "train"), history(run_dir)
+    found, rows = values(run_dir, "train"), rows_of(run_dir)
     blocks = ("kernel", "rbf_weights", "data_weight")
     assert set(found) == {
         "error/loss",
@@ -118,7 +118,7 @@ def test_every_iteration_is_logged(run_dir):
 
 
 def test_the_validation_is_that_of_the_learning_curve(run_dir):
-    found, rows = values(run_dir, "validation"), history(run_dir)
+    found, rows = values(run_dir, "validation"), rows_of(run_dir)
     assert list(rows) == [2, 4, 5]
     for iteration, row in rows.items():
         for name in ("loss", "nrmse", "ssim"):
@@ -264,7 +264,7 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
             "batch_size": 2,
             "seed": 0,
         }
-        last = history(copy)[5]
+        last = rows_of(copy)[5]
         expected = {
             "score/val_rmse": np.sqrt(2 * last["val_loss"]),
             "score/val_ssim": last["val_ssim"],
@@ -280,8 +280,8 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
 
 def test_a_run_that_cannot_be_written_is_left_as_it_is(run_dir, tmp_path, monkeypatch):
     config = directory.open_run(run_dir)
-    monkeypatch.setattr(tensorboard.os, "access", lambda path, mode: False)
-    tensorboard.write_hparams(str(tmp_path), config, network_of(run_dir, config).get_config())
+    monkeypatch.setattr(hparams.os, "access", lambda path, mode: False)
+    hparams.write_hparams(str(tmp_path), config, network_of(run_dir, config).get_config())
     assert not os.listdir(tmp_path)
 
 
@@ -289,7 +289,7 @@ def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
     config = directory.open_run(run_dir)
     settings = {**vars(config), "optimizer": "adam", "sigma": 0.0, "seed": 3}
     architecture = network_of(run_dir, config).get_config()
-    tensorboard.write_hparams(
+    hparams.write_hparams(
         str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")}
     )
     _, settings, scores = table_row(tmp_path)
@@ -380,7 +380,7 @@ def test_a_learning_curve_is_read_or_named(run_dir, tmp_path, text):
         assert text in ("", "iteration,loss\n")
     # An evaluation has other things to tell.
     config = directory.open_run(run_dir)
-    tensorboard.write_hparams(str(tmp_path), config, network_of(run_dir, config).get_config())
+    hparams.write_hparams(str(tmp_path), config, network_of(run_dir, config).get_config())
     assert table_row(tmp_path)[2] == {}
 
 
@@ -401,9 +401,9 @@ def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, t
     train_run(str(copy), directory.open_run(copy))
     told = capsys.readouterr().out
     assert "holds no checkpoint: the training of" in told and "begins again at iteration 0" in told
-    assert list(history(copy)) == [2, 4, 5]
+    assert list(rows_of(copy)) == [2, 4, 5]
     # What was reached, and what is next.
-    last = history(copy)[5]
+    last = rows_of(copy)[5]
     assert (
         f"trained 5 iterations; validation: RMSE {np.sqrt(2 * last['val_loss']):.4g}, NRMSE"
         f" {last['val_nrmse']:.4g}" in told

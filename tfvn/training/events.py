@@ -1,8 +1,7 @@
-"""TensorBoard's event files: records that are written by Python, so that a disk that refuses them
-is told.
+"""TensorBoard's event files. Python writes their records, so that a disk that refuses them is told.
 
 TensorFlow's own writer drops what it cannot write without a word. Here a file never ends inside a
-record, but where its process was killed; readers leave such a record out.
+record, unless its process was killed; readers leave such a record out.
 """
 
 import contextlib
@@ -24,11 +23,17 @@ from tensorboard.util import tensor_util
 
 from tfvn.files import replacing
 
-__all__ = ["Growing", "PREFIX", "drop_after", "image", "scalar", "write"]
+__all__ = ["Growing", "PREFIX", "drop_after", "image", "logs_dir", "scalar", "write"]
 
 PREFIX = "events.out.tfevents"
 # Between two writes of a file that grows.
 _SECONDS = 10
+_VERSION = "brain.Event:2"
+
+
+def logs_dir(run_dir, *names):
+    """The folder of one of TensorBoard's runs, see `tfvn.training.tensorboard`."""
+    return os.path.join(run_dir, "logs", *names)
 
 
 class Growing:
@@ -43,42 +48,54 @@ class Growing:
     """
 
     def __init__(self, folder):
-        name = f"{PREFIX}.{time.time_ns() // 10**9}.{platform.node()}.{os.getpid()}.{time.time_ns() % 10**9}"
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        name = f"{PREFIX}.{seconds}.{platform.node()}.{os.getpid()}.{nanoseconds}"
         self.path = os.path.join(folder, name)
         with self._telling():
             os.makedirs(folder, exist_ok=True)
-            self._file = open(self.path, "xb", buffering=0)
-        self._waiting, self._last, self._whole = io.BytesIO(), time.monotonic(), 0
-        _write(self._waiting, Event(file_version="brain.Event:2"))
+            # Closed by `close`.
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115
+        self._waiting = io.BytesIO()
+        self._last_write = time.monotonic()
+        # Bytes of the file's whole records.
+        self._size = 0
+        _write(self._waiting, Event(file_version=_VERSION))
         self.flush()
 
     def add(self, step, *summaries):
+        """Adds summaries of one step. They are written soon."""
         for summary in summaries:
             _write(self._waiting, Event(step=step, summary=summary))
-        if time.monotonic() - self._last > _SECONDS:
+        if time.monotonic() - self._last_write > _SECONDS:
             self.flush()
 
     def flush(self):
         """Writes all that was added; where that fails, none of it."""
-        records, self._waiting, self._last = (
-            self._waiting.getvalue(),
-            io.BytesIO(),
-            time.monotonic(),
-        )
+        records = self._waiting.getvalue()
+        self._waiting = io.BytesIO()
+        self._last_write = time.monotonic()
         with self._telling():
             try:
-                written = 0
-                while written < len(records):
-                    written += self._file.write(records[written:])
+                self._append(records)
             except OSError:
-                with contextlib.suppress(OSError):
-                    self._file.truncate(self._whole)
-                    # Else the next write would leave a hole of zeros in front of it.
-                    self._file.seek(self._whole)
+                self._take_back()
                 raise
-        self._whole += len(records)
+        self._size += len(records)
+
+    def _append(self, records):
+        written = 0
+        while written < len(records):
+            written += self._file.write(records[written:])
+
+    def _take_back(self):
+        """Ends the file after its last whole record."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(self._size)
+            # Else the next write would leave a hole of zeros in front of it.
+            self._file.seek(self._size)
 
     def close(self):
+        """Writes what was added, and closes the file."""
         try:
             self.flush()
         finally:
@@ -96,7 +113,7 @@ class Growing:
 
 
 def write(path, summaries):
-    """An event file of pairs (step, summary), whole or not at all.
+    """Writes an event file of pairs (step, summary), whole or not at all.
 
     Raises:
         ValueError: as `tfvn.files.replacing`; also if its folder cannot be made.
@@ -108,7 +125,7 @@ def write(path, summaries):
             f"cannot write {path}: {error.strerror}. Make room or give permission there."
         ) from error
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        _write(file, Event(file_version="brain.Event:2"))
+        _write(file, Event(file_version=_VERSION))
         for step, summary in summaries:
             _write(file, Event(step=step, summary=summary))
 
@@ -119,6 +136,7 @@ def _write(file, event):
 
 
 def scalar(tag, value):
+    """A number."""
     return scalar_pb(tag, np.float32(value))
 
 
@@ -133,8 +151,8 @@ def image(tag, png, description=""):
 
 
 def drop_after(folder, iteration):
-    """Removes all points after an iteration, and records that are cut off, from the event files of
-    a folder.
+    """Removes all points after an iteration from the event files of a folder, and records that are
+    cut off.
 
     Raises:
         ValueError: if a file cannot be written.
