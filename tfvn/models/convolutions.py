@@ -1,12 +1,12 @@
 """The filter operator K of a stage, its transpose K^T and the gradient of both in the kernel, for
 real two-channel images.
 
-    (K u)_f = sum_c k_{.,.,c,f} * u_c     (cross-correlation, no border: the caller pads)
+    (K u)_f = sum_c k_{.,.,c,f} * u_c
 
-All three are the textbook operations; only their evaluation is arranged for speed. Few input or
-output channels leave vector lanes idle, so several neighbouring output pixels ("phases") are
-computed as extra channels of a strided convolution with shifted copies of the kernel, and
-interleaved afterwards.
+The product is the cross-correlation without a border: the caller pads. All three are the textbook
+operations, and only their evaluation is arranged for speed. Few input or output channels leave
+vector lanes idle. So several neighbouring output pixels, the phases, are computed as extra channels
+of one strided convolution with shifted copies of the kernel. They are interleaved afterwards.
 """
 
 import tensorflow as tf
@@ -20,6 +20,7 @@ __all__ = [
     "phases",
 ]
 
+# Of K and of K^T, along rows and columns.
 _PHASES_FORWARD = (1, 2)
 _PHASES_TRANSPOSE = (2, 4)
 # Parts of the sum over pixels in the gradient of a kernel.
@@ -28,9 +29,11 @@ _SUMS = 8
 
 def phases(kernel_size):
     """(rows, columns) that the height and width of the image must be multiples of."""
-    # With an even kernel the sizes of the padded images do not divide; such kernels are rare and
-    # take the plain path.
-    return _PHASES_TRANSPOSE if kernel_size % 2 else (1, 1)
+    if kernel_size % 2 == 0:
+        # The sizes of the padded images do not divide. Such kernels are rare and take the plain
+        # path.
+        return 1, 1
+    return _PHASES_TRANSPOSE
 
 
 def _shifted_copies(kernel, count, axis):
@@ -47,8 +50,15 @@ def _explicit(padding):
 
 
 def correlate(image, kernel, padding=0):
-    """K: `image` (batch, h, w, 2), `kernel` (k, k, 2, filters) -> (batch, h + 2 padding - k + 1, w
-    + 2 padding - k + 1, filters).
+    """K image.
+
+    Args:
+        image: (batch, height, width, 2).
+        kernel: (k, k, 2, filters).
+        padding: rows and columns of zeros at each border.
+
+    Returns:
+        (batch, height + 2 padding - k + 1, width + 2 padding - k + 1, filters).
     """
     if kernel.shape[0] % 2 == 0:
         return tf.nn.conv2d(image, kernel, 1, _explicit(padding))
@@ -63,8 +73,15 @@ def correlate(image, kernel, padding=0):
 
 
 def correlate_transpose(features, kernel, padding=0):
-    """K^T: `features` (batch, h, w, filters) -> (batch, h + 2 padding - k + 1, w + 2 padding - k +
-    1, 2).
+    """K^T features: the transpose of `correlate` with a padding of k - 1 - `padding`.
+
+    Args:
+        features: (batch, height, width, filters).
+        kernel: (k, k, 2, filters), that of K.
+        padding: rows and columns of zeros at each border.
+
+    Returns:
+        (batch, height + 2 padding - k + 1, width + 2 padding - k + 1, 2).
     """
     kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
     if kernel.shape[0] % 2 == 0:
@@ -79,12 +96,17 @@ def correlate_transpose(features, kernel, padding=0):
 
 
 def kernel_gradient(image, features, kernel_size, padding=0):
-    """d <features, correlate(image, kernel, padding)> / d kernel, of shape (k, k, 2, filters)."""
-    image = tf.pad(image, _explicit(padding)) if padding else image
+    """The gradient in the kernel of <features, correlate(image, kernel, padding)>, (k, k, 2,
+    filters).
+    """
+    if padding:
+        image = tf.pad(image, _explicit(padding))
     _, height, _, filters = static_or_dynamic_shape(features)
     # One sum over all pixels loses digits in single precision: 3e-5 of the largest entry at 640 x
     # 368, in parts 3e-6.
-    parts = min(_SUMS, height) if isinstance(height, int) else _SUMS
+    parts = _SUMS
+    if isinstance(height, int):
+        parts = min(_SUMS, height)
     edges = [height * part // parts for part in range(parts + 1)]
 
     def part(start, stop):
@@ -96,7 +118,8 @@ def kernel_gradient(image, features, kernel_size, padding=0):
             padding="VALID",
         )
 
-    # Of no rows TensorFlow returns memory as it finds it, not zeros.
-    return tf.add_n(
-        [tf.where(stop > start, part(start, stop), 0) for start, stop in zip(edges, edges[1:])]
-    )
+    gradients = []
+    for start, stop in zip(edges, edges[1:]):
+        # Of no rows TensorFlow returns memory as it finds it, not zeros.
+        gradients.append(tf.where(stop > start, part(start, stop), 0))
+    return tf.add_n(gradients)
