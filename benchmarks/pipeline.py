@@ -1,5 +1,5 @@
-"""Seconds a slice of the input pipeline: raw files read, decoded and prepared; and from the
-prepared cache.
+"""Seconds a slice of the input pipeline: of raw files, which are read, decoded and prepared, and
+from the prepared cache.
 
     python -m benchmarks.pipeline FOLDER COUNT HEIGHT WIDTH COILS    prints one JSON line
 
@@ -19,7 +19,7 @@ import numpy as np
 from tfvn import data
 from tfvn.config import Config
 from tfvn.data.synthetic import SyntheticKnee
-from tfvn.data.vlo import write_folder
+from tfvn.data.vlo_folder import write_folder
 
 
 def _seconds_a_slice(configs):
@@ -36,26 +36,22 @@ def measure(folder, count, height, width, coils):
     source = SyntheticKnee(count, height, width, coils, None, 0.002, 0)
     for version in (5, "7.3"):
         write_folder(folder / str(version), "knee", [1], range(count), source, version)
+    scans = []
     for index in range(count):
         sample = source[index]
-        for name, array in (
-            ("kspace", sample.kspace),
-            ("sensitivity_maps", sample.sensitivity_maps),
-        ):
-            with h5py.File(folder / f"{name}{index}.h5", "w") as file:
-                file[name] = array
+        paths = [folder / f"{name}{index}.h5" for name in ("kspace", "sensitivity_maps")]
+        with h5py.File(paths[0], "w") as file:
+            file["kspace"] = sample.kspace
+        with h5py.File(paths[1], "w") as file:
+            file["sensitivity_maps"] = sample.sensitivity_maps
+        scans.append(
+            dict(dataset="measurement", data_path=str(paths[0]), sensitivity_path=str(paths[1]))
+        )
     knee = dict(dataset="vlo", protocol="knee", test_patients="1", test_slices=f"0-{count - 1}")
     sources = {
         "MATLAB v5": [dict(knee, data_path=str(folder / "5"))],
         "MATLAB v7.3": [dict(knee, data_path=str(folder / "7.3"))],
-        ".h5": [
-            dict(
-                dataset="measurement",
-                data_path=str(folder / f"kspace{i}.h5"),
-                sensitivity_path=str(folder / f"sensitivity_maps{i}.h5"),
-            )
-            for i in range(count)
-        ],
+        ".h5": scans,
     }
     result = {}
     for name, settings in sources.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfvn.data import DataWarning, Measurement, SyntheticKnee
-from tfvn.data.measurement import scan_shape
+from tfvn.data.scan_file import scan_shape
 
 HEIGHT, WIDTH = 40, 32
 IMAGES = (5, 5)
@@ -181,7 +181,7 @@ def test_more_slices_than_lines_are_slices_where_the_file_says_so(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".npy", ".mat"])
 def test_that_there_is_no_axis_of_coils_can_be_said_of_any_file(tmp_path, slices, suffix):
-    from tfvn.data.vlo import write_mat
+    from tfvn.data.mat_files import write_mat
 
     path = tmp_path / f"scan{suffix}"
     if suffix == ".npy":

@@ -13,7 +13,8 @@ import attack
 import train
 from tfvn import config, data
 from tfvn.data import DataWarning, SyntheticKnee, check
-from tfvn.data.vlo import read_mat, slice_paths, write_folder, write_mat
+from tfvn.data.mat_files import read_mat, write_mat
+from tfvn.data.vlo_folder import slice_paths, write_folder
 from tfvn.runs import directory
 
 HEIGHT, WIDTH, COILS = 16, 16, 2

@@ -76,7 +76,7 @@ def test_where_nothing_can_be_told_nothing_is():
 def test_slices_that_the_rule_takes_for_coils_are_refused_and_the_ways_out_work(
     tmp_path, shared_data, suffix
 ):
-    from tfvn.data.vlo import write_mat
+    from tfvn.data.mat_files import write_mat
 
     volume, path = hearts(shared_data), tmp_path / f"volume{suffix}"
     if suffix == ".npy":

@@ -8,8 +8,8 @@ import pytest
 
 from tfvn.data import DataWarning, Measurement, SyntheticKnee, low_resolution_maps, normalise
 from tfvn.data.array_files import read_arrays
-from tfvn.data.measurement import scan_shape
-from tfvn.data.vlo import write_mat
+from tfvn.data.mat_files import write_mat
+from tfvn.data.scan_file import scan_shape
 from tfvn.physics import masks
 from tfvn.physics.sense import Sense
 

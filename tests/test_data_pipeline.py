@@ -16,8 +16,9 @@ import tensorflow as tf
 from tfvn import data
 from tfvn.config import Config
 from tfvn.data import pipeline, recognise
+from tfvn.data.mat_files import write_mat
 from tfvn.data.sample import fft2c, mask_array
-from tfvn.data.vlo import write_folder, write_mat
+from tfvn.data.vlo_folder import write_folder
 from tfvn.physics import masks
 
 TINY = dict(

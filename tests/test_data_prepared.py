@@ -26,7 +26,8 @@ from tfvn.data import (
     normalise,
     prepared,
 )
-from tfvn.data.vlo import write_folder, write_mat
+from tfvn.data.mat_files import write_mat
+from tfvn.data.vlo_folder import write_folder
 from tfvn.physics import masks
 
 HEIGHT, WIDTH, COILS = 32, 24, 2
@@ -163,7 +164,7 @@ def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypat
     def raw_is_read(*arguments):
         raise AssertionError(arguments)
 
-    for name in ("vlo.read_mat", "vlo.mat_shape", "measurement.open_array"):
+    for name in ("vlo.read_mat", "vlo.mat_shape", "measurement.open_kspace"):
         monkeypatch.setattr(f"tfvn.data.{name}", raw_is_read)
     assert batches(cache_dir=str(raw / "cache")) == expected
 

@@ -18,7 +18,7 @@ import pytest
 
 from tfvn.checks import DataWarning
 from tfvn.data import Measurement, array_files, mat_files, recognise
-from tfvn.data.measurement import scan_shape
+from tfvn.data.scan_file import scan_shape
 
 SCAN = np.random.default_rng(0).normal(size=(3, 24, 20, 2)).astype("f4").view("c8")[..., 0]
 READERS = {

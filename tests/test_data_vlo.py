@@ -9,8 +9,9 @@ import scipy.io
 
 from tfvn import config, data
 from tfvn.data import DataWarning, SyntheticKnee, VLOKnee, normalise
+from tfvn.data.mat_files import read_mat, write_mat
 from tfvn.data.sample import ifft2c
-from tfvn.data.vlo import mask_path, read_mat, write_folder, write_mat
+from tfvn.data.vlo_folder import mask_path, write_folder
 from tfvn.physics import masks
 from tfvn.physics.sense import Sense
 

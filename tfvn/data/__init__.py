@@ -13,6 +13,7 @@ from tfvn.data import (
     sensitivity,
     synthetic,
     vlo,
+    vlo_folder,
 )
 from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
@@ -62,4 +63,5 @@ __all__ = [
     "sensitivity",
     "synthetic",
     "vlo",
+    "vlo_folder",
 ]

@@ -59,8 +59,7 @@ def find_format(path):
     """
     kind = recognise.format_of(path)
     if kind == "zip":
-        meaning = _archive(path)
-        raise ValueError(f"{path} cannot be read as {recognise.kind_of(path)}: {meaning}")
+        raise ValueError(recognise.cannot_read(path, _archive(path)))
     if kind == "hdf5":
         with recognise.reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
             return Format(kind, hdf5.is_matlab(file))

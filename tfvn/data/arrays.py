@@ -15,6 +15,8 @@ from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.sample import (
     Sample,
+    check_finite,
+    check_not_zero,
     mask_array,
     normalise,
     unmeasured,
@@ -64,23 +66,13 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
             f"Received: kspace.shape={kspace.shape[1:]} of each slice, which are {coils} coils of "
             f"{height} x {width}. Coils that are the last axis move by np.moveaxis(kspace, -1, -3)."
         )
-    if sensitivity_maps is None:
-        maps = [None] * count
-    else:
-        maps = _batch(sensitivity_maps, "sensitivity_maps")
-        if maps.shape[1:] != kspace.shape[1:] or len(maps) not in (1, count):
-            raise ValueError(
-                "sensitivity_maps and kspace must have the same shape (coils, height, width). "
-                f"Received: sensitivity_maps.shape={np.shape(sensitivity_maps)}, "
-                f"kspace.shape={kspace.shape}. Use the maps of this scan."
-            )
-        maps = np.broadcast_to(maps, kspace.shape)
-    masks = [None] * count if mask is None else _masks(mask, count, height, width)
-    prepared = [
-        _slice(f"slice {number}", *arrays, readout_oversampling)
-        for number, arrays in enumerate(zip(kspace, maps, masks))
-    ]
-    samples, scales = zip(*prepared)
+    maps = _maps(sensitivity_maps, kspace.shape)
+    masks = _masks(mask, count, height, width)
+    samples, scales = [], []
+    for number, arrays in enumerate(zip(kspace, maps, masks)):
+        sample, scale = _slice(f"slice {number}", *arrays, readout_oversampling)
+        samples.append(sample)
+        scales.append(scale)
     rows = max(sample.mask.shape[1] for sample in samples)
     inputs = {
         "kspace": np.stack([sample.kspace for sample in samples]),
@@ -89,6 +81,20 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
         "sample_index": np.arange(count, dtype=np.int32),
     }
     return inputs, np.float32(scales)
+
+
+def _maps(maps, shape):
+    """The maps of each slice of k-space of this shape; None where they are to be estimated."""
+    if maps is None:
+        return [None] * shape[0]
+    found = _batch(maps, "sensitivity_maps")
+    if found.shape[1:] != shape[1:] or len(found) not in (1, shape[0]):
+        raise ValueError(
+            "sensitivity_maps and kspace must have the same shape (coils, height, width). "
+            f"Received: sensitivity_maps.shape={np.shape(maps)}, kspace.shape={shape}. Use the "
+            "maps of this scan."
+        )
+    return np.broadcast_to(found, shape)
 
 
 def _batch(array, name):
@@ -103,11 +109,15 @@ def _batch(array, name):
         raise ValueError(
             f"{expected} Received: {name}.shape={array.shape}. One coil is an axis of length 1."
         )
-    return np.ascontiguousarray(array if array.ndim == 4 else array[None], np.complex64)
+    if array.ndim == 3:
+        array = array[None]
+    return np.ascontiguousarray(array, np.complex64)
 
 
 def _masks(mask, count, height, width):
     """One mask a slice; (batch, width) and (height, width) are told apart by their sizes."""
+    if mask is None:
+        return [None] * count
     mask = np.asarray(mask)
     if mask.ndim == 2 and mask.shape == (count, width) and count == height > 1:
         raise ValueError(
@@ -117,18 +127,14 @@ def _masks(mask, count, height, width):
     is_batch = mask.ndim > 2 and len(mask) == count > 1
     if mask.ndim == 2 and mask.shape == (count, width) and count not in (1, height):
         is_batch = True
-    return [mask_array(part, height, width) for part in (mask if is_batch else [mask] * count)]
+    if not is_batch:
+        mask = [mask] * count
+    return [mask_array(part, height, width) for part in mask]
 
 
 def _slice(name, kspace, maps, mask, readout_oversampling):
-    if not np.isfinite(kspace).all():
-        count = np.count_nonzero(~np.isfinite(kspace))
-        raise ValueError(
-            f"{name}: kspace must be finite. Received: {count} NaN or infinite of {kspace.size} "
-            "entries"
-        )
-    if not kspace.any():
-        raise ValueError(f"{name}: kspace is zero everywhere.")
+    check_finite(kspace, f"{name}: kspace")
+    check_not_zero(kspace, f"{name}: kspace")
     agreement.check(kspace, name, maps, readout_oversampling=readout_oversampling)
     found = zeros(kspace)
     if mask is None:

@@ -64,14 +64,13 @@ def find(array, path, coil_axis=BY_RULE):
     """
     shape = _complex_shape(array, path)
     ndim = len(shape)
-    fits = ndim in (2, 3) if coil_axis == NO_AXIS else ndim in (3, 4) and coil_axis < ndim
-    if not fits and (ndim, coil_axis) != (2, BY_RULE):
+    if not _fits(ndim, coil_axis):
         raise ValueError(
             f"{path}: expected axes coils, height, width and perhaps slices. "
             f"Received: shape={shape}, coil_axis={coil_axis}"
         )
     matlab = is_matlab(path)
-    evidence = [] if matlab else _weighed(_evidence(path, getattr(array, "name", ""), shape))
+    evidence = _told_of(array, path, shape)
     if coil_axis == BY_RULE:
         axes = _by_rule(shape, path, matlab, evidence)
     else:
@@ -87,12 +86,26 @@ def find(array, path, coil_axis=BY_RULE):
     return axes
 
 
+def _fits(ndim, coil_axis):
+    """Whether an array of so many axes can have this axis of the coils."""
+    if coil_axis == NO_AXIS:
+        return ndim in (2, 3)
+    if coil_axis == BY_RULE and ndim == 2:
+        return True
+    return ndim in (3, 4) and coil_axis < ndim
+
+
 def is_told(array, path):
     """Whether the file itself says which axes an array of it has."""
+    return bool(_told_of(array, path, _complex_shape(array, path)))
+
+
+def _told_of(array, path, shape):
+    """The evidence that counts, of what the file says; MATLAB files say nothing."""
     if is_matlab(path):
-        return False
-    shape = _complex_shape(array, path)
-    return bool(_weighed(_evidence(path, getattr(array, "name", ""), shape)))
+        return []
+    # An array of a `.npy` file has no name.
+    return _weighed(_evidence(path, getattr(array, "name", ""), shape))
 
 
 def _complex_shape(array, path):
@@ -108,21 +121,32 @@ def _complex_shape(array, path):
 
 
 def _kind(path, matlab):
-    return "MATLAB" if matlab else Path(path).suffix
+    if matlab:
+        return "MATLAB"
+    return Path(path).suffix
 
 
 def _given(ndim, coil_axis, matlab):
-    coils = None if coil_axis == NO_AXIS else coil_axis
+    """The axes where that of the coils is given."""
+    coils = coil_axis
+    if coil_axis == NO_AXIS:
+        coils = None
     rest = [axis for axis in range(ndim) if axis != coils]
-    slices = rest[-1 if matlab else 0] if len(rest) == 3 else None
-    return Axes(coils, slices)
+    if len(rest) < 3:
+        return Axes(coils, None)
+    if matlab:
+        return Axes(coils, rest[-1])
+    return Axes(coils, rest[0])
 
 
 def _by_rule(shape, path, matlab, evidence):
     ndim = len(shape)
     if ndim == 2:
         return Axes(None, None)
-    axes = _given(ndim, ndim - 1 if matlab else ndim - 3, matlab)
+    coil_axis = ndim - 3
+    if matlab:
+        coil_axis = ndim - 1
+    axes = _given(ndim, coil_axis, matlab)
     said = {item.axes for item in evidence}
     if len(said) == 1 and said <= {axes, Axes(None, axes.coils)}:
         return said.pop()
@@ -145,7 +169,9 @@ def _by_rule(shape, path, matlab, evidence):
 def _compare(axes, shape, path, evidence):
     """Warns where an axis that is given is not the one that the file speaks of."""
     if evidence and axes not in [item.axes for item in evidence]:
-        coils = "no axis" if axes.coils is None else f"axis {axes.coils}"
+        coils = f"axis {axes.coils}"
+        if axes.coils is None:
+            coils = "no axis"
         warnings.warn(
             f"{path}: {coils} of shape {shape} is taken for the coils, as coil_axis says; but "
             f"{_sentences(evidence)}.",
@@ -181,13 +207,9 @@ def _remedy(ndim):
 
 def _weighed(evidence):
     """What counts: beside what is certain nothing else, and doubts where nothing else is there."""
-    for counts in (
-        [item for item in evidence if item.certain],
-        [item for item in evidence if item.axes is not None],
-    ):
-        if counts:
-            return counts
-    return evidence
+    certain = [item for item in evidence if item.certain]
+    positive = [item for item in evidence if item.axes is not None]
+    return certain or positive or evidence
 
 
 def _evidence(path, name, shape):
@@ -200,7 +222,9 @@ def _evidence(path, name, shape):
     # Reading the array itself comes later, and says what is wrong with a file.
     except Exception:
         return []
-    return _of_slices(told, shape) if len(shape) == 3 else _of_order(told, shape)
+    if len(shape) == 3:
+        return _of_slices(told, shape)
+    return _of_order(told, shape)
 
 
 class _Told:
@@ -213,22 +237,31 @@ class _Told:
     """
 
     def __init__(self, file, name):
-        self.images, self.maps, self.emulated, self.layout, header = [], [], False, False, ""
-        folder = member(file, name).parent if name else file
+        self.images = []
+        self.maps = []
+        self.emulated = False
+        self.layout = False
+        header = ""
+        folder = file
+        if name:
+            folder = member(file, name).parent
         for group in {file.name: file, folder.name: folder}.values():
             self._look_beside(group)
             self.emulated |= "reconstruction_esc" in group
             self.layout |= "acquisition" in group.attrs or {"max", "norm"} <= set(group.attrs)
             header = header or _header(group)
         self.channels = _number("receiverChannels", header)
-        last = _number("maximum", _element("slice", header))
-        self.slices = None if last is None else last + 1
+        self.slices = _number("maximum", _element("slice", header))
+        if self.slices is not None:
+            self.slices += 1  # They are counted from 0.
 
     def _look_beside(self, group):
         for name in group:
             shape = _shape(group, name)
-            if name.startswith(_IMAGES) and len(shape) in (2, 3):
-                self.images.append((name, shape if len(shape) == 3 else (1, *shape)))
+            if name.startswith(_IMAGES) and len(shape) == 3:
+                self.images.append((name, shape))
+            if name.startswith(_IMAGES) and len(shape) == 2:
+                self.images.append((name, (1, *shape)))
             if name in _MAPS and len(shape) == 3:
                 self.maps.append((name, shape))
 
@@ -244,25 +277,31 @@ def _header(file):
     """The scanner's text, searched and not parsed: it may be damaged or hostile."""
     try:
         text = member(file, "ismrmrd_header")
-        is_one = text.size == 1 and text.dtype.itemsize <= _LONGEST_HEADER
-        text = text[()] if is_one else b""
+        if text.size != 1 or text.dtype.itemsize > _LONGEST_HEADER:
+            return ""
+        text = text[()]
     # It may be anything: a broken header is no reason not to read a scan.
     except Exception:
         return ""
     text = getattr(text, "flat", [text])[0]
-    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    return text[:_LONGEST_HEADER]
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return str(text)[:_LONGEST_HEADER]
 
 
 def _element(name, text):
     """What stands in the first element of this name, '' if there is none."""
     found = re.search(rf"<(?:\w+:)?{name}>(.{{0,1000}}?)</(?:\w+:)?{name}>", text, re.DOTALL)
-    return found[1] if found else ""
+    if not found:
+        return ""
+    return found[1]
 
 
 def _number(name, text):
     text = _element(name, text).strip()
-    return int(text) if re.fullmatch(r"\d{1,6}", text, re.ASCII) else None
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
+        return None
+    return int(text)
 
 
 def _of_slices(told, shape):
@@ -281,13 +320,7 @@ def _of_slices(told, shape):
     for name, size in told.maps:
         if size[0] == first:
             found.append(_Evidence(coils, True, f"{name} beside it holds {first} coils"))
-    if told.channels == first:
-        found.append(_Evidence(coils, False, f"the header has {first} receiver channels"))
-    elif told.channels == 1:
-        found.append(_Evidence(slices, True, "the header has one receiver channel"))
-    elif told.channels:
-        sentence = f"the header has {told.channels} receiver channels, not {first}"
-        found.append(_Evidence(None, False, sentence))
+    found += _of_channels(told.channels, first)
     if told.slices == first and told.channels != first:
         found.append(_Evidence(slices, False, f"the header has {first} slices"))
     if told.layout:
@@ -297,6 +330,19 @@ def _of_slices(told, shape):
         )
         found.append(_Evidence(slices, False, sentence))
     return found
+
+
+def _of_channels(channels, first):
+    """What the receiver channels of the header say of an axis of `first`: coils or slices?"""
+    if channels == first:
+        sentence = f"the header has {first} receiver channels"
+        return [_Evidence(Axes(0, None), False, sentence)]
+    if channels == 1:
+        return [_Evidence(Axes(None, 0), True, "the header has one receiver channel")]
+    if channels:
+        sentence = f"the header has {channels} receiver channels, not {first}"
+        return [_Evidence(None, False, sentence)]
+    return []
 
 
 def _of_order(told, shape):

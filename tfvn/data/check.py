@@ -1,7 +1,9 @@
 """Every file of a configuration read once, before hours are spent: all faults in one error."""
 
+import itertools
 import os
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,8 @@ _MOST_LINES = 50
 _MOST_DOUBTS = 10
 # So many of the largest entries of a k-space tell it from all others, whatever its scale is.
 _ENTRIES = 256
+# What their similarity may lack.
+_SAME = 1e-6
 
 
 def check(config, splits=("train", "test")):
@@ -47,53 +51,97 @@ def review(config, splits=("train", "test")):
         raise ValueError(f"splits must hold train, test or both. Received: splits={splits!r}")
     source = data.FORMATS[config.dataset]
     compared = set(splits) == {"train", "test"} and not config.model
-    slices, both = {}, []
-    # Training first: of a slice in both splits it asks more.
-    for split in sorted(splits, reverse=True):
-        for part, index, files in source.parts(config, split):
-            key = files or (split, index)
-            if key in slices and compared and not source.splits_share:
-                both.append(key)
-            slices.setdefault(key, (part, split, index, files))
+    places = _places(source, config, splits)
+    in_both = []
+    if compared and not source.splits_share:
+        in_both = [key for key, found in places.items() if len(found) > 1]
     # What an earlier reading of this process told is told again.
     agreement.forget()
-    problems, unusable, doubts, twins = {}, 0, [], _Twins()
-    for key, place in progress.bar(slices.items(), desc="check data", unit="slice"):
-        found, doubtful, name, kspace = _looked_at(*place)
-        if kspace is not None:
-            found, twin = twins.compare(kspace, place[1] if compared else "", name)
-            doubtful += twin
-        if key in both:
-            found = [source.in_both(config, len(both), both[0][0]), *found]
-        # What concerns all slices, such as a missing mask, is one line.
-        problems.update(dict.fromkeys(found))
-        unusable += bool(found)
-        if doubtful:
-            doubts.append(doubtful)
+    problems, unusable, doubts, twins = [], 0, [], _Twins(compared)
+    for key, (place, *_) in progress.bar(places.items(), desc="check data", unit="slice"):
+        found = _looked_at(place)
+        if found.kspace is not None:
+            found = twins.compare(found, place.split)
+        if key in in_both:
+            text = source.in_both(config, len(in_both), in_both[0][0])
+            found.problems.insert(0, text)
+        problems += found.problems
+        unusable += bool(found.problems)
+        if found.doubts:
+            doubts.append(found.doubts)
     if problems:
-        lines = _cut(list(problems), _MOST_LINES)
-        head = f"{unusable} of {len(slices)} slices cannot be used:"
+        # What concerns all slices, such as a missing mask, is one line.
+        lines = _cut(list(dict.fromkeys(problems)), _MOST_LINES)
+        head = f"{unusable} of {len(places)} slices cannot be used:"
         raise ValueError("\n  ".join([head, *lines]))
     general = []
     if compared:
         general = source.shared(config)
     elif config.model and "test" in splits:
         general = _doubts_of_model(config)
+    _warn(general, doubts, len(places))
+    return len(places), len(doubts)
+
+
+class _Place(NamedTuple):
+    """Where a slice is: `tfvn.data.source.Part` of a split."""
+
+    config: object
+    split: str
+    index: int
+    files: tuple
+
+
+class _Found(NamedTuple):
+    """What reading a slice gave.
+
+    problems, doubts: sentences, lists.
+    name: of the slice.
+    kspace: normalised, None if there are problems.
+    """
+
+    problems: list
+    doubts: list
+    name: str
+    kspace: object
+
+
+def _places(source, config, splits):
+    """The places of each slice, a dict of lists; a slice in both splits has two."""
+    places = {}
+    # Training first: of a slice in both splits it asks more.
+    for split in sorted(splits, reverse=True):
+        for part in source.parts(config, split):
+            key = part.files or (split, part.index)
+            place = _Place(part.config, split, part.index, part.files)
+            places.setdefault(key, []).append(place)
+    return places
+
+
+def _warn(general, doubts, count):
+    """Warns of what is doubtful.
+
+    Args:
+        general: sentences on all slices.
+        doubts: sentences on each doubtful slice, a list of lists.
+        count: how many slices there are.
+    """
     for text in general:
-        warnings.warn(text, DataWarning, stacklevel=2)
+        warnings.warn(text, DataWarning, stacklevel=3)
     if doubts:
-        lines = _cut([text for texts in doubts for text in texts], _MOST_DOUBTS)
+        lines = _cut(list(itertools.chain.from_iterable(doubts)), _MOST_DOUBTS)
         head = (
-            f"{len(doubts)} of {len(slices)} slices can be used, but are probably not what they "
-            "are taken for:"
+            f"{len(doubts)} of {count} slices can be used, but are probably not what they are "
+            "taken for:"
         )
-        warnings.warn("\n  ".join([head, *lines]), DataWarning, stacklevel=2)
-    return len(slices), len(doubts)
+        warnings.warn("\n  ".join([head, *lines]), DataWarning, stacklevel=3)
 
 
 def _cut(lines, most):
     """A list of lines for a message, as long as it may be."""
-    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} more"]
+    if len(lines) <= most:
+        return lines
+    return [*lines[:most], f"... and {len(lines) - most} more"]
 
 
 def _doubts_of_model(config):
@@ -104,10 +152,10 @@ def _doubts_of_model(config):
     except (OSError, ValueError):
         # It has none, or one of another version.
         return
-    # A run whose model was given has trained nothing.
-    known = (
-        set() if trained.model else set(data.FORMATS[trained.dataset].identities(trained, "train"))
-    )
+    if trained.model:
+        # A run whose model was given has trained nothing.
+        return
+    known = set(data.FORMATS[trained.dataset].identities(trained, "train"))
     tested = data.FORMATS[config.dataset].identities(config, "test")
     both = [identity for identity in tested if identity in known]
     if both:
@@ -120,38 +168,45 @@ def _doubts_of_model(config):
 class _Twins:
     """The k-space of all slices so far, to find the same one under another name."""
 
-    def __init__(self):
+    def __init__(self, compared):
+        self._compared = compared
         self._known = {}
 
-    def compare(self, kspace, split, name):
-        """What is wrong and what is doubtful, if an earlier slice is the same but for a factor."""
+    def compare(self, found, split):
+        """What was found, and what an earlier slice that is the same but for a factor adds to it.
+
+        It is a problem if training and test are compared and each has one of the two; else it is a
+        doubt.
+        """
+        kspace = found.kspace
         size = np.abs(kspace).ravel()
-        places = np.sort(np.argpartition(size, -min(_ENTRIES, size.size))[-_ENTRIES:])
+        largest = np.argpartition(size, -min(_ENTRIES, size.size))[-_ENTRIES:]
+        places = np.sort(largest)
         values = kspace.ravel()[places].astype(np.complex128)
         values /= np.linalg.norm(values)
         key = (kspace.shape, places.tobytes())
         for other, other_split, other_name in self._known.setdefault(key, []):
-            if abs(np.vdot(other, values)) > 1 - 1e-6:
-                text = f"{name} and {other_name} hold the same k-space"
-                if split != other_split:
-                    return [f"{text}: slices to test on must not be trained on"], []
-                return [], [f"{text}: is one a copy?"]
-        self._known[key].append((values, split, name))
-        return [], []
+            if abs(np.vdot(other, values)) > 1 - _SAME:
+                text = f"{found.name} and {other_name} hold the same k-space"
+                if self._compared and split != other_split:
+                    problem = f"{text}: slices to test on must not be trained on"
+                    return found._replace(problems=[problem])
+                return found._replace(doubts=[*found.doubts, f"{text}: is one a copy?"])
+        self._known[key].append((values, split, found.name))
+        return found
 
 
-def _looked_at(config, split, index, files):
-    """What is wrong with a slice, what is doubtful, its name, its k-space if nothing is wrong."""
-    name, kspace = "", None
+def _looked_at(place):
+    """What is wrong with a slice, and what is doubtful."""
+    name, kspace, problems = "", None, []
     # All that is recorded: what is none of ours is passed on.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         try:
-            name, kspace = _read(config, split, index, files)
-            problems = []
+            name, kspace = _read(place)
         except ValueError as error:
             # The first file that cannot be read hides the others of its slice.
-            unreadable = [_error(read_arrays, file) for file in files]
+            unreadable = [_error(read_arrays, file) for file in place.files]
             problems = list(filter(None, unreadable)) or [_line(error)]
     doubts = []
     for warning in caught:
@@ -159,7 +214,7 @@ def _looked_at(config, split, index, files):
             doubts.append(_line(warning.message))
         else:
             warnings.warn(warning.message, warning.category, stacklevel=3)
-    return problems, doubts, name, kspace
+    return _Found(problems, doubts, name, kspace)
 
 
 def _error(function, *arguments):
@@ -175,8 +230,9 @@ def _line(error):
     return " ".join(str(error).split()) or repr(error)
 
 
-def _read(config, split, index, files):
+def _read(place):
     """The name and the normalised k-space of a slice."""
+    config, split, index, files = place
     slices = data.source(config, split)
     name = slices.name(index)
     try:

@@ -14,6 +14,7 @@ a deviation estimated from the outer half of k-space; where it is the larger par
 
 import numpy as np
 
+from tfvn.data import centre
 from tfvn.data.sample import ifft2c
 
 __all__ = ["COILS", "LINES", "SLICES", "noise_power", "variation"]
@@ -41,22 +42,17 @@ def variation(kspace, power=None):
     side = 2 * _MANY
     if number < 2 or min(height, width) < side:
         return None
-    if not _central(kspace, side).any(0).all():
+    if not kspace[centre.block((height, width), side)].any(0).all():
         return None
+    if power is None:
+        power = noise_power(kspace)
     # Twice the lines are enough to see what the lines hold, and cost less than all.
-    centre = _central(kspace, 2 * side)
-    power = noise_power(kspace) if power is None else power
-    (few, _), (many, of_noise) = (_left(centre, lines, power) for lines in (_FEW, _MANY))
+    block = kspace[centre.block((height, width), 2 * side)]
+    few, _ = _left(block, _FEW, power)
+    many, of_noise = _left(block, _MANY, power)
     if few < _LEAST or of_noise > many / 2:
         return None
     return (many - of_noise) / few
-
-
-def _central(kspace, side):
-    """The central block; an axis that is shorter is kept whole."""
-    first = [max(size // 2 - side // 2, 0) for size in kspace.shape[1:]]
-    last = [size // 2 + side // 2 for size in kspace.shape[1:]]
-    return kspace[:, first[0] : last[0], first[1] : last[1]]
 
 
 def noise_power(kspace):
@@ -67,9 +63,11 @@ def noise_power(kspace):
     height, width = kspace.shape[1:]
     power = np.abs(kspace) ** 2
     power[:, height // 4 : -(height // 4), width // 4 : -(width // 4)] = 0
+    if not power.any():
+        return 0.0
     # The median of what is distributed as the square of complex Gaussian noise; a mean would be
     # the signal's.
-    return float(np.median(power[power > 0])) / np.log(2) if power.any() else 0.0
+    return float(np.median(power[power > 0])) / np.log(2)
 
 
 def _left(kspace, lines, power):
@@ -78,6 +76,7 @@ def _left(kspace, lines, power):
     high, window = _low_resolution(kspace, 2 * lines)
     maps = low / np.maximum(np.sqrt((np.abs(low) ** 2).sum(0)), np.finfo(np.float32).tiny)
     left = high - maps * (np.conj(maps) * high).sum(0)
+    # White noise in all coils leaves what it has outside of the range of one map.
     of_noise = (len(kspace) - 1) * power * (window**2).sum()
     energy = (np.abs(high) ** 2).sum()
     return (np.abs(left) ** 2).sum() / energy, of_noise / energy
@@ -85,9 +84,6 @@ def _left(kspace, lines, power):
 
 def _low_resolution(kspace, lines):
     """Images of the central lines through a Hann window, and that window."""
-    height, width = kspace.shape[1:]
-    hann = np.hanning(lines + 2)[1:-1]
-    window = np.zeros((height, width))
-    top, left = height // 2 - lines // 2, width // 2 - lines // 2
-    window[top : top + lines, left : left + lines] = np.outer(hann, hann)
+    window = np.zeros(kspace.shape[1:])
+    window[centre.block(window.shape, lines)] = centre.hann_window((lines, lines))
     return ifft2c(kspace * window), window

@@ -1,5 +1,4 @@
-"""Arrays in HDF5 files, of MATLAB's version 7.3 too: found in groups, read within limits, never
-taken from another file.
+"""Arrays in HDF5 files: found in groups, read within limits, never taken from another file.
 
 MATLAB v7.3 files are HDF5 with the axes reversed; here they are as MATLAB shows them. Complex
 numbers are compounds of two numbers. A link can name any other HDF5 file of the machine, and a
@@ -38,12 +37,10 @@ _MOST_OBJECTS = 10_000
 _DEFLATE = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
 # MATLAB's own, where cells keep what they hold.
 _MATLABS_OWN = ("#refs#", "#subsystem#")
-_MATLAB_NUMBERS = (
-    "double",
-    "single",
-    "logical",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-)
+_MATLAB_NUMBERS = ("double", "single", "logical", "int8", "int16", "int32", "int64")
+_MATLAB_NUMBERS += ("uint8", "uint16", "uint32", "uint64")
+# What `_meaning` calls those that are searched too.
+_GROUPS = ("a group", "a structure")
 
 
 class ElsewhereError(RefusedError):
@@ -66,7 +63,9 @@ def _member(group, path, steps):
     place, rest = _start(group, path)
     while rest:
         name = rest.pop()
-        link = place.get(name, getlink=True) if isinstance(place, h5py.Group) else None
+        link = None
+        if isinstance(place, h5py.Group):
+            link = place.get(name, getlink=True)
         if link is None:
             raise KeyError(f"{name} is not there")
         if isinstance(link, h5py.HardLink):
@@ -102,7 +101,9 @@ def _opened(group, name):
 def _start(group, path):
     """(where a path begins, its parts with the first at the end)."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    return (group.file if path.startswith("/") else group), parts[::-1]
+    if path.startswith("/"):
+        group = group.file
+    return group, parts[::-1]
 
 
 def _check_source(item, steps):
@@ -131,19 +132,22 @@ def _check_source(item, steps):
 def plain(array):
     """Compound (real, imaginary) to complex; other arrays as they are."""
     pair = _pair(array.dtype)
-    return array[pair[0]] + 1j * array[pair[1]] if pair else array
+    if not pair:
+        return array
+    real, imaginary = pair
+    return array[real] + 1j * array[imaginary]
 
 
 def _pair(dtype):
-    """The names of the real and the imaginary part of a compound type; None if it is no such
-    type.
-    """
+    """The names of the real and the imaginary part of a compound type; None for other types."""
     for pair in _PAIRS:
         if dtype.names and set(dtype.names) == set(pair):
             (real, first), (imaginary, second) = (dtype.fields[name][:2] for name in pair)
             # Parts that overlap, which only a damaged file has, would crash HDF5.
             apart = abs(first - second) >= real.itemsize
-            return pair if apart and real == imaginary and real.kind in "iuf" else None
+            if apart and real == imaginary and real.kind in "iuf":
+                return pair
+            return None
     return None
 
 
@@ -152,19 +156,17 @@ def is_matlab(file):
     for name in list(file)[:_MOST_OBJECTS]:
         # What cannot be opened says nothing.
         with contextlib.suppress(Exception):
-            if (
-                isinstance(file.get(name, getlink=True), h5py.HardLink)
-                and "MATLAB_class" in file[name].attrs
-            ):
+            link = file.get(name, getlink=True)
+            if isinstance(link, h5py.HardLink) and "MATLAB_class" in file[name].attrs:
                 return True
     return False
 
 
 class Stored:
-    """An array of numbers of a file that is opened for each index: a tuple of an index for every
-    axis, or `...`.
+    """An array of numbers of a file, which is opened for each index.
 
-    `shape`, `ndim` and `dtype` are those of what is read.
+    An index is a tuple with one for every axis, or `...`. `shape`, `ndim` and `dtype` are those of
+    what is read.
 
     Args:
         path: the file.
@@ -173,9 +175,14 @@ class Stored:
     """
 
     def __init__(self, path, item, matlab):
-        self._path, self._name, self._matlab = path, item.name, matlab
-        self.shape = item.shape[::-1] if matlab else item.shape
-        self.ndim, self.dtype = item.ndim, plain(np.empty(0, item.dtype)).dtype
+        self._path = path
+        self._name = item.name
+        self._matlab = matlab
+        self.shape = item.shape
+        if matlab:
+            self.shape = item.shape[::-1]
+        self.ndim = item.ndim
+        self.dtype = plain(np.empty(0, item.dtype)).dtype
 
     @property
     def name(self):
@@ -187,32 +194,34 @@ class Stored:
             item = member(file, self._name)
             if index is Ellipsis:
                 index = (slice(None),) * self.ndim
-            return _read(item, index[::-1] if self._matlab else index, self._matlab)
+            if not self._matlab:
+                return _read(item, index)
+            return _read(item, index[::-1]).T
 
 
-def _read(item, index, matlab):
+def _read(item, index):
     """A part of a dataset, with an index for every axis."""
     _check_memory(item, index)
     _check_packed(item, index)
     try:
-        array = plain(item[index])
+        return plain(item[index])
     except Exception:
         # Asked only now: without its filter, what was stored uncompressed can be read.
         reason = missing_filter(item)
         if reason:
             raise RefusedError(reason) from None
         # The filter may have been found just now.
-        array = plain(item[index])
-    return array.T if matlab else array
+        return plain(item[index])
 
 
 def _check_memory(item, index):
-    sizes = [
-        len(range(*part.indices(size))) if isinstance(part, slice) else 1
-        for part, size in zip(index, item.shape)
-    ]
-    needed = math.prod(sizes) * item.dtype.itemsize
-    stored = item.file.id.get_filesize() if item.is_virtual else item.id.get_storage_size()
+    needed = item.dtype.itemsize
+    for part, size in zip(index, item.shape):
+        if isinstance(part, slice):
+            needed *= len(range(*part.indices(size)))
+    stored = item.id.get_storage_size()
+    if item.is_virtual:
+        stored = item.file.id.get_filesize()
     name = item.name.strip("/")
     check_size(name, needed, stored)
     if item.chunks and needed:
@@ -221,8 +230,9 @@ def _check_memory(item, index):
 
 
 def _check_packed(item, index):
-    """That what deflate packed has the size of its chunk: HDF5 reads beyond the end of what is
-    shorter, and may crash.
+    """Checks that what deflate packed has the size of its chunk.
+
+    HDF5 reads beyond the end of what is shorter, and may crash.
     """
     filters = item.id.get_create_plist()
     codes = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
@@ -238,16 +248,20 @@ def _check_packed(item, index):
             continue
         # The last bit is that of the last filter.
         is_packed = not skipped >> (len(codes) - 1) & 1
-        unpacked = zlib.decompressobj().decompress(packed, size + 1) if is_packed else packed
-        if len(unpacked) != size:
-            raise OSError(f"a chunk of {item.name[1:]} has {len(unpacked)} bytes of {size}")
+        if is_packed:
+            packed = zlib.decompressobj().decompress(packed, size + 1)
+        if len(packed) != size:
+            raise OSError(f"a chunk of {item.name[1:]} has {len(packed)} bytes of {size}")
 
 
 def _places(chunks, index, shape):
     """Where the chunks begin that have a part in what an index of slices takes."""
     starts = []
     for length, part, size in zip(chunks, index, shape):
-        first, last, _ = part.indices(size) if isinstance(part, slice) else (part, part + 1, 1)
+        if isinstance(part, slice):
+            first, last, _ = part.indices(size)
+        else:
+            first, last = part, part + 1
         starts.append(range(first // length * length, last, length))
     return itertools.product(*starts)
 
@@ -273,50 +287,65 @@ def search(path, file, matlab):
         The arrays of numbers, a dict of name to `Stored`; and what else there is, a dict of name to
         what it is, or to the error of opening it.
     """
-    arrays, others = {}, {}
-    waiting, seen = [("", file)], set()
-    while waiting:
-        prefix, group = waiting.pop()
-        # Names that are no text are bytes.
-        for name in sorted(group, key=str):
-            full = f"{prefix}{name}"
-            if len(arrays) + len(others) + len(waiting) > _MOST_OBJECTS:
-                others["..."] = "more objects"
-                waiting.clear()
-                break
-            if not prefix and name in _MATLABS_OWN:
-                continue
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.SoftLink):
-                others[full] = f"a link to {link.path}"
-                continue
-            try:
-                item = member(group, name)
-                meaning = _meaning(item)
-                address = h5py.h5o.get_info(item.id).addr
-            except Exception as error:
-                others[full] = error
-                continue
-            if address in seen:
-                continue
-            seen.add(address)
-            if not meaning:
-                arrays[full] = Stored(path, item, matlab)
-                continue
-            others[full] = meaning
-            if isinstance(item, h5py.Group) and meaning in ("a group", "a structure"):
-                waiting.append((f"{full}/", item))
-    return dict(sorted(arrays.items())), dict(sorted(others.items()))
+    found = _Search(path, matlab)
+    found.go_through(file)
+    return dict(sorted(found.arrays.items())), dict(sorted(found.others.items()))
+
+
+class _Search:
+    """What a file holds, group by group: `arrays` and `others`, as `search` returns them."""
+
+    def __init__(self, path, matlab):
+        self._path = path
+        self._matlab = matlab
+        self._waiting = []
+        self._seen = set()
+        self.arrays = {}
+        self.others = {}
+
+    def go_through(self, file):
+        self._waiting.append(("", file))
+        while self._waiting:
+            prefix, group = self._waiting.pop()
+            # Names that are no text are bytes.
+            for name in sorted(group, key=str):
+                if len(self.arrays) + len(self.others) + len(self._waiting) > _MOST_OBJECTS:
+                    self.others["..."] = "more objects"
+                    return
+                if prefix or name not in _MATLABS_OWN:
+                    self._look_at(group, name, f"{prefix}{name}")
+
+    def _look_at(self, group, name, full):
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.SoftLink):
+            self.others[full] = f"a link to {link.path}"
+            return
+        try:
+            item = member(group, name)
+            meaning = _meaning(item)
+            address = h5py.h5o.get_info(item.id).addr
+        except Exception as error:
+            self.others[full] = error
+            return
+        if address in self._seen:
+            return
+        self._seen.add(address)
+        if not meaning:
+            self.arrays[full] = Stored(self._path, item, self._matlab)
+            return
+        self.others[full] = meaning
+        if isinstance(item, h5py.Group) and meaning in _GROUPS:
+            self._waiting.append((f"{full}/", item))
 
 
 def _meaning(item):
     """What an object is that is no array of numbers; '' if it is one."""
     kind = item.attrs.get("MATLAB_class", b"")
-    kind = kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)
+    if isinstance(kind, bytes):
+        kind = kind.decode("latin-1")
+    kind = str(kind)
     if isinstance(item, h5py.Group):
-        if "MATLAB_sparse" in item.attrs:
-            return "a sparse matrix"
-        return "a structure" if kind == "struct" else "a group"
+        return _meaning_of_group(item, kind)
     if not isinstance(item, h5py.Dataset):
         return "a named type"
     if kind == "char":
@@ -325,6 +354,19 @@ def _meaning(item):
         return f"MATLAB's {kind[:50]}"
     if item.shape is None or "MATLAB_empty" in item.attrs:
         return "empty"
+    return _meaning_of_type(item)
+
+
+def _meaning_of_group(group, kind):
+    if "MATLAB_sparse" in group.attrs:
+        return "a sparse matrix"
+    if kind == "struct":
+        return "a structure"
+    return "a group"
+
+
+def _meaning_of_type(item):
+    """What a dataset holds by its type; '' for numbers."""
     try:
         dtype = item.dtype
     except TypeError:

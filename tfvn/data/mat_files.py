@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from tfvn.data import recognise
 from tfvn.data.array_files import find_format, opened, read_arrays, variable, warn_of_order
 from tfvn.files import new_hdf5, replacing
 
@@ -30,10 +31,8 @@ def read_mat(path, names=None):
     """
     found = find_format(path)
     if found.kind == "npy":
-        raise ValueError(
-            f"{path} cannot be read as a MATLAB file: it is a NumPy array. Write it as a MATLAB"
-            " file (write_mat)."
-        )
+        reason = "it is a NumPy array. Write it as a MATLAB file (write_mat)."
+        raise ValueError(recognise.cannot_read(path, reason, "a MATLAB file"))
     arrays = read_arrays(path, names)
     if not found.matlab and Path(path).suffix.lower() == ".mat":
         warn_of_order(path, {name: array.shape for name, array in arrays.items()})

@@ -1,10 +1,12 @@
-"""Arrays of numbers in MATLAB files of version 5 (`save -v6`, `-v7`, Octave, SciPy), as the
-published format lays them out.
+"""Arrays of numbers in MATLAB files of version 5, as the published format lays them out.
+
+MATLAB writes them by `save -v6` and `-v7`; Octave and SciPy write them too.
 
     file          128 bytes of header, then elements
-    element       its type and its number of bytes (4 bytes each), data, zeros up to a multiple of 8; a small one has both
-                  in one word and up to 4 bytes of data in the next
-    variable      an element of elements: flags with the class, sizes, name, real part, imaginary part
+    element       its type and its number of bytes (4 bytes each), data, zeros up to a multiple of
+                  8; a small one has both in one word and up to 4 bytes of data in the next
+    variable      an element of elements: flags with the class, sizes, name, real part, imaginary
+                  part
     compressed    an element whose data are a variable, packed by zlib
 
 Nothing is read before its size was compared with what is there: a reader that follows such a file
@@ -64,6 +66,8 @@ _OTHERS = {
     16: "function",
     17: "object",
 }
+# NumPy's marks of the byte orders.
+_MARKS = {"little": "<", "big": ">"}
 _MOST_AXES = 32
 _MOST_VARIABLES = 10_000
 _LONGEST_NAME = 1024
@@ -92,12 +96,15 @@ class Variable(NamedTuple):
 
 
 class _Elements:
-    """Bytes that are taken as one element after the other. What is asked beyond their end is
-    damage.
+    """Bytes that are taken as one element after the other.
+
+    What is asked beyond their end is damage.
     """
 
     def __init__(self, content, order):
-        self._content, self._order, self._position = memoryview(content), order, 0
+        self._content = memoryview(content)
+        self._order = order
+        self._position = 0
 
     def take(self, count):
         left = len(self._content) - self._position
@@ -122,7 +129,9 @@ class _Elements:
         if small and count > 4:
             raise Damaged(f"a small element of {count} bytes")
         data = self.take(count)
-        padding = 4 - count if small else -count % 8
+        padding = -count % 8
+        if small:
+            padding = 4 - count
         # The last element of a variable may end before the multiple of 8.
         self._position = min(self._position + padding, len(self._content))
         return kind, data
@@ -132,7 +141,7 @@ class _Elements:
         kind, data = self.element()
         if kind not in _TYPES:
             raise Damaged(f"an element of type {kind} in place of numbers")
-        dtype = np.dtype(_TYPES[kind]).newbyteorder("<" if self._order == "little" else ">")
+        dtype = np.dtype(_TYPES[kind]).newbyteorder(_MARKS[self._order])
         count, rest = divmod(len(data), dtype.itemsize)
         if rest or (most is not None and count > most):
             raise Damaged(f"{len(data)} bytes of numbers of {dtype.itemsize} bytes")
@@ -180,7 +189,9 @@ def read(path, variable):
         content = _content(file, variable.position, order, end, needed + _BEGINNING)
     elements = _Elements(content, order)
     flags = _beginning(elements)[0]
-    parts = [elements.numbers() for _ in range(2 if flags & _COMPLEX else 1)]
+    parts = [elements.numbers()]
+    if flags & _COMPLEX:
+        parts.append(elements.numbers())
     if {len(part) for part in parts} != {math.prod(variable.shape)}:
         counts = " and ".join(str(len(part)) for part in parts)
         raise Damaged(f"{variable.name} of shape {variable.shape} has {counts} numbers")
@@ -198,7 +209,10 @@ def _order(file):
     header = file.read(_HEADER)
     if len(header) < _HEADER:
         raise Damaged("it ends within its header")
-    return ("little" if header[126:128] == b"IM" else "big"), file.seek(0, 2)
+    order = "big"
+    if header[126:128] == b"IM":
+        order = "little"
+    return order, file.seek(0, 2)
 
 
 def _top(file, position, order, end):
@@ -220,8 +234,10 @@ def _content(file, position, order, end, most):
     if kind == _MATRIX:
         return file.read(min(count, most))
     whole = most > _BEGINNING
+    if not whole:
+        count = min(count, most)
     unpacker = zlib.decompressobj()
-    content = unpacker.decompress(file.read(count if whole else min(count, most)), _TAG + most)
+    content = unpacker.decompress(file.read(count), _TAG + most)
     if whole and not unpacker.eof and len(content) < _TAG + most:
         raise Damaged("a compressed variable is cut short")
     kind, count, small = _Elements(content, order).tag()

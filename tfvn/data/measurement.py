@@ -1,18 +1,7 @@
 """One scan of one's own: k-space in a file, coil maps from a file or from its centre.
 
-The order of axes in the file, for MATLAB files (v5 and v7.3) as `size()` shows them and else as
-NumPy's `shape` does:
-
-    .mat          (height, width, coils)    or (height, width, slices, coils)
-    .h5, .npy     (coils, height, width)    or (slices, coils, height, width)
-
-and (height, width) for a single coil. Phase encoding, where a mask of lines leaves gaps, runs
-along the width. The rule is applied only if the axis that it takes for the coils is the shortest
-of coils, height and width; else `coil_axis` must say which axis of the file it is. The other axes
-keep their order: with four of them, the slices are the last (.mat) or the first (.h5, .npy) of the
-rest. Real arrays end in an axis of (real, imaginary). What an `.h5` file says of itself goes
-before the rule, see `tfvn.data.axes`: so the single-coil volumes of fastMRI, (slices, height,
-width), are read as such.
+For the order of axes in the file see `tfvn.data.scan_file`. Phase encoding, where a mask of lines
+leaves gaps, runs along the width.
 
 Coil maps that are not given are estimated from the lines that the mask leaves, as a scanner has no
 others. Maps from all of a fully sampled scan, such as the paper's data set has them, know what the
@@ -28,35 +17,33 @@ import numpy as np
 
 from tfvn.checks import DataWarning
 from tfvn.choices import MAPS_FROM
-from tfvn.data import agreement, axes, coils, recognise
-from tfvn.data.array_files import open_array
+from tfvn.data import agreement, axes, recognise
 from tfvn.data.sample import (
     Sample,
+    check_finite,
+    check_not_zero,
     combine,
     ifft2c,
-    mask_array,
     mask_digest,
-    unmeasured,
     zeros,
+)
+from tfvn.data.sampling import doubt_of_points, is_fully_sampled, of_mask, undersampling
+from tfvn.data.scan_file import (
+    arrange,
+    coils_as_slices,
+    open_kspace,
+    open_maps,
+    scan_shape,
+    slices_as_coils,
 )
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
 from tfvn.data.source import Part, Source, needed
 from tfvn.files import state
 
-__all__ = ["Measurement", "scan_shape"]
+__all__ = ["Measurement"]
 
-_KSPACE_NAMES = ("kspace", "rawdata", "raw")
-_MAPS_NAMES = ("sensitivity_maps", "sensitivities", "maps")
-# Scanners leave lines at the ends out and write zeros (partial resolution); a scan with more than
-# this is undersampled.
-_LARGEST_PADDING = 0.25
-# A mask in a file says what was measured, and may call zeros measured: not as many as this part of
-# its positions.
-_LARGEST_CLAIM = 0.25
 # Files whose order of axes was compared with their numbers.
 _axes_asked = set()
-# The zeros of a mask of points that may have been of lines after all are told.
-_DOUBTFUL_SHARE = 0.25
 
 
 class Measurement(Source):
@@ -265,20 +252,26 @@ class Measurement(Source):
 
     def _read(self):
         """The `Sample`, and how many centre lines its maps were estimated from, if they were."""
-        array = _kspace(self._path, self._arrays["array"])
-        kspace = _arrange(array, self._path, **self._axes)
+        array = open_kspace(self._path, self._arrays["array"])
+        kspace = arrange(array, self._path, **self._axes)
         _check_numbers(kspace, "kspace")
-        stored = self._maps_of_file(kspace.shape) if self._sensitivity_path else None
+        stored = None
+        if self._sensitivity_path:
+            stored = self._maps_of_file(kspace.shape)
         self._compare(kspace, stored)
         self._doubt_axes(array, kspace)
         found = zeros(kspace)
-        is_full = _is_fully_sampled(found.mask)
-        mask = found.mask if self._mask is None else self._undersampled(found, is_full)
-        if self._mask is None and not is_full:
-            self._tell_doubts(found)
+        is_full = is_fully_sampled(found.mask)
+        if self._mask is not None:
+            mask = self._undersampled(found)
+        else:
+            mask = found.mask
+            doubt = doubt_of_points(found)
+            if doubt:
+                self._tell(f"{self._path}: {doubt}")
         for text in agreement.mask_doubts(kspace, mask):
             self._tell(f"{self._path}: {text}")
-        if self._sensitivity_path:
+        if stored is not None:
             maps, lines = stored, 0
         else:
             maps, lines = self._estimated(kspace, found.mask, mask, is_full)
@@ -305,92 +298,36 @@ class Measurement(Source):
         if key in _axes_asked:
             return
         found = axes.find(array, self._path, self._axes["coil_axis"])
-        variation = coils.variation(kspace)
-        if variation is not None and variation > coils.SLICES:
-            text = (
-                f"axis {found.coils} of shape {array.shape} is taken for the coils, and differs "
-                f"from one to the next as slices do: {variation:.2f} where coils give up to 0.2 "
-                "and slices 0.7 or more. Set coil_axis (--coil-axis) to the axis of the coils, "
-                "or to -2 if there is one coil."
-            )
+        text = slices_as_coils(kspace, array, found)
+        if text:
             is_guess = self._axes["coil_axis"] == axes.BY_RULE
             if is_guess and not axes.is_told(array, self._path):
                 raise ValueError(f"{self._path}: {text}")
             self._tell(f"{self._path}: {text}")
-        if len(kspace) == 1 and found.slices is not None:
-            variation = coils.variation(_central(array, found), coils.noise_power(kspace))
-            if variation is not None and variation < coils.COILS:
-                self._tell(
-                    f"{self._path}: axis {found.slices} of shape {array.shape} is taken for slices "
-                    f"of one coil, and differs from one to the next as coils do: {variation:.2f} "
-                    "where coils give up to 0.2 and slices 0.7 or more. If it is the axis of the "
-                    f"coils, set coil_axis (--coil-axis) to {found.slices}."
-                )
+        text = coils_as_slices(kspace, array, found)
+        if text:
+            self._tell(f"{self._path}: {text}")
         _axes_asked.add(key)
 
     def _tell(self, text):
         self._doubts = [*self._doubts, text]
         warnings.warn(text, DataWarning, stacklevel=2)
 
-    def _undersampled(self, found, is_full):
-        """The mask that was asked for, where there is anything for it."""
-        height, width = found.points.shape
+    def _undersampled(self, found):
+        """The mask that was asked for."""
+        name, path = self._mask_name, self._path
         try:
-            mask = mask_array(self._mask, height, width)
+            mask, doubt = undersampling(self._mask, found)
         except ValueError as error:
-            raise ValueError(self._of_mask(error)) from error
-        if is_full:
-            # Lines that the scanner left out at the ends were not measured, whatever the mask says.
-            return mask * found.mask
-        claimed = unmeasured(mask, found)
-        sampled = np.broadcast_to(mask[0] > 0, claimed.shape)
-        # Lines and rows of zeros were not measured; of those with other numbers this is less
-        # certain.
-        empty = np.count_nonzero(sampled.any(0) & ~found.points.any(0))
-        empty += np.count_nonzero(sampled.any(1) & ~found.points.any(1))
-        share = claimed.sum() / sampled.sum()
-        is_said = not callable(self._mask) and share <= _LARGEST_CLAIM and not empty
-        if claimed.any() and not is_said:
-            raise ValueError(
-                self._of_mask(
-                    "a mask can only undersample a fully sampled scan, or say where one was "
-                    f"measured. Received: k-space of which {found.mask.mean():.0%} was measured, "
-                    f"and a mask that samples {empty} empty lines or rows and is 1 at "
-                    f"{share:.0%} zeros. Use mask: measured (leave --mask out), or a mask of what "
-                    "was measured."
-                )
-            )
-        if claimed.any():
-            self._tell(
-                self._of_mask(
-                    f"the mask calls {share:.1%} of its positions measured where k-space is zero "
-                    "in all coils: to a network these are measured zeros. Is it the mask of this "
-                    "scan?"
-                )
-            )
+            raise ValueError(of_mask(error, name, path)) from error
+        if doubt:
+            self._tell(of_mask(doubt, name, path))
         return mask
-
-    def _of_mask(self, error):
-        """A text that begins with what is wrong: the mask, if it has a file."""
-        if not self._mask_name:
-            return str(error)
-        return f"{self._mask_name}: {error} (the mask of {self._path})"
-
-    def _tell_doubts(self, found):
-        if found.mask.shape[1] > 1 and found.share <= _DOUBTFUL_SHARE:
-            self._tell(
-                f"{self._path}: {found.share:.1%} of the positions in its lines are zero in all "
-                "coils, so it is taken for a scan that samples points, not lines. If all of these "
-                "lines were measured, say so: mask: file, and a mask_path (--mask) that is 1 at "
-                "each measured line."
-            )
 
     def _maps_of_file(self, shape):
         path = self._sensitivity_path
-        setting = "sensitivity_array (--maps-array)"
-        name = self._arrays["sensitivity_array"]
-        array = open_array(path, _MAPS_NAMES, name, setting, least_axes=2)
-        maps = _arrange(array, path, **self._axes)
+        array = open_maps(path, self._arrays["sensitivity_array"])
+        maps = arrange(array, path, **self._axes)
         if maps.shape != shape:
             raise ValueError(
                 f"{path}: sensitivity_maps and kspace must have the same shape (coils, height, "
@@ -425,89 +362,5 @@ class Measurement(Source):
 
 
 def _check_numbers(array, name):
-    if not np.isfinite(array).all():
-        count = np.count_nonzero(~np.isfinite(array))
-        raise ValueError(
-            f"{name} must be finite. Received: {count} NaN or infinite of {array.size} entries"
-        )
-    if not array.any():
-        raise ValueError(f"{name} is zero everywhere. Is it the right file and slice?")
-
-
-def _is_fully_sampled(measured):
-    """All lines, or all but some at the two ends."""
-    lines = np.flatnonzero(measured[0, 0])
-    contiguous = measured.shape[1] == 1 and len(lines) == lines[-1] - lines[0] + 1
-    return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
-
-
-def _kspace(path, name):
-    return open_array(path, _KSPACE_NAMES, name, "data_array (--array)", least_axes=2)
-
-
-def scan_shape(path, coil_axis=axes.BY_RULE, array=""):
-    """(slices, coils, height, width) of the scan in a file, as `Measurement` reads it.
-
-    No k-space is read.
-
-    Raises:
-        ValueError: as `Measurement`.
-    """
-    recognise.head(path)
-    array = _kspace(path, array)
-    found = axes.find(array, path, coil_axis)
-    counts = [1 if axis is None else array.shape[axis] for axis in (found.slices, found.coils)]
-    height, width, *_ = (size for axis, size in enumerate(array.shape) if axis not in found)
-    return (*counts, height, width)
-
-
-def _arrange(array, path, coil_axis, slice_index, transpose):
-    """(coils, height, width), complex64, by the rule of this file."""
-    taken, slice_axis = axes.find(array, path, coil_axis)
-    count = 1 if slice_axis is None else array.shape[slice_axis]
-    if slice_index >= count:
-        raise ValueError(
-            f"{path}: the file holds {count} slices. Received: slice_index={slice_index}"
-        )
-    index = [slice(None)] * array.ndim
-    if slice_axis is not None:
-        # A part of length 1 keeps the other axes where they are.
-        index[slice_axis] = slice(slice_index, slice_index + 1)
-    # A copy: what is mapped would change with its file.
-    array = np.array(array[tuple(index)])
-    if array.dtype.kind != "c":
-        array = _paired(array, path)
-    if slice_axis is not None:
-        array = array.squeeze(slice_axis)
-    if taken is None:
-        array = array[None]
-    else:
-        array = np.moveaxis(array, taken - (slice_axis is not None and slice_axis < taken), 0)
-    return np.ascontiguousarray(np.swapaxes(array, 1, 2) if transpose else array, np.complex64)
-
-
-def _central(array, found):
-    """Of all slices of one coil the part that `tfvn.data.coils` needs, (slices, height, width)."""
-    images = [axis for axis in range(len(array.shape)) if axis not in found][:2]
-    index = [slice(None)] * array.ndim
-    for axis in images:
-        middle, most = array.shape[axis] // 2, coils.LINES // 2
-        index[axis] = slice(max(middle - most, 0), middle + most)
-    part = np.array(array[tuple(index)])
-    if part.dtype.kind != "c":
-        part = part[..., 0] + 1j * part[..., 1]
-    part = np.moveaxis(part, found.slices, 0)
-    if found.coils is not None:
-        part = part.squeeze(found.coils + (found.coils < found.slices))
-    return part.astype(np.complex64)
-
-
-def _paired(array, path):
-    """Complex of real numbers whose last axis is (real, imaginary)."""
-    if array.any() and not (array < 0).any():
-        raise ValueError(
-            f"{path}: of real arrays the last axis, of length 2, is taken for (real, imaginary). "
-            f"Received: no negative number in an array of {array.dtype}. Are these magnitudes? "
-            "K-space and maps are complex."
-        )
-    return array[..., 0] + 1j * array[..., 1]
+    check_finite(array, name)
+    check_not_zero(array, name, " Is it the right file and slice?")

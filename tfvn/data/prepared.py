@@ -1,11 +1,11 @@
-"""Normalised slices, and a folder that keeps them: raw files are read, decoded and prepared once.
+"""Normalised slices, and a folder that keeps them: raw files are read and prepared once.
 
 A file of the folder holds one slice:
 
     sensitivity_maps, mask    of its `Sample`
     sampled                   (coils, samples): k-space where the mask is 1; it is 0 elsewhere
     reference                 (1, rows, width)
-    scale, fingerprint        attributes: max |A^H k| of the raw data, and what the slice was made of
+    scale, fingerprint        attributes: max |A^H k| of the raw data, and what the slice is of
     doubts                    attribute: the texts of the warnings of its source, to be told again
 
 A fingerprint holds the settings of the source and path, size and modification time of each raw
@@ -36,16 +36,15 @@ FORMAT = 2
 
 
 class PreparedSlices:
-    """The slices of a source, normalised: `prepared[index]` is what `normalise` returns, bit for
-    bit, stored or not.
+    """The slices of a source, normalised.
 
-    Threads and processes may share a folder. It may be deleted at any time between runs.
+    `prepared[index]` is what `normalise` returns, bit for bit, stored or not. Threads and processes
+    may share a folder. It may be deleted at any time between runs.
 
     Args:
-        source: a source of slices, see `tfvn.data.source`. `source.fingerprint(index)` returns all
-            that a slice depends
-            on: settings, a dict of plain values, and the list of `tfvn.files.state` of the
-                files that it is read from.
+        source: a source of slices, see `tfvn.data.source.Source`. `source.fingerprint(index)`
+            returns all that a slice depends on: settings, a dict of plain values, and the list of
+            `tfvn.files.state` of the files that it is read from.
         cache_dir: the folder, made if need be; '' prepares a slice each time that it is asked for.
 
     Raises:
@@ -85,19 +84,25 @@ class PreparedSlices:
         path, fingerprint = self._place(index)
         stored = self._stored(path, fingerprint, _read)
         if stored:
+            sample, scale, doubts = stored
             # What the source told when the slice was prepared.
-            agreement.tell(stored[2], fingerprint)
-            prepared = stored[:2]
-        else:
-            source = self._source
-            prepared = normalise(source[index], source.name(index), source.readout_oversampling)
-            if path:
-                with self._writing(), writing_hdf5(path, libver="latest") as file:
-                    doubts = source.doubts(index) if hasattr(source, "doubts") else []
-                    _write(file, *prepared, fingerprint, doubts)
-                # The source has told them.
-                agreement.tell([], fingerprint)
-        return prepared
+            agreement.tell(doubts, fingerprint)
+            return sample, scale
+        source = self._source
+        sample, scale = normalise(source[index], source.name(index), source.readout_oversampling)
+        if path:
+            with self._writing(), writing_hdf5(path, libver="latest") as file:
+                _write(file, sample, scale, fingerprint, self._doubts(index))
+            # The source has told them.
+            agreement.tell([], fingerprint)
+        return sample, scale
+
+    def _doubts(self, index):
+        # A source that is none of this package's may tell of none.
+        doubts = getattr(self._source, "doubts", None)
+        if doubts is None:
+            return []
+        return doubts(index)
 
     def _place(self, index):
         """The path and the fingerprint of a slice's file; None without a folder."""
@@ -116,7 +121,9 @@ class PreparedSlices:
             # A Python file: HDF5 itself looks at the path again after opening it, when another may
             # have replaced the file.
             with open(path, "rb") as opened, h5py.File(opened, "r") as file:
-                return read(file) if file.attrs["fingerprint"] == fingerprint else None
+                if file.attrs["fingerprint"] != fingerprint:
+                    return None
+                return read(file)
         except FileNotFoundError:
             return None
         # As in `tfvn.data.recognise`: readers of damaged files raise nearly anything.
@@ -141,7 +148,9 @@ class PreparedSlices:
             yield
         # `writing_hdf5` raises the latter, for the former.
         except (OSError, ValueError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
+            cause = error
+            if not isinstance(error, OSError):
+                cause = error.__cause__
             raise ValueError(
                 "cache_dir must be a folder that can be written, with space for the prepared"
                 f" slices. Received: cache_dir={self._folder!r}:"
@@ -159,16 +168,14 @@ def _points(mask, maps):
 
 
 def _read(file):
-    maps, mask, (reference,) = (
-        file[name][()] for name in ("sensitivity_maps", "mask", "reference")
-    )
+    """The `Sample` of an open file, its scale, and the texts of warnings."""
+    maps = file["sensitivity_maps"][()]
+    mask = file["mask"][()]
+    reference = file["reference"][0]
     kspace = np.zeros(maps.shape, np.complex64)
     kspace[:, _points(mask, maps)] = file["sampled"][()]
-    return (
-        Sample(kspace, maps, mask, reference),
-        file.attrs["scale"],
-        json.loads(file.attrs["doubts"]),
-    )
+    sample = Sample(kspace, maps, mask, reference)
+    return sample, file.attrs["scale"], json.loads(file.attrs["doubts"])
 
 
 def _write(file, sample, scale, fingerprint, doubts):

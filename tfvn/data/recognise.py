@@ -1,5 +1,4 @@
-"""Files before they are believed: what they are by their content, why one cannot be read, and how
-much memory one may ask for.
+"""Files before they are believed: what they are, why one cannot be read, what memory they may take.
 
 Only what is damaged is called damaged, and only that is to be copied again: a missing permission, a
 program that still writes, a web page in place of the data have other remedies.
@@ -20,6 +19,7 @@ __all__ = [
     "MOST_PACKED",
     "NoNumbersError",
     "RefusedError",
+    "cannot_read",
     "check_size",
     "format_of",
     "head",
@@ -85,8 +85,9 @@ _FILTERS.update({32013: "ZFP", 32015: "Zstandard", 32017: "SZ", 32024: "SZ3", 32
 
 
 class RefusedError(ValueError):
-    """What a file holds is understood, and is nothing that can be read here: the text says what,
-    and what to do.
+    """What a file holds is understood, and is nothing that can be read here.
+
+    The text says what it is, and what to do.
     """
 
 
@@ -121,15 +122,12 @@ def head(path):
             f"expected the path of a file. Received: path={str(path)[:200]!r}"
         ) from error
     if not content:
-        raise ValueError(
-            f"{path} cannot be read as {kind_of(path)}: it is empty (0 bytes). {_COPY}"
-        )
+        raise ValueError(cannot_read(path, f"it is empty (0 bytes). {_COPY}"))
     return content
 
 
 def format_of(path):
-    """'hdf5', 'matlab 7.3' (HDF5 too), 'matlab 5', 'npy' or 'zip': by the content, whatever the
-    file is called.
+    """'hdf5', 'matlab 7.3' (HDF5 too), 'matlab 5', 'npy' or 'zip', by the content of a file.
 
     Raises:
         ValueError: as `head`; also for anything else, with what the file seems to be.
@@ -144,7 +142,18 @@ def format_of(path):
     if content.startswith(b"PK\x03\x04"):
         return "zip"
     meaning, advice = seems(content)
-    raise ValueError(f"{path} cannot be read as {kind_of(path)}: {meaning}. {advice}")
+    raise ValueError(cannot_read(path, f"{meaning}. {advice}"))
+
+
+def cannot_read(path, reason, kind=None):
+    """The sentence for a file that is not what it should be.
+
+    Args:
+        path: the file.
+        reason: why it is not, and what to do.
+        kind: what it should be, such as 'a MATLAB file'; None: what its name says.
+    """
+    return f"{path} cannot be read as {kind or kind_of(path)}: {reason}"
 
 
 def kind_of(path):
@@ -153,9 +162,7 @@ def kind_of(path):
 
 
 def seems(content):
-    """(what a file seems to be, what to do) by the first bytes of one that is of no known
-    format.
-    """
+    """(what a file of no known format seems to be, what to do), by its first bytes."""
     for beginning, meaning, advice in _OTHERS:
         if content.startswith(beginning):
             return meaning, advice
@@ -200,8 +207,10 @@ def _listed(path, most=5):
         return ""
     if not names:
         return " that is empty"
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f" that holds {', '.join(names[:most])}{more}"
+    text = f" that holds {', '.join(names[:most])}"
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return text
 
 
 def _unreadable(path, error):
@@ -210,7 +219,9 @@ def _unreadable(path, error):
         if os.path.islink(path):
             return f"no such file: {path}. It is a link to {os.readlink(path)}, which is not there."
         return f"no such file: {path}. Check the path."
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    reason = str(error)
+    if error.errno:
+        reason = os.strerror(error.errno)
     advice = "Try again; if it stays, ask who runs this drive."
     if error.errno in (errno.EACCES, errno.EPERM):
         advice = "Ask its owner for the permission to read it (and the folders above it)."
@@ -225,8 +236,9 @@ def _unreadable(path, error):
 
 @contextlib.contextmanager
 def reading(path, kind=None):
-    """Round a reader of a file that was recognised: whatever it raises becomes one ValueError, a
-    sentence with the file's name.
+    """Round a reader of a file that was recognised.
+
+    Whatever it raises becomes one ValueError, a sentence with the file's name.
     """
     try:
         yield
@@ -237,15 +249,18 @@ def reading(path, kind=None):
     # Readers of damaged files raise nearly anything: OSError, KeyError, TypeError, zlib.error,
     # RecursionError, ...
     except Exception as error:
-        raise FileError(_failure(path, kind or kind_of(path), error)) from error
+        raise FileError(_failure(path, kind, error)) from error
 
 
 def _line(text):
     """On one line, and without what moves the cursor of a terminal: names in files may be
     anything.
     """
-    text = " ".join(str(text).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    letters = list(" ".join(str(text).split()))
+    for place, letter in enumerate(letters):
+        if not letter.isprintable():
+            letters[place] = "?"
+    return "".join(letters)
 
 
 def _failure(path, kind, error):
@@ -262,10 +277,10 @@ def _failure(path, kind, error):
         )
     cut = re.search(r"truncated file: eof = (\d+), .*stored_eof = (\d+)", text)
     if cut:
-        return (
-            f"{path} cannot be read as {kind}: it is cut short, {cut[1]} of {cut[2]} bytes. {_COPY}"
-            " Or wait until it is written."
+        reason = (
+            f"it is cut short, {cut[1]} of {cut[2]} bytes. {_COPY} Or wait until it is written."
         )
+        return cannot_read(path, reason, kind)
     number = re.search(r"errno = (\d+)", text)
     if isinstance(error, OSError) and (error.errno or number):
         return _unreadable(path, OSError(error.errno or int(number[1]), text[:200]))
@@ -274,10 +289,8 @@ def _failure(path, kind, error):
             f"{path} needs more memory than there is. Close other programs, or read it on a larger"
             " machine."
         )
-    return (
-        f"{path} cannot be read as {kind}: {type(error).__name__}: {text[:200]}. It is damaged or"
-        f" cut short. {_COPY}"
-    )
+    reason = f"{type(error).__name__}: {text[:200]}. It is damaged or cut short. {_COPY}"
+    return cannot_read(path, reason, kind)
 
 
 def check_size(name, needed, stored, always=ALWAYS):
@@ -303,10 +316,9 @@ def check_size(name, needed, stored, always=ALWAYS):
 
 
 def missing_filter(dataset):
-    """A sentence for an HDF5 dataset whose compression is not known here; '' where all filters are
-    there.
+    """A sentence for an HDF5 dataset whose compression is not known here, else ''.
 
-    Those of the package hdf5plugin are there once it was imported.
+    The filters of the package hdf5plugin are there once it was imported.
     """
     filters = dataset.id.get_create_plist()
     for number in range(filters.get_nfilters()):

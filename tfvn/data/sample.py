@@ -1,9 +1,8 @@
-"""One slice as NumPy arrays, A^H k on the CPU, and the checks and the scaling that every slice
-passes.
+"""One slice as NumPy arrays, with the checks and the scaling that every slice passes.
 
-The conventions are those of `tfvn.physics.fourier` and `tfvn.physics.sense.Sense`: centred, orthonormal
-transforms over the last two axes; with readout oversampling the image is the central half of the
-height. Normalised data have max |A^H k| = 1.
+The conventions are those of `tfvn.physics.fourier` and `tfvn.physics.sense.Sense`. The transforms
+are centred and orthonormal, over the last two axes. With readout oversampling the image is the
+central half of the height. Normalised data have max |A^H k| = 1.
 """
 
 import hashlib
@@ -18,7 +17,9 @@ __all__ = [
     "Sample",
     "Zeros",
     "check",
+    "check_finite",
     "check_mask",
+    "check_not_zero",
     "combine",
     "fft2c",
     "ifft2c",
@@ -37,6 +38,8 @@ _AXES = (-2, -1)
 _SMALLEST = 1e-12
 # Of `zeros`: a Gaussian of 4 steps rounds to 0 in both parts once in a hundred times.
 _CLEARLY = 4
+# Side of the square of positions that surround one.
+_NEAR = 5
 # Lines are measured as a whole if at most these parts of their clear positions are zero: of all, of
 # one line (which counts as no shorter than the few), and of the energy.
 _LOST_OF_ALL, _LOST_OF_LINE, _FEW, _LOST_ENERGY = 0.05, 0.25, 16, 0.02
@@ -71,14 +74,11 @@ def ifft2c(x):
 
 
 def image_rows(height, readout_oversampling):
-    """The rows of the full height that belong to the image, as a slice: those that `Sense`
-    keeps.
-    """
-    return (
-        slice(height // 4 + 1, height // 4 + 1 + height // 2)
-        if readout_oversampling
-        else slice(0, height)
-    )
+    """The rows of the full height that belong to the image, a slice: those that `Sense` keeps."""
+    if not readout_oversampling:
+        return slice(0, height)
+    first = height // 4 + 1
+    return slice(first, first + height // 2)
 
 
 def combine(coil_images, sensitivity_maps, readout_oversampling=False):
@@ -101,7 +101,9 @@ def mask_array(mask, height, width):
     Raises:
         ValueError: for another shape, other values than 0 and 1, or a mask without samples.
     """
-    mask = np.asarray(mask(width) if callable(mask) else mask)
+    if callable(mask):
+        mask = mask(width)
+    mask = np.asarray(mask)
     while mask.ndim > 2 and mask.shape[0] == 1:
         mask = mask[0]
     if mask.shape == (width, 1) and height != width:
@@ -114,7 +116,14 @@ def mask_array(mask, height, width):
         )
     check_mask(mask)
     mask = np.atleast_2d(mask.astype(bool)).astype(np.float32)
-    return (mask[:1] if (mask == mask[:1]).all() else mask)[None]
+    if _is_constant(mask):
+        mask = mask[:1]
+    return mask[None]
+
+
+def _is_constant(mask):
+    """Whether all rows of a mask are equal."""
+    return (mask == mask[:1]).all()
 
 
 def check_mask(mask):
@@ -150,13 +159,18 @@ def _values(mask):
 
 
 def mask_height(mask):
-    """The height of what `mask_array` will give, 1 where it is constant along it; None if that
-    depends on the data.
+    """The height of what `mask_array` will give; None if that depends on the data.
+
+    It is 1 where the mask is constant along the height.
     """
-    if mask is None or callable(mask):
-        return None if mask is None else 1
+    if mask is None:
+        return None
+    if callable(mask):
+        return 1
     rows = np.atleast_2d(mask)
-    return 1 if (rows == rows[:1]).all() else len(rows)
+    if _is_constant(rows):
+        return 1
+    return len(rows)
 
 
 def mask_digest(mask):
@@ -182,8 +196,7 @@ def mask_digest(mask):
 
 
 def measured_mask(kspace):
-    """Where k-space was measured, as far as its zeros tell: float32, (1, 1, width) or (1, height,
-    width).
+    """Where k-space was measured, as far as its zeros tell.
 
     What was not measured is zero in all coils. The reverse fails in two ways: data rounded to few
     bits hold zeros too, where the signal is of the size of a step, and single numbers get lost. So
@@ -192,6 +205,9 @@ def measured_mask(kspace):
 
     Args:
         kspace: complex (coils, height, width).
+
+    Returns:
+        float32, (1, 1, width) or (1, height, width).
 
     Raises:
         ValueError: if all is zero.
@@ -233,7 +249,10 @@ def zeros(kspace):
     by_line = lost.sum(0) / np.maximum(clear.sum(0), _FEW)
     energy = (around[lost] ** 2).sum() / (size.astype(np.float64) ** 2).sum()
     is_lines = share <= _LOST_OF_ALL and (by_line <= _LOST_OF_LINE).all() and energy <= _LOST_ENERGY
-    return Zeros(mask_array(lines if is_lines else points, *points.shape), points, float(share))
+    measured = points
+    if is_lines:
+        measured = lines
+    return Zeros(mask_array(measured, *points.shape), points, float(share))
 
 
 def unmeasured(mask, found):
@@ -251,26 +270,31 @@ def unmeasured(mask, found):
 
 
 def _surroundings(size):
-    """Where the mean square of 5 x 5 positions is clearly larger than the smallest number of the
-    same coil, in any of them, bool (height, width); and its root over all coils, float (height,
-    width).
+    """What surrounds each position of k-space: means of squares over 5 x 5 positions.
+
+    Args:
+        size: magnitudes of k-space, (coils, height, width).
+
+    Returns:
+        Where the root of that mean is clearly larger than the smallest number of the same coil, in
+        any coil, bool (height, width); and the root of the sum over all coils, float (height,
+        width).
     """
-    clear, energy = np.zeros(size.shape[1:], bool), np.zeros(size.shape[1:])
+    clear = np.zeros(size.shape[1:], bool)
+    energy = np.zeros(size.shape[1:])
     for coil in size:
         if coil.any():
-            local = scipy.ndimage.uniform_filter(
-                coil.astype(np.float64) ** 2, 5, mode="nearest"
-            ).clip(0)
+            square = coil.astype(np.float64) ** 2
+            local = scipy.ndimage.uniform_filter(square, _NEAR, mode="nearest").clip(0)
             clear |= np.sqrt(local) > _CLEARLY * coil[coil > 0].min()
             energy += local
     if not energy.all():
         # In the midst of zeros, as at their edge.
-        nearest = tuple(
-            scipy.ndimage.distance_transform_edt(
-                energy == 0, return_distances=False, return_indices=True
-            )
+        nearest = scipy.ndimage.distance_transform_edt(
+            energy == 0, return_distances=False, return_indices=True
         )
-        clear, energy = clear[nearest], energy[nearest]
+        clear = clear[tuple(nearest)]
+        energy = energy[tuple(nearest)]
     return clear, np.sqrt(energy)
 
 
@@ -299,19 +323,39 @@ def check(sample, name):
             f" mask.shape={mask.shape}, kspace.shape={kspace.shape}. Use a mask made for this"
             " width."
         )
-    for key, array in (("kspace", kspace), ("sensitivity_maps", maps)):
-        # A sum is finite only if all terms are: one pass, no temporary of the array's size.
-        if not np.isfinite(array.sum()) and not np.isfinite(array).all():
-            count = np.count_nonzero(~np.isfinite(array))
-            raise ValueError(
-                f"{name}: {key} must be finite. Received: {count} NaN or infinite of {array.size}"
-                " entries"
-            )
-    if not kspace.any():
+    check_finite(kspace, f"{name}: kspace")
+    check_finite(maps, f"{name}: sensitivity_maps")
+    check_not_zero(
+        kspace, f"{name}: kspace", " Is it the right file? Does the mask sample any of it?"
+    )
+
+
+def check_finite(array, name):
+    """Checks that an array holds neither NaN nor infinite numbers.
+
+    Raises:
+        ValueError: with the name and their number.
+    """
+    # A sum is finite only if all terms are: one pass, no temporary of the array's size.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()
+    if np.isfinite(total):
+        return
+    count = np.count_nonzero(~np.isfinite(array))
+    if count:
         raise ValueError(
-            f"{name}: kspace is zero everywhere. Is it the right file? Does the mask sample any"
-            " of it?"
+            f"{name} must be finite. Received: {count} NaN or infinite of {array.size} entries"
         )
+
+
+def check_not_zero(array, name, advice=""):
+    """Checks that an array is not zero everywhere.
+
+    Raises:
+        ValueError: with the name, and the advice at the end.
+    """
+    if not array.any():
+        raise ValueError(f"{name} is zero everywhere.{advice}")
 
 
 def normalise(sample, name, readout_oversampling=False):

@@ -9,6 +9,7 @@ where object and coils have a phase that is smooth on the scale of width / lines
 
 import numpy as np
 
+from tfvn.data import centre
 from tfvn.data.sample import ifft2c, mask_array, measured_mask
 
 __all__ = ["LEAST_LINES", "MOST_LINES", "centre_lines", "low_resolution_maps"]
@@ -42,14 +43,15 @@ def centre_lines(mask, height, width, lines=0):
     while found < (lines or longest) and _is_measured(measured, found + 1):
         found += 1
     if lines < 0 or found < lines:
-        advice = (
-            f"Set calibration_lines (--calibration-lines) to {found} or less, or 0 for as many as "
-            "there are, or give"
-        )
+        advice = "Give"
+        if found:
+            advice = (
+                f"Set calibration_lines (--calibration-lines) to {found} or less, or 0 for as many "
+                "as there are, or give"
+            )
         raise ValueError(
             f"calibration_lines={lines} must be 0 or at most the number of centre lines that are "
-            f"measured. Received: k-space with {found} of them. {advice if found else 'Give'} the "
-            "maps in a file."
+            f"measured. Received: k-space with {found} of them. {advice} the maps in a file."
         )
     if not lines and found < LEAST_LINES:
         raise ValueError(
@@ -63,13 +65,7 @@ def centre_lines(mask, height, width, lines=0):
 
 
 def _is_measured(measured, lines):
-    height, width = measured.shape
-    return measured[_block(height, lines), _block(width, lines)].all()
-
-
-def _block(size, lines):
-    lines = min(size, lines)
-    return slice(size // 2 - lines // 2, size // 2 - lines // 2 + lines)
+    return measured[centre.block(measured.shape, lines)].all()
 
 
 def low_resolution_maps(kspace, calibration_lines=0, mask=None):
@@ -92,16 +88,17 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
             f"kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}"
         )
     height, width = kspace.shape[1:]
-    mask = measured_mask(kspace) if mask is None else mask
+    if mask is None:
+        mask = measured_mask(kspace)
     lines = centre_lines(mask, height, width, calibration_lines)
-    block = _block(height, lines), _block(width, lines)
-    windows = [np.hanning(part.stop - part.start + 2)[1:-1] for part in block]
-    centre = np.zeros_like(kspace, np.complex64)
-    inner = (slice(None), *block)
-    part = kspace[inner] * (windows[0][:, None] * windows[1])
+    block = centre.block((height, width), lines)
+    part = kspace[block]
+    part = part * centre.hann_window(part.shape[1:])
     # In units in which squares neither vanish nor overflow: a power of two changes no digit.
-    centre[inner] = part / 2.0 ** np.frexp(np.abs(part).max())[1]
-    images = ifft2c(centre)
+    exponent = np.frexp(np.abs(part).max())[1]
+    low = np.zeros_like(kspace, np.complex64)
+    low[block] = part / 2.0**exponent
+    images = ifft2c(low)
     root = np.sqrt((images.real**2 + images.imag**2).sum(0))
     inside = root > _FLOOR * root.max()
     return np.where(inside, images / np.where(inside, root, 1), 0).astype(np.complex64)

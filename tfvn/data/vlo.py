@@ -1,9 +1,4 @@
-"""The knee data of Hammernik et al. (2018): one folder of MATLAB files for each protocol and
-patient.
-
-    <root>/<protocol>/<patient>/rawdata<slice>.mat    rawdata (height, width, coils); optional padlength_left, _right
-    <root>/<protocol>/<patient>/espirit<slice>.mat    sensitivities (height, width, coils), reference (height, width)
-    <root>/<protocol>/masks/<name>.mat                mask (height, width)
+"""The knee data of Hammernik et al. (2018), in the folder of `tfvn.data.vlo_folder`.
 
 Both MATLAB v5 and v7.3 occur. Phase encoding runs along the width. Padding lines at the left and
 right of k-space were never measured and are zero. The original code counts them as measured zeros
@@ -22,7 +17,7 @@ from tfvn import ranges
 from tfvn.choices import PADDING_LINES
 from tfvn.data import agreement
 from tfvn.data.array_files import variable
-from tfvn.data.mat_files import mat_shape, read_mat, write_mat
+from tfvn.data.mat_files import mat_shape, read_mat
 from tfvn.data.sample import (
     Sample,
     image_rows,
@@ -33,7 +28,9 @@ from tfvn.data.sample import (
     unmeasured,
     zeros,
 )
+from tfvn.data.sampling import of_mask
 from tfvn.data.source import Part, Source, needed
+from tfvn.data.vlo_folder import is_padding, mask_path, slice_paths
 from tfvn.files import state
 
 _RAW = ("rawdata", "padlength_left", "padlength_right")
@@ -42,21 +39,10 @@ _MAPS = ("sensitivities", "reference")
 _LOST_LINES = 0.05
 # Of points: of an asymmetric echo a quarter of the readout is missing.
 _LOST_POINTS = 0.25
-# Patients that a message names.
-_MOST_PATIENTS = 5
+# Patients and missing files that a message names.
+_MOST_PATIENTS, _MOST_MISSING = 5, 10
 
-__all__ = ["VLOKnee", "mask_path", "read_mat", "slice_paths", "write_folder", "write_mat"]
-
-
-def slice_paths(root, protocol, patient, number):
-    """The two files of a slice: rawdata and espirit."""
-    folder = Path(root) / protocol / str(patient)
-    return folder / f"rawdata{number}.mat", folder / f"espirit{number}.mat"
-
-
-def mask_path(root, protocol, name):
-    """The file of the mask called `name`."""
-    return Path(root) / protocol / "masks" / f"{name}.mat"
+__all__ = ["VLOKnee"]
 
 
 class VLOKnee(Source):
@@ -102,19 +88,21 @@ class VLOKnee(Source):
         self._mask_name = mask_name
         self._slices = [(patient, number) for patient in patients for number in slices]
         self._paths = [slice_paths(root, protocol, *key) for key in self._slices]
-        missing = [str(path) for pair in self._paths for path in pair if not path.is_file()]
-        if missing or not self._paths:
-            listed = "\n  ".join(missing[:10] + (["..."] if len(missing) > 10 else []))
+        paths = [path for pair in self._paths for path in pair]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing or not paths:
+            shown = missing[:_MOST_MISSING]
+            if len(missing) > _MOST_MISSING:
+                shown.append("...")
+            listed = "\n  ".join(shown)
             raise ValueError(
-                f"{len(missing)} of {2 * len(self._paths)} files are missing below"
+                f"{len(missing)} of {len(paths)} files are missing below"
                 f" {Path(root) / protocol}. Check data_path, protocol, patients and slices.\n "
                 f" {listed}"
             )
-        self._mask, self._padding_lines, self.readout_oversampling = (
-            mask,
-            padding_lines,
-            readout_oversampling,
-        )
+        self._mask = mask
+        self._padding_lines = padding_lines
+        self.readout_oversampling = readout_oversampling
         self.mask_height = mask_height(mask)
         self._doubts = {}
 
@@ -243,17 +231,14 @@ class VLOKnee(Source):
         """The mask, and which lines are padding, bool (width,)."""
         height, width = kspace.shape[1:]
         try:
-            mask = (
-                measured_mask(kspace)
-                if self._mask is None
-                else mask_array(self._mask, height, width)
-            )
+            if self._mask is None:
+                mask = measured_mask(kspace)
+            else:
+                mask = mask_array(self._mask, height, width)
         except ValueError as error:
-            text = (
-                f"{self._mask_name}: {error} (the mask of {path})"
-                if self._mask_name
-                else f"{path}: {error}"
-            )
+            text = f"{path}: {error}"
+            if self._mask_name:
+                text = of_mask(error, self._mask_name, path)
             raise ValueError(text) from error
         left, right = _padding(raw, width, path)
         padding = (np.arange(width) < left) | (np.arange(width) >= width - right)
@@ -308,10 +293,10 @@ def _padding(raw, width, path):
     numbers = []
     for side in ("left", "right"):
         value = np.asarray(raw.get(f"padlength_{side}", 0))
-        number = value.ravel()[0] if value.size == 1 else np.nan
-        numbers.append(float(number) if np.isreal(number) else np.nan)
+        is_one = value.size == 1 and np.isreal(value.ravel()[0])
+        numbers.append(float(value.ravel()[0].real) if is_one else np.nan)
     left, right = numbers
-    if left % 1 or right % 1 or not 0 <= left <= left + right < width or right < 0:
+    if not is_padding(left, right, width):
         raise ValueError(
             f"{path}: padding must be two whole numbers of lines that leave some of {width}. "
             f"Received: padlength_left={left:g}, padlength_right={right:g}"
@@ -327,11 +312,12 @@ def _line_doubts(kspace, mask, padding, path):
     found = zeros(kspace)
     measured = found.points.any(0)
     doubts = []
-    filled, lines = np.count_nonzero(padding & measured), np.count_nonzero(padding)
+    filled = np.count_nonzero(padding & measured)
     if filled:
         doubts.append(
-            f"{path}: {filled} of the {lines} lines that padlength_left and padlength_right call "
-            "padding are not zero. Padding was never measured: correct the numbers."
+            f"{path}: {filled} of the {np.count_nonzero(padding)} lines that padlength_left and "
+            "padlength_right call padding are not zero. Padding was never measured: correct the "
+            "numbers."
         )
     # Lines of zeros at the two ends are padding, told or not.
     first, last = np.flatnonzero(measured)[[0, -1]]
@@ -339,14 +325,17 @@ def _line_doubts(kspace, mask, padding, path):
     sampled = mask.any((0, 1)) & (number >= first) & (number <= last) & ~padding
     if found.mask.shape[1] > 1:
         return doubts + _point_doubts(found, mask, sampled, path)
-    empty, lines = np.count_nonzero(sampled & ~measured), np.count_nonzero(sampled)
+    empty = np.count_nonzero(sampled & ~measured)
+    lines = np.count_nonzero(sampled)
     text = (
         f"{path}: the mask must sample lines that were measured. Received: {empty} of its {lines} "
         "lines are zero in rawdata. Give fully sampled rawdata, or mask: measured."
     )
     if empty > _LOST_LINES * lines:
         raise ValueError(text)
-    return [*doubts, text] if empty else doubts
+    if empty:
+        doubts.append(text)
+    return doubts
 
 
 def _point_doubts(found, mask, lines, path):
@@ -360,88 +349,6 @@ def _point_doubts(found, mask, lines, path):
     )
     if share > _LOST_POINTS:
         raise ValueError(text)
-    return [text] if lacking else []
-
-
-def write_folder(
-    root, protocol, patients, slices, source, version=5, mask=None, mask_name="mask", padding=(0, 0)
-):
-    """Writes fully sampled slices in the layout above.
-
-    Args:
-        root, protocol, patients, slices: as for `VLOKnee`; slice n of `source` becomes the n-th
-            pair of them.
-        source: a source of fully sampled slices, such as `SyntheticKnee(..., mask=None, ...)`.
-        version: 5 or '7.3', see `write_mat`; or 'mixed', patient by patient in turn.
-        mask: 0/1 array (width,) or (height, width), written as masks/<mask_name>.mat; None writes
-            none.
-        padding: numbers of lines at the left and right to set to zero and to declare as padding.
-
-    Raises:
-        ValueError: if the source holds too few slices, or one without a reference, or if no
-            configuration could read what would be written: names that are no whole numbers >= 0, or
-            the same one twice.
-    """
-    patients, slices = _numbers(patients, "patients"), _numbers(slices, "slices")
-    for name, text in (("protocol", protocol), ("mask_name", mask_name)):
-        if str(text) in ("", ".", "..") or any(mark in str(text) for mark in "/\\\0"):
-            raise ValueError(
-                f"{name} must be the name of one folder or file. Received: {name}={text!r}"
-            )
-    if version not in (5, "7.3", "mixed"):
-        raise ValueError(f"version must be 5, '7.3' or 'mixed'. Received: version={version!r}")
-    keys = [(patient, number) for patient in patients for number in slices]
-    if len(source) < len(keys):
-        raise ValueError(
-            f"the source must hold {len(keys)} slices. Received: len(source)={len(source)}"
-        )
-    left, right = padding
-    for index, key in enumerate(keys):
-        kind = (5, "7.3")[patients.index(key[0]) % 2] if version == "mixed" else version
-        sample = source[index]
-        height, width = sample.kspace.shape[1:]
-        if not np.isfinite(sample.reference).all():
-            raise ValueError(
-                "every slice needs its fully sampled reference. Received: NaN in that of slice "
-                f"{index} of the source. Is it undersampled?"
-            )
-        if mask is not None:
-            full = np.broadcast_to(mask_array(mask, height, width)[0], (height, width))
-        if left % 1 or right % 1 or not 0 <= left <= left + right < width or right < 0:
-            raise ValueError(
-                f"padding must be two whole numbers that leave some of {width} lines. "
-                f"Received: padding={padding}"
-            )
-        kspace = sample.kspace.copy()
-        kspace[..., :left] = 0
-        kspace[..., width - right :] = 0
-        rows = image_rows(height, sample.reference.shape[0] != height)
-        reference = np.zeros((height, width), np.complex64)
-        reference[rows] = sample.reference
-        raw = {"rawdata": np.moveaxis(kspace, 0, -1)}
-        if left or right:
-            raw.update(padlength_left=np.float64(left), padlength_right=np.float64(right))
-        raw_path, maps_path = slice_paths(root, protocol, *key)
-        write_mat(raw_path, raw, kind)
-        maps = np.moveaxis(sample.sensitivity_maps, 0, -1)
-        write_mat(maps_path, {"sensitivities": maps, "reference": reference}, kind)
-    if mask is not None:
-        write_mat(
-            mask_path(root, protocol, mask_name),
-            {"mask": full.astype(np.float64)},
-            5 if version == "mixed" else version,
-        )
-
-
-def _numbers(values, name):
-    """A list of different whole numbers >= 0, as configurations name patients and slices."""
-    values = list(values) if not isinstance(values, (str, bytes)) else [values]
-    whole = [value for value in values if isinstance(value, (int, np.integer))]
-    # True is an int to Python.
-    whole = [value for value in whole if not isinstance(value, bool) and value >= 0]
-    if not values or len(whole) < len(values) or len(set(values)) < len(values):
-        raise ValueError(
-            f"{name} must be different whole numbers >= 0: configurations name them so, as in "
-            f"1-3,7. Received: {name}={str(values)[:200]}"
-        )
-    return values
+    if not lacking:
+        return []
+    return [text]

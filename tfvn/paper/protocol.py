@@ -46,7 +46,7 @@ def write_knees(root, config, size, receiver_noise, version=5):
         root: the folder.
         size: (height, width, coils).
         receiver_noise: of `SyntheticKnee`.
-        version: of the MATLAB files, as for `data.vlo.write_folder`.
+        version: of the MATLAB files, as for `data.vlo_folder.write_folder`.
 
     Raises:
         ValueError: if the folder holds other slices.
@@ -65,7 +65,7 @@ def write_knees(root, config, size, receiver_noise, version=5):
         numbers = ranges.numbers(getattr(config, f"{split}_slices"))
         count = len(patients) * len(numbers)
         source = data.SyntheticKnee(count, height, width, coils, None, receiver_noise, seed)
-        data.vlo.write_folder(partial, config.protocol, patients, numbers, source, version)
+        data.vlo_folder.write_folder(partial, config.protocol, patients, numbers, source, version)
     _marker(partial).write_text(settings + slices, encoding="utf-8")
     os.replace(partial, root)
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from tfvn import data, defences, progress, provenance, ranges
-from tfvn.data.measurement import scan_shape
+from tfvn.data.scan_file import scan_shape
 from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
 from tfvn.models.network_files import load_model
