@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 from tfvn import attacks, data, defences
 from tfvn.attacks import PenalisedGradientAscent, Start
 from tfvn.figures import curves, paper
-from tfvn.results import aggregate, evaluate, measure, sweep, wording
+from tfvn.results import aggregate, evaluate, measure, sweep, wording, writing
 from tfvn.results.again import commands
 from tfvn.results.partial import Kept
 from tfvn.results.trial import TEST_DATA_KEYS, cases, names_of, open_trials
@@ -651,7 +651,7 @@ def tree(folder):
     }
 
 
-@pytest.mark.parametrize("name", [*evaluate.FILES, ".unfinished"])
+@pytest.mark.parametrize("name", [*writing.FILES, ".unfinished"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
 def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name, kind, monkeypatch):
     output, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
@@ -687,7 +687,7 @@ def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for _ in range(2):
         evaluate.evaluate(run_dirs, tmp_path / "link")
-    assert set(os.listdir(tmp_path / "real")) == set(evaluate.FILES) - {"figure4.png"}
+    assert set(os.listdir(tmp_path / "real")) == set(writing.FILES) - {"figure4.png"}
     for name in sweep.FILES:
         (tmp_path / "real" / name).write_text("mine")
         with pytest.raises(ValueError, match=f"{name} is there, and is no earlier"):

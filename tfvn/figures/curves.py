@@ -157,8 +157,9 @@ def figure4(path, rows, others):
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes, model in zip(panels.flat, models):
         _draw_projected(axes, [row for row in rows if row["model"] == model])
-        for (title, found), color in zip(others.items(), COLORS[4:]):
-            _draw_other(axes, title, [row for row in found if row["model"] == model], color)
+        for number, (title, found) in enumerate(others.items(), 4):
+            own = [row for row in found if row["model"] == model]
+            _draw_other(axes, title, own, COLORS[number % len(COLORS)])
         axes.set_title(shortened(label(model), WIDTH / columns))
         open_axes(axes)
         axes.set(xlim=(0, None), ylim=(0, None))

@@ -15,42 +15,29 @@ the attacks on them.
                             compare: a single file
 """
 
-import functools
 import json
 import os
-import pathlib
 import shlex
 from typing import NamedTuple
 
-from tfvn import attacks, data, files, progress, tables
-from tfvn.figures import curves, paper
-from tfvn.results import again, certified, measure, report, wording
-from tfvn.results.aggregate import MODEL_KEYS, aggregate, compare_attacks
-from tfvn.results.images import Shown, write_model_slice, write_slices
+from tfvn import attacks, data, files, progress
+from tfvn.data import Source
+from tfvn.figures import paper
+from tfvn.results import certified, measure, wording
+from tfvn.results.aggregate import MODEL_KEYS, aggregate
+from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
-from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
+from tfvn.results.rows import dataset_of
 from tfvn.results.trial import TEST_DATA_KEYS, Trial, cases, check_attacks, open_trials
+from tfvn.results.writing import FILES, Evaluated, Results, prepare_folder, write_results
 from tfvn.runs import attack_files, directory, locks, trained_on
 from tfvn.runs.models import model_hash, models_of
 from tfvn.training import hparams
 from tfvn.workers import ALONE, Watch, each
 
-__all__ = ["FILES", "Evaluation", "Results", "evaluate", "prepare_folder", "write_all"]
+__all__ = ["Evaluation", "evaluate"]
 
-# What an evaluation may write.
-FILES = (
-    "results.csv",
-    "table1.csv",
-    "table1.md",
-    "figure1.png",
-    "figure2.png",
-    "figure3.png",
-    "figure4.png",
-    "certificates.csv",
-    "reconstructions.h5",
-    "report.html",
-)
 # Folders in there while it is at it: slices that are done, and the signs of several processes.
 _UNFINISHED, _WORKERS = ".unfinished", ".workers"
 
@@ -66,7 +53,8 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
     * `radius` of the ball, 0 for a clean image; `steps` of antun.
     * `norm` = ||r||_2, `kspace_norm` = ||A r||_2, and `kspace_l1` = ||A r||_1 of real and imaginary
       parts.
-    * `total_variation` in the certificate of a smoothed model.
+    * `total_variation` in the certificate of a smoothed model: its bound at ||A r||, as a share of
+      the diameter of the range.
     * `image_norm` = ||y||_2 and `relative_radius` = norm / image_norm.
     * `rmse` = || f - |y| ||_2, of which a set's RMSE is the root mean square.
     * `nrmse` = rmse / image_norm. It is of magnitudes, where the original code's is of complex
@@ -119,30 +107,17 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
             return []
         results = _gather(trials, source, output, workers, watch, kept)
         table = aggregate(results.rows)
-        paths, text = _write(trials, results, table, output)
+        paths, text = write_results(results, table, output)
         kept.remove()
         for path in paths:
             print(f"wrote {path}")
-        _log_scores(trials, results, table)
+        _log_scores(results, table)
         print(
             f"Next: open {shlex.quote(paths[-1])} in a browser, where the images can be"
             f" compared.\n\n{text}",
             end="",
         )
         return paths
-
-
-def prepare_folder(output, names):
-    """Makes a folder for results, in which nothing else is lost.
-
-    Raises:
-        ValueError: if one of the names is there and no earlier result, or the folder cannot be
-            made.
-    """
-    directory.check_name(output, "the folder of results")
-    files.check_replaceable(output, names)
-    directory.make_folder(output)
-    files.remove_stale(output)
 
 
 class Evaluation(NamedTuple):
@@ -152,26 +127,28 @@ class Evaluation(NamedTuple):
     source: the test slices.
     models: a `Loaded` model for each device.
     kept: the `Kept` slices.
-    wait: that of a `Watch` for slices which another process evaluates; None for this one's own.
     """
 
     trial: Trial
-    source: object
+    source: Source
     models: list
     kept: Kept
-    wait: object = None
 
-    def evaluated(self, device, case):
-        """The images and rows of one `Case`, from the file of a stopped evaluation or made anew on
-        a device, given by its number.
+    def evaluated(self, device, case, wait=None):
+        """The images and rows of one slice, from the file of a stopped evaluation or made anew.
+
+        Args:
+            device: the number of the device that makes them.
+            case: the `Case`.
+            wait: that of a `Watch`, if another process evaluates the slice.
         """
         loaded = self.models[device]
         key = self._made_of(case, loaded.digest)
         # Not in the key: of estimated maps they differ by rounding between machines.
         numbers = [case.scale, case.signature().tolist()]
         path = self.kept.path(self.trial.name, case.index)
-        if self.wait:
-            self.wait(lambda: self.kept.read(path, key, numbers) is None)
+        if wait:
+            wait(lambda: self.kept.read(path, key, numbers) is None)
         done = self.kept.read(path, key, numbers)
         if done is None:
             done = measure.measure_slice(self.trial, case, loaded)
@@ -185,8 +162,8 @@ class Evaluation(NamedTuple):
         test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
         settings, states = self.source.fingerprint(case.index)
         attack_states = [files.state(path) for path in self.trial.attack_paths(case.index)]
-        attacks = self.trial.attacks
-        return json.dumps([model, attacks, test_data, settings, states, attack_states])
+        made = self.trial.attacks
+        return json.dumps([model, made, test_data, settings, states, attack_states])
 
 
 def _evaluate_own(trial, source, workers, kept):
@@ -194,7 +171,7 @@ def _evaluate_own(trial, source, workers, kept):
     own = workers.own(len(source))
     devices, found = models_of(trial.run_dir, trial.config, workers, len(source))
     digest = model_hash(found[0].network)
-    models = [Loaded(*pair, digest) for pair in found]
+    models = [Loaded(one.network, one.predictor, digest) for one in found]
     evaluation = Evaluation(trial, source, models, kept)
     slices = cases(trial.config, source, start=workers.index, step=workers.count)
     with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
@@ -202,35 +179,13 @@ def _evaluate_own(trial, source, workers, kept):
             bar.update()
 
 
-class Results(NamedTuple):
-    """What was measured of all runs.
-
-    rows: of `results.csv`.
-    images_path: `reconstructions.h5`, which is written.
-    maps: where the coil maps come from, in words.
-    shown: the middle slice's data, a `Shown`.
-    examples: the middle slice as each model sees it, a list of `tfvn.figures.paper.Example`.
-    architectures: the settings of each network.
-    certificates: what is claimed of each model, a dict from its name to a list of `Certificate`.
-    """
-
-    rows: list
-    images_path: str
-    maps: str
-    shown: Shown
-    examples: list
-    architectures: list
-    certificates: dict
-
-
 def _gather(trials, source, output, workers, watch, kept):
     """Writes the images, and evaluates the slices that are not done. Returns the `Results`."""
-    rows, examples, architectures = [], [], []
-    certificates = {}
     total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
-    images_path = os.path.join(output, "reconstructions.h5")
+    path = os.path.join(output, "reconstructions.h5")
     maps = data.maps_origin(trials[0].config)
-    with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(images_path) as file:
+    runs = []
+    with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(path) as file:
         file.attrs["coil_maps"] = maps
         shown = write_slices(file, trials[0].config, source)
         for trial in trials:
@@ -238,17 +193,27 @@ def _gather(trials, source, output, workers, watch, kept):
             loaded = measure.load(trial)
             file.create_group(f"models/{trial.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(trial, source, [loaded], kept)
-            for case in cases(trial.config, source):
-                wait = None if case.index in workers.own(len(source)) else watch.wait
-                images, found = evaluation._replace(wait=wait).evaluated(0, case)
-                write_model_slice(file, trial.name, case, images)
-                rows.extend(found)
-                bar.update(len(found))
-                if case.index == len(source) // 2:
-                    examples.append(_example(trial, case, images, found))
-            architectures.append(loaded.network.get_config())
-            certificates[trial.name] = certified.claimed(loaded.model)
-    return Results(rows, images_path, maps, shown, examples, architectures, certificates)
+            runs.append(_gather_run(evaluation, file, bar, workers, watch))
+    return Results(runs, path, maps, shown)
+
+
+def _gather_run(evaluation, file, bar, workers, watch):
+    """Writes the images of one run. Returns what is `Evaluated`."""
+    trial, source = evaluation.trial, evaluation.source
+    loaded = evaluation.models[0]
+    rows = []
+    for case in cases(trial.config, source):
+        wait = watch.wait
+        if case.index in workers.own(len(source)):
+            wait = None
+        images, found = evaluation.evaluated(0, case, wait)
+        write_model_slice(file, trial.name, case, images)
+        rows.extend(found)
+        bar.update(len(found))
+        if case.index == len(source) // 2:
+            example = _example(trial, case, images, found)
+    certificates = certified.claimed(loaded.model)
+    return Evaluated(trial, rows, example, loaded.network.get_config(), certificates)
 
 
 def _example(trial, case, images, rows):
@@ -271,95 +236,9 @@ def _example(trial, case, images, rows):
     )
 
 
-def _write(trials, results, table, output):
-    """Writes all files but the images. Returns the paths of all, and the tables as text."""
-    rows = results.rows
-    shown = wording.tables(table, results.maps)
-    text = wording.markdown(table, results.maps)
-    claims = certified.certificates_of(table, rows, results.certificates)
-    if claims:
-        certificates = certified.certificate_table(claims)
-        shown.append(certificates)
-        text += f"\n{certificates.as_text()}\n{certificates.note}\n"
-    notes = []
-    compared = wording.comparison_text(compare_attacks(rows))
-    if compared:
-        notes.append(compared)
-        text += f"\n{compared}\n"
-    writers = {
-        "results.csv": lambda path: tables.write_csv(path, rows),
-        "table1.csv": lambda path: tables.write_csv(path, table),
-        "table1.md": lambda path: tables.write_text(path, text),
-        **_figures(results),
-    }
-    if claims:
-        writers["certificates.csv"] = lambda path: tables.write_csv(path, claims)
-    # Last, as it shows the figures.
-    figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
-    writers["report.html"] = functools.partial(
-        _write_report, trials, results, table, shown, figures, notes
-    )
-    # An earlier evaluation's would belong to another table.
-    for name in {"figure4.png", "certificates.csv"} - set(writers):
-        pathlib.Path(output, name).unlink(missing_ok=True)
-    return [results.images_path, *write_all(output, writers)], text
-
-
-def _figures(results):
-    """The figures by their names: functions that write a path."""
-    rows, shown = results.rows, results.shown
-    balls = [row for row in rows if is_in_ball(row)]
-    others = _incomparable(rows)
-    figures = {
-        "figure1.png": lambda path: paper.figure1(path, *shown),
-        "figure2.png": lambda path: curves.figure2(path, balls),
-        "figure3.png": lambda path: paper.figure3(path, shown.reference, results.examples),
-    }
-    if others and not all(is_clean(row) for row in balls):
-        figures["figure4.png"] = lambda path: curves.figure4(path, balls, others)
-    return figures
-
-
-def _incomparable(rows):
-    """The rows of attacks of which a size has another power on each model: a dict from the title of
-    an attack to its rows, with their sizes as `radius`.
-    """
-    found = {}
-    for row in rows:
-        if not is_clean(row) and not attack_of(row).comparable:
-            sized = {**row, "radius": size_of(row)}
-            found.setdefault(attack_of(row).title, []).append(sized)
-    return found
-
-
-def _write_report(trials, results, table, shown, figures, notes, path):
-    rows = []
-    for row in results.rows:
-        rows.append({**row, "dataset": dataset_of(row)})
-    runs = []
-    for trial in trials:
-        commands = again.commands(trial)
-        runs.append(report.Run(trial.name, trial.run_dir, trial.config, commands))
-    labels = wording.labels_of(table)
-    report.write(path, rows, labels, shown, runs, results.images_path, figures, notes)
-
-
-def write_all(output, writers):
-    """Writes each file of a dict name: function of a path, whole or not at all. Returns the
-    paths.
-    """
-    paths = []
-    for name, write in writers.items():
-        path = os.path.join(output, name)
-        with files.written(path) as temporary:
-            write(temporary)
-        paths.append(path)
-    return paths
-
-
-def _log_scores(trials, results, table):
+def _log_scores(results, table):
     """Gives TensorBoard the scores of every model."""
-    for trial, architecture in zip(trials, results.architectures):
-        own = [entry for entry in table if entry["model"] == trial.name]
-        scores = wording.scores_of(own)
-        hparams.write_hparams(trial.run_dir, trial.config, architecture, scores)
+    for run in results.runs:
+        trial = run.trial
+        scores = wording.scores_of([entry for entry in table if entry["model"] == trial.name])
+        hparams.write_hparams(trial.run_dir, trial.config, run.architecture, scores)

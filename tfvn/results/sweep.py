@@ -13,9 +13,9 @@ import tensorflow as tf
 from tfvn import data, metrics, progress, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
-from tfvn.results.evaluate import prepare_folder, write_all
 from tfvn.results.measure import load
 from tfvn.results.trial import cases, check_attacks, open_trials
+from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
 from tfvn.workers import ALONE
 

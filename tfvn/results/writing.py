@@ -1,0 +1,176 @@
+"""The files of an evaluation: tables, figures and the report, each written whole or not at all."""
+
+import functools
+import os
+import pathlib
+from typing import NamedTuple
+
+from tfvn import files, tables
+from tfvn.figures import curves, paper
+from tfvn.results import again, certified, report, wording
+from tfvn.results.aggregate import compare_attacks
+from tfvn.results.images import Shown
+from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
+from tfvn.results.trial import Trial
+from tfvn.runs import directory
+
+__all__ = ["FILES", "Evaluated", "Results", "prepare_folder", "write_all", "write_results"]
+
+# What an evaluation may write.
+FILES = (
+    "results.csv",
+    "table1.csv",
+    "table1.md",
+    "figure1.png",
+    "figure2.png",
+    "figure3.png",
+    "figure4.png",
+    "certificates.csv",
+    "reconstructions.h5",
+    "report.html",
+)
+
+
+def prepare_folder(output, names):
+    """Makes a folder for results, in which nothing else is lost.
+
+    Raises:
+        ValueError: if one of the names is there and no earlier result, or the folder cannot be
+            made.
+    """
+    directory.check_name(output, "the folder of results")
+    files.check_replaceable(output, names)
+    directory.make_folder(output)
+    files.remove_stale(output)
+
+
+class Evaluated(NamedTuple):
+    """What was measured of one run.
+
+    trial: the `Trial`.
+    rows: of `results.csv`.
+    example: the middle slice as its model sees it.
+    architecture: the settings of its network.
+    certificates: what is claimed of its model, a list of `Certificate`.
+    """
+
+    trial: Trial
+    rows: list
+    example: paper.Example
+    architecture: dict
+    certificates: list
+
+
+class Results(NamedTuple):
+    """What was measured of all runs.
+
+    runs: a list of `Evaluated`.
+    images_path: `reconstructions.h5`, which is written.
+    maps: where the coil maps come from, in words.
+    shown: the middle slice's data, a `Shown`.
+    """
+
+    runs: list
+    images_path: str
+    maps: str
+    shown: Shown
+
+    @property
+    def rows(self):
+        """Those of all runs."""
+        return [row for run in self.runs for row in run.rows]
+
+
+def write_results(results, table, output):
+    """Writes all files but the images.
+
+    Args:
+        results: the `Results`.
+        table: the list of dicts of `aggregate`.
+        output: the folder.
+
+    Returns:
+        The paths of all files, the images first and the report last, and the tables as text.
+    """
+    rows = results.rows
+    shown = wording.tables(table, results.maps)
+    text = wording.markdown(table, results.maps)
+    certificates = {run.trial.name: run.certificates for run in results.runs}
+    claims = certified.certificates_of(table, rows, certificates)
+    if claims:
+        claimed = certified.certificate_table(claims)
+        shown.append(claimed)
+        text += f"\n{claimed.as_text()}\n{claimed.note}\n"
+    notes = []
+    compared = wording.comparison_text(compare_attacks(rows))
+    if compared:
+        notes.append(compared)
+        text += f"\n{compared}\n"
+    writers = {
+        "results.csv": lambda path: tables.write_csv(path, rows),
+        "table1.csv": lambda path: tables.write_csv(path, table),
+        "table1.md": lambda path: tables.write_text(path, text),
+        **_figures(results),
+    }
+    if claims:
+        writers["certificates.csv"] = lambda path: tables.write_csv(path, claims)
+    # Last, as it shows the figures.
+    figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
+    writers["report.html"] = functools.partial(_write_report, results, table, shown, figures, notes)
+    # An earlier evaluation's would belong to another table.
+    for name in {"figure4.png", "certificates.csv"} - set(writers):
+        pathlib.Path(output, name).unlink(missing_ok=True)
+    return [results.images_path, *write_all(output, writers)], text
+
+
+def _figures(results):
+    """The figures by their names: functions that write a path."""
+    rows, shown = results.rows, results.shown
+    examples = [run.example for run in results.runs]
+    balls = [row for row in rows if is_in_ball(row)]
+    others = _incomparable(rows)
+    figures = {
+        "figure1.png": lambda path: paper.figure1(path, *shown),
+        "figure2.png": lambda path: curves.figure2(path, balls),
+        "figure3.png": lambda path: paper.figure3(path, shown.reference, examples),
+    }
+    if others and not all(is_clean(row) for row in balls):
+        figures["figure4.png"] = lambda path: curves.figure4(path, balls, others)
+    return figures
+
+
+def _incomparable(rows):
+    """The rows of attacks of which a size has another power on each model: a dict from the title of
+    an attack to its rows, with their sizes as `radius`.
+    """
+    found = {}
+    for row in rows:
+        if not is_clean(row) and not attack_of(row).comparable:
+            sized = {**row, "radius": size_of(row)}
+            found.setdefault(attack_of(row).title, []).append(sized)
+    return found
+
+
+def _write_report(results, table, shown, figures, notes, path):
+    rows = []
+    for row in results.rows:
+        rows.append({**row, "dataset": dataset_of(row)})
+    runs = []
+    for run in results.runs:
+        name, run_dir, config, _ = run.trial
+        runs.append(report.Run(name, run_dir, config, again.commands(run.trial)))
+    labels = wording.labels_of(table)
+    report.write(path, rows, labels, shown, runs, results.images_path, figures, notes)
+
+
+def write_all(output, writers):
+    """Writes each file of a dict name: function of a path, whole or not at all. Returns the
+    paths.
+    """
+    paths = []
+    for name, write in writers.items():
+        path = os.path.join(output, name)
+        with files.written(path) as temporary:
+            write(temporary)
+        paths.append(path)
+    return paths
