@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,60 +30,69 @@ import tensorflow as tf
 
 SMALL = dict(coils=4, height=64, width=48, stages=2, filters=8)
 
-# name: (row of the table, workload, arguments, rounds, has a plain formulation)
+
+class Row(NamedTuple):
+    """A row of the table.
+
+    title: what stands in it.
+    workload: a function of `benchmarks.workloads`.
+    arguments: those of it beside the size.
+    rounds: how often it is timed.
+    plain: whether it has a plain formulation.
+    """
+
+    title: str
+    workload: str
+    arguments: tuple
+    rounds: int
+    plain: bool = False
+
+
 ROWS = {
-    "forward": ("forward, `reconstruct`", "forward", (), 8, True),
-    "attack_gradient": ("attack gradient, one step", "attack_gradient", (), 8, True),
-    "training_gradient": (
-        "training gradient, all parameters, one slice",
-        "training_gradient",
-        (),
-        6,
-        True,
+    "forward": Row("forward, `reconstruct`", "forward", (), 8, plain=True),
+    "attack_gradient": Row("attack gradient, one step", "attack_gradient", (), 8, plain=True),
+    "training_gradient": Row(
+        "training gradient, all parameters, one slice", "training_gradient", (), 6, plain=True
     ),
-    "training_automatic": (
-        "the same; plain: automatic differentiation",
-        "training_gradient",
-        (True,),
-        2,
-        True,
+    "training_automatic": Row(
+        "the same; plain: automatic differentiation", "training_gradient", (True,), 2, plain=True
     ),
-    "smoothed_9": ("smoothed prediction, K = 9, per copy", "smoothed", (9,), 4, True),
-    "smoothed_64": ("smoothed prediction, K = 64, per copy", "smoothed", (64,), 2, True),
-    "smoothed_attack_9": (
-        "attack step on a smoothed model, K = 9, per copy",
-        "smoothed_attack_step",
-        (9,),
-        3,
-        False,
+    "smoothed_9": Row("smoothed prediction, K = 9, per copy", "smoothed", (9,), 4, plain=True),
+    "smoothed_64": Row("smoothed prediction, K = 64, per copy", "smoothed", (64,), 2, plain=True),
+    "smoothed_attack_9": Row(
+        "attack step on a smoothed model, K = 9, per copy", "smoothed_attack_step", (9,), 3
     ),
-    "smoothed_attack_27": (
-        "attack step on a smoothed model, K = 27, per copy",
-        "smoothed_attack_step",
-        (27,),
-        1,
-        False,
+    "smoothed_attack_27": Row(
+        "attack step on a smoothed model, K = 27, per copy", "smoothed_attack_step", (27,), 1
     ),
-    "ipalm": ("one iPALM iteration on 10 slices, per slice", "ipalm_iteration", (10,), 1, False),
+    "ipalm": Row("one iPALM iteration on 10 slices, per slice", "ipalm_iteration", (10,), 1),
 }
 LONG = {
-    "attack_60": (
-        "attack of 60 steps with K = 9, per step and copy",
-        "full_attack",
-        (9, 60),
-        0,
-        False,
-    )
+    "attack_60": Row("attack of 60 steps with K = 9, per step and copy", "full_attack", (9, 60), 0)
 }
-QUARTER = {"height": 320, "width": 184}  # of the full size, so that the sweeps take minutes
+
+
+class Point(NamedTuple):
+    """A point of a sweep: its place on the axis, what differs from the full size, and the
+    arguments of the workload.
+    """
+
+    x: int
+    size: dict
+    arguments: tuple = ()
+
+
+# A quarter of the full size, so that the sweeps take minutes.
+QUARTER = {"height": 320, "width": 184}
+# A workload and its points, by the name of the axis.
 SWEEPS = {
-    "K": ("smoothed", [(QUARTER, (k,)) for k in (1, 4, 16, 64, 256)]),
-    "coils": ("attack_gradient", [({**QUARTER, "coils": c}, ()) for c in (4, 8, 16, 32)]),
+    "K": ("smoothed", [Point(k, QUARTER, (k,)) for k in (1, 4, 16, 64, 256)]),
+    "coils": ("attack_gradient", [Point(n, {**QUARTER, "coils": n}) for n in (4, 8, 16, 32)]),
     "image side": (
         "attack_gradient",
-        [({"height": n, "width": n}, ()) for n in (128, 256, 384, 512)],
+        [Point(n, {"height": n, "width": n}) for n in (128, 256, 384, 512)],
     ),
-    "filters": ("attack_gradient", [({**QUARTER, "filters": n}, ()) for n in (8, 16, 24, 48)]),
+    "filters": ("attack_gradient", [Point(n, {**QUARTER, "filters": n}) for n in (8, 16, 24, 48)]),
 }
 
 
@@ -102,55 +112,79 @@ def measure(workload, what, arguments=(), size=None, rounds=5):
 
 
 def row(name, size):
-    title, workload, arguments, rounds, has_plain = {**ROWS, **LONG}[name]
-    result = dict(title=title, **measure(workload, "time", arguments, size, rounds))
+    """What was measured for a row, a dict."""
+    own = {**ROWS, **LONG}[name]
+    found = measure(own.workload, "time", own.arguments, size, own.rounds)
+    result = dict(title=own.title, **found)
     if name not in LONG:
-        result["peak"] = measure(workload, "memory of product", arguments, size)["peak"]
-        if has_plain:
-            result["plain_peak"] = measure(workload, "memory of plain", arguments, size)["peak"]
+        found = measure(own.workload, "memory of product", own.arguments, size)
+        result["peak"] = found["peak"]
+        if own.plain:
+            found = measure(own.workload, "memory of plain", own.arguments, size)
+            result["plain_peak"] = found["peak"]
     return result
 
 
 def table(rows):
-    lines = [
-        (
-            "| workload | time | x floor | x faster than plain | peak | plain's peak | first call,"
-            " beyond a later one |"
-        ),
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for r in rows:
-        cells = [
-            r["title"],
-            f"{r['product']:.3f} s",
-            f"{r['product'] / r['floor']:.2f}",
-            f"{r['plain'] / r['product']:.2f}" if "plain" in r else "",
-            *(f"{r[key] / 1e9:.2f} GB" if key in r else "" for key in ("peak", "plain_peak")),
-            f"{max(r['first'], 0):.1f} s",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    heads = (
+        "workload",
+        "time",
+        "x floor",
+        "x faster than plain",
+        "peak",
+        "plain's peak",
+        "first call, beyond a later one",
+    )
+    lines = [_line(heads), "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines += [_line(_cells(row)) for row in rows]
     return "\n".join(lines)
 
 
+def _line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cells(row):
+    """The cells of a row of the table; "" for what it does not have."""
+    faster = ""
+    if "plain" in row:
+        faster = f"{row['plain'] / row['product']:.2f}"
+    peaks = []
+    for key in ("peak", "plain_peak"):
+        peak = ""
+        if key in row:
+            peak = f"{row[key] / 1e9:.2f} GB"
+        peaks.append(peak)
+    return [
+        row["title"],
+        f"{row['product']:.3f} s",
+        f"{row['product'] / row['floor']:.2f}",
+        faster,
+        *peaks,
+        f"{max(row['first'], 0):.1f} s",
+    ]
+
+
 def pipeline(size):
-    height, width, coils = (
-        size.get(key, default) for key, default in (("height", 640), ("width", 368), ("coils", 15))
-    )
+    full = {"height": 640, "width": 368, "coils": 15, **size}
+    sizes = [str(full[key]) for key in ("height", "width", "coils")]
     with tempfile.TemporaryDirectory() as folder:
-        return run("benchmarks.pipeline", folder, *map(str, (8, height, width, coils)))
+        return run("benchmarks.pipeline", folder, "8", *sizes)
 
 
 def pipeline_table(seconds, training_seconds):
-    lines = [
-        (
-            "| input pipeline, seconds a slice | raw files | prepared cache | training gradients in"
-            " the time of one raw slice |"
-        ),
-        "| --- | ---: | ---: | ---: |",
-    ]
+    heads = (
+        "input pipeline, seconds a slice",
+        "raw files",
+        "prepared cache",
+        "training gradients in the time of one raw slice",
+    )
+    lines = [_line(heads), "| --- | ---: | ---: | ---: |"]
     for name, found in seconds.items():
-        share = f"{found['raw'] / training_seconds:.2f}" if training_seconds else ""
-        lines.append(f"| {name} | {found['raw']:.3f} | {found['prepared']:.3f} | {share} |")
+        share = ""
+        if training_seconds:
+            share = f"{found['raw'] / training_seconds:.2f}"
+        lines.append(_line([name, f"{found['raw']:.3f}", f"{found['prepared']:.3f}", share]))
     return "\n".join(lines)
 
 
@@ -174,13 +208,14 @@ def demo():
 def sweep(name, size):
     workload, points = SWEEPS[name]
     results = []
-    for change, arguments in points:
-        rounds = 1 if arguments and arguments[0] > 16 else 2
-        point = measure(workload, "time", arguments, {**size, **change}, rounds)
-        point["peak"] = measure(workload, "memory of product", arguments, {**size, **change})[
-            "peak"
-        ]
-        results.append(dict(x=arguments[0] if arguments else list(change.values())[-1], **point))
+    for point in points:
+        own_size = {**size, **point.size}
+        rounds = 2
+        if point.arguments and point.arguments[0] > 16:
+            rounds = 1
+        found = measure(workload, "time", point.arguments, own_size, rounds)
+        memory = measure(workload, "memory of product", point.arguments, own_size)
+        results.append({"x": point.x, **found, **memory})
         print(name, results[-1], flush=True)
     return results
 
@@ -191,40 +226,50 @@ def plot(sweeps, path):
     figure = Figure(figsize=(3 * len(sweeps), 5), layout="constrained")
     axes = figure.subplots(2, len(sweeps), squeeze=False)
     for (name, points), column in zip(sweeps.items(), axes.T):
-        unit = "a copy" if name == "K" else "attack gradient"
-        x = [p["x"] for p in points]
-        for key, label, style in (("product", "tfvn", "o-"), ("plain", "plain TensorFlow", "s--")):
-            column[0].plot(x, [p[key] for p in points], style, label=label)
-        column[0].set(ylabel=f"seconds, {unit}")
-        column[1].plot(x, [p["peak"] / 1e9 for p in points], "o-")
-        column[1].set(xlabel=name, ylabel="GB, peak of the process")
-        for axis in column:
-            axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
-            if name == "K":
-                axis.set_xscale("log", base=2)
-            axis.set_xticks(x, [str(value) for value in x])
-            axis.minorticks_off()
-            axis.grid(alpha=0.3)
-        column[0].legend(fontsize="small")
+        _plot_sweep(name, points, *column)
     figure.savefig(path, dpi=120)
+
+
+def _plot_sweep(name, points, time_axes, memory_axes):
+    unit = "attack gradient"
+    if name == "K":
+        unit = "a copy"
+    x = [point["x"] for point in points]
+    time_axes.plot(x, [point["product"] for point in points], "o-", label="tfvn")
+    time_axes.plot(x, [point["plain"] for point in points], "s--", label="plain TensorFlow")
+    time_axes.set(ylabel=f"seconds, {unit}")
+    memory_axes.plot(x, [point["peak"] / 1e9 for point in points], "o-")
+    memory_axes.set(xlabel=name, ylabel="GB, peak of the process")
+    for axes in (time_axes, memory_axes):
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        if name == "K":
+            axes.set_xscale("log", base=2)
+        axes.set_xticks(x, [str(value) for value in x])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    time_axes.legend(fontsize="small")
 
 
 def machine():
     """One line: date, processor, cores, versions, accelerator."""
-    name = platform.processor() or platform.machine()
+    devices = []
+    for device in tf.config.list_physical_devices():
+        if device.device_type != "CPU":
+            devices.append(device.name)
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{datetime.date.today()}, {cores} cores of {_processor()}, TensorFlow {tf.__version__},"
+        f" Python {platform.python_version()}, {', '.join(devices) or 'no accelerator'}"
+    )
+
+
+def _processor():
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(
-                (line.split(":")[1].strip() for line in file if line.startswith("model name")), name
-            )
-    devices = [
-        device.name for device in tf.config.list_physical_devices() if device.device_type != "CPU"
-    ]
-    return (
-        f"{datetime.date.today()}, {len(os.sched_getaffinity(0))} cores of {name}, TensorFlow"
-        f" {tf.__version__}, Python {platform.python_version()},"
-        f" {', '.join(devices) or 'no accelerator'}"
-    )
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 NOTES = """\
@@ -244,14 +289,16 @@ def text(found):
     """What was found so far, as a page."""
     parts = [f"`{found['command']}`: {found['machine']}.", NOTES.strip(), table(found["rows"])]
     if "pipeline" in found:
-        training = [r["product"] for r in found["rows"] if r["name"] == "training_gradient"]
-        parts.append(pipeline_table(found["pipeline"], training[0] if training else None))
+        training_seconds = None
+        for measured in found["rows"]:
+            if measured["name"] == "training_gradient":
+                training_seconds = measured["product"]
+        parts.append(pipeline_table(found["pipeline"], training_seconds))
         parts.append("The files were in the page cache: this is decoding and preparing.")
     if "demo" in found:
-        parts.append(
-            f"The demo: {found['demo']['seconds'] / 60:.1f} minutes,"
-            f" {found['demo']['peak'] / 1e9:.2f} GB."
-        )
+        minutes = found["demo"]["seconds"] / 60
+        gigabytes = found["demo"]["peak"] / 1e9
+        parts.append(f"The demo: {minutes:.1f} minutes, {gigabytes:.2f} GB.")
     if "sweeps" in found:
         parts.append("![Time and memory against K, coils, image size and filters](benchmarks.png)")
         parts.append("All but the image side at a quarter of the full size, 320 x 184.")
@@ -271,7 +318,7 @@ def write(found, folder):
         file.write("# Benchmarks\n\n" + text(found) + "\n")
 
 
-def main(argv=None):
+def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -284,11 +331,21 @@ def main(argv=None):
         "--small", action="store_true", help="a small problem, to see that everything runs"
     )
     parser.add_argument("--output", help="folder for benchmarks.md, benchmarks.json and the plots")
-    arguments = parser.parse_args(argv)
-    size = SMALL if arguments.small else {}
-    names = arguments.only or [*ROWS, "pipeline", *([*LONG, "demo"] if arguments.long else [])]
+    return parser
 
-    command = "python -m benchmarks " + " ".join(sys.argv[1:] if argv is None else argv)
+
+def main(argv=None):
+    if argv is None:
+        argv = sys.argv[1:]
+    arguments = _parser().parse_args(argv)
+    size = {}
+    if arguments.small:
+        size = SMALL
+    names = arguments.only or [*ROWS, "pipeline"]
+    if arguments.long and not arguments.only:
+        names += [*LONG, "demo"]
+
+    command = "python -m benchmarks " + " ".join(argv)
     found = {"command": command.strip(), "machine": machine(), "rows": []}
     print(found["machine"], flush=True)
     for name in names:

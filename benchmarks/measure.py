@@ -32,7 +32,13 @@ def make_floor(size):
     convolution = tf.function(
         lambda image, kernel: tf.nn.conv2d(image, kernel, 1, "SAME"), autograph=False
     )
-    return lambda: [convolution(image, kernel) for _ in range(2 * size.stages)][-1]
+
+    def floor():
+        for _ in range(2 * size.stages):
+            result = convolution(image, kernel)
+        return result
+
+    return floor
 
 
 def seconds(function):
@@ -42,27 +48,24 @@ def seconds(function):
 
 
 def peak_memory():
-    """Of this process, in bytes. Not getrusage: its maximum includes the process that this one was
-    forked from.
-    """
+    """Of this process, in bytes."""
+    # Not getrusage: its maximum includes the process that this one was forked from.
     with open("/proc/self/status", encoding="utf-8") as file:
-        return 1024 * next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+        sizes = [int(line.split()[1]) for line in file if line.startswith("VmHWM")]
+    return 1024 * sizes[0]
 
 
 def measure(workload, what, arguments=(), size=None, rounds=5):
+    """What the module's docstring says, as a dict."""
     size = Size(**(size or {}))
     product, plain, units = getattr(workloads, workload)(size, *arguments)
-    if what != "time":
-        # The second call may hold what the first one left; where there are many units, the first
-        # has seen it all.
-        for _ in range(2 if units < 9 else 1):
-            seconds(plain if what == "memory of plain" else product)
-        return {"peak": peak_memory()}
-    functions = {
-        "floor": make_floor(size),
-        "product": product,
-        **({"plain": plain} if plain else {}),
-    }
+    if what == "memory of product":
+        return {"peak": _peak_of(product, units)}
+    if what == "memory of plain":
+        return {"peak": _peak_of(plain, units)}
+    functions = {"floor": make_floor(size), "product": product}
+    if plain:
+        functions["plain"] = plain
     first = {name: seconds(function) for name, function in functions.items()}
     if not rounds:
         # Too long for a second call, and so long that compiling does not count.
@@ -80,6 +83,15 @@ def measure(workload, what, arguments=(), size=None, rounds=5):
     best = {name: min(values) for name, values in times.items()}
     best["product"] /= units
     return {"first": first["product"] - min(times["product"]), "units": units, **best}
+
+
+def _peak_of(function, units):
+    seconds(function)
+    if units < 9:
+        # The second call may hold what the first one left. Where there are many units, the first
+        # has seen it all.
+        seconds(function)
+    return peak_memory()
 
 
 if __name__ == "__main__":

@@ -17,16 +17,16 @@ import tensorflow as tf
 
 def fft2c(x):
     x = tf.signal.fft2d(tf.signal.ifftshift(x, axes=(-2, -1)))
-    return tf.signal.fftshift(x, axes=(-2, -1)) / tf.cast(
-        tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype
-    )
+    return tf.signal.fftshift(x, axes=(-2, -1)) / _scale(x)
 
 
 def ifft2c(x):
     x = tf.signal.ifft2d(tf.signal.ifftshift(x, axes=(-2, -1)))
-    return tf.signal.fftshift(x, axes=(-2, -1)) * tf.cast(
-        tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype
-    )
+    return tf.signal.fftshift(x, axes=(-2, -1)) * _scale(x)
+
+
+def _scale(x):
+    return tf.cast(tf.sqrt(float(x.shape[-2] * x.shape[-1])), x.dtype)
 
 
 def forward(image, maps, mask):
@@ -44,9 +44,11 @@ def _gaussian(x, activation, j):
 
 
 def rbf(x, weights, activation):
-    return sum(
-        weights[:, j] * _gaussian(x, activation, j)[1] for j in range(activation.num_centers)
-    )
+    value = 0.0
+    for j in range(activation.num_centers):
+        _, gaussian = _gaussian(x, activation, j)
+        value += weights[:, j] * gaussian
+    return value
 
 
 def rbf_by_hand(x, weights, activation):
@@ -60,16 +62,20 @@ def rbf_by_hand(x, weights, activation):
         return value, derivative
 
     def weight_gradient(x, cotangent):
-        terms = [
-            tf.reduce_sum(cotangent * _gaussian(x, activation, j)[1], [0, 1, 2])
-            for j in range(activation.num_centers)
-        ]
+        terms = []
+        for j in range(activation.num_centers):
+            _, gaussian = _gaussian(x, activation, j)
+            terms.append(tf.reduce_sum(cotangent * gaussian, [0, 1, 2]))
         return tf.stack(terms, 1)
 
     @tf.custom_gradient
     def phi(x, weights):
         value, derivative = value_and_derivative(x, weights)
-        return value, lambda cotangent: (cotangent * derivative, weight_gradient(x, cotangent))
+
+        def gradient(cotangent):
+            return cotangent * derivative, weight_gradient(x, cotangent)
+
+        return value, gradient
 
     return phi(x, weights)
 
@@ -78,39 +84,39 @@ def _regulariser(channels, kernel, weights, stage, activation):
     k = stage.kernel_size
     padded = tf.pad(channels, [[0, 0], [k, k], [k, k], [0, 0]], "SYMMETRIC")
     features = activation(tf.nn.conv2d(padded, kernel, 1, "SAME"), weights, stage.activation)
-    return (
-        tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")[:, k:-k, k:-k]
-        / stage.filters
-    )
+    result = tf.nn.conv2d_transpose(features, kernel, tf.shape(padded), 1, "SAME")
+    return result[:, k:-k, k:-k] / stage.filters
 
 
 def regulariser(image, kernel, weights, stage, automatic):
     channels = tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
     if automatic:
-        result = tf.recompute_grad(lambda *x: _regulariser(*x, stage, rbf))(
-            channels, kernel, weights
-        )
+        recomputed = tf.recompute_grad(lambda *given: _regulariser(*given, stage, rbf))
+        result = recomputed(channels, kernel, weights)
     else:
         result = _regulariser(channels, kernel, weights, stage, rbf_by_hand)
     return tf.complex(result[..., 0], result[..., 1])
 
 
 def network(model, kspace, maps, mask, parameters=None, automatic=False):
-    """The complex image of `model` (batch, rows, width); `parameters` are its kernels, RBF weights
-    and data weights.
+    """The complex image of `model` (batch, rows, width).
+
+    `parameters` are its kernels, RBF weights and data weights; None stands for its own.
     """
     image = adjoint(kspace, maps, mask)
-    parameters = parameters or [
-        [tf.convert_to_tensor(x) for x in block] for block in model.parameter_blocks.values()
-    ]
-    for stage, kernel, weights, data_weight in zip(model.stages, *parameters):
+    for stage, kernel, weights, data_weight in zip(model.stages, *(parameters or copies(model))):
         residual = adjoint(forward(image, maps, mask) - kspace, maps, mask)
-        image = (
-            image
-            - regulariser(image, kernel, weights, stage, automatic)
-            - tf.cast(data_weight, image.dtype) * residual
-        )
+        change = regulariser(image, kernel, weights, stage, automatic)
+        image = image - change - tf.cast(data_weight, image.dtype) * residual
     return image
+
+
+def copies(model):
+    """The kernels, RBF weights and data weights of a model, as lists of tensors."""
+    blocks = []
+    for block in model.parameter_blocks.values():
+        blocks.append([tf.identity(weight) for weight in block])
+    return blocks
 
 
 def reconstruct(model, kspace, maps, mask, parameters=None, automatic=False):
