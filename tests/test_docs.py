@@ -32,7 +32,7 @@ STAMP = {
     "range(1, 9), range(11, 16)": "[1], [11, 12]",
 }
 SMALL = [
-    "num_stages=2",
+    "num_stages=1",
     "filters=4",
     "kernel_size=5",
     "num_centers=11",

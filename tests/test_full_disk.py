@@ -23,7 +23,7 @@ def files():
     return sorted(os.path.join(where, name) for where, _, names in os.walk("x") for name in names)
 
 def train_in(folder):
-    settings = ["iterations=2", "checkpoint_every=2"]
+    settings = ["iterations=2", "checkpoint_every=2", "num_stages=1", "optimizer=adam"]
     return train.main(["--config", smoke, "--run-dir", folder, "--set", *settings])
 
 assert train_in("whole") == 0

@@ -25,6 +25,8 @@ from tfvn import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
+# Of the run that most tests use, and make again.
+SMALL = ["sigma=0.05", "num_stages=1"]
 
 
 def contents(run_dir):
@@ -39,7 +41,7 @@ def contents(run_dir):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     run_dir = str(tmp_path_factory.mktemp("runs") / "smoke")
-    assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]) == 0
+    assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL]) == 0
     assert attack.main(["--run-dir", run_dir]) == 0
     return run_dir
 
@@ -55,7 +57,7 @@ def test_a_run_directory_holds_all_that_a_run_made(smoke):
 
 def test_the_same_seed_gives_the_same_bytes(smoke, tmp_path):
     run_dir = str(tmp_path / "again")
-    train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"])
+    train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL])
     attack.main(["--run-dir", run_dir])
     assert contents(run_dir) == contents(smoke)
 
@@ -64,7 +66,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     smoke, tmp_path, monkeypatch, capsys
 ):
     run_dir = str(tmp_path / "interrupted")
-    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]
+    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL]
 
     def interrupt(self, batch, logs=None):
         if int(self.model.steps_done) == 5:
@@ -94,7 +96,7 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
         patch.setattr(module, "time", types.SimpleNamespace(time=lambda: next(clock)))
         # Each frame makes a line.
         patch.setattr(tfvn.progress, "_SECONDS", 0)
-        arguments = ["sigma=0.05", "time_budget=1", "progress=addons"]
+        arguments = [*SMALL, "time_budget=1", "progress=addons"]
         assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *arguments]) == 0
     told = capsys.readouterr()
     assert "stopped by the time budget at iteration 4 of 6" in told.out and "Training:" in told.err
@@ -102,9 +104,7 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
     assert os.path.exists(unfinished) and not os.path.exists(os.path.join(run_dir, "model.keras"))
     other = str(tmp_path / "other")
     assert (
-        train.main(
-            ["--config", SMOKE, "--run-dir", other, "--set", "sigma=0.05", f"model={unfinished}"]
-        )
+        train.main(["--config", SMOKE, "--run-dir", other, "--set", *SMALL, f"model={unfinished}"])
         == 0
     )
     assert train.main(["--run-dir", run_dir, "--set", "time_budget=0", "progress=tqdm"]) == 0
@@ -171,7 +171,7 @@ def kill(script, arguments, module, name, number):
 )
 def test_a_killed_training_ends_like_an_uninterrupted_one(smoke, tmp_path, module, name, number):
     run_dir = str(tmp_path / "killed")
-    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", "sigma=0.05"]
+    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL]
     kill("train", arguments, module, name, number)
     assert not os.path.exists(os.path.join(run_dir, "model.keras"))
     assert train.main(arguments) == 0
@@ -502,8 +502,8 @@ def test_checked_data_say_what_is_next(tmp_path, capsys):
 def test_what_may_be_configured_can_be_used_to_the_end(tmp_path):
     run_dir = str(tmp_path / "run")
     settings = [
+        *SMALL,
         "seed=2147483647",
-        "sigma=0.05",
         "iterations=1",
         "batch_size=1",
         "attack_steps=1",

@@ -236,7 +236,7 @@ def test_without_docstrings_it_works_or_says_so(tmp_path):
 SCRIPTS = f"""
 import sys, train, attack, evaluate
 config = {str(ROOT / "configs/smoke.yaml")!r}
-small = ["iterations=2", "checkpoint_every=2", "sigma=0.05", "num_samples=2"]
+small = ["num_stages=1", "iterations=2", "checkpoint_every=2", "sigma=0.05", "num_samples=2"]
 small += ["attack_steps=2", "attack_radii=1"]
 code = train.main(["--config", config, "--run-dir", "run", "--set", *small])
 sys.exit(code or attack.main(["--run-dir", "run"]) or evaluate.main(["run"]))
