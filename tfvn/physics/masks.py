@@ -1,8 +1,8 @@
 """Cartesian sampling masks: which phase-encoding lines (columns of k-space) are measured.
 
 Every function returns a float32 vector of zeros and ones of shape (width,), centred like
-`tfvn.physics.fourier` (the zero frequency is line `width // 2`). Random masks are keyed by `seed` and leave
-global states alone.
+`tfvn.physics.fourier` (the zero frequency is line `width // 2`). Random masks are keyed by `seed`
+and leave global states alone.
 """
 
 import numbers
