@@ -124,13 +124,15 @@ class _Job(NamedTuple):
                 before = size
 
     def path(self, size, index):
+        """The file of the attack on one slice."""
         return attack_files.attack_path(self.run_dir, size, index, self.attack.kind)
 
     def paths(self, size):
+        """The files of the attacks of one size, slice by slice."""
         return [self.path(size, index) for index in range(len(self.source))]
 
     def read(self, path, size, **made_with):
-        """The file of an attack, which was `made_with` what is known."""
+        """What the file of an attack holds; what is known of it is checked, see `read_attack`."""
         return attack_files.read_attack(path, attack=(self.attack.kind, size), **made_with)
 
     def check_earlier(self):
@@ -165,47 +167,63 @@ class _Job(NamedTuple):
         """
         index, (inputs, reference) = item
         path = self.path(size, index)
-        measurement = {
+        made_of = {
             "digest": self.digest,
             "scale": float(inputs["scale"][0]),
             "signature": signature_of(inputs),
         }
         if os.path.exists(path):
             settings = attack_settings(self.config, self.attack, size)
-            there = self.read(path, size, settings=settings, needed=("history",), **measurement)
+            there = self.read(path, size, settings=settings, needed=("history",), **made_of)
             return _Done(index, there["history"], was_there=True)
+        self._check_reference(index, reference)
+        model = self.models[device].predictor
+        result = self.attack.run(
+            model,
+            inputs,
+            size,
+            reference=reference,
+            start=self._start(before, index, made_of),
+            index=inputs["sample_index"],
+        )
+        self._write(path, size, index, inputs, result, made_of)
+        return _Done(index, _history(result), was_there=False)
+
+    def _check_reference(self, index, reference):
         if self.attack.needs_reference and not np.isfinite(reference).all():
             raise ValueError(
                 f"{self.source.name(index)} has no ground truth, and the attack needs one:"
                 f" {self.attack}. Configure it without, or give a slice that has one."
             )
-        start = None
-        if before is not None:
-            needed = self.attack.continued_from
-            earlier = self.read(self.path(before, index), before, needed=needed, **measurement)
-            start = self.attack.start_from(earlier, before)
-        model = self.models[device].predictor
-        result = self.attack.run(model, inputs, size, reference, start, inputs["sample_index"])
-        history = self._write(path, size, index, inputs, result, measurement)
-        return _Done(index, history, was_there=False)
 
-    def _write(self, path, size, index, inputs, result, measurement):
-        """Writes what was found for one slice. Returns its history."""
+    def _start(self, before, index, made_of):
+        """Where the attack on a slice goes on, None where it begins anew."""
+        if before is None:
+            return None
+        path = self.path(before, index)
+        arrays = self.read(path, before, needed=self.attack.continued_from, **made_of)
+        return self.attack.start_from(arrays, before)
+
+    def _write(self, path, size, index, inputs, result, made_of):
+        """Writes what was found for one slice."""
         perturbation = result.perturbation[0].numpy()
         if not np.isfinite(perturbation).all():
             raise ValueError(
                 f"the attack on {self.source.name(index)} has diverged (NaN). Lower its step size,"
                 " and check the data."
             )
-        history = result.history[..., 0].numpy()
-        arrays = {"perturbation": perturbation, "history": history, **self.attack.arrays(result)}
+        arrays = {
+            "perturbation": perturbation,
+            "history": _history(result),
+            **self.attack.arrays(result),
+        }
         sense = self.models[0].network.sense
         kspace = sense.forward(result.perturbation, inputs["sensitivity_maps"], inputs["mask"])
         attributes = {
             "name": self.source.name(index),
-            "scale": measurement["scale"],
-            "signature": measurement["signature"],
-            "model_hash": measurement["digest"],
+            "scale": made_of["scale"],
+            "signature": made_of["signature"],
+            "model_hash": made_of["digest"],
             "kind": self.attack.kind,
             self.attack.size_name: size,
             "norm": float(np.linalg.norm(perturbation)),
@@ -214,7 +232,6 @@ class _Job(NamedTuple):
             "settings": attack_settings(self.config, self.attack, size),
         }
         attack_files.write_attack(path, arrays, attributes)
-        return history
 
     def log(self, size, before, done):
         """Writes the curve of a slice for TensorBoard."""
@@ -256,3 +273,8 @@ class _Job(NamedTuple):
         slices = "slice" if len(found) == 1 else "slices"
         head = self.attack.head(size)
         return f"{self.attack.kind} {head}: {told} ({len(found)} {slices})"
+
+
+def _history(result):
+    """The objective of the one image at every iterate, (restarts, steps + 1)."""
+    return result.history[..., 0].numpy()

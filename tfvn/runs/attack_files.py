@@ -167,8 +167,8 @@ def stored_array(file, name):
 
 def _check_numbers(found):
     numbers = {"scale": found["scale"], "norm": found.get("norm", 0)}
-    for key in ("radius", "steps"):
-        numbers[key] = found["settings"].get(key, 0)
+    for attack in attacks.ATTACKS.values():
+        numbers[attack.size_name] = found["settings"].get(attack.size_name, 0)
     if not all(np.isfinite(float(number)) for number in numbers.values()):
         raise ValueError(f"expected numbers, not {numbers}")
 
@@ -194,21 +194,26 @@ def _check_arrays(found, needed):
 
 def _check_attack(path, found, attack):
     """Checks that the perturbation is one of the attack that it is taken for."""
-    _check_unchanged(path, found)
     kind = found.get("kind")
     size = None
     if attack is not None:
         kind, size = attack
-    if kind not in attacks.kinds():
-        # The file does not say it, and the caller does not know it.
-        return
-    stored = found["settings"].get(attacks.of(kind).size_name)
-    if size is None:
-        size = stored
-    else:
-        _check_place(path, found.get("kind", kind), stored, kind, size)
-    if size is not None:
+        _check_place(path, found, kind, size)
+    _check_unchanged(path, found)
+    # Of a file that does not say its kind, and lies anywhere, no more is known.
+    if kind in attacks.kinds():
         _check_ball(path, found, kind, size)
+
+
+def _check_place(path, found, kind, size):
+    stored_kind = found.get("kind", kind)
+    stored_size = found["settings"].get(attacks.of(kind).size_name)
+    # Not every file tells its size.
+    if stored_kind != kind or stored_size not in (None, size):
+        raise ValueError(
+            f"{path}: holds an attack of {stored_kind} {stored_size}, and its folder is that of"
+            f" {kind} {size:g}. Put it back where it was, or move it away and run attack.py again."
+        )
 
 
 def _check_unchanged(path, found):
@@ -221,19 +226,15 @@ def _check_unchanged(path, found):
         )
 
 
-def _check_place(path, stored_kind, stored_size, kind, size):
-    # Not every file tells its size.
-    if stored_kind != kind or stored_size not in (None, size):
-        raise ValueError(
-            f"{path}: holds an attack of {stored_kind} {stored_size}, and its folder is that of"
-            f" {kind} {size:g}. Put it back where it was, or move it away and run attack.py again."
-        )
-
-
 def _check_ball(path, found, kind, size):
-    norm = attacks.of(kind).norm_of(found["perturbation"])
+    attack = attacks.of(kind)
+    if size is None:
+        size = found["settings"].get(attack.size_name)
+    norm = attack.norm_of(found["perturbation"])
+    if size is None or norm is None:
+        return
     # Rounding is no way out of the ball.
-    if norm is not None and norm > size * (1 + 1e-4) + 1e-6:
+    if norm > size * (1 + 1e-4) + 1e-6:
         raise ValueError(
             f"{path}: the perturbation has {kind} norm {norm:.4g}, beyond its radius {size:g}."
             " Move the file away and run attack.py again."
