@@ -1,67 +1,64 @@
 """The search of hyper-parameters by Keras Tuner, for the least error under attack: `train.py
 --tune`.
 
-A trial trains the configured network with other values of some keys and is judged by its RMSE under
-a short projected attack, as the paper defines both, smoothed if it was trained with noise. Trials
-train on the training slices without the last `tune_validation` and are judged on those: the test
+A trial trains the configured network with other values of some keys. It is judged by its RMSE under
+a short projected attack, as the paper defines both. If it was trained with noise, it is smoothed.
+Trials are judged on the last `tune_validation` training slices and train on the others. The test
 slices, on which the result will be reported, are never read.
 
-    <run-dir>/tuning/trials/<values>/result_N.json    a trial after N iterations; checkpoints/ beside it
-    <run-dir>/tuning/search/                          Keras Tuner's own files, for looking at
-    <run-dir>/tuning/tuning.csv                       all trials, the best first
-    <run-dir>/tuning/best.yaml                        the configuration with the best values, for train.py --config
+Below `tuning` in the run directory are:
+
+    trials/VALUES/    a trial: result_N.json after N iterations, and its checkpoints
+    search/           Keras Tuner's own files, for looking at
+    tuning.csv        all trials, the best first
+    best.yaml         the configuration with the best values, for train.py --config
 
 A search that is called again goes through its trials from the first on and takes every finished one
-from its file: the same results in the same order make Keras Tuner propose the same next values. So
+from its file. The same results in the same order make Keras Tuner propose the same next values. So
 nothing depends on the state that it keeps, which a killed process may leave half written, and an
 interrupted search ends like an uninterrupted one.
 
-Several processes, on one or more machines that share the run directory, search together as Keras
-Tuner's chief and workers. All are given KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, the chief
-KERASTUNER_TUNER_ID=chief, each worker one of its own (tuner0, tuner1, ...). The chief trains
-nothing; it ends, and writes the table, when the last worker has (it waits for a killed one too:
-start that again). The order of trials then depends on who is faster: a search begun again takes
-over what it meets again, and of a Bayesian one that may not be all.
+Several processes can search together as Keras Tuner's chief and workers, on one or more machines
+that share the run directory. All are given KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT. The
+chief is given KERASTUNER_TUNER_ID=chief, and each worker one of its own (tuner0, tuner1, ...). The
+chief trains nothing. It ends, and writes the table, when the last worker has ended. It waits for a
+killed worker too: start that again. The order of trials then depends on who is faster. A search
+begun again takes over the trials that it meets again; of a Bayesian search these may not be all.
 
 TensorFlow keeps about 0.1 GB of every trial's compiled code. Should a long search come to the end
 of the memory: call it again.
 """
 
 import dataclasses
-import gc
-import json
-import math
 import os
 import re
 import time
 
-import keras_tuner
-import numpy as np
 import tensorflow as tf
-from keras_tuner.src import config as tuner_settings
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import TrialStatus
 
-from tfvn import data, defences, files, metrics, tables
-from tfvn.attacks import ProjectedGradientAscent
+from tfvn import data, files, tables
 from tfvn.files import replacing
 from tfvn.runs import directory, locks
 from tfvn.runs.train import build_trainer
-from tfvn.training.checkpoints import Checkpoints
+from tfvn.tools import trials
+from tfvn.tools.search_space import (
+    OBJECTIVE,
+    largest_of,
+    oracle_of,
+    share_of_iterations,
+    space_of,
+    typed,
+)
 
 __all__ = ["OBJECTIVE", "tune"]
 
-# What a trial is judged by.
-OBJECTIVE = "attacked_rmse"
-_RESULTS = ("iterations", "clean_rmse", "clean_ssim", OBJECTIVE, "seconds")
-# What can be searched, and the type of its values.
-_PARAMETERS = {
-    "sigma": float,
-    "num_stages": int,
-    "filters": int,
-    "momentum": float,
-    "learning_rate": float,
-}
-_FACTOR = 3  # each round of Hyperband trains so many times longer, and so many times fewer trials
 _ADDRESS = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+# A process is one of these.
+_ALONE, _CHIEF, _WORKER = "alone", "chief", "worker"
+# Seconds that a worker waits before it asks again.
+_PAUSE = 0.2
 
 
 def tune(run_dir, config):
@@ -72,37 +69,27 @@ def tune(run_dir, config):
             network, too few training slices, chief or worker without an address, files there that
             no search has written, another search at work there, or if no trial has a finite error.
     """
-    space = _space(config)
-    largest = {
-        p.name: _PARAMETERS[p.name](max(getattr(config, f"tune_{p.name}"))) for p in space.space
-    }
-    # A network that is too large is told before any data are read.
-    largest = dataclasses.replace(config, **largest)
+    space = space_of(config)
     if config.time_budget:
         raise ValueError(
             "a search has trials of so many iterations each: set time_budget=0. Received:"
             f" {config.time_budget}"
         )
-    missing = [name for name in _ADDRESS if name not in os.environ]
-    if "KERASTUNER_ORACLE_IP" in os.environ and missing:
-        raise ValueError(
-            f"chief and workers of a search need {', '.join(_ADDRESS)}. Missing:"
-            f" {', '.join(missing)}"
-        )
-    worker = not missing and "chief" not in os.environ["KERASTUNER_TUNER_ID"]
-    if config.dataset != "synthetic" and not worker:
+    role = _role()
+    # A network that is too large, a package that is missing or a learning rate that the optimizer
+    # refuses is told before any data are read.
+    build_trainer(largest_of(config, space))
+    if config.dataset != "synthetic" and role != _WORKER:
         data.check(config, ("train",))
     data.load(config, "validation", held_out=config.tune_validation)
-    # A package that is missing, or a learning rate that the optimizer refuses, is told before the
-    # first trial.
-    build_trainer(largest)
     folder = os.path.join(run_dir, "tuning")
-    if worker:
-        _Search(_oracle(config, space), folder, config, worker).search()
+    oracle = oracle_of(config, space)
+    if role == _WORKER:
+        _Search(oracle, folder, config, role).search()
         return
     _check_folder(folder)
     with locks.alone(run_dir, "searches in it"):
-        search = _Search(_oracle(config, space), folder, config, worker)
+        search = _Search(oracle, folder, config, role)
         search.search()
         rows = search.write_table()
     if not rows or "failed" in rows[0]:
@@ -111,302 +98,155 @@ def tune(run_dir, config):
             f"no trial of {len(rows)} came to an end ({reason}). Search smaller values."
         )
     search.write_best(rows)
+    search.print_table(rows)
+
+
+def _role():
+    """Whether this process searches alone, or is the chief or a worker of several."""
+    missing = [name for name in _ADDRESS if name not in os.environ]
+    if "KERASTUNER_ORACLE_IP" in os.environ and missing:
+        raise ValueError(
+            f"chief and workers of a search need {', '.join(_ADDRESS)}. Missing:"
+            f" {', '.join(missing)}"
+        )
+    if missing:
+        return _ALONE
+    return _CHIEF if "chief" in os.environ["KERASTUNER_TUNER_ID"] else _WORKER
 
 
 def _check_folder(folder):
     """Keras Tuner removes its folder of an earlier search, and so only such a one may be there."""
     files.check_replaceable(folder, ("tuning.csv", "best.yaml"))
     own = os.path.join(folder, "search")
-    names = os.listdir(own) if os.path.isdir(own) else []
-    theirs = [
-        name
-        for name in names
-        if not re.fullmatch(r"oracle\.json|tuner\w*\.json|chief\.json|trial_\w+", name)
-    ]
-    if os.path.islink(own) or (os.path.lexists(own) and not os.path.isdir(own)) or theirs:
+    wrong = []
+    if os.path.islink(own) or (os.path.lexists(own) and not os.path.isdir(own)):
+        wrong = ["a file or a link"]
+    elif os.path.isdir(own):
+        of_a_search = re.compile(r"oracle\.json|tuner\w*\.json|chief\.json|trial_\w+")
+        wrong = sorted(name for name in os.listdir(own) if not of_a_search.fullmatch(name))
+    if wrong:
         raise ValueError(
-            f"{own} is no folder of an earlier search alone"
-            f" ({', '.join(sorted(theirs))[:200] or 'a file or a link'}), and would be removed."
-            " Move it away, or use another --run-dir."
+            f"{own} is no folder of an earlier search alone ({', '.join(wrong)[:200]}), and would"
+            " be removed. Move it away, or use another --run-dir."
         )
 
 
-def _space(config):
-    """The search space, a `keras_tuner.HyperParameters`."""
-    names = [name.strip() for name in config.tune_parameters.split(",")]
-    allowed = dict(_PARAMETERS)
-    del allowed["learning_rate" if config.optimizer == "ipalm" else "momentum"]
-    if config.initial_weights:
-        del allowed["num_stages"], allowed["filters"]
-    if config.model:
-        raise ValueError(
-            "a search trains networks, so it cannot take a trained one. Received:"
-            f" model={config.model!r}"
-        )
-    if not set(names) <= set(allowed) or len(set(names)) < len(names):
-        raise ValueError(
-            f"tune_parameters must be different ones of {', '.join(allowed)} (with"
-            f" optimizer={config.optimizer!r}, initial_weights={config.initial_weights!r})."
-            f" Received: tune_parameters={config.tune_parameters!r}"
-        )
-    space = keras_tuner.HyperParameters()
-    for name in names:
-        given = getattr(config, f"tune_{name}")
-        values = [_PARAMETERS[name](value) for value in given]
-        if values != given or (len(values) == 2 and values[0] >= values[1]):
-            raise ValueError(
-                f"tune_{name} must be {'whole ' * (_PARAMETERS[name] is int)}numbers, two of them"
-                f" in ascending order. Received: tune_{name}={given}"
-            )
-        if len(values) != 2:
-            space.Choice(name, values)
-        elif _PARAMETERS[name] is int:
-            space.Int(name, *values)
-        else:
-            space.Float(name, *values, sampling="log" if name == "learning_rate" else "linear")
-    return space
+class _Search(BaseTuner):
+    """A search over trials: Keras Tuner proposes them and is told their scores."""
 
-
-def _oracle(config, space):
-    shared = dict(
-        objective=keras_tuner.Objective(OBJECTIVE, "min"),
-        hyperparameters=space,
-        # 0 stands for a random one.
-        seed=config.seed + 1,
-        # Some values diverge, or do not fit into the memory: no number of them ends the search.
-        max_consecutive_failed_trials=10**9,
-    )
-    if config.tune_method == "hyperband":
-        _check_hyperband(config, space)
-        return keras_tuner.oracles.HyperbandOracle(
-            max_epochs=_epochs(config), factor=_FACTOR, **shared
-        )
-    try:
-        return keras_tuner.oracles.BayesianOptimizationOracle(
-            max_trials=config.tune_trials, **shared
-        )
-    except ImportError as error:
-        raise ValueError(
-            "tune_method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband."
-        ) from error
-
-
-def _check_hyperband(config, space):
-    if config.tune_first_iterations > config.tune_iterations:
-        raise ValueError(
-            "hyperband's shortest trials cannot be longer than whole ones. Received:"
-            f" tune_first_iterations={config.tune_first_iterations},"
-            f" tune_iterations={config.tune_iterations}"
-        )
-    # Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they
-    # must be plenty.
-    if any(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in space.space):
-        return
-    combinations = math.prod(len(tuple(p.values)) for p in space.space)
-    rounds = math.log(_epochs(config), _FACTOR)
-    needed = sum(
-        math.ceil(math.ceil(1 + rounds) / (b + 1) * _FACTOR**b)
-        for b in range(int(rounds + 1e-9) + 1)
-    )
-    # Drawn at random, up to half of them are found in a few draws each.
-    if combinations < 2 * needed:
-        raise ValueError(
-            f"hyperband begins {needed} trials here and needs twice as many combinations of values."
-            f" Received: {combinations} of tune_parameters={config.tune_parameters!r}. Use"
-            " tune_method=bayesian, or a larger tune_first_iterations."
-        )
-
-
-def _epochs(config):
-    """Hyperband's unit of training is the shortest trial."""
-    return round(config.tune_iterations / config.tune_first_iterations)
-
-
-class _Search(keras_tuner.Tuner):
-    """Keras Tuner's loop over trials, in one process or in a worker."""
-
-    def __init__(self, oracle, folder, config, worker):
-        self._folder, self._settings, self._worker = folder, config, worker
+    def __init__(self, oracle, folder, config, role):
+        self._folder = folder
+        self._config = config
+        self._role = role
         oracle.verbose = 0
-        # A trial that fails is told in a line, and needs no stack trace.
-        tuner_settings.DEBUG = False
-        super().__init__(oracle, directory=folder, project_name="search", overwrite=not worker)
+        overwrite = role != _WORKER
+        super().__init__(oracle, directory=folder, project_name="search", overwrite=overwrite)
 
-    def pre_create_trial(self):
-        # A worker that has to wait for the others asks again at once.
-        if self._worker:
-            time.sleep(0.2)
+    def search(self):
+        """Goes through all trials. The chief of several processes waits for those of the workers.
 
-    def run_trial(self, trial):
+        Raises:
+            ValueError: for wrong data, a full disk and whatever else is no fault of the values.
+        """
+        if self._role == _CHIEF:
+            super().search()
+            return
+        while True:
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status == TrialStatus.STOPPED:
+                return
+            if trial.status == TrialStatus.IDLE:
+                # It waits for the others.
+                time.sleep(_PAUSE)
+                continue
+            self._run(trial)
+            self.on_trial_end(trial)
+            if self._role == _ALONE:
+                self.write_table()
+
+    def _run(self, trial):
+        planned = self._planned(trial)
         try:
-            row = self._row(trial) or self._finish(trial)
-        # Wrong data or a full disk: not for Keras Tuner to count as a bad trial.
-        except ValueError as error:
-            raise keras_tuner.errors.FatalValueError(str(error)) from error
+            row = trials.stored(planned)
+            if row is None:
+                row = trials.finished(planned, self._config)
+                print(f"trial {trial.trial_id}: {_in_words(row)}", flush=True)
         except (OSError, tf.errors.OpError) as error:
-            raise keras_tuner.errors.FatalValueError(
-                f"{type(error).__name__}: {files.reason(error)}"
-            ) from error
-        except Exception as error:
-            raise keras_tuner.errors.FatalError(
-                f"a trial ended in {type(error).__name__}"
-            ) from error
+            raise ValueError(f"{type(error).__name__}: {files.reason(error)}") from error
         if "failed" in row:
-            raise keras_tuner.errors.FailedTrialError(row["failed"])
-        return {key: row[key] for key in ("clean_rmse", "clean_ssim", OBJECTIVE)}
+            trial.status = TrialStatus.FAILED
+            trial.message = row["failed"]
+            return
+        scores = {key: row[key] for key in ("clean_rmse", "clean_ssim", OBJECTIVE)}
+        self.oracle.update_trial(trial.trial_id, scores)
+        trial.status = TrialStatus.COMPLETED
 
-    def on_trial_end(self, trial):
-        super().on_trial_end(trial)
-        if not self._worker:
-            self.write_table()
-
-    def _place(self, trial):
-        """The values of a trial, its iterations and its folder."""
+    def _planned(self, trial):
+        """A trial of Keras Tuner as a `SearchTrial`."""
         given = trial.hyperparameters.values
-        # Chief and workers exchange single precision.
-        values = {
-            p.name: _PARAMETERS[p.name](f"{given[p.name]:.6g}") for p in trial.hyperparameters.space
-        }
-        iterations = self._settings.tune_iterations
-        if "tuner/epochs" in given:
-            iterations = max(1, round(iterations * given["tuner/epochs"] / _epochs(self._settings)))
+        values = {}
+        for parameter in trial.hyperparameters.space:
+            # Chief and workers exchange single precision.
+            values[parameter.name] = typed(parameter.name, f"{given[parameter.name]:.6g}")
+        iterations = share_of_iterations(self._config, given)
         name = "-".join(f"{key}_{value}" for key, value in values.items())
-        return values, iterations, os.path.join(self._folder, "trials", name)
+        return trials.SearchTrial(values, iterations, os.path.join(self._folder, "trials", name))
 
-    def _row(self, trial):
-        """The stored result of a finished trial, else None."""
-        _, iterations, folder = self._place(trial)
-        path = os.path.join(folder, f"result_{iterations}.json")
-        try:
-            with open(path, encoding="utf-8") as file:
-                row = json.load(file)
-        # Not there, or no such result: judged again, from its checkpoint on.
-        except (FileNotFoundError, ValueError, RecursionError):
-            return None
-        except OSError as error:
-            raise ValueError(
-                f"cannot read {path}: {error.strerror}. It is left as it is."
-            ) from error
-        whole = isinstance(row, dict) and (
-            "failed" in row or np.isfinite(row.get(OBJECTIVE, math.nan))
-        )
-        return row if whole else None
-
-    def _finish(self, trial):
-        values, iterations, folder = self._place(trial)
-        start = time.monotonic()
-        directory.make_folder(folder)
-        config = dataclasses.replace(
-            self._settings, **values, iterations=self._settings.tune_iterations
-        )
-        try:
-            found = _judge(_trained(config, iterations, folder), config)
-        except (FloatingPointError, tf.errors.ResourceExhaustedError) as error:
-            found = {"failed": str(error).splitlines()[0]}
-        row = {
-            **values,
-            "iterations": iterations,
-            **found,
-            "seconds": round(time.monotonic() - start, 3),
-        }
-        with replacing(os.path.join(folder, f"result_{iterations}.json")) as temporary:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(row, file)
-        told = ", ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in row.items()
-        )
-        print(f"trial {trial.trial_id}: {told}", flush=True)
-        # Keras models are cycles of references.
-        gc.collect()
-        return row
+    def _names(self):
+        """The hyper-parameters that are searched."""
+        return [parameter.name for parameter in self.oracle.get_space().space]
 
     def write_table(self):
-        """Writes `tuning.csv`. Returns its rows, the best first: of those that trained longest, as
-        an error under attack does not fall steadily. Those that failed are the last."""
-        found = [(trial.trial_id, self._row(trial)) for trial in self.oracle.trials.values()]
-        rows = [{"trial": trial, **row} for trial, row in found if row]
+        """Writes `tuning.csv`. Returns its rows, the best first.
+
+        The best is one of those that trained longest, as an error under attack does not fall
+        steadily. Those that failed are the last.
+        """
+        rows = []
+        for trial in self.oracle.trials.values():
+            row = trials.stored(self._planned(trial))
+            if row:
+                rows.append({"trial": trial.trial_id, **row})
         rows.sort(key=lambda row: ("failed" in row, -row["iterations"], row.get(OBJECTIVE)))
-        names = [p.name for p in self.oracle.get_space().space]
-        path = os.path.join(self._folder, "tuning.csv")
-        with replacing(path) as temporary:
-            tables.write_csv(temporary, rows, ["trial", *names, *_RESULTS, "failed"])
+        columns = ["trial", *self._names(), *trials.RESULTS, "failed"]
+        with replacing(os.path.join(self._folder, "tuning.csv")) as temporary:
+            tables.write_csv(temporary, rows, columns)
         return rows
 
     def write_best(self, rows):
-        """Writes `best.yaml` and prints the table."""
-        names = [p.name for p in self.oracle.get_space().space]
-        path = os.path.join(self._folder, "best.yaml")
-        best = dataclasses.replace(self._settings, **{name: rows[0][name] for name in names})
-        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            error = rows[0][OBJECTIVE]
-            trained = rows[0]["iterations"]
-            count = sum(row["iterations"] == trained and "failed" not in row for row in rows)
-            file.write(
-                f"# The best of the {count} trials of {trained} iterations: {OBJECTIVE} {error:.4g}"
-                " on held-out training slices.\n"
+        """Writes `best.yaml`."""
+        best, trained = rows[0], rows[0]["iterations"]
+        rivals = [row for row in rows if row["iterations"] == trained and "failed" not in row]
+        values = {name: best[name] for name in self._names()}
+        config = dataclasses.replace(self._config, **values)
+        with replacing(self._best_path()) as temporary:
+            tables.write_text(
+                temporary,
+                f"# The best of the {len(rivals)} trials of {trained} iterations: {OBJECTIVE}"
+                f" {best[OBJECTIVE]:.4g} on held-out training slices.\n{config.to_yaml()}",
             )
-            file.write(best.to_yaml())
-        heads = ("trial", *names, *_RESULTS)
 
-        def text(value):
-            return f"{value:.4g}" if isinstance(value, float) else str(value)
+    def _best_path(self):
+        return os.path.join(self._folder, "best.yaml")
 
-        print(
-            "\n"
-            + tables.aligned(
-                [list(heads), *([text(row.get(key, "failed")) for key in heads] for row in rows)]
-            )
+    def print_table(self, rows):
+        """Prints the table, and what is next."""
+        heads = ["trial", *self._names(), *trials.RESULTS]
+        lines = [heads]
+        for row in rows:
+            lines.append([_text(row.get(key, "failed")) for key in heads])
+        best = self._best_path()
+        next_command = directory.command(
+            "python", "train.py", "--config", directory.as_argument(best)
         )
-        print(f"wrote {os.path.join(self._folder, 'tuning.csv')}\nwrote {path}")
-        print(
-            f"Next: {directory.command('python', 'train.py', '--config', directory.as_argument(path))}"
-        )
+        print(f"\n{tables.aligned(lines)}")
+        print(f"wrote {os.path.join(self._folder, 'tuning.csv')}\nwrote {best}")
+        print(f"Next: {next_command}")
 
 
-def _trained(config, iterations, folder):
-    """The network after `iterations`, from the last checkpoint of a shorter or interrupted trial of
-    the same values on.
-
-    Raises:
-        FloatingPointError: if it diverges.
-    """
-    trainer = build_trainer(config)
-    checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(folder, "checkpoints"), keep=1)
-    checkpoints.restore()
-    while (done := int(trainer.steps_done)) < iterations:
-        batches = data.load(config, "train", start=done, held_out=config.tune_validation)
-        steps = min(config.checkpoint_every, iterations - done)
-        with data.clear_errors(batches):
-            history = trainer.fit(
-                batches.dataset(), steps_per_epoch=steps, shuffle=False, verbose=0
-            )
-        if not np.isfinite(
-            [history.history["loss"][0], *(np.abs(w).max() for w in trainer.network.get_weights())]
-        ).all():
-            raise FloatingPointError(f"diverged before iteration {int(trainer.steps_done)}")
-        checkpoints.save(int(trainer.steps_done))
-    return trainer.network
+def _in_words(row):
+    return ", ".join(f"{key} {_text(value)}" for key, value in row.items())
 
 
-def _judge(network, config):
-    """RMSE and SSIM of the network's predictions for the held-out slices, and RMSE under attack.
-
-    Raises:
-        FloatingPointError: if one of them is not finite.
-    """
-    model = defences.from_config(config, network, config.tune_num_samples)
-    attack = ProjectedGradientAscent(steps=config.tune_steps, seed=config.seed)
-    clean, ssim, attacked = [], [], []
-    for inputs, reference in data.load(config, "validation", held_out=config.tune_validation):
-        image = model.reconstruct(inputs)
-        if not np.isfinite(image).all():
-            raise FloatingPointError("its reconstructions are not finite")
-        clean.append(metrics.rmse(image, reference))
-        ssim.append(metrics.ssim(image, reference))
-        found = attack.run(model, inputs, config.tune_radius, index=inputs["sample_index"])
-        attacked.append(metrics.rmse(found.reconstruction, reference))
-    clean, attacked = (float(np.sqrt(np.mean(np.square(errors)))) for errors in (clean, attacked))
-    if not np.isfinite([clean, attacked]).all():
-        raise FloatingPointError("its reconstructions are not finite")
-    return {"clean_rmse": clean, "clean_ssim": float(np.mean(ssim)), OBJECTIVE: attacked}
+def _text(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
