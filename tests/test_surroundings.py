@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -109,6 +110,21 @@ def test_the_package_does_not_look_at_the_command_line(tmp_path):
     code = "import sys\ndel sys.argv\nimport tfvn\nprint(tfvn.config.load().seed)"
     done = python("-c", code, folder=tmp_path)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_our_programs_drop_advice_on_tracing_alone(capsys):
+    logger = logging.getLogger("tensorflow")
+    advice = "5 out of the last 9 calls to <f> triggered tf.function retracing."
+    handler = logging.StreamHandler(sys.stdout)
+    logger.addHandler(handler)
+    try:
+        with surroundings.without_advice():
+            logger.warning(advice)
+            logger.warning("something else")
+        logger.warning("after: %s", advice)
+    finally:
+        logger.removeHandler(handler)
+    assert capsys.readouterr().out == f"something else\nafter: {advice}\n"
 
 
 NOISE = (

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import warnings
 
-from tfvn import checks, choices, config
+from tfvn import checks, choices, config, surroundings
 
 __all__ = [
     "Parser",
@@ -165,7 +165,7 @@ def guarded(
     and exit code 2, and Ctrl-C ends in 130.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), surroundings.without_advice():
             warnings.showwarning = _show_warning
             if first:
                 first()

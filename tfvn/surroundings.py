@@ -17,13 +17,14 @@ import contextlib
 import functools
 import importlib.abc
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
 import threading
 import warnings
 
-__all__ = ["prepare", "quietly", "register", "start_xla"]
+__all__ = ["prepare", "quietly", "register", "start_xla", "without_advice"]
 
 # How long lines that are on their way may take, at the end of a context.
 _SECONDS = 2
@@ -192,6 +193,25 @@ def register():
         if is_ours and getattr(module.__spec__, "_initializing", False):
             return
     importlib.import_module("tfvn.models.variational")
+
+
+@contextlib.contextmanager
+def without_advice():
+    """A context without TensorFlow's advice on functions that are traced again.
+
+    A program that trains several networks traces Keras's functions once for each. Who programs with
+    TensorFlow may need the advice, and so it is dropped in our own programs alone.
+    """
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_advice)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_advice)
+
+
+def _is_no_advice(record):
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 @functools.cache
