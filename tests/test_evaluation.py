@@ -14,8 +14,8 @@ from tfvn.attacks import PenalisedGradientAscent, Start
 from tfvn.figures import curves, paper
 from tfvn.results import aggregate, evaluate, measure, sweep, wording, writing
 from tfvn.results.again import commands
+from tfvn.results.candidates import TEST_DATA_KEYS, cases, names_of, open_candidates
 from tfvn.results.partial import Kept
-from tfvn.results.trial import TEST_DATA_KEYS, cases, names_of, open_trials
 from tfvn.runs import attack_files, directory, locks, signature
 from tfvn.runs.attack import attack_run, attack_settings
 from tfvn.runs.models import model_hash, network_of, save_network
@@ -424,8 +424,8 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     text = (kinds / "report.html").read_text()
     for title in ("l2 balls", "l1 balls", "linf balls", "attack of Antun et al."):
         assert f"<h3>{title}</h3>" in text
-    (trial,) = open_trials([str(smoothed_run)], ())
-    train, *others = commands(trial)
+    (candidate,) = open_candidates([str(smoothed_run)], ())
+    train, *others = commands(candidate)
     assert train[:4] == [
         "python",
         "train.py",
@@ -442,7 +442,7 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
             made[attack.kind, size] = attack_settings(config, attack, size)
     paths = {
         (kind, size): attack_files.attack_path(smoothed_run, size, 0, kind)
-        for kind, size in trial.attacks
+        for kind, size in candidate.attacks
     }
     assert made == {
         attacked: attack_files.read_attack(path)["settings"] for attacked, path in paths.items()
@@ -516,11 +516,11 @@ def test_a_stopped_evaluation_goes_on_after_its_last_slice(
     done = []
     measure_slice = measure.measure_slice
 
-    def stop_at_the_third(trial, case, loaded):
+    def stop_at_the_third(candidate, case, loaded):
         if case.index == 2 and len(done) == 2:
             raise KeyboardInterrupt
         done.append(case.index)
-        return measure_slice(trial, case, loaded)
+        return measure_slice(candidate, case, loaded)
 
     monkeypatch.setattr(measure, "measure_slice", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -811,11 +811,11 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
 
     monkeypatch.setattr(measure, "measure_slice", measured)
     config = directory.open_run(original)
-    (trial,), source = open_trials([original], ()), data.source(config, "test")
+    (candidate,), source = open_candidates([original], ()), data.source(config, "test")
     loaded = measure.Loaded(None, None, model_hash(network_of(original, config)))
     kept = Kept(tmp_path / "results" / ".unfinished")
     for case in cases(config, source):
-        evaluate.Evaluation(trial, source, [loaded], kept).evaluated(0, case)
+        evaluate.Evaluation(candidate, source, [loaded], kept).evaluated(0, case)
     assert len(asked) == again
 
 

@@ -15,8 +15,8 @@ from tfvn.models import Reconstructor, ZeroFilled
 from tfvn.physics.noise import SMOOTHING
 from tfvn.physics.noise import keys as noise_keys
 from tfvn.results import aggregate, certified, charts, measure, rows, wording
+from tfvn.results.candidates import Case
 from tfvn.results.measure import Loaded
-from tfvn.results.trial import Case
 
 
 class FromKspace(Reconstructor):
@@ -56,13 +56,13 @@ class Lipschitz(Certificate):
         return np.array([change / 2])
 
 
-class Trial(NamedTuple):
-    """A trial whose perturbations are random."""
+class Candidate(NamedTuple):
+    """A candidate whose perturbations are random."""
 
     name: str
     attacks: list
     config: config.Config
-    run_dir: str = "runs/trial"
+    run_dir: str = "runs/candidate"
 
     def perturbation(self, kind, size, case, digest, shape):
         rng = np.random.default_rng(round(10 * size))
@@ -84,8 +84,8 @@ def toy(monkeypatch):
 
 
 def measured(model, case, made, **settings):
-    trial = Trial("model", made, config.Config(**settings))
-    return measure.measure_slice(trial, case, Loaded(model, model, "hash"))
+    candidate = Candidate("model", made, config.Config(**settings))
+    return measure.measure_slice(candidate, case, Loaded(model, model, "hash"))
 
 
 def test_a_model_is_measured_whatever_it_reads(slice_):

@@ -12,24 +12,24 @@ __all__ = ["commands"]
 _OF_ONE_CALL = {"time_budget": 0, "progress": "tqdm"}
 
 
-def commands(trial):
+def commands(candidate):
     """Commands that make a run again, from its configuration and what its attacks record.
 
     Args:
-        trial: a `Trial`.
+        candidate: a `Candidate`.
 
     Returns:
         A list of commands, each a list of arguments.
     """
-    run_dir = directory.as_argument(os.path.normpath(trial.run_dir))
+    run_dir = directory.as_argument(os.path.normpath(candidate.run_dir))
     again = f"{run_dir}-again"
     config = os.path.join(run_dir, "config.yaml")
     train = ["python", "train.py", "--config", config, "--run-dir", again]
     attack = ["python", "attack.py", "--run-dir", again]
-    found = [_with_settings(train, _changed(_OF_ONE_CALL, trial.config))]
-    for (kind, *settings), sizes in _attacks(trial).items():
+    found = [_with_settings(train, _changed(_OF_ONE_CALL, candidate.config))]
+    for (kind, *settings), sizes in _attacks(candidate).items():
         key = attacks.of(kind).keys["sizes"]
-        settings += _changed({key: sizes}, trial.config)
+        settings += _changed({key: sizes}, candidate.config)
         found.append(_with_settings(attack, settings))
     return found
 
@@ -46,14 +46,17 @@ def _changed(values, config):
     return [f"{key}={value}" for key, value in values.items() if value != own[key]]
 
 
-def _attacks(trial):
+def _attacks(candidate):
     """The sizes of the attacks of a run, by kind and settings: one command makes these."""
+    config = candidate.config
     found = {}
-    for kind, size in trial.attacks:
-        stored = attack_files.read_attack(trial.attack_path(kind, size, 0))["settings"]
+    for kind, size in candidate.attacks:
+        stored = attack_files.read_attack(candidate.attack_path(kind, size, 0))["settings"]
         values = {key: stored[key] for key in stored.keys() & directory.attack_keys()}
-        values["attack_num_samples"] = stored.get("num_samples", trial.config.attack_num_samples)
+        values["attack_num_samples"] = stored.get(
+            "num_samples", candidate.config.attack_num_samples
+        )
         values.update(attacks.selected_by(kind))
-        settings = _changed(dict(sorted(values.items())), trial.config)
+        settings = _changed(dict(sorted(values.items())), config)
         found.setdefault((kind, *settings), []).append(size)
     return found

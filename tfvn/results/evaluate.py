@@ -25,11 +25,11 @@ from tfvn.data import Source
 from tfvn.figures import paper
 from tfvn.results import certified, measure, wording
 from tfvn.results.aggregate import MODEL_KEYS, aggregate
+from tfvn.results.candidates import TEST_DATA_KEYS, Candidate, cases, check_attacks, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
 from tfvn.results.rows import dataset_of
-from tfvn.results.trial import TEST_DATA_KEYS, Trial, cases, check_attacks, open_trials
 from tfvn.results.writing import FILES, Evaluated, Results, prepare_folder, write_results
 from tfvn.runs import attack_files, directory, locks, trained_on
 from tfvn.runs.models import model_hash, models_of
@@ -87,25 +87,25 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
             be written, or another evaluation writes into that folder. Then earlier results stay as
             they are, and slices that are done are kept for the next call.
     """
-    trials = open_trials(run_dirs, overrides)
-    source = data.source(trials[0].config, "test")
+    candidates = open_candidates(run_dirs, overrides)
+    source = data.source(candidates[0].config, "test")
     for index in range(len(source)):
         directory.check_name(source.name(index), f"slice {index}")
-    check_attacks(trials, len(source))
+    check_attacks(candidates, len(source))
     prepare_folder(output, (*FILES, _UNFINISHED, _WORKERS))
     kept = Kept(os.path.join(output, _UNFINISHED))
     only = locks.alone(output, "evaluates into it", workers.index or None)
     with only, Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
-        for trial in trials:
-            if trial.config.model and not workers.index:
-                trained_on.warn_of_data(trial.config.model, trial.config)
+        for candidate in candidates:
+            if candidate.config.model and not workers.index:
+                trained_on.warn_of_data(candidate.config.model, candidate.config)
         # In one process on one device, slices are evaluated where their results are wanted.
         if workers.kind != "none":
-            for trial in trials:
-                _evaluate_own(trial, source, workers, kept)
+            for candidate in candidates:
+                _evaluate_own(candidate, source, workers, kept)
         if workers.index:
             return []
-        results = _gather(trials, source, output, workers, watch, kept)
+        results = _gather(candidates, source, output, workers, watch, kept)
         table = aggregate(results.rows)
         paths, text = write_results(results, table, output)
         kept.remove()
@@ -123,13 +123,13 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
 class Evaluation(NamedTuple):
     """The evaluation of one run, slice by slice.
 
-    trial: the `Trial`.
+    candidate: the `Candidate`.
     source: the test slices.
     models: a `Loaded` model for each device.
     kept: the `Kept` slices.
     """
 
-    trial: Trial
+    candidate: Candidate
     source: Source
     models: list
     kept: Kept
@@ -146,88 +146,88 @@ class Evaluation(NamedTuple):
         key = self._made_of(case, loaded.digest)
         # Not in the key: of estimated maps they differ by rounding between machines.
         numbers = [case.scale, case.signature().tolist()]
-        path = self.kept.path(self.trial.name, case.index)
+        path = self.kept.path(self.candidate.name, case.index)
         if wait:
             wait(lambda: self.kept.read(path, key, numbers) is None)
         done = self.kept.read(path, key, numbers)
         if done is None:
-            done = measure.measure_slice(self.trial, case, loaded)
+            done = measure.measure_slice(self.candidate, case, loaded)
             self.kept.write(path, key, numbers, *done)
         return done
 
     def _made_of(self, case, digest):
         """What the images and rows of a slice depend on, as text."""
-        config = self.trial.config
+        config = self.candidate.config
         model = [digest, case.name, *(getattr(config, key) for key in MODEL_KEYS)]
         test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
         settings, states = self.source.fingerprint(case.index)
-        attack_states = [files.state(path) for path in self.trial.attack_paths(case.index)]
-        made = self.trial.attacks
+        attack_states = [files.state(path) for path in self.candidate.attack_paths(case.index)]
+        made = self.candidate.attacks
         return json.dumps([model, made, test_data, settings, states, attack_states])
 
 
-def _evaluate_own(trial, source, workers, kept):
+def _evaluate_own(candidate, source, workers, kept):
     """Evaluates this process's slices of one run on all of its devices, for `_gather` to find."""
     own = workers.own(len(source))
-    devices, found = models_of(trial.run_dir, trial.config, workers, len(source))
+    devices, found = models_of(candidate.run_dir, candidate.config, workers, len(source))
     digest = model_hash(found[0].network)
     models = [Loaded(one.network, one.predictor, digest) for one in found]
-    evaluation = Evaluation(trial, source, models, kept)
-    slices = cases(trial.config, source, start=workers.index, step=workers.count)
-    with progress.bar(total=len(own), desc=f"evaluate {trial.name}", unit="slice") as bar:
+    evaluation = Evaluation(candidate, source, models, kept)
+    slices = cases(candidate.config, source, start=workers.index, step=workers.count)
+    with progress.bar(total=len(own), desc=f"evaluate {candidate.name}", unit="slice") as bar:
         for _ in each(devices, evaluation.evaluated, slices):
             bar.update()
 
 
-def _gather(trials, source, output, workers, watch, kept):
+def _gather(candidates, source, output, workers, watch, kept):
     """Writes the images, and evaluates the slices that are not done. Returns the `Results`."""
-    total = len(source) * sum(1 + len(trial.attacks) for trial in trials)
+    total = len(source) * sum(1 + len(candidate.attacks) for candidate in candidates)
     path = os.path.join(output, "reconstructions.h5")
-    maps = data.maps_origin(trials[0].config)
+    maps = data.maps_origin(candidates[0].config)
     runs = []
     with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(path) as file:
         file.attrs["coil_maps"] = maps
-        shown = write_slices(file, trials[0].config, source)
-        for trial in trials:
-            bar.set_description(f"evaluate {trial.name}")
-            loaded = measure.load(trial)
-            file.create_group(f"models/{trial.name}").attrs["model_hash"] = loaded.digest
-            evaluation = Evaluation(trial, source, [loaded], kept)
+        shown = write_slices(file, candidates[0].config, source)
+        for candidate in candidates:
+            bar.set_description(f"evaluate {candidate.name}")
+            loaded = measure.load(candidate)
+            file.create_group(f"models/{candidate.name}").attrs["model_hash"] = loaded.digest
+            evaluation = Evaluation(candidate, source, [loaded], kept)
             runs.append(_gather_run(evaluation, file, bar, workers, watch))
     return Results(runs, path, maps, shown)
 
 
 def _gather_run(evaluation, file, bar, workers, watch):
     """Writes the images of one run. Returns what is `Evaluated`."""
-    trial, source = evaluation.trial, evaluation.source
+    candidate, source = evaluation.candidate, evaluation.source
     loaded = evaluation.models[0]
     rows = []
-    for case in cases(trial.config, source):
+    for case in cases(candidate.config, source):
         wait = watch.wait
         if case.index in workers.own(len(source)):
             wait = None
         images, found = evaluation.evaluated(0, case, wait)
-        write_model_slice(file, trial.name, case, images)
+        write_model_slice(file, candidate.name, case, images)
         rows.extend(found)
         bar.update(len(found))
         if case.index == len(source) // 2:
-            example = _example(trial, case, images, found)
+            example = _example(candidate, case, images, found)
     certificates = certified.claimed(loaded.model)
-    return Evaluated(trial, rows, example, loaded.network.get_config(), certificates)
+    return Evaluated(candidate, rows, example, loaded.network.get_config(), certificates)
 
 
-def _example(trial, case, images, rows):
+def _example(candidate, case, images, rows):
     """One slice as one model sees it, for figure 3: clean, and attacked on its largest l2 ball."""
     scores = {}
     for row in rows:
         scores[dataset_of(row)] = (row["rmse"], row["ssim"])
-    clean = paper.Example(trial.name, images["clean"], scores["clean"])
-    ball = trial.largest_ball()
+    clean = paper.Example(candidate.name, images["clean"], scores["clean"])
+    ball = candidate.largest_ball()
     if ball is None:
         return clean
     kind, radius = ball
     dataset = attacks.of(kind).dataset(radius)
-    stored = attack_files.read_attack(trial.attack_path(kind, radius, case.index))
+    stored = attack_files.read_attack(candidate.attack_path(kind, radius, case.index))
     return clean._replace(
         radius=radius,
         perturbation=stored["perturbation"],
@@ -239,6 +239,6 @@ def _example(trial, case, images, rows):
 def _log_scores(results, table):
     """Gives TensorBoard the scores of every model."""
     for run in results.runs:
-        trial = run.trial
-        scores = wording.scores_of([entry for entry in table if entry["model"] == trial.name])
-        hparams.write_hparams(trial.run_dir, trial.config, run.architecture, scores)
+        candidate = run.candidate
+        scores = wording.scores_of([entry for entry in table if entry["model"] == candidate.name])
+        hparams.write_hparams(candidate.run_dir, candidate.config, run.architecture, scores)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfvn.data.sample import image_rows
 from tfvn.physics.sense import Sense
-from tfvn.results.trial import cases
+from tfvn.results.candidates import cases
 
 __all__ = ["Shown", "slice_name", "write_model_slice", "write_slices"]
 

@@ -32,11 +32,11 @@ class Loaded(NamedTuple):
     digest: str
 
 
-def load(trial, strategy=None):
-    """The `Loaded` model of a `Trial`; with a `tf.distribute` strategy, over its replicas."""
+def load(candidate, strategy=None):
+    """The `Loaded` model of a `Candidate`; with a `tf.distribute` strategy, over its replicas."""
     with replicas.scope(strategy):
-        network = network_of(trial.run_dir, trial.config)
-    model = defences.from_config(trial.config, network, strategy=strategy)
+        network = network_of(candidate.run_dir, candidate.config)
+    model = defences.from_config(candidate.config, network, strategy=strategy)
     return Loaded(network, model, model_hash(network))
 
 
@@ -59,13 +59,13 @@ class Answer(NamedTuple):
         return self.statistics.mean
 
 
-def measure_slice(trial, case, loaded):
-    """The images and the rows of one slice, clean and under all attacks of a trial.
+def measure_slice(candidate, case, loaded):
+    """The images and the rows of one slice, clean and under all attacks of a candidate.
 
     Args:
-        trial: the `Trial`.
+        candidate: the `Candidate`.
         case: the `Case`.
-        loaded: the `Loaded` model of the trial.
+        loaded: the `Loaded` model of the candidate.
 
     Returns:
         A dict from the name of a dataset to the image, float32 (rows, width), and a list of rows.
@@ -75,10 +75,10 @@ def measure_slice(trial, case, loaded):
     """
     images, rows = {}, []
     clean = _clean_answer(case, loaded.model)
-    for answer in [clean, *_attacked_answers(trial, case, loaded)]:
+    for answer in [clean, *_attacked_answers(candidate, case, loaded)]:
         numbers = measure(loaded.model, case, answer, clean)
-        row = _row(trial, case, loaded.model, answer, numbers)
-        _check_finite(trial, row, answer.image)
+        row = _row(candidate, case, loaded.model, answer, numbers)
+        _check_finite(candidate, row, answer.image)
         images[dataset_of(row)] = answer.image[0].numpy()
         rows.append(row)
     return images, rows
@@ -91,22 +91,22 @@ def _clean_answer(case, model):
     return Answer(CLEAN, 0.0, nothing, statistics)
 
 
-def _attacked_answers(trial, case, loaded):
+def _attacked_answers(candidate, case, loaded):
     """Yields the `Answer` to each attack."""
     model = loaded.model
     given = model.measured(case.inputs)
     keys = model.keys(case.inputs["sample_index"])
     shape = measurement.zero_filled(model.sense, given).shape[1:]
-    for kind, size in trial.attacks:
-        perturbation = trial.perturbation(kind, size, case, loaded.digest, shape)
+    for kind, size in candidate.attacks:
+        perturbation = candidate.perturbation(kind, size, case, loaded.digest, shape)
         changed = measurement.perturbed(model.sense, given, perturbation)
         yield Answer(kind, size, perturbation, model.statistics(changed, keys))
 
 
-def _check_finite(trial, row, image):
+def _check_finite(candidate, row, image):
     if not np.isfinite(image).all():
         raise ValueError(
-            f"{trial.run_dir}: the reconstruction of {row['name']} ({dataset_of(row)}) is not"
+            f"{candidate.run_dir}: the reconstruction of {row['name']} ({dataset_of(row)}) is not"
             " finite. Leave this run out, or train its network again with a lower learning rate."
         )
 
@@ -153,11 +153,11 @@ def _share(model, statistics, distances):
     return bound / diameter_of(statistics)
 
 
-def _row(trial, case, model, answer, numbers):
+def _row(candidate, case, model, answer, numbers):
     """A row of `results.csv`."""
-    config = trial.config
+    config = candidate.config
     return {
-        "model": trial.name,
+        "model": candidate.name,
         "slice": case.index,
         "name": case.name,
         "attack": answer.kind,

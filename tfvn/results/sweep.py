@@ -13,13 +13,13 @@ import tensorflow as tf
 from tfvn import data, metrics, progress, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
+from tfvn.results.candidates import cases, check_attacks, open_candidates
 from tfvn.results.measure import load
-from tfvn.results.trial import cases, check_attacks, open_trials
 from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
 from tfvn.workers import ALONE
 
-__all__ = ["FILES", "Measured", "sample_sweep"]
+__all__ = ["FILES", "Scores", "sample_sweep"]
 
 # What a sweep may write.
 FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
@@ -53,25 +53,27 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
             "the sweep over the numbers of draws runs in one process: use --strategy mirrored."
         )
     strategy = workers.strategy()
-    trials = open_trials(run_dirs, overrides)
-    smoothed = [pair for pair in _loaded(trials, strategy) if pair[1].model.draws]
+    candidates = open_candidates(run_dirs, overrides)
+    smoothed = [pair for pair in _loaded(candidates, strategy) if pair[1].model.draws]
     if not smoothed:
         raise ValueError(
             "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
         )
-    check_attacks([trial for trial, _ in smoothed], len(data.source(trials[0].config, "test")))
+    check_attacks(
+        [candidate for candidate, _ in smoothed], len(data.source(candidates[0].config, "test"))
+    )
     prepare_folder(output, FILES)
     with locks.alone(output, "evaluates into it"):
         rows = []
-        for trial, loaded in smoothed:
-            rows.extend(_sweep_run(trial, loaded, sorted(set(counts))))
+        for candidate, loaded in smoothed:
+            rows.extend(_sweep_run(candidate, loaded, sorted(set(counts))))
         return _write(rows, output)
 
 
-def _loaded(trials, strategy):
-    """Yields every trial with its `Loaded` model."""
-    for trial in trials:
-        yield trial, load(trial, strategy)
+def _loaded(candidates, strategy):
+    """Yields every candidate with its `Loaded` model."""
+    for candidate in candidates:
+        yield candidate, load(candidate, strategy)
 
 
 def _write(rows, output):
@@ -100,7 +102,7 @@ def _write(rows, output):
     return paths
 
 
-class Measured(NamedTuple):
+class Scores(NamedTuple):
     """What one number of draws gives for one slice; NaN without an attack.
 
     clean, attacked: the errors of the predictions.
@@ -114,19 +116,19 @@ class Measured(NamedTuple):
     difference: float
 
 
-def _sweep_run(trial, loaded, counts):
+def _sweep_run(candidate, loaded, counts):
     """The rows of one run."""
-    config = trial.config
+    config = candidate.config
     source = data.source(config, "test")
-    measured = {count: [] for count in counts}
-    name, total = f"draws {trial.name}", len(source) * len(counts)
+    scores = {count: [] for count in counts}
+    name, total = f"draws {candidate.name}", len(source) * len(counts)
     with progress.bar(total=total, desc=name, unit="image") as bar:
         for case in cases(config, source):
-            pair = _measurements(trial, case, loaded)
+            pair = _measurements(candidate, case, loaded)
             for count in counts:
-                measured[count].append(_measure(loaded.model, config, count, pair, case.reference))
+                scores[count].append(_measure(loaded.model, config, count, pair, case.reference))
                 bar.update()
-    return [_row(trial, count, values) for count, values in measured.items()]
+    return [_row(candidate, count, values) for count, values in scores.items()]
 
 
 class _Measurements(NamedTuple):
@@ -137,21 +139,21 @@ class _Measurements(NamedTuple):
     attacked: Optional[dict]
 
 
-def _measurements(trial, case, loaded):
+def _measurements(candidate, case, loaded):
     """The `_Measurements` of a slice, attacked on the largest l2 ball of the run, if it has one."""
     sense = loaded.model.sense
     index = case.inputs["sample_index"]
     clean = loaded.model.measured(case.inputs)
-    ball = trial.largest_ball()
+    ball = candidate.largest_ball()
     if ball is None:
         return _Measurements(index, clean, None)
     shape = measurement.zero_filled(sense, clean).shape[1:]
-    perturbation = trial.perturbation(*ball, case, loaded.digest, shape)
+    perturbation = candidate.perturbation(*ball, case, loaded.digest, shape)
     return _Measurements(index, clean, measurement.perturbed(sense, clean, perturbation))
 
 
 def _measure(model, config, count, given, reference):
-    """The `Measured` of one slice with `count` draws."""
+    """The `Scores` of one slice with `count` draws."""
     model.num_samples, model.seed = count, config.seed
     clean = model.reconstruct(given.clean, model.keys(given.index))
     error_attacked = effect = math.nan
@@ -162,24 +164,27 @@ def _measure(model, config, count, given, reference):
     model.seed = (config.seed + 1) % 2**31
     other = model.reconstruct(given.clean, model.keys(given.index))
     error = metrics.error_norm(clean, reference)[0]
-    return Measured(error, error_attacked, effect, tf.norm(other - clean))
+    return Scores(error, error_attacked, effect, tf.norm(other - clean))
 
 
-def _row(trial, count, measured):
+def _row(candidate, count, measured):
     """A row of `num_samples.csv`, from what was measured of all slices."""
-    values = Measured(*np.array(measured, float).T)
-    ball = trial.largest_ball()
+    values = Scores(*np.array(measured, float).T)
+    ball = candidate.largest_ball()
+    radius = math.nan
+    if ball is not None:
+        _, radius = ball
     return {
-        "model": trial.name,
+        "model": candidate.name,
         "num_samples": count,
-        "radius": math.nan if ball is None else ball[1],
+        "radius": radius,
         "rmse_clean": _root_mean_square(values.clean),
         "rmse_attacked": _root_mean_square(values.attacked),
         "effect": float(values.effect.mean()),
         "spread": _root_mean_square(values.difference) / math.sqrt(2),
         "num_images": len(measured),
-        "sigma": trial.config.sigma,
-        "noise": trial.config.noise,
+        "sigma": candidate.config.sigma,
+        "noise": candidate.config.noise,
     }
 
 

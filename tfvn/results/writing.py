@@ -9,9 +9,9 @@ from tfvn import files, tables
 from tfvn.figures import curves, paper
 from tfvn.results import again, certified, report, wording
 from tfvn.results.aggregate import compare_attacks
+from tfvn.results.candidates import Candidate
 from tfvn.results.images import Shown
 from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
-from tfvn.results.trial import Trial
 from tfvn.runs import directory
 
 __all__ = ["FILES", "Evaluated", "Results", "prepare_folder", "write_all", "write_results"]
@@ -47,14 +47,14 @@ def prepare_folder(output, names):
 class Evaluated(NamedTuple):
     """What was measured of one run.
 
-    trial: the `Trial`.
+    candidate: the `Candidate`.
     rows: of `results.csv`.
     example: the middle slice as its model sees it.
     architecture: the settings of its network.
     certificates: what is claimed of its model, a list of `Certificate`.
     """
 
-    trial: Trial
+    candidate: Candidate
     rows: list
     example: paper.Example
     architecture: dict
@@ -95,7 +95,7 @@ def write_results(results, table, output):
     rows = results.rows
     shown = wording.tables(table, results.maps)
     text = wording.markdown(table, results.maps)
-    certificates = {run.trial.name: run.certificates for run in results.runs}
+    certificates = {run.candidate.name: run.certificates for run in results.runs}
     claims = certified.certificates_of(table, rows, certificates)
     if claims:
         claimed = certified.certificate_table(claims)
@@ -157,8 +157,8 @@ def _write_report(results, table, shown, figures, notes, path):
         rows.append({**row, "dataset": dataset_of(row)})
     runs = []
     for run in results.runs:
-        name, run_dir, config, _ = run.trial
-        runs.append(report.Run(name, run_dir, config, again.commands(run.trial)))
+        name, run_dir, config, _ = run.candidate
+        runs.append(report.Run(name, run_dir, config, again.commands(run.candidate)))
     labels = wording.labels_of(table)
     report.write(path, rows, labels, shown, runs, results.images_path, figures, notes)
 

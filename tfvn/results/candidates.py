@@ -1,8 +1,8 @@
 """A run that is evaluated, with its name in the tables and its attacks, and the slices that it is
 tested on.
 
-Before any work, `open_trials` and `check_attacks` make sure that all runs can stand in one table:
-they have the same test data, and attacks of one kind have the same settings.
+Before any work, `open_candidates` and `check_attacks` make sure that all runs can stand in one
+table: they have the same test data, and attacks of one kind have the same settings.
 """
 
 import os
@@ -18,11 +18,11 @@ from tfvn.runs import attack_files, directory, signature
 __all__ = [
     "TEST_DATA_KEYS",
     "Case",
-    "Trial",
+    "Candidate",
     "cases",
     "check_attacks",
     "names_of",
-    "open_trials",
+    "open_candidates",
 ]
 
 # The keys that decide which slices are tested and how they are sampled. All runs of one table
@@ -91,7 +91,7 @@ def cases(config, source, start=0, step=1):
         yield Case(index, source.name(index), inputs, reference)
 
 
-class Trial(NamedTuple):
+class Candidate(NamedTuple):
     """A run that is evaluated.
 
     name: in the tables.
@@ -144,8 +144,8 @@ class Trial(NamedTuple):
         return tf.convert_to_tensor(r.astype(np.complex64))[None]
 
 
-def open_trials(run_dirs, overrides):
-    """The runs as `Trial`s, checked to have the same test data.
+def open_candidates(run_dirs, overrides):
+    """The runs as `Candidate`s, checked to have the same test data.
 
     Raises:
         ValueError: for overrides that are the run's own, a directory without a run, or runs of
@@ -154,7 +154,7 @@ def open_trials(run_dirs, overrides):
     _check_overrides(overrides)
     for run_dir in run_dirs:
         directory.check_name(run_dir, "a run directory")
-    trials = []
+    candidates = []
     for name, run_dir in zip(names_of(run_dirs), run_dirs):
         # With overrides, opening would make a new run of a mistyped directory.
         if not os.path.exists(os.path.join(run_dir, "config.yaml")):
@@ -164,9 +164,9 @@ def open_trials(run_dirs, overrides):
             )
         config = directory.open_run(run_dir, None, overrides)
         made = [attack for attack in attack_files.attacks_of(run_dir) if attack[1] > 0]
-        trials.append(Trial(name, run_dir, config, made))
-        _check_test_data(trials[0], trials[-1])
-    return trials
+        candidates.append(Candidate(name, run_dir, config, made))
+        _check_test_data(candidates[0], candidates[-1])
+    return candidates
 
 
 def _check_overrides(overrides):
@@ -218,24 +218,24 @@ def names_of(run_dirs):
     raise ValueError(f"the run directories must be different. Received: {list(run_dirs)}")
 
 
-def check_attacks(trials, count):
+def check_attacks(candidates, count):
     """Checks before any work that the attacks are complete and comparable.
 
     Args:
-        trials: a list of `Trial`.
+        candidates: a list of `Candidate`.
         count: the number of test slices.
 
     Raises:
         ValueError: if an attack's file is missing, or two attacks of one kind have different
             settings.
     """
-    for trial in trials:
-        for kind, size in trial.attacks:
-            _check_complete(trial, kind, size, count)
+    for candidate in candidates:
+        for kind, size in candidate.attacks:
+            _check_complete(candidate, kind, size, count)
     first = {}
-    for trial in trials:
-        for kind, size in trial.attacks:
-            path = trial.attack_path(kind, size, 0)
+    for candidate in candidates:
+        for kind, size in candidate.attacks:
+            path = candidate.attack_path(kind, size, 0)
             stored = attack_files.read_attack(path, attack=(kind, size))["settings"]
             settings = {key: stored[key] for key in sorted(stored) if key not in _OWN_SETTINGS}
             earlier_path, earlier = first.setdefault(kind, (path, settings))
@@ -248,11 +248,11 @@ def check_attacks(trials, count):
                 )
 
 
-def _check_complete(trial, kind, size, count):
-    paths = [trial.attack_path(kind, size, index) for index in range(count)]
+def _check_complete(candidate, kind, size, count):
+    paths = [candidate.attack_path(kind, size, index) for index in range(count)]
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
-        run_dir = directory.as_argument(trial.run_dir)
+        run_dir = directory.as_argument(candidate.run_dir)
         command = directory.command("python", "attack.py", "--run-dir", run_dir)
         raise ValueError(
             f"{missing[0]} is missing, and {len(missing) - 1} more of {count} slices: attack.py"
