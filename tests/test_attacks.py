@@ -927,9 +927,11 @@ def test_an_attack_is_made_as_configured():
     attack = attacks.from_config(given)
     assert type(attack) is ProjectedGradientAscent and attack.sizes == (3.0, 1.0)
     assert (attack.norm, attack.steps, attack.seed) == ("l1", 7, 4)
+    assert attack.num_steps == 14
     given = config.load(None, ["attack_method=antun", "antun_steps=9,3", "antun_region=true"])
     attack = attacks.from_config(given)
     assert type(attack) is PenalisedGradientAscent and attack.sizes == (3, 9) and attack.region
+    assert attack.num_steps == 9
 
 
 def test_the_identity_is_what_files_of_before_hold():

@@ -117,6 +117,11 @@ class ProjectedGradientAscent(Attack):
         """Whether a size is the largest l2 norm of r."""
         return self.norm == "l2"
 
+    @property
+    def num_steps(self):
+        """The number of steps of all sizes together, for one image."""
+        return self.steps * self.restarts * len(self.sizes)
+
     def label(self, size, image_norm=math.nan):
         """What one size is called where there are other attacks beside it."""
         head = self.head(size, image_norm)

@@ -147,6 +147,11 @@ class Attack:
         return f"attack {self.kind}"
 
     @property
+    def num_steps(self):
+        """The number of steps of all sizes together, for one image."""
+        return len(self.sizes)
+
+    @property
     def continues(self):
         """Whether a size goes on from the size before."""
         return bool(self.continued_from)

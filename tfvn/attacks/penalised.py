@@ -118,6 +118,11 @@ class PenalisedGradientAscent(Attack):
         """Whether E(r) is half the squared change of the model's answer to `perturbation`."""
         return self.reference == "prediction" and not self.region
 
+    @property
+    def num_steps(self):
+        """The number of steps of all sizes together: each goes on from the one before."""
+        return max(self.sizes, default=0)
+
     def head(self, size, image_norm=math.nan):
         """What one size is called above a column."""
         return f"{size:d} steps"

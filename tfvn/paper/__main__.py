@@ -16,7 +16,7 @@ import os
 
 __all__ = ["main", "paper"]
 
-from tfvn import cli, data, files
+from tfvn import attacks, cli, data, files
 from tfvn import config as configs
 from tfvn.paper import comparison, protocol
 
@@ -118,11 +118,9 @@ def _attack(name, run_dir, config, watch):
     if os.path.exists(os.path.join(run_dir, "attacks")):
         attack()
         return
-    steps = config.attack_steps * len(config.attack_radii)
-    if config.attack_method == "antun":
-        steps = max(config.antun_steps)
+    steps = attacks.from_config(config).num_steps
     slices = len(data.source(config, "test"))
-    watch.measure(f"attack on {name}, steps", int(steps * slices), attack)
+    watch.measure(f"attack on {name}, steps", steps * slices, attack)
 
 
 def _path(name):
