@@ -3,6 +3,7 @@ pages can be followed.
 """
 
 import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -137,11 +138,11 @@ def module_main(what):
     """`main` of a module or package of ours that is called with -m; None of any other."""
     assert what.startswith("-m "), what
     name = what[3:]
-    return (
-        importlib.import_module(f"{name}.__main__" if name == "tfvn" else name).main
-        if name.startswith("tfvn")
-        else None
-    )
+    if not name.startswith("tfvn"):
+        return None
+    if importlib.util.find_spec(name).submodule_search_locations:
+        name = f"{name}.__main__"
+    return importlib.import_module(name).main
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ FOLLOWED += [
 FOLLOWED += ["CONTRIBUTING.md"]
 ADDONS = {"optimizer=radam-lookahead", "optimizer=conditional-gradient"}
 # Minutes each, with tests of their own: test_benchmarks.py and test_paper.py.
-NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper.__main__", "-m pytest")
+NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper", "-m pytest")
 
 
 def smaller(what, arguments):
