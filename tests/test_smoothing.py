@@ -421,7 +421,7 @@ else:
     model = Smoothed(network, 0.1, int(sys.argv[1]))
 model.reconstruct(inputs)
 report_peak()
-ProjectedGradientAscent(steps=2).run(model, inputs, 1.0)
+ProjectedGradientAscent(steps=1).run(model, inputs, 1.0)
 report_peak()
 """
 
