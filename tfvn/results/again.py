@@ -53,9 +53,7 @@ def _attacks(candidate):
     for kind, size in candidate.attacks:
         stored = attack_files.read_attack(candidate.attack_path(kind, size, 0))["settings"]
         values = {key: stored[key] for key in stored.keys() & directory.attack_keys()}
-        values["attack_num_samples"] = stored.get(
-            "num_samples", candidate.config.attack_num_samples
-        )
+        values["attack_num_samples"] = stored.get("num_samples", config.attack_num_samples)
         values.update(attacks.selected_by(kind))
         settings = _changed(dict(sorted(values.items())), config)
         found.setdefault((kind, *settings), []).append(size)

@@ -54,26 +54,23 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
         )
     strategy = workers.strategy()
     candidates = open_candidates(run_dirs, overrides)
-    smoothed = [pair for pair in _loaded(candidates, strategy) if pair[1].model.draws]
+    smoothed = []
+    for candidate in candidates:
+        loaded = load(candidate, strategy)
+        if loaded.model.draws:
+            smoothed.append((candidate, loaded))
     if not smoothed:
         raise ValueError(
             "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
         )
-    check_attacks(
-        [candidate for candidate, _ in smoothed], len(data.source(candidates[0].config, "test"))
-    )
+    count = len(data.source(candidates[0].config, "test"))
+    check_attacks([candidate for candidate, _ in smoothed], count)
     prepare_folder(output, FILES)
     with locks.alone(output, "evaluates into it"):
         rows = []
         for candidate, loaded in smoothed:
             rows.extend(_sweep_run(candidate, loaded, sorted(set(counts))))
         return _write(rows, output)
-
-
-def _loaded(candidates, strategy):
-    """Yields every candidate with its `Loaded` model."""
-    for candidate in candidates:
-        yield candidate, load(candidate, strategy)
 
 
 def _write(rows, output):
