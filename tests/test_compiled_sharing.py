@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn.compat import variable_of
-from tfvn.models import compiled
+from tfvn.models import Reconstructor, VariationalNetwork, compiled, magnitude
 from tfvn.models.compiled import shared
 
 TRACES = []
@@ -351,3 +351,56 @@ def test_functions_may_run_eagerly_for_a_debugger():
 
 def nested(model, x):
     return shared(model, apply)(x)
+
+
+# The package's own models
+
+
+def test_networks_of_one_shape_share_what_is_compiled_and_no_weights(case):
+    networks = [VariationalNetwork(2, 3, 3, 5, seed=seed) for seed in (0, 1)]
+    for network in networks:
+        found = network.reconstruct(case())
+        np.testing.assert_allclose(found, magnitude(network(case())), atol=1e-5)
+    assert len(compiled._kept) == 1
+    assert np.abs(found - networks[0].reconstruct(case())).max() > 1e-3
+
+
+class Layered(Reconstructor):
+    """A network whose layers have no weights before its first call."""
+
+    def __init__(self, factors=(1.0,), **kwargs):
+        super().__init__(**kwargs)
+        self.factors = factors
+        self.layer = keras.layers.Conv2D(2, 3, padding="same")
+
+    def call(self, inputs):
+        x = inputs["zero_filled"]
+        x = self.layer(tf.stack([tf.math.real(x), tf.math.imag(x)], -1))
+        return tf.complex(x[..., 0], x[..., 1])
+
+    def get_config(self):
+        return {**super().get_config(), "factors": self.factors}
+
+
+def test_networks_whose_first_call_makes_their_weights_share_from_then_on(case):
+    models = [Layered(), Layered()]
+    for model in models:
+        model.make_weights()
+        np.testing.assert_allclose(model.reconstruct(case()), magnitude(model(case())), atol=1e-5)
+    assert len(compiled._kept) == 1 and not compiled._own
+
+
+def test_a_network_of_settings_that_are_no_plain_values_shares_nothing(case):
+    # Of a long array NumPy shows a part.
+    model = Layered(factors=np.ones(3))
+    model.make_weights()
+    assert model.architecture is None
+    np.testing.assert_allclose(model.reconstruct(case()), magnitude(model(case())), atol=1e-5)
+    assert not compiled._kept
+
+
+def test_a_subclass_without_settings_of_its_own_shares_nothing():
+    class Changed(VariationalNetwork):
+        pass
+
+    assert Changed(1, 2, 3, 5).architecture is None
