@@ -1,5 +1,6 @@
-"""Synthetic multi-coil knee slices: the anatomy of `tfvn.data.anatomy` seen by receiver loops, with
-receiver noise.
+"""Synthetic multi-coil knee slices: an anatomy seen by receiver loops, with receiver noise.
+
+The anatomy is that of `tfvn.data.anatomy`.
 
 A coil is a circular current loop on a ring round the leg. Its sensitivity is the field transverse
 to the main field, which runs along the rows as in a supine knee: B_x - i B_depth, by Biot-Savart
@@ -14,7 +15,8 @@ import numpy as np
 from scipy.interpolate import make_interp_spline
 
 from tfvn.checks import number, whole
-from tfvn.data.anatomy import axes, knee_slice
+from tfvn.data.anatomy import knee_slice
+from tfvn.data.drawing import axes
 from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mask_digest
 from tfvn.data.source import Source
 
@@ -30,11 +32,10 @@ _COARSE_NODES = 32
 
 @functools.lru_cache(maxsize=16)
 def _spline(size):
-    """Matrix (size, _COARSE_NODES): values on coarse nodes to the natural interpolation on `size`
-    points.
-    """
+    """A matrix (size, _COARSE_NODES), from values on coarse nodes to their interpolation."""
     nodes = np.linspace(0, size - 1, _COARSE_NODES)
-    return make_interp_spline(nodes, np.eye(_COARSE_NODES), k=3)(np.arange(size)).astype(np.float32)
+    spline = make_interp_spline(nodes, np.eye(_COARSE_NODES), k=3)
+    return spline(np.arange(size)).astype(np.float32)
 
 
 def coil_maps(num_coils, height, width, seed):
@@ -63,9 +64,9 @@ def coil_maps(num_coils, height, width, seed):
     rx = np.linspace(x[0], x[-1], _COARSE_NODES) - px
     rz = np.linspace(y[0], y[-1], _COARSE_NODES)[:, None] - pz
     inverse_cube = (rx**2 + depth**2 + rz**2) ** -1.5
-    field = ((ld * rz + lz * depth) * inverse_cube).sum(1) - 1j * (
-        (lz * rx - lx * rz) * inverse_cube
-    ).sum(1)
+    in_plane = ((ld * rz + lz * depth) * inverse_cube).sum(1)
+    in_depth = ((lz * rx - lx * rz) * inverse_cube).sum(1)
+    field = in_plane - 1j * in_depth
     field *= np.exp(1j * rng.uniform(0, 2 * np.pi, (num_coils, 1, 1)))
     field /= np.sqrt((np.abs(field) ** 2).sum(0)).mean()
     rows, columns = _spline(height), _spline(width)
@@ -73,21 +74,20 @@ def coil_maps(num_coils, height, width, seed):
 
 
 def _loops(num_coils, extent, rng):
-    """Centres of the segments and the segments themselves, (coils, segments, 3) each, in (x, depth,
-    z).
+    """The segments of the loops.
+
+    Returns:
+        Their centres and the segments themselves, (coils, segments, 3) each, in (x, depth, z).
     """
     num_rings = max(1, round(np.sqrt(num_coils / 2)))
     rings = np.array_split(np.arange(num_coils), num_rings)
-    index = np.concatenate([np.arange(len(ring)) + 0.5 * (n % 2) for n, ring in enumerate(rings)])
-    per_ring = np.repeat([len(ring) for ring in rings], [len(ring) for ring in rings])
-    angle = 2 * np.pi * (index + rng.uniform(-0.08, 0.08, num_coils)) / per_ring + rng.uniform(
-        0, 2 * np.pi
-    )
-    level = (
-        (np.repeat(np.arange(num_rings), [len(ring) for ring in rings]) - (num_rings - 1) / 2)
-        * 1.5
-        / num_rings
-    )
+    sizes = [len(ring) for ring in rings]
+    # Every other ring is turned by half of the distance of two coils.
+    index = np.concatenate([np.arange(size) + 0.5 * (n % 2) for n, size in enumerate(sizes)])
+    per_ring = np.repeat(sizes, sizes)
+    angle = 2 * np.pi * (index + rng.uniform(-0.08, 0.08, num_coils)) / per_ring
+    angle = angle + rng.uniform(0, 2 * np.pi)
+    level = (np.repeat(np.arange(num_rings), sizes) - (num_rings - 1) / 2) * 1.5 / num_rings
     level = extent * (level + rng.uniform(-0.04, 0.04, num_coils))
     distance = extent * rng.uniform(1.30, 1.40, num_coils)
     radius = extent * min(0.7, 1.2 * np.pi / per_ring.max())
@@ -96,8 +96,10 @@ def _loops(num_coils, extent, rng):
     centre = distance[:, None] * outward + level[:, None] * [0, 0, 1]
     turn = 2 * np.pi * np.arange(_LOOP_SEGMENTS) / _LOOP_SEGMENTS
     cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
-    along, up = tangent[:, None], np.array([0.0, 0.0, 1.0])
-    return centre[:, None] + radius * (cos * along + sin * up), radius * (cos * up - sin * along)
+    along = tangent[:, None]
+    up = np.array([0.0, 0.0, 1.0])
+    points = centre[:, None] + radius * (cos * along + sin * up)
+    return points, radius * (cos * up - sin * along)
 
 
 class SyntheticKnee(Source):
@@ -131,16 +133,20 @@ class SyntheticKnee(Source):
         seed,
         readout_oversampling=False,
     ):
-        num_slices, num_coils = whole("num_slices", num_slices, 1), whole("num_coils", num_coils, 1)
-        receiver_noise, seed = number("receiver_noise", receiver_noise, 0), whole("seed", seed, 0)
-        height, width = whole("height", height, 16), whole("width", width, 16)
-        rows = image_rows(height, readout_oversampling)
-        axes(rows.stop - rows.start, width)
+        self._num_slices = whole("num_slices", num_slices, 1)
+        num_coils = whole("num_coils", num_coils, 1)
+        self._receiver_noise = number("receiver_noise", receiver_noise, 0)
+        self._seed = whole("seed", seed, 0)
+        height = whole("height", height, 16)
+        width = whole("width", width, 16)
+        self._shape = (num_coils, height, width)
         self.readout_oversampling = readout_oversampling
-        self._num_slices, self._shape, self._rows = num_slices, (num_coils, height, width), rows
-        self._mask = mask_array(np.ones(width) if mask is None else mask, height, width)
+        self._rows = image_rows(height, readout_oversampling)
+        axes(self._rows.stop - self._rows.start, width)
+        if mask is None:
+            mask = np.ones(width)
+        self._mask = mask_array(mask, height, width)
         self.mask_height = self._mask.shape[1]
-        self._receiver_noise, self._seed = receiver_noise, seed
 
     @classmethod
     def from_config(cls, config, split):
