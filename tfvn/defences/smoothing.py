@@ -311,7 +311,9 @@ class Smoothed(Reconstructor):
     @property
     def architecture(self):
         inner = self.model.architecture
-        if inner is None or self.strategy is not None:
+        # Of a subclass nothing is known of its further settings.
+        known = type(self) is Smoothed
+        if not known or inner is None or self.strategy is not None:
             return None
         return type(self), inner, self.law, self.chunk_size
 
