@@ -1,9 +1,10 @@
 """The checkpoints of a training: `ckpt-N.index` and `ckpt-N.data-...` in a folder, made after N
 iterations.
 
-What there is is read from the names in the folder: no index beside them that can be damaged, and no
-clock, decides what is the last one. TensorFlow takes the path of a checkpoint for a pattern of file
-names, in which brackets have a meaning, so it is shown another name of the folder.
+Which checkpoints there are is read from the names in the folder. No index beside them can be
+damaged then, and no clock decides which is the last one. TensorFlow takes the path of a checkpoint
+for a pattern of file names, in which brackets have a meaning, so it is shown another name of the
+folder.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ __all__ = ["Checkpoints"]
 # Numbers are those of the iterations; before 2026-11 they counted the checkpoints, of which none is
 # larger.
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
+_FILE = re.compile(r"ckpt-(\d+)(_temp.*|\.(?:data-|index).*)")
 # What TensorFlow says where the content of the files is not to blame: memory, permission, a server.
 _OTHER_FAILURES = (
     tf.errors.ResourceExhaustedError,
@@ -41,7 +43,9 @@ class Checkpoints:
     """
 
     def __init__(self, checkpoint, folder, keep=2):
-        self.folder, self._checkpoint, self._keep = os.fspath(folder), checkpoint, keep
+        self.folder = os.fspath(folder)
+        self._checkpoint = checkpoint
+        self._keep = keep
         self._close = None
 
     def numbers(self):
@@ -56,15 +60,22 @@ class Checkpoints:
             return []
         except OSError as error:
             raise ValueError(_unreadable(self.folder, error)) from error
-        matches = [_INDEX.fullmatch(name) for name in names]
-        return sorted(int(match[1]) for match in matches if match)
+        found = []
+        for name in names:
+            match = _INDEX.fullmatch(name)
+            if match:
+                found.append(int(match[1]))
+        return sorted(found)
 
     def path(self, number):
+        """The path of the checkpoint of an iteration, without the endings of its files."""
         return os.path.join(self.folder, f"ckpt-{number}")
 
     def save(self, number):
-        """Writes the checkpoint of an iteration, then removes all but the last few. Returns its
-        path.
+        """Writes the checkpoint of an iteration, then removes all but the last few.
+
+        Returns:
+            Its path.
 
         Raises:
             ValueError: if it cannot be written (full disk, quota, permission). The ones before are
@@ -86,8 +97,10 @@ class Checkpoints:
         return path
 
     def restore(self):
-        """Reads the last checkpoint, or the one before it if that is damaged. Returns its path,
-        None if there is none.
+        """Reads the last checkpoint, or the one before it if that is damaged.
+
+        Returns:
+            Its path; None if there is none.
 
         Raises:
             ValueError: for a checkpoint of another training, for one that may not be read, or if
@@ -109,12 +122,12 @@ class Checkpoints:
     def _damage(self, number):
         """Reads a checkpoint; what is wrong with its files, None where all is well."""
         path = self.path(number)
-        files = [name for name in os.listdir(self.folder) if name.startswith(f"ckpt-{number}.")]
-        if not any(".data-" in name for name in files):
+        files = self._files(number)
+        if not any(".data-" in file for file in files):
             return "its data file is missing"
         try:
-            for name in files:
-                with open(os.path.join(self.folder, name), "rb"):
+            for file in files:
+                with open(file, "rb"):
                     pass
             status = self._checkpoint.read(self._seen_by_tensorflow(number))
             # What does not fit is told here, and not by TensorFlow value by value.
@@ -147,25 +160,39 @@ class Checkpoints:
         self._close = weakref.finalize(self, os.close, opened)
         return f"/proc/self/fd/{opened}/ckpt-{number}"
 
+    def _files(self, number):
+        """The paths of the files of a checkpoint."""
+        found = []
+        for name in os.listdir(self.folder):
+            if name.startswith(f"ckpt-{number}."):
+                found.append(os.path.join(self.folder, name))
+        return found
+
     def _tidy(self):
         """Removes what a process that was killed, or found no room, left of a checkpoint."""
+        if not os.path.isdir(self.folder):
+            return
         whole = self.numbers()
-        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else []:
-            match = re.fullmatch(r"ckpt-(\d+)(_temp.*|\.(?:data-|index).*)", name)
+        for name in os.listdir(self.folder):
+            match = _FILE.fullmatch(name)
+            if not match:
+                continue
             path = os.path.join(self.folder, name)
-            if match and match[2].startswith("_temp"):
+            if match[2].startswith("_temp"):
                 shutil.rmtree(path, ignore_errors=True)
-            elif match and int(match[1]) not in whole:
-                with contextlib.suppress(OSError):
-                    os.remove(path)
+            elif int(match[1]) not in whole:
+                _remove_file(path)
 
     def _remove(self, number):
         # The index first: without it there is no checkpoint, where with it there would be a damaged
         # one.
-        names = [name for name in os.listdir(self.folder) if name.startswith(f"ckpt-{number}.")]
-        for name in sorted(names, key=lambda name: not name.endswith(".index")):
-            with contextlib.suppress(OSError):
-                os.remove(os.path.join(self.folder, name))
+        for file in sorted(self._files(number), key=lambda file: not file.endswith(".index")):
+            _remove_file(file)
+
+
+def _remove_file(path):
+    with contextlib.suppress(OSError):
+        os.remove(path)
 
 
 def _unreadable(path, error):

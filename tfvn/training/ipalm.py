@@ -1,18 +1,24 @@
-"""Inertial proximal alternating linearised minimisation (iPALM; Pock & Sabach, SIAM J. Imaging Sci.
-9(4), 2016).
+"""Inertial proximal alternating linearised minimisation, iPALM.
+
+It looks for a minimum of a smooth H over blocks x_b of variables. Each block has a constraint set
+C_b with a projection:
 
     min_x H(x_1, ..., x_n) + sum_b indicator(x_b in C_b)
 
-for a smooth H and blocks x_b that each have a constraint set C_b with a projection. One iteration
-does, block by block,
+One iteration does, block by block,
 
     v = x + momentum (x - x_previous)
-    x <- project_C(v - grad_b H(v) / L),    L by backtracking on the descent lemma
-         H(x) <= (H(v) + <grad, x - v> + L/2 ||x - v||^2) (1 +- slack).
+    x <- project_C(v - grad_b H(v) / L)
+
+where L is found by backtracking on the descent lemma:
+
+    H(x) <= (H(v) + <grad, x - v> + L/2 ||x - v||^2) (1 +- slack)
 
 An accepted trial lowers L (x 0.75) for the next iteration, a rejected one raises it (x 2), as in
 the code of Hammernik et al. (2018). The algorithm takes callables and variables and knows nothing
 of images.
+
+Reference: Pock & Sabach, SIAM J. Imaging Sci. 9(4), 2016.
 """
 
 import tensorflow as tf
@@ -24,8 +30,9 @@ __all__ = ["IPALM"]
 
 
 class IPALM(keras.layers.Layer):
-    """The iteration and its state (previous iterates, one L a block), kept as weights so that it
-    survives saving.
+    """The iteration, and its state: the previous iterates, and one L a block.
+
+    The state is kept in weights, so that it is saved with the network.
 
     Args:
         blocks: list of lists of variables.
@@ -56,86 +63,63 @@ class IPALM(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not (checks.is_number(momentum) and 0 <= momentum < 1):
-            raise ValueError(
-                f"momentum must lie in [0, 1). Received: momentum={checks.shown(momentum)}"
-            )
-        momentum = float(momentum)
-        slack = checks.number("slack", slack, 0)
-        max_trials = checks.whole("max_trials", max_trials, 1)
-        increase = checks.number("increase", increase)
-        decrease = checks.number("decrease", decrease, above=0)
-        if not decrease <= 1 < increase:
-            raise ValueError(
-                "decrease must lie in (0, 1] and increase above 1. Received: "
-                f"decrease={decrease}, increase={increase}"
-            )
-        initial_lipschitz = checks.number("initial_lipschitz", initial_lipschitz, above=0)
-        lipschitz_range = tuple(
-            checks.number("lipschitz_range", bound, above=0) for bound in lipschitz_range
-        )
-        if not lipschitz_range[0] <= initial_lipschitz <= lipschitz_range[1]:
-            raise ValueError(
-                f"initial_lipschitz must lie in lipschitz_range={lipschitz_range}. "
-                f"Received: initial_lipschitz={initial_lipschitz}"
-            )
-        if len(blocks) != len(projections):
-            raise ValueError(
-                f"Every block needs a projection. Received: {len(blocks)} blocks,"
-                f" {len(projections)} projections"
-            )
-        if not blocks or not all(blocks) or not all(map(callable, projections)):
-            raise ValueError(
-                "Every block needs a variable and a function that projects it. Received: blocks of "
-                f"{[len(block) for block in blocks]} variables, "
-                f"projections={checks.shown(list(projections))}"
-            )
-        # Hidden in a tuple of a lambda, Keras does not count the caller's variables among this
-        # layer's own.
+        self.momentum = _checked_momentum(momentum)
+        self.slack = checks.number("slack", slack, 0)
+        self.max_trials = checks.whole("max_trials", max_trials, 1)
+        self._decrease, self._increase = _checked_factors(decrease, increase)
+        self._range = _checked_range(lipschitz_range)
+        _check_blocks(blocks, projections)
+        # Hidden in a lambda, Keras does not count the caller's variables among this layer's own.
         self._blocks = lambda: blocks
         self._projections = tuple(projections)
-        self.momentum, self.slack, self.max_trials = momentum, slack, max_trials
-        self._decrease, self._increase, self._range = decrease, increase, lipschitz_range
+        self._make_state(_checked_start(initial_lipschitz, self._range))
+        self.built = True
 
-        def state(name, shape, initializer, dtype):
-            return self.add_weight(
-                name=name, shape=shape, initializer=initializer, trainable=False, dtype=dtype
-            )
-
-        self.previous = [
-            [state(f"previous_{b}_{i}", v.shape, "zeros", v.dtype) for i, v in enumerate(block)]
-            for b, block in enumerate(blocks)
-        ]
-
-        def constant(shape, dtype=None):
-            # Keras' own goes through single precision.
+    def _make_state(self, initial_lipschitz):
+        def start(shape, dtype=None):
+            # Keras' own constant goes through single precision.
             return tf.constant(initial_lipschitz, dtype or "float32", shape)
 
-        self.lipschitz = [
-            state(f"lipschitz_{b}", (), constant, block[0].dtype) for b, block in enumerate(blocks)
-        ]
-        self.trials = [state(f"trials_{b}", (), "zeros", "int32") for b in range(len(blocks))]
-        self.started = state("started", (), "zeros", "int32")
-        self.built = True
+        blocks = self._blocks()
+        self.previous = []
+        for number, block in enumerate(blocks):
+            previous = []
+            for index, variable in enumerate(block):
+                name = f"previous_{number}_{index}"
+                previous.append(self._state(name, variable.shape, "zeros", variable.dtype))
+            self.previous.append(previous)
+        self.lipschitz = []
+        for number, block in enumerate(blocks):
+            self.lipschitz.append(self._state(f"lipschitz_{number}", (), start, block[0].dtype))
+        self.trials = []
+        for number in range(len(blocks)):
+            self.trials.append(self._state(f"trials_{number}", (), "zeros", "int32"))
+        self.started = self._state("started", (), "zeros", "int32")
+
+    def _state(self, name, shape, initializer, dtype):
+        return self.add_weight(
+            name=name, shape=shape, initializer=initializer, trainable=False, dtype=dtype
+        )
 
     def __repr__(self):
         return checks.described(self, ("momentum", "slack", "max_trials"))
 
     def step(self, energy, energy_and_gradients):
-        """One iteration over all blocks. Returns the energy where it began, at the first block's
-        extrapolated point.
+        """Makes one iteration over all blocks.
 
         Args:
             energy: callable `energy()` -> scalar H at the variables' current values. It must be
                 deterministic within the step.
             energy_and_gradients: callable `energy_and_gradients(block)` -> H and the list of its
                 gradients in the variables of the block with that index.
+
+        Returns:
+            The energy where the iteration began, at the first block's extrapolated point.
         """
         self._start()
-        values = [
-            self._block_step(index, energy, energy_and_gradients)
-            for index in range(len(self._blocks()))
-        ]
+        values = []
+        for index in range(len(self._blocks())):
+            values.append(self._block_step(index, energy, energy_and_gradients))
         return values[0]
 
     def _start(self):
@@ -151,11 +135,8 @@ class IPALM(keras.layers.Layer):
         tf.cond(tf.equal(self.started, 0), begin, lambda: 0)
 
     def _block_step(self, index, energy, energy_and_gradients):
-        variables, previous, project = (
-            self._blocks()[index],
-            self.previous[index],
-            self._projections[index],
-        )
+        variables = self._blocks()[index]
+        previous = self.previous[index]
         momentum = tf.constant(self.momentum, variables[0].dtype)
         current = [tf.identity(v) for v in variables]
         extrapolated = [x + momentum * (x - old) for x, old in zip(current, previous)]
@@ -164,23 +145,8 @@ class IPALM(keras.layers.Layer):
         value, gradients = energy_and_gradients(index)
 
         def trial(lipschitz, count, _):
-            new = [project(v - g / lipschitz) for v, g in zip(extrapolated, gradients)]
-            _assign(variables, new)
-            steps = [n - v for n, v in zip(new, extrapolated)]
-            bound = value + _inner(gradients, steps) + lipschitz / 2 * _inner(steps, steps)
-            # A NaN energy compares false: the step is rejected and shortened.
-            accepted = energy() <= bound * (
-                1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype)
-            )
-            factor = tf.where(
-                accepted,
-                tf.constant(self._decrease, bound.dtype),
-                tf.constant(self._increase, bound.dtype),
-            )
-            lipschitz = tf.clip_by_value(
-                lipschitz * factor, *(tf.constant(b, bound.dtype) for b in self._range)
-            )
-            return lipschitz, count + 1, accepted
+            accepted = self._try(index, lipschitz, extrapolated, value, gradients, energy)
+            return self._adapted(lipschitz, accepted), count + 1, accepted
 
         def unfinished(lipschitz, count, accepted):
             return tf.logical_not(accepted) & (count < self.max_trials)
@@ -193,6 +159,77 @@ class IPALM(keras.layers.Layer):
         self.lipschitz[index].assign(lipschitz)
         self.trials[index].assign(count)
         return value
+
+    def _try(self, index, lipschitz, extrapolated, value, gradients, energy):
+        """Steps from the extrapolated point, and projects. Returns whether the descent lemma
+        holds.
+        """
+        project = self._projections[index]
+        new = [project(v - g / lipschitz) for v, g in zip(extrapolated, gradients)]
+        _assign(self._blocks()[index], new)
+        steps = [n - v for n, v in zip(new, extrapolated)]
+        bound = value + _inner(gradients, steps) + lipschitz / 2 * _inner(steps, steps)
+        slack = 1 + tf.sign(bound) * tf.constant(self.slack, bound.dtype)
+        # A NaN energy compares false: the step is rejected and shortened.
+        return energy() <= bound * slack
+
+    def _adapted(self, lipschitz, accepted):
+        """L for the next trial."""
+        dtype = lipschitz.dtype
+        decrease = tf.constant(self._decrease, dtype)
+        increase = tf.constant(self._increase, dtype)
+        smallest, largest = (tf.constant(bound, dtype) for bound in self._range)
+        factor = tf.where(accepted, decrease, increase)
+        return tf.clip_by_value(lipschitz * factor, smallest, largest)
+
+
+def _checked_momentum(momentum):
+    if not (checks.is_number(momentum) and 0 <= momentum < 1):
+        raise ValueError(
+            f"momentum must lie in [0, 1). Received: momentum={checks.shown(momentum)}"
+        )
+    return float(momentum)
+
+
+def _checked_factors(decrease, increase):
+    increase = checks.number("increase", increase)
+    decrease = checks.number("decrease", decrease, above=0)
+    if not decrease <= 1 < increase:
+        raise ValueError(
+            "decrease must lie in (0, 1] and increase above 1. Received: "
+            f"decrease={decrease}, increase={increase}"
+        )
+    return decrease, increase
+
+
+def _checked_range(lipschitz_range):
+    smallest, largest = lipschitz_range
+    smallest = checks.number("lipschitz_range", smallest, above=0)
+    return smallest, checks.number("lipschitz_range", largest, above=0)
+
+
+def _checked_start(initial_lipschitz, lipschitz_range):
+    initial_lipschitz = checks.number("initial_lipschitz", initial_lipschitz, above=0)
+    if not lipschitz_range[0] <= initial_lipschitz <= lipschitz_range[1]:
+        raise ValueError(
+            f"initial_lipschitz must lie in lipschitz_range={lipschitz_range}. "
+            f"Received: initial_lipschitz={initial_lipschitz}"
+        )
+    return initial_lipschitz
+
+
+def _check_blocks(blocks, projections):
+    if len(blocks) != len(projections):
+        raise ValueError(
+            f"Every block needs a projection. Received: {len(blocks)} blocks,"
+            f" {len(projections)} projections"
+        )
+    if not blocks or not all(blocks) or not all(map(callable, projections)):
+        raise ValueError(
+            "Every block needs a variable and a function that projects it. Received: blocks of "
+            f"{[len(block) for block in blocks]} variables, "
+            f"projections={checks.shown(list(projections))}"
+        )
 
 
 def _assign(variables, values):

@@ -41,33 +41,40 @@ def train_to(
         ValueError: for data that cannot be read, or if a checkpoint cannot be written.
     """
     callbacks = [*callbacks, _EndOfStretch(record, checkpoints)]
-    read = []
-    held_out = None
-    if validation is not None:
-        read.append(validation)
-        held_out = validation.dataset()
     stopped = False
     while not stopped and (done := int(trainer.steps_done)) < iterations:
-        # A rest that is shorter than a stretch gets a fit of its own.
-        stretches, steps = divmod(iterations - done, every)
-        if stretches:
-            steps = every
-        else:
-            stretches = 1
-        first = -(-done // every)
-        trained_on = batches(done)
-        with data.clear_errors(trained_on, *read):
-            trainer.fit(
-                trained_on.dataset(),
-                epochs=first + stretches,
-                initial_epoch=first,
-                steps_per_epoch=steps,
-                validation_data=held_out,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
+        stretches = _stretches(done, iterations, every)
+        _fit(trainer, batches(done), validation, callbacks, stretches)
         stopped = trainer.stop_training
+
+
+def _stretches(done, iterations, every):
+    """The epochs of a fit, as Keras wants them."""
+    count, steps = divmod(iterations - done, every)
+    if count:
+        steps = every
+    else:
+        # A rest that is shorter than a stretch gets a fit of its own.
+        count = 1
+    first = -(-done // every)
+    return {"initial_epoch": first, "epochs": first + count, "steps_per_epoch": steps}
+
+
+def _fit(trainer, training, validation, callbacks, stretches):
+    read = [training]
+    validated = None
+    if validation is not None:
+        read.append(validation)
+        validated = validation.dataset()
+    with data.clear_errors(*read):
+        trainer.fit(
+            training.dataset(),
+            validation_data=validated,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+            **stretches,
+        )
 
 
 class _EndOfStretch(keras.callbacks.Callback):
