@@ -155,7 +155,7 @@ class Batches:
         batch_size: number of slices of a batch. The last one of a sequence may hold fewer.
 
     Attributes:
-        error: what ended an iteration of `dataset()`, None if nothing did.
+        error: what ended the last iteration of `dataset()`, None if nothing did.
     """
 
     def __init__(self, slices, indices, batch_size):
@@ -168,7 +168,10 @@ class Batches:
 
     def __iter__(self):
         for arrays in self._arrays():
-            yield tf.nest.map_structure(tf.convert_to_tensor, arrays)
+            # As those of a data set, wherever they are used then.
+            with tf.device("CPU:0"):
+                batch = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+            yield batch
 
     def dataset(self):
         """The same as a `tf.data.Dataset`, which Keras can train on and distribute.
@@ -184,6 +187,7 @@ class Batches:
         return dataset.with_options(options)
 
     def _recorded(self):
+        self.error = None
         _open.append(self)
         try:
             yield from self._arrays()
