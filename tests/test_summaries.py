@@ -16,12 +16,16 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 
+from tfvn import data
+from tfvn.models.base import Reconstructor
 from tfvn.results import evaluate
 from tfvn.runs import directory
 from tfvn.runs.attack import attack_run
 from tfvn.runs.models import network_of
 from tfvn.runs.train import train_run
 from tfvn.training import events, history, hparams, loop, tensorboard
+from tfvn.training.recipes import Noise
+from tfvn.training.trainer import Trainer
 
 SETTINGS = [
     "height=24",
@@ -187,6 +191,43 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
     weights = [network_of(folder, config).get_weights() for folder in (run_dir, again)]
     assert all((a == b).all() for a, b in zip(*weights))
     assert list(Path(again, "logs", "plugins", "profile").rglob("*.xplane.pb"))
+
+
+class Brightness(Reconstructor):
+    """A^H of the k-space, times a number."""
+
+    reads = "kspace"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = self.add_weight(name="factor", shape=(), initializer="ones")
+        self.built = True
+
+    def call(self, inputs):
+        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+        image = self.sense.adjoint(inputs["kspace"], maps, mask)
+        return tf.cast(tf.convert_to_tensor(self.factor), image.dtype) * image
+
+
+def test_a_model_without_stages_logs_scores_and_images(tmp_path):
+    config = directory.open_run(str(tmp_path / "run"), os.devnull, [*SETTINGS, "iterations=2"])
+    trainer = Trainer(Brightness(), "adam", Noise(0.05))
+    with tensorboard.TrainingSummaries(str(tmp_path), config) as log:
+        loop.train_to(
+            2,
+            trainer,
+            batches=lambda done: data.load(config, "train", start=done),
+            every=2,
+            validation=data.load(config, "test"),
+            callbacks=[log],
+        )
+    assert set(values(tmp_path, "train")) == {"error/loss"}
+    found = values(tmp_path, "validation")
+    names = ("1_zero_filled", "3_reconstruction", "4_reference", "5_error_x5")
+    scores = {f"error/{name}" for name in ("loss", "nrmse", "ssim", "rmse")}
+    assert set(found) == scores | {f"image/{name}" for name in names}
+    assert picture(found["image/3_reconstruction"], 2).std() > 10
+    assert table_row(tmp_path)[2]["score/val_rmse"] > 0
 
 
 def test_only_points_up_to_the_checkpoint_stay(tmp_path):
