@@ -30,7 +30,6 @@ __all__ = [
     "noisy",
     "perturbed",
     "read_as",
-    "without_kspace",
     "zero_filled",
 ]
 
@@ -287,9 +286,3 @@ def _check_finite(inputs, image, total):
                 f"{name} must be finite. Received: {np.count_nonzero(wrong)} NaN or infinite of "
                 f"{array.size} entries, the first in image {first} of the batch."
             )
-
-
-def without_kspace(inputs, zero_filled):
-    """The inputs with `zero_filled` in place of `kspace`."""
-    kept = {key: value for key, value in inputs.items() if key != "kspace"}
-    return {**kept, "zero_filled": zero_filled}
