@@ -253,8 +253,9 @@ def reading(path, kind=None):
 
 
 def _line(text):
-    """On one line, and without what moves the cursor of a terminal: names in files may be
-    anything.
+    """A text on one line, without what moves the cursor of a terminal.
+
+    Names in files may be anything.
     """
     letters = list(" ".join(str(text).split()))
     for place, letter in enumerate(letters):
@@ -294,8 +295,13 @@ def _failure(path, kind, error):
 
 
 def check_size(name, needed, stored, always=ALWAYS):
-    """Before memory is taken for an array of `needed` bytes of which a file holds `stored`;
-    `always` are granted.
+    """Checks the size of an array, before memory is taken for it.
+
+    Args:
+        name: of the array.
+        needed: bytes that it takes.
+        stored: bytes that the file holds of it.
+        always: bytes that are granted in any case.
 
     Raises:
         RefusedError: if the array is larger than this machine, or much larger than what holds it.

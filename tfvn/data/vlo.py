@@ -191,9 +191,7 @@ class VLOKnee(Source):
         return (*(coils or (1,)), height, width)
 
     def fingerprint(self, index):
-        """What a slice is made of: settings and the state of its files, see
-        `tfvn.data.prepared`.
-        """
+        """What a slice is made of, see `tfvn.data.prepared`: settings, and states of files."""
         settings = dict(
             source="vlo",
             mask=mask_digest(self._mask),
