@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
 # Of the run that most tests use, and make again.
 SMALL = ["sigma=0.05", "num_stages=1"]
+# Where the optimizer does not matter: a step of iPALM takes seconds to trace.
+QUICK = [*SMALL, "optimizer=adam"]
 
 
 def contents(run_dir):
@@ -43,6 +45,14 @@ def smoke(tmp_path_factory):
     run_dir = str(tmp_path_factory.mktemp("runs") / "smoke")
     assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL]) == 0
     assert attack.main(["--run-dir", run_dir]) == 0
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A trained run of the settings QUICK."""
+    run_dir = str(tmp_path_factory.mktemp("runs") / "quick")
+    assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *QUICK]) == 0
     return run_dir
 
 
@@ -86,7 +96,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
 )
 def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
-    smoke, tmp_path, monkeypatch, capsys
+    quick, tmp_path, monkeypatch, capsys
 ):
     run_dir = str(tmp_path / "run")
     # A second that is over at the first look.
@@ -96,7 +106,7 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
         patch.setattr(module, "time", types.SimpleNamespace(time=lambda: next(clock)))
         # Each frame makes a line.
         patch.setattr(tfvn.progress, "_SECONDS", 0)
-        arguments = [*SMALL, "time_budget=1", "progress=addons"]
+        arguments = [*QUICK, "time_budget=1", "progress=addons"]
         assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *arguments]) == 0
     told = capsys.readouterr()
     assert "stopped by the time budget at iteration 4 of 6" in told.out and "Training:" in told.err
@@ -104,11 +114,11 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
     assert os.path.exists(unfinished) and not os.path.exists(os.path.join(run_dir, "model.keras"))
     other = str(tmp_path / "other")
     assert (
-        train.main(["--config", SMOKE, "--run-dir", other, "--set", *SMALL, f"model={unfinished}"])
+        train.main(["--config", SMOKE, "--run-dir", other, "--set", *QUICK, f"model={unfinished}"])
         == 0
     )
     assert train.main(["--run-dir", run_dir, "--set", "time_budget=0", "progress=tqdm"]) == 0
-    assert contents(run_dir)["weights"] == contents(smoke)["weights"] != contents(other)["weights"]
+    assert contents(run_dir)["weights"] == contents(quick)["weights"] != contents(other)["weights"]
     assert not os.path.exists(unfinished)
 
 
@@ -169,14 +179,14 @@ def kill(script, arguments, module, name, number):
         ("files.os", "replace", 3),
     ],
 )
-def test_a_killed_training_ends_like_an_uninterrupted_one(smoke, tmp_path, module, name, number):
+def test_a_killed_training_ends_like_an_uninterrupted_one(quick, tmp_path, module, name, number):
     run_dir = str(tmp_path / "killed")
-    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL]
+    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", *QUICK]
     kill("train", arguments, module, name, number)
     assert not os.path.exists(os.path.join(run_dir, "model.keras"))
     assert train.main(arguments) == 0
-    assert contents(run_dir)["weights"] == contents(smoke)["weights"]
-    histories = [Path(folder, "history.csv").read_text() for folder in (run_dir, smoke)]
+    assert contents(run_dir)["weights"] == contents(quick)["weights"]
+    histories = [Path(folder, "history.csv").read_text() for folder in (run_dir, quick)]
     assert histories[0] == histories[1]
     assert not list(Path(run_dir).rglob("*.partial-*"))
 
