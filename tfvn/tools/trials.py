@@ -127,7 +127,7 @@ def judge(network, config):
     attack = ProjectedGradientAscent(steps=config.tune_steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
     for inputs, reference in data.load(config, "validation", held_out=config.tune_validation):
-        image = model.reconstruct(inputs)
+        image = model.reconstruct(inputs, model.keys(inputs["sample_index"]))
         if not np.isfinite(image).all():
             raise FloatingPointError("its reconstructions are not finite")
         clean.append(metrics.rmse(image, reference))
