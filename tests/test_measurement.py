@@ -215,3 +215,12 @@ def test_an_image_of_another_scan_is_refused(case, name, shape):
 
 def _words(array):
     return str(tuple(array.shape)).replace("(", r"\(").replace(")", r"\)")
+
+
+def test_a_standard_deviation_keeps_its_digits_in_double_precision(case):
+    inputs, sense = case(dtype="complex128"), Sense(dtype="float64")
+    view = {key: tf.constant(x) for key, x in measurement.read_as(sense, inputs, "kspace").items()}
+    key = noise.keys(3, noise.SMOOTHING, [4])
+    whole = measurement.noisy(sense, view, 1.0, key)["kspace"] - view["kspace"]
+    part = measurement.noisy(sense, view, 0.1, key)["kspace"] - view["kspace"]
+    np.testing.assert_allclose(part, 0.1 * whole, rtol=0, atol=1e-14)

@@ -98,6 +98,9 @@ def noisy(sense, inputs, sigma, keys, law="gaussian"):
         law: the distribution of e.
     """
     maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    if not tf.is_tensor(sigma):
+        # By itself TensorFlow would take a number of Python in single precision.
+        sigma = tf.constant(sigma, maps.dtype.real_dtype)
     sigma = tf.cast(sigma, maps.dtype)
     if "zero_filled" not in inputs:
         added = sigma * noise.kspace_noise(sense, maps, mask, keys, law)
