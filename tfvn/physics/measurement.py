@@ -97,7 +97,7 @@ def noisy(sense, inputs, sigma, keys, law="gaussian"):
         keys: int32 (batch, 2), one an image.
         law: the distribution of e.
     """
-    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    maps, mask = tf.convert_to_tensor(inputs["sensitivity_maps"]), inputs["mask"]
     if not tf.is_tensor(sigma):
         # By itself TensorFlow would take a number of Python in single precision.
         sigma = tf.constant(sigma, maps.dtype.real_dtype)
