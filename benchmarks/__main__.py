@@ -273,15 +273,15 @@ def _processor():
 
 
 NOTES = """\
-Every row comes from processes of its own; times are the best of some rounds in which product, plain
-formulation and floor take turns. 15 coils, 640 x 368, 10 stages of 24 filters 11 x 11 and 31
-centres, if the command says nothing else.
+Every row comes from processes of its own. Product, plain formulation and floor take turns, and a
+time is the best of some rounds. If the command says nothing else, there are 15 coils, 640 x 368
+pixels, and 10 stages of 24 filters 11 x 11 and 31 centres.
 
-* *Floor*: 20 plain `tf.nn.conv2d` 2 -> 24, 11 x 11, of the padded image: K and K^T of every stage
-  and nothing else.
-* *Plain*: `benchmarks/plain.py`, what a competent user writes. Its activation is fused by XLA, with
-  a derivative written by hand, except in the row that says automatic differentiation.
-* *First call*: tracing and compiling, the first call less the best later one.
+* *Floor* is the time of 20 plain `tf.nn.conv2d` 2 -> 24, 11 x 11, of the padded image. These are K
+  and K^T of every stage and nothing else.
+* *Plain* is `benchmarks/plain.py`, which is what a competent user writes. XLA fuses its activation.
+  The derivative is written by hand, except in the row that says automatic differentiation.
+* *First call* is tracing and compiling. It is the first call less the best later one.
 """
 
 
@@ -294,7 +294,9 @@ def text(found):
             if measured["name"] == "training_gradient":
                 training_seconds = measured["product"]
         parts.append(pipeline_table(found["pipeline"], training_seconds))
-        parts.append("The files were in the page cache: this is decoding and preparing.")
+        parts.append(
+            "The files were in the page cache. So these times are those of decoding and preparing."
+        )
     if "demo" in found:
         minutes = found["demo"]["seconds"] / 60
         gigabytes = found["demo"]["peak"] / 1e9
