@@ -50,40 +50,74 @@ nitpick_ignore_regex = [
 
 
 def _show_docstring(app, what, name, obj, options, lines):
-    """Docstrings are written to be read as they are: to reStructuredText their formulas become
-    literal blocks.
+    """Docstrings are written to be read as they are. To reStructuredText their formulas become
+    literal blocks, and the fields of a NamedTuple a list.
     """
-    del app, what, name, obj, options
-    result, section, literal = [], False, False
+    del app, name, options
+    if what == "class" and hasattr(obj, "_fields"):
+        lines[:] = _listed_fields(lines)
+    result, section, literal, item = [], False, False, False
     for number, line in enumerate(lines):
         indented = line.startswith(" ")
         after_blank = number == 0 or not lines[number - 1].strip()
         if line and not indented:
-            literal, section = (
-                False,
-                line.endswith(":")
-                and number + 1 < len(lines)
-                and lines[number + 1].startswith(" "),
-            )
-        if indented and after_blank and not section and not literal:
+            literal = False
+            item = line.startswith("* ")
+            below = "".join(lines[number + 1 : number + 2])
+            section = line.endswith(":") and below.startswith(" ")
+        if indented and after_blank and not section and not literal and not item:
             result += ["::", ""]
             literal = True
-        # Bars are norms and stars products; what is in backticks stays.
-        parts = re.split(r"(`[^`]*`)", line)
-        result.append(
-            line
-            if literal
-            else "".join(p if p.startswith("`") else re.sub(r"([|*])", r"\\\1", p) for p in parts)
-        )
+        result.append(line if literal else _escaped(line))
+    if what in ("property", "attribute"):
+        # Napoleon takes what stands before a colon in the first line for a type. An empty comment
+        # has none.
+        result[:0] = ["..", ""]
     lines[:] = result
 
 
-def _skip_fields(app, what, name, obj, skip, options):
-    """The fields of a NamedTuple are described in its docstring; Python adds only their number."""
+def _listed_fields(lines):
+    """The lines `field: meaning` of a NamedTuple's docstring, as items of a list."""
+    found, inside = [], False
+    for line in lines:
+        field = re.match(r"(\w+(?:, \w+)*): (.*)", line)
+        if field:
+            inside = True
+            found.append(f"* `{field[1]}`: {field[2]}")
+        elif inside and line.startswith(" "):
+            found.append(f"  {line.strip()}")
+        else:
+            inside = False
+            found.append(line)
+    return found
+
+
+def _escaped(line):
+    """A line of which bars are norms and stars products. What is in backticks stays."""
+    bullet = re.match(r" *\* ", line)
+    begin = bullet[0] if bullet else ""
+    parts = re.split(r"(`[^`]*`)", line[len(begin) :])
+    # Code ends before a letter only where that is said: `Stage`s.
+    for number in range(1, len(parts), 2):
+        if parts[number + 1][:1].isalnum():
+            parts[number] += "\\ "
+    for number in range(0, len(parts), 2):
+        parts[number] = re.sub(r"([|*])", r"\\\1", parts[number])
+    return begin + "".join(parts)
+
+
+def _skip_member(app, what, name, obj, skip, options):
+    """What has no text of its own.
+
+    The fields of a NamedTuple are described in its docstring; Python adds only their number. A type
+    as the value of an attribute brings that of the type.
+    """
     del app, what, name, options
-    return (
-        True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else skip
-    )
+    if obj in (int, float):
+        return True
+    if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number"):
+        return True
+    return skip
 
 
 class ConfigurationKeys(SphinxDirective):
@@ -115,4 +149,4 @@ def setup(app):
     app.add_directive("configuration-keys", ConfigurationKeys)
     # Before napoleon, which reads the sections.
     app.connect("autodoc-process-docstring", _show_docstring, priority=400)
-    app.connect("autodoc-skip-member", _skip_fields)
+    app.connect("autodoc-skip-member", _skip_member)

@@ -1,10 +1,12 @@
 """The folder of the knee data of Hammernik et al. (2018): where files lie, and how to write them.
 
-<root>/<protocol>/<patient>/rawdata<slice>.mat    rawdata (height, width, coils);
-                                                  optional padlength_left, padlength_right
-<root>/<protocol>/<patient>/espirit<slice>.mat    sensitivities (height, width, coils),
-                                                  reference (height, width)
-<root>/<protocol>/masks/<name>.mat                mask (height, width)
+A slice is two files, and a mask is one:
+
+    <root>/<protocol>/<patient>/rawdata<slice>.mat    rawdata (height, width, coils);
+                                                      optional padlength_left, padlength_right
+    <root>/<protocol>/<patient>/espirit<slice>.mat    sensitivities (height, width, coils),
+                                                      reference (height, width)
+    <root>/<protocol>/masks/<name>.mat                mask (height, width)
 """
 
 from pathlib import Path
