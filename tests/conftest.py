@@ -104,15 +104,6 @@ def _as_traced(request):
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_between_modules():
-    """After a module whose process has become large, nothing is left of what it traced."""
-    yield
-    if "tensorflow" in sys.modules and resident() > LARGE:
-        forget_gradients()
-        let_go()
-
-
 @pytest.fixture(scope="session")
 def allowed():
     """A list of one number: the bytes that this process may hold before it drops something."""
@@ -124,6 +115,7 @@ def _small_process(allowed):
     """After a test whose process has become large, what was compiled is let go."""
     yield
     if "tensorflow" in sys.modules and resident() > allowed[0]:
+        forget_gradients()
         let_go()
         allowed[0] = max(LARGE, resident() + GROWTH)
 
@@ -158,6 +150,7 @@ def let_go():
     from tfvn.models import compiled
 
     compiled._kept.clear()
+    compiled._own.clear()
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] == "tfvn":
             for value in list(vars(module).values()):
