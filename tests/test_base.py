@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.data import DataWarning
 from tfvn.models import MODELS, Reconstructor, ZeroFilled, magnitude
 from tfvn.physics.noise import SMOOTHING, keys
 
@@ -129,3 +130,73 @@ def test_architectures_are_equal_for_models_that_compute_the_same():
 def test_models_are_saved_to_keras_files_alone(tmp_path):
     with pytest.raises(ValueError, match="a file with the ending .keras. Received: filepath="):
         ZeroFilled().save(tmp_path / "model.h5")
+
+
+class OfNumPy(Residual):
+    def call(self, inputs):
+        return tf.constant(np.fft.fft2(inputs["kspace"]))[:, 0]
+
+
+class OfAnotherKey(Residual):
+    def call(self, inputs):
+        return inputs["zero_filled"]
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (OfNumPy, "OfNumPy.call must compute with TensorFlow.*Received: a call of NumPy"),
+        (OfAnotherKey, "OfAnotherKey.call reads 'zero_filled'.*attribute reads, 'kspace', says"),
+    ],
+)
+def test_a_call_that_cannot_be_traced_is_told_why(case, make, told):
+    model = make()
+    model.built = True
+    with pytest.raises(ValueError, match=told):
+        model.reconstruct(case())
+
+
+def test_a_warning_is_of_the_line_that_reconstructs(case):
+    with pytest.warns(DataWarning) as warned:
+        ZeroFilled().reconstruct({**case(), "kspace": 1e-5 * case()["kspace"]})
+    assert warned[0].filename == __file__
+
+
+class Raw(Reconstructor):
+    """Two variables that Keras knows by name or not at all."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.shift = tf.Variable(1.0, trainable=False)
+        self.scale = tf.Variable(3.0)
+        self.built = True
+
+    def call(self, inputs):
+        return inputs["zero_filled"] * tf.complex(self.scale, self.shift)
+
+    def get_config(self):
+        return super().get_config()
+
+
+def test_variables_that_are_no_weights_are_read_as_they_are(case):
+    models = Raw(), Raw()
+    models[1].scale.assign(5.0)
+    for model in (*models, models[0]):
+        np.testing.assert_allclose(
+            model.reconstruct(case()), magnitude(model(case())), rtol=0, atol=1e-5
+        )
+    models[0].scale.assign(7.0)
+    np.testing.assert_allclose(
+        models[0].reconstruct(case()), magnitude(models[0](case())), rtol=0, atol=1e-5
+    )
+
+
+def test_a_frozen_layer_keeps_its_place(case, tmp_path):
+    whole, frozen = Residual(), Residual()
+    for model in (whole, frozen):
+        model.reconstruct(case())
+    frozen.first.trainable = False
+    np.testing.assert_allclose(
+        frozen.reconstruct(case()), magnitude(frozen(case())), rtol=0, atol=1e-6
+    )
+    assert [x.shape for x in whole.lent()] == [x.shape for x in frozen.lent()]

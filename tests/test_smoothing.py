@@ -6,6 +6,7 @@ from tfvn.data import DataWarning
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models import Reconstructor, VariationalNetwork
 from tfvn.physics.fourier import fft2c
+from tfvn.physics.sense import Sense
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
 
@@ -567,3 +568,37 @@ def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):
     image, deviation, _ = Smoothed(network, 0, 5).statistics(case())
     assert not np.any(deviation)
     np.testing.assert_array_equal(image, network.reconstruct(case()))
+
+
+# Around a model that draws random numbers itself
+
+
+def test_draws_of_the_model_inside_are_others_in_every_draw(case):
+    inner = Smoothed(Stub(tf.math.real), 0.2, 2, 1)
+    inputs, outer = case(), Smoothed(inner, 1e-6, 8, 1)
+    deviation = outer.statistics(inputs).deviation
+    single = Smoothed(Stub(tf.math.real), 0.2, 8, 1).statistics(inputs).deviation
+    # The mean of two draws has their deviation over sqrt(2).
+    ratio = np.linalg.norm(deviation) / np.linalg.norm(single)
+    assert ratio == pytest.approx(2**-0.5, rel=0.2)
+    other = outer.reconstruct(inputs, outer.keys([3]))
+    assert np.abs(other - outer.reconstruct(inputs)).max() > 1e-2
+
+
+def test_without_noise_a_random_model_stays_one(case):
+    inner = Smoothed(Stub(tf.math.real), 0.2, 2, 1)
+    outer = Smoothed(inner, 0.0, 5)
+    assert outer.draws == 2
+    images = [outer.reconstruct(case(), outer.keys([number])) for number in (3, 4)]
+    assert np.abs(images[0] - images[1]).max() > 1e-2
+
+
+def test_it_takes_the_operator_of_its_model(case):
+    class Other(Sense):
+        def adjoint(self, *operands):
+            return 2 * super().adjoint(*operands)
+
+    model = Stub(tf.math.real)
+    model.sense = Other()
+    inputs = case()
+    np.testing.assert_array_equal(smoothed(model, inputs, sigma=0), model.reconstruct(inputs))

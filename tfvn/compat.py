@@ -9,7 +9,14 @@ import warnings
 
 from tensorflow import keras
 
-__all__ = ["KERAS_3", "addons", "hidden_variables", "plain_message", "variable_of"]
+__all__ = [
+    "KERAS_3",
+    "addons",
+    "hidden_variables",
+    "plain_message",
+    "variable_of",
+    "weights_in_order",
+]
 
 KERAS_3 = hasattr(keras, "ops")
 
@@ -20,6 +27,18 @@ def variable_of(weight):
     Keras 3 has a variable of its own around it.
     """
     return weight.value if KERAS_3 else weight
+
+
+def weights_in_order(model):
+    """A model's weights, in an order that stays the same when some of its layers are frozen."""
+    if KERAS_3:
+        return model.weights
+    # Keras 2 lists all that are trained first.
+    found = {}
+    for layer in model._flatten_layers():
+        for weight in (*layer._trainable_weights, *layer._non_trainable_weights):
+            found[id(weight)] = weight
+    return list(found.values())
 
 
 def hidden_variables(trainer):

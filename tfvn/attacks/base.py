@@ -104,9 +104,16 @@ class Attack:
 
     @classmethod
     def from_config(cls, config):
-        """The attack as configured."""
+        """The attack as configured.
+
+        Raises:
+            ValueError: for a value that the attack refuses. The text names the configuration's key.
+        """
         settings = {keyword: getattr(config, key) for keyword, key in cls.keys.items()}
-        return cls(**settings)
+        try:
+            return cls(**settings)
+        except ValueError as error:
+            raise ValueError(_by_keys(str(error), cls.keys)) from error
 
     def __repr__(self):
         return checks.described(self, self._keywords())
@@ -245,6 +252,20 @@ class Attack:
         return list(inspect.signature(cls).parameters)
 
 
+def _by_keys(text, keys):
+    """The text of an error, in which keywords are called by their keys of the configuration.
+
+    >>> _by_keys("sizes must be different. Received: sizes=[1, 1]", {"sizes": "antun_steps"})
+    'antun_steps must be different. Received: antun_steps=[1, 1]'
+    """
+
+    def key_of(match):
+        return keys.get(match[0], match[0])
+
+    # A name stands before "must be" and before its value.
+    return re.sub(r"\b\w+(?= must be|=)", key_of, text)
+
+
 def _short_number(size):
     if isinstance(size, int):
         return str(size)
@@ -275,7 +296,8 @@ def measured(model, inputs):
         )
     if tf.executing_eagerly():
         image = measurement.zero_filled(model.sense, found)
-        measurement.check_values(found, image, model.unit)
+        # A radius is in units of images of maximum 1, whatever the model is made for.
+        measurement.check_values(found, image, stacklevel=4)
     return found
 
 

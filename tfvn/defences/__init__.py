@@ -2,9 +2,21 @@
 
 from tfvn.defences.smoothing import Smoothed
 
-__all__ = ["DEFENCES", "Smoothed", "from_config", "identity"]
+__all__ = ["DEFENCES", "Smoothed", "draws", "from_config", "identity"]
 
 DEFENCES = {"smoothed": Smoothed}
+
+
+def draws(config, num_samples=None):
+    """The number of random draws of one configured prediction; 0 without a defence that draws.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        num_samples: draws in place of the configured ones.
+    """
+    if not config.sigma:
+        return 0
+    return num_samples or config.num_samples
 
 
 def from_config(config, model, num_samples=None, strategy=None):
@@ -16,12 +28,13 @@ def from_config(config, model, num_samples=None, strategy=None):
         num_samples: draws in place of the configured ones.
         strategy: of `Smoothed`.
     """
-    if not config.sigma:
+    count = draws(config, num_samples)
+    if not count:
         return model
     return Smoothed(
         model,
         config.sigma,
-        num_samples or config.num_samples,
+        count,
         config.chunk_size or "auto",
         config.seed,
         config.noise,
@@ -37,8 +50,9 @@ def identity(config, num_samples=None):
         num_samples: draws in place of the configured ones.
     """
     found = {"sigma": config.sigma}
-    if config.sigma:
-        found["num_samples"] = num_samples or config.num_samples
+    count = draws(config, num_samples)
+    if count:
+        found["num_samples"] = count
     if config.noise != "gaussian":
         found["noise"] = config.noise
     return found

@@ -93,9 +93,9 @@ class Smoothed(Reconstructor):
             )
         replicas.check_variables(strategy, map(variable_of, model.weights))
         self.model = model
+        self.sense = model.sense
         self.reads = model.reads
         self.reads_initial_image = model.reads_initial_image
-        self.unit = model.unit
         self.chunk_size = chunk_size
         self.law = checks.choice("law", law, noise.LAWS)
         self.strategy = strategy
@@ -138,7 +138,9 @@ class Smoothed(Reconstructor):
 
     @property
     def draws(self):
-        return self.num_samples if self.sigma else 0
+        if not self.sigma:
+            return self.model.draws
+        return self.num_samples
 
     @property
     def certificates(self):
@@ -148,10 +150,6 @@ class Smoothed(Reconstructor):
 
     def keys(self, index):
         return noise.keys(self._seed, noise.SMOOTHING, index)
-
-    def call(self, inputs):
-        mean = self.answer(inputs)
-        return tf.complex(mean, tf.zeros_like(mean))
 
     def answer(self, inputs, key=None):
         """The mean magnitude image over all draws, real (batch, rows, width)."""
@@ -266,7 +264,7 @@ class Smoothed(Reconstructor):
             numbers = tf.repeat(tf.range(start, stop), batch)
             keys = noise.fold_in_each(repeat(key, times), numbers)
             copies = measurement.noisy(self.sense, copies, self._sigma, keys, self.law)
-            images = self.model.answer(copies)
+            images = self.model.answer(copies, self._inner_keys(keys))
             images = tf.reshape(images, [times, batch, *tf.unstack(tf.shape(images)[1:])])
             return tf.ensure_shape(images, [None, *like.shape])
 
@@ -288,6 +286,14 @@ class Smoothed(Reconstructor):
         image = measurement.zero_filled(self.sense, inputs)
         zero = tf.zeros_like(tf.math.real(image))
         return _Draws(chunk, stream, [inputs[name] for name in names], zero, count)
+
+    def _inner_keys(self, keys):
+        """The keys of the model's own draws, where it has any, for draws of these keys."""
+        with tf.init_scope():
+            is_random = self.model.draws > 0
+        if not is_random:
+            return None
+        return noise.fold_in_each(keys, tf.fill(tf.shape(keys)[:1], noise.INNER))
 
     def _share(self):
         """The number of this replica, and how many there are."""

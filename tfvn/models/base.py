@@ -13,8 +13,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.compat import KERAS_3, variable_of
+from tfvn.compat import KERAS_3, variable_of, weights_in_order
 from tfvn.models import compiled
+from tfvn.models.failed_call import explain
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
 
@@ -171,7 +172,11 @@ class Reconstructor(keras.Model):
             key: as for `reconstruct`.
         """
         del key
-        image = self.call_for(inputs, ())
+        try:
+            image = self.call_for(inputs, ())
+        except (AttributeError, KeyError, NotImplementedError, TypeError) as error:
+            explain(self, inputs, error)
+            raise
         self._check_image(image, inputs)
         return magnitude(image)
 
@@ -212,7 +217,8 @@ class Reconstructor(keras.Model):
         if tf.executing_eagerly():
             # Of the inputs as they came: an error names what is wrong among them.
             image = measurement.zero_filled(self.sense, found)
-            measurement.check_values(inputs, image, self.unit)
+            # The warning is of the line that called `reconstruct`, three calls above.
+            measurement.check_values(inputs, image, self.unit, stacklevel=5)
         return found
 
     def _checked_key(self, key):
@@ -312,18 +318,18 @@ class Reconstructor(keras.Model):
         """
         del names
         found = {}
-        for number, weight in enumerate(self.weights):
+        for number, weight in enumerate(weights_in_order(self)):
             found[f"vars/{_ORDER}_{number}"] = weight
         return found
 
     def save_own_variables(self, store):
         # Keras also writes those of each layer by themselves, under names that depend on more than
         # the class.
-        for number, weight in enumerate(self.weights):
+        for number, weight in enumerate(weights_in_order(self)):
             store[f"{_ORDER}_{number}"] = np.array(weight)
 
     def load_own_variables(self, store):
-        for number, weight in enumerate(self.weights):
+        for number, weight in enumerate(weights_in_order(self)):
             weight.assign(store[f"{_ORDER}_{number}"])
 
     # What compiled functions are shared by, see `tfvn.models.compiled`.
@@ -358,7 +364,7 @@ class Reconstructor(keras.Model):
         """All variables that a compiled function reads, in an order that models of one architecture
         share.
         """
-        return [variable_of(weight) for weight in self.weights]
+        return [variable_of(weight) for weight in weights_in_order(self)]
 
     def memory_per_image(self, shape):
         """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass;

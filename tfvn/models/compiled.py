@@ -124,12 +124,25 @@ class _Prototype:
     """
 
     def __init__(self, model, device):
-        with tf.device(device or None), tf.variable_creator_scope(_no_tape):
+        # Of every variable of the twin, by its identity: whether it would be trained.
+        trained = {}
+
+        def create(next_creator, **settings):
+            # A gradient tape of the user would watch trainable variables.
+            variable = next_creator(**{**settings, "trainable": False})
+            # Keras counts steps in variables of this kind, which no model reads.
+            if variable.aggregation != tf.VariableAggregation.ONLY_FIRST_REPLICA:
+                trained[id(variable)] = settings.get("trainable") is not False
+            return variable
+
+        with tf.device(device or None), tf.variable_creator_scope(create):
             self.model = model.twin()
         self._variables = self.model.lent()
-        own = [(variable.shape, variable.dtype) for variable in self._variables]
-        if own != [(variable.shape, variable.dtype) for variable in model.lent()]:
-            raise ValueError("the twin's weights must be of the same shapes.")
+        own = [(x.shape, x.dtype, trained.pop(id(x), None)) for x in self._variables]
+        if own != [(x.shape, x.dtype, x.trainable) for x in model.lent()]:
+            raise ValueError("the twin's weights must be those of the model, one by one.")
+        if trained:
+            raise ValueError("a variable of the model is none of its weights.")
         # Calls of one thread may be nested where TensorFlow runs functions eagerly.
         self.lock = threading.RLock()
 
@@ -144,11 +157,6 @@ def _values(variables):
     """What variables hold, read without a gradient tape's knowing of it."""
     read = tf.raw_ops.ReadVariableOp
     return [read(resource=variable.handle, dtype=variable.dtype) for variable in variables]
-
-
-def _no_tape(next_creator, **settings):
-    # A gradient tape of the user would watch trainable variables.
-    return next_creator(**{**settings, "trainable": False})
 
 
 class _Compiled:

@@ -221,7 +221,7 @@ def _check_precision(maps, dtype):
         )
 
 
-def check_values(inputs, image, unit=1.0):
+def check_values(inputs, image, unit=1.0, stacklevel=3):
     """Looks at the numbers of a measurement, where they are known: eagerly, not while a graph is
     traced.
 
@@ -229,6 +229,7 @@ def check_values(inputs, image, unit=1.0):
         inputs: a dict that `check` has passed.
         image: complex (batch, rows, width), A^H kspace.
         unit: the maximum that images should have.
+        stacklevel: of the warning, as `warnings.warn` has it.
 
     Raises:
         ValueError: for numbers that are not finite, an image of zeros, no image, or a mask outside
@@ -265,7 +266,7 @@ def check_values(inputs, image, unit=1.0):
             "networks, radius and sigma are made for normalised images. Divide the k-space by it; "
             "tfvn.data.prepare does that for raw arrays.",
             checks.DataWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -22,6 +22,7 @@ from tfvn.shapes import static_or_dynamic_shape
 __all__ = [
     "ATTACK",
     "ATTACK_START",
+    "INNER",
     "LAWS",
     "SMOOTHING",
     "TRAINING",
@@ -35,6 +36,8 @@ __all__ = [
 
 # Second half of a key of a seed: streams that must never meet.
 TRAINING, SMOOTHING, VALIDATION, ATTACK_START, ATTACK = range(5)
+# Folded into the key of a draw: the draws of a model inside that draw.
+INNER = 5
 
 
 def keys(seed, stream, index):
