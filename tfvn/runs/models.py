@@ -57,6 +57,7 @@ def with_readout_oversampling(network, readout_oversampling):
         return network
     settings = {**network.get_config(), "readout_oversampling": readout_oversampling}
     other = type(network).from_config(settings)
+    other.make_weights()
     other.set_weights(network.get_weights())
     return other
 
@@ -83,12 +84,14 @@ def models_of(run_dir, config, workers, count, num_samples=None):
         return RunModels(network, defences.from_config(config, network, num_samples, strategy))
 
     devices = workers.devices()
-    models = []
-    for device in devices:
-        with tf.device(device):
-            models.append(loaded())
+    first, *others = devices
+    with tf.device(first):
+        models = [loaded()]
     if 0 < len(workers.own(count)) < len(devices) and models[0].predictor.draws:
         return [None], [loaded(tf.distribute.MirroredStrategy(devices))]
+    for device in others:
+        with tf.device(device):
+            models.append(loaded())
     return devices, models
 
 
