@@ -191,6 +191,19 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(quick, tmp_path, modul
     assert not list(Path(run_dir).rglob("*.partial-*"))
 
 
+def test_a_training_killed_at_its_end_needs_no_data(quick, tmp_path, monkeypatch):
+    run_dir = str(tmp_path / "killed")
+    shutil.copytree(quick, run_dir, ignore=shutil.ignore_patterns("model.keras"))
+
+    def moved(*_, **__):
+        raise ValueError("the data have been moved away")
+
+    monkeypatch.setattr(tfvn.data, "load", moved)
+    monkeypatch.setattr(tfvn.data, "source", moved)
+    assert train.main(["--run-dir", run_dir]) == 0
+    assert contents(run_dir)["weights"] == contents(quick)["weights"]
+
+
 @pytest.mark.parametrize(
     "module, name, number", [("attack_files", "write_attack", 3), ("files.os", "replace", 2)]
 )

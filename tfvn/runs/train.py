@@ -226,6 +226,9 @@ def _iterate(run_dir, config, trainer, checkpoints, writes):
         FloatingPointError: if the training diverges.
     """
     done = int(trainer.steps_done)
+    # Then no data are needed: they may be gone.
+    if done >= config.iterations:
+        return
     with contextlib.ExitStack() as stack:
         bar = progress.bar(
             total=config.iterations,
