@@ -12,8 +12,11 @@ from tfvn.config import Config
 from tfvn.data import SyntheticKnee
 from tfvn.models import Reconstructor, VariationalNetwork, ZeroFilled, load_model
 from tfvn.runs import attack_files, directory
+from tfvn.runs import models as run_models
 from tfvn.runs.attack import attack_run
-from tfvn.runs.models import model_hash, network_of, with_readout_oversampling
+from tfvn.runs.models import model_hash, models_of, network_of, with_readout_oversampling
+from tfvn.runs.train import build_network
+from tfvn.workers import Workers
 
 
 @keras.utils.register_keras_serializable(package="test_run_models")
@@ -100,6 +103,32 @@ def test_a_run_without_a_network_says_what_to_do(tmp_path):
     config = directory.open_run(tmp_path, "configs/smoke.yaml")
     with pytest.raises(ValueError, match="Run train.py"):
         network_of(tmp_path, config)
+
+
+def test_initial_weights_are_those_of_a_network_of_the_same_class(tmp_path):
+    path = str(tmp_path / "other.keras")
+    ZeroFilled().save(path)
+    with pytest.raises(ValueError, match="VariationalNetwork. Received: .*keras, of a ZeroFilled"):
+        build_network(Config(num_stages=1, initial_weights=path))
+
+
+@pytest.mark.parametrize("sigma, count, loads", [(0.1, 1, 2), (0.1, 3, 3), (0.0, 1, 3)])
+def test_a_network_is_loaded_once_for_what_uses_it(monkeypatch, sigma, count, loads):
+    made = []
+
+    def loaded(run_dir, config):
+        made.append(ZeroFilled())
+        return made[-1]
+
+    def strategy_of(devices):
+        return tf.distribute.OneDeviceStrategy("CPU:0")
+
+    monkeypatch.setattr(run_models, "network_of", loaded)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", strategy_of)
+    monkeypatch.setattr(Workers, "devices", lambda self: ["CPU:0"] * 3)
+    devices, found = models_of("run", Config(sigma=sigma, num_samples=2), Workers(), count)
+    assert len(made) == loads and len(devices) == len(found)
+    assert [model.network for model in found] == made[-len(found) :]
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.1])

@@ -38,7 +38,8 @@ def build_network(config):
     """A new network as configured; with the weights of `config.initial_weights` where given.
 
     Raises:
-        ValueError: if those weights belong to a network of another shape.
+        ValueError: if those weights belong to a network of another shape, or to a model of another
+            class.
     """
     network = VariationalNetwork(
         num_stages=config.num_stages,
@@ -61,6 +62,12 @@ def build_network(config):
 
 
 def _check_architecture(given, network, config):
+    if not isinstance(given, VariationalNetwork):
+        raise ValueError(
+            "initial_weights must be the file of a VariationalNetwork. Received:"
+            f" initial_weights={config.initial_weights}, of a {type(given).__name__}. Name another"
+            " file."
+        )
     theirs = given.get_config()
     ours = network.get_config()
     rows = []
