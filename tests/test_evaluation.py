@@ -11,7 +11,9 @@ from skimage.metrics import structural_similarity
 
 from tfvn import attacks, data, defences
 from tfvn.attacks import PenalisedGradientAscent, Start
+from tfvn.config import Config
 from tfvn.figures import curves, paper
+from tfvn.models import ZeroFilled
 from tfvn.results import aggregate, evaluate, measure, sweep, wording, writing
 from tfvn.results.again import commands
 from tfvn.results.candidates import TEST_DATA_KEYS, cases, names_of, open_candidates
@@ -595,6 +597,40 @@ def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
         sweep.sample_sweep(run_dirs[:1], tmp_path, [1])
     with pytest.raises(ValueError, match="must be >= 1"):
         sweep.sample_sweep(run_dirs, tmp_path, [0])
+
+
+def test_a_sweep_leaves_runs_without_noise_untouched(run_dirs, original, tmp_path):
+    os.remove(original / "model.keras")
+    before = tree(original)
+    sweep.sample_sweep([original, run_dirs[1]], tmp_path / "out", [1])
+    assert tree(original) == before
+    assert [row["model"] for row in read_csv(tmp_path / "out" / "num_samples.csv")] == [
+        "sigma_0.05"
+    ]
+
+
+def test_a_sweep_loads_a_network_after_all_checks_and_after_the_one_before(
+    run_dirs, tmp_path, monkeypatch
+):
+    other = shutil.copytree(run_dirs[1], tmp_path / "other")
+    calls = []
+    monkeypatch.setattr(sweep, "load", lambda candidate, _: calls.append("load"))
+    monkeypatch.setattr(sweep, "_sweep_run", lambda *_: calls.append("sweep") or [])
+    monkeypatch.setattr(sweep, "_write", lambda rows, output: rows)
+    sweep.sample_sweep([run_dirs[1], other], tmp_path / "out", [1])
+    assert calls == ["load", "sweep", "load", "sweep"]
+    os.remove(attack_files.attack_path(other, 1.0, 0))
+    with pytest.raises(ValueError, match="attack.py has not finished"):
+        sweep.sample_sweep([run_dirs[1], other], tmp_path / "out", [1])
+    assert len(calls) == 4
+
+
+def test_the_draws_of_a_configuration_are_those_of_its_model():
+    for settings in ({}, {"sigma": 0.1}, {"sigma": 0.1, "num_samples": 3}):
+        config = Config(**settings)
+        for given in (None, 2):
+            model = defences.from_config(config, ZeroFilled(), given)
+            assert defences.draws(config, given) == model.draws
 
 
 def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run_dirs, results):

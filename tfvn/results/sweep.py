@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, metrics, progress, tables
+from tfvn import data, defences, metrics, progress, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
 from tfvn.results.candidates import cases, check_attacks, open_candidates
@@ -54,22 +54,19 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
         )
     strategy = workers.strategy()
     candidates = open_candidates(run_dirs, overrides)
-    smoothed = []
-    for candidate in candidates:
-        loaded = load(candidate, strategy)
-        if loaded.model.draws:
-            smoothed.append((candidate, loaded))
+    smoothed = [candidate for candidate in candidates if defences.draws(candidate.config)]
     if not smoothed:
         raise ValueError(
             "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
         )
     count = len(data.source(candidates[0].config, "test"))
-    check_attacks([candidate for candidate, _ in smoothed], count)
+    check_attacks(smoothed, count)
     prepare_folder(output, FILES)
     with locks.alone(output, "evaluates into it"):
         rows = []
-        for candidate, loaded in smoothed:
-            rows.extend(_sweep_run(candidate, loaded, sorted(set(counts))))
+        for candidate in smoothed:
+            # One network at a time is in memory.
+            rows.extend(_sweep_run(candidate, load(candidate, strategy), sorted(set(counts))))
         return _write(rows, output)
 
 
