@@ -934,6 +934,14 @@ def test_an_attack_is_made_as_configured():
     assert attack.num_steps == 9
 
 
+def test_what_an_attack_refuses_is_named_as_configured():
+    given = config.load(None, ["attack_method=antun", "antun_steps=25,25"])
+    with pytest.raises(
+        ValueError, match=r"^antun_steps must be .*Received: antun_steps=\[25, 25\]"
+    ):
+        attacks.from_config(given)
+
+
 def test_the_identity_is_what_files_of_before_hold():
     assert ProjectedGradientAscent(norm="linf", seed=3).identity(0.5) == {
         "attack_gradient": "full",
