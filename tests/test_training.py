@@ -444,6 +444,22 @@ def test_what_is_no_model_is_refused():
         Trainer(keras.Sequential(), "adam")
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: keras.layers.Dropout(0.1), keras.layers.BatchNormalization]
+)
+def test_layers_that_differ_in_training_are_refused_wherever_they_are(make):
+    class Inner(keras.layers.Layer):
+        def __init__(self, layer):
+            super().__init__()
+            self.steps = [{"normal": keras.Sequential([layer])}]
+
+    layer = make()
+    network = LineWeights()
+    network.inner = Inner(layer)
+    with pytest.raises(ValueError, match=f"LineWeights must.*a {type(layer).__name__} named"):
+        Trainer(network, "adam")
+
+
 def test_a_model_whose_answer_does_not_depend_on_its_weights_is_refused(data):
     class Fixed(LineWeights):
         def call(self, inputs):

@@ -11,6 +11,7 @@ batch, apart from its data.
 """
 
 import functools
+from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow import keras
@@ -24,6 +25,8 @@ from tfvn.training.optimizers import steps_of
 from tfvn.training.recipes import Clean
 
 __all__ = ["Objective", "Trainer"]
+
+_DIFFERENT_IN_TRAINING = (keras.layers.Dropout, keras.layers.BatchNormalization)
 
 
 class Objective:
@@ -67,6 +70,10 @@ class Trainer(keras.Model):
 
     Use it with `fit` on batches (inputs, reference).
 
+    The network computes the same in training as afterwards: it is never called with
+    `training=True`. Layers that behave differently in training, such as `keras.layers.Dropout` and
+    `keras.layers.BatchNormalization`, are not supported yet.
+
     Args:
         network: a `Reconstructor`; it is trained in place.
         optimizer: "ipalm" or another name in `tfvn.training.optimizers.OPTIMIZERS`, for its default
@@ -81,8 +88,8 @@ class Trainer(keras.Model):
 
     Raises:
         ValueError: for an unknown optimizer, an optimizer of a package that is not there, one that
-            cannot train the network, a network without weights, or one that does not fit the
-            strategy.
+            cannot train the network, a network without weights or with such layers, or one that
+            does not fit the strategy.
     """
 
     def __init__(self, network, optimizer="ipalm", recipe=None, seed=0, strategy=None, **kwargs):
@@ -94,6 +101,7 @@ class Trainer(keras.Model):
                 "A trainer is made outside of `strategy.scope()`. Give it that: Trainer(...,"
                 " strategy=strategy)."
             )
+        _check_layers(network)
         _check_weights(network)
         steps = steps_of(optimizer, strategy)
         replicas.check_variables(strategy, map(compat.variable_of, network.weights))
@@ -287,6 +295,37 @@ def _check_weights(network):
             f"{type(network).__name__} has no weights to train. A network makes its weights in its"
             " constructor; one that makes them when it is first called must be called once before."
         )
+
+
+def _check_layers(network):
+    for layer in _layers_of(network):
+        if isinstance(layer, _DIFFERENT_IN_TRAINING):
+            raise ValueError(
+                f"{type(network).__name__} must have no layers that behave differently in training:"
+                f" they are not supported yet. Received: a {type(layer).__name__} named"
+                f" {layer.name}. Leave it out."
+            )
+
+
+def _layers_of(network):
+    """A network and the layers in it: in attributes, also in lists and dicts, at any depth.
+
+    Keras 3 has no public way to the layers of a layer that is no `keras.Model`.
+    """
+    seen = set()
+    waiting = [network]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, (list, tuple)):
+            waiting.extend(value)
+        elif isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, keras.layers.Layer):
+            yield value
+            waiting.extend(vars(value).values())
 
 
 def _slice(inputs, index):
