@@ -2,12 +2,14 @@
 
 import importlib.util
 import io
+import types
 
 import pytest
 
 from tfvn import progress
 from tfvn.config import Config
 from tfvn.runs.train import _addons_callbacks
+from tfvn.training import loop
 
 
 @pytest.fixture
@@ -33,6 +35,14 @@ def test_short_work_makes_no_line_there(clock, capsys):
     for _ in range(100):
         assert list(progress.bar(range(3), mininterval=0)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("logs", [{"loss": 0.25}, {"loss": 0.25, "val_nrmse": 0.5}])
+def test_the_bar_of_a_training_shows_a_validation_where_there_is_one(logs):
+    shown = {}
+    bar = types.SimpleNamespace(set_postfix=shown.update)
+    loop.ProgressBar(bar).on_epoch_end(0, logs)
+    assert shown["loss"] == "0.25" and shown.get("nrmse") == ("0.5000" if len(logs) > 1 else None)
 
 
 @pytest.mark.parametrize("seconds", [1, 4, 9])

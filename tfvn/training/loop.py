@@ -111,4 +111,8 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._bar.set_postfix(loss=f"{logs['loss']:.4g}", nrmse=f"{logs['val_nrmse']:.4f}")
+        told = {"loss": f"{logs['loss']:.4g}"}
+        # Only a validation has one.
+        if "val_nrmse" in logs:
+            told["nrmse"] = f"{logs['val_nrmse']:.4f}"
+        self._bar.set_postfix(**told)
