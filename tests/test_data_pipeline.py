@@ -409,6 +409,8 @@ def test_an_error_arrives_in_its_place_and_as_it_was_raised():
     assert [int(inputs["sample_index"][0]) for inputs, _ in read] == [0, 1, 2]
     with pytest.raises(KeyError, match="slice 3"), data.clear_errors(batches):
         list(batches.dataset())
+    # It would keep the arrays of its frames.
+    assert batches.error is None
 
 
 def test_errors_of_others_stay_what_they_are():

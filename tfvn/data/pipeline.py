@@ -155,7 +155,8 @@ class Batches:
         batch_size: number of slices of a batch. The last one of a sequence may hold fewer.
 
     Attributes:
-        error: what ended the last iteration of `dataset()`, None if nothing did.
+        error: what ended the last iteration of `dataset()`; None if nothing did, and after
+            `clear_errors`.
     """
 
     def __init__(self, slices, indices, batch_size):
@@ -295,3 +296,7 @@ def clear_errors(*batches):
             if found.error is not None:
                 raise found.error from None
         raise
+    finally:
+        # An error holds the arrays of all functions that it passed through.
+        for found in batches:
+            found.error = None
