@@ -101,7 +101,8 @@ class Smoothed(Reconstructor):
         self.strategy = strategy
         # Variables, so that compiled code, an attack's too, sees what they are set to.
         self._sigma = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self._num_samples = tf.Variable(0, trainable=False)
+        # A valid number: Keras 3 does not call a setter for the value that is there.
+        self._num_samples = tf.Variable(1, trainable=False)
         self._seed = tf.Variable(0, trainable=False)
         self.sigma = sigma
         self.num_samples = num_samples
