@@ -13,6 +13,7 @@ import numpy as np
 
 from tfvn.checks import DataWarning
 from tfvn.data import agreement
+from tfvn.data.axes import SHORTEST
 from tfvn.data.sample import (
     Sample,
     check_finite,
@@ -28,8 +29,6 @@ __all__ = ["prepare"]
 
 # Of the positions of a mask that hold nothing: more were certainly not measured.
 _LARGEST_SHARE = 0.25
-# Shorter axes belong to no image.
-_SHORTEST = 8
 
 
 def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False):
@@ -60,7 +59,7 @@ def prepare(kspace, sensitivity_maps=None, mask=None, readout_oversampling=False
     """
     kspace = _batch(kspace, "kspace")
     count, coils, height, width = kspace.shape
-    if coils >= max(height, width) or min(height, width) < _SHORTEST:
+    if coils >= max(height, width) or min(height, width) < SHORTEST:
         raise ValueError(
             "kspace must have axes (coils, height, width) or (batch, coils, height, width). "
             f"Received: kspace.shape={kspace.shape[1:]} of each slice, which are {coils} coils of "

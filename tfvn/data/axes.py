@@ -19,12 +19,12 @@ from tfvn.checks import DataWarning
 from tfvn.data.array_files import is_matlab
 from tfvn.data.hdf5 import member
 
-__all__ = ["Axes", "BY_RULE", "NO_AXIS", "find", "is_told"]
+__all__ = ["Axes", "BY_RULE", "NO_AXIS", "SHORTEST", "find", "is_told"]
 
 # Values of `coil_axis` that are no axis.
 BY_RULE, NO_AXIS = -1, -2
 # Shorter axes belong to no image.
-_SHORTEST = 8
+SHORTEST = 8
 _MAPS = ("sensitivity_maps", "sensitivities", "maps")
 _IMAGES = ("reconstruction", "target", "reference")
 # Of the header, a text that may have any size.
@@ -78,9 +78,9 @@ def find(array, path, coil_axis=BY_RULE):
         _compare(axes, shape, path, evidence)
         _compare_sizes(axes, shape, path)
     short = min(size for axis, size in enumerate(shape) if axis not in axes)
-    if short < _SHORTEST:
+    if short < SHORTEST:
         raise ValueError(
-            f"{path}: height and width of an image are {_SHORTEST} or more. Received: {short}, of "
+            f"{path}: height and width of an image are {SHORTEST} or more. Received: {short}, of "
             f"shape {shape}. {_remedy(ndim)}"
         )
     return axes

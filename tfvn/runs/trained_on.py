@@ -23,6 +23,7 @@ import numpy as np
 from tfvn import config as configuration
 from tfvn import data
 from tfvn.checks import DataWarning
+from tfvn.data.centre import lines_of
 from tfvn.data.sample import combine, ifft2c, mask_array
 from tfvn.files import replacing
 from tfvn.runs import directory
@@ -76,10 +77,7 @@ def _of_mask(mask):
 def _centre_lines(lines):
     """How many lines around the centre are sampled without a gap."""
     count = 0
-    while count < len(lines):
-        begin = len(lines) // 2 - (count + 1) // 2
-        if not lines[begin : begin + count + 1].all():
-            break
+    while count < len(lines) and lines[lines_of(len(lines), count + 1)].all():
         count += 1
     return count
 
