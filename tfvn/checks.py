@@ -8,6 +8,7 @@ import math
 import numbers
 import re
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,13 +95,16 @@ def is_number(value):
     return real and math.isfinite(value)
 
 
-def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
+def number(
+    name, value, least=None, above=None, limit=LARGEST, alternative="", most=None, below=None
+):
     """A finite number as a float.
 
     Args:
         name: of the argument.
         value: what came for it.
         least, above: it must be >= `least`, and > `above`.
+        most, below: it must be <= `most`, and < `below`.
         limit: it must be smaller in magnitude.
         alternative: what else is allowed there, for the message: "None or ".
 
@@ -108,35 +112,50 @@ def number(name, value, least=None, above=None, limit=LARGEST, alternative=""):
         ValueError: for anything else.
     """
     plain = _plain(value)
-    if not _fits(plain, least, above, limit):
-        expected = f"{alternative}a number{_range(least, above)}"
+    bounds = _Bounds(least, above, most, below)
+    if not _fits(plain, bounds, limit):
+        expected = f"{alternative}a number{bounds.words()}"
         _refuse(name, expected, value, _too_large(plain, limit))
     return float(plain)
 
 
-def whole(name, value, least=None, limit=LIMIT, alternative=""):
+def whole(name, value, least=None, limit=LIMIT, alternative="", most=None):
     """A whole number as an int; arguments as `number`. 5.0 is one."""
     plain = _plain(value)
-    if not _fits(plain, least, None, limit) or int(plain) != plain:
-        expected = f"{alternative}a whole number{_range(least, None)}"
+    bounds = _Bounds(least, None, most, None)
+    if not _fits(plain, bounds, limit) or int(plain) != plain:
+        expected = f"{alternative}a whole number{bounds.words()}"
         _refuse(name, expected, value, _too_large(plain, limit))
     return int(plain)
 
 
-def _fits(plain, least, above, limit):
-    if not is_number(plain) or abs(plain) >= limit:
-        return False
-    if least is not None and plain < least:
-        return False
-    return above is None or plain > above
+class _Bounds(NamedTuple):
+    """Between what a number must lie; None where it has no bound."""
+
+    least: Any
+    above: Any
+    most: Any
+    below: Any
+
+    def hold(self, value):
+        """Whether a finite number lies between them."""
+        if self.least is not None and value < self.least:
+            return False
+        if self.above is not None and value <= self.above:
+            return False
+        if self.most is not None and value > self.most:
+            return False
+        return self.below is None or value < self.below
+
+    def words(self):
+        """What follows "a number" in a message."""
+        signs = {">=": self.least, ">": self.above, "<=": self.most, "<": self.below}
+        told = [f" {sign} {bound}" for sign, bound in signs.items() if bound is not None]
+        return " and".join(told)
 
 
-def _range(least, above):
-    if least is not None:
-        return f" >= {least}"
-    if above is not None:
-        return f" > {above}"
-    return ""
+def _fits(plain, bounds, limit):
+    return is_number(plain) and abs(plain) < limit and bounds.hold(plain)
 
 
 def _too_large(plain, limit):
