@@ -33,15 +33,14 @@ from tfvn.training.optimizers import (
 from tfvn.training.trainer import Trainer
 
 CONFIG = configs.load(
-    None,
-    [
-        "height=96",
-        "width=72",
-        "num_coils=8",
-        "num_train=40",
-        "num_test=10",
-        "receiver_noise=0.0005",
-    ],
+    settings={
+        "data.height": 96,
+        "data.width": 72,
+        "data.num_coils": 8,
+        "data.num_train": 40,
+        "data.num_test": 10,
+        "data.receiver_noise": 0.0005,
+    }
 )
 # What makes the steps of each.
 OPTIMIZERS = {

@@ -16,16 +16,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tfvn import config as configs
 from tfvn import data
-from tfvn.config import Config
 from tfvn.data.synthetic import SyntheticKnee
 from tfvn.data.vlo_folder import write_folder
 
 
-def _seconds_a_slice(configs):
-    """Over all slices of some configurations, one pass of the test split each."""
+def _seconds_a_slice(sections):
+    """Over all slices of some `data` sections, one pass of the test split each."""
+    resolved = [configs.load(settings={"data": section}) for section in sections]
     start, count = time.perf_counter(), 0
-    for config in configs:
+    for config in resolved:
         for inputs, _ in data.load(config, "test"):
             count += len(inputs["kspace"])
     return (time.perf_counter() - start) / count
@@ -44,19 +45,17 @@ def measure(folder, count, height, width, coils):
             file["kspace"] = sample.kspace
         with h5py.File(paths[1], "w") as file:
             file["sensitivity_maps"] = sample.sensitivity_maps
-        scans.append(
-            dict(dataset="measurement", data_path=str(paths[0]), sensitivity_path=str(paths[1]))
-        )
-    knee = dict(dataset="vlo", protocol="knee", test_patients="1", test_slices=f"0-{count - 1}")
+        scan = dict(format="measurement", path=str(paths[0]), sensitivity_path=str(paths[1]))
+        scans.append(scan)
+    knee = dict(format="vlo", protocol="knee", test_patients="1", test_slices=f"0-{count - 1}")
     sources = {
-        "MATLAB v5": [dict(knee, data_path=str(folder / "5"))],
-        "MATLAB v7.3": [dict(knee, data_path=str(folder / "7.3"))],
+        "MATLAB v5": [dict(knee, path=str(folder / "5"))],
+        "MATLAB v7.3": [dict(knee, path=str(folder / "7.3"))],
         ".h5": scans,
     }
     result = {}
-    for name, settings in sources.items():
-        raw = [Config(**x) for x in settings]
-        prepared = [Config(**x, cache_dir=str(folder / "prepared")) for x in settings]
+    for name, raw in sources.items():
+        prepared = [dict(section, cache_dir=str(folder / "prepared")) for section in raw]
         _seconds_a_slice(prepared)
         result[name] = {"raw": _seconds_a_slice(raw), "prepared": _seconds_a_slice(prepared)}
     return result

@@ -9,6 +9,9 @@ are in runs/paper or runs/rehearsal; --run-dir names another folder.
 The synthetic knees have the layout of the real ones. A rehearsal changes the configuration by
 overrides alone: few patients, few iterations and steps. Its numbers mean nothing. It shows that the
 protocol ends, and what its steps cost.
+
+--set changes all five configurations. Keys of the defence, such as defence.num_samples, change
+those of the networks that have a defence.
 """
 
 import functools
@@ -16,19 +19,19 @@ import os
 
 __all__ = ["main", "paper"]
 
-from tfvn import attacks, cli, data, files
+from tfvn import cli, data, files
 from tfvn import config as configs
 from tfvn.paper import comparison, protocol
 
 _CONFIGS = os.path.join(protocol.CONFIGS, "knee")
 _REHEARSAL = (
-    "train_patients=1-2",
-    "train_slices=11-15",
-    "test_patients=11",
-    "iterations=2",
-    "checkpoint_every=1",
-    "attack_steps=3",
-    "num_samples=3",
+    "data.train_patients=1-2",
+    "data.train_slices=11-15",
+    "data.test_patients=11",
+    "training.iterations=2",
+    "training.checkpoint_every=1",
+    "attacks.ascent.steps=3",
+    "defence.num_samples=3",
 )
 # Small enough for minutes; --size 640 368 15 is the real one.
 _SIZE = (96, 72, 8)
@@ -75,17 +78,18 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
     Args:
         parent: the folder.
         data_path: root of the knee data; None: a rehearsal on synthetic ones.
-        overrides: changes of all five configurations, such as `"iterations=5"`.
+        overrides: changes of all five configurations, such as `"training.iterations=5"`. Keys of
+            the defence change those that have one.
         size: of a rehearsal: (height, width, coils).
     """
-    first = _path(protocol.MODELS[0])
+    first = protocol.MODELS[0]
     if data_path is None:
         data_path = os.path.join(parent, "data")
         overrides = [*_REHEARSAL, *overrides]
-        config = configs.load(first, overrides)
+        config = _load(first, overrides)
         protocol.write_knees(data_path, config, size, _RECEIVER_NOISE, _VERSION)
-    overrides = [f"data_path={data_path}", *overrides]
-    print(f"read {data.check(configs.load(first, overrides))} slices: all can be used")
+    overrides = [f"data.path={data_path}", *overrides]
+    print(f"read {data.check(_load(first, overrides))} slices: all can be used")
     output = os.path.join(parent, "results")
     files.check_replaceable(output, ["comparison.md"])
     watch = protocol.Stopwatch(os.path.join(parent, "times.csv"))
@@ -105,10 +109,11 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
 
 def _train(name, run_dir, overrides, watch):
     """Trains one network. A training that goes on is not timed. Returns the configuration."""
-    train = functools.partial(protocol.train, _path(name), run_dir, overrides)
+    own = _own(name, overrides)
+    train = functools.partial(protocol.train, _path(name), run_dir, own)
     if os.path.exists(run_dir):
         return train()
-    iterations = configs.load(_path(name), overrides).iterations
+    iterations = _load(name, overrides).training.iterations
     return watch.measure(f"training of {name}, iterations", iterations, train)
 
 
@@ -118,9 +123,25 @@ def _attack(name, run_dir, config, watch):
     if os.path.exists(os.path.join(run_dir, "attacks")):
         attack()
         return
-    steps = attacks.from_config(config).num_steps
+    steps = sum(part.make(seed=config.seed).num_steps for part in config.attacks)
     slices = len(data.source(config, "test"))
     watch.measure(f"attack on {name}, steps", steps * slices, attack)
+
+
+def _load(name, overrides):
+    """The configuration of a network, with changes of all five."""
+    return configs.load(_path(name), _own(name, overrides))
+
+
+def _own(name, overrides):
+    """Those of the changes of all five configurations that the one of a network has keys for.
+
+    A network without a defence has no keys of one.
+    """
+    others = [text for text in overrides if not text.startswith("defence.")]
+    if configs.load(_path(name), others).defence.settings:
+        return list(overrides)
+    return others
 
 
 def _path(name):

@@ -42,11 +42,11 @@ def demo(parent):
     data_path = os.path.join(parent, "data")
     base = os.path.join(parent, "base")
     protocol.write_knees(data_path, configs.load(_path("base")), _SIZE, _RECEIVER_NOISE)
-    protocol.train(_path("base"), base, [f"data_path={data_path}"])
+    protocol.train(_path("base"), base, [f"data.path={data_path}"])
     run_dirs = []
     for name in protocol.MODELS:
         run_dir = os.path.join(parent, name)
-        overrides = [f"data_path={data_path}", f"initial_weights={base}"]
+        overrides = [f"data.path={data_path}", f"training.initial_weights={base}"]
         config = protocol.train(_path(name), run_dir, overrides)
         protocol.attack(run_dir, config)
         run_dirs.append(run_dir)

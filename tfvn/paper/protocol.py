@@ -61,11 +61,12 @@ def write_knees(root, config, size, receiver_noise, version=5):
     partial = f"{root}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     for seed, split in enumerate(_SPLITS):
-        patients = ranges.numbers(getattr(config, f"{split}_patients"))
-        numbers = ranges.numbers(getattr(config, f"{split}_slices"))
+        patients = ranges.numbers(config.data.get(f"{split}_patients"))
+        numbers = ranges.numbers(config.data.get(f"{split}_slices"))
         count = len(patients) * len(numbers)
         source = data.SyntheticKnee(count, height, width, coils, None, receiver_noise, seed)
-        data.vlo_folder.write_folder(partial, config.protocol, patients, numbers, source, version)
+        protocol = config.data.protocol
+        data.vlo_folder.write_folder(partial, protocol, patients, numbers, source, version)
     _marker(partial).write_text(settings + slices, encoding="utf-8")
     os.replace(partial, root)
 
@@ -76,7 +77,7 @@ def _named_slices(config):
     for split in _SPLITS:
         for what in ("patients", "slices"):
             key = f"{split}_{what}"
-            told.append(f"{key} {getattr(config, key)}")
+            told.append(f"{key} {config.data.get(key)}")
     return ", ".join(told)
 
 

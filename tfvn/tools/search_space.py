@@ -1,11 +1,18 @@
 """What a search of hyper-parameters may try, and the oracle of Keras Tuner that proposes it."""
 
-import dataclasses
 import math
 
 import keras_tuner
 
-__all__ = ["OBJECTIVE", "largest_of", "oracle_of", "share_of_iterations", "space_of", "typed"]
+__all__ = [
+    "OBJECTIVE",
+    "largest_of",
+    "oracle_of",
+    "share_of_iterations",
+    "space_of",
+    "typed",
+    "with_values",
+]
 
 # What a trial is judged by.
 OBJECTIVE = "attacked_rmse"
@@ -16,6 +23,13 @@ _TYPES = {
     "filters": int,
     "momentum": float,
     "learning_rate": float,
+}
+# The keys of a configuration that they are values of. The noise, sigma, is one of two sections.
+_KEYS = {
+    "num_stages": "model.num_stages",
+    "filters": "model.filters",
+    "momentum": "training.optimizer.momentum",
+    "learning_rate": "training.optimizer.learning_rate",
 }
 # Each round of Hyperband trains so many times longer, and so many times fewer trials.
 _FACTOR = 3
@@ -47,37 +61,61 @@ def space_of(config):
 
 def _names(config):
     """The hyper-parameters that are searched."""
-    names = [name.strip() for name in config.tune_parameters.split(",")]
-    allowed = dict(_TYPES)
-    del allowed["learning_rate" if config.optimizer == "ipalm" else "momentum"]
-    if config.initial_weights:
-        del allowed["num_stages"], allowed["filters"]
-    if config.model:
+    if config.model.file:
         raise ValueError(
             "a search trains networks, so it cannot take a trained one. Received:"
-            f" model={config.model!r}"
+            f" model.file={config.model.file!r}"
         )
+    given = config.search.parameters
+    names = [name.strip() for name in given.split(",")]
+    allowed = _allowed(config)
     if not set(names) <= set(allowed) or len(set(names)) < len(names):
+        training = config.training
         raise ValueError(
-            f"tune_parameters must be different ones of {', '.join(allowed)} (with"
-            f" optimizer={config.optimizer!r}, initial_weights={config.initial_weights!r})."
-            f" Received: tune_parameters={config.tune_parameters!r}"
+            f"search.parameters must be different ones of {', '.join(allowed)} (with"
+            f" training.optimizer={training.optimizer.name!r},"
+            f" training.initial_weights={training.initial_weights!r})."
+            f" Received: search.parameters={given!r}"
         )
     return names
 
 
+def _allowed(config):
+    """The hyper-parameters that the configuration has keys for, and that may differ."""
+    allowed = []
+    if _has_noise(config.training.recipe) and _has_noise(config.defence):
+        allowed.append("sigma")
+    configured = config.flat()
+    for name, key in _KEYS.items():
+        # Weights to start from belong to one network.
+        is_fixed = config.training.initial_weights and key.startswith("model.")
+        if key in configured and not is_fixed:
+            allowed.append(name)
+    return allowed
+
+
+def _has_noise(part):
+    """Whether a recipe or a defence adds noise, or does nothing that noise would replace."""
+    return "sigma" in part.settings or not part.settings
+
+
 def _values(config, name):
     """Two values are the ends of a range; any other number of them is a choice."""
-    given = getattr(config, f"tune_{name}")
+    given = _given(config, name)
     values = [typed(name, value) for value in given]
     is_range = len(values) == 2
     if values != given or (is_range and values[0] >= values[1]):
         kind = "whole numbers" if _TYPES[name] is int else "numbers"
         raise ValueError(
-            f"tune_{name} must be {kind}, two of them in ascending order. Received:"
-            f" tune_{name}={given}"
+            f"search.{name} must be {kind}, two of them in ascending order. Received:"
+            f" search.{name}={given}"
         )
     return values
+
+
+def _given(config, name):
+    """The configured values of a hyper-parameter, in a list."""
+    return list(config.search.settings[name])
 
 
 def largest_of(config, space):
@@ -85,8 +123,51 @@ def largest_of(config, space):
     values = {}
     for parameter in space.space:
         name = parameter.name
-        values[name] = typed(name, max(getattr(config, f"tune_{name}")))
-    return dataclasses.replace(config, **values)
+        values[name] = typed(name, max(_given(config, name)))
+    return with_values(config, values)
+
+
+def with_values(config, values):
+    """The configuration with other values of hyper-parameters, which are given by their names.
+
+    Noise of sigma is added in the training, and by the smoothing of the trained network. Without
+    noise the training is clean and there is no defence.
+    """
+    changes = {}
+    for name, value in values.items():
+        if name == "sigma":
+            changes.update(_noise(config, value))
+        else:
+            changes[_KEYS[name]] = value
+    return config.changed(changes)
+
+
+def _noise(config, sigma):
+    """The sections of a configuration for noise of sigma: the recipe and the defence."""
+    if sigma == 0:
+        return {"training.recipe": "clean", "defence": "none"}
+    recipe = config.training.recipe
+    defence = config.defence
+    # That of the one holds for the other too, where only one is configured.
+    law = recipe.get("law") or defence.get("law") or "gaussian"
+    return {
+        "training.recipe": _with_noise(recipe, "noise", sigma, law),
+        "defence": _with_noise(defence, "smoothed", sigma, law),
+    }
+
+
+def _with_noise(part, name, sigma, law):
+    """A section with noise of sigma, and as it is configured otherwise.
+
+    Args:
+        part: the section.
+        name: of the part that adds noise, if the configured one does not.
+        sigma: the deviation.
+        law: of the noise, if the configured part adds none.
+    """
+    if "sigma" in part.settings:
+        return {"name": part.name, **part.settings, "sigma": sigma}
+    return {"name": name, "sigma": sigma, "law": law}
 
 
 def oracle_of(config, space):
@@ -103,40 +184,40 @@ def oracle_of(config, space):
         # Some values diverge, or do not fit into the memory: no number of them ends the search.
         max_consecutive_failed_trials=10**9,
     )
-    if config.tune_method == "hyperband":
+    if config.search.method == "hyperband":
         _check_hyperband(config, space)
         return keras_tuner.oracles.HyperbandOracle(
             max_epochs=_epochs(config), factor=_FACTOR, **shared
         )
     try:
         return keras_tuner.oracles.BayesianOptimizationOracle(
-            max_trials=config.tune_trials, **shared
+            max_trials=config.search.trials, **shared
         )
     except ImportError as error:
         raise ValueError(
-            "tune_method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband."
+            "search.method=bayesian needs scikit-learn: pip install scikit-learn. Or use hyperband."
         ) from error
 
 
 def _epochs(config):
     """Hyperband's unit of training is the shortest trial."""
-    return round(config.tune_iterations / config.tune_first_iterations)
+    return round(config.search.iterations / config.search.first_iterations)
 
 
 def share_of_iterations(config, given):
     """The iterations of a trial with the values `given`, which hold those of Hyperband too."""
     epochs = given.get("tuner/epochs")
     if epochs is None:
-        return config.tune_iterations
-    return max(1, round(config.tune_iterations * epochs / _epochs(config)))
+        return config.search.iterations
+    return max(1, round(config.search.iterations * epochs / _epochs(config)))
 
 
 def _check_hyperband(config, space):
-    if config.tune_first_iterations > config.tune_iterations:
+    if config.search.first_iterations > config.search.iterations:
         raise ValueError(
             "hyperband's shortest trials cannot be longer than whole ones. Received:"
-            f" tune_first_iterations={config.tune_first_iterations},"
-            f" tune_iterations={config.tune_iterations}"
+            f" search.first_iterations={config.search.first_iterations},"
+            f" search.iterations={config.search.iterations}"
         )
     # Keras Tuner ends a Hyperband that finds no new values, whatever rounds are under way: they
     # must be plenty.
@@ -149,8 +230,8 @@ def _check_hyperband(config, space):
     if combinations < 2 * needed:
         raise ValueError(
             f"hyperband begins {needed} trials here and needs twice as many combinations of values."
-            f" Received: {combinations} of tune_parameters={config.tune_parameters!r}. Use"
-            " tune_method=bayesian, or a larger tune_first_iterations."
+            f" Received: {combinations} of search.parameters={config.search.parameters!r}. Use"
+            " search.method=bayesian, or a larger search.first_iterations."
         )
 
 

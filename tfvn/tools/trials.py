@@ -4,7 +4,6 @@ Its folder holds its checkpoints and `result_N.json`, its result after N iterati
 trained for longer goes on from its last checkpoint.
 """
 
-import dataclasses
 import gc
 import json
 import math
@@ -15,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, defences, metrics
+from tfvn import data, metrics
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.files import replacing
 from tfvn.runs import directory
 from tfvn.runs.train import build_trainer
-from tfvn.tools.search_space import OBJECTIVE
+from tfvn.tools.search_space import OBJECTIVE, with_values
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.loop import train_to
 
@@ -77,7 +76,8 @@ def finished(trial, config):
     """
     start = time.monotonic()
     directory.make_folder(trial.folder)
-    config = dataclasses.replace(config, **trial.values, iterations=config.tune_iterations)
+    config = with_values(config, trial.values)
+    config = config.changed({"training.iterations": config.search.iterations})
     try:
         found = judge(train(config, trial.iterations, trial.folder), config)
     except (FloatingPointError, tf.errors.ResourceExhaustedError) as error:
@@ -111,9 +111,10 @@ def train(config, iterations, folder):
     checkpoints.restore()
 
     def batches(done):
-        return data.load(config, "train", start=done, held_out=config.tune_validation)
+        return data.load(config, "train", start=done, held_out=config.search.validation)
 
-    train_to(iterations, trainer, batches, config.checkpoint_every, checkpoints=checkpoints)
+    every = config.training.checkpoint_every
+    train_to(iterations, trainer, batches, every, checkpoints=checkpoints)
     return trainer.network
 
 
@@ -123,16 +124,17 @@ def judge(network, config):
     Raises:
         FloatingPointError: if one of them is not finite.
     """
-    model = defences.from_config(config, network, config.tune_num_samples)
-    attack = ProjectedGradientAscent(steps=config.tune_steps, seed=config.seed)
+    search = config.search
+    model = config.defended(network).with_draws(search.num_samples)
+    attack = ProjectedGradientAscent(steps=search.steps, seed=config.seed)
     clean, ssim, attacked = [], [], []
-    for inputs, reference in data.load(config, "validation", held_out=config.tune_validation):
+    for inputs, reference in data.load(config, "validation", held_out=search.validation):
         image = model.reconstruct(inputs, model.keys(inputs["sample_index"]))
         if not np.isfinite(image).all():
             raise FloatingPointError("its reconstructions are not finite")
         clean.append(metrics.rmse(image, reference))
         ssim.append(metrics.ssim(image, reference))
-        found = attack.run(model, inputs, config.tune_radius, index=inputs["sample_index"])
+        found = attack.run(model, inputs, search.radius, index=inputs["sample_index"])
         attacked.append(metrics.rmse(found.reconstruction, reference))
     scores = {
         "clean_rmse": _root_mean_square(clean),

@@ -3,7 +3,7 @@
 
 A trial trains the configured network with other values of some keys. It is judged by its RMSE under
 a short projected attack, as the paper defines both. If it was trained with noise, it is smoothed.
-Trials are judged on the last `tune_validation` training slices and train on the others. The test
+Trials are judged on the last `search.validation` training slices and train on the others. The test
 slices, on which the result will be reported, are never read.
 
 Below `tuning` in the run directory are:
@@ -29,7 +29,6 @@ TensorFlow keeps about 0.1 GB of every trial's compiled code. Should a long sear
 of the memory: call it again.
 """
 
-import dataclasses
 import os
 import re
 import time
@@ -50,6 +49,7 @@ from tfvn.tools.search_space import (
     share_of_iterations,
     space_of,
     typed,
+    with_values,
 )
 
 __all__ = ["OBJECTIVE", "tune"]
@@ -70,18 +70,19 @@ def tune(run_dir, config):
             no search has written, another search at work there, or if no trial has a finite error.
     """
     space = space_of(config)
-    if config.time_budget:
+    budget = config.training.time_budget
+    if budget:
         raise ValueError(
-            "a search has trials of so many iterations each: set time_budget=0. Received:"
-            f" {config.time_budget}"
+            "a search has trials of so many iterations each. Received:"
+            f" training.time_budget={budget}. Set training.time_budget=0."
         )
     role = _role()
     # A network that is too large, a package that is missing or a learning rate that the optimizer
     # refuses is told before any data are read.
     build_trainer(largest_of(config, space))
-    if config.dataset != "synthetic" and role != _WORKER:
+    if config.dataset.has_files and role != _WORKER:
         data.check(config, ("train",))
-    data.load(config, "validation", held_out=config.tune_validation)
+    data.load(config, "validation", held_out=config.search.validation)
     folder = os.path.join(run_dir, "tuning")
     oracle = oracle_of(config, space)
     if role == _WORKER:
@@ -218,7 +219,7 @@ class _Search(BaseTuner):
         best, trained = rows[0], rows[0]["iterations"]
         rivals = [row for row in rows if row["iterations"] == trained and "failed" not in row]
         values = {name: best[name] for name in self._names()}
-        config = dataclasses.replace(self._config, **values)
+        config = with_values(self._config, values)
         with replacing(self._best_path()) as temporary:
             tables.write_text(
                 temporary,
