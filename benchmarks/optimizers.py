@@ -24,12 +24,8 @@ import tensorflow as tf
 from tfvn import config as configs
 from tfvn import data
 from tfvn.models.variational import VariationalNetwork
-from tfvn.training.optimizers import (
-    AdamSteps,
-    FrankWolfeSteps,
-    IPALMSteps,
-    RadamLookaheadSteps,
-)
+from tfvn.training.first_order import AdamSteps, FrankWolfeSteps, RadamLookaheadSteps
+from tfvn.training.ipalm_steps import IPALMSteps
 from tfvn.training.trainer import Trainer
 
 CONFIG = configs.load(

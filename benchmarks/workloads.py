@@ -10,7 +10,7 @@ from benchmarks import plain
 from benchmarks.problem import make_image, make_inputs, make_network
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.defences.smoothing import Smoothed
-from tfvn.training.optimizers import IPALMSteps
+from tfvn.training.ipalm_steps import IPALMSteps
 from tfvn.training.recipes import Noise
 from tfvn.training.trainer import Trainer
 

@@ -14,7 +14,8 @@ from tfvn.physics.noise import VALIDATION
 from tfvn.projections import non_negative
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.ipalm import IPALM
-from tfvn.training.optimizers import OPTIMIZERS, IPALMSteps
+from tfvn.training.ipalm_steps import IPALMSteps
+from tfvn.training.optimizers import OPTIMIZERS
 from tfvn.training.recipes import Clean, Noise
 from tfvn.training.trainer import Trainer
 
@@ -227,7 +228,7 @@ def test_the_law_of_the_noise_can_be_chosen(data, law):
 
 
 def test_another_law_is_refused():
-    with pytest.raises(ValueError, match="noise must be one of .*Received: noise='salt'"):
+    with pytest.raises(ValueError, match="law must be one of .*Received: law='salt'"):
         Noise(0.1, "salt")
 
 

@@ -26,7 +26,10 @@ from tensorflow import keras
 
 from tfvn import checks
 
-__all__ = ["IPALM"]
+__all__ = ["IPALM", "LIPSCHITZ_RANGE"]
+
+# The smallest and the largest L.
+LIPSCHITZ_RANGE = (1e-3, 1e12)
 
 
 class IPALM(keras.layers.Layer):
@@ -59,7 +62,7 @@ class IPALM(keras.layers.Layer):
         decrease=0.75,
         increase=2.0,
         max_trials=40,
-        lipschitz_range=(1e-3, 1e12),
+        lipschitz_range=LIPSCHITZ_RANGE,
         **kwargs,
     ):
         super().__init__(**kwargs)

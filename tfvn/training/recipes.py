@@ -17,7 +17,7 @@ from tfvn import checks
 from tfvn.physics import measurement
 from tfvn.physics.noise import LAWS
 
-__all__ = ["RECIPES", "Clean", "Noise", "from_config"]
+__all__ = ["RECIPES", "Clean", "Noise"]
 
 
 class Clean:
@@ -31,28 +31,23 @@ class Noise:
     """The measurements with fresh noise on every sampled entry of k-space.
 
     Args:
-        sigma: standard deviation of each real component, >= 0.
-        law: distribution of the components, "gaussian", "uniform" or "laplace".
+        sigma: k-space noise of the training, the deviation of a real component.
+        law: its distribution, gaussian (the paper's) | uniform | laplace.
 
     Raises:
         ValueError: for a negative sigma or another law.
     """
 
-    def __init__(self, sigma, law="gaussian"):
+    def __init__(self, sigma=0.0, law="gaussian"):
         self.sigma = checks.number("sigma", sigma, 0)
-        self.law = checks.choice("noise", law, LAWS)
+        self.law = checks.choice("law", law, LAWS)
 
     def __call__(self, network, inputs, reference, keys):
+        if not self.sigma:
+            return inputs
         sigma = tf.constant(self.sigma, network.dtype)
         return measurement.noisy(network.sense, inputs, sigma, keys, self.law)
 
 
 # Recipes by the names that a configuration has for them.
 RECIPES = {"clean": Clean, "noise": Noise}
-
-
-def from_config(config):
-    """The configured recipe."""
-    if config.sigma:
-        return RECIPES["noise"](config.sigma, config.noise)
-    return RECIPES["clean"]()

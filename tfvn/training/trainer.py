@@ -82,9 +82,9 @@ class Trainer(keras.Model):
         seed: of the recipe. Its random numbers in a step depend on the seed, the step and the
             position in the batch alone.
         strategy: a `tf.distribute` strategy over whose replicas the slices of a batch are split, or
-            None. The network, and the optimizer if it is an object, must have been made inside its
-            scope, and the trainer outside. Every process is given whole batches. Validation is not
-            split: every process does all of it.
+            None. The network, and a Keras optimizer, must have been made inside its scope, and the
+            trainer outside. Every process is given whole batches. Validation is not split: every
+            process does all of it.
 
     Raises:
         ValueError: for an unknown optimizer, an optimizer of a package that is not there, one that
@@ -113,8 +113,8 @@ class Trainer(keras.Model):
             name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
-        self.compile(optimizer=steps.optimizer, jit_compile=False)
         steps.build(network, self.steps_done, strategy)
+        self.compile(optimizer=steps.optimizer, jit_compile=False)
         # Held here too, because a checkpoint finds the state of an optimizer here.
         self.ipalm = steps.ipalm
         self.filter_optimizer = steps.filter_optimizer
