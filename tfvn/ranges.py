@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tfvn import checks
 
-__all__ = ["MOST", "Ranges", "numbers", "parse"]
+__all__ = ["MOST", "Ranges", "check", "numbers", "parse"]
 
 # Numbers in ranges such as '1-10' are held in lists: of patients, slices and iterations.
 MOST = 10**6
@@ -45,6 +45,24 @@ def numbers(text):
     for first, last in found.ranges:
         result += range(first, last + 1)
     return result
+
+
+def check(name, text, expected):
+    """The `Ranges` of an argument.
+
+    Args:
+        name: of the argument.
+        text: what came for it.
+        expected: what it has to be, for the message: "patients such as '1-10'".
+
+    Raises:
+        ValueError: for a text that `numbers` refuses.
+    """
+    found = parse(text)
+    if not found.wrong:
+        return found
+    wrong = found.wrong if found.is_text_of_numbers else expected
+    raise ValueError(f"{name} must be {wrong}. Received: {name}={checks.shown(text)}")
 
 
 def parse(text):

@@ -5,6 +5,7 @@ from tfvn.data import (
     agreement,
     anatomy,
     array_files,
+    mask_choice,
     mat_files,
     measurement,
     pipeline,
@@ -17,31 +18,41 @@ from tfvn.data import (
 )
 from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
+from tfvn.data.format import Format
+from tfvn.data.mask_choice import MASKS
 from tfvn.data.measurement import Measurement
+from tfvn.data.measurement_format import MeasurementFormat
 from tfvn.data.pipeline import Batches, clear_errors, load, maps_origin, source
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
 from tfvn.data.source import Source
-from tfvn.data.synthetic import SyntheticKnee
+from tfvn.data.synthetic import SyntheticFormat, SyntheticKnee
 from tfvn.data.vlo import VLOKnee
+from tfvn.data.vlo_format import VLOFormat
 
-# What `dataset` of a configuration may be. A format of data is a `Source` and a line here.
+# What `format` of the section `data` may be. A format of data is a `Format`, the `Source` that it
+# gives, and a line here.
 FORMATS = {
-    "synthetic": SyntheticKnee,
-    "vlo": VLOKnee,
-    "measurement": Measurement,
+    "synthetic": SyntheticFormat,
+    "vlo": VLOFormat,
+    "measurement": MeasurementFormat,
 }
 
 __all__ = [
     "Batches",
     "DataWarning",
     "FORMATS",
+    "Format",
+    "MASKS",
     "Measurement",
+    "MeasurementFormat",
     "PreparedSlices",
     "Sample",
     "Source",
+    "SyntheticFormat",
     "SyntheticKnee",
+    "VLOFormat",
     "VLOKnee",
     "check",
     "clear_errors",
@@ -55,6 +66,7 @@ __all__ = [
     "agreement",
     "anatomy",
     "array_files",
+    "mask_choice",
     "mat_files",
     "measurement",
     "pipeline",

@@ -21,7 +21,7 @@ from tfvn.checks import DataWarning
 from tfvn.data import hdf5, matlab5, recognise
 
 __all__ = [
-    "Format",
+    "FileFormat",
     "find_format",
     "is_matlab",
     "open_array",
@@ -39,7 +39,7 @@ _LONGEST_LIST = 300
 _LONGEST_SHAPES = 200
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """What a file is by its content.
 
     Args:
@@ -52,7 +52,7 @@ class Format(NamedTuple):
 
 
 def find_format(path):
-    """The `Format` of a file that holds arrays.
+    """The `FileFormat` of a file that holds arrays.
 
     Raises:
         ValueError: naming the file, if it cannot be read or holds none.
@@ -62,8 +62,8 @@ def find_format(path):
         raise ValueError(recognise.cannot_read(path, _archive(path)))
     if kind == "hdf5":
         with recognise.reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-            return Format(kind, hdf5.is_matlab(file))
-    return Format(kind, kind.startswith("matlab"))
+            return FileFormat(kind, hdf5.is_matlab(file))
+    return FileFormat(kind, kind.startswith("matlab"))
 
 
 def _archive(path):
@@ -195,7 +195,7 @@ def opened(path, found):
 
     Args:
         path: the file.
-        found: its `Format`.
+        found: its `FileFormat`.
     """
     if found.kind == "npy":
         with recognise.reading(path, "a NumPy file"):

@@ -199,7 +199,7 @@ def _sentences(evidence):
 def _remedy(ndim):
     if ndim == 2:
         return "Two axes are the height and width of one coil."
-    text = f"Set coil_axis (--coil-axis) to the axis of the coils (0 to {ndim - 1})"
+    text = f"Set data.coil_axis (--coil-axis) to the axis of the coils (0 to {ndim - 1})"
     if ndim == 3:
         text += ", or to -2 if the axes are the slices, height and width of one coil"
     return f"{text}."

@@ -1,17 +1,16 @@
 """Every file of a configuration read once, before hours are spent: all faults in one error."""
 
 import itertools
-import os
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 
-from tfvn import config as configuration
-from tfvn import data, progress
+from tfvn import progress
 from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.array_files import read_arrays
+from tfvn.data.format import Part
 from tfvn.data.prepared import PreparedSlices
 
 __all__ = ["check", "review"]
@@ -25,19 +24,19 @@ _SAME = 1e-6
 
 
 def check(config, splits=("train", "test")):
-    """Reads and normalises every slice once, and fills `config.cache_dir` if set.
+    """Reads and normalises every slice once, and fills `data.cache_dir` if set.
 
     Args:
         config: a `tfvn.config.Config`.
         splits: of 'train' and 'test'. Slices to train on need a finite reference, and to be
-            others than those to test on, unless `config.model` is given.
+            others than those to test on, unless `model.file` is given.
 
     Returns:
         The number of slices, all of which can be used.
 
     Raises:
         ValueError: listing everything that is wrong, a line each with the file's name; at once for
-            a data set that lacks its `data_path` or for another split.
+            a data set that lacks its `data.path` or for another split.
 
     Warns:
         DataWarning: what is doubtful, of all slices in one text, where nothing is wrong.
@@ -49,21 +48,21 @@ def review(config, splits=("train", "test")):
     """As `check`, but returns how many slices there are and how many of them are doubtful."""
     if not splits or not set(splits) <= {"train", "test"}:
         raise ValueError(f"splits must hold train, test or both. Received: splits={splits!r}")
-    source = data.FORMATS[config.dataset]
-    compared = set(splits) == {"train", "test"} and not config.model
-    places = _places(source, config, splits)
+    dataset = config.dataset
+    compared = set(splits) == {"train", "test"} and not config.model.file
+    places = _places(dataset, splits)
     in_both = []
-    if compared and not source.splits_share:
+    if compared and not dataset.splits_share:
         in_both = [key for key, found in places.items() if len(found) > 1]
     # What an earlier reading of this process told is told again.
     agreement.forget()
     problems, unusable, doubts, twins = [], 0, [], _Twins(compared)
     for key, (place, *_) in progress.bar(places.items(), desc="check data", unit="slice"):
-        found = _looked_at(place)
+        found = _looked_at(place, config)
         if found.kspace is not None:
             found = twins.compare(found, place.split)
         if key in in_both:
-            text = source.in_both(config, len(in_both), in_both[0][0])
+            text = dataset.in_both(len(in_both), in_both[0][0])
             found.problems.insert(0, text)
         problems += found.problems
         unusable += bool(found.problems)
@@ -76,20 +75,16 @@ def review(config, splits=("train", "test")):
         raise ValueError("\n  ".join([head, *lines]))
     general = []
     if compared:
-        general = source.shared(config)
-    elif config.model and "test" in splits:
-        general = _doubts_of_model(config)
+        general = dataset.shared()
     _warn(general, doubts, len(places))
     return len(places), len(doubts)
 
 
 class _Place(NamedTuple):
-    """Where a slice is: `tfvn.data.source.Part` of a split."""
+    """Where a slice is: a part of a split."""
 
-    config: object
+    part: Part
     split: str
-    index: int
-    files: tuple
 
 
 class _Found(NamedTuple):
@@ -106,15 +101,14 @@ class _Found(NamedTuple):
     kspace: object
 
 
-def _places(source, config, splits):
+def _places(dataset, splits):
     """The places of each slice, a dict of lists; a slice in both splits has two."""
     places = {}
     # Training first: of a slice in both splits it asks more.
     for split in sorted(splits, reverse=True):
-        for part in source.parts(config, split):
+        for part in dataset.parts(split):
             key = part.files or (split, part.index)
-            place = _Place(part.config, split, part.index, part.files)
-            places.setdefault(key, []).append(place)
+            places.setdefault(key, []).append(_Place(part, split))
     return places
 
 
@@ -142,27 +136,6 @@ def _cut(lines, most):
     if len(lines) <= most:
         return lines
     return [*lines[:most], f"... and {len(lines) - most} more"]
-
-
-def _doubts_of_model(config):
-    """Texts on slices to test on that trained the given model, as its run directory tells."""
-    path = os.path.join(os.path.dirname(config.model), "config.yaml")
-    try:
-        trained = configuration.load(path)
-    except (OSError, ValueError):
-        # It has none, or one of another version.
-        return
-    if trained.model:
-        # A run whose model was given has trained nothing.
-        return
-    known = set(data.FORMATS[trained.dataset].identities(trained, "train"))
-    tested = data.FORMATS[config.dataset].identities(config, "test")
-    both = [identity for identity in tested if identity in known]
-    if both:
-        yield (
-            f"{len(both)} of {len(tested)} slices to test on trained the model {config.model}, the "
-            f"first {' '.join(map(str, both[0][1:]))}: errors on others will be larger."
-        )
 
 
 class _Twins:
@@ -196,17 +169,17 @@ class _Twins:
         return found
 
 
-def _looked_at(place):
+def _looked_at(place, config):
     """What is wrong with a slice, and what is doubtful."""
     name, kspace, problems = "", None, []
     # All that is recorded: what is none of ours is passed on.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         try:
-            name, kspace = _read(place)
+            name, kspace = _read(place, config)
         except ValueError as error:
             # The first file that cannot be read hides the others of its slice.
-            unreadable = [_error(read_arrays, file) for file in place.files]
+            unreadable = [_error(read_arrays, file) for file in place.part.files]
             problems = list(filter(None, unreadable)) or [_line(error)]
     doubts = []
     for warning in caught:
@@ -230,14 +203,16 @@ def _line(error):
     return " ".join(str(error).split()) or repr(error)
 
 
-def _read(place):
+def _read(place, config):
     """The name and the normalised k-space of a slice."""
-    config, split, index, files = place
-    slices = data.source(config, split)
+    index = place.part.index
+    files = place.part.files
+    slices = place.part.open()
     name = slices.name(index)
+    needs_reference = place.split == "train" and not config.model.file
     try:
-        sample, _ = PreparedSlices(slices, config.cache_dir)[index]
-        if split == "train" and not config.model and not np.isfinite(sample.reference).all():
+        sample, _ = PreparedSlices(slices, config.data.cache_dir)[index]
+        if needs_reference and not np.isfinite(sample.reference).all():
             raise ValueError(
                 f"{name}: training needs a fully sampled reference. "
                 "Received: none, or one with NaN in it"

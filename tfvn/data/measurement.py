@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfvn import checks
 from tfvn.checks import DataWarning
 from tfvn.choices import MAPS_FROM
 from tfvn.data import agreement, axes, recognise
@@ -33,14 +34,13 @@ from tfvn.data.scan_file import (
     coils_as_slices,
     open_kspace,
     open_maps,
-    scan_shape,
     slices_as_coils,
 )
 from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
-from tfvn.data.source import Part, Source, needed
+from tfvn.data.source import Source
 from tfvn.files import state
 
-__all__ = ["Measurement"]
+__all__ = ["Measurement", "check_settings"]
 
 # Files whose order of axes was compared with their numbers.
 _axes_asked = set()
@@ -90,8 +90,6 @@ class Measurement(Source):
             `tfvn.data.agreement`.
     """
 
-    splits_share = True
-
     def __init__(
         self,
         path,
@@ -107,27 +105,7 @@ class Measurement(Source):
         array="",
         sensitivity_array="",
     ):
-        if coil_axis < axes.NO_AXIS or slice_index < 0:
-            raise ValueError(
-                "coil_axis must be an axis of the file, -1 (by the rule) or -2 (none), and "
-                f"slice_index >= 0. Received: coil_axis={coil_axis}, slice_index={slice_index}"
-            )
-        if calibration_lines and calibration_lines < LEAST_LINES:
-            raise ValueError(
-                f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are "
-                f"measured. Received: calibration_lines={calibration_lines}"
-            )
-        if maps_from not in MAPS_FROM:
-            raise ValueError(
-                f"maps_from must be one of {', '.join(MAPS_FROM)}. Received:"
-                f" maps_from={maps_from!r}"
-            )
-        if sensitivity_path and maps_from != "measured":
-            raise ValueError(
-                "maps come from a file or are estimated, not both. Received: "
-                f"sensitivity_path={str(sensitivity_path)!r} and maps_from={maps_from!r}. Set one "
-                "of the two."
-            )
+        check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensitivity_path)
         for file in filter(None, (path, sensitivity_path)):
             recognise.head(file)
         # Of now, as the scan is read once: a file that changes later is another scan to the next
@@ -140,50 +118,6 @@ class Measurement(Source):
         self._maps_from = maps_from
         self._arrays = dict(array=array, sensitivity_array=sensitivity_array)
         self._doubts = []
-
-    @classmethod
-    def from_config(cls, config, split):
-        """See `tfvn.data.source.Source.from_config`. The scan is the same for both splits."""
-        del split
-        mask = cls.mask_of(config)
-        return cls(
-            needed(config, "data_path", "the k-space file"),
-            sensitivity_path=config.sensitivity_path,
-            array=config.data_array,
-            sensitivity_array=config.sensitivity_array,
-            mask=mask,
-            coil_axis=config.coil_axis,
-            slice_index=config.slice_index,
-            calibration_lines=config.calibration_lines,
-            maps_from=config.maps_from,
-            mask_name=cls.mask_file(config),
-            readout_oversampling=config.readout_oversampling,
-            transpose=config.transpose,
-        )
-
-    @classmethod
-    def parts(cls, config, split):
-        """The one slice, see `tfvn.data.source.Source.parts`."""
-        if not config.data_path:
-            return super().parts(config, split)
-        files = (config.data_path, config.sensitivity_path)
-        return [Part(config, 0, tuple(filter(None, files)))]
-
-    @classmethod
-    def identities(cls, config, split):
-        """What names the slice, see `tfvn.data.source.Source.identities`."""
-        del split
-        return [(os.path.realpath(config.data_path), "slice", config.slice_index)]
-
-    @classmethod
-    def shared(cls, config):
-        """Training and test share the scan, see `tfvn.data.source.Source.shared`."""
-        count = scan_shape(config.data_path, config.coil_axis, config.data_array)[0]
-        return [
-            f"slice {config.slice_index} of {count} of {config.data_path} both trains and "
-            "validates: its errors say nothing about other data. Write the slices of several scans "
-            "as a folder (dataset: vlo) to test on others."
-        ]
 
     def __len__(self):
         return 1
@@ -347,7 +281,8 @@ class Measurement(Source):
             if not is_full:
                 raise ValueError(
                     "maps from a fully sampled scan need one. Received: k-space of which "
-                    f"{measured.mean():.0%} was measured. Set maps_from (--maps-from) to measured."
+                    f"{measured.mean():.0%} was measured. Set data.maps_from (--maps-from) to"
+                    " measured."
                 )
             mask = measured
         lines = centre_lines(mask, height, width, self._calibration_lines)
@@ -359,6 +294,35 @@ class Measurement(Source):
         if not self._sensitivity_path:
             maps = low_resolution_maps(kspace, self._calibration_lines, measured)
         return combine(ifft2c(kspace), maps, self.readout_oversampling)
+
+
+def check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensitivity_path):
+    """Checks arguments of `Measurement`, of which no file needs to be read.
+
+    Raises:
+        ValueError: for values outside their limits, and for two origins of the maps.
+    """
+    if coil_axis < axes.NO_AXIS:
+        raise ValueError(
+            "coil_axis must be an axis of the file, -1 (by the rule) or -2 (none). Received:"
+            f" coil_axis={coil_axis}"
+        )
+    checks.whole("slice_index", slice_index, 0)
+    if calibration_lines and calibration_lines < LEAST_LINES:
+        raise ValueError(
+            f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are "
+            f"measured. Received: calibration_lines={calibration_lines}"
+        )
+    if maps_from not in MAPS_FROM:
+        raise ValueError(
+            f"maps_from must be one of {', '.join(MAPS_FROM)}. Received: maps_from={maps_from!r}"
+        )
+    if sensitivity_path and maps_from != "measured":
+        raise ValueError(
+            "maps come from a file or are estimated, not both. Received: "
+            f"sensitivity_path={str(sensitivity_path)!r} and maps_from={maps_from!r}. Set one "
+            "of the two."
+        )
 
 
 def _check_numbers(array, name):

@@ -17,10 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data
 from tfvn.data.prepared import PreparedSlices
 
-__all__ = ["Batches", "Shuffled", "clear_errors", "load", "maps_origin", "mask_of", "source"]
+__all__ = ["Batches", "Shuffled", "clear_errors", "load", "maps_origin", "source"]
 
 _SPLITS = ("train", "test")
 # Threads that read slices. One more makes batches of them.
@@ -45,12 +44,7 @@ def source(config, split="train"):
     """
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}. Received: split={split!r}")
-    return data.FORMATS[config.dataset].from_config(config, split)
-
-
-def mask_of(config):
-    """The mask that a configuration asks for, see `tfvn.data.source.Source.mask_of`."""
-    return data.FORMATS[config.dataset].mask_of(config)
+    return config.dataset.source(split)
 
 
 def maps_origin(config, split="test"):
@@ -74,7 +68,7 @@ def load(config, split="train", start=0, *, held_out=0, step=1):
 
     Args:
         config: a `tfvn.config.Config`.
-        split: 'train': endless, shuffled, batches of `config.batch_size`. 'test': in order, once,
+        split: 'train': endless, shuffled, batches of `training.batch_size`. 'test': in order, once,
             one slice a batch. 'validation': the held-out training slices, as 'test'.
         start: number of batches to skip, without reading them.
         held_out: how many of the last training slices 'train' leaves out and 'validation' holds.
@@ -90,9 +84,10 @@ def load(config, split="train", start=0, *, held_out=0, step=1):
     Raises:
         ValueError: as `source`; and while it is iterated, if a slice cannot be read.
     """
-    slices = PreparedSlices(
-        source(config, "train" if split == "validation" else split), config.cache_dir
-    )
+    read = split
+    if split == "validation":
+        read = "train"
+    slices = PreparedSlices(source(config, read), config.data.cache_dir)
     if start < 0:
         raise ValueError(f"start must be a number of batches >= 0. Received: start={start}")
     if split == "test":
@@ -100,13 +95,14 @@ def load(config, split="train", start=0, *, held_out=0, step=1):
     count = len(slices) - held_out
     if not 0 < count <= len(slices):
         raise ValueError(
-            f"held_out (tune_validation) must leave slices to train on, of {len(slices)}. Received:"
-            f" held_out={held_out}"
+            f"held_out (search.validation) must leave slices to train on, of {len(slices)}."
+            f" Received: held_out={held_out}"
         )
     if split == "validation":
         return Batches(slices, range(count + start, len(slices)), 1)
-    order = Shuffled(slices, config.batch_size, config.seed, start, held_out)
-    return Batches(slices, order, config.batch_size)
+    batch_size = config.training.batch_size
+    order = Shuffled(slices, batch_size, config.seed, start, held_out)
+    return Batches(slices, order, batch_size)
 
 
 class Shuffled:

@@ -45,7 +45,8 @@ class PreparedSlices:
         source: a source of slices, see `tfvn.data.source.Source`. `source.fingerprint(index)`
             returns all that a slice depends on: settings, a dict of plain values, and the list of
             `tfvn.files.state` of the files that it is read from.
-        cache_dir: the folder, made if need be; '' prepares a slice each time that it is asked for.
+        cache_dir: folder that keeps prepared slices, made if need be; empty: a slice is prepared
+            each time that it is asked for.
 
     Raises:
         ValueError: at construction if the folder cannot be written; when a slice is read, what the
@@ -132,7 +133,7 @@ class PreparedSlices:
             # fails for a while.
             if isinstance(error, OSError) and error.errno:
                 raise ValueError(
-                    f"cache_dir must be a folder whose files can be read. Received: {path}:"
+                    f"data.cache_dir must be a folder whose files can be read. Received: {path}:"
                     f" {os.strerror(error.errno)}. Give permission there, name another folder, or"
                     " '' for none."
                 ) from error
@@ -152,8 +153,8 @@ class PreparedSlices:
             if not isinstance(error, OSError):
                 cause = error.__cause__
             raise ValueError(
-                "cache_dir must be a folder that can be written, with space for the prepared"
-                f" slices. Received: cache_dir={self._folder!r}:"
+                "data.cache_dir must be a folder that can be written, with space for the prepared"
+                f" slices. Received: data.cache_dir={self._folder!r}:"
                 f" {getattr(cause, 'strerror', None) or error}. Name another, or '' for none."
             ) from error
 

@@ -142,13 +142,13 @@ def check_mask(mask):
 def _advice(shape, height, width):
     if shape == (width, height):
         return (
-            "These are height and width exchanged: transpose the mask, or set transpose"
+            "These are height and width exchanged: transpose the mask, or set data.transpose"
             " (--transpose) for the scan."
         )
     if shape in ((height,), (height, 1), (1, height)):
         return (
             "This is a line for each row, and phase encoding runs along the width: "
-            "if it is the height in this file, set transpose (--transpose)."
+            "if it is the height in this file, set data.transpose (--transpose)."
         )
     return "Use a mask made for this width."
 

@@ -60,7 +60,7 @@ def undersampling(mask, found):
             "a mask can only undersample a fully sampled scan, or say where one was "
             f"measured. Received: k-space of which {found.mask.mean():.0%} was measured, "
             f"and a mask that samples {empty} empty lines or rows and is 1 at "
-            f"{share:.0%} zeros. Use mask: measured (leave --mask out), or a mask of what "
+            f"{share:.0%} zeros. Use sampling.mask: measured (leave --mask out), or a mask of what "
             "was measured."
         )
     return mask, (
@@ -81,8 +81,8 @@ def doubt_of_points(found):
     return (
         f"{found.share:.1%} of the positions in its lines are zero in all "
         "coils, so it is taken for a scan that samples points, not lines. If all of these "
-        "lines were measured, say so: mask: file, and a mask_path (--mask) that is 1 at "
-        "each measured line."
+        "lines were measured, say so: sampling.mask: file, and a sampling.path (--mask) that is"
+        " 1 at each measured line."
     )
 
 

@@ -38,12 +38,12 @@ def open_kspace(path, name=""):
     Raises:
         ValueError: as `open_array`.
     """
-    return open_array(path, _KSPACE_NAMES, name, "data_array (--array)", least_axes=2)
+    return open_array(path, _KSPACE_NAMES, name, "data.array (--array)", least_axes=2)
 
 
 def open_maps(path, name=""):
     """As `open_kspace`, of coil maps."""
-    setting = "sensitivity_array (--maps-array)"
+    setting = "data.sensitivity_array (--maps-array)"
     return open_array(path, _MAPS_NAMES, name, setting, least_axes=2)
 
 
@@ -146,7 +146,7 @@ def slices_as_coils(kspace, array, found):
     return (
         f"axis {found.coils} of shape {array.shape} is taken for the coils, and differs "
         f"from one to the next as slices do: {variation:.2f} where coils give up to 0.2 "
-        "and slices 0.7 or more. Set coil_axis (--coil-axis) to the axis of the coils, "
+        "and slices 0.7 or more. Set data.coil_axis (--coil-axis) to the axis of the coils, "
         "or to -2 if there is one coil."
     )
 
@@ -165,8 +165,8 @@ def coils_as_slices(kspace, array, found):
     return (
         f"axis {found.slices} of shape {array.shape} is taken for slices of one coil, and "
         f"differs from one to the next as coils do: {variation:.2f} where coils give up to 0.2 "
-        "and slices 0.7 or more. If it is the axis of the coils, set coil_axis (--coil-axis) to "
-        f"{found.slices}."
+        "and slices 0.7 or more. If it is the axis of the coils, set data.coil_axis (--coil-axis)"
+        f" to {found.slices}."
     )
 
 

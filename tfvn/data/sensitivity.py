@@ -46,20 +46,20 @@ def centre_lines(mask, height, width, lines=0):
         advice = "Give"
         if found:
             advice = (
-                f"Set calibration_lines (--calibration-lines) to {found} or less, or 0 for as many "
-                "as there are, or give"
+                f"Set data.calibration_lines (--calibration-lines) to {found} or less, or 0 for as"
+                " many as there are, or give"
             )
         raise ValueError(
-            f"calibration_lines={lines} must be 0 or at most the number of centre lines that are "
-            f"measured. Received: k-space with {found} of them. {advice} the maps in a file."
+            f"data.calibration_lines={lines} must be 0 or at most the number of centre lines that"
+            f" are measured. Received: k-space with {found} of them. {advice} the maps in a file."
         )
     if not lines and found < LEAST_LINES:
         raise ValueError(
             f"an estimate of coil maps needs {LEAST_LINES} centre lines that are measured. "
             f"Received: k-space with {found} of them. Measure more, use a mask with a wider "
-            "centre, or give the maps in a file: sensitivity_path (--maps). If k-space before the "
-            "mask is fully sampled, maps may be taken from all of it by maps_from (--maps-from) "
-            "fully-sampled: results then know what the mask removes."
+            "centre, or give the maps in a file: data.sensitivity_path (--maps). If k-space before"
+            " the mask is fully sampled, maps may be taken from all of it by data.maps_from"
+            " (--maps-from) fully-sampled: results then know what the mask removes."
         )
     return found
 

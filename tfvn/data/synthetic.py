@@ -14,16 +14,20 @@ import functools
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
+from tfvn import ranges
 from tfvn.checks import number, whole
 from tfvn.data.anatomy import knee_slice
 from tfvn.data.drawing import axes
+from tfvn.data.format import Format
 from tfvn.data.sample import Sample, combine, fft2c, image_rows, mask_array, mask_digest
 from tfvn.data.source import Source
 
-__all__ = ["SyntheticKnee", "coil_maps"]
+__all__ = ["SyntheticFormat", "SyntheticKnee", "coil_maps"]
 
 # The synthetic sets are fixed: runs with different seeds train and are compared on the same slices.
 _SEEDS = {"train": 0, "test": 1}
+# Larger ones are slips.
+_MOST_PIXELS, _MOST_COILS = 2**14, 1024
 _LOOP_SEGMENTS = 16
 # The fields are smooth inside the rings: cubic splines on a coarse grid give them to 0.2 % of their
 # maximum.
@@ -148,26 +152,6 @@ class SyntheticKnee(Source):
         self._mask = mask_array(mask, height, width)
         self.mask_height = self._mask.shape[1]
 
-    @classmethod
-    def from_config(cls, config, split):
-        """See `tfvn.data.source.Source.from_config`."""
-        mask = cls.mask_of(config)
-        if config.mask == "file":
-            try:
-                mask_array(mask, config.height, config.width)
-            except ValueError as error:
-                raise ValueError(f"{config.mask_path}: {error}") from error
-        return cls(
-            getattr(config, f"num_{split}"),
-            config.height,
-            config.width,
-            config.num_coils,
-            mask,
-            config.receiver_noise,
-            _SEEDS[split],
-            readout_oversampling=config.readout_oversampling,
-        )
-
     def __len__(self):
         return self._num_slices
 
@@ -213,3 +197,68 @@ class SyntheticKnee(Source):
         coil_images = maps * image + deviation * noise.view(np.complex64)
         reference = combine(coil_images, maps, self.readout_oversampling)
         return Sample(fft2c(coil_images) * self._mask, maps, self._mask, reference)
+
+
+class SyntheticFormat(Format):
+    """Synthetic knee slices, the same ones in every run.
+
+    Args:
+        height: rows of the slice.
+        width: columns of the slice.
+        num_coils: receiver coils.
+        receiver_noise: deviation of the k-space noise, relative to the largest image value.
+        num_train: training slices.
+        num_test: test slices.
+        readout_oversampling: the image is the central half of the readout (height).
+        mask: a `tfvn.data.mask_choice.Mask`; None: all samples.
+
+    Raises:
+        ValueError: for values outside their limits.
+    """
+
+    has_files = False
+
+    def __init__(
+        self,
+        height=640,
+        width=368,
+        num_coils=15,
+        receiver_noise=0.002,
+        num_train=200,
+        num_test=10,
+        readout_oversampling=False,
+        mask=None,
+    ):
+        super().__init__(readout_oversampling, mask)
+        self.height = whole("height", height, 16, most=_MOST_PIXELS)
+        self.width = whole("width", width, 16, most=_MOST_PIXELS)
+        self.num_coils = whole("num_coils", num_coils, 1, most=_MOST_COILS)
+        self.receiver_noise = number("receiver_noise", receiver_noise, 0)
+        self._counts = {
+            "train": whole("num_train", num_train, 1, most=ranges.MOST),
+            "test": whole("num_test", num_test, 1, most=ranges.MOST),
+        }
+
+    def kspace_size(self):
+        """(height, width) of every k-space."""
+        return self.height, self.width
+
+    def source(self, split):
+        """The slices of a split, see `tfvn.data.format.Format.source`."""
+        mask = self.read_mask()
+        path = self.mask_file()
+        if path:
+            try:
+                mask_array(mask, self.height, self.width)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+        return SyntheticKnee(
+            self._counts[split],
+            self.height,
+            self.width,
+            self.num_coils,
+            mask,
+            self.receiver_noise,
+            _SEEDS[split],
+            readout_oversampling=self.readout_oversampling,
+        )

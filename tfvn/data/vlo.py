@@ -6,14 +6,10 @@ right of k-space were never measured and are zero. The original code counts them
 gives them mask 0.
 """
 
-import dataclasses
-import itertools
-import os
 from pathlib import Path
 
 import numpy as np
 
-from tfvn import ranges
 from tfvn.choices import PADDING_LINES
 from tfvn.data import agreement
 from tfvn.data.array_files import variable
@@ -29,8 +25,8 @@ from tfvn.data.sample import (
     zeros,
 )
 from tfvn.data.sampling import of_mask
-from tfvn.data.source import Part, Source, needed
-from tfvn.data.vlo_folder import is_padding, mask_path, slice_paths
+from tfvn.data.source import Source
+from tfvn.data.vlo_folder import is_padding, slice_paths
 from tfvn.files import state
 
 _RAW = ("rawdata", "padlength_left", "padlength_right")
@@ -39,8 +35,8 @@ _MAPS = ("sensitivities", "reference")
 _LOST_LINES = 0.05
 # Of points: of an asymmetric echo a quarter of the readout is missing.
 _LOST_POINTS = 0.25
-# Patients and missing files that a message names.
-_MOST_PATIENTS, _MOST_MISSING = 5, 10
+# Missing files that a message names.
+_MOST_MISSING = 10
 
 __all__ = ["VLOKnee"]
 
@@ -97,7 +93,7 @@ class VLOKnee(Source):
             listed = "\n  ".join(shown)
             raise ValueError(
                 f"{len(missing)} of {len(paths)} files are missing below"
-                f" {Path(root) / protocol}. Check data_path, protocol, patients and slices.\n "
+                f" {Path(root) / protocol}. Check data.path, data.protocol, patients and slices.\n "
                 f" {listed}"
             )
         self._mask = mask
@@ -105,79 +101,6 @@ class VLOKnee(Source):
         self.readout_oversampling = readout_oversampling
         self.mask_height = mask_height(mask)
         self._doubts = {}
-
-    @classmethod
-    def from_config(cls, config, split):
-        """See `tfvn.data.source.Source.from_config`."""
-        mask = cls.mask_of(config)
-        return cls(
-            _root(config),
-            config.protocol,
-            _numbers_of(config, split, "patients"),
-            _numbers_of(config, split, "slices"),
-            mask,
-            padding_lines=config.padding_lines,
-            readout_oversampling=config.readout_oversampling,
-            mask_name=cls.mask_file(config),
-        )
-
-    @classmethod
-    def mask_file(cls, config):
-        """The path of the mask's file, '' if the mask comes from none."""
-        name = super().mask_file(config)
-        if not name:
-            return ""
-        return mask_path(_root(config), config.protocol, name)
-
-    @classmethod
-    def parts(cls, config, split):
-        """The slices of a split one by one, see `tfvn.data.source.Source.parts`.
-
-        Each has a source of its own: that of all refuses the folder for a single missing file.
-        """
-        if not config.data_path:
-            return super().parts(config, split)
-        if not os.path.isdir(config.data_path):
-            raise ValueError(
-                f"no such folder: {config.data_path}. Set data_path to the root of the knee data."
-            )
-        parts = []
-        for patient, number in _keys_of(config, split):
-            one = {f"{split}_patients": str(patient), f"{split}_slices": str(number)}
-            files = slice_paths(config.data_path, config.protocol, patient, number)
-            parts.append(Part(dataclasses.replace(config, **one), 0, files))
-        return parts
-
-    @classmethod
-    def identities(cls, config, split):
-        """What names each slice, see `tfvn.data.source.Source.identities`."""
-        root = os.path.realpath(config.data_path)
-        return [(root, config.protocol, *key) for key in _keys_of(config, split)]
-
-    @classmethod
-    def in_both(cls, config, count, first):
-        """The sentence for slices that are both trained on and tested on."""
-        return (
-            f"{super().in_both(config, count, first)} Change "
-            f"train_patients={config.train_patients!r}, train_slices={config.train_slices!r}, "
-            f"test_patients={config.test_patients!r} or test_slices={config.test_slices!r}."
-        )
-
-    @classmethod
-    def shared(cls, config):
-        """Sentences on what training and test share, see `tfvn.data.source.Source.shared`."""
-        tested = set(_numbers_of(config, "test", "patients"))
-        patients = sorted(tested & set(_numbers_of(config, "train", "patients")))
-        if not patients:
-            return []
-        shown = [str(patient) for patient in patients[:_MOST_PATIENTS]]
-        if len(patients) > _MOST_PATIENTS:
-            shown.append(f"... and {len(patients) - _MOST_PATIENTS} more")
-        return [
-            f"{len(patients)} of {len(tested)} patients to test on are trained on too, in other "
-            f"slices ({', '.join(shown)}). Slices of one patient are alike: errors on others will "
-            "be larger."
-        ]
 
     def __len__(self):
         return len(self._slices)
@@ -256,20 +179,6 @@ class VLOKnee(Source):
         return reference.astype(np.complex64)
 
 
-def _root(config):
-    return needed(config, "data_path", "the folder of the knee data")
-
-
-def _numbers_of(config, split, what):
-    return ranges.numbers(getattr(config, f"{split}_{what}"))
-
-
-def _keys_of(config, split):
-    """(patient, slice) of each slice of a split."""
-    patients = _numbers_of(config, split, "patients")
-    return itertools.product(patients, _numbers_of(config, split, "slices"))
-
-
 def _coils_first(array, name, path):
     if array.ndim == 2:
         array = array[..., None]  # MATLAB drops the last axis of a single coil
@@ -327,7 +236,7 @@ def _line_doubts(kspace, mask, padding, path):
     lines = np.count_nonzero(sampled)
     text = (
         f"{path}: the mask must sample lines that were measured. Received: {empty} of its {lines} "
-        "lines are zero in rawdata. Give fully sampled rawdata, or mask: measured."
+        "lines are zero in rawdata. Give fully sampled rawdata, or sampling.mask: measured."
     )
     if empty > _LOST_LINES * lines:
         raise ValueError(text)
@@ -343,7 +252,7 @@ def _point_doubts(found, mask, lines, path):
     share = lacking / max(np.count_nonzero(sampled), 1)
     text = (
         f"{path}: the mask must sample what was measured. Received: {share:.0%} of its positions "
-        "are zero in all coils of rawdata. Give fully sampled rawdata, or mask: measured."
+        "are zero in all coils of rawdata. Give fully sampled rawdata, or sampling.mask: measured."
     )
     if share > _LOST_POINTS:
         raise ValueError(text)

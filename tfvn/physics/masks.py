@@ -72,7 +72,7 @@ def constant(width, fraction=0.15, center_lines=None):
     total = max(1, round(fraction * width))
     if center_lines is None:
         center_lines = max(1, round(_PAPER_CENTER_LINES * width / _PAPER_WIDTH))
-        remedy = "Sample a larger fraction (mask_fraction), or take another mask."
+        remedy = "Sample a larger fraction (sampling.fraction), or take another mask."
         _check_centre(center_lines, total, f"fraction={fraction}, width={width}", remedy)
     if not 0 <= center_lines <= total:
         raise ValueError(

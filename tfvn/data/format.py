@@ -1,0 +1,102 @@
+"""A format of data: what the section `data` of a configuration makes, and gives its sources."""
+
+import functools
+from typing import NamedTuple
+
+from tfvn import checks
+from tfvn.data.mask_choice import Measured
+
+__all__ = ["Format", "Part"]
+
+
+class Part(NamedTuple):
+    """One slice as `tfvn.data.check` reads it, so that a missing file hides no other slice.
+
+    Args:
+        open: a function without arguments that returns a source which holds the slice.
+        index: of the slice in that source.
+        files: the paths that it is read from, a tuple; () if there are none.
+    """
+
+    open: object
+    index: int
+    files: tuple
+
+
+class Format:
+    """What is configured of the data, without a file that was read: the base class.
+
+    The keywords of a constructor are the keys of the section `data`. It checks their values, and
+    reads nothing. A format defines `source(split)`. It may define the rest.
+
+    Args:
+        readout_oversampling: the image is the central half of the readout (height).
+        mask: a `tfvn.data.mask_choice.Mask`; None: what was measured.
+
+    Attributes:
+        has_files: whether the slices lie in files, which are checked before a training.
+        splits_share: whether training and test may hold the same slice.
+    """
+
+    has_files = True
+    splits_share = False
+
+    def __init__(self, readout_oversampling=False, mask=None):
+        self.readout_oversampling = checks.flag("readout_oversampling", readout_oversampling)
+        self.mask = mask or Measured()
+
+    def source(self, split):
+        """The source of the slices of a split.
+
+        Args:
+            split: 'train' or 'test'.
+
+        Returns:
+            A `tfvn.data.source.Source`.
+
+        Raises:
+            ValueError: for missing files or values that make no data.
+        """
+        raise NotImplementedError
+
+    def kspace_size(self):
+        """(height, width) of every k-space; None where only the files tell it."""
+
+    def locate_mask(self, path):
+        """The path of the mask's file where a configuration names it as `path`."""
+        return path
+
+    def read_mask(self):
+        """The mask, see `tfvn.data.mask_choice.Mask.read`."""
+        return self.mask.read(self.locate_mask)
+
+    def mask_file(self):
+        """The path of the mask's file, '' if the mask comes from none."""
+        return self.mask.file(self.locate_mask)
+
+    def parts(self, split):
+        """The slices of a split one by one, a list of `Part`, for `tfvn.data.check`."""
+        count = len(self.source(split))
+        read = functools.partial(self.source, split)
+        return [Part(read, index, ()) for index in range(count)]
+
+    def identities(self, split):
+        """What names each slice in its files, a list of tuples; [] if slices have no files."""
+        del split
+        return []
+
+    def in_both(self, count, first):
+        """The sentence for slices that are both trained on and tested on.
+
+        Args:
+            count: how many there are.
+            first: a file of the first one.
+        """
+        return (
+            f"slices to test on must not be trained on. Received: {count} in both, the first one "
+            f"{first}."
+        )
+
+    def shared(self):
+        """Sentences on what training and test share, and may, a list."""
+        return []
