@@ -1,27 +1,25 @@
 """What all command lines share: how words are read, and how a command ends.
 
-TensorFlow takes seconds to be imported. What is wrong with flags, keys and values is told before.
-So here, modules that need it are imported where they are used.
+TensorFlow takes seconds to be imported. What is wrong with flags is told before. So here, modules
+that need it are imported where they are used.
 """
 
 import argparse
 import functools
 import os
 import re
-import shutil
 import signal
 import sys
-import textwrap
 import warnings
 
-from tfvn import checks, choices, config, surroundings
+from tfvn import checks, choices, surroundings
 
 __all__ = [
     "Parser",
+    "SECTIONS_HELP",
     "add_set",
     "add_strategy",
     "command",
-    "described_keys",
     "exit_with",
     "guarded",
     "told",
@@ -31,8 +29,12 @@ __all__ = [
 # What a shell says of a process that SIGINT and SIGPIPE have ended.
 _INTERRUPTED = 130
 _NOBODY_READS = 141
-# Columns of a help text, however narrow the terminal is.
-_NARROWEST = 60
+# What `--help` says of configurations. It imports no class, and takes no time.
+SECTIONS_HELP = """\
+A configuration has the sections data, sampling, model, training, defence, attacks
+and search. `python -m tfvn keys` lists their keys, and `python -m tfvn keys model`
+says what those of one section mean.
+"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,6 +48,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **settings)
         self.register("action", None, _Once)
         self._several = {}
+        # Whether it has --set, see `add_set`.
+        self.takes_keys = False
 
     def add_several(self, *names, values, **settings):
         """Adds a flag of one or more values, of which the result is a list.
@@ -92,38 +96,13 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def described_keys(sections):
-    """The configuration keys of some sections for `--help`, as wide as the terminal.
-
-    Args:
-        sections: of `tfvn.config.SECTIONS`.
-    """
-    columns = max(shutil.get_terminal_size().columns, _NARROWEST)
-    found = {section: config.keys(section) for section in sections}
-    names = [key.name for keys in found.values() for key in keys]
-    margin = 4 + max(map(len, names))
-    lines = ["configuration keys (and their defaults):"]
-    for section, keys in found.items():
-        lines += ["", section]
-        for key in keys:
-            default = f" ({key.default})" if key.default else ""
-            wrapped = textwrap.fill(
-                key.meaning + default,
-                columns - 1,
-                initial_indent=f"  {key.name}".ljust(margin),
-                subsequent_indent=" " * margin,
-                break_on_hyphens=False,
-            )
-            lines.append(wrapped)
-    return "\n".join(lines)
-
-
 def add_set(parser, meaning):
     """Adds the flag --set, which overrides configuration keys."""
+    parser.takes_keys = True
     parser.add_several(
         "--set",
-        metavar="KEY=VALUE",
-        values=r"(?s)\s*[\w-]+\s*=.*",
+        metavar="SECTION.KEY=VALUE",
+        values=r"(?s)\s*[\w.-]+\s*=.*",
         help=f"{meaning}; several may follow",
     )
 
@@ -156,10 +135,8 @@ def whole_number(text):
     return int(text)
 
 
-def guarded(
-    work, interrupted="The same command continues after the last finished unit.", first=None
-):
-    """Calls `first()`, which needs no TensorFlow, and `work()`. Returns the exit code.
+def guarded(work, interrupted="The same command continues after the last finished unit."):
+    """Calls `work()`. Returns the exit code.
 
     A wrong input, a file that cannot be read or written and a lack of memory end in one sentence
     and exit code 2, and Ctrl-C ends in 130.
@@ -167,8 +144,6 @@ def guarded(
     try:
         with warnings.catch_warnings(), surroundings.without_advice():
             warnings.showwarning = _show_warning
-            if first:
-                first()
             from tfvn import device
 
             device.grow_memory()

@@ -1,166 +1,333 @@
-"""Configurations are read from YAML files and from `key=value` overrides.
+"""Configurations: one experiment in one YAML file, in sections.
 
-Both can only set keys that the schema has. A wrong key never becomes a default. Both give texts,
-and the key says what a text stands for.
+The keys of a section are the keyword arguments of the class that it names, see `tfvn.parts`. A
+configuration is read from a file, from `section.key=value` and from Python. All three can only set
+keys that there are: a wrong one never becomes a default.
 """
 
-import contextlib
-import dataclasses
-import difflib
+import functools
 import os
-import re
-from typing import NamedTuple
 
 import yaml
 
-from tfvn import checks, yaml_text
-from tfvn.schema import SECTIONS, Config
-from tfvn.settings import check, from_text, received
+from tfvn import attacks, checks, data, defences, first_edition, models, yaml_text
+from tfvn.drafts import Assigned, Drafts, naming, naming_all
+from tfvn.parts import Section
+from tfvn.settings import received
+from tfvn.training import optimizers, recipes
+from tfvn.training.settings import Search, Training
 
-__all__ = ["SECTIONS", "Config", "Key", "keys", "load"]
-
-_LONGEST_KEY = 200
-_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+__all__ = ["Config", "SECTIONS", "load"]
 
 
-class Key(NamedTuple):
-    """What is said of a key in `--help`.
+def _of_data(cache_dir=""):
+    """Keys of all data.
 
-    name: the key.
-    default: its default as a configuration file has it.
-    meaning: in one line.
+    Args:
+        cache_dir: folder that keeps prepared slices; empty: they are prepared each time.
     """
 
-    name: str
-    default: str
-    meaning: str
+
+def _of_model(file=""):
+    """Keys of all models.
+
+    Args:
+        file: a trained network to use as it is (.keras, .npz or .pt), in place of a name.
+    """
 
 
-def keys(section):
-    """The keys of one of the `SECTIONS`, in a list of `Key`."""
-    found = []
-    for field in _FIELDS.values():
-        if field.metadata["section"] == section:
-            found.append(Key(field.name, _default(field), field.metadata["meaning"]))
-    return found
+def _of_attack(num_samples=0):
+    """Keys of all attacks.
+
+    Args:
+        num_samples: draws of the defence in each step of the attack; 0: as many as it has.
+    """
+    checks.whole("num_samples", num_samples, 0)
 
 
-def _default(field):
-    if field.type is list:
-        return ",".join(map(str, field.default))
-    if field.type is bool:
-        return str(field.default).lower()
-    return str(field.default)
+SECTIONS = {
+    "data": Section(
+        "data",
+        "the slices: their format, and where they are",
+        data.FORMATS,
+        "format",
+        "synthetic",
+        given=("mask",),
+        common=_of_data,
+    ),
+    "sampling": Section(
+        "sampling", "the mask that undersamples them", data.MASKS, "mask", "constant"
+    ),
+    "model": Section(
+        "model",
+        "the network",
+        models.MODELS,
+        "name",
+        "variational",
+        given=("readout_oversampling", "seed"),
+        common=_of_model,
+        instead="file",
+    ),
+    "training": Section(
+        "training",
+        "how it is trained",
+        common=Training,
+        inside={
+            "optimizer": Section(
+                "training.optimizer",
+                "the steps of the training",
+                optimizers.OPTIMIZERS,
+                "name",
+                "ipalm",
+                given=("iterations",),
+            ),
+            "recipe": Section(
+                "training.recipe", "what it is trained on", recipes.RECIPES, "name", "clean"
+            ),
+        },
+    ),
+    "defence": Section(
+        "defence",
+        "what is put around the trained network",
+        defences.DEFENCES,
+        "name",
+        "none",
+        given=("model", "seed", "strategy"),
+    ),
+    "attacks": Section(
+        "attacks",
+        "the attacks on both, one after the other",
+        attacks.ATTACKS,
+        "name",
+        "ascent",
+        given=("seed",),
+        common=_of_attack,
+        several=True,
+    ),
+    "search": Section("search", "the search of hyper-parameters", common=Search),
+}
 
 
-def load(path=None, overrides=(), **settings):
+class Config:
+    """A configuration. `load` makes one. Every one is valid.
+
+    Attributes:
+        seed: a whole number.
+        data, sampling, model, training, defence, search: a `tfvn.parts.Part` each.
+        attacks: a tuple of `tfvn.parts.Part`.
+    """
+
+    def __init__(self, seed, data, sampling, model, training, defence, attacks, search):
+        self.seed = seed
+        self.data = data
+        self.sampling = sampling
+        self.model = model
+        self.training = training
+        self.defence = defence
+        self.attacks = attacks
+        self.search = search
+
+    def __eq__(self, other):
+        return isinstance(other, Config) and self.tree() == other.tree()
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"Config({self.tree()})"
+
+    @functools.cached_property
+    def dataset(self):
+        """The `tfvn.data.format.Format` of the data."""
+        return self.data.make(mask=self.sampling.make())
+
+    def defended(self, model, strategy=None):
+        """A model in the configured defence, or itself if there is none.
+
+        Args:
+            model: the `tfvn.models.Reconstructor`.
+            strategy: a `tf.distribute` strategy over whose replicas a defence splits its draws.
+        """
+        if not self.defence.is_named:
+            return model
+        return self.defence.make(model=model, seed=self.seed, strategy=strategy)
+
+    def changed(self, settings):
+        """Another configuration, which has other values of some keys.
+
+        Args:
+            settings: as for `load`.
+
+        Raises:
+            ValueError: as `load`.
+        """
+        return _resolved([_assigned(self.tree()), _assigned(settings)])
+
+    def flat(self):
+        """All keys in full, as `--set` has them, and their values, a dict."""
+        found = {"seed": self.seed}
+        for _, parts in self._sections():
+            for part in parts if isinstance(parts, tuple) else [parts]:
+                found.update(part.flat())
+        return found
+
+    def tree(self):
+        """All sections as a YAML file has them, a dict."""
+        found = {"seed": self.seed}
+        for name, parts in self._sections():
+            if isinstance(parts, tuple):
+                found[name] = [part.tree() for part in parts]
+            else:
+                found[name] = parts.tree()
+        return found
+
+    def _sections(self):
+        return [(name, getattr(self, name)) for name in SECTIONS]
+
+    def to_yaml(self):
+        """The whole configuration as YAML, from which `load` makes an equal one."""
+        # In one line each, however long.
+        return yaml.dump(
+            self.tree(),
+            Dumper=_Dumper,
+            sort_keys=False,
+            allow_unicode=True,
+            width=float("inf"),
+            default_flow_style=False,
+        )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a list of numbers in one line."""
+
+    def represent_sequence(self, tag, sequence, flow_style=None):
+        is_short = not any(isinstance(item, dict) for item in sequence)
+        return super().represent_sequence(tag, sequence, is_short)
+
+
+def load(path=None, overrides=(), settings=None):
     """Reads a YAML file (or only the defaults) and applies changes to it.
 
     Args:
         path: of the file.
-        overrides: texts such as `"sigma=0.05"`, as the command line has them. What stands after the
-            first `=` means the same as behind the colon of a YAML file. Nothing in it is YAML: it
-            has no quotes and no comment.
-        settings: keys with their values in Python, such as `sigma=0.05`. They win over both.
+        overrides: texts such as `"model.filters=24"`, as the command line has them. What stands
+            after the first `=` means the same as behind the colon of a YAML file. Nothing in it is
+            YAML: it has no quotes and no comment. `"defence=smoothed"` names a class.
+        settings: keys with their values in Python, such as `{"model.filters": 24}` or
+            `{"model": {"filters": 24}}`. They win over both.
 
     Raises:
-        ValueError: for an unknown key (the message names the nearest known one), a wrong value or a
-            file that is not a flat mapping. The message starts with where it was found: the file's
-            name, --set, or `config.load`.
+        ValueError: for an unknown key (the message names the nearest known one), a key of the
+            first edition, a wrong value or a file that is no mapping. The message starts with
+            where it was found: the file's name, --set, or `config.load`.
     """
-    found = {}
+    layers = []
     if path is not None:
         _check_path(path)
-        with _naming(path):
-            for key, value in _read_file(path).items():
-                found[key] = (path, value)
-    with _naming("--set"):
-        for key, value in _read_overrides(overrides):
-            found[key] = ("--set", value)
-    with _naming("config.load"):
-        for key, value in settings.items():
-            _check_key(key)
-            found[key] = ("config.load", value)
-    values = {}
-    for key, (source, value) in found.items():
-        with _naming(source):
-            values[key] = check(_FIELDS[key], value)
-    try:
-        return Config(**values)
-    except ValueError as error:
-        # Each fits alone, and several do not fit together.
-        named = re.findall(r"\w+", str(error))
-        sources = dict.fromkeys(str(source) for key, (source, _) in found.items() if key in named)
-        raise ValueError(f"{', '.join(sources)}: {error}") from error
+        layers.append(_of_file(path))
+    layers.append(_of_overrides(overrides))
+    if settings:
+        layers.append(_assigned(settings))
+    return _resolved(layers)
 
 
 def _check_path(path):
     if not isinstance(path, (str, os.PathLike)):
         raise ValueError(
             f"config.load: expected the path of a YAML file. {received('path', path)}. "
-            "Keys are given by their names: load(sigma=0.05)."
+            'Keys are given as load(settings={"model.filters": 24}).'
         )
 
 
-def _read_file(path):
-    """Keys and values of a YAML file."""
-    values = {}
-    for entry in yaml_text.read(path):
-        _check_key(entry.key)
-        if entry.key in values:
-            raise ValueError(f"line {entry.line}: given more than once: {entry.key}")
-        field = _FIELDS[entry.key]
-        # `data_path: knees #2/scan.h5` would be `knees`.
-        if entry.comment and field.type is str and not field.metadata["choices"]:
-            raise ValueError(
-                f"line {entry.comment_line}: is {checks.shown(entry.comment)} part of {entry.key}"
-                " or a comment? Put the text in quotes, or a blank after the #."
-            )
-        values[entry.key] = from_text(field, entry.value)
-    return values
+def _of_file(path):
+    """What a YAML file says."""
+    source = str(path)
+    with naming(source):
+        entries = yaml_text.read(path)
+    first_edition.check(source, {entry.path[0]: entry.value for entry in _flat_of(entries)})
+    found = []
+    for entry in entries:
+        doubt = ""
+        if entry.comment:
+            doubt = f"line {entry.comment_line}: is {checks.shown(entry.comment)}"
+        found.append(Assigned(entry.path, entry.value, source, True, doubt))
+    return found
 
 
-def _read_overrides(overrides):
-    """Pairs of keys and values."""
+def _flat_of(entries):
+    return [entry for entry in entries if len(entry.path) == 1]
+
+
+def _of_overrides(overrides):
+    """What the command line says."""
     is_list = isinstance(overrides, (list, tuple))
     if not is_list or not all(isinstance(text, str) for text in overrides):
         raise ValueError(
-            f"expected a list of texts such as ['sigma=0.05']. {received('overrides', overrides)}"
+            "--set: expected a list of texts such as ['defence.sigma=0.05']."
+            f" {received('overrides', overrides)}"
         )
-    pairs = []
+    found = []
     for override in overrides:
         key, separator, text = override.partition("=")
         key = key.strip()
         if not separator or not key:
             raise ValueError(
-                f"an override has the form key=value. Received: {checks.shown(override)}"
+                f"--set: an override has the form key=value. Received: {checks.shown(override)}"
             )
-        _check_key(key)
-        pairs.append((key, from_text(_FIELDS[key], text)))
-    return pairs
+        found.append(Assigned(tuple(key.split(".")), text, "--set", True))
+    written = {assigned.name: assigned.value for assigned in found}
+    first_edition.check("--set", written, as_words=True)
+    return found
 
 
-def _check_key(key):
-    if isinstance(key, str) and key in _FIELDS:
-        return
-    hint = ""
-    nearest = difflib.get_close_matches(str(key)[:_LONGEST_KEY], _FIELDS, n=1, cutoff=0.3)
-    if nearest:
-        hint = f" Did you mean {nearest[0]!r}?"
-    raise ValueError(f"unknown key {checks.shown(key)}.{hint}")
+def _assigned(settings):
+    """What a mapping in Python says, in a list of `Assigned`."""
+    return list(_walked(settings, ()))
 
 
-@contextlib.contextmanager
-def _naming(source):
-    """Errors begin with what is wrong: a file or a flag."""
-    try:
-        yield
-    except IsADirectoryError as error:
+def _walked(settings, before):
+    if not hasattr(settings, "items"):
         raise ValueError(
-            f"cannot read the configuration {source}: it is a folder. Name a YAML file; a run"
-            " directory is given by --run-dir."
-        ) from error
-    except OSError as error:
-        raise ValueError(f"cannot read the configuration {source}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{source}: {error}") from error
+            f"config.load: expected a mapping of keys. {received('.'.join(before), settings)}"
+        )
+    for key, value in settings.items():
+        path = (*before, *str(key).split("."))
+        if hasattr(value, "items"):
+            yield from _walked(value, path)
+        elif path == ("attacks",) and isinstance(value, (list, tuple)) and value:
+            for number, item in enumerate(value):
+                item = {"name": item} if isinstance(item, str) else item
+                yield from _walked(item, (*path, number))
+        else:
+            yield Assigned(path, value, "config.load")
+
+
+def _resolved(layers):
+    """The configuration of several layers, each of which wins over those before it."""
+    drafts = Drafts(SECTIONS)
+    for layer in layers:
+        drafts.take(layer)
+    config = Config(**drafts.parts())
+    _check_all(config, drafts)
+    return config
+
+
+def _check_all(config, drafts):
+    """Makes every part but the optimizer once: their constructors have the limits."""
+    one = drafts.one
+    with naming_all(one["data"], one["sampling"]):
+        config.dataset  # noqa: B018
+    with naming_all(one["model"]):
+        if config.model.is_named:
+            config.model.make(seed=config.seed)
+    with naming_all(one["training"]):
+        config.training.check_common()
+        config.training.recipe.make()
+    with naming_all(one["defence"]):
+        # Any model will do.
+        config.defended(models.ZeroFilled())
+    for part, draft in zip(config.attacks, drafts.several["attacks"]):
+        with naming_all(draft):
+            part.check_common()
+            part.make(seed=config.seed)
+    with naming_all(one["search"]):
+        config.search.check_common()

@@ -1,74 +1,145 @@
-"""One key of a configuration: its limits, its check, and the texts that stand for its values."""
+"""Keys of a configuration: the keyword arguments of a constructor, and texts that stand for values.
 
-import dataclasses
+A default says of what type a key is. Where it is None, or where there is none, a text is read as
+YAML would read it.
+"""
+
+import inspect
 import os
 import re
 from numbers import Real
+from typing import Any, NamedTuple
 
-from tfvn import checks, ranges
+from tfvn import checks
 
-__all__ = ["check", "from_text", "received", "setting"]
+__all__ = ["Key", "REQUIRED", "as_text", "check", "from_text", "keys_of", "received"]
 
-# Whole numbers are 32-bit integers in TensorFlow. The reader of networks takes none larger.
+# The default of a key that must be given.
+REQUIRED = inspect.Parameter.empty
+# Arguments of every Keras model and layer. No configuration sets them.
+_OF_KERAS = {"name", "dtype", "trainable"}
+# Whole numbers are 32-bit integers in TensorFlow.
 _LIMIT = 2**31
 # Other numbers become infinite above the largest of single precision.
 _LARGEST_SINGLE = 3.4e38
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_NOTHING = {"", "null", "none", "~"}
 # They go into tables, into HDF5 and to the file system.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _WHOLE = re.compile(r"\s*[-+]?[0-9]{1,18}\s*")
 _DECIMAL = re.compile(r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*")
+# An argument in a docstring: `name: text` or `name, other: text`.
+_ARGUMENT = re.compile(r"    (\w+(?:, \w+)*): (.*)")
 
 
-def setting(
-    section,
-    default,
-    meaning,
-    minimum=None,
-    above=None,
-    maximum=None,
-    below=None,
-    whole=False,
-    choices=None,
-    numbers=None,
-    optional=False,
-):
-    """A field of the dataclass of all keys.
+class Key(NamedTuple):
+    """One key of a section.
+
+    name: of the keyword argument.
+    default: its value where nothing else is said; `REQUIRED` if something must be said.
+    meaning: what the constructor's docstring says of it.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+
+    @property
+    def type(self):
+        """bool, int, float, str or list; None where a value may be of several types."""
+        if isinstance(self.default, (list, tuple)):
+            return list
+        for known in (bool, int, float, str):
+            if isinstance(self.default, known):
+                return known
+        return None
+
+    @property
+    def written(self):
+        """The default as a configuration file has it; "" where a value must be given."""
+        if self.default is REQUIRED:
+            return ""
+        if self.type is list:
+            return ",".join(map(str, self.default))
+        if self.default is None:
+            return "null"
+        return str(self.default).lower() if self.type is bool else str(self.default)
+
+    @property
+    def is_whole(self):
+        """Whether the numbers of a list are whole."""
+        return all(isinstance(item, int) for item in self.default)
+
+
+def keys_of(maker, without=()):
+    """The keys that a constructor has.
 
     Args:
-        section: under which `--help` shows it.
-        default: its value where nothing else is said.
-        meaning: of the key, in one line.
-        minimum, above, maximum, below: limits of a number, or of each number of a list.
-        whole: whether the numbers of a list are whole.
-        choices: the only texts that are allowed.
-        numbers: of a text such as '1-10', what it is called in a message.
-        optional: whether that text may be empty.
+        maker: a class or a function.
+        without: names of arguments that are given by the program and are no keys.
+
+    Returns:
+        A dict of names and `Key`s, in the order of the arguments.
     """
-    metadata = dict(section=section, meaning=meaning)
-    metadata.update(minimum=minimum, above=above, maximum=maximum, below=below, whole=whole)
-    metadata.update(choices=choices, numbers=numbers, optional=optional)
-    return dataclasses.field(default=default, metadata=metadata)
+    meanings = _meanings(maker)
+    found = {}
+    for parameter in inspect.signature(maker).parameters.values():
+        has_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if not has_name or parameter.name in _OF_KERAS or parameter.name in without:
+            continue
+        name = parameter.name
+        found[name] = Key(name, parameter.default, meanings.get(name, ""))
+    return found
 
 
-def check(field, value):
+def _meanings(maker):
+    """What the docstring says of each argument."""
+    found = {}
+    names = []
+    _, _, arguments = (inspect.getdoc(maker) or "").partition("Args:\n")
+    for line in arguments.splitlines():
+        if line and not line.startswith(" "):
+            break
+        match = _ARGUMENT.fullmatch(line)
+        if match:
+            names = match[1].split(", ")
+            found.update(dict.fromkeys(names, match[2]))
+        elif line.strip():
+            for name in names:
+                found[name] += f" {line.strip()}"
+    return found
+
+
+def check(name, key, value):
     """The value in the type of its key.
 
+    Its limits are the constructor's.
+
+    Args:
+        name: of the key in a message, with its section.
+        key: the `Key`.
+        value: in Python.
+
     Raises:
-        ValueError: for a value of another type or outside the limits.
+        ValueError: for a value of another type.
     """
-    if field.type is list:
-        return _check_list(field, value)
-    if field.type in (int, float):
-        return _check_number(field, field.type, value)
-    if field.type is str:
-        value = _as_text(value)
-    if not isinstance(value, field.type):
-        kind = field.metadata["numbers"] or f"of type {field.type.__name__}"
-        raise ValueError(f"{field.name} must be {kind}. {received(field.name, value)}")
-    if field.type is str:
-        _check_text(field, value)
+    if key.type is list:
+        return _check_list(name, key, value)
+    if key.type in (int, float):
+        return _check_number(name, key.type, value)
+    if key.type is str:
+        value = as_text(value)
+    if key.type and not isinstance(value, key.type):
+        raise ValueError(f"{name} must be {_EXPECTED[key.type]}. {received(name, value)}")
+    if isinstance(value, str) and _CONTROL.search(value):
+        raise ValueError(
+            f"{name} must be one line of text that can be written as UTF-8, without control"
+            f" characters. {received(name, value)}"
+        )
     return value
+
+
+_EXPECTED = {bool: "true or false", str: "a text"}
 
 
 def received(name, value):
@@ -76,19 +147,7 @@ def received(name, value):
     return f"Received: {name}={checks.shown(value)}"
 
 
-def _check_list(field, value):
-    value = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not value:
-        raise ValueError(f"{field.name} must hold at least one number. Received: {field.name}=[]")
-    value = [_check_number(field, float, item) for item in value]
-    if not field.metadata["whole"]:
-        return value
-    if any(item != int(item) for item in value):
-        raise ValueError(f"{field.name} must be whole numbers. {received(field.name, value)}")
-    return [int(item) for item in value]
-
-
-def _as_text(value):
+def as_text(value):
     """A path and, in Python, the number of the one slice that is meant are texts too."""
     if value is None:
         return ""
@@ -99,72 +158,54 @@ def _as_text(value):
     return value
 
 
-def _check_text(field, value):
-    choices = field.metadata["choices"]
-    if choices and value not in choices:
-        raise ValueError(
-            f"{field.name} must be one of {', '.join(choices)}. {received(field.name, value)}"
-        )
-    if _CONTROL.search(value):
-        raise ValueError(
-            f"{field.name} must be one line of text that can be written as UTF-8, without control"
-            f" characters. {received(field.name, value)}"
-        )
-    if not field.metadata["numbers"] or (field.metadata["optional"] and not value):
-        return
-    found = ranges.parse(value)
-    if found.wrong:
-        expected = found.wrong if found.is_text_of_numbers else field.metadata["numbers"]
-        raise ValueError(f"{field.name} must be {expected}. {received(field.name, value)}")
+def _check_list(name, key, value):
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not items:
+        raise ValueError(f"{name} must hold at least one number. Received: {name}=[]")
+    items = [_check_number(name, float, item) for item in items]
+    if not key.is_whole:
+        return items
+    if any(item != int(item) for item in items):
+        raise ValueError(f"{name} must be whole numbers. {received(name, value)}")
+    return [int(item) for item in items]
 
 
-def _check_number(field, kind, value):
+def _check_number(name, kind, value):
     # NaN is no number of them, and infinity is not below the limit.
-    if not isinstance(value, Real) or isinstance(value, bool) or not abs(value) < float("inf"):
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not abs(value) < float("inf"):
         expected = "a finite number, such as 0.05, 1e-3 or 10"
         if kind is int:
             expected = "a whole number, such as 10"
-        raise ValueError(f"{field.name} must be {expected}. {received(field.name, value)}")
-    expected = _broken_limit(field, kind, value)
-    if expected:
-        raise ValueError(f"{field.name} must be {expected}. {received(field.name, value)}")
+        raise ValueError(f"{name} must be {expected}. {received(name, value)}")
+    if kind is int and value != int(value):
+        raise ValueError(f"{name} must be a whole number. {received(name, value)}")
+    largest = _LIMIT if kind is int else _LARGEST_SINGLE
+    if abs(value) >= largest:
+        raise ValueError(
+            f"{name} must be a number < {largest}, as it is kept in 32 bits."
+            f" {received(name, value)}"
+        )
     return kind(value)
 
 
-def _broken_limit(field, kind, value):
-    """The limit that a number does not keep, in words; "" if it keeps all."""
-    limits = field.metadata
-    if kind is int and value != int(value):
-        return "a whole number"
-    if limits["minimum"] is not None and value < limits["minimum"]:
-        return f"a number >= {limits['minimum']}"
-    if limits["above"] is not None and value <= limits["above"]:
-        return f"a number > {limits['above']}"
-    if limits["below"] is not None and value >= limits["below"]:
-        return f"a number < {limits['below']}"
-    if limits["maximum"] is not None and value > limits["maximum"]:
-        return f"a number <= {limits['maximum']}"
-    largest = _LIMIT if kind is int else _LARGEST_SINGLE
-    if abs(value) >= largest:
-        return f"a number < {largest}, as it is kept in 32 bits"
-    return ""
-
-
-def from_text(field, written):
+def from_text(key, written):
     """What a text stands for, in the type of the key.
 
     A text that stands for nothing is returned as it is. `check` refuses it.
 
     Args:
-        field: the key's.
+        key: the `Key`.
         written: a text, or of a YAML file a list of texts.
     """
-    if field.type is list:
+    if key.type is list:
         return _list_from_text(written)
-    if not isinstance(written, str) or field.type is str:
+    if not isinstance(written, str) or key.type is str:
         return written
-    if field.type is bool:
+    if key.type is bool:
         return _BOOLEANS.get(written.strip().lower(), written)
+    if key.type is None:
+        return _any_from_text(written)
     return _number_from_text(written)
 
 
@@ -175,6 +216,16 @@ def _list_from_text(written):
     if not isinstance(written, list):
         return written
     return [_number_from_text(item) for item in written]
+
+
+def _any_from_text(text):
+    """What YAML makes of a text: nothing, a number, true or false, or the text itself."""
+    word = text.strip().lower()
+    if word in _NOTHING:
+        return None
+    if word in ("true", "false"):
+        return _BOOLEANS[word]
+    return _number_from_text(text)
 
 
 def _number_from_text(text):

@@ -1,4 +1,4 @@
-"""A flat YAML file as keys and texts, without any of YAML's own guesses.
+"""A YAML file as keys and texts, without any of YAML's own guesses.
 
 In YAML 1.1 a patient 010 is 8, 12:30 is 750 and `no` is false. Here every value is the text that is
 written, or a list of texts. What YAML would lose of a text, or take for something else, is an
@@ -16,21 +16,24 @@ __all__ = ["Entry", "read"]
 
 # Bytes of a configuration file, which takes 5 kB with every key in it.
 _LARGEST_FILE = 2**17
+# A section inside a section of the file, and its keys.
+_DEEPEST = 3
 _COMMENT = re.compile(r"[ \t]+(#[^\s#]\S*)")
 
 
 class Entry(NamedTuple):
-    """One line of the file.
+    """One value of the file.
 
-    key: the text before the colon; of anything else enough to tell what it is.
-    value: the text behind the colon or a list of texts; of anything else enough to tell what it is.
+    path: the keys that lead to it, a tuple of texts. In a list of sections the number of a section
+        stands in it.
+    value: the text behind the colon or a list of texts.
     line: where the key stands.
     comment: the text behind a value without quotes which may be a comment or part of the value: it
         begins with a # and no blank follows; "" if there is none.
     comment_line: where that stands.
     """
 
-    key: object
+    path: tuple
     value: object
     line: int
     comment: str
@@ -41,7 +44,8 @@ def read(path):
     """The entries of a file, in a list.
 
     Raises:
-        ValueError: for a file that is no flat mapping. The message does not name the file.
+        ValueError: for a file that is no mapping, and for a key that stands there twice. The
+            message does not name the file.
         OSError: if it cannot be read.
     """
     with open(path, "rb") as file:
@@ -64,7 +68,7 @@ def read(path):
         if isinstance(root, yaml.ScalarNode):
             found = checks.shown(root.value)
         raise ValueError(f"expected lines of 'key: value'. Received: {found}")
-    return [_entry(key, value, text) for key, value in root.value]
+    return list(_entries(root, (), text))
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -105,26 +109,70 @@ def _compose(text):
         ) from error
 
 
-def _entry(key, value, text):
+def _entries(mapping, before, text):
+    """Yields the entries of a section."""
+    known = set()
+    for key, value in mapping.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ValueError(f"line {line}: a key is a text. Received: a list or a section")
+        path = (*before, key.value)
+        if key.value in known:
+            raise ValueError(f"line {line}: given more than once: {'.'.join(map(str, path))}")
+        known.add(key.value)
+        if isinstance(value, yaml.MappingNode):
+            _check_depth(path, line)
+            yield from _entries(value, path, text)
+        elif _is_list_of_sections(value):
+            for number, item in enumerate(value.value):
+                yield from _item(item, (*path, number), text)
+        else:
+            yield _entry(path, value, line, text)
+
+
+def _check_depth(path, line):
+    if len(path) >= _DEEPEST:
+        raise ValueError(
+            f"line {line}: expected a value. Received: a section, {'.'.join(map(str, path))}"
+        )
+
+
+def _is_list_of_sections(node):
+    if not isinstance(node, yaml.SequenceNode):
+        return False
+    return any(isinstance(item, yaml.MappingNode) for item in node.value)
+
+
+def _item(node, path, text):
+    """Yields the entries of one of several sections; a text alone is its name."""
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        yield from _entries(node, path, text)
+    elif isinstance(node, yaml.ScalarNode):
+        yield _entry(path, node, line, text)
+    else:
+        raise ValueError(f"line {line}: expected a section or a name. Received: a list")
+
+
+def _entry(path, value, line, text):
     comment = None
     is_plain = isinstance(value, yaml.ScalarNode) and not value.style
     if is_plain:
         comment = _COMMENT.match(text, value.end_mark.index)
     return Entry(
-        _written(key),
-        _written(value),
-        key.start_mark.line + 1,
+        path,
+        _written(value, line),
+        line,
         comment[1] if comment else "",
         value.end_mark.line + 1,
     )
 
 
-def _written(node, inside=False):
+def _written(node, line):
     """What is written at a node: a text or a list of texts."""
     if isinstance(node, yaml.ScalarNode):
         return node.value
-    if inside:
-        return "..."
-    if isinstance(node, yaml.SequenceNode):
-        return [_written(item, inside=True) for item in node.value]
-    return {"...": "..."}
+    for item in node.value:
+        if not isinstance(item, yaml.ScalarNode):
+            raise ValueError(f"line {line}: expected a list of values. Received: a list of lists")
+    return [item.value for item in node.value]

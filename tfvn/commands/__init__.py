@@ -7,6 +7,7 @@ from tfvn import cli
 from tfvn.commands.evaluate import EVALUATE
 from tfvn.commands.experiment import ATTACK, TRAIN, TUNE
 from tfvn.commands.export import EXPORT
+from tfvn.commands.keys import KEYS
 from tfvn.commands.reconstruct import RECONSTRUCT
 
 __all__ = ["COMMANDS", "call"]
@@ -18,6 +19,7 @@ COMMANDS = {
     "evaluate": EVALUATE,
     "reconstruct": RECONSTRUCT,
     "export": EXPORT,
+    "keys": KEYS,
 }
 
 
@@ -32,9 +34,9 @@ def call(name, words=None, program=None):
     command = COMMANDS[name]
     parser = cli.Parser(program)
     parser.description = command.description.format(parser.prog)
-    if command.sections:
-        parser.epilog = cli.described_keys(command.sections)
     command.add_flags(parser)
+    if parser.takes_keys:
+        parser.epilog = cli.SECTIONS_HELP
     parse = parser.parse_known_args
     if command.mixed:
         parse = parser.parse_known_intermixed_args

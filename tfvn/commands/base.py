@@ -13,7 +13,6 @@ class Command(NamedTuple):
     add_flags: a function that adds its flags to a `tfvn.cli.Parser`.
     work: a function of the arguments, the parser and the words of the whole command line. It
         returns the exit code.
-    sections: of the configuration keys that its `--help` shows.
     advice: what to do with words that are no flags, for the message.
     mixed: whether words that are no flags may stand between flags.
     """
@@ -22,6 +21,5 @@ class Command(NamedTuple):
     description: str
     add_flags: Callable
     work: Callable
-    sections: tuple = ()
     advice: str = ""
     mixed: bool = False

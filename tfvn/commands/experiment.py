@@ -6,18 +6,18 @@ What takes long to import is imported where it is needed, after the command line
 import contextlib
 import os
 
-from tfvn import cli, config
+from tfvn import cli
 from tfvn.commands.base import Command
 
 __all__ = ["ATTACK", "TRAIN", "TUNE", "on_run_directory"]
 
 _ADVICE = (
     "A configuration is given by --config FILE, a run directory by --run-dir DIR, a key by --set"
-    " KEY=VALUE, without blanks around = or in quotes"
+    " SECTION.KEY=VALUE, without blanks around = or in quotes"
 )
 _TRAIN = """Trains the network of a run directory. Run again, it continues an interrupted training.
 
-    {0} --config configs/knee/original.yaml --set data_path=/data/knee
+    {0} --config configs/knee/original.yaml --set data.path=/data/knee
     {0} --run-dir runs/original
 """
 _TUNE = """Searches hyper-parameters. Run again, it continues.
@@ -29,7 +29,7 @@ _ATTACK = """Attacks the network of a run directory on every test slice. Run aga
     {0} --run-dir runs/original
     {0} --config configs/brain.yaml
 
-The second has a trained network, which the key `model` names.
+The second has a trained network, which the key `model.file` names.
 """
 
 
@@ -45,17 +45,14 @@ def on_run_directory(arguments, work, splits=("train", "test")):
         The exit code.
     """
 
-    def read():
-        path = arguments.config or os.path.join(_run_dir(arguments), "config.yaml")
-        if arguments.config or os.path.exists(path):
-            config.load(path, arguments.set)
-
     def open_and_work():
+        run_dir = _run_dir(arguments)
+
         from tfvn import workers
         from tfvn.runs import directory, locks
 
+        # TensorFlow wants it before it computes anything.
         own = workers.start(arguments.strategy, arguments.replicas)
-        run_dir = _run_dir(arguments)
         # A run that never began must not keep its directory from the corrected command. Other
         # processes may have begun.
         beginning = contextlib.nullcontext()
@@ -68,7 +65,7 @@ def on_run_directory(arguments, work, splits=("train", "test")):
     def check():
         _check_data(arguments, splits)
 
-    return cli.guarded(check if arguments.check_data else open_and_work, first=read)
+    return cli.guarded(check if arguments.check_data else open_and_work)
 
 
 def _run_dir(arguments):
@@ -81,7 +78,7 @@ def _run_dir(arguments):
 
 
 def _check_data(arguments, splits):
-    from tfvn import data
+    from tfvn import config, data
     from tfvn.runs import directory
 
     # A configuration given is checked alone: this starts no run, so none has to fit it.
@@ -167,27 +164,8 @@ def _attack(arguments, parser, words):
     return on_run_directory(arguments, work, splits=("test",))
 
 
-TRAIN = Command(
-    "train the network of a run directory",
-    _TRAIN,
-    _add_train_flags,
-    _train,
-    config.SECTIONS,
-    _ADVICE,
-)
-TUNE = Command(
-    "search hyper-parameters",
-    _TUNE,
-    _add_tune_flags,
-    _tune,
-    ("Data", "Sampling", "Network", "Training", "Search"),
-    _ADVICE,
-)
+TRAIN = Command("train the network of a run directory", _TRAIN, _add_train_flags, _train, _ADVICE)
+TUNE = Command("search hyper-parameters", _TUNE, _add_tune_flags, _tune, _ADVICE)
 ATTACK = Command(
-    "attack the network of a run directory",
-    _ATTACK,
-    _add_attack_flags,
-    _attack,
-    ("Data", "Sampling", "Network", "Smoothing", "Attack"),
-    _ADVICE,
+    "attack the network of a run directory", _ATTACK, _add_attack_flags, _attack, _ADVICE
 )

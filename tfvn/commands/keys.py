@@ -1,0 +1,97 @@
+"""The command that tells the keys of configurations, and what they mean."""
+
+import shutil
+import textwrap
+
+from tfvn import checks, cli
+from tfvn.commands.base import Command
+
+__all__ = ["KEYS"]
+
+_DESCRIPTION = """Lists the keys of configurations. Of one section it says what they mean.
+
+    {0}
+    {0} training
+
+A section names a class, and the keys are the arguments of its constructor.
+"""
+# Columns of a text, however narrow the terminal is.
+_NARROWEST = 60
+
+
+def _add_flags(parser):
+    parser.add_argument("section", metavar="SECTION", nargs="?", help="of the list")
+
+
+def _work(arguments, parser, words):
+    del parser, words
+
+    def tell():
+        from tfvn import config
+
+        columns = max(shutil.get_terminal_size().columns, _NARROWEST) - 1
+        if arguments.section is None:
+            for section in config.SECTIONS.values():
+                _tell_briefly(section, columns)
+            return
+        if arguments.section not in config.SECTIONS:
+            raise ValueError(
+                f"the sections are {', '.join(config.SECTIONS)}. Received:"
+                f" {checks.shown(arguments.section)}"
+            )
+        section = config.SECTIONS[arguments.section]
+        for inner in (section, *section.inside.values()):
+            _tell(inner, columns)
+
+    return cli.guarded(tell)
+
+
+def _tell_briefly(section, columns):
+    """Prints the keys of a section and their defaults, several in a line."""
+    print(f"{section.place}: {section.meaning}")
+    for inner in (section, *section.inside.values()):
+        for title, keys in _groups(inner):
+            told = " ".join(f"{key.name}={key.written}" for key in keys)
+            indent = f"  {title} " if title else "  "
+            print(textwrap.fill(f"{indent}{told}", columns, subsequent_indent="      "))
+    print()
+
+
+def _tell(section, columns):
+    """Prints the keys of a section and their meanings."""
+    print(f"{section.place}: {section.meaning}")
+    for title, keys in _groups(section):
+        print(f"\n{title or section.place}")
+        for key in keys:
+            text = textwrap.fill(
+                _meaning(key),
+                columns,
+                initial_indent=f"  {key.name} ".ljust(24),
+                subsequent_indent=" " * 24,
+                break_on_hyphens=False,
+            )
+            print(text)
+    print()
+
+
+def _meaning(key):
+    if key.written:
+        return f"{key.meaning} ({key.written})"
+    return key.meaning
+
+
+def _groups(section):
+    """The keys of a section: those of all names, and those of each; with a title for each group."""
+    common = list(section.common_keys().values())
+    if common:
+        yield "", common
+    for name in section.names():
+        chosen = f"{section.picked_by_in_full}={name}" if section.picked_by else ""
+        if name == section.default:
+            chosen += " (default)"
+        keys = list(section.own_keys(name).values())
+        if section.picked_by:
+            yield chosen, keys
+
+
+KEYS = Command("list the keys of configurations", _DESCRIPTION, _add_flags, _work)

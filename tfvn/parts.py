@@ -1,0 +1,222 @@
+"""Sections of a configuration, and the parts of an experiment that they stand for.
+
+A section names a class of a table. The keys of the section are the keyword arguments of the class.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Callable, NamedTuple
+
+from tfvn import checks
+from tfvn.settings import keys_of
+
+__all__ = ["Part", "Section", "nearest"]
+
+_LONGEST_KEY = 200
+
+
+class Section(NamedTuple):
+    """A section of a configuration.
+
+    place: its name, with a dot before that of a section inside another.
+    meaning: what it is about, in one line.
+    table: the classes that it may name, by their names.
+    picked_by: the key that names one.
+    default: the name where nothing else is said.
+    given: arguments of the classes that the program gives. They are no keys.
+    common: a class or a function. Its arguments are keys of the section whatever it names.
+    inside: the sections inside this one, by their names.
+    instead: the key of `common` that, where it is given, stands in the place of a named class: the
+        file of a trained network.
+    several: whether there may be several of it, one after the other.
+    """
+
+    place: str
+    meaning: str
+    table: Mapping = {}
+    picked_by: str = ""
+    default: str = ""
+    given: tuple = ()
+    common: Callable = lambda: None
+    inside: Mapping = {}
+    instead: str = ""
+    several: bool = False
+
+    def common_keys(self):
+        """The keys of `common`, a dict of `tfvn.settings.Key`."""
+        return keys_of(self.common)
+
+    def own_keys(self, name):
+        """The keys of the class of a name, a dict of `tfvn.settings.Key`."""
+        if name not in self.table:
+            return {}
+        return keys_of(self.table[name], self.given)
+
+    def keys(self, name):
+        """All keys that the section has with a name, but for the one that picks the name."""
+        return {**self.common_keys(), **self.own_keys(name)}
+
+    def check_name(self, name):
+        """Checks the name that picks a class.
+
+        Raises:
+            ValueError: for one that the table does not have.
+        """
+        known = self.names()
+        if name in known:
+            return
+        key = self.picked_by_in_full
+        hint = ""
+        if self.table and isinstance(name, str):
+            hint = nearest(name, known)
+        if self.instead:
+            hint += f" A file is given by {self.place}.{self.instead}."
+        raise ValueError(
+            f"{key} must be one of {', '.join(known)}. Received: {key}={checks.shown(name)}.{hint}"
+        )
+
+    def names(self):
+        """All names that it may have; "none" stands for no part at all."""
+        names = list(self.table)
+        if self.default not in names:
+            names.insert(0, self.default)
+        return names
+
+    @property
+    def picked_by_in_full(self):
+        """The key that names a class, with its section."""
+        return f"{self.place}.{self.picked_by}"
+
+
+def nearest(key, known):
+    """A sentence on the known key that is nearest to another one; "" if none is near."""
+    found = difflib.get_close_matches(str(key)[:_LONGEST_KEY], list(known), n=1, cutoff=0.3)
+    if not found:
+        return ""
+    return f" Did you mean {found[0]!r}?"
+
+
+class Part:
+    """A section that has been read: a name and its settings, which are valid.
+
+    Attributes:
+        section: the `Section`.
+        name: of the class; "" where nothing is named.
+        common: the settings of the section itself, by key.
+        settings: the keyword arguments of the class.
+        inside: the parts inside this one, by their names.
+
+    Settings and parts inside are attributes too: `config.model.filters`.
+    """
+
+    def __init__(self, section, name, common, settings, inside=None):
+        self.section = section
+        self.name = name
+        self.common = common
+        self.settings = settings
+        self.inside = inside or {}
+
+    def __getattr__(self, key):
+        for found in (self._of("inside"), self._of("settings"), self._of("common")):
+            if key in found:
+                return found[key]
+        raise AttributeError(
+            f"{self._of('section', '')} {self._of('name', '')!r} has no setting {key!r}."
+        )
+
+    def _of(self, attribute, default=()):
+        # While a copy is made there are none yet.
+        return vars(self).get(attribute, default)
+
+    def __eq__(self, other):
+        return isinstance(other, Part) and self.flat() == other.flat()
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"Part({self.flat()})"
+
+    def get(self, key, default=None):
+        """A setting, or `default` where the part has no such key."""
+        return getattr(self, key, default)
+
+    def has(self, key):
+        """Whether the part has such a key."""
+        return hasattr(self, key)
+
+    def make(self, **given):
+        """Constructs what the part stands for.
+
+        Args:
+            given: arguments that the program gives. Those that the class does not have are left
+                out.
+
+        Raises:
+            ValueError: for settings that the class refuses. The text names the keys in full.
+        """
+        maker = self.section.table[self.name]
+        known = inspect.signature(maker).parameters
+        arguments = {key: value for key, value in given.items() if key in known}
+        return self._named(maker, {**arguments, **self.settings})
+
+    def check_common(self):
+        """Checks the settings of the section itself.
+
+        Raises:
+            ValueError: for one outside its limits.
+        """
+        self._named(self.section.common, self.common)
+
+    def _named(self, maker, settings):
+        try:
+            return maker(**settings)
+        except ValueError as error:
+            raise ValueError(_in_full(str(error), self.section.place, settings)) from error
+
+    def flat(self):
+        """Keys in full and their values, a dict, with those of the parts inside."""
+        place = self.section.place
+        found = {}
+        for key, value in self._told().items():
+            found[f"{place}.{key}"] = value
+        for part in self.inside.values():
+            found.update(part.flat())
+        return found
+
+    def tree(self):
+        """The section as a YAML file has it, a dict."""
+        found = self._told()
+        for key, part in self.inside.items():
+            found[key] = part.tree()
+        return found
+
+    def _told(self):
+        """The name and the settings by their keys."""
+        found = {}
+        if self.section.picked_by and self.name:
+            found[self.section.picked_by] = self.name
+        found.update({**self.common, **self.settings})
+        if not found.get(self.section.instead):
+            found.pop(self.section.instead, None)
+        return found
+
+    @property
+    def is_named(self):
+        """Whether there is a class to `make`: not for "none", and not for a file."""
+        return self.name in self.section.table
+
+
+def _in_full(text, place, keys):
+    """The text of an error, in which keywords are called by their keys of the configuration.
+
+    >>> _in_full("sizes must be different. Received: sizes=[1, 1]", "attacks.antun", ["sizes"])
+    'attacks.antun.sizes must be different. Received: attacks.antun.sizes=[1, 1]'
+    """
+
+    def key_of(match):
+        return f"{place}.{match[0]}" if match[0] in keys else match[0]
+
+    # A name stands before "must" and before its value.
+    return re.sub(r"(?<![\w.])\w+(?= must |=)", key_of, text)
