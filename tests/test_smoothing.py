@@ -446,16 +446,18 @@ def test_a_negative_sigma_is_refused(network, sigma):
         Smoothed(network, sigma, 3)
 
 
-@pytest.mark.parametrize(
-    "name, value",
-    [("num_samples", x) for x in (0, 2.5, float("nan"), 2**31)]
-    + [("chunk_size", x) for x in (0, -1, "many")],
-)
-def test_a_number_of_draws_below_one_is_refused(network, name, value):
-    with pytest.raises(
-        ValueError, match=f"{name} must be .*a whole number >= 1. Received: {name}={value!r}"
-    ):
-        Smoothed(network, 0.1, **{"num_samples": 3, name: value})
+@pytest.mark.parametrize("value", [0, 2.5, float("nan"), 2**31])
+def test_a_number_of_draws_below_one_is_refused(network, value):
+    told = f"num_samples must be a whole number >= 1. Received: num_samples={value!r}"
+    with pytest.raises(ValueError, match=told):
+        Smoothed(network, 0.1, value)
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, 10**6 + 1, "auto"])
+def test_a_negative_or_huge_chunk_size_is_refused(network, value):
+    told = f"chunk_size must be a whole number >= 0 and <= 1000000. Received: chunk_size={value!r}"
+    with pytest.raises(ValueError, match=told):
+        Smoothed(network, 0.1, 3, value)
 
 
 def test_inputs_that_do_not_fit_are_refused(case, network):
@@ -499,8 +501,43 @@ def test_what_is_no_network_is_told_at_construction(value, told):
 
 def test_it_shows_its_settings(network):
     model = Smoothed(network, 0.1, 3, seed=4)
-    settings = "sigma=0.1, num_samples=3, chunk_size='auto', seed=4, law='gaussian'"
+    settings = "sigma=0.1, num_samples=3, chunk_size=0, seed=4, law='gaussian'"
     assert repr(model) == f"Smoothed(model={network!r}, {settings})"
+
+
+def test_its_identity_tells_what_it_is_made_of(network):
+    assert network.identity == {}
+    inner = Smoothed(network, 0.1, law="laplace")
+    own = {"sigma": 0.1, "num_samples": 9, "law": "laplace"}
+    assert inner.identity == own
+    outer = Smoothed(inner, 0.2, 3)
+    assert outer.identity == {
+        "sigma": 0.2,
+        "num_samples": 3,
+        "law": "gaussian",
+        **{f"model.{name}": value for name, value in own.items()},
+    }
+    # Without noise it is its model.
+    assert Smoothed(network, 0).identity == {}
+    assert Smoothed(inner, 0).identity == own
+
+
+def test_with_other_draws_it_keeps_its_other_settings(case, network):
+    model = Smoothed(network, 0.1, 7, 2, 3, "uniform")
+    other = model.with_draws(4)
+    assert repr(other) == repr(Smoothed(network, 0.1, 4, 2, 3, "uniform"))
+    assert (other.model, model.num_samples) == (network, 7)
+    np.testing.assert_array_equal(
+        other.reconstruct(case()), Smoothed(network, 0.1, 4, 2, 3, "uniform").reconstruct(case())
+    )
+    assert network.with_draws(4) is network
+
+
+def test_with_other_draws_it_keeps_its_strategy():
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    with strategy.scope():
+        model = Smoothed(VariationalNetwork(**SETTINGS), 0.1, strategy=strategy)
+    assert model.with_draws(4).strategy is strategy
 
 
 def test_data_of_another_scale_are_warned_of_with_a_number(case, network):

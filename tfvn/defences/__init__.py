@@ -35,7 +35,7 @@ def from_config(config, model, num_samples=None, strategy=None):
         model,
         config.sigma,
         count,
-        config.chunk_size or "auto",
+        config.chunk_size,
         config.seed,
         config.noise,
         strategy,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from tfvn import checks, replicas
+from tfvn import checks, ranges, replicas
 from tfvn.certificates import TotalVariation
 from tfvn.compat import variable_of
 from tfvn.device import free_memory
@@ -53,11 +53,11 @@ class Smoothed(Reconstructor):
             reads `kspace` sees k + e.
         sigma: standard deviation of each real component of the noise. 0 makes one plain prediction.
         num_samples: K, draws of one prediction.
-        chunk_size: draws processed at once. "auto": one on a CPU, where more only use more memory;
-            on an accelerator as many as its free memory holds, if the model tells what one takes
-            (`memory_per_image`).
+        chunk_size: draws processed at once. 0 stands for one on a CPU, where more only use more
+            memory. On an accelerator it stands for as many as its free memory holds, if the model
+            tells what one takes (`memory_per_image`).
         seed: of the noise.
-        law: its distribution, "gaussian", "uniform" or "laplace".
+        law: its distribution, "gaussian" (the paper's), "uniform" or "laplace".
         strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A
             model with weights must have been made or loaded inside its scope.
 
@@ -67,7 +67,7 @@ class Smoothed(Reconstructor):
         inputs: the measurement. Returns the mean magnitude as a complex image of phase 0.
 
     Raises:
-        ValueError: for a negative sigma, num_samples < 1, chunk_size < 1, an unknown law, a model
+        ValueError: for a negative sigma, num_samples < 1, chunk_size < 0, an unknown law, a model
             of another strategy or something that is no model; and, when it reconstructs, for inputs
             that do not fit.
     """
@@ -76,16 +76,14 @@ class Smoothed(Reconstructor):
         self,
         model,
         sigma,
-        num_samples,
-        chunk_size="auto",
+        num_samples=9,
+        chunk_size=0,
         seed=0,
         law="gaussian",
         strategy=None,
     ):
         check_model(model)
         super().__init__(model.sense.readout_oversampling, dtype=model.dtype)
-        if not (isinstance(chunk_size, str) and chunk_size == "auto"):
-            chunk_size = checks.whole("chunk_size", chunk_size, 1, alternative='"auto" or ')
         if not (strategy is None or isinstance(strategy, tf.distribute.Strategy)):
             received = checks.shown(strategy)
             raise ValueError(
@@ -96,7 +94,7 @@ class Smoothed(Reconstructor):
         self.sense = model.sense
         self.reads = model.reads
         self.reads_initial_image = model.reads_initial_image
-        self.chunk_size = chunk_size
+        self.chunk_size = checks.whole("chunk_size", chunk_size, 0, most=ranges.MOST)
         self.law = checks.choice("law", law, noise.LAWS)
         self.strategy = strategy
         # Variables, so that compiled code, an attack's too, sees what they are set to.
@@ -149,8 +147,20 @@ class Smoothed(Reconstructor):
             return ()
         return (TotalVariation(self.sigma, self.law),)
 
+    @property
+    def identity(self):
+        inner = self.model.identity
+        if not self.sigma:
+            return inner
+        own = {"sigma": self.sigma, "num_samples": self.num_samples, "law": self.law}
+        return {**own, **{f"model.{key}": value for key, value in inner.items()}}
+
     def keys(self, index):
         return noise.keys(self._seed, noise.SMOOTHING, index)
+
+    def with_draws(self, num_samples):
+        """A smoothed model of the same settings, with another number of draws."""
+        return self._around(self.model, num_samples, self.strategy)
 
     def answer(self, inputs, key=None):
         """The mean magnitude image over all draws, real (batch, rows, width)."""
@@ -301,8 +311,8 @@ class Smoothed(Reconstructor):
         return (0, 1) if self.strategy is None else replicas.replica()
 
     def _chunk_size(self, shape):
-        if self.chunk_size != "auto":
-            return int(self.chunk_size)
+        if self.chunk_size:
+            return self.chunk_size
         free = free_memory()
         if free is None or None in shape:
             return 1
@@ -325,8 +335,13 @@ class Smoothed(Reconstructor):
         return type(self), inner, self.law, self.chunk_size
 
     def twin(self):
-        settings = (self.sigma, self.num_samples, self.chunk_size, self.seed, self.law)
-        return type(self)(self.model.twin(), *settings)
+        return self._around(self.model.twin(), self.num_samples)
+
+    def _around(self, model, num_samples, strategy=None):
+        """A smoothed model of the same settings around another model."""
+        return type(self)(
+            model, self.sigma, num_samples, self.chunk_size, self.seed, self.law, strategy
+        )
 
     def lent(self):
         return [*self.model.lent(), self._sigma, self._num_samples, self._seed]

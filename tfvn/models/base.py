@@ -97,6 +97,11 @@ class Reconstructor(keras.Model):
         return super().__call__(self.measured(inputs), *args, **kwargs)
 
     @property
+    def identity(self):
+        """The settings of a defence, a dict, as stored with attacks on it; {} without one."""
+        return {}
+
+    @property
     def parameter_blocks(self):
         """The weights that are trained, as lists by name: blocks that iPALM takes in turn."""
         return {"weights": list(self.trainable_weights)}
@@ -135,6 +140,11 @@ class Reconstructor(keras.Model):
         name; None for a deterministic model.
         """
         del index
+
+    def with_draws(self, num_samples):
+        """The same model with another number of draws; itself, where it has none of its own."""
+        del num_samples
+        return self
 
     def measured(self, inputs):
         """The measurement as the model reads it: a dict of tensors, checked.
