@@ -165,8 +165,9 @@ def _check_data(run_dir, config, splits):
     Hours of training must not end at a file that could have been looked at before.
     """
     begun = os.path.exists(os.path.join(run_dir, "checkpoints"))
-    if config.dataset != "synthetic" and not begun:
+    if config.dataset.has_files and not begun:
         data.check(config, splits)
+        trained_on.warn_of_trained_slices(config)
 
 
 def _take_given_network(run_dir, config, checked):

@@ -28,7 +28,16 @@ from tfvn.data.sample import combine, ifft2c, mask_array
 from tfvn.files import replacing
 from tfvn.runs import directory
 
-__all__ = ["NAME", "describe", "differences", "known", "warn", "warn_of_data", "write"]
+__all__ = [
+    "NAME",
+    "describe",
+    "differences",
+    "known",
+    "warn",
+    "warn_of_data",
+    "warn_of_trained_slices",
+    "write",
+]
 
 NAME = "trained_on.json"
 # So many training slices are looked at, from first to last.
@@ -40,9 +49,9 @@ _FACTORS = {"sampled": 1.5, "centre_lines": 2, "height": 1.5, "width": 1.5, "rms
 _SOME_WIDTH = 368
 _ADVICE = {
     "sampled": (
-        "Undersample a complete scan as in training (mask, --mask), or take a network that was "
-        "trained for this sampling. Where whole rows are measured, exchange height and width "
-        "(transpose, --transpose)."
+        "Undersample a complete scan as in training (sampling.mask, --mask), or take a network that"
+        " was trained for this sampling. Where whole rows are measured, exchange height and width"
+        " (data.transpose, --transpose)."
     ),
     "size": "Its filters have learned structures of another size in pixels.",
     "rms": (
@@ -94,23 +103,25 @@ def write(run_dir, config):
     path = os.path.join(run_dir, NAME)
     if os.path.exists(path):
         return
-    found = known(config.model) if config.model else _of_slices(config)
+    given = config.model.file
+    found = known(given) if given else _of_slices(config)
     if found:
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             json.dump(found, file, indent=1)
 
 
 def _of_slices(config):
-    slices = data.PreparedSlices(data.source(config), config.cache_dir)
+    readout_oversampling = config.dataset.readout_oversampling
+    slices = data.PreparedSlices(data.source(config), config.data.cache_dir)
     rows = []
     # Of a few slices each is taken once.
     for index in np.unique(np.linspace(0, len(slices) - 1, _SLICES).astype(int)).tolist():
         sample, _ = slices[index]
-        rows.append(describe(sample, config.readout_oversampling))
+        rows.append(describe(sample, readout_oversampling))
     found = {
-        "dataset": config.dataset,
+        "dataset": config.data.name,
         "slices": len(rows),
-        "readout_oversampling": config.readout_oversampling,
+        "readout_oversampling": readout_oversampling,
     }
     for name in rows[0]:
         found[name] = np.median([row[name] for row in rows]).item()
@@ -152,17 +163,22 @@ def _of_config(path):
     # A folder may hold a config.yaml of anything, and a mask may be gone: then nothing is known.
     with contextlib.suppress(OSError, ValueError):
         config = configuration.load(path)
-        mask = data.pipeline.mask_of(config)
-        if config.model:
+        mask = config.dataset.read_mask()
+        if config.model.file:
             return {}
-        if config.dataset == "synthetic":
-            size = {"height": config.height, "width": config.width}
-            if mask is None:
-                mask = np.ones(config.width)
-            return {**size, **_of_mask(mask_array(mask, config.height, config.width))}
+        size = config.dataset.kspace_size()
+        if size:
+            return _of_size_and_mask(*size, mask)
         if callable(mask):
             return {"sampled": _of_mask(mask_array(mask, 1, _SOME_WIDTH))["sampled"]}
     return {}
+
+
+def _of_size_and_mask(height, width, mask):
+    """What is known where every k-space has one size."""
+    if mask is None:
+        mask = np.ones(width)
+    return {"height": height, "width": width, **_of_mask(mask_array(mask, height, width))}
 
 
 def differences(network, scan):
@@ -245,5 +261,34 @@ def warn_of_data(model_path, config):
     if known(model_path):
         source = data.source(config, "test")
         index = len(source) // 2
-        sample, _ = data.PreparedSlices(source, config.cache_dir)[index]
-        warn(model_path, sample, source.name(index), config.readout_oversampling)
+        sample, _ = data.PreparedSlices(source, config.data.cache_dir)[index]
+        warn(model_path, sample, source.name(index), config.dataset.readout_oversampling)
+
+
+def warn_of_trained_slices(config):
+    """Warns where slices to test on trained the given model, as its run directory tells.
+
+    Warns:
+        DataWarning: with the number of these slices and the name of the first one.
+    """
+    model_path = config.model.file
+    if not model_path:
+        return
+    try:
+        trained = configuration.load(os.path.join(os.path.dirname(model_path), directory.CONFIG))
+    except (OSError, ValueError):
+        # It has none, or one of another version.
+        return
+    if trained.model.file:
+        # A run whose model was given has trained nothing.
+        return
+    known_slices = set(trained.dataset.identities("train"))
+    tested = config.dataset.identities("test")
+    both = [identity for identity in tested if identity in known_slices]
+    if both:
+        first = " ".join(map(str, both[0][1:]))
+        text = (
+            f"{len(both)} of {len(tested)} slices to test on trained the model {model_path}, the"
+            f" first {first}: errors on others will be larger."
+        )
+        warnings.warn(text, DataWarning, stacklevel=2)
