@@ -36,10 +36,12 @@ class Format:
     Attributes:
         has_files: whether the slices lie in files, which are checked before a training.
         splits_share: whether training and test may hold the same slice.
+        training_keys: the keywords that decide what is trained on, and nothing else.
     """
 
     has_files = True
     splits_share = False
+    training_keys = ()
 
     def __init__(self, readout_oversampling=False, mask=None):
         self.readout_oversampling = checks.flag("readout_oversampling", readout_oversampling)

@@ -217,6 +217,7 @@ class SyntheticFormat(Format):
     """
 
     has_files = False
+    training_keys = ("num_train",)
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ class VLOFormat(Format):
         ValueError: for values outside their limits.
     """
 
+    training_keys = ("train_patients", "train_slices")
+
     def __init__(
         self,
         path="",
