@@ -22,6 +22,7 @@ __all__ = [
     "flag",
     "is_number",
     "name_of_layer",
+    "needed",
     "number",
     "precision",
     "shown",
@@ -186,6 +187,23 @@ def choice(name, value, choices):
     """
     if not isinstance(value, str) or value not in choices:
         _refuse(name, f"one of {tuple(choices)}", value)
+    return value
+
+
+def needed(what, key, value, meaning):
+    """The value of a setting that has no default.
+
+    Args:
+        what: the setting that needs it, in words.
+        key: its name in a configuration.
+        value: what was given.
+        meaning: what it is.
+
+    Raises:
+        ValueError: if it is empty.
+    """
+    if not value:
+        raise ValueError(f"{what} needs {key}, {meaning}. Received: {key}=''")
     return value
 
 

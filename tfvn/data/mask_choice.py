@@ -12,7 +12,7 @@ from tfvn.data.array_files import read_array
 from tfvn.data.sample import check_mask
 from tfvn.physics import masks
 
-__all__ = ["MASKS", "Constant", "Equispaced", "Mask", "MaskFile", "Measured", "Random", "needed"]
+__all__ = ["MASKS", "Constant", "Equispaced", "Mask", "MaskFile", "Measured", "Random"]
 
 
 class Mask:
@@ -131,7 +131,7 @@ class MaskFile(Mask):
 
     def file(self, locate):
         meaning = "the mask's file (vlo: its name)"
-        return locate(needed("sampling.mask file", "sampling.path", self.path, meaning))
+        return locate(checks.needed("sampling.mask file", "sampling.path", self.path, meaning))
 
 
 class Measured(Mask):
@@ -150,23 +150,6 @@ MASKS = {
     "file": MaskFile,
     "measured": Measured,
 }
-
-
-def needed(what, key, value, meaning):
-    """The value of a setting that must be given.
-
-    Args:
-        what: the setting that needs it, in words.
-        key: its name in a configuration.
-        value: what was given.
-        meaning: what it is.
-
-    Raises:
-        ValueError: if it is empty.
-    """
-    if not value:
-        raise ValueError(f"{what} needs {key}, {meaning}. Received: {key}=''")
-    return value
 
 
 def _mask_of_file(path, array):

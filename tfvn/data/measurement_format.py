@@ -6,7 +6,6 @@ import os
 from tfvn import checks
 from tfvn.data import axes
 from tfvn.data.format import Format, Part
-from tfvn.data.mask_choice import needed
 from tfvn.data.measurement import Measurement, check_settings
 from tfvn.data.scan_file import scan_shape
 
@@ -83,7 +82,7 @@ class MeasurementFormat(Format):
         )
 
     def _needed_path(self):
-        return needed("data.format measurement", "data.path", self.path, "the k-space file")
+        return checks.needed("data.format measurement", "data.path", self.path, "the k-space file")
 
     def parts(self, split):
         """The one slice, see `tfvn.data.format.Format.parts`."""

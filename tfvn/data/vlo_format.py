@@ -8,7 +8,6 @@ from typing import NamedTuple
 from tfvn import checks, ranges
 from tfvn.choices import PADDING_LINES
 from tfvn.data.format import Format, Part
-from tfvn.data.mask_choice import needed
 from tfvn.data.vlo import VLOKnee
 from tfvn.data.vlo_folder import mask_path, slice_paths
 
@@ -84,7 +83,9 @@ class VLOFormat(Format):
         )
 
     def _root(self):
-        return needed("data.format vlo", "data.path", self.path, "the folder of the knee data")
+        return checks.needed(
+            "data.format vlo", "data.path", self.path, "the folder of the knee data"
+        )
 
     def locate_mask(self, path):
         """The mask's file, of which a configuration names the stem."""
