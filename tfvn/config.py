@@ -317,8 +317,7 @@ def _check_all(config, drafts):
     with naming_all(one["data"], one["sampling"]):
         config.dataset  # noqa: B018
     with naming_all(one["model"]):
-        if config.model.is_named:
-            config.model.make(seed=config.seed)
+        _check_model(config)
     with naming_all(one["training"]):
         config.training.check_common()
         config.training.recipe.make()
@@ -331,3 +330,14 @@ def _check_all(config, drafts):
             part.make(seed=config.seed)
     with naming_all(one["search"]):
         config.search.check_common()
+
+
+# Networks that have been made to be checked. Making one takes a tenth of a second.
+_checked = set()
+
+
+def _check_model(config):
+    told = str((config.model.flat(), config.seed))
+    if config.model.is_named and told not in _checked:
+        config.model.make(seed=config.seed)
+        _checked.add(told)

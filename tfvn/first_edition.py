@@ -148,7 +148,8 @@ def _as_words(found):
     words = []
     for key, value in found.items():
         text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        words.append(f"{key}={text}")
+        # `defence=smoothed` is short for `defence.name=smoothed`.
+        words.append(f"{key.removesuffix('.name')}={text}")
     return words
 
 
