@@ -32,7 +32,7 @@ def test_an_attack_file_returns_what_was_written(tmp_path):
     [
         ({"digest": "b" * 64}, "another model"),
         ({"scale": 2.1}, "another slice"),
-        ({"settings": {"radius": 1.0, "attack_steps": 9}}, r"attack_steps=9 \(there: 3\)"),
+        ({"settings": {"radius": 1.0, "attack_steps": 9}}, "attacks.ascent.steps=9 \\(there: 3\\)"),
     ],
 )
 def test_an_attack_made_for_something_else_is_refused(tmp_path, expected, message):
@@ -188,7 +188,7 @@ def test_other_settings_name_a_command_that_can_be_pasted(tmp_path):
     run_dir = tmp_path / "a run [1]"
     path = attack_files.attack_path(run_dir, 1, 0)
     attack_files.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
-    with pytest.raises(ValueError, match=r"attack_steps=9 \(there: 3\)") as error:
+    with pytest.raises(ValueError, match="attacks.ascent.steps=9 \\(there: 3\\)") as error:
         attack_files.read_attack(path, {"radius": 1.0, "attack_steps": 9})
     words = shlex.split(str(error.value).partition("with these too: ")[2])
     assert words == [
@@ -199,6 +199,6 @@ def test_other_settings_name_a_command_that_can_be_pasted(tmp_path):
         "--run-dir",
         f"{run_dir}-other",
         "--set",
-        f"model={run_dir}/model.keras",
-        "attack_steps=9",
+        f"model.file={run_dir}/model.keras",
+        "attacks.ascent.steps=9",
     ]

@@ -671,7 +671,10 @@ def test_attacks_and_results_show_what_they_are(network, case):
         "ProjectedGradientAscent(sizes=(1.5, 2.5, 3.5), steps=60, step_size=0.5, momentum=0.9,"
         " restarts=1, norm='l2', "
     )
-    assert repr(ProjectedGradientAscent()) == shown + "gradient='full', noise='fresh', seed=0)"
+    assert (
+        repr(ProjectedGradientAscent())
+        == shown + "gradient='full', training.recipe.law='fresh', defence.law='fresh', seed=0)"
+    )
     assert repr(PenalisedGradientAscent()).startswith(
         "PenalisedGradientAscent(sizes=(25,), penalty=1.0, step_size=0.005"
     )
@@ -923,19 +926,24 @@ def test_sizes_of_different_digits_have_folders_of_their_own():
 
 
 def test_an_attack_is_made_as_configured():
-    given = config.load(None, ["attack_norm=l1", "attack_radii=3,1", "attack_steps=7", "seed=4"])
+    given = config.load(
+        None,
+        ["attacks.ascent.norm=l1", "attacks.ascent.sizes=3,1", "attacks.ascent.steps=7", "seed=4"],
+    )
     attack = attacks.from_config(given)
     assert type(attack) is ProjectedGradientAscent and attack.sizes == (3.0, 1.0)
     assert (attack.norm, attack.steps, attack.seed) == ("l1", 7, 4)
     assert attack.num_steps == 14
-    given = config.load(None, ["attack_method=antun", "antun_steps=9,3", "antun_region=true"])
+    given = config.load(
+        None, ["attacks=antun", "attacks.antun.sizes=9,3", "attacks.antun.region=true"]
+    )
     attack = attacks.from_config(given)
     assert type(attack) is PenalisedGradientAscent and attack.sizes == (3, 9) and attack.region
     assert attack.num_steps == 9
 
 
 def test_what_an_attack_refuses_is_named_as_configured():
-    given = config.load(None, ["attack_method=antun", "antun_steps=25,25"])
+    given = config.load(None, ["attacks=antun", "attacks.antun.sizes=25,25"])
     with pytest.raises(
         ValueError, match=r"^antun_steps must be .*Received: antun_steps=\[25, 25\]"
     ):

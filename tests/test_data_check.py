@@ -28,17 +28,17 @@ def write(root, version=5):
 
 
 def overrides(root, **changes):
-    values = dict(
-        dataset="vlo",
-        data_path=root,
-        protocol="pd",
-        train_patients="1-2",
-        train_slices="11-12",
-        test_patients="3",
-        test_slices="11-12",
-        mask="file",
-        mask_path="mask",
-    )
+    values = {
+        "data.format": "vlo",
+        "data.path": root,
+        "data.protocol": "pd",
+        "data.train_patients": "1-2",
+        "data.train_slices": "11-12",
+        "data.test_patients": "3",
+        "data.test_slices": "11-12",
+        "sampling.mask": "file",
+        "sampling.path": "mask",
+    }
     values.update(changes)
     return [f"{key}={value}" for key, value in values.items()]
 
@@ -159,7 +159,13 @@ def test_what_concerns_all_slices_is_said_once(tmp_path):
 
 def test_a_long_list_is_cut_and_the_rest_counted(tmp_path):
     nowhere = config.load(
-        None, ["dataset=vlo", f"data_path={tmp_path}", "train_patients=1-10", "train_slices=1-5"]
+        None,
+        [
+            "data.format=vlo",
+            f"data.path={tmp_path}",
+            "data.train_patients=1-10",
+            "data.train_slices=1-5",
+        ],
     )
     lines = lines_of(error_of(nowhere, ["train"]))
     assert len(lines) == 51 and lines[-1] == "... and 50 more"
@@ -168,7 +174,7 @@ def test_a_long_list_is_cut_and_the_rest_counted(tmp_path):
 @pytest.mark.parametrize("dataset", ["vlo", "measurement"])
 def test_a_data_set_without_its_path_is_refused_at_once(dataset):
     with pytest.raises(ValueError, match=f"^dataset {dataset} needs data_path"):
-        check(config.Config(dataset=dataset))
+        check(config.load(settings={"data.format": dataset}))
 
 
 @pytest.mark.parametrize("splits", ["test", [], ["training"]])
@@ -180,7 +186,16 @@ def test_unknown_splits_are_refused(splits):
 def test_synthetic_slices_of_both_splits_count():
     assert (
         check(
-            config.load(None, ["height=16", "width=16", "num_coils=2", "num_train=3", "num_test=2"])
+            config.load(
+                None,
+                [
+                    "data.height=16",
+                    "data.width=16",
+                    "data.num_coils=2",
+                    "data.num_train=3",
+                    "data.num_test=2",
+                ],
+            )
         )
         == 5
     )
@@ -191,12 +206,17 @@ def test_a_scan_without_a_reference_can_be_attacked_but_not_trained_on(tmp_path)
     kspace = SyntheticKnee(1, HEIGHT, WIDTH, COILS, None, 0.01, 0)[0].kspace
     kspace[..., [0, 1, 2, 3, 12, 13, 14, 15]] = 0
     np.save(path, kspace)
-    values = ["dataset=measurement", f"data_path={path}", "mask=measured", "calibration_lines=8"]
+    values = [
+        "data.format=measurement",
+        f"data.path={path}",
+        "sampling.mask=measured",
+        "data.calibration_lines=8",
+    ]
     undersampled = config.load(None, values)
     assert check(undersampled, ["test"]) == 1
     text = error_of(undersampled)
     assert text.startswith("1 of 1 slices") and "training needs" in text and str(path) in text
-    assert check(config.load(None, [*values, "model=model.keras"])) == 1
+    assert check(config.load(None, [*values, "model.file=model.keras"])) == 1
 
 
 def test_the_pass_fills_the_cache(tmp_path):
@@ -255,7 +275,7 @@ def test_slices_in_both_splits_are_refused_and_other_problems_are_told_too(tmp_p
     lines = lines_of(text)
     assert text.startswith("5 of 6 slices") and len(lines) == 5
     (both,) = [line for line in lines if "must not be trained on. Received: 2 in both" in line]
-    assert str(slice_paths(tmp_path, "pd", 2, 11)[0]) in both and "test_patients='2-3'" in both
+    assert str(slice_paths(tmp_path, "pd", 2, 11)[0]) in both and "data.test_patients='2-3'" in both
     assert all(any(str(path) in line for line in lines) for path in paths)
 
 
@@ -297,12 +317,17 @@ def test_a_scan_that_trains_and_validates_is_told(tmp_path):
     path = tmp_path / "scan.npy"
     slices = SyntheticKnee(4, HEIGHT, WIDTH, COILS, None, 0.01, 0)
     np.save(path, np.stack([slices[index].kspace for index in range(4)]))
-    values = ["dataset=measurement", f"data_path={path}", "slice_index=2", "mask_fraction=1"]
+    values = [
+        "data.format=measurement",
+        f"data.path={path}",
+        "data.slice_index=2",
+        "sampling.fraction=1",
+    ]
     (text,) = doubts_of(config.load(None, values))
     assert text.startswith(f"slice 2 of 4 of {path} both trains and validates")
     for splits in (["train"], ["test"]):
         assert doubts_of(config.load(None, values), splits) == []
-    assert doubts_of(config.load(None, [*values, "model=model.keras"])) == []
+    assert doubts_of(config.load(None, [*values, "model.file=model.keras"])) == []
 
 
 def test_doubts_are_one_warning_with_their_number_and_a_few_lines(tmp_path, capsys):
@@ -312,7 +337,12 @@ def test_doubts_are_one_warning_with_their_number_and_a_few_lines(tmp_path, caps
         for number in range(1, 7):
             path = slice_paths(tmp_path, "pd", patient, number)[1]
             change(path, reference=3 * read_mat(path)["reference"])
-    chosen = dict(train_patients="1", train_slices="1-7", test_patients="2", test_slices="1-7")
+    chosen = {
+        "data.train_patients": "1",
+        "data.train_slices": "1-7",
+        "data.test_patients": "2",
+        "data.test_slices": "1-7",
+    }
     values = settings(tmp_path, **chosen)
     # Told at every check, though each slice is looked at once in a process.
     for _ in range(2):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfvn import data
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.data import array_files, hdf5, mat_files
 from tfvn.physics import masks
 
@@ -123,15 +123,15 @@ def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
         tmp_path / "a.h5",
         put(scan__k=knee.kspace, scan__s=knee.sensitivity_maps, scan__m=lines, scan__other=OTHER),
     )
-    settings = dict(
-        dataset="measurement",
-        data_path=str(path),
-        sensitivity_path=str(path),
-        mask="file",
-        mask_path=str(path),
-    )
-    names = dict(data_array="scan/k", sensitivity_array="scan/s", mask_array="scan/m")
-    sample = data.source(Config(**settings, **names))[0]
+    settings = {
+        "data.format": "measurement",
+        "data.path": str(path),
+        "data.sensitivity_path": str(path),
+        "sampling.mask": "file",
+        "sampling.path": str(path),
+    }
+    names = {"data.array": "scan/k", "data.sensitivity_array": "scan/s", "sampling.array": "scan/m"}
+    sample = data.source(load(settings={**settings, **names}))[0]
     np.testing.assert_array_equal(sample.kspace, knee.kspace * lines)
     np.testing.assert_array_equal(sample.sensitivity_maps, knee.sensitivity_maps)
     for name, flag in {
@@ -142,10 +142,12 @@ def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
         with pytest.raises(
             ValueError, match=rf"a.h5: .* Received: .*scan/k .* by {name} \({flag}\)"
         ):
-            data.source(Config(**settings, **{**names, name: ""}))[0]
+            data.source(load(settings={**settings, **{**names, name: ""}}))[0]
     # Slices of two arrays of a file are not taken for each other.
     identities = {
-        str(data.source(Config(**settings, **{**names, "data_array": name})).fingerprint(0))
+        str(
+            data.source(load(settings={**settings, **{**names, "data_array": name}})).fingerprint(0)
+        )
         for name in ("scan/k", "scan/s")
     }
     assert len(identities) == 2
@@ -153,16 +155,24 @@ def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
 
 def test_real_arrays_are_named_in_one_file(shared_data):
     path = str(shared_data("brain_4ch_mprage.mat"))
-    settings = dict(
-        dataset="measurement", data_path=path, sensitivity_path=path, mask="file", mask_path=path
-    )
-    names = dict(data_array="kData", sensitivity_array="coil_sens", mask_array="kMaskRand7")
-    sample = data.source(Config(**settings, **names))[0]
+    settings = {
+        "data.format": "measurement",
+        "data.path": path,
+        "data.sensitivity_path": path,
+        "sampling.mask": "file",
+        "sampling.path": path,
+    }
+    names = {
+        "data.array": "kData",
+        "data.sensitivity_array": "coil_sens",
+        "sampling.array": "kMaskRand7",
+    }
+    sample = data.source(load(settings={**settings, **names}))[0]
     assert sample.kspace.shape == (4, 256, 256) and 0.1 < sample.mask.mean() < 0.2
     with pytest.raises(
         ValueError, match=r"Received: .*kData complex128 \(256, 256, 4\), kMaskPFACS7 float64"
     ):
-        data.source(Config(**settings, **{**names, "data_array": ""}))[0]
+        data.source(load(settings={**settings, **{**names, "data_array": ""}}))[0]
 
 
 def test_variables_of_matlab_are_told_as_such(tmp_path):

@@ -176,7 +176,7 @@ def test_coils_elsewhere_are_asked_for_and_then_taken(tmp_path, scan):
     np.testing.assert_array_equal(
         Measurement(tmp_path / "first.mat", coil_axis=0)[0].kspace, scan.kspace
     )
-    with pytest.raises(ValueError, match="coil_axis=3"):
+    with pytest.raises(ValueError, match="data.coil_axis=3"):
         Measurement(tmp_path / "last.npy", coil_axis=3)[0]
 
 
@@ -270,22 +270,22 @@ def test_as_many_centre_lines_as_the_mask_leaves_make_the_maps(npy, scan, centre
             "scan.npy: an estimate of coil maps needs 4 centre lines .* with 1 of them",
         ),
         (
-            dict(mask=masks.equispaced(WIDTH, 4, 0.25), calibration_lines=24),
-            "calibration_lines=24 must be 0 .* with 9 of them",
+            {"sampling.mask": masks.equispaced(WIDTH, 4, 0.25), "data.calibration_lines": 24},
+            "data.calibration_lines=24 must be 0 .* with 9 of them",
         ),
         (
-            dict(calibration_lines=3),
+            {"data.calibration_lines": 3},
             "calibration_lines must be 4 or more, or 0 .*Received: calibration_lines=3",
         ),
         (
-            dict(maps_from="all"),
+            {"data.maps_from": "all"},
             "maps_from must be one of measured, fully-sampled. Received: maps_from='all'",
         ),
         (
-            dict(maps_from="fully-sampled", sensitivity_path="scan.npy"),
+            {"data.maps_from": "fully-sampled", "data.sensitivity_path": "scan.npy"},
             "a file or are estimated, not both.* Set one of the two",
         ),
-        (dict(coil_axis=-3), "coil_axis must be an axis of the file, -1 .* or -2"),
+        ({"data.coil_axis": -3}, "coil_axis must be an axis of the file, -1 .* or -2"),
     ],
 )
 def test_maps_that_cannot_be_made_as_asked_are_refused_with_the_reason(

@@ -14,16 +14,22 @@ import pytest
 import tensorflow as tf
 
 from tfvn import data
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.data import pipeline, recognise
 from tfvn.data.mat_files import write_mat
 from tfvn.data.sample import fft2c, mask_array
 from tfvn.data.vlo_folder import write_folder
 from tfvn.physics import masks
 
-TINY = dict(
-    height=32, width=24, num_coils=2, num_train=5, num_test=3, batch_size=2, mask_fraction=0.5
-)
+TINY = {
+    "data.height": 32,
+    "data.width": 24,
+    "data.num_coils": 2,
+    "data.num_train": 5,
+    "data.num_test": 3,
+    "training.batch_size": 2,
+    "sampling.fraction": 0.5,
+}
 
 
 class Counting:
@@ -62,7 +68,7 @@ def indices(batches, count=None):
 
 
 def test_batches_have_the_shapes_and_types_of_the_design():
-    config = Config(**TINY)
+    config = load(settings=TINY)
     batches = data.load(config)
     inputs, reference = next(iter(batches))
     shapes = {key: (value.shape, value.dtype) for key, value in inputs.items()}
@@ -84,12 +90,12 @@ def test_batches_have_the_shapes_and_types_of_the_design():
 def test_no_thread_of_tensorflow_tunes_the_pipeline():
     # Freeing a dataset that was a minute old waited up to a minute for it.
     for split in ("train", "test"):
-        dataset = data.load(Config(**TINY), split).dataset()
+        dataset = data.load(load(settings=TINY), split).dataset()
         assert dataset.options().autotune.enabled is False
 
 
 def test_test_split_is_finite_in_order_and_equal_to_the_source():
-    config = Config(**TINY, readout_oversampling=True)
+    config = load(settings={**TINY, "data.readout_oversampling": True})
     source = data.source(config, "test")
     elements = list(data.load(config, "test"))
     assert [int(inputs["sample_index"][0]) for inputs, _ in elements] == [0, 1, 2]
@@ -101,7 +107,7 @@ def test_test_split_is_finite_in_order_and_equal_to_the_source():
 
 
 def test_splits_of_the_synthetic_set_differ():
-    config = Config(**TINY)
+    config = load(settings=TINY)
     train, test = data.source(config), data.source(config, "test")
     assert len(train) == 5 and len(test) == 3
     assert all(
@@ -118,7 +124,7 @@ def test_every_epoch_is_another_permutation_keyed_by_the_seed():
 
 
 def test_resumed_training_sees_the_same_batches():
-    config = Config(**TINY)
+    config = load(settings=TINY)
     whole = list(itertools.islice(data.load(config), 6))
     resumed = list(itertools.islice(data.load(config, start=4), 2))
     tf.nest.map_structure(np.testing.assert_array_equal, whole[4:], resumed)
@@ -153,15 +159,22 @@ def knees(tmp_path):
     write_folder(
         tmp_path, "pd", [1, 2], [11, 12], slices, mask=masks.constant(24, 0.5), mask_name="half"
     )
-    paths = dict(
-        data_path=str(tmp_path),
-        protocol="pd",
-        train_patients="1-2",
-        train_slices="11,12",
-        batch_size=2,
-    )
-    return Config(
-        dataset="vlo", mask="file", mask_path="half", test_patients="2", test_slices="12", **paths
+    paths = {
+        "data.path": str(tmp_path),
+        "data.protocol": "pd",
+        "data.train_patients": "1-2",
+        "data.train_slices": "11,12",
+        "training.batch_size": 2,
+    }
+    return load(
+        settings={
+            **paths,
+            "data.format": "vlo",
+            "sampling.mask": "file",
+            "sampling.path": "half",
+            "data.test_patients": "2",
+            "data.test_slices": "12",
+        }
     )
 
 
@@ -201,51 +214,69 @@ def test_measurement_serves_both_splits(tmp_path):
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
     mask = masks.equispaced(24, 2, 0.25)
     np.save(tmp_path / "mask.npy", mask)
-    scan = dict(dataset="measurement", data_path=str(tmp_path / "scan.npy"), batch_size=1)
-    config = Config(**scan, mask="file", mask_path=str(tmp_path / "mask.npy"))
+    scan = {
+        "data.format": "measurement",
+        "data.path": str(tmp_path / "scan.npy"),
+        "training.batch_size": 1,
+    }
+    config = load(
+        settings={**scan, "sampling.mask": "file", "sampling.path": str(tmp_path / "mask.npy")}
+    )
     train, test = next(iter(data.load(config))), next(iter(data.load(config, "test")))
     tf.nest.map_structure(np.testing.assert_array_equal, train, test)
     assert test[0]["mask"].numpy().ravel().tolist() == mask.tolist()
-    measured = next(iter(data.load(Config(**scan, mask="measured"), "test")))
+    measured = next(iter(data.load(load(settings={**scan, "sampling.mask": "measured"}), "test")))
     assert measured[0]["mask"].numpy().min() == 1
 
 
 @pytest.mark.parametrize(
     "values, expected",
     [
-        (dict(mask="constant", mask_fraction=0.3), masks.constant(24, 0.3)),
+        ({"sampling.mask": "constant", "sampling.fraction": 0.3}, masks.constant(24, 0.3)),
         (
-            dict(mask="equispaced", acceleration=3, center_fraction=0.2),
+            {
+                "sampling.mask": "equispaced",
+                "sampling.acceleration": 3,
+                "sampling.center_fraction": 0.2,
+            },
             masks.equispaced(24, 3, 0.2),
         ),
         (
-            dict(mask="random", acceleration=3, center_fraction=0.2, mask_seed=4),
+            {
+                "sampling.mask": "random",
+                "sampling.acceleration": 3,
+                "sampling.center_fraction": 0.2,
+                "sampling.seed": 4,
+            },
             masks.random(24, 3, 0.2, 4),
         ),
         (dict(mask="measured"), np.ones(24)),
     ],
 )
 def test_mask_follows_the_configuration(values, expected):
-    sample = data.source(Config(**{**TINY, **values}))[0]
+    sample = data.source(load(settings={**TINY, **values}))[0]
     np.testing.assert_array_equal(sample.mask[0, 0], expected)
 
 
 @pytest.mark.parametrize(
     "values, message",
     [
-        (dict(dataset="vlo"), "dataset vlo needs data_path"),
-        (dict(dataset="measurement"), "dataset measurement needs data_path"),
+        ({"data.format": "vlo"}, "dataset vlo needs data_path"),
+        ({"data.format": "measurement"}, "dataset measurement needs data_path"),
         (dict(mask="file"), "needs mask_path"),
-        (dict(mask="file", mask_path="/nowhere/mask.npy"), "no such file: /nowhere/mask.npy"),
         (
-            dict(dataset="vlo", data_path="/nowhere"),
+            {"sampling.mask": "file", "sampling.path": "/nowhere/mask.npy"},
+            "no such file: /nowhere/mask.npy",
+        ),
+        (
+            {"data.format": "vlo", "data.path": "/nowhere"},
             "400 of 400 files are missing below /nowhere/coronal_pd_fs",
         ),
     ],
 )
 def test_configuration_without_data_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        data.load(Config(**values))
+        data.load(load(settings=values))
 
 
 BAD_MASKS = {
@@ -272,12 +303,14 @@ BAD_MASKS = {
 def test_an_error_of_a_mask_begins_with_the_file_of_the_mask(tmp_path, dataset, mask, message):
     np.save(tmp_path / "mask.npy", mask)
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
-    config = Config(
-        **TINY,
-        dataset=dataset,
-        data_path=str(tmp_path / "scan.npy"),
-        mask="file",
-        mask_path=str(tmp_path / "mask.npy"),
+    config = load(
+        settings={
+            **TINY,
+            "data.format": dataset,
+            "data.path": str(tmp_path / "scan.npy"),
+            "sampling.mask": "file",
+            "sampling.path": str(tmp_path / "mask.npy"),
+        }
     )
     with pytest.raises(ValueError, match=f"^/.*mask.npy: .*{message}"):
         data.source(config)[0]
@@ -308,29 +341,33 @@ SAME_MASKS = {
 @pytest.mark.parametrize("mask", SAME_MASKS.values(), ids=SAME_MASKS)
 def test_a_mask_may_have_any_type_of_zeros_and_ones_and_axes_of_length_1(tmp_path, mask):
     np.save(tmp_path / "mask.npy", mask)
-    sample = data.source(Config(**TINY, mask="file", mask_path=str(tmp_path / "mask.npy")))[0]
+    sample = data.source(
+        load(
+            settings={**TINY, "sampling.mask": "file", "sampling.path": str(tmp_path / "mask.npy")}
+        )
+    )[0]
     np.testing.assert_array_equal(sample.mask[0, 0], masks.equispaced(24, 2, 0.25))
 
 
 def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
-    scan = dict(
-        dataset="measurement",
-        data_path=str(tmp_path / "scan.npy"),
-        mask="equispaced",
-        center_fraction=0.25,
-    )
+    scan = {
+        "data.format": "measurement",
+        "data.path": str(tmp_path / "scan.npy"),
+        "sampling.mask": "equispaced",
+        "sampling.center_fraction": 0.25,
+    }
     may_know = ", which may know what the mask removes"
     assert data.maps_origin(knees) == f"from the files{may_know}"
-    assert data.maps_origin(Config(**TINY)) == "those that the slices were made with"
-    assert data.maps_origin(Config(**scan)) == "estimated from 6 centre lines, all measured"
+    assert data.maps_origin(load(settings=TINY)) == "those that the slices were made with"
+    assert data.maps_origin(load(settings=scan)) == "estimated from 6 centre lines, all measured"
     np.save(
         tmp_path / "maps.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].sensitivity_maps
     )
-    given = Config(**scan, sensitivity_path=str(tmp_path / "maps.npy"))
+    given = load(settings={**scan, "data.sensitivity_path": str(tmp_path / "maps.npy")})
     assert data.maps_origin(given) == f"from maps.npy{may_know}"
     full = "estimated from 24 centre lines of the fully sampled scan, before the mask"
-    assert data.maps_origin(Config(**scan, maps_from="fully-sampled")) == full
+    assert data.maps_origin(load(settings={**scan, "data.maps_from": "fully-sampled"})) == full
 
 
 ENDS = {
@@ -379,15 +416,15 @@ def wait_until(condition):
 
 
 def test_a_data_set_is_made_of_the_same_batches():
-    batches = data.load(Config(**TINY))
+    batches = data.load(load(settings=TINY))
     found = list(itertools.islice(batches.dataset(), 5))
     tf.nest.map_structure(np.testing.assert_array_equal, found, list(itertools.islice(batches, 5)))
     assert batches.dataset().cardinality() == tf.data.INFINITE_CARDINALITY
-    assert data.load(Config(**TINY), "test").dataset().cardinality() == 3
+    assert data.load(load(settings=TINY), "test").dataset().cardinality() == 3
 
 
 def test_batches_begin_anew_with_each_iteration():
-    batches = data.load(Config(**TINY))
+    batches = data.load(load(settings=TINY))
     assert indices(batches, 4) == indices(batches, 4)
 
 
@@ -414,7 +451,7 @@ def test_an_error_arrives_in_its_place_and_as_it_was_raised():
 
 
 def test_errors_of_others_stay_what_they_are():
-    with pytest.raises(tf.errors.NotFoundError), data.clear_errors(data.load(Config(**TINY))):
+    with pytest.raises(tf.errors.NotFoundError), data.clear_errors(data.load(load(settings=TINY))):
         raise tf.errors.NotFoundError(None, None, "another")
 
 
@@ -459,7 +496,7 @@ class Ones(data.Source):
 
 def test_a_format_of_its_own_is_a_class_and_a_line(monkeypatch, tmp_path):
     monkeypatch.setitem(data.FORMATS, "synthetic", Ones)
-    values = Config(**TINY, cache_dir=str(tmp_path))
+    values = load(settings={**TINY, "data.cache_dir": str(tmp_path)})
     inputs, reference = next(iter(data.load(values)))
     assert inputs["kspace"].shape == (2, 1, 16, 16) and reference.shape == (2, 16, 16)
     assert data.maps_origin(values) == "invented"

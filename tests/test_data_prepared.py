@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tfvn import data, files
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.data import (
     Measurement,
     PreparedSlices,
@@ -134,23 +134,28 @@ def test_what_is_stored_is_bit_for_bit_what_normalise_gives(raw, kind):
 def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypatch, dataset, mask):
     write_mat(raw / "v73/pd/masks/points.mat", {"mask": POINTS.astype(float)})
     np.save(raw / "mask.npy", POINTS)
-    paths = dict(data_path=str(raw / "v73"), mask_path="points")
+    paths = {"data.path": str(raw / "v73"), "sampling.path": "points"}
     if dataset == "measurement":
-        paths = dict(data_path=str(raw / "scan.h5"), mask_path=str(raw / "mask.npy"))
+        paths = {"data.path": str(raw / "scan.h5"), "sampling.path": str(raw / "mask.npy")}
         paths["sensitivity_path"] = str(raw / "maps.npy")
-    numbers = dict(train_patients="1", train_slices="11-12", test_patients="1", test_slices="12")
-    config = dict(
-        dataset=dataset,
-        mask=mask,
-        mask_fraction=0.5,
-        protocol="pd",
-        batch_size=1,
+    numbers = {
+        "data.train_patients": "1",
+        "data.train_slices": "11-12",
+        "data.test_patients": "1",
+        "data.test_slices": "12",
+    }
+    config = {
         **numbers,
         **paths,
-    )
+        "data.format": dataset,
+        "sampling.mask": mask,
+        "sampling.fraction": 0.5,
+        "data.protocol": "pd",
+        "training.batch_size": 1,
+    }
 
     def batches(**cache):
-        with_cache = Config(**config, **cache)
+        with_cache = load(settings={**config, **cache})
         train = [element for _, element in zip(range(4), data.load(with_cache))]
         elements = [*train, *data.load(with_cache, "test")]
         return [
@@ -253,8 +258,8 @@ VARIANTS = {
             dict(mask=functools.partial(masks.constant, fraction=0.3)),
             dict(mask=functools.partial(masks.random, acceleration=2, center_fraction=0.2, seed=0)),
             dict(mask=functools.partial(masks.random, acceleration=2, center_fraction=0.2, seed=1)),
-            dict(padding_lines="unmeasured"),
-            dict(readout_oversampling=True),
+            {"data.padding_lines": "unmeasured"},
+            {"data.readout_oversampling": True},
         ],
     ),
     "measurement": (
@@ -263,12 +268,12 @@ VARIANTS = {
             dict(name="scan.h5"),
             dict(mask=None),
             dict(mask=POINTS),
-            dict(coil_axis=0),
-            dict(slice_index=1),
-            dict(transpose=True, mask=None),
-            dict(calibration_lines=6),
-            dict(maps_from="fully-sampled"),
-            dict(readout_oversampling=True),
+            {"data.coil_axis": 0},
+            {"data.slice_index": 1},
+            {"data.transpose": True, "sampling.mask": None},
+            {"data.calibration_lines": 6},
+            {"data.maps_from": "fully-sampled"},
+            {"data.readout_oversampling": True},
         ],
     ),
     "synthetic": (
@@ -281,7 +286,7 @@ VARIANTS = {
             dict(mask=POINTS),
             dict(noise=0.011),
             dict(seed=1),
-            dict(readout_oversampling=True),
+            {"data.readout_oversampling": True},
         ],
     ),
 }
@@ -489,7 +494,14 @@ def test_threads_may_read_while_others_replace(stored, capsys):
 @pytest.mark.parametrize("below", ["", "folder"])
 def test_folder_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path, below):
     (tmp_path / "file").write_text("")
-    config = Config(height=32, width=24, num_coils=2, cache_dir=str(tmp_path / "file" / below))
+    config = load(
+        settings={
+            "data.height": 32,
+            "data.width": 24,
+            "data.num_coils": 2,
+            "data.cache_dir": str(tmp_path / "file" / below),
+        }
+    )
     with pytest.raises(
         ValueError,
         match="^cache_dir must be a folder that can be written.*Received: cache_dir='.*file",

@@ -361,8 +361,8 @@ def test_whatever_is_written_a_configuration_reads(tmp_path, version):
     slices = SyntheticKnee(4, HEIGHT, WIDTH, COILS, None, 0.01, 0)
     patients, numbers = np.array([0, 1000]), (7, 12345)
     write_folder(tmp_path, "p d=[1]", patients, numbers, slices, version)
-    values = ["dataset=vlo", f"data_path={tmp_path}", "protocol=p d=[1]"]
-    values += ["test_patients=0,1000", "test_slices=7,12345"]
+    values = ["data.format=vlo", f"data.path={tmp_path}", "data.protocol=p d=[1]"]
+    values += ["data.test_patients=0,1000", "data.test_slices=7,12345"]
     source = data.source(config.load(None, values), "test")
     for index, sample in enumerate(source):
         np.testing.assert_array_equal(sample.reference, slices[index].reference)

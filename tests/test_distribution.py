@@ -41,19 +41,22 @@ from tfvn.workers import ALONE, Workers, start
 ROOT = Path(__file__).resolve().parents[1]
 # Three slices a batch: two replicas have different shares.
 SETTINGS = [
-    "num_stages=1",
-    "filters=2",
-    "kernel_size=3",
-    "num_centers=5",
-    "initial_lipschitz=10",
-    "num_train=3",
-    "batch_size=3",
-    "iterations=4",
-    "checkpoint_every=2",
-    "sigma=0.05",
-    "attack_radii=0.5",
-    "attack_steps=2",
-    "log_images_every=0",
+    "model.num_stages=1",
+    "model.filters=2",
+    "model.kernel_size=3",
+    "model.num_centers=5",
+    "training.optimizer.initial_lipschitz=10",
+    "data.num_train=3",
+    "training.batch_size=3",
+    "training.iterations=4",
+    "training.checkpoint_every=2",
+    "training.recipe=noise",
+    "training.recipe.sigma=0.05",
+    "defence=smoothed",
+    "defence.sigma=0.05",
+    "attacks.ascent.sizes=0.5",
+    "attacks.ascent.steps=2",
+    "training.log_images_every=0",
 ]
 CONFIG = configs.load(ROOT / "configs" / "smoke.yaml", SETTINGS)
 DRAWS, REPLICAS = 5, 2
@@ -132,7 +135,9 @@ def main(folder, one):
 
 def train(run_dir, optimizer, workers=ALONE):
     run_dir.mkdir()
-    config = configs.load(ROOT / "configs" / "smoke.yaml", [*SETTINGS, f"optimizer={optimizer}"])
+    config = configs.load(
+        ROOT / "configs" / "smoke.yaml", [*SETTINGS, f"training.optimizer={optimizer}"]
+    )
     (run_dir / "config.yaml").write_text(config.to_yaml())
     train_run(run_dir, config, workers=workers)
 

@@ -29,23 +29,23 @@ SCRIPTS = {"train.py": train, "attack.py": attack, "evaluate.py": evaluate}
 # The tutorial's networks and data, as small as they go: of fewer lines, 15 % are not enough for
 # coil maps.
 STAMP = {
-    "height=96, width=72, num_coils=8": "height=32, width=72, num_coils=4",
+    "data.height=96, width=72, num_coils=8": "data.height=32, width=72, num_coils=4",
     "range(1, 9), range(11, 16)": "[1], [11, 12]",
 }
 SMALL = [
-    "num_stages=1",
-    "filters=4",
-    "kernel_size=5",
-    "num_centers=11",
-    "iterations=2",
-    "checkpoint_every=2",
-    "batch_size=2",
-    "train_patients=1",
-    "train_slices=11-12",
-    "test_patients=11",
-    "num_samples=2",
-    "attack_steps=2",
-    "attack_radii=1.5",
+    "model.num_stages=1",
+    "model.filters=4",
+    "model.kernel_size=5",
+    "model.num_centers=11",
+    "training.iterations=2",
+    "training.checkpoint_every=2",
+    "training.batch_size=2",
+    "data.train_patients=1",
+    "data.train_slices=11-12",
+    "data.test_patients=11",
+    "defence.num_samples=2",
+    "attacks.ascent.steps=2",
+    "attacks.ascent.sizes=1.5",
 ]
 
 each_page = pytest.mark.parametrize(
@@ -179,7 +179,7 @@ FOLLOWED += [
     )
 ]
 FOLLOWED += ["CONTRIBUTING.md"]
-ADDONS = {"optimizer=radam-lookahead", "optimizer=conditional-gradient"}
+ADDONS = {"training.optimizer=radam-lookahead", "training.optimizer=conditional-gradient"}
 # Minutes each, with tests of their own: test_benchmarks.py and test_paper.py.
 NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper", "-m pytest")
 
@@ -190,13 +190,13 @@ def smaller(what, arguments):
     arguments = [argument.replace("/data/knee", "runs/tutorial/knees") for argument in arguments]
     if "--tune" in arguments:
         arguments = [
-            argument.replace("tune_iterations=9", "tune_iterations=2") for argument in arguments
+            argument.replace("search.iterations=9", "search.iterations=2") for argument in arguments
         ]
-        return [*arguments, "--set", "tune_method=bayesian", "tune_trials=1", *SMALL]
+        return [*arguments, "--set", "search.method=bayesian", "search.trials=1", *SMALL]
     if what == "train.py":
         return [*arguments, "--set", *SMALL]
     if "configs/brain.yaml" in arguments:
-        return [*arguments, "--set", "attack_steps=2", "attack_radii=1"]
+        return [*arguments, "--set", "attacks.ascent.steps=2", "attacks.ascent.sizes=1"]
     return arguments
 
 
@@ -229,7 +229,7 @@ def run_shell(block):
 
 
 def run_python(name, text, names):
-    for large, small in (*STAMP.items(), ("num_samples=32", "num_samples=2")):
+    for large, small in (*STAMP.items(), ("defence.num_samples=32", "defence.num_samples=2")):
         text = text.replace(large, small)
     exec(compile(text, name, "exec"), names)
 

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from tfvn import attacks, data, defences
 from tfvn.attacks import PenalisedGradientAscent, Start
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.figures import curves, paper
 from tfvn.models import ZeroFilled
 from tfvn.results import aggregate, evaluate, measure, sweep, wording, writing
@@ -26,19 +26,19 @@ from tfvn.runs.train import train_run
 
 RADII = (0.5, 1.0)
 SETTINGS = [
-    "height=32",
-    "width=24",
-    "num_coils=2",
-    "num_test=3",
-    "mask_fraction=0.4",
-    "num_stages=1",
-    "filters=3",
-    "kernel_size=3",
-    "iterations=0",
-    "optimizer=adam",
-    "attack_steps=2",
-    "num_samples=2",
-    "attack_radii=[0.5, 1.0]",
+    "data.height=32",
+    "data.width=24",
+    "data.num_coils=2",
+    "data.num_test=3",
+    "sampling.fraction=0.4",
+    "model.num_stages=1",
+    "model.filters=3",
+    "model.kernel_size=3",
+    "training.iterations=0",
+    "training.optimizer=adam",
+    "attacks.ascent.steps=2",
+    "defence.num_samples=2",
+    "attacks.ascent.sizes=[0.5, 1.0]",
 ]
 
 
@@ -143,8 +143,8 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
                 ),
                 "psnr": 20 * np.log10(truth.max() * np.sqrt(truth.size) / error),
                 "effect": np.linalg.norm(image - clean),
-                "sigma": config.sigma,
-                "num_samples": 2 if config.sigma else 1,
+                "sigma": config.defence.sigma,
+                "num_samples": 2 if config.defence.sigma else 1,
                 "seed": config.seed,
             }
             row = rows[index, radius]
@@ -235,11 +235,20 @@ def test_every_file_and_the_table_are_printed(original, tmp_path, capsys):
 
 def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
     with pytest.raises(ValueError, match="sigma=0.1"):
-        evaluate.evaluate([run_dirs[1]], tmp_path / "results", ["sigma=0.1"])
+        evaluate.evaluate(
+            [run_dirs[1]],
+            tmp_path / "results",
+            [
+                "training.recipe=noise",
+                "training.recipe.sigma=0.1",
+                "defence=smoothed",
+                "defence.sigma=0.1",
+            ],
+        )
     smoothed = shutil.copytree(
         run_dirs[1], tmp_path / "smoothed", ignore=shutil.ignore_patterns("attacks")
     )
-    evaluate.evaluate([smoothed], tmp_path / "results", ["num_samples=3"])
+    evaluate.evaluate([smoothed], tmp_path / "results", ["defence.num_samples=3"])
     assert {row["num_samples"] for row in read_csv(tmp_path / "results" / "results.csv")} == {"3"}
 
 
@@ -301,7 +310,11 @@ def test_an_attack_on_other_data_is_an_error(original, tmp_path):
 
 def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_path):
     other = make_run(
-        tmp_path / "other", "receiver_noise=0.01", "mask_fraction=0.5", "filters=4", attack=False
+        tmp_path / "other",
+        "data.receiver_noise=0.01",
+        "sampling.fraction=0.5",
+        "model.filters=4",
+        attack=False,
     )
     words = r"different test data: receiver_noise=0.01 \(there: 0.002\), mask_fraction"
     with pytest.raises(ValueError, match=words) as error:
@@ -311,7 +324,7 @@ def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_p
 
 def test_a_directory_that_is_no_run_stays_untouched(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
-        evaluate.evaluate([tmp_path / "typo"], tmp_path / "results", ["num_samples=3"])
+        evaluate.evaluate([tmp_path / "typo"], tmp_path / "results", ["defence.num_samples=3"])
     assert os.listdir(tmp_path) == []
 
 
@@ -393,9 +406,9 @@ def smoothed_run(run_dirs, tmp_path_factory):
     """The noisy run with attacks of all kinds."""
     run_dir = shutil.copytree(run_dirs[1], tmp_path_factory.mktemp("kinds") / "smoothed")
     for overrides in (
-        ["attack_method=antun", "antun_steps=[2, 5]"],
-        ["attack_norm=l1", "attack_radii=20"],
-        ["attack_norm=linf", "attack_radii=0.02"],
+        ["attacks=antun", "attacks.antun.sizes=[2, 5]"],
+        ["attacks.ascent.norm=l1", "attacks.ascent.sizes=20"],
+        ["attacks.ascent.norm=linf", "attacks.ascent.sizes=0.02"],
     ):
         attack_run(run_dir, directory.open_run(run_dir, None, overrides))
     return run_dir
@@ -542,7 +555,7 @@ def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(
         patch.setattr(paper, "figure1", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             evaluate.evaluate([smoothed_run], tmp_path)
-    evaluate.evaluate([smoothed_run], tmp_path, ["num_samples=3"])
+    evaluate.evaluate([smoothed_run], tmp_path, ["defence.num_samples=3"])
     assert {row["num_samples"] for row in read_csv(tmp_path / "results.csv")} == {"3"}
 
 
@@ -627,7 +640,7 @@ def test_a_sweep_loads_a_network_after_all_checks_and_after_the_one_before(
 
 def test_the_draws_of_a_configuration_are_those_of_its_model():
     for settings in ({}, {"sigma": 0.1}, {"sigma": 0.1, "num_samples": 3}):
-        config = Config(**settings)
+        config = load(settings=settings)
         for given in (None, 2):
             model = defences.from_config(config, ZeroFilled(), given)
             assert defences.draws(config, given) == model.draws
@@ -947,14 +960,17 @@ def test_names_that_are_no_text_are_refused_before_any_work(original, tmp_path, 
 def test_attacks_of_one_kind_have_one_setting(original):
     with pytest.raises(ValueError, match=r"made with other settings.*attack_steps=9 \(there: 2\)"):
         attack_run(
-            original, directory.open_run(original, None, ["attack_steps=9", "attack_radii=2"])
+            original,
+            directory.open_run(
+                original, None, ["attacks.ascent.steps=9", "attacks.ascent.sizes=2"]
+            ),
         )
     assert attack_files.attacks_of(original) == [("l2", 0.5), ("l2", 1.0)]
 
 
 def test_a_diverged_attack_is_not_stored(original):
     config = directory.open_run(
-        original, None, ["attack_method=antun", "antun_step_size=1e30", "antun_steps=8"]
+        original, None, ["attacks=antun", "attacks.antun.step_size=1e30", "attacks.antun.sizes=8"]
     )
     with pytest.raises(ValueError, match="has diverged"):
         attack_run(original, config)
@@ -963,7 +979,7 @@ def test_a_diverged_attack_is_not_stored(original):
 
 def test_attacks_on_the_truth_need_one(original, monkeypatch):
     monkeypatch.setattr(data, "load", without_reference)
-    config = directory.open_run(original, None, ["attack_method=antun", "antun_reference=truth"])
+    config = directory.open_run(original, None, ["attacks=antun", "attacks.antun.reference=truth"])
     with pytest.raises(ValueError, match="has no ground truth"):
         attack_run(original, config)
 

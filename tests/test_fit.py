@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 
 from tfvn import data
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.data import DataWarning, SyntheticKnee, normalise
 from tfvn.physics import masks
 from tfvn.runs import trained_on
 
-SIZE = dict(height=32, width=24, num_coils=2, num_train=20)
-RUN = Config(**SIZE, mask="equispaced", acceleration=4, center_fraction=0.25)
+SIZE = {"data.height": 32, "data.width": 24, "data.num_coils": 2, "data.num_train": 20}
+RUN = load(
+    settings={
+        **SIZE,
+        "sampling.mask": "equispaced",
+        "sampling.acceleration": 4,
+        "sampling.center_fraction": 0.25,
+    }
+)
 
 
 EQUISPACED = masks.equispaced(24, 4, 0.25)
@@ -62,7 +69,7 @@ def test_what_a_network_was_trained_on_is_written_once(run):
         for s in [knee()]
     ]
     assert known["rms"] == pytest.approx(np.sqrt(np.mean(images[0] ** 2)), rel=0.5)
-    trained_on.write(run, Config(**{**SIZE, "width": 32}))
+    trained_on.write(run, load(settings={**SIZE, "width": 32}))
     assert (run / "trained_on.json").read_text() == text
 
 
@@ -116,16 +123,23 @@ def test_of_an_older_run_the_configuration_tells(run):
 @pytest.mark.parametrize(
     "values, share",
     [
-        (dict(mask="constant", mask_fraction=0.15), 0.15),
-        (dict(mask="random", acceleration=5), 0.2),
-        (dict(mask="equispaced", acceleration=4, center_fraction=0), 0.25),
-        (dict(mask="file", mask_path="x"), None),
+        ({"sampling.mask": "constant", "sampling.fraction": 0.15}, 0.15),
+        ({"sampling.mask": "random", "sampling.acceleration": 5}, 0.2),
+        (
+            {
+                "sampling.mask": "equispaced",
+                "sampling.acceleration": 4,
+                "sampling.center_fraction": 0,
+            },
+            0.25,
+        ),
+        ({"sampling.mask": "file", "sampling.path": "x"}, None),
         (dict(mask="measured"), None),
     ],
 )
 def test_of_a_run_on_files_it_tells_the_sampling(tmp_path, values, share):
     (tmp_path / "config.yaml").write_text(
-        Config(dataset="vlo", data_path="/nowhere", **values).to_yaml()
+        load(settings={**values, "data.format": "vlo", "data.path": "/nowhere"}).to_yaml()
     )
     known = trained_on.known(tmp_path)
     assert known == ({} if share is None else {"sampled": pytest.approx(share, rel=0.01)})
@@ -146,19 +160,21 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
 def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
     from tfvn.runs.train import train_run
 
-    config = Config(
-        **{**SIZE, "num_train": 2},
-        num_test=1,
-        mask="equispaced",
-        num_stages=1,
-        filters=2,
-        kernel_size=3,
-        num_centers=5,
-        optimizer="adam",
-        batch_size=1,
-        iterations=2,
-        checkpoint_every=1,
-        log_images_every=0,
+    config = load(
+        settings={
+            **{**SIZE, "num_train": 2},
+            "data.num_test": 1,
+            "sampling.mask": "equispaced",
+            "model.num_stages": 1,
+            "model.filters": 2,
+            "model.kernel_size": 3,
+            "model.num_centers": 5,
+            "training.optimizer": "adam",
+            "training.batch_size": 1,
+            "training.iterations": 2,
+            "training.checkpoint_every": 1,
+            "training.log_images_every": 0,
+        }
     )
     begun, of_slices = [], trained_on._of_slices
 
@@ -193,14 +209,15 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, caps
     VariationalNetwork(1, 3, 3, 5).save("trained/model.keras")
     trained_on.write("trained", RUN)
     np.save("scan.npy", SyntheticKnee(1, 32, 24, 2, None, 0.001, 7)[0].kspace)
-    config = Config(
-        dataset="measurement",
-        data_path="scan.npy",
-        mask="measured",
-        model="trained/model.keras",
-        sigma=0.0,
-        attack_steps=1,
-        attack_radii=[1.0],
+    config = load(
+        settings={
+            "data.format": "measurement",
+            "data.path": "scan.npy",
+            "sampling.mask": "measured",
+            "model.file": "trained/model.keras",
+            "attacks.ascent.steps": 1,
+            "attacks.ascent.sizes": [1.0],
+        }
     )
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(config.to_yaml())

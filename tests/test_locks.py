@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tfvn import config as configs
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.runs import directory, locks
 
 
@@ -63,7 +63,7 @@ def test_what_another_process_works_on_is_not_taken_back(tmp_path):
 
 def test_a_run_that_others_attack_is_not_taken_back_nor_trained(tmp_path):
     run_dir = tmp_path / "run"
-    config = Config(model="some.keras")
+    config = load(settings={"model.file": "some.keras"})
     with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
         with pytest.raises(ValueError, match="no data"), locks.undoing(run_dir):
             start(run_dir)
@@ -87,7 +87,7 @@ def test_a_run_that_others_attack_is_not_taken_back_nor_trained(tmp_path):
 
 
 def test_a_run_that_was_taken_back_just_before_an_attack_is_begun_again(tmp_path):
-    config = Config(model="some.keras")
+    config = load(settings={"model.file": "some.keras"})
     with locks.together(tmp_path / "run", config, "attacks it"):
         assert configs.load(tmp_path / "run" / "config.yaml") == config
 

@@ -365,7 +365,13 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
     # A run directory stands for the model that it was trained for.
     os.mkdir("smoothed")
     shutil.copy("model.keras", "smoothed")
-    settings = tfvn.config.Config(sigma=0.3, num_samples=5, noise="uniform", seed=2)
+    settings = tfvn.config.load(
+        settings={
+            "training.recipe": {"name": "noise", "sigma": 0.3},
+            "defence": {"name": "smoothed", "sigma": 0.3, "num_samples": 5, "law": "uniform"},
+            "seed": 2,
+        }
+    )
     Path("smoothed", "config.yaml").write_text(settings.to_yaml())
     for flags in ("", " --samples 6", " --smooth 0"):
         assert run(f"export smoothed -o own{flags}") == 0

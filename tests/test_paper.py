@@ -13,18 +13,18 @@ from tfvn.paper import __main__, comparison, protocol
 from tfvn.runs import directory
 
 SMALL = [
-    "train_patients=1-2",
-    "train_slices=1",
-    "num_stages=1",
-    "filters=2",
-    "kernel_size=3",
-    "num_centers=5",
-    "batch_size=2",
-    "optimizer=adam",
-    "iterations=1",
-    "attack_steps=1",
-    "num_samples=2",
-    "attack_radii=[1.0, 3.5]",
+    "data.train_patients=1-2",
+    "data.train_slices=1",
+    "model.num_stages=1",
+    "model.filters=2",
+    "model.kernel_size=3",
+    "model.num_centers=5",
+    "training.batch_size=2",
+    "training.optimizer=adam",
+    "training.iterations=1",
+    "attacks.ascent.steps=1",
+    "defence.num_samples=2",
+    "attacks.ascent.sizes=[1.0, 3.5]",
 ]
 
 
@@ -73,7 +73,7 @@ def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
     starts = [(folder / patient / "rawdata1.mat").read_bytes()[:10] for patient in ("1", "2")]
     assert starts == [b"MATLAB 5.0", b"MATLAB 7.3"]
     config = directory.open_run(str(rehearsal / "original"))
-    assert data.source(config, "train").shape(0) == (2, 32, 24) and config.sigma == 0
+    assert data.source(config, "train").shape(0) == (2, 32, 24) and config.defence.sigma == 0
 
 
 def test_the_five_networks_differ_in_their_noise_alone(rehearsal):
@@ -102,9 +102,9 @@ def test_damaged_data_stop_before_any_training(rehearsal, tmp_path, capsys):
             "--run-dir",
             str(tmp_path / "run"),
             "--set",
-            "test_patients=1",
-            "train_patients=1",
-            "train_slices=1-2",
+            "data.test_patients=1",
+            "data.train_patients=1",
+            "data.train_slices=1-2",
         ]
     )
     error = capsys.readouterr().err

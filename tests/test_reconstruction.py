@@ -2,13 +2,12 @@
 together.
 """
 
-import dataclasses
 
 import h5py
 import numpy as np
 import pytest
 
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.data import DataWarning, SyntheticKnee
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics import masks
@@ -32,17 +31,24 @@ def scan(tmp_path, monkeypatch):
     VariationalNetwork(1, 3, 3, 5).save("run/model.keras")
     trained_on.write(
         "run",
-        Config(
-            height=HEIGHT,
-            width=WIDTH,
-            num_coils=3,
-            num_train=3,
-            mask="equispaced",
-            center_fraction=0.25,
+        load(
+            settings={
+                "data.height": HEIGHT,
+                "data.width": WIDTH,
+                "data.num_coils": 3,
+                "data.num_train": 3,
+                "sampling.mask": "equispaced",
+                "sampling.center_fraction": 0.25,
+            }
         ),
     )
-    return Config(
-        dataset="measurement", data_path="scan.h5", mask="file", mask_path="mask.npy", sigma=0.0
+    return load(
+        settings={
+            "data.format": "measurement",
+            "data.path": "scan.h5",
+            "sampling.mask": "file",
+            "sampling.path": "mask.npy",
+        }
     )
 
 
@@ -57,7 +63,7 @@ def test_a_scan_that_does_not_fit_the_network_is_told_with_numbers(scan, model):
         DataWarning,
         match="scan.h5, slice 0: the network was trained with 46% .* of the scan 100% is",
     ):
-        reconstruction.write(model, dataclasses.replace(scan, mask="measured"), "all", ["out.h5"])
+        reconstruction.write(model, scan.changed({"sampling.mask": "measured"}), "all", ["out.h5"])
     # One that does is no reason for words: warnings are errors here.
     reconstruction.write(model, scan, "all", ["out.h5"], overwrite=True)
 
@@ -66,7 +72,7 @@ def test_of_several_slices_the_middle_one_is_compared(scan):
     source = SyntheticKnee(3, HEIGHT, WIDTH, 3, None, 0.001, 7)
     with h5py.File("slices.h5", "w") as file:
         file["kspace"] = np.stack([source[index].kspace for index in range(3)])
-    several = dataclasses.replace(scan, data_path="slices.h5", mask="measured")
+    several = scan.changed({"data.path": "slices.h5", "sampling.mask": "measured"})
     with pytest.warns(DataWarning) as told:
         reconstruction.write("run", several, "all", ["out.h5"])
     assert ["slices.h5, slice 1: " in str(item.message) for item in told] == [True]
@@ -74,14 +80,18 @@ def test_of_several_slices_the_middle_one_is_compared(scan):
 
 MAPS = {
     "measured": (dict(), "measured", "estimated from 6 centre lines, all measured"),
-    "lines": (dict(calibration_lines=5), "measured", "estimated from 5 centre lines, all measured"),
+    "lines": (
+        {"data.calibration_lines": 5},
+        "measured",
+        "estimated from 5 centre lines, all measured",
+    ),
     "fully sampled": (
-        dict(maps_from="fully-sampled"),
+        {"data.maps_from": "fully-sampled"},
         "fully-sampled",
         "estimated from 24 centre lines of the fully sampled scan, before the mask",
     ),
     "file": (
-        dict(sensitivity_path="maps.npy"),
+        {"data.sensitivity_path": "maps.npy"},
         "file",
         "from maps.npy, which may know what the mask removes",
     ),
@@ -91,7 +101,7 @@ MAPS = {
 @pytest.mark.parametrize("change, key, words", MAPS.values(), ids=MAPS)
 def test_where_maps_come_from_is_printed_and_kept(scan, capsys, change, key, words):
     np.save("maps.npy", SyntheticKnee(1, HEIGHT, WIDTH, 3, None, 0.001, 7)[0].sensitivity_maps)
-    reconstruction.write("run", dataclasses.replace(scan, **change), "all", ["out.h5"])
+    reconstruction.write("run", scan.changed(change), "all", ["out.h5"])
     assert f"coil maps: {words}" in capsys.readouterr().out
     found = attributes()
     assert (found["maps_from"], found["sensitivity_maps"]) == (key, words)

@@ -73,7 +73,7 @@ def arguments(
         report.Run(
             model,
             f"runs/{CLOSING}",
-            config.Config(seed=n, data_path=CLOSING),
+            config.load(settings={"seed": n, "data.path": CLOSING}),
             [["python", "a b.py", CLOSING]],
         )
         for n, model in enumerate(models)

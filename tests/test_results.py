@@ -84,7 +84,7 @@ def toy(monkeypatch):
 
 
 def measured(model, case, made, **settings):
-    candidate = Candidate("model", made, config.Config(**settings))
+    candidate = Candidate("model", made, config.load(settings=settings))
     return measure.measure_slice(candidate, case, Loaded(model, model, "hash"))
 
 

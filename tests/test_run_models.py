@@ -8,7 +8,7 @@ from tensorflow import keras
 
 from tfvn import attacks, models
 from tfvn.attacks import Attack, AttackResult, Start
-from tfvn.config import Config
+from tfvn.config import load
 from tfvn.data import SyntheticKnee
 from tfvn.models import Reconstructor, VariationalNetwork, ZeroFilled, load_model
 from tfvn.runs import attack_files, directory
@@ -83,15 +83,17 @@ def run(tmp_path, monkeypatch):
 
     def attacked(model, **settings):
         model.save("model.keras")
-        config = Config(
-            dataset="measurement",
-            data_path="scan.npy",
-            mask="equispaced",
-            maps_from="fully-sampled",
-            model="model.keras",
-            attack_steps=2,
-            attack_radii=[1.0],
-            **settings,
+        config = load(
+            settings={
+                **settings,
+                "data.format": "measurement",
+                "data.path": "scan.npy",
+                "sampling.mask": "equispaced",
+                "data.maps_from": "fully-sampled",
+                "model.file": "model.keras",
+                "attacks.ascent.steps": 2,
+                "attacks.ascent.sizes": [1.0],
+            }
         )
         attack_run(str(tmp_path / "run"), config)
         return str(tmp_path / "run")
@@ -109,7 +111,7 @@ def test_initial_weights_are_those_of_a_network_of_the_same_class(tmp_path):
     path = str(tmp_path / "other.keras")
     ZeroFilled().save(path)
     with pytest.raises(ValueError, match="VariationalNetwork. Received: .*keras, of a ZeroFilled"):
-        build_network(Config(num_stages=1, initial_weights=path))
+        build_network(load(settings={"model.num_stages": 1, "training.initial_weights": path}))
 
 
 @pytest.mark.parametrize("sigma, count, loads", [(0.1, 1, 2), (0.1, 3, 3), (0.0, 1, 3)])
@@ -126,7 +128,9 @@ def test_a_network_is_loaded_once_for_what_uses_it(monkeypatch, sigma, count, lo
     monkeypatch.setattr(run_models, "network_of", loaded)
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", strategy_of)
     monkeypatch.setattr(Workers, "devices", lambda self: ["CPU:0"] * 3)
-    devices, found = models_of("run", Config(sigma=sigma, num_samples=2), Workers(), count)
+    devices, found = models_of(
+        "run", load(settings={**SIGMA(sigma), "defence.num_samples": 2}), Workers(), count
+    )
     assert len(made) == loads and len(devices) == len(found)
     assert [model.network for model in found] == made[-len(found) :]
 

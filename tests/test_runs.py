@@ -11,29 +11,49 @@ from tfvn.runs import directory
 
 def test_a_new_directory_keeps_its_configuration(tmp_path):
     run_dir = tmp_path / "run"
-    config = directory.open_run(run_dir, "configs/smoke.yaml", ["sigma=0.05"])
-    assert config.sigma == 0.05
+    config = directory.open_run(
+        run_dir,
+        "configs/smoke.yaml",
+        [
+            "training.recipe=noise",
+            "training.recipe.sigma=0.05",
+            "defence=smoothed",
+            "defence.sigma=0.05",
+        ],
+    )
+    assert config.defence.sigma == 0.05
     assert directory.open_run(run_dir) == config
 
 
 def test_another_configuration_is_refused_and_named(tmp_path):
     directory.open_run(tmp_path, "configs/smoke.yaml")
     with pytest.raises(ValueError, match=r"sigma=0.1 \(there: 0.0\)"):
-        directory.open_run(tmp_path, "configs/smoke.yaml", ["sigma=0.1"])
+        directory.open_run(
+            tmp_path,
+            "configs/smoke.yaml",
+            [
+                "training.recipe=noise",
+                "training.recipe.sigma=0.1",
+                "defence=smoothed",
+                "defence.sigma=0.1",
+            ],
+        )
 
 
 def test_settings_that_change_no_weight_may_differ(tmp_path):
     directory.open_run(tmp_path, "configs/smoke.yaml")
     config = directory.open_run(
-        tmp_path, None, ["attack_steps=5", "num_samples=2", "cache_dir=elsewhere"]
+        tmp_path,
+        None,
+        ["attacks.ascent.steps=5", "defence.num_samples=2", "data.cache_dir=elsewhere"],
     )
-    assert (config.attack_steps, config.num_samples) == (5, 2)
+    assert (config.attack_steps, config.defence.num_samples) == (5, 2)
     assert directory.open_run(tmp_path).attack_steps == 3
 
 
 def test_a_mistyped_directory_starts_no_run(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
-        directory.open_run(tmp_path / "typo", None, ["attack_steps=5"])
+        directory.open_run(tmp_path / "typo", None, ["attacks.ascent.steps=5"])
     assert not (tmp_path / "typo").exists()
 
 

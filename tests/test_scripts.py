@@ -26,9 +26,15 @@ from tfvn import cli
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
 # Of the run that most tests use, and make again.
-SMALL = ["sigma=0.05", "num_stages=1"]
+SMALL = [
+    "training.recipe=noise",
+    "training.recipe.sigma=0.05",
+    "defence=smoothed",
+    "defence.sigma=0.05",
+    "model.num_stages=1",
+]
 # Where the optimizer does not matter: a step of iPALM takes seconds to trace.
-QUICK = [*SMALL, "optimizer=adam"]
+QUICK = [*SMALL, "training.optimizer=adam"]
 
 
 def contents(run_dir):
@@ -106,7 +112,7 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
         patch.setattr(module, "time", types.SimpleNamespace(time=lambda: next(clock)))
         # Each frame makes a line.
         patch.setattr(tfvn.progress, "_SECONDS", 0)
-        arguments = [*QUICK, "time_budget=1", "progress=addons"]
+        arguments = [*QUICK, "training.time_budget=1", "training.progress=addons"]
         assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *arguments]) == 0
     told = capsys.readouterr()
     assert "stopped by the time budget at iteration 4 of 6" in told.out and "Training:" in told.err
@@ -114,16 +120,27 @@ def test_a_time_budget_stops_at_a_checkpoint_from_which_the_training_goes_on(
     assert os.path.exists(unfinished) and not os.path.exists(os.path.join(run_dir, "model.keras"))
     other = str(tmp_path / "other")
     assert (
-        train.main(["--config", SMOKE, "--run-dir", other, "--set", *QUICK, f"model={unfinished}"])
+        train.main(
+            ["--config", SMOKE, "--run-dir", other, "--set", *QUICK, f"model.file={unfinished}"]
+        )
         == 0
     )
-    assert train.main(["--run-dir", run_dir, "--set", "time_budget=0", "progress=tqdm"]) == 0
+    assert (
+        train.main(
+            ["--run-dir", run_dir, "--set", "training.time_budget=0", "training.progress=tqdm"]
+        )
+        == 0
+    )
     assert contents(run_dir)["weights"] == contents(quick)["weights"] != contents(other)["weights"]
     assert not os.path.exists(unfinished)
 
 
 @pytest.mark.parametrize(
-    "setting, instead", [("time_budget=5", "time_budget=0"), ("progress=addons", "progress=tqdm")]
+    "setting, instead",
+    [
+        ("training.time_budget=5", "training.time_budget=0"),
+        ("training.progress=addons", "training.progress=tqdm"),
+    ],
 )
 def test_without_tensorflow_addons_its_callbacks_name_another_way(
     setting, instead, tmp_path, monkeypatch, capsys
@@ -273,20 +290,32 @@ def test_a_trained_run_is_left_as_it_is(smoke, capsys):
         ),
         (
             train,
-            ["--config", SMOKE, "--set", "sigma=-0.1"],
+            [
+                "--config",
+                SMOKE,
+                "--set",
+                "training.recipe=noise",
+                "training.recipe.sigma=-0.1",
+                "defence=smoothed",
+                "defence.sigma=-0.1",
+            ],
             "sigma must be a number >= 0. Received: sigma=-0.1",
         ),
-        (train, ["--config", SMOKE, "--set", "num_samples=0"], "num_samples must be a number >= 1"),
         (
             train,
-            ["--config", SMOKE, "--set", "attack_radii=-1"],
+            ["--config", SMOKE, "--set", "defence.num_samples=0"],
+            "num_samples must be a number >= 1",
+        ),
+        (
+            train,
+            ["--config", SMOKE, "--set", "attacks.ascent.sizes=-1"],
             "attack_radii must be a number >= 0",
         ),
         (train, ["--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
-        (train, ["--config", SMOKE, "--set", "dataset=vlo", "data_path=nowhere"], "nowhere"),
+        (train, ["--config", SMOKE, "--set", "data.format=vlo", "data.path=nowhere"], "nowhere"),
         (
             train,
-            ["--config", SMOKE, "--set", "initial_weights=nowhere.keras"],
+            ["--config", SMOKE, "--set", "training.initial_weights=nowhere.keras"],
             "no such model file",
         ),
         (train, [], "Give --config"),
@@ -308,11 +337,10 @@ def test_on_an_existing_run_a_wrong_value_is_blamed_on_where_it_stands(smoke, ca
         (attack, ["--run-dir", smoke]),
         (evaluate, [smoke]),
     ):
-        assert script.main([*arguments, "--set", "num_samples=12:30"]) == 2
+        assert script.main([*arguments, "--set", "defence.num_samples=12:30"]) == 2
         error = capsys.readouterr().err
         assert error.startswith(
-            "error: --set: num_samples must be a whole number, such as 10. Received:"
-            " num_samples='12:30'"
+            "error: --set: num_samples must be a whole number, such as 10. Received: defence.num_samples='12:30'"
         )
 
 
@@ -335,20 +363,26 @@ def intermixed(request, monkeypatch):
     "words, expected",
     [
         (
-            "runs/a --set num_samples=3 chunk_size=2 --num-samples 1 3 9 27",
-            (["runs/a"], ["num_samples=3", "chunk_size=2"], [1, 3, 9, 27]),
+            "runs/a --set defence.num_samples=3 defence.chunk_size=2 --num-samples 1 3 9 27",
+            (["runs/a"], ["defence.num_samples=3", "defence.chunk_size=2"], [1, 3, 9, 27]),
         ),
-        ("--set num_samples=3 a b", (["a", "b"], ["num_samples=3"], [])),
+        ("--set defence.num_samples=3 a b", (["a", "b"], ["defence.num_samples=3"], [])),
         (
-            "--set num_samples=3 chunk_size=1 a --set cache_dir=x b",
-            (["a", "b"], ["num_samples=3", "chunk_size=1", "cache_dir=x"], []),
+            "--set defence.num_samples=3 defence.chunk_size=1 a --set data.cache_dir=x b",
+            (["a", "b"], ["defence.num_samples=3", "defence.chunk_size=1", "data.cache_dir=x"], []),
         ),
         ("--num-samples 1 3 a b", (["a", "b"], [], [1, 3])),
         ("--num-samples 1 a --num-samples 3", (["a"], [], [1, 3])),
         ("b --num-samples 1 3 --output o a", (["b", "a"], [], [1, 3])),
-        ("a --set num_samples=3 runs/acc=4", (["a", "runs/acc=4"], ["num_samples=3"], [])),
+        (
+            "a --set defence.num_samples=3 runs/acc=4",
+            (["a", "runs/acc=4"], ["defence.num_samples=3"], []),
+        ),
         ("--num-samples 3 -- 5", (["5"], [], [3])),
-        ("--run-dir a --set num_samples=3 --run-dir b", (["a", "b"], ["num_samples=3"], [])),
+        (
+            "--run-dir a --set defence.num_samples=3 --run-dir b",
+            (["a", "b"], ["defence.num_samples=3"], []),
+        ),
         ("a --set", "--set: expected one argument"),
         ("a --num-samples", "--num-samples: expected one argument"),
         ("--num-samples a", "expected a whole number from 1 to 2147483647. Received: 'a'"),
@@ -357,7 +391,7 @@ def intermixed(request, monkeypatch):
             "a --num-samples 9999999999",
             "expected a whole number from 1 to 2147483647. Received: '9999999999'",
         ),
-        ("--set num_samples=3", "give at least one RUN_DIR"),
+        ("--set defence.num_samples=3", "give at least one RUN_DIR"),
         ("a --output b --output c", "--output: given twice"),
         ("a --num 3 --strategy all", "invalid choice: 'all'"),
     ],
@@ -391,7 +425,7 @@ def test_flags_of_several_values_leave_run_directories_alone(words, expected, mo
                 " --run-dir DIR"
             ),
         ),
-        ("--config a.yaml --set attack_radii=[1.5, 2.5]", "what is 2.5]?"),
+        ("--config a.yaml --set attacks.ascent.sizes=[1.5, 2.5]", "what is 2.5]?"),
         ("--config a.yaml --set sigma = 0.1", "without blanks around = or in quotes"),
         ("--config a.yaml --config b.yaml", "--config: given twice"),
         ("--run-dir a --run-dir b", "--run-dir: given twice"),
@@ -527,14 +561,14 @@ def test_what_may_be_configured_can_be_used_to_the_end(tmp_path):
     settings = [
         *SMALL,
         "seed=2147483647",
-        "iterations=1",
-        "batch_size=1",
-        "attack_steps=1",
-        "attack_radii=0.5",
+        "training.iterations=1",
+        "training.batch_size=1",
+        "attacks.ascent.steps=1",
+        "attacks.ascent.sizes=0.5",
     ]
     assert train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *settings]) == 0
     assert attack.main(["--run-dir", run_dir]) == 0
-    assert evaluate.main(["--set", "num_samples=2", run_dir]) == 0
+    assert evaluate.main(["--set", "defence.num_samples=2", run_dir]) == 0
     assert (
         evaluate.main(["--num-samples", "1", "2", run_dir, "--output", str(tmp_path / "swept")])
         == 0

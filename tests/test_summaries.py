@@ -28,25 +28,28 @@ from tfvn.training.recipes import Noise
 from tfvn.training.trainer import Trainer
 
 SETTINGS = [
-    "height=24",
-    "width=20",
-    "num_coils=2",
-    "num_train=2",
-    "num_test=2",
-    "mask=equispaced",
-    "acceleration=2",
-    "batch_size=2",
-    "num_stages=2",
-    "filters=3",
-    "kernel_size=5",
-    "num_centers=7",
-    "iterations=5",
-    "checkpoint_every=2",
-    "sigma=0.05",
-    "num_samples=2",
-    "attack_radii=0.5,1",
-    "attack_steps=2",
-    "attack_restarts=2",
+    "data.height=24",
+    "data.width=20",
+    "data.num_coils=2",
+    "data.num_train=2",
+    "data.num_test=2",
+    "sampling.mask=equispaced",
+    "sampling.acceleration=2",
+    "training.batch_size=2",
+    "model.num_stages=2",
+    "model.filters=3",
+    "model.kernel_size=5",
+    "model.num_centers=7",
+    "training.iterations=5",
+    "training.checkpoint_every=2",
+    "training.recipe=noise",
+    "training.recipe.sigma=0.05",
+    "defence=smoothed",
+    "defence.sigma=0.05",
+    "defence.num_samples=2",
+    "attacks.ascent.sizes=0.5,1",
+    "attacks.ascent.steps=2",
+    "attacks.ascent.restarts=2",
 ]
 
 
@@ -164,7 +167,7 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
     run_dir, tmp_path, monkeypatch
 ):
     again = str(tmp_path / "again")
-    config = directory.open_run(again, os.devnull, [*SETTINGS, "log_images_every=0"])
+    config = directory.open_run(again, os.devnull, [*SETTINGS, "training.log_images_every=0"])
 
     def interrupt(self, batch, logs=None):
         if int(self.model.steps_done) == 3:
@@ -180,7 +183,10 @@ def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_we
     path.write_bytes(path.read_bytes()[:-5])
     assert list(values(again, "train")["error/loss"]) == [1, 2, 3]
 
-    train_run(again, directory.open_run(again, None, ["log_images_every=0", "profile=4"]))
+    train_run(
+        again,
+        directory.open_run(again, None, ["training.log_images_every=0", "training.profile=4"]),
+    )
     for name in ("train", "validation"):
         expected = {
             tag: curve
@@ -210,7 +216,9 @@ class Brightness(Reconstructor):
 
 
 def test_a_model_without_stages_logs_scores_and_images(tmp_path):
-    config = directory.open_run(str(tmp_path / "run"), os.devnull, [*SETTINGS, "iterations=2"])
+    config = directory.open_run(
+        str(tmp_path / "run"), os.devnull, [*SETTINGS, "training.iterations=2"]
+    )
     trainer = Trainer(Brightness(), "adam", Noise(0.05))
     with tensorboard.TrainingSummaries(str(tmp_path), config) as log:
         loop.train_to(
@@ -287,7 +295,7 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
     shutil.copytree(run_dir, copy)
     for draws in (2, 3):
         if draws == 3:
-            evaluate.evaluate([copy], os.path.join(copy, "results"), ["num_samples=3"])
+            evaluate.evaluate([copy], os.path.join(copy, "results"), ["defence.num_samples=3"])
         name, settings, scores = table_row(copy)
         of = Path(copy if draws == 3 else run_dir)
         assert name == f"{of.name} ({of.parent.name})"

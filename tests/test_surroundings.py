@@ -217,7 +217,12 @@ def test_a_module_that_was_only_looked_for_or_failed_is_still_loaded_in_its_cont
 
 
 def test_a_tensorflow_that_was_looked_for_is_quiet_and_knows_our_networks(tmp_path):
-    small = dict(num_stages=1, filters=2, kernel_size=3, num_centers=3)
+    small = {
+        "model.num_stages": 1,
+        "model.filters": 2,
+        "model.kernel_size": 3,
+        "model.num_centers": 3,
+    }
     tfvn.models.variational.VariationalNetwork(**small).save(tmp_path / "model.keras")
     code = """
 import importlib.util, sys

@@ -3,7 +3,6 @@ pretend to train.
 """
 
 import csv
-import dataclasses
 import itertools
 import os
 import socket
@@ -25,16 +24,19 @@ from tfvn.tools import trials
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
 SETTINGS = (
-    "num_stages=1",
-    "filters=2",
-    "sigma=0.05",
-    "num_train=5",
-    "tune_validation=2",
-    "tune_steps=2",
-    "tune_num_samples=2",
-    "tune_iterations=9",
-    "tune_first_iterations=3",
-    "tune_trials=5",
+    "model.num_stages=1",
+    "model.filters=2",
+    "training.recipe=noise",
+    "training.recipe.sigma=0.05",
+    "defence=smoothed",
+    "defence.sigma=0.05",
+    "data.num_train=5",
+    "search.validation=2",
+    "search.steps=2",
+    "search.num_samples=2",
+    "search.iterations=9",
+    "search.first_iterations=3",
+    "search.trials=5",
 )
 TINY = configs.load(SMOKE, SETTINGS)
 
@@ -63,7 +65,7 @@ def pretended(monkeypatch):
     asked, faults = [], []
 
     def trained(config, iterations, folder):
-        asked.append((iterations, config.sigma))
+        asked.append((iterations, config.defence.sigma))
         if faults and faults[0][0] == len(asked):
             raise faults.pop(0)[1]
         return iterations
@@ -72,7 +74,7 @@ def pretended(monkeypatch):
         return {
             "clean_rmse": 1.0,
             "clean_ssim": 0.5,
-            "attacked_rmse": abs(config.sigma - 0.05) + 1 / iterations,
+            "attacked_rmse": abs(config.defence.sigma - 0.05) + 1 / iterations,
         }
 
     monkeypatch.setattr(trials, "train", trained)
@@ -86,7 +88,7 @@ def pretended(monkeypatch):
 
 
 def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
-    config = dataclasses.replace(TINY, optimizer="adam")
+    config = TINY.changed({"training.optimizer": "adam"})
     for iterations in (2, 5):
         split = trials.train(config, iterations, str(tmp_path / "split"))
     trainer = build_trainer(config)
@@ -102,10 +104,16 @@ def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
 def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
     run_dir, settings = (
         tmp_path / "run",
-        ("optimizer=adam", "tune_parameters=learning_rate", "tune_learning_rate=1e-3,1e30,1e38"),
+        (
+            "training.optimizer=adam",
+            "search.parameters=learning_rate",
+            "search.learning_rate=1e-3,1e30,1e38",
+        ),
     )
     assert (
-        search(run_dir, *settings, "tune_method=bayesian", "tune_trials=3", "tune_iterations=3")
+        search(
+            run_dir, *settings, "search.method=bayesian", "search.trials=3", "search.iterations=3"
+        )
         == 0
     )
     failed = {float(row["learning_rate"]): row["failed"] for row in table(run_dir)}
@@ -133,7 +141,7 @@ def test_slices_to_train_on_must_be_left(held_out):
 
 
 def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite():
-    config = dataclasses.replace(TINY, sigma=0.0, tune_radius=1.0)
+    config = TINY.changed({"search.radius": 1.0})
     network = build_trainer(config).network
     found = trials.judge(network, config)
     batches = list(data.load(config, "validation", held_out=2))
@@ -155,7 +163,7 @@ def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite(
 
 def test_hyperband_lets_the_best_trials_go_on(pretended, tmp_path):
     asked, _ = pretended
-    assert search(tmp_path / "run", "tune_parameters=sigma") == 0
+    assert search(tmp_path / "run", "search.parameters=sigma") == 0
     # 3 short trials, the best of which goes on, then 2 whole ones.
     assert [iterations for iterations, _ in asked] == [3, 3, 3, 9, 9, 9]
     assert asked[3][1] == min(asked[:3], key=lambda trial: abs(trial[1] - 0.05))[1]
@@ -167,7 +175,7 @@ def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monk
         "judge",
         lambda iterations, config: dict(clean_rmse=1.0, clean_ssim=0.5, attacked_rmse=iterations),
     )
-    assert search(tmp_path / "run", "tune_parameters=sigma") == 0
+    assert search(tmp_path / "run", "search.parameters=sigma") == 0
     with open(tmp_path / "run" / "tuning" / "tuning.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["iterations"] for row in rows] == ["9"] * 3 + ["3"] * 3
@@ -177,7 +185,7 @@ def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monk
 @pytest.mark.parametrize("method", ["hyperband", "bayesian"])
 def test_an_interrupted_search_ends_like_an_uninterrupted_one(pretended, method, tmp_path):
     asked, faults = pretended
-    settings = ("tune_parameters=sigma,filters", f"tune_method={method}")
+    settings = ("search.parameters=sigma,filters", f"search.method={method}")
     assert search(tmp_path / "whole", *settings) == 0
     expected = list(asked)
     asked.clear()
@@ -197,9 +205,9 @@ def test_a_search_may_be_prolonged(pretended, tmp_path):
         assert (
             search(
                 tmp_path / "run",
-                "tune_parameters=sigma",
-                "tune_method=bayesian",
-                f"tune_trials={number}",
+                "search.parameters=sigma",
+                "search.method=bayesian",
+                f"search.trials={number}",
             )
             == 0
         )
@@ -212,35 +220,33 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(pretended, tmp_path,
         (number, FloatingPointError("diverged before iteration 2")) for number in (1, 2, 3, 4)
     )
     run_dir = tmp_path / "run"
-    assert search(run_dir, "tune_parameters=sigma", "tune_method=bayesian") == 0
+    assert search(run_dir, "search.parameters=sigma", "search.method=bayesian") == 0
     rows = table(run_dir)
     assert [row["failed"] for row in rows] == ["diverged before iteration 2"] * 4 + [""]
     best = configs.load(run_dir / "tuning" / "best.yaml")
-    assert best == dataclasses.replace(
-        configs.load(run_dir / "config.yaml"), sigma=float(rows[4]["sigma"])
-    )
+    assert best == configs.load(run_dir / "config.yaml").changed({**SIGMA(float(rows[4]["sigma"]))})
     assert " failed |" in capsys.readouterr().out
 
 
 def test_a_search_without_any_result_says_why(pretended, tmp_path, capsys):
     pretended[1].extend((number, FloatingPointError("diverged")) for number in range(1, 6))
-    assert search(tmp_path / "run", "tune_parameters=sigma", "tune_method=bayesian") == 2
+    assert search(tmp_path / "run", "search.parameters=sigma", "search.method=bayesian") == 2
     assert "no trial of 5 came to an end (diverged)" in capsys.readouterr().err
 
 
 def test_what_is_no_fault_of_the_values_ends_the_search(pretended, tmp_path, capsys):
     pretended[1].append((2, OSError("disk full")))
-    assert search(tmp_path / "run", "tune_parameters=sigma") == 2
+    assert search(tmp_path / "run", "search.parameters=sigma") == 2
     assert "disk full" in capsys.readouterr().err
     assert len(pretended[0]) == 2
 
 
 def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
     settings = (
-        "tune_parameters=sigma,num_stages",
-        "tune_sigma=0,0.02,0.05",
-        "tune_num_stages=3",
-        "tune_method=bayesian",
+        "search.parameters=sigma,num_stages",
+        "search.sigma=0,0.02,0.05",
+        "search.num_stages=3",
+        "search.method=bayesian",
     )
     assert search(tmp_path / "run", *settings) == 0
     rows = table(tmp_path / "run")
@@ -251,38 +257,41 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (["tune_parameters=sigma,width"], "tune_parameters must be different ones of sigma"),
-        (["tune_parameters=sigma,sigma"], "tune_parameters must be different ones of sigma"),
-        (["tune_parameters=learning_rate"], "with optimizer='ipalm'"),
-        (["tune_parameters=momentum", "optimizer=adam"], "with optimizer='adam'"),
-        (["tune_parameters=filters", "initial_weights=x"], "initial_weights='x'"),
-        (["model=x.keras"], "cannot take a trained one"),
-        (["tune_filters=2.5,3"], "tune_filters must be whole numbers"),
+        (["search.parameters=sigma,width"], "tune_parameters must be different ones of sigma"),
+        (["search.parameters=sigma,sigma"], "tune_parameters must be different ones of sigma"),
+        (["search.parameters=learning_rate"], "with optimizer='ipalm'"),
+        (["search.parameters=momentum", "training.optimizer=adam"], "with optimizer='adam'"),
         (
-            ["tune_parameters=num_stages,filters", "tune_filters=8,200000"],
+            ["search.parameters=filters", "training.initial_weights=x"],
+            "training.initial_weights='x'",
+        ),
+        (["model.file=x.keras"], "cannot take a trained one"),
+        (["search.filters=2.5,3"], "tune_filters must be whole numbers"),
+        (
+            ["search.parameters=num_stages,filters", "search.filters=8,200000"],
             "The file of a network's weights may take up to",
         ),
         (
-            ["tune_parameters=num_stages", "tune_num_stages=1,9999", "tune_validation=5"],
+            ["search.parameters=num_stages", "search.num_stages=1,9999", "search.validation=5"],
             "The file of a network's weights may take up to",
         ),
-        (["tune_sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
+        (["search.sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
         (
-            ["tune_validation=5"],
+            ["search.validation=5"],
             "held_out (tune_validation) must leave slices to train on, of 5. Received: held_out=5",
         ),
-        (["tune_first_iterations=10"], "Received: tune_first_iterations=10, tune_iterations=9"),
-        (["time_budget=60"], "set time_budget=0"),
+        (["search.first_iterations=10"], "Received: tune_first_iterations=10, tune_iterations=9"),
+        (["training.time_budget=60"], "set time_budget=0"),
         (
             [
-                "tune_parameters=learning_rate",
-                "tune_learning_rate=0.1,5",
-                "optimizer=conditional-gradient",
+                "search.parameters=learning_rate",
+                "search.learning_rate=0.1,5",
+                "training.optimizer=conditional-gradient",
             ],
             "conditional-gradient needs",
         ),
         (
-            ["tune_parameters=filters", "tune_filters=2,9"],
+            ["search.parameters=filters", "search.filters=2,9"],
             "needs twice as many combinations of values. Received: 8",
         ),
     ],
@@ -305,8 +314,8 @@ def test_chief_and_worker_search_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = ["tune_parameters=filters", "tune_filters=2,3", "sigma=0", "optimizer=adam"]
-    settings += ["tune_method=bayesian", "tune_trials=2", "tune_iterations=2"]
+    settings = ["search.parameters=filters", "search.filters=2,3", "training.optimizer=adam"]
+    settings += ["search.method=bayesian", "search.trials=2", "search.iterations=2"]
     arguments = ["--config", SMOKE, "--run-dir", tmp_path, "--tune", "--set", *SETTINGS, *settings]
     command = [sys.executable, ROOT / "train.py", *arguments]
     processes = {}
@@ -349,13 +358,13 @@ def test_a_search_replaces_and_removes_nothing_but_searches(
     foreign = run_dir / "tuning" / name
     foreign.parent.mkdir(parents=True)
     foreign.write_text("precious")
-    assert search(run_dir, "tune_method=bayesian", "tune_parameters=sigma") == 2
+    assert search(run_dir, "search.method=bayesian", "search.parameters=sigma") == 2
     assert (
         words in capsys.readouterr().err and foreign.read_text() == "precious" and not pretended[0]
     )
     foreign.unlink()
     for _ in range(2):
-        assert search(run_dir, "tune_method=bayesian", "tune_parameters=sigma") == 0
+        assert search(run_dir, "search.method=bayesian", "search.parameters=sigma") == 0
     assert len(pretended[0]) == 5
     assert (
         capsys.readouterr()
@@ -365,7 +374,7 @@ def test_a_search_replaces_and_removes_nothing_but_searches(
 
 
 def test_a_damaged_result_of_a_trial_is_judged_again(pretended, tmp_path):
-    settings = ("tune_method=bayesian", "tune_parameters=sigma", "tune_trials=3")
+    settings = ("search.method=bayesian", "search.parameters=sigma", "search.trials=3")
     assert search(tmp_path / "run [1]", *settings) == 0
     before = table(tmp_path / "run [1]")
     for path, text in zip(
