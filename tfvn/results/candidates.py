@@ -16,48 +16,19 @@ from tfvn import config as configs
 from tfvn.runs import attack_files, directory, signature
 
 __all__ = [
-    "TEST_DATA_KEYS",
     "Case",
     "Candidate",
     "cases",
     "check_attacks",
     "names_of",
     "open_candidates",
+    "test_data",
 ]
 
-# The keys that decide which slices are tested and how they are sampled. All runs of one table
-# agree in them. Keys of the training set are not among them, and `cache_dir` changes no data.
-TEST_DATA_KEYS = (
-    "dataset",
-    "data_path",
-    "protocol",
-    "test_patients",
-    "test_slices",
-    "padding_lines",
-    "data_array",
-    "sensitivity_path",
-    "sensitivity_array",
-    "calibration_lines",
-    "maps_from",
-    "coil_axis",
-    "transpose",
-    "slice_index",
-    "readout_oversampling",
-    "height",
-    "width",
-    "num_coils",
-    "receiver_noise",
-    "num_test",
-    "mask",
-    "mask_fraction",
-    "acceleration",
-    "center_fraction",
-    "mask_seed",
-    "mask_path",
-    "mask_array",
-)
-# Attacks of one kind may differ in these settings, and in no others.
-_OWN_SETTINGS = ("radius", "steps", "sigma", "noise", "num_samples", "seed")
+# Beside those of the defence, attacks of one kind may differ in their seed, and in no others. It
+# is that of the run.
+_SEED = "seed"
+_OF_DEFENCE = "defence."
 
 
 class Case(NamedTuple):
@@ -144,34 +115,52 @@ class Candidate(NamedTuple):
         return tf.convert_to_tensor(r.astype(np.complex64))[None]
 
 
+def test_data(config):
+    """The keys that decide which slices are tested and how they are sampled, with their values.
+
+    All runs of one table agree in them.
+    """
+    found = {**config.data.flat(), **config.sampling.flat()}
+    # Where prepared slices are kept changes none of them.
+    for key in ("cache_dir", *config.dataset.training_keys):
+        found.pop(f"data.{key}")
+    return found
+
+
 def open_candidates(run_dirs, overrides):
     """The runs as `Candidate`s, checked to have the same test data.
 
+    Args:
+        run_dirs: the run directories.
+        overrides: texts `key=value`. Each counts for the runs that have such a key: a run without a
+            defence has no number of draws.
+
     Raises:
-        ValueError: for overrides that are the run's own, a directory without a run, or runs of
-            different test data.
+        ValueError: for overrides that are the run's own or no run's, a directory without a run, or
+            runs of different test data.
     """
     _check_overrides(overrides)
     for run_dir in run_dirs:
         directory.check_name(run_dir, "a run directory")
     candidates = []
+    unused = list(overrides)
     for name, run_dir in zip(names_of(run_dirs), run_dirs):
-        # With overrides, opening would make a new run of a mistyped directory.
-        if not os.path.exists(os.path.join(run_dir, "config.yaml")):
-            raise ValueError(
-                f"{run_dir} holds no run: there is no config.yaml. Train or attack a network there"
-                " first."
-            )
-        config = directory.open_run(run_dir, None, overrides)
+        own = _own_overrides(run_dir, overrides)
+        unused = [text for text in unused if text not in own]
+        config = directory.open_run(run_dir, None, own)
         made = [attack for attack in attack_files.attacks_of(run_dir) if attack[1] > 0]
         candidates.append(Candidate(name, run_dir, config, made))
         _check_test_data(candidates[0], candidates[-1])
+    if unused:
+        raise ValueError(
+            "an override must be of a key that a run has. Received:"
+            f" {' '.join(unused)}, and no run has it. Leave it out."
+        )
     return candidates
 
 
 def _check_overrides(overrides):
-    keys = [text.partition("=")[0].strip() for text in overrides]
-    fixed = [text for text, key in zip(overrides, keys) if key not in directory.FREE_KEYS]
+    fixed = [text for text in overrides if _key_of(text) not in directory.FREE_KEYS]
     if fixed:
         raise ValueError(
             f"an evaluation can override {', '.join(directory.FREE_KEYS)} only; all else belongs"
@@ -179,10 +168,30 @@ def _check_overrides(overrides):
         )
 
 
+def _key_of(override):
+    key, _, _ = override.partition("=")
+    return key.strip()
+
+
+def _own_overrides(run_dir, overrides):
+    """Those of the overrides whose keys a run has."""
+    path = os.path.join(run_dir, directory.CONFIG)
+    # With overrides, opening would make a new run of a mistyped directory.
+    if not os.path.exists(path):
+        raise ValueError(
+            f"{run_dir} holds no run: there is no config.yaml. Train or attack a network there"
+            " first."
+        )
+    known = configs.load(path).flat()
+    return [text for text in overrides if _key_of(text) in known]
+
+
 def _check_test_data(first, other):
+    here, there = test_data(other.config), test_data(first.config)
+    # Formats and masks of other names have other keys: the names say it.
+    shared = [key for key in here if key in there]
     different = _differences(
-        {key: getattr(other.config, key) for key in TEST_DATA_KEYS},
-        {key: getattr(first.config, key) for key in TEST_DATA_KEYS},
+        {key: here[key] for key in shared}, {key: there[key] for key in shared}
     )
     if different:
         raise ValueError(
@@ -236,8 +245,7 @@ def check_attacks(candidates, count):
     for candidate in candidates:
         for kind, size in candidate.attacks:
             path = candidate.attack_path(kind, size, 0)
-            stored = attack_files.read_attack(path, attack=(kind, size))["settings"]
-            settings = {key: stored[key] for key in sorted(stored) if key not in _OWN_SETTINGS}
+            settings = _compared_settings(path, kind, size)
             earlier_path, earlier = first.setdefault(kind, (path, settings))
             different = _differences(settings, earlier)
             if different:
@@ -246,6 +254,17 @@ def check_attacks(candidates, count):
                     " table compares models under the same attack: evaluate these run directories"
                     " one by one, each with an --output of its own."
                 )
+
+
+def _compared_settings(path, kind, size):
+    """The stored settings of an attack in which all attacks of its kind must agree."""
+    stored = attack_files.read_attack(path, attack=(kind, size))["settings"]
+    own = {_SEED, attacks.of(kind).size_name}
+    found = {}
+    for key in sorted(stored):
+        if key not in own and not key.startswith(_OF_DEFENCE):
+            found[key] = stored[key]
+    return found
 
 
 def _check_complete(candidate, kind, size, count):

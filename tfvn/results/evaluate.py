@@ -24,8 +24,8 @@ from tfvn import attacks, data, files, progress
 from tfvn.data import Source
 from tfvn.figures import paper
 from tfvn.results import certified, measure, wording
-from tfvn.results.aggregate import MODEL_KEYS, aggregate
-from tfvn.results.candidates import TEST_DATA_KEYS, Candidate, cases, check_attacks, open_candidates
+from tfvn.results.aggregate import aggregate
+from tfvn.results.candidates import Candidate, cases, check_attacks, open_candidates, test_data
 from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
@@ -71,7 +71,8 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
             attacks has clean rows only.
         output: directory for the results, made if need be. Files of an earlier evaluation are
             replaced, others never.
-        overrides: smoothing settings other than those of the runs, such as `["num_samples=100"]`.
+        overrides: settings of the defences other than those of the runs, such as
+            `["defence.num_samples=100"]`. Runs without such a key take none.
         workers: of several, which need the same directories, all evaluate slices and the first
             writes the results.
 
@@ -97,8 +98,9 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
     only = locks.alone(output, "evaluates into it", workers.index or None)
     with only, Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
         for candidate in candidates:
-            if candidate.config.model and not workers.index:
-                trained_on.warn_of_data(candidate.config.model, candidate.config)
+            file = candidate.config.model.file
+            if file and not workers.index:
+                trained_on.warn_of_data(file, candidate.config)
         # In one process on one device, slices are evaluated where their results are wanted.
         if workers.kind != "none":
             for candidate in candidates:
@@ -143,7 +145,7 @@ class Evaluation(NamedTuple):
             wait: that of a `Watch`, if another process evaluates the slice.
         """
         loaded = self.models[device]
-        key = self._made_of(case, loaded.digest)
+        key = self._made_of(case, loaded)
         # Not in the key: of estimated maps they differ by rounding between machines.
         numbers = [case.scale, case.signature().tolist()]
         path = self.kept.path(self.candidate.name, case.index)
@@ -155,15 +157,16 @@ class Evaluation(NamedTuple):
             self.kept.write(path, key, numbers, *done)
         return done
 
-    def _made_of(self, case, digest):
+    def _made_of(self, case, loaded):
         """What the images and rows of a slice depend on, as text."""
         config = self.candidate.config
-        model = [digest, case.name, *(getattr(config, key) for key in MODEL_KEYS)]
-        test_data = [getattr(config, key) for key in TEST_DATA_KEYS]
+        model = [loaded.digest, loaded.model.identity, config.seed]
+        data_of_all = test_data(config)
         settings, states = self.source.fingerprint(case.index)
         attack_states = [files.state(path) for path in self.candidate.attack_paths(case.index)]
         made = self.candidate.attacks
-        return json.dumps([model, made, test_data, settings, states, attack_states])
+        parts = [case.name, model, made, data_of_all, settings, states, attack_states]
+        return json.dumps(parts)
 
 
 def _evaluate_own(candidate, source, workers, kept):

@@ -48,7 +48,8 @@ def write_slices(file, config, source):
     Returns:
         The middle slice as a `Shown`.
     """
-    sense = Sense(config.readout_oversampling)
+    oversampling = config.dataset.readout_oversampling
+    sense = Sense(oversampling)
     middle = None
     for case in cases(config, source):
         maps, mask = case.inputs["sensitivity_maps"], case.inputs["mask"]
@@ -61,7 +62,7 @@ def write_slices(file, config, source):
         for name, image in images.items():
             _write(group, name, np.abs(image))
         if case.index == len(source) // 2:
-            middle = _shown(case, images, config.readout_oversampling)
+            middle = _shown(case, images, oversampling)
     return middle
 
 

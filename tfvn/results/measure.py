@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import defences, metrics, projections, replicas
+from tfvn import metrics, projections, replicas
 from tfvn.models.base import Reconstructor, Statistics
 from tfvn.physics import measurement
 from tfvn.results.certified import DISTANCES, claimed, diameter_of
@@ -36,7 +36,7 @@ def load(candidate, strategy=None):
     """The `Loaded` model of a `Candidate`; with a `tf.distribute` strategy, over its replicas."""
     with replicas.scope(strategy):
         network = network_of(candidate.run_dir, candidate.config)
-    model = defences.from_config(candidate.config, network, strategy=strategy)
+    model = candidate.config.defended(network, strategy)
     return Loaded(network, model, model_hash(network))
 
 
@@ -155,7 +155,7 @@ def _share(model, statistics, distances):
 
 def _row(candidate, case, model, answer, numbers):
     """A row of `results.csv`."""
-    config = candidate.config
+    identity = model.identity
     return {
         "model": candidate.name,
         "slice": case.index,
@@ -163,8 +163,8 @@ def _row(candidate, case, model, answer, numbers):
         "attack": answer.kind,
         **size_columns(answer.kind, answer.size),
         **numbers,
-        "sigma": config.sigma,
-        "noise": config.noise if model.draws else "",
+        "sigma": identity.get("sigma", 0.0),
+        "noise": identity.get("law", ""),
         "num_samples": model.draws or 1,
-        "seed": config.seed,
+        "seed": candidate.config.seed,
     }

@@ -79,7 +79,7 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
         policy=_policy(style, script),
         models=models,
         slices=len({row["slice"] for row in rows}),
-        dataset=runs[0].config.dataset,
+        dataset=runs[0].config.data.name,
         tables=[marked(table) for table in tables],
         notes=notes,
         charts=charts_of(rows, models, labels),
@@ -177,11 +177,15 @@ def _told(run):
 
 def _differences(runs):
     """The settings in which the runs differ: (key, the values in the order of the runs)."""
-    configurations = [vars(run.config) for run in runs]
+    configurations = [run.config.flat() for run in runs]
+    keys = {}
+    for configuration in configurations:
+        keys.update(configuration)
     found = []
-    for key, first in configurations[0].items():
-        values = [own[key] for own in configurations]
-        if any(value != first for value in values):
+    for key in keys:
+        # A run without a defence has no key of one.
+        values = [own.get(key, "") for own in configurations]
+        if any(value != values[0] for value in values):
             found.append((key, values))
     return found
 

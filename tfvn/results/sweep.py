@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, defences, metrics, progress, tables
+from tfvn import data, metrics, progress, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
 from tfvn.results.candidates import cases, check_attacks, open_candidates
@@ -43,8 +43,8 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
         The paths of the files; they are printed, with the table.
 
     Raises:
-        ValueError: as `evaluate`; also for several processes, if no run was trained with noise or a
-            count is not >= 1.
+        ValueError: as `evaluate`; also for several processes, if no run has a defence with noise
+            or a count is not >= 1.
     """
     if not counts or any(count < 1 for count in counts):
         raise ValueError(f"the numbers of draws must be >= 1. Received: {list(counts)}")
@@ -54,10 +54,11 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
         )
     strategy = workers.strategy()
     candidates = open_candidates(run_dirs, overrides)
-    smoothed = [candidate for candidate in candidates if defences.draws(candidate.config)]
+    smoothed = [candidate for candidate in candidates if candidate.config.defence.get("sigma")]
     if not smoothed:
         raise ValueError(
-            "a smoothed prediction needs a run with sigma > 0, and none of these has noise."
+            "a smoothed prediction needs a run with a defence of sigma > 0, and none of these has"
+            " one."
         )
     count = len(data.source(candidates[0].config, "test"))
     check_attacks(smoothed, count)
@@ -122,7 +123,8 @@ def _sweep_run(candidate, loaded, counts):
             for count in counts:
                 scores[count].append(_measure(loaded.model, config, count, pair, case.reference))
                 bar.update()
-    return [_row(candidate, count, values) for count, values in scores.items()]
+    noise = loaded.model.identity
+    return [_row(candidate, count, values, noise) for count, values in scores.items()]
 
 
 class _Measurements(NamedTuple):
@@ -161,7 +163,7 @@ def _measure(model, config, count, given, reference):
     return Scores(error, error_attacked, effect, tf.norm(other - clean))
 
 
-def _row(candidate, count, measured):
+def _row(candidate, count, measured, noise):
     """A row of `num_samples.csv`, from what was measured of all slices."""
     values = Scores(*np.array(measured, float).T)
     ball = candidate.largest_ball()
@@ -177,8 +179,8 @@ def _row(candidate, count, measured):
         "effect": float(values.effect.mean()),
         "spread": _root_mean_square(values.difference) / math.sqrt(2),
         "num_images": len(measured),
-        "sigma": candidate.config.sigma,
-        "noise": candidate.config.noise,
+        "sigma": noise["sigma"],
+        "noise": noise["law"],
     }
 
 
