@@ -12,7 +12,7 @@ __all__ = [
     "PenalisedGradientAscent",
     "ProjectedGradientAscent",
     "Start",
-    "from_config",
+    "check_kinds",
     "keep_region",
     "kinds",
     "of",
@@ -21,15 +21,6 @@ __all__ = [
 ]
 
 ATTACKS = {"ascent": ProjectedGradientAscent, "antun": PenalisedGradientAscent}
-
-# Names of attacks in configurations that are no names of them here.
-_CONFIGURED = {"projected": "ascent"}
-
-
-def from_config(config):
-    """The attack that a configuration asks for."""
-    name = _CONFIGURED.get(config.attack_method, config.attack_method)
-    return ATTACKS[name].from_config(config)
 
 
 def kinds():
@@ -62,16 +53,32 @@ def of(kind):
 
 
 def selected_by(kind):
-    """The keys of a configuration that ask for an attack of a kind, with their values.
+    """The settings that pick an attack of a kind in a configuration, as a dict.
 
-    All other settings, and the sizes, are left as they are.
+    They are its name in `ATTACKS` and the keywords that make the variant.
+
+    >>> selected_by("l1")
+    {'name': 'ascent', 'norm': 'l1'}
     """
     attack, settings = kinds()[kind]
-    names = {name: configured for configured, name in _CONFIGURED.items()}
-    found = {"attack_method": names.get(attack.name, attack.name)}
-    for keyword, value in settings.items():
-        found[attack.keys[keyword]] = value
-    return found
+    return {"name": attack.name, **settings}
+
+
+def check_kinds(found):
+    """Checks that some attacks can stand in one run.
+
+    Args:
+        found: the attacks.
+
+    Raises:
+        ValueError: if two of them are of one kind. Their files would have the same names.
+    """
+    names = [attack.kind for attack in found]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"attacks must be of different kinds. Received: attacks of {', '.join(names)}. Give all"
+            " sizes of a kind to one attack, or attack in another run directory."
+        )
 
 
 def of_folder(folder):

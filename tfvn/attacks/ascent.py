@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import checks
+from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.base import Attack, AttackResult, check_result, compute, measured, numbers_of
 from tfvn.attacks.objective import (
@@ -37,39 +37,31 @@ class ProjectedGradientAscent(Attack):
     """The attack; the defaults are the paper's setting.
 
     Args:
-        sizes: radii, the largest norms of r, >= 0, in units of the normalised image.
-        steps: the number of steps of the ascent.
-        step_size: the factor of the gradient in each step.
-        momentum: the share of v that is kept in each step.
+        sizes: the radii of the ball, >= 0. A radius is the largest norm of r, in units of images
+            of maximum 1.
+        steps: the number of steps of one ascent, at one radius and from one start.
+        step_size: the factor of the gradient in each step, >= 0.
+        momentum: the share of v that is kept in each step, from 0 to 1.
         restarts: the number of random starts on the ball's surface. Of every image the strongest
             result is kept.
         norm: the norm of the ball: "l2", or "l1" or "linf" of the real and imaginary parts of r.
-        gradient: "full" follows the measurement through every place where the model reads it.
-            "initial-image" follows it through the first iterate alone, as the code of Antun et al.
-            (2020) does; only models that read `initial_image` have such a gradient.
-        noise: which random draws the attack sees, of models that have any. "fresh" are draws of the
-            attack's own: those of an adversary who cannot foresee the model's. There are ten sets
-            of them, and each step takes the next. "fixed" are the draws that the model itself is
-            going to use.
+        gradient: what the gradient goes through. "full" follows the measurement through every
+            place where the model reads it. "initial-image" follows it through the first iterate
+            alone, as the code of Antun et al. (2020) does. Only models that read `initial_image`
+            have such a gradient.
+        noise: which random draws the attack sees, where a model makes any. "fresh" are draws of the
+            attack's own: those of an adversary who cannot foresee the model's. There are ten
+            sets of them, and each step takes the next. "fixed" are the draws that the model itself
+            is going to use.
         seed: the seed of the starts and of fresh draws.
 
     Raises:
-        ValueError: for values outside the ranges above.
+        ValueError: for values outside the ranges above, and for more than a million steps or
+            restarts.
     """
 
     name = "ascent"
     kinds = {norm: {"norm": norm} for norm in BALLS}
-    keys = {
-        "sizes": "attack_radii",
-        "steps": "attack_steps",
-        "step_size": "attack_step_size",
-        "momentum": "attack_momentum",
-        "restarts": "attack_restarts",
-        "norm": "attack_norm",
-        "gradient": "attack_gradient",
-        "noise": "attack_noise",
-        "seed": "seed",
-    }
 
     def __init__(
         self,
@@ -84,10 +76,10 @@ class ProjectedGradientAscent(Attack):
         seed=0,
     ):
         self.sizes = self.check_sizes(sizes)
-        self.steps = checks.whole("steps", steps, 1)
+        self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
         self.step_size = checks.number("step_size", step_size, 0)
-        self.momentum = checks.number("momentum", momentum, 0)
-        self.restarts = checks.whole("restarts", restarts, 1)
+        self.momentum = checks.number("momentum", momentum, 0, most=1)
+        self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
         self.norm = checks.choice("norm", norm, BALLS)
         self.gradient = checks.choice("gradient", gradient, GRADIENTS)
         self.noise = checks.choice("noise", noise, NOISES)

@@ -68,14 +68,16 @@ class Start(NamedTuple):
 class Attack:
     """An attack with its settings. The keywords of the constructor are the settings.
 
+    They are also the keys of a configuration. `seed` is none of them: every attack of a
+    configuration has the configuration's seed.
+
     A new attack is a subclass that has a constructor, a `name` and `run`. All else has a default
     here. An attribute of the same name as each keyword holds its value.
 
     Attributes:
         name: the attack's name in `tfvn.attacks.ATTACKS`.
-        kinds: names of its variants, each with the settings that make it; none is one variant of
-            the attack's own name.
-        keys: of its keywords, the keys of the configuration that set them.
+        kinds: names of its variants, each with the settings that make it. An attack without any is
+            its only variant, under its own name.
         sizes: the sizes that it is run at, in this order.
         size_name: what a size is, and the column of the results in which it stands.
         size_type: the type of a size, float or int.
@@ -91,7 +93,6 @@ class Attack:
 
     name = ""
     kinds = {}
-    keys = {}
     sizes = ()
     size_name = "radius"
     size_type = float
@@ -102,21 +103,8 @@ class Attack:
     needs_reference = False
     measures_effect = True
 
-    @classmethod
-    def from_config(cls, config):
-        """The attack as configured.
-
-        Raises:
-            ValueError: for a value that the attack refuses. The text names the configuration's key.
-        """
-        settings = {keyword: getattr(config, key) for keyword, key in cls.keys.items()}
-        try:
-            return cls(**settings)
-        except ValueError as error:
-            raise ValueError(_by_keys(str(error), cls.keys)) from error
-
     def __repr__(self):
-        return checks.described(self, self._keywords())
+        return checks.described(self, self.keywords())
 
     def run(self, model, inputs, size, reference=None, start=None, index=None):
         """Attacks every image of a batch, each on its own.
@@ -202,18 +190,22 @@ class Attack:
         # The variant is known from the folder.
         known = {"sizes", *self.kinds.get(self.kind, {})}
         found = {self.size_name: size}
-        for keyword in self._keywords():
+        for keyword in self.keywords():
             if keyword not in known:
-                found[self.keys.get(keyword, keyword)] = getattr(self, keyword)
+                found[keyword] = getattr(self, keyword)
         return found
 
-    def check_size(self, size):
+    def check_size(self, size, name="size"):
         """The size as a number of its type.
+
+        Args:
+            size: the size.
+            name: what it is called in a message.
 
         Raises:
             ValueError: for anything that is no size of the attack.
         """
-        return checks.number("size", size, 0)
+        return checks.number(name, size, 0)
 
     def check_sizes(self, sizes):
         """Some sizes, as a tuple.
@@ -225,7 +217,7 @@ class Attack:
             raise ValueError(
                 f"sizes must be a list of numbers. Received: sizes={checks.shown(sizes)}"
             )
-        return tuple(self.check_size(size) for size in sizes)
+        return tuple(self.check_size(size, "sizes") for size in sizes)
 
     def norm_of(self, perturbation):
         """The norm of r that a size bounds, in double precision; None where it bounds none.
@@ -248,22 +240,9 @@ class Attack:
         raise ValueError(f"the attack {self.name} does not go on from another: start with none.")
 
     @classmethod
-    def _keywords(cls):
+    def keywords(cls):
+        """The names of its settings, in the order of the constructor."""
         return list(inspect.signature(cls).parameters)
-
-
-def _by_keys(text, keys):
-    """The text of an error, in which keywords are called by their keys of the configuration.
-
-    >>> _by_keys("sizes must be different. Received: sizes=[1, 1]", {"sizes": "antun_steps"})
-    'antun_steps must be different. Received: antun_steps=[1, 1]'
-    """
-
-    def key_of(match):
-        return keys.get(match[0], match[0])
-
-    # A name stands before "must be" and before its value.
-    return re.sub(r"\b\w+(?= must be|=)", key_of, text)
 
 
 def _short_number(size):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import checks
+from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.base import (
     Attack,
@@ -46,36 +46,32 @@ class PenalisedGradientAscent(Attack):
     """The attack; the defaults are the setting of Antun et al. for the variational network.
 
     Args:
-        sizes: numbers of steps after which r is told, different whole numbers >= 1. They are the
-            rungs of a ladder of perturbations.
-        penalty: lambda, >= 0.
-        step_size: the factor of the gradient in each step.
-        momentum: the share of v that is kept in each step.
-        start_scale: r starts as start_scale * U[0, 1], real and non-negative.
-        reference: p, what the reconstruction is driven away from. It is the "prediction" f(k) or
-            the "truth", an image that `run` is given.
-        region: whether r is kept in the window of `keep_region` alone. The ascent goes on from all
-            of r: the window is for the eye.
-        gradient, noise, seed: as for `ProjectedGradientAscent`. The code of Antun et al. has
-            "initial-image".
+        sizes: the numbers of steps after which r is stored, different and >= 1. They are the rungs
+            of a ladder of perturbations: each goes on from the one before.
+        penalty: lambda, the factor of the penalty || r ||_2^2 / 2, >= 0.
+        step_size: the factor of the gradient in each step, >= 0.
+        momentum: the share of v that is kept in each step, from 0 to 1.
+        start_scale: r starts as start_scale * U[0, 1], real and non-negative, in units of images
+            of maximum 1.
+        reference: p, what the reconstruction is driven away from. "prediction" is the model's own
+            answer f(k), and "truth" is the true image, which `run` is given.
+        region: whether r is kept in a window alone: in rows from 35 to 75 % and columns from 35 to
+            70 %, as in the figures of Antun et al. The ascent goes on from all of r: the window is
+            for the eye.
+        gradient: what the gradient goes through. "full" follows the measurement through every
+            place where the model reads it. "initial-image" follows it through the first iterate
+            alone, as the code of Antun et al. does. Only models that read `initial_image` have
+            such a gradient.
+        noise: which random draws the attack sees, where a model makes any. "fresh" are draws of the
+            attack's own, ten sets of them in turn. "fixed" are the draws that the model itself
+            is going to use.
+        seed: the seed of the start and of fresh draws.
 
     Raises:
-        ValueError: for values outside the ranges above.
+        ValueError: for values outside the ranges above, and for more than a million steps.
     """
 
     name = "antun"
-    keys = {
-        "sizes": "antun_steps",
-        "penalty": "antun_penalty",
-        "step_size": "antun_step_size",
-        "momentum": "attack_momentum",
-        "start_scale": "antun_start_scale",
-        "reference": "antun_reference",
-        "region": "antun_region",
-        "gradient": "attack_gradient",
-        "noise": "attack_noise",
-        "seed": "seed",
-    }
     size_name = "steps"
     size_type = int
     # How large r becomes depends on the model.
@@ -100,7 +96,7 @@ class PenalisedGradientAscent(Attack):
         self.sizes = self.check_sizes(sizes)
         self.penalty = checks.number("penalty", penalty, 0)
         self.step_size = checks.number("step_size", step_size, 0)
-        self.momentum = checks.number("momentum", momentum, 0)
+        self.momentum = checks.number("momentum", momentum, 0, most=1)
         self.start_scale = checks.number("start_scale", start_scale, 0)
         self.reference = checks.choice("reference", reference, REFERENCES)
         self.region = checks.flag("region", region)
@@ -127,9 +123,9 @@ class PenalisedGradientAscent(Attack):
         """What one size is called above a column."""
         return f"{size:d} steps"
 
-    def check_size(self, size):
+    def check_size(self, size, name="size"):
         """The number of steps of one size."""
-        return checks.whole("size", size, 1)
+        return checks.whole(name, size, 1, most=ranges.MOST)
 
     def check_sizes(self, sizes):
         """The rungs of the ladder, in ascending order."""
