@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import attacks, data, defences, progress
+from tfvn import attacks, data, progress
 from tfvn.runs import attack_files, directory, locks, trained_on
-from tfvn.runs.models import model_hash, models_of
+from tfvn.runs.models import model_hash, models_of, with_draws
 from tfvn.runs.signature import signature_of
 from tfvn.training import tensorboard
 from tfvn.workers import ALONE, Watch, each
@@ -19,7 +19,7 @@ __all__ = ["attack_run", "attack_settings"]
 
 
 def attack_run(run_dir, config, workers=ALONE):
-    """Attacks every test slice at every size of the configured attack.
+    """Attacks every test slice with every configured attack, one after the other, at all its sizes.
 
     Finished slices are kept, so that the same call continues.
 
@@ -31,7 +31,8 @@ def attack_run(run_dir, config, workers=ALONE):
 
     Raises:
         ValueError: if the run is not trained, is being trained, or holds other attacks; for data
-            that cannot be used; if another process attacks as the same worker of several.
+            that cannot be used; for two attacks of one kind; if another process attacks as the same
+            worker of several.
     """
     only = contextlib.nullcontext()
     if workers.count > 1:
@@ -44,27 +45,35 @@ def _attack(run_dir, config, workers):
     source = data.source(config, "test")
     for index in range(len(source)):
         directory.check_name(source.name(index), f"slice {index}")
-    devices, models = models_of(run_dir, config, workers, len(source), config.attack_num_samples)
-    if config.model and workers.index == 0:
-        trained_on.warn_of_data(config.model, config)
-        trained_on.write(run_dir, config)
-    job = _Job(
-        run_dir=run_dir,
-        config=config,
-        attack=attacks.from_config(config),
-        source=source,
-        models=models,
-        digest=model_hash(models[0].network),
-    )
-    job.check_earlier()
+    devices, jobs = _jobs(run_dir, config, workers, source)
     with Watch(os.path.join(run_dir, "workers"), workers) as watch:
-        _attack_own(job, workers, devices)
-        watch.wait(job.is_missing_some)
+        for job in jobs:
+            _attack_own(job, workers, devices)
+            watch.wait(job.is_missing_some)
+            if workers.index == 0:
+                job.conclude()
     if workers.index == 0:
-        for size, before in job.ladder():
-            job.conclude(size, before)
         words = directory.command("python", "evaluate.py", directory.as_argument(run_dir))
         print(f"Next: {words}")
+
+
+def _jobs(run_dir, config, workers, source):
+    """The devices, and the configured attacks as `_Job`s, which are checked before any work."""
+    made = [part.make(seed=config.seed) for part in config.attacks]
+    attacks.check_kinds(made)
+    devices, models = models_of(run_dir, config, workers, len(source))
+    given = config.model.get("file")
+    if given and workers.index == 0:
+        trained_on.warn_of_data(given, config)
+        trained_on.write(run_dir, config)
+    digest = model_hash(models[0].network)
+    jobs = []
+    for part, attack in zip(config.attacks, made):
+        seen = with_draws(models, devices, part.num_samples)
+        jobs.append(_Job(run_dir, config, attack, source, seen, digest))
+    for job in jobs:
+        job.check_earlier()
+    return devices, jobs
 
 
 def _attack_own(job, workers, devices):
@@ -81,15 +90,15 @@ def _attack_own(job, workers, devices):
                 bar.update()
 
 
-def attack_settings(config, attack, size):
+def attack_settings(predictor, attack, size):
     """What identifies an attack and the model that it was made for, as stored in its files.
 
     Args:
-        config: the configuration of the run.
+        predictor: what is attacked, a `Reconstructor`.
         attack: the attack.
         size: its size.
     """
-    defence = defences.identity(config, config.attack_num_samples)
+    defence = {f"defence.{key}": value for key, value in predictor.identity.items()}
     return {**attack.identity(size), **defence}
 
 
@@ -104,13 +113,13 @@ class _Done(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """The attack on the slices of a run."""
+    """One attack on the slices of a run."""
 
     run_dir: str
     config: Any
     attack: attacks.Attack
     source: Any
-    # `RunModels` for each device.
+    # `RunModels` for each device, of as many draws as the attack sees.
     models: list
     # The hash of the network.
     digest: str
@@ -131,6 +140,10 @@ class _Job(NamedTuple):
         """The files of the attacks of one size, slice by slice."""
         return [self.path(size, index) for index in range(len(self.source))]
 
+    def settings(self, size):
+        """What identifies the attack of one size."""
+        return attack_settings(self.models[0].predictor, self.attack, size)
+
     def read(self, path, size, **made_with):
         """What the file of an attack holds; what is known of it is checked, see `read_attack`."""
         return attack_files.read_attack(path, attack=(self.attack.kind, size), **made_with)
@@ -143,8 +156,7 @@ class _Job(NamedTuple):
         for kind, size in attack_files.attacks_of(self.run_dir):
             path = attack_files.attack_path(self.run_dir, size, 0, kind)
             if kind == self.attack.kind and os.path.exists(path):
-                settings = attack_settings(self.config, self.attack, size)
-                self.read(path, size, settings=settings)
+                self.read(path, size, settings=self.settings(size))
 
     def is_missing_some(self):
         """Whether a slice of any process has not been attacked."""
@@ -173,8 +185,8 @@ class _Job(NamedTuple):
             "signature": signature_of(inputs),
         }
         if os.path.exists(path):
-            settings = attack_settings(self.config, self.attack, size)
-            there = self.read(path, size, settings=settings, needed=("history",), **made_of)
+            made_of["settings"] = self.settings(size)
+            there = self.read(path, size, needed=("history",), **made_of)
             return _Done(index, there["history"], was_there=True)
         self._check_reference(index, reference)
         model = self.models[device].predictor
@@ -229,7 +241,7 @@ class _Job(NamedTuple):
             "norm": float(np.linalg.norm(perturbation)),
             "kspace_norm": float(tf.norm(tf.abs(kspace))),
             "seed": self.config.seed,
-            "settings": attack_settings(self.config, self.attack, size),
+            "settings": self.settings(size),
         }
         attack_files.write_attack(path, arrays, attributes)
 
@@ -244,7 +256,12 @@ class _Job(NamedTuple):
             keep=done.was_there,
         )
 
-    def conclude(self, size, before):
+    def conclude(self):
+        """Says what the attacks of all sizes came to, and writes their mean curves."""
+        for size, before in self.ladder():
+            self._conclude_size(size, before)
+
+    def _conclude_size(self, size, before):
         """Says what the attacks of one size came to, and writes their mean curve."""
         found = []
         for path in self.paths(size):

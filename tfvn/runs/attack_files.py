@@ -20,6 +20,7 @@ __all__ = [
     "attack_dir",
     "attack_path",
     "attacks_of",
+    "configured",
     "read_attack",
     "stored_array",
     "write_attack",
@@ -285,11 +286,33 @@ def _check_settings(path, found, settings):
 
 def _command_elsewhere(path, settings):
     """The command that attacks the network of a file with other settings, in another run."""
-    run_dir = os.path.dirname(os.path.dirname(os.path.dirname(path)))
+    folder = os.path.dirname(path)
+    run_dir = os.path.dirname(os.path.dirname(folder))
     run_dir = directory.as_argument(run_dir or os.curdir)
     words = directory.attack_elsewhere(
         run_dir, os.path.join(run_dir, directory.MODEL), f"{run_dir}-other"
     )
-    for key in sorted(settings.keys() & directory.attack_keys()):
-        words.append(f"{key}={settings[key]}")
+    kind, _ = attacks.of_folder(os.path.basename(folder))
+    name = attacks.of(kind).name
+    words.append(f"attacks={name}")
+    for keyword, value in configured(kind, settings).items():
+        words.append(f"attacks.{name}.{keyword}={value}")
     return directory.command(*words)
+
+
+def configured(kind, settings):
+    """What a configuration says of an attack, by the keys of its section. The sizes are left out.
+
+    Args:
+        kind: the attack's kind.
+        settings: stored settings of it, all or some.
+    """
+    _, found = attacks.kinds()[kind]
+    found = dict(found)
+    for keyword in attacks.of(kind).keywords():
+        # The seed is the configuration's.
+        if keyword in settings and keyword != "seed":
+            found[keyword] = settings[keyword]
+    if "defence.num_samples" in settings:
+        found["num_samples"] = settings["defence.num_samples"]
+    return found

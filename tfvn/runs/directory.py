@@ -19,7 +19,6 @@ import os
 import shlex
 
 from tfvn import config as configs
-from tfvn.attacks import ATTACKS
 from tfvn.files import remove_stale, replacing
 
 __all__ = [
@@ -28,10 +27,10 @@ __all__ = [
     "MODEL",
     "as_argument",
     "attack_elsewhere",
-    "attack_keys",
     "begin",
     "check_name",
     "command",
+    "is_free",
     "make_folder",
     "open_run",
 ]
@@ -40,10 +39,20 @@ CONFIG, MODEL = "config.yaml", "model.keras"
 
 # Keys that may differ between the config of a run and a later attack or evaluation of it: they
 # change no trained weight, and attacks store those that change a result in each file.
-FREE_KEYS = ("num_samples", "chunk_size", "cache_dir")
+FREE_KEYS = ("defence.num_samples", "defence.chunk_size", "data.cache_dir")
 # Those of a training or a search, too, that change how far one call goes, what it shows or what it
 # logs.
-_CALL_KEYS = ("time_budget", "progress", "tune_trials", "log_images_every", "profile")
+_CALL_KEYS = (
+    "training.time_budget",
+    "training.progress",
+    "training.log_images_every",
+    "training.profile",
+    "search.trials",
+)
+# The section whose keys are all free.
+_ATTACKS = "attacks."
+# What stands for the value of a key that a part of another name does not have.
+_NOT_SET = "not set"
 
 
 def open_run(run_dir, config_path=None, overrides=()):
@@ -69,16 +78,12 @@ def open_run(run_dir, config_path=None, overrides=()):
     remove_stale(run_dir)
     stored = configs.load(path)
     given = configs.load(config_path or path, overrides)
-    _check_same(run_dir, vars(given), vars(stored))
+    _check_same(run_dir, given.flat(), stored.flat())
     return given
 
 
 def _check_same(run_dir, given, stored):
-    free = _free_keys()
-    rows = []
-    for key, value in given.items():
-        if value != stored[key] and key not in free:
-            rows.append(f"{key}={value!r} (there: {stored[key]!r})")
+    rows = _differences(_texts(given), _texts(stored))
     if rows:
         raise ValueError(
             f"{run_dir} already holds another configuration: {', '.join(rows)}. Use another"
@@ -86,18 +91,33 @@ def _check_same(run_dir, given, stored):
         )
 
 
-def _free_keys():
-    return {*FREE_KEYS, *_CALL_KEYS, *attack_keys()}
+def _texts(settings):
+    """The values, as texts, of the keys that a run keeps."""
+    return {key: repr(value) for key, value in settings.items() if not is_free(key)}
 
 
-def attack_keys():
-    """The keys that configure attacks, and nothing else."""
-    found = {"attack_method", "attack_num_samples"}
-    for attack in ATTACKS.values():
-        found.update(attack.keys.values())
-    # It is that of the training, too.
-    found.discard("seed")
+def _differences(given, stored):
+    """The keys that tell one run from another, with both values.
+
+    Parts of different names have different keys. Of keys that one part lacks the first is enough.
+    """
+    found = []
+    sections = set()
+    for key in dict.fromkeys([*given, *stored]):
+        here = given.get(key, _NOT_SET)
+        there = stored.get(key, _NOT_SET)
+        if here == there:
+            continue
+        section, _, _ = key.rpartition(".")
+        if section not in sections or _NOT_SET not in (here, there):
+            found.append(f"{key}={here} (there: {there})")
+        sections.add(section)
     return found
+
+
+def is_free(key):
+    """Whether a key of a run may be set otherwise in a later call."""
+    return key in FREE_KEYS or key in _CALL_KEYS or key.startswith(_ATTACKS)
 
 
 def check_name(path, what):
@@ -204,4 +224,4 @@ def attack_elsewhere(run_dir, model, other):
     config = os.path.join(as_argument(run_dir), CONFIG)
     words = ["python", "attack.py", "--config", config]
     words += ["--run-dir", as_argument(other)]
-    return [*words, "--set", f"model={model}"]
+    return [*words, "--set", f"model.file={model}"]

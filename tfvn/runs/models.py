@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import defences, replicas
+from tfvn import replicas
 from tfvn.files import written
 from tfvn.models.network_files import load_model
 from tfvn.models.variational import VariationalNetwork
@@ -20,6 +20,7 @@ __all__ = [
     "models_of",
     "network_of",
     "save_network",
+    "with_draws",
     "with_readout_oversampling",
 ]
 
@@ -34,20 +35,22 @@ class RunModels(NamedTuple):
 
 
 def network_of(run_dir, config):
-    """The run's network: `model.keras`, made from `config.model` on first use.
+    """The run's network: `model.keras`, made from `config.model.file` on first use.
 
     Raises:
         ValueError: if the run has not been trained.
     """
     path = os.path.join(run_dir, directory.MODEL)
     if not os.path.exists(path):
-        if not config.model:
+        given = config.model.get("file")
+        if not given:
             raise ValueError(
                 f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir"
                 " to the end first."
             )
-        network = load_model(config.model)
-        save_network(with_readout_oversampling(network, config.readout_oversampling), run_dir)
+        network = load_model(given)
+        oversampling = config.dataset.readout_oversampling
+        save_network(with_readout_oversampling(network, oversampling), run_dir)
     return load_model(path)
 
 
@@ -62,7 +65,7 @@ def with_readout_oversampling(network, readout_oversampling):
     return other
 
 
-def models_of(run_dir, config, workers, count, num_samples=None):
+def models_of(run_dir, config, workers, count):
     """The run's models, once for every device that is to work on whole slices.
 
     If this process has fewer slices than devices and the predictor draws random numbers, all
@@ -72,7 +75,6 @@ def models_of(run_dir, config, workers, count, num_samples=None):
         run_dir, config: the run.
         workers: the `Workers`.
         count: the number of slices that all of them share.
-        num_samples: draws of a prediction, if not those of the configuration.
 
     Returns:
         The devices, as for `tfvn.workers.each`, and `RunModels` for each.
@@ -81,7 +83,7 @@ def models_of(run_dir, config, workers, count, num_samples=None):
     def loaded(strategy=None):
         with replicas.scope(strategy):
             network = network_of(run_dir, config)
-        return RunModels(network, defences.from_config(config, network, num_samples, strategy))
+        return RunModels(network, config.defended(network, strategy))
 
     devices = workers.devices()
     first, *others = devices
@@ -93,6 +95,24 @@ def models_of(run_dir, config, workers, count, num_samples=None):
         with tf.device(device):
             models.append(loaded())
     return devices, models
+
+
+def with_draws(models, devices, num_samples):
+    """The models of a run on all devices, with another number of random draws of a prediction.
+
+    Args:
+        models: `RunModels` for each device.
+        devices: the devices.
+        num_samples: the number of draws; 0 for as many as they make.
+    """
+    if not num_samples:
+        return models
+    found = []
+    for model, device in zip(models, devices):
+        with tf.device(device):
+            predictor = model.predictor.with_draws(num_samples)
+        found.append(RunModels(model.network, predictor))
+    return found
 
 
 def save_network(network, run_dir, name=directory.MODEL):
