@@ -3,7 +3,6 @@
 Results are written to HDF5 and as images.
 """
 
-import dataclasses
 import os
 import tempfile
 from typing import NamedTuple, Optional
@@ -11,7 +10,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tfvn import data, defences, progress, provenance, ranges
+from tfvn import data, progress, provenance, ranges
 from tfvn.data.scan_file import scan_shape
 from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
@@ -67,8 +66,8 @@ def reconstruct(network, config, numbers=None, model_path=None):
 
     Args:
         network: a `Reconstructor`.
-        config: a `tfvn.config.Config` of `dataset: measurement`. sigma > 0 smooths the network,
-            with num_samples draws.
+        config: a `tfvn.config.Config` of `data.format: measurement`. Its defence is put around the
+            network.
         numbers: slices of the file, from 0 on; None: all.
         model_path: where the network is from. What it was trained on is compared with the middle
             one of the slices.
@@ -80,11 +79,11 @@ def reconstruct(network, config, numbers=None, model_path=None):
         tfvn.data.DataWarning: where scan and network do not belong together, see
             `tfvn.runs.trained_on`, and as `tfvn.data.Measurement`.
     """
-    model = defences.from_config(config, network)
+    model = config.defended(network)
     if model.draws == 1:
         raise ValueError("a standard deviation needs num_samples >= 2. Received: num_samples=1")
     if numbers is None:
-        count, *_ = scan_shape(config.data_path, config.coil_axis, config.data_array)
+        count, *_ = scan_shape(config.data.path, config.data.coil_axis, config.data.array)
         numbers = range(count)
     for position, number in enumerate(numbers):
         compared = model_path if position == len(numbers) // 2 else None
@@ -96,11 +95,12 @@ def reconstruct(network, config, numbers=None, model_path=None):
 
 
 def _reconstruct_slice(model, config, number, compared):
-    source = data.source(dataclasses.replace(config, slice_index=number))
-    sample, scale = data.normalise(source[0], source.name(0), config.readout_oversampling)
+    source = data.source(config.changed({"data.slice_index": number}))
+    oversampling = config.data.readout_oversampling
+    sample, scale = data.normalise(source[0], source.name(0), oversampling)
     if compared:
-        name = f"{config.data_path}, slice {number}"
-        trained_on.warn(compared, sample, name, config.readout_oversampling)
+        name = f"{config.data.path}, slice {number}"
+        trained_on.warn(compared, sample, name, oversampling)
     inputs = {}
     for name in _MEASURED:
         array = getattr(sample, name)[None]
@@ -152,13 +152,14 @@ def write(
     numbers = _chosen(config, slices)
     paths = []
     for output in outputs:
-        paths += _paths(output, numbers, config.sigma)
-    read = (config.data_path, config.sensitivity_path, config.mask_path, model_path)
+        paths += _paths(output, numbers, _is_smoothed(config))
+    scan, maps, mask = config.data.path, config.data.sensitivity_path, config.sampling.get("path")
+    read = (scan, maps, mask, model_path)
     _check_outputs(paths, read, overwrite)
     network = load_model(model_path)
     if readout_oversampling is not None:
         network = with_readout_oversampling(network, readout_oversampling)
-    config = dataclasses.replace(config, readout_oversampling=network.sense.readout_oversampling)
+    config = config.changed({"data.readout_oversampling": network.sense.readout_oversampling})
     found = reconstruct(network, config, numbers, model_path)
     done = list(progress.bar(found, total=len(numbers), desc="reconstruct", unit="slice"))
     origins = list(dict.fromkeys(one.maps_origin for one in done))
@@ -169,23 +170,23 @@ def write(
         if _suffix(output) == ".h5":
             _write_h5(output, done, _attributes(model_path, network, config, command, origins))
         else:
-            _write_images(output, done, config)
+            _write_images(output, done, config.defended(network).identity)
     for path in paths:
         print(f"wrote {path}")
 
 
 def _chosen(config, slices):
     """The numbers of the slices, after a line about the scan."""
-    count, coils, height, width = scan_shape(config.data_path, config.coil_axis, config.data_array)
+    scan = config.data
+    count, coils, height, width = scan_shape(scan.path, scan.coil_axis, scan.array)
     counts = f"{_counted(count, 'slice')} of {_counted(coils, 'coil')}"
-    print(f"{config.data_path}: {counts}, {height} x {width}")
+    print(f"{scan.path}: {counts}, {height} x {width}")
     if slices == "all":
         return list(range(count))
     numbers = ranges.numbers(slices)
     if max(numbers) >= count:
         raise ValueError(
-            f"{config.data_path}: the file holds the slices 0 to {count - 1}. Received:"
-            f" slices={slices}"
+            f"{scan.path}: the file holds the slices 0 to {count - 1}. Received: slices={slices}"
         )
     return numbers
 
@@ -231,45 +232,52 @@ def _suffix(output):
     return os.path.splitext(output)[1].lower()
 
 
-def _paths(output, numbers, sigma):
+def _is_smoothed(config):
+    """Whether the defence draws noise: then there are standard deviations."""
+    return bool(config.defence.get("sigma"))
+
+
+def _paths(output, numbers, is_smoothed):
     """The files that an output becomes."""
     if _suffix(output) not in (".h5", ".png"):
         raise ValueError(f"an output ends in .h5 or .png. Received: {output}")
     if _suffix(output) == ".h5":
         return [output]
     paths = []
-    for pictures in _picture_paths(output, numbers, sigma):
+    for pictures in _picture_paths(output, numbers, is_smoothed):
         paths += [path for path in pictures if path]
     return paths
 
 
-def _picture_paths(output, numbers, sigma):
+def _picture_paths(output, numbers, is_smoothed):
     """The `_Pictures` of each slice."""
     stem, suffix = os.path.splitext(output)
     found = []
     for number in numbers:
         name = stem if len(numbers) == 1 else f"{stem}_{number:03d}"
-        deviation = f"{name}_std{suffix}" if sigma else None
+        deviation = f"{name}_std{suffix}" if is_smoothed else None
         found.append(_Pictures(f"{name}{suffix}", deviation))
     return found
 
 
 def _attributes(model_path, network, config, command, origins):
     """What the `.h5` file tells of itself."""
+    scan, sampling = config.data, config.sampling
+    noise = config.defended(network).identity
     attributes = {
-        "source": os.path.basename(config.data_path),
+        "source": os.path.basename(scan.path),
         "sensitivity_maps": "; ".join(origins),
-        "maps_from": "file" if config.sensitivity_path else config.maps_from,
-        "mask": os.path.basename(config.mask_path) or config.mask,
-        "readout_oversampling": config.readout_oversampling,
+        "maps_from": "file" if scan.sensitivity_path else scan.maps_from,
+        "mask": os.path.basename(sampling.get("path", "")) or sampling.name,
+        "readout_oversampling": scan.readout_oversampling,
         "model": os.path.basename(os.path.normpath(model_path)),
         "model_hash": model_hash(network),
-        "sigma": config.sigma,
+        "sigma": noise.get("sigma", 0.0),
         "units": "those of |A^H kspace|; sigma is in units of k-space divided by its slice's scale",
         "command": command,
     }
-    if config.sigma:
-        attributes.update(noise=config.noise, num_samples=config.num_samples, seed=config.seed)
+    if "sigma" in noise:
+        attributes.update(noise=noise["law"], num_samples=noise["num_samples"], seed=config.seed)
     for package, version in provenance.versions(_VERSIONS).items():
         attributes[f"{package}_version"] = version
     return attributes
@@ -296,19 +304,27 @@ def _write_h5(path, slices, attributes):
         )
 
 
-def _write_images(output, slices, config):
+def _write_images(output, slices, noise):
+    """Writes the slices as images.
+
+    Args:
+        output: the path that they are named after.
+        slices: a list of `Slice`.
+        noise: the `identity` of the model, which has a sigma if it is smoothed.
+    """
+    is_smoothed = "sigma" in noise
     white = float(np.percentile([found.magnitude for found in slices], _WHITE))
     brightest = None
-    if config.sigma:
+    if is_smoothed:
         deviations = [found.standard_deviation for found in slices]
         brightest = float(np.percentile(deviations, _WHITE))
     numbers = [found.number for found in slices]
-    for found, paths in zip(slices, _picture_paths(output, numbers, config.sigma)):
+    for found, paths in zip(slices, _picture_paths(output, numbers, is_smoothed)):
         _write_magnitude(paths.magnitude, found.magnitude, white)
         if paths.deviation:
             note = (
-                f"{config.num_samples} draws, {config.noise} noise of $\\sigma$ ="
-                f" {config.sigma:g}; no error bar"
+                f"{noise['num_samples']} draws, {noise['law']} noise of $\\sigma$ ="
+                f" {noise['sigma']:g}; no error bar"
             )
             with replacing(paths.deviation) as temporary:
                 scans.deviation(
