@@ -73,13 +73,35 @@ def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
     starts = [(folder / patient / "rawdata1.mat").read_bytes()[:10] for patient in ("1", "2")]
     assert starts == [b"MATLAB 5.0", b"MATLAB 7.3"]
     config = directory.open_run(str(rehearsal / "original"))
-    assert data.source(config, "train").shape(0) == (2, 32, 24) and config.defence.sigma == 0
+    assert data.source(config, "train").shape(0) == (2, 32, 24)
 
 
 def test_the_five_networks_differ_in_their_noise_alone(rehearsal):
-    configs = [vars(directory.open_run(str(rehearsal / name))) for name in protocol.MODELS]
-    assert [config["sigma"] for config in configs] == [0, 0.01, 0.02, 0.05, 0.1]
-    assert all({**config, "sigma": 0} == configs[0] for config in configs)
+    original, *noisy = [directory.open_run(str(rehearsal / name)) for name in protocol.MODELS]
+    assert not original.defence.is_named and original.training.recipe.name == "clean"
+    for config, sigma in zip(noisy, [0.01, 0.02, 0.05, 0.1]):
+        assert config.defence.sigma == config.training.recipe.sigma == sigma
+        assert config.defence.num_samples == 2
+        assert config.changed({"defence": "none", "training.recipe": "clean"}) == original
+
+
+@pytest.mark.parametrize(
+    "changes, kept",
+    [
+        (["defence.num_samples=2", "training.recipe.law=laplace"], []),
+        (["defence=smoothed", "defence.sigma=0.1"], ["defence=smoothed", "defence.sigma=0.1"]),
+        (["defence.name=none", "defence.law=laplace"], ["defence.name=none"]),
+        (["training.recipe=noise", "training.iterations=2"],) * 2,
+    ],
+)
+def test_keys_of_noise_change_the_networks_that_have_noise(changes, kept):
+    assert __main__._own("original", changes) == kept
+
+
+def test_all_changes_are_those_of_a_network_with_noise():
+    changes = ["defence.num_samples=2", "training.recipe.law=laplace", "seed=3"]
+    assert __main__._own("sigma_0.1", changes) == changes
+    assert __main__._own("sigma_0.1", ["defence=none", "defence.law=laplace"]) == ["defence=none"]
 
 
 def test_a_second_call_does_nothing_again(rehearsal, capsys):

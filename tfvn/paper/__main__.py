@@ -10,8 +10,8 @@ The synthetic knees have the layout of the real ones. A rehearsal changes the co
 overrides alone: few patients, few iterations and steps. Its numbers mean nothing. It shows that the
 protocol ends, and what its steps cost.
 
---set changes all five configurations. Keys of the defence, such as defence.num_samples, change
-those of the networks that have a defence.
+--set changes all five configurations. Keys of the noise, such as defence.num_samples, change those
+that have noise: not that of the original network.
 """
 
 import functools
@@ -36,6 +36,8 @@ _REHEARSAL = (
 # Small enough for minutes; --size 640 368 15 is the real one.
 _SIZE = (96, 72, 8)
 _RECEIVER_NOISE = 0.002
+# The sections of the noise, and what they name where there is none: nothing that has keys.
+_WITHOUT_NOISE = {"defence": "none", "training.recipe": "clean"}
 # Of the MATLAB files: older and newer, patient by patient in turn.
 _VERSION = "mixed"
 
@@ -79,7 +81,7 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
         parent: the folder.
         data_path: root of the knee data; None: a rehearsal on synthetic ones.
         overrides: changes of all five configurations, such as `"training.iterations=5"`. Keys of
-            the defence change those that have one.
+            the noise change those that have noise.
         size: of a rehearsal: (height, width, coils).
     """
     first = protocol.MODELS[0]
@@ -134,14 +136,21 @@ def _load(name, overrides):
 
 
 def _own(name, overrides):
-    """Those of the changes of all five configurations that the one of a network has keys for.
-
-    A network without a defence has no keys of one.
-    """
-    others = [text for text in overrides if not text.startswith("defence.")]
-    if configs.load(_path(name), others).defence.settings:
-        return list(overrides)
-    return others
+    """The changes of all five configurations that one of them has keys for."""
+    said = configs.load(_path(name)).flat()
+    for text in overrides:
+        key, _, value = text.partition("=")
+        said[key.strip()] = value.strip()
+    missing = []
+    for place, nothing in _WITHOUT_NOISE.items():
+        if said.get(place, said[f"{place}.name"]) == nothing:
+            missing.append(f"{place}.")
+    own = []
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key.endswith(".name") or not key.startswith(tuple(missing)):
+            own.append(text)
+    return own
 
 
 def _path(name):
