@@ -135,9 +135,9 @@ def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
     np.testing.assert_array_equal(sample.kspace, knee.kspace * lines)
     np.testing.assert_array_equal(sample.sensitivity_maps, knee.sensitivity_maps)
     for name, flag in {
-        "data_array": "--array",
-        "sensitivity_array": "--maps-array",
-        "mask_array": "--mask-array",
+        "data.array": "--array",
+        "data.sensitivity_array": "--maps-array",
+        "sampling.array": "--mask-array",
     }.items():
         with pytest.raises(
             ValueError, match=rf"a.h5: .* Received: .*scan/k .* by {name} \({flag}\)"
@@ -146,7 +146,7 @@ def test_a_scan_its_maps_and_its_mask_are_named_in_one_file(tmp_path):
     # Slices of two arrays of a file are not taken for each other.
     identities = {
         str(
-            data.source(load(settings={**settings, **{**names, "data_array": name}})).fingerprint(0)
+            data.source(load(settings={**settings, **{**names, "data.array": name}})).fingerprint(0)
         )
         for name in ("scan/k", "scan/s")
     }
@@ -172,7 +172,7 @@ def test_real_arrays_are_named_in_one_file(shared_data):
     with pytest.raises(
         ValueError, match=r"Received: .*kData complex128 \(256, 256, 4\), kMaskPFACS7 float64"
     ):
-        data.source(load(settings={**settings, **{**names, "data_array": ""}}))[0]
+        data.source(load(settings={**settings, **{**names, "data.array": ""}}))[0]
 
 
 def test_variables_of_matlab_are_told_as_such(tmp_path):

@@ -176,7 +176,7 @@ def test_coils_elsewhere_are_asked_for_and_then_taken(tmp_path, scan):
     np.testing.assert_array_equal(
         Measurement(tmp_path / "first.mat", coil_axis=0)[0].kspace, scan.kspace
     )
-    with pytest.raises(ValueError, match="data.coil_axis=3"):
+    with pytest.raises(ValueError, match="coil_axis=3"):
         Measurement(tmp_path / "last.npy", coil_axis=3)[0]
 
 
@@ -206,7 +206,7 @@ def test_undersampled_scan_has_its_mask_and_no_reference(tmp_path, scan):
         np.testing.assert_array_equal(sample.mask[0], mask)
         assert np.isnan(sample.reference).all() and sample.reference.shape == (HEIGHT, WIDTH)
     with pytest.raises(
-        ValueError, match="lines.npy: .*Received: k-space of which .* Use mask: measured"
+        ValueError, match="lines.npy: .*Received: k-space of which .* Use sampling.mask: measured"
     ):
         Measurement(tmp_path / "lines.npy", mask=np.ones(WIDTH), calibration_lines=10)[0]
 
@@ -270,22 +270,22 @@ def test_as_many_centre_lines_as_the_mask_leaves_make_the_maps(npy, scan, centre
             "scan.npy: an estimate of coil maps needs 4 centre lines .* with 1 of them",
         ),
         (
-            {"sampling.mask": masks.equispaced(WIDTH, 4, 0.25), "data.calibration_lines": 24},
+            dict(mask=masks.equispaced(WIDTH, 4, 0.25), calibration_lines=24),
             "data.calibration_lines=24 must be 0 .* with 9 of them",
         ),
         (
-            {"data.calibration_lines": 3},
+            dict(calibration_lines=3),
             "calibration_lines must be 4 or more, or 0 .*Received: calibration_lines=3",
         ),
         (
-            {"data.maps_from": "all"},
+            dict(maps_from="all"),
             "maps_from must be one of measured, fully-sampled. Received: maps_from='all'",
         ),
         (
-            {"data.maps_from": "fully-sampled", "data.sensitivity_path": "scan.npy"},
+            dict(maps_from="fully-sampled", sensitivity_path="scan.npy"),
             "a file or are estimated, not both.* Set one of the two",
         ),
-        ({"data.coil_axis": -3}, "coil_axis must be an axis of the file, -1 .* or -2"),
+        (dict(coil_axis=-3), "coil_axis must be an axis of the file, -1 .* or -2"),
     ],
 )
 def test_maps_that_cannot_be_made_as_asked_are_refused_with_the_reason(
@@ -330,7 +330,8 @@ def test_a_mask_in_an_array_may_call_zeros_measured_but_no_empty_line(tmp_path, 
     lost[HEIGHT // 2 - 6 :][:12, WIDTH // 2 - 6 :][:, :12] = False
     np.save(tmp_path / "scan.npy", np.where(lost, 0, kspace * lines))
     with pytest.warns(
-        DataWarning, match="scan.npy: 1.*% of the positions in its lines are zero .* mask: file"
+        DataWarning,
+        match="scan.npy: 1.*% of the positions in its lines are zero .* sampling.mask: file",
     ):
         assert Measurement(tmp_path / "scan.npy")[0].mask.shape == (1, HEIGHT, WIDTH)
     with pytest.warns(DataWarning, match="the mask calls 1.*% of its positions measured where"):

@@ -134,28 +134,30 @@ def test_what_is_stored_is_bit_for_bit_what_normalise_gives(raw, kind):
 def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypatch, dataset, mask):
     write_mat(raw / "v73/pd/masks/points.mat", {"mask": POINTS.astype(float)})
     np.save(raw / "mask.npy", POINTS)
-    paths = {"data.path": str(raw / "v73"), "sampling.path": "points"}
-    if dataset == "measurement":
-        paths = {"data.path": str(raw / "scan.h5"), "sampling.path": str(raw / "mask.npy")}
-        paths["sensitivity_path"] = str(raw / "maps.npy")
-    numbers = {
-        "data.train_patients": "1",
-        "data.train_slices": "11-12",
-        "data.test_patients": "1",
-        "data.test_slices": "12",
+    sections = {
+        "vlo": {
+            "path": str(raw / "v73"),
+            "protocol": "pd",
+            "train_patients": "1",
+            "train_slices": "11-12",
+            "test_patients": "1",
+            "test_slices": "12",
+        },
+        "measurement": {
+            "path": str(raw / "scan.h5"),
+            "sensitivity_path": str(raw / "maps.npy"),
+        },
     }
+    mask_path = "points" if dataset == "vlo" else str(raw / "mask.npy")
+    choices = {"constant": {"fraction": 0.5}, "file": {"path": mask_path}, "measured": {}}
     config = {
-        **numbers,
-        **paths,
-        "data.format": dataset,
-        "sampling.mask": mask,
-        "sampling.fraction": 0.5,
-        "data.protocol": "pd",
+        "data": {"format": dataset, **sections[dataset]},
+        "sampling": {"mask": mask, **choices[mask]},
         "training.batch_size": 1,
     }
 
-    def batches(**cache):
-        with_cache = load(settings={**config, **cache})
+    def batches(cache_dir=""):
+        with_cache = load(settings={**config, "data.cache_dir": cache_dir})
         train = [element for _, element in zip(range(4), data.load(with_cache))]
         elements = [*train, *data.load(with_cache, "test")]
         return [
@@ -258,8 +260,8 @@ VARIANTS = {
             dict(mask=functools.partial(masks.constant, fraction=0.3)),
             dict(mask=functools.partial(masks.random, acceleration=2, center_fraction=0.2, seed=0)),
             dict(mask=functools.partial(masks.random, acceleration=2, center_fraction=0.2, seed=1)),
-            {"data.padding_lines": "unmeasured"},
-            {"data.readout_oversampling": True},
+            dict(padding_lines="unmeasured"),
+            dict(readout_oversampling=True),
         ],
     ),
     "measurement": (
@@ -268,12 +270,12 @@ VARIANTS = {
             dict(name="scan.h5"),
             dict(mask=None),
             dict(mask=POINTS),
-            {"data.coil_axis": 0},
-            {"data.slice_index": 1},
-            {"data.transpose": True, "sampling.mask": None},
-            {"data.calibration_lines": 6},
-            {"data.maps_from": "fully-sampled"},
-            {"data.readout_oversampling": True},
+            dict(coil_axis=0),
+            dict(slice_index=1),
+            dict(transpose=True, mask=None),
+            dict(calibration_lines=6),
+            dict(maps_from="fully-sampled"),
+            dict(readout_oversampling=True),
         ],
     ),
     "synthetic": (
@@ -286,7 +288,7 @@ VARIANTS = {
             dict(mask=POINTS),
             dict(noise=0.011),
             dict(seed=1),
-            {"data.readout_oversampling": True},
+            dict(readout_oversampling=True),
         ],
     ),
 }
@@ -434,7 +436,8 @@ def test_full_disk_is_one_clear_error_and_leaves_no_file(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
         with pytest.raises(
-            ValueError, match=f"^cache_dir must .* Received: cache_dir='{tmp_path}': File too large"
+            ValueError,
+            match=f"^data.cache_dir must .* Received: data.cache_dir='{tmp_path}': File too large",
         ):
             slices[0]
     finally:
@@ -504,7 +507,7 @@ def test_folder_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path,
     )
     with pytest.raises(
         ValueError,
-        match="^cache_dir must be a folder that can be written.*Received: cache_dir='.*file",
+        match="^data.cache_dir must be a folder that can be written.*Received: data.cache_dir='.*file",
     ):
         data.load(config)
 
@@ -513,7 +516,7 @@ def test_folder_that_takes_no_files_is_refused_before_anything_is_read():
     # There is one that refuses even root.
     with pytest.raises(
         ValueError,
-        match="^cache_dir must be a folder that can be written.*Received: cache_dir='/proc'",
+        match="^data.cache_dir must be a folder that can be written.*Received: data.cache_dir='/proc'",
     ):
         PreparedSlices(knees(), "/proc")
 

@@ -138,7 +138,7 @@ class Measured(Mask):
     """What was measured: wherever the k-space is not zero."""
 
     def read(self, locate):
-        # None: the k-space itself tells it.
+        """None, as the k-space itself tells it."""
         del locate
 
 
