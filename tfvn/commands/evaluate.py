@@ -2,7 +2,7 @@
 
 import os
 
-from tfvn import cli, config
+from tfvn import cli
 from tfvn.commands.base import Command
 
 __all__ = ["EVALUATE"]
@@ -18,7 +18,7 @@ It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
 
 def _add_flags(parser):
     parser.usage = (
-        f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set KEY=VALUE ...]\n"
+        f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set SECTION.KEY=VALUE ...]\n"
         "           [--num-samples K ...] [--strategy S]"
     )
     parser.add_argument(
@@ -35,7 +35,7 @@ def _add_flags(parser):
         metavar="DIR",
         help="where table and figures go (default: <first run directory>/results)",
     )
-    cli.add_set(parser, "override num_samples, chunk_size or cache_dir")
+    cli.add_set(parser, "override defence.num_samples, defence.chunk_size or data.cache_dir")
     parser.add_several(
         "--num-samples",
         metavar="K",
@@ -53,12 +53,6 @@ def _work(arguments, parser, words):
         parser.error("give at least one RUN_DIR, the directory of a training")
     output = arguments.output or os.path.join(run_dirs[0], "results")
 
-    def read():
-        for run_dir in run_dirs:
-            path = os.path.join(run_dir, "config.yaml")
-            if os.path.exists(path):
-                config.load(path, arguments.set)
-
     def evaluate():
         from tfvn import workers
         from tfvn.results import evaluate, sweep
@@ -69,7 +63,7 @@ def _work(arguments, parser, words):
         else:
             evaluate.evaluate(run_dirs, output, arguments.set, own)
 
-    return cli.guarded(evaluate, first=read)
+    return cli.guarded(evaluate)
 
 
 EVALUATE = Command(
@@ -77,6 +71,5 @@ EVALUATE = Command(
     _DESCRIPTION,
     _add_flags,
     _work,
-    ("Smoothing",),
     mixed=True,
 )

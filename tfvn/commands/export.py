@@ -1,6 +1,6 @@
 """The command that writes a network as a SavedModel."""
 
-from tfvn import cli, config
+from tfvn import cli
 from tfvn.commands import smoothing
 from tfvn.commands.base import Command
 
@@ -28,34 +28,29 @@ def _add_flags(parser):
 
 def _work(arguments, parser, words):
     del parser, words
-    settings = None
 
-    def read():
-        nonlocal settings
+    def export():
         # An error in this file is one of its keys.
         run = smoothing.run_settings(arguments.model)
         with smoothing.in_flags():
-            # Checked as a configuration's.
-            settings = config.Config(**smoothing.smoothing(arguments, run))
-
-    def export():
-        with smoothing.in_flags():
-            _export(arguments, settings)
+            _export(arguments, run)
         print(f"wrote {arguments.output}")
         print(
             f"Next: tf.saved_model.load({arguments.output!r}).signatures['serving_default'], see"
             " docs/howto/reuse.md"
         )
 
-    return cli.guarded(export, "Nothing was written.", read)
+    return cli.guarded(export, "Nothing was written.")
 
 
-def _export(arguments, settings):
-    from tfvn import defences
+def _export(arguments, run):
+    from tfvn import config
     from tfvn.models.network_files import load_model
     from tfvn.tools import serving
 
-    model = defences.from_config(settings, load_model(arguments.model))
+    # Checked as a configuration's.
+    settings = config.load(settings=smoothing.smoothing(arguments, run))
+    model = settings.defended(load_model(arguments.model))
     serving.export(model, arguments.output, arguments.force)
 
 

@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 
-from tfvn import choices, cli, config, ranges
+from tfvn import choices, cli, ranges
 from tfvn.commands import smoothing
 from tfvn.commands.base import Command
 
@@ -16,7 +16,7 @@ _DESCRIPTION = """Reconstructs the slices of a scan with a trained network.
 
 K-space comes at any scale. Each slice is divided by max |A^H k| for the network,
 and its image is multiplied by it again. Formats and orders of axes are those of
-`dataset: measurement`, see docs/howto/data.md. The image of a smoothed network is
+`data.format: measurement`, see docs/howto/data.md. The image of a smoothed network is
 the mean of its draws on noisy k-space. The standard deviation is theirs, pixel by
 pixel: it says how far such noise moves the network, and is no error bar.
 """
@@ -112,19 +112,15 @@ def _add_layout(parser):
 
 def _work(arguments, parser, words):
     _take_scan(arguments, parser)
-    settings = None
-
-    def read():
-        nonlocal settings
-        # An error in this file is one of its keys.
-        run = smoothing.run_settings(arguments.model)
-        with smoothing.in_flags():
-            settings = _settings(arguments, run)
+    _check_slices(arguments, parser)
 
     def reconstruct():
         from tfvn.tools import reconstruction
 
+        # An error in this file is one of its keys.
+        run = smoothing.run_settings(arguments.model)
         with smoothing.in_flags():
+            settings = _settings(arguments, run)
             reconstruction.write(
                 arguments.model,
                 settings,
@@ -137,7 +133,7 @@ def _work(arguments, parser, words):
         if not any(name.lower().endswith(".png") for name in arguments.output):
             print("Next: the same command with -o images.png, to look at them")
 
-    return cli.guarded(reconstruct, "Nothing was written.", read)
+    return cli.guarded(reconstruct, "Nothing was written.")
 
 
 def _take_scan(arguments, parser):
@@ -149,31 +145,38 @@ def _take_scan(arguments, parser):
         parser.error(f"SCAN is missing, {_NAME}")
 
 
+def _check_slices(arguments, parser):
+    if arguments.slices == "all":
+        return
+    try:
+        ranges.numbers(arguments.slices)
+    except ValueError as error:
+        parser.error(f"--slices: {error}")
+
+
 def _settings(arguments, run):
     """The configuration that the flags stand for."""
+    from tfvn import config
+
     for name in (arguments.scan, arguments.maps, arguments.mask):
         if os.path.isdir(name):
             raise ValueError(f"{name} is a folder. Name a file: .h5, .npy or .mat.")
-    if arguments.slices != "all":
-        try:
-            ranges.numbers(arguments.slices)
-        except ValueError as error:
-            raise ValueError(f"--slices: {error}") from error
-    return config.Config(
-        dataset="measurement",
-        data_path=arguments.scan,
-        data_array=arguments.array,
-        sensitivity_path=arguments.maps,
-        sensitivity_array=arguments.maps_array,
-        calibration_lines=arguments.calibration_lines,
-        maps_from=arguments.maps_from,
-        mask="file" if arguments.mask else "measured",
-        mask_path=arguments.mask,
-        mask_array=arguments.mask_array,
-        coil_axis=arguments.coil_axis,
-        transpose=arguments.transpose,
-        **smoothing.smoothing(arguments, run),
-    )
+    scan = {
+        "format": "measurement",
+        "path": arguments.scan,
+        "array": arguments.array,
+        "sensitivity_path": arguments.maps,
+        "sensitivity_array": arguments.maps_array,
+        "calibration_lines": arguments.calibration_lines,
+        "maps_from": arguments.maps_from,
+        "coil_axis": arguments.coil_axis,
+        "transpose": arguments.transpose,
+    }
+    sampling = {"mask": "measured"}
+    if arguments.mask:
+        sampling = {"mask": "file", "path": arguments.mask, "array": arguments.mask_array}
+    settings = {"data": scan, "sampling": sampling, **smoothing.smoothing(arguments, run)}
+    return config.load(settings=settings)
 
 
 RECONSTRUCT = Command("reconstruct a scan", _DESCRIPTION, _add_flags, _work)

@@ -4,30 +4,35 @@ import contextlib
 import os
 import re
 
-from tfvn import choices, cli, config
+from tfvn import choices, cli
 
 __all__ = ["FLAGS", "add_smoothing", "in_flags", "run_settings", "smoothing", "with_flags"]
 
 # How these command lines call what configurations call by their keys.
 FLAGS = {
-    "data_path": "SCAN",
-    "data_array": "--array",
-    "sensitivity_path": "--maps",
-    "sensitivity_array": "--maps-array",
-    "maps_from": "--maps-from",
-    "calibration_lines": "--calibration-lines",
-    "mask_path": "--mask",
-    "mask_array": "--mask-array",
-    "coil_axis": "--coil-axis",
-    "transpose": "--transpose",
-    "slice_index": "--slices",
-    "slices": "--slices",
-    "readout_oversampling": "--readout-oversampling",
-    "sigma": "--smooth",
-    "num_samples": "--samples",
-    "noise": "--noise",
+    "data.path": "SCAN",
+    "data.array": "--array",
+    "data.sensitivity_path": "--maps",
+    "data.sensitivity_array": "--maps-array",
+    "data.maps_from": "--maps-from",
+    "data.calibration_lines": "--calibration-lines",
+    "data.coil_axis": "--coil-axis",
+    "data.transpose": "--transpose",
+    "data.slice_index": "--slices",
+    "data.readout_oversampling": "--readout-oversampling",
+    "sampling.mask": "--mask",
+    "sampling.path": "--mask",
+    "sampling.array": "--mask-array",
+    "defence.sigma": "--smooth",
+    "defence.num_samples": "--samples",
+    "defence.law": "--noise",
     "seed": "--seed",
+    "slices": "--slices",
 }
+# Arguments of Python that are keys of two sections, or another word in most messages.
+_UNCLEAR = ("path", "array", "mask")
+# How many draws there are where nothing is said.
+_NUM_SAMPLES = 32
 
 
 def add_smoothing(parser):
@@ -39,7 +44,10 @@ def add_smoothing(parser):
         help="smooth with noise of this deviation (default: that of a run directory, else none)",
     )
     parser.add_argument(
-        "--samples", metavar="K", type=int, help="draws of that noise (32, or the run's)"
+        "--samples",
+        metavar="K",
+        type=int,
+        help=f"draws of that noise ({_NUM_SAMPLES}, or the run's)",
     )
     laws = ", ".join(choices.LAWS)
     parser.add_argument("--noise", help=f"its distribution: {laws} (gaussian, or the run's)")
@@ -49,6 +57,8 @@ def add_smoothing(parser):
 
 def run_settings(model):
     """The configuration of a run directory; None for a file of a network."""
+    from tfvn import config
+
     path = os.path.join(model, "config.yaml")
     if os.path.exists(path):
         return config.load(path)
@@ -56,7 +66,7 @@ def run_settings(model):
 
 
 def smoothing(arguments, run):
-    """The configuration keys of the smoothing, in a dict.
+    """The defence and the seed of a configuration, as `tfvn.config.load` takes them.
 
     They are what was asked for, else those of the run, as train and attack take them.
 
@@ -67,20 +77,30 @@ def smoothing(arguments, run):
     Raises:
         ValueError: if flags say how to smooth, and there is nothing to smooth with.
     """
-    found = dict(sigma=arguments.smooth or 0.0, num_samples=32, noise="gaussian", seed=0)
-    if arguments.smooth is None and run:
-        found = {key: getattr(run, key) for key in found}
-    given = dict(num_samples=arguments.samples, noise=arguments.noise, seed=arguments.seed)
+    of_run = arguments.smooth is None and run is not None
+    defence, seed = {"name": "none"}, 0
+    if of_run:
+        defence, seed = run.defence.tree(), run.seed
+    elif arguments.smooth:
+        defence = {"name": "smoothed", "sigma": arguments.smooth, "num_samples": _NUM_SAMPLES}
+    given = {"num_samples": arguments.samples, "law": arguments.noise}
     given = {key: value for key, value in given.items() if value is not None}
-    if given and not found["sigma"]:
+    if (given or arguments.seed is not None) and not defence.get("sigma"):
         raise ValueError(
             "--samples, --noise and --seed say how to smooth: they need --smooth SIGMA."
         )
-    found.update(given)
-    if found["sigma"] and arguments.smooth is None:
-        told = ", ".join(f"{key} {value}" for key, value in found.items())
-        print(f"{arguments.model} stands for a smoothed network: {told} (--smooth 0: not smoothed)")
-    return found
+    defence.update(given)
+    if arguments.seed is not None:
+        seed = arguments.seed
+    if of_run and defence.get("sigma"):
+        _tell(arguments.model, defence, seed)
+    return {"defence": defence, "seed": seed}
+
+
+def _tell(model, defence, seed):
+    """Prints how the network of a run directory is smoothed."""
+    told = ", ".join(f"{key} {defence[key]}" for key in ("sigma", "num_samples", "law"))
+    print(f"{model} stands for a smoothed network: {told}, seed {seed} (--smooth 0: not smoothed)")
 
 
 @contextlib.contextmanager
@@ -89,7 +109,9 @@ def in_flags():
     try:
         yield
     except ValueError as error:
-        raise ValueError(with_flags(cli.told(error))) from error
+        # The flags are what the configuration is made of.
+        text = cli.told(error).removeprefix("config.load: ")
+        raise ValueError(with_flags(text)) from error
 
 
 def with_flags(text):
@@ -97,9 +119,16 @@ def with_flags(text):
     for key, flag in FLAGS.items():
         # Some name both.
         text = text.replace(f"{key} ({flag})", flag).replace(f"({key}, {flag})", f"({flag})")
-        # Words of a sentence stay, such as "the noise", and names of files that have a key in them.
-        what_follows = r"(?==| must )"
-        if "_" in key:
-            what_follows = r"(?==| must | to | >| or | and |\.$|\. )"
-        text = re.sub(rf"(?<![\w./-]){key}{what_follows}", flag, text)
+        text = _with_flag(text, key, flag)
+        _, _, keyword = key.rpartition(".")
+        if keyword not in _UNCLEAR:
+            text = _with_flag(text, keyword, flag)
     return text
+
+
+def _with_flag(text, name, flag):
+    # Words of a sentence stay, such as "the noise", and names of files that have a key in them.
+    what_follows = r"(?==| must )"
+    if "_" in name or "." in name:
+        what_follows = r"(?==| must | to | >| or | and |\.$|\. )"
+    return re.sub(rf"(?<![\w./-]){re.escape(name)}{what_follows}", flag, text)
