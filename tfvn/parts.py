@@ -12,9 +12,22 @@ from typing import Callable, NamedTuple
 from tfvn import checks
 from tfvn.settings import keys_of
 
-__all__ = ["Part", "Section", "nearest"]
+__all__ = ["KeyGroup", "Part", "Section", "nearest"]
 
 _LONGEST_KEY = 200
+
+
+class KeyGroup(NamedTuple):
+    """Keys of a section that it has for one reason.
+
+    name: the name that brings them; "" for those that the section has whatever it names.
+    title: how a configuration picks the name; "" without one.
+    keys: a list of `tfvn.settings.Key`.
+    """
+
+    name: str
+    title: str
+    keys: list
 
 
 class Section(NamedTuple):
@@ -57,6 +70,22 @@ class Section(NamedTuple):
     def keys(self, name):
         """All keys that the section has with a name, but for the one that picks the name."""
         return {**self.common_keys(), **self.own_keys(name)}
+
+    def groups(self):
+        """All its keys, a list of `KeyGroup`: those of every name, and those of each."""
+        found = []
+        common = list(self.common_keys().values())
+        if common:
+            found.append(KeyGroup("", "", common))
+        if not self.picked_by:
+            return found
+        for name in self.names():
+            title = f"{self.picked_by_in_full}={name}"
+            if self.several:
+                # Of several, a name leads to the one that has it.
+                title = f"{self.place}.{name}"
+            found.append(KeyGroup(name, title, list(self.own_keys(name).values())))
+        return found
 
     def check_name(self, name):
         """Checks the name that picks a class.

@@ -50,8 +50,9 @@ def _tell_briefly(section, columns):
     """Prints the keys of a section and their defaults, several in a line."""
     print(f"{section.place}: {section.meaning}")
     for inner in (section, *section.inside.values()):
-        for title, keys in _groups(inner):
-            told = " ".join(f"{key.name}={key.written}" for key in keys)
+        for group in inner.groups():
+            told = " ".join(f"{key.name}={key.written}" for key in group.keys)
+            title = _title(inner, group)
             indent = f"  {title} " if title else "  "
             print(textwrap.fill(f"{indent}{told}", columns, subsequent_indent="      "))
     print()
@@ -60,9 +61,9 @@ def _tell_briefly(section, columns):
 def _tell(section, columns):
     """Prints the keys of a section and their meanings."""
     print(f"{section.place}: {section.meaning}")
-    for title, keys in _groups(section):
-        print(f"\n{title or section.place}")
-        for key in keys:
+    for group in section.groups():
+        print(f"\n{_title(section, group) or section.place}")
+        for key in group.keys:
             text = textwrap.fill(
                 _meaning(key),
                 columns,
@@ -80,18 +81,10 @@ def _meaning(key):
     return key.meaning
 
 
-def _groups(section):
-    """The keys of a section: those of all names, and those of each; with a title for each group."""
-    common = list(section.common_keys().values())
-    if common:
-        yield "", common
-    for name in section.names():
-        chosen = f"{section.picked_by_in_full}={name}" if section.picked_by else ""
-        if name == section.default:
-            chosen += " (default)"
-        keys = list(section.own_keys(name).values())
-        if section.picked_by:
-            yield chosen, keys
+def _title(section, group):
+    if group.title and group.name == section.default:
+        return f"{group.title} (default)"
+    return group.title
 
 
 KEYS = Command("list the keys of configurations", _DESCRIPTION, _add_flags, _work)
