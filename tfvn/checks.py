@@ -151,7 +151,7 @@ class _Bounds(NamedTuple):
     def words(self):
         """What follows "a number" in a message."""
         signs = {">=": self.least, ">": self.above, "<=": self.most, "<": self.below}
-        told = [f" {sign} {bound}" for sign, bound in signs.items() if bound is not None]
+        told = [f" {sign} {bound:.10g}" for sign, bound in signs.items() if bound is not None]
         return " and".join(told)
 
 

@@ -312,7 +312,7 @@ def _resolved(layers):
 
 
 def _check_all(config, drafts):
-    """Makes every part but the optimizer once: their constructors have the limits."""
+    """Makes every part once: their constructors have the limits."""
     one = drafts.one
     with naming_all(one["data"], one["sampling"]):
         config.dataset  # noqa: B018
@@ -320,6 +320,7 @@ def _check_all(config, drafts):
         _check_model(config)
     with naming_all(one["training"]):
         config.training.check_common()
+        config.training.optimizer.make(iterations=config.training.iterations)
         config.training.recipe.make()
     with naming_all(one["defence"]):
         # Any model will do.

@@ -159,9 +159,17 @@ class VariationalNetwork(Reconstructor):
     """The variational network: `num_stages` stages from the zero-filled image on.
 
     Args:
-        num_stages: stages T.
-        filters, kernel_size, num_centers, grid_limit, bandwidth, scale: of every `Stage`.
-        initial_scale, initial_data_weight, readout_oversampling: of every `Stage`.
+        num_stages: stages of the network, T.
+        filters: filters of a stage.
+        kernel_size: side of a filter.
+        num_centers: radial basis functions of an activation.
+        grid_limit: their centres lie on [-grid_limit, grid_limit].
+        bandwidth: their deviation; null: the grid step (optox: the same; tensorflow-icg: 2
+            grid_limit / num_centers).
+        scale: factor before their sum (optox: 0.4).
+        initial_scale: slope of the initial weights over their centres.
+        initial_data_weight: initial data-term weight.
+        readout_oversampling: the image is the central half of the readout (height).
         seed: of the initial filters.
 
     Call arguments:

@@ -8,10 +8,9 @@ import tensorflow as tf
 
 from tfvn import compat, data, progress, replicas
 from tfvn.models.network_files import load_model
-from tfvn.models.variational import VariationalNetwork
 from tfvn.runs import directory, locks, trained_on
 from tfvn.runs.models import network_of, save_network
-from tfvn.training import history, loop, optimizers, recipes, tensorboard
+from tfvn.training import history, loop, tensorboard
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.trainer import Trainer
 from tfvn.workers import ALONE, Watch
@@ -20,65 +19,60 @@ __all__ = ["build_network", "build_trainer", "train_run"]
 
 _UNFINISHED, _CURVE = "unfinished.keras", "history.csv"
 
-# What a network's weights mean depends on.
-_ARCHITECTURE = (
-    "num_stages",
-    "filters",
-    "kernel_size",
-    "num_centers",
-    "grid_limit",
-    "bandwidth",
-    "scale",
-)
+# Settings that a network only begins with, and what does not belong to it: two networks that differ
+# in nothing else compute the same with the same weights.
+_NOT_OF_NETWORK = ("name", "dtype", "seed", "readout_oversampling")
+_OF_BEGINNING = "initial_"
 # What is told of the last validation, and in which words.
 _SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
 
 
 def build_network(config):
-    """A new network as configured; with the weights of `config.initial_weights` where given.
+    """A new model as configured; with the weights of `training.initial_weights` where given.
 
     Raises:
-        ValueError: if those weights belong to a network of another shape, or to a model of another
+        ValueError: if those weights belong to a network of other settings, or to a model of another
             class.
     """
-    network = VariationalNetwork(
-        num_stages=config.num_stages,
-        filters=config.filters,
-        kernel_size=config.kernel_size,
-        num_centers=config.num_centers,
-        grid_limit=config.grid_limit,
-        bandwidth=config.bandwidth or None,
-        scale=config.scale,
-        initial_scale=config.initial_scale,
-        initial_data_weight=config.initial_data_weight,
-        readout_oversampling=config.readout_oversampling,
-        seed=config.seed,
+    network = config.model.make(
+        readout_oversampling=config.dataset.readout_oversampling, seed=config.seed
     )
-    if config.initial_weights:
-        given = load_model(config.initial_weights)
-        _check_architecture(given, network, config)
+    network.make_weights()
+    path = config.training.initial_weights
+    if path:
+        given = load_model(path)
+        _check_same_network(given, network, path)
         network.set_weights(given.get_weights())
     return network
 
 
-def _check_architecture(given, network, config):
-    if not isinstance(given, VariationalNetwork):
+def _check_same_network(given, network, path):
+    """Checks that the weights of a given network mean the same in the configured one."""
+    expected = type(network).__name__
+    if type(given) is not type(network):
         raise ValueError(
-            "initial_weights must be the file of a VariationalNetwork. Received:"
-            f" initial_weights={config.initial_weights}, of a {type(given).__name__}. Name another"
-            " file."
+            f"training.initial_weights must be the file of a {expected}. Received:"
+            f" training.initial_weights={path}, of a {type(given).__name__}. Name another file."
         )
-    theirs = given.get_config()
-    ours = network.get_config()
-    rows = []
-    for key in _ARCHITECTURE:
-        if theirs[key] != ours[key]:
-            rows.append(f"{key}={theirs[key]!r} (configured: {ours[key]!r})")
-    if rows:
+    theirs = _settings_of(given)
+    differences = []
+    for key, ours in _settings_of(network).items():
+        if theirs[key] != ours:
+            differences.append(f"{key}={theirs[key]!r} (configured: {ours!r})")
+    if differences:
         raise ValueError(
-            f"initial_weights={config.initial_weights} belong to another network:"
-            f" {', '.join(rows)}. Configure the same."
+            f"training.initial_weights={path} belong to another network:"
+            f" {', '.join(differences)}. Configure the same."
         )
+
+
+def _settings_of(network):
+    """The settings that a network's weights have their meaning by."""
+    found = {}
+    for key, value in network.get_config().items():
+        if key not in _NOT_OF_NETWORK and not key.startswith(_OF_BEGINNING):
+            found[key] = value
+    return found
 
 
 def build_trainer(config, strategy=None):
@@ -89,17 +83,24 @@ def build_trainer(config, strategy=None):
     """
     with replicas.scope(strategy):
         network = build_network(config)
-    steps = optimizers.from_config(config, strategy)
-    recipe = recipes.from_config(config)
+    return _trainer_of(network, config, strategy)
+
+
+def _trainer_of(network, config, strategy):
+    with replicas.scope(strategy):
+        steps = config.training.optimizer.make(iterations=config.training.iterations)
+    recipe = config.training.recipe.make()
     return Trainer(network, steps, recipe, seed=config.seed, strategy=strategy)
 
 
 def train_run(run_dir, config, checked=False, workers=ALONE):
-    """Trains to `config.iterations` and writes `model.keras`.
+    """Trains to `training.iterations` and writes `model.keras`.
 
     An interrupted training continues where it stopped. A training that comes to the end of
-    `config.time_budget` stops at its next checkpoint. It writes the network as it is then under
+    `training.time_budget` stops at its next checkpoint. It writes the network as it is then under
     another name, `unfinished.keras`: no later step takes it for the one that was configured.
+
+    A model without weights is written as it is.
 
     Args:
         run_dir: the run directory.
@@ -119,39 +120,54 @@ def train_run(run_dir, config, checked=False, workers=ALONE):
         print(f"{run_dir} is already trained: {path}")
         return
     # What is missing for them is told before anything is done.
-    _addons_callbacks(config)
-    if config.time_budget and workers.count > 1:
+    _addons_callbacks(config.training)
+    if config.training.time_budget and workers.count > 1:
         raise ValueError(
-            "several processes would stop at different times. Set time_budget=0, and stop them all"
-            " by hand."
+            "several processes would stop at different times. Set training.time_budget=0, and stop"
+            " them all by hand."
         )
     directory.make_folder(run_dir)
     # Two trainings would write into each other's checkpoints, curves and signs.
     only = locks.alone(run_dir, "trains it", workers.index or None)
     with only, Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
-        if config.model:
+        if config.model.file:
             _take_given_network(run_dir, config, checked)
             return
         # TensorFlow wants it before it computes anything.
         strategy = workers.strategy()
-        if not checked:
-            _check_data(run_dir, config, ("train", "test"))
         with _named_where_another_stops(workers):
-            _train(run_dir, config, strategy, workers)
+            _make(run_dir, config, strategy, checked, workers)
         if workers.index:
             watch.wait(lambda: not os.path.exists(path))
 
 
-def _addons_callbacks(config):
+def _make(run_dir, config, strategy, checked, workers):
+    """Makes the configured model and trains it, if it has weights to train."""
+    with replicas.scope(strategy):
+        network = build_network(config)
+    if not any(network.parameter_blocks.values()):
+        if workers.index == 0:
+            _keep_untrained(run_dir, config, network, checked)
+        return
+    # Before data are read: what it lacks is told at once.
+    trainer = _trainer_of(network, config, strategy)
+    if not checked:
+        _check_data(run_dir, config, ("train", "test"))
+    _train(run_dir, config, trainer, workers)
+
+
+def _addons_callbacks(training):
     """The Keras callbacks of tensorflow-addons that are asked for."""
     found = []
-    if config.time_budget:
+    if training.time_budget:
         callbacks = compat.addons(
-            "time_budget", "time_budget=0 and Ctrl-C: a training called again continues"
+            "training.time_budget",
+            "training.time_budget=0 and Ctrl-C: a training called again continues",
         ).callbacks
-        found.append(callbacks.TimeStopping(config.time_budget))
-    if config.progress == "addons":
-        callbacks = compat.addons("progress=addons", "progress=tqdm").callbacks
+        found.append(callbacks.TimeStopping(training.time_budget))
+    if training.progress == "addons":
+        purpose = "training.progress=addons"
+        callbacks = compat.addons(purpose, "training.progress=tqdm").callbacks
         bars = callbacks.TQDMProgressBar()
         # In a log file it writes no more lines than ours.
         bars.tqdm = progress.bar
@@ -174,9 +190,18 @@ def _take_given_network(run_dir, config, checked):
     if not checked:
         _check_data(run_dir, config, ("test",))
     network_of(run_dir, config)
-    trained_on.warn_of_data(config.model, config)
+    trained_on.warn_of_data(config.model.file, config)
     trained_on.write(run_dir, config)
-    print(f"nothing to train: the network is {config.model}. {_next_is_attack(run_dir)}")
+    print(f"nothing to train: the network is {config.model.file}. {_next_is_attack(run_dir)}")
+
+
+def _keep_untrained(run_dir, config, network, checked):
+    """Writes a model that has no weights to train."""
+    if not checked:
+        _check_data(run_dir, config, ("test",))
+    save_network(network, run_dir)
+    told = f"{config.model.name} has no weights"
+    print(f"nothing to train: {told}. {_next_is_attack(run_dir)}")
 
 
 @contextlib.contextmanager
@@ -193,10 +218,9 @@ def _named_where_another_stops(workers):
         ) from error
 
 
-def _train(run_dir, config, strategy, workers):
+def _train(run_dir, config, trainer, workers):
     # A file that is no learning curve is told before anything is done.
     rows = history.read_history(os.path.join(run_dir, _CURVE))
-    trainer = build_trainer(config, strategy)
     checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(run_dir, "checkpoints"))
     if checkpoints.restore():
         print(f"continuing {run_dir} at iteration {int(trainer.steps_done)}")
@@ -206,14 +230,14 @@ def _train(run_dir, config, strategy, workers):
             f" {os.path.join(run_dir, _CURVE)} begins again at iteration 0"
         )
     done = int(trainer.steps_done)
-    if not replicas.agree(strategy, done):
+    if not replicas.agree(trainer.strategy, done):
         raise ValueError(
             f"the workers do not continue at one iteration: {run_dir} must be one folder that all"
             " of them see."
         )
     writes = workers.index == 0
     # At the end the data may be gone, and the network must be saved all the same.
-    if writes and done < config.iterations:
+    if writes and done < config.training.iterations:
         trained_on.write(run_dir, config)
     try:
         _iterate(run_dir, config, trainer, checkpoints, writes)
@@ -224,55 +248,56 @@ def _train(run_dir, config, strategy, workers):
             " kept."
         ) from error
     if writes:
-        _write(run_dir, config, trainer)
+        _write(run_dir, config.training.iterations, trainer)
 
 
 def _iterate(run_dir, config, trainer, checkpoints, writes):
-    """Trains to `config.iterations`, and logs it if this process writes.
+    """Trains to `training.iterations`, and logs it if this process writes.
 
     Raises:
         FloatingPointError: if the training diverges.
     """
+    training = config.training
     done = int(trainer.steps_done)
     # Then no data are needed: they may be gone.
-    if done >= config.iterations:
+    if done >= training.iterations:
         return
     with contextlib.ExitStack() as stack:
         bar = progress.bar(
-            total=config.iterations,
+            total=training.iterations,
             initial=done,
             desc=f"train {os.path.basename(run_dir)}",
             unit="it",
-            disable=not writes or config.progress == "addons",
+            disable=not writes or training.progress == "addons",
         )
         callbacks = [loop.ProgressBar(stack.enter_context(bar))]
         settings = {}
         if writes:
             log = stack.enter_context(tensorboard.TrainingSummaries(run_dir, config, done))
-            callbacks = [log, *callbacks, *_addons_callbacks(config)]
+            callbacks = [log, *callbacks, *_addons_callbacks(training)]
             curve = os.path.join(run_dir, _CURVE)
             settings["record"] = functools.partial(history.add_row, curve)
             settings["checkpoints"] = checkpoints
         loop.train_to(
-            config.iterations,
+            training.iterations,
             trainer,
             batches=lambda done: data.load(config, "train", start=done),
-            every=config.checkpoint_every,
+            every=training.checkpoint_every,
             validation=data.load(config, "test"),
             callbacks=callbacks,
             **settings,
         )
 
 
-def _write(run_dir, config, trainer):
+def _write(run_dir, iterations, trainer):
     """Writes the network, finished or not, and says what is next."""
     done = int(trainer.steps_done)
     unfinished = os.path.join(run_dir, _UNFINISHED)
-    if done < config.iterations:
+    if done < iterations:
         save_network(trainer.network, run_dir, _UNFINISHED)
         there = directory.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
         print(
-            f"stopped by the time budget at iteration {done} of {config.iterations}. The same"
+            f"stopped by the time budget at iteration {done} of {iterations}. The same"
             " command continues. To attack or evaluate the network as it is:"
             f" {directory.command(*there)}"
         )

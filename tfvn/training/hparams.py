@@ -12,8 +12,18 @@ from tfvn.training import events, history
 
 __all__ = ["write_hparams"]
 
-_TRAINED_KEYS = ("optimizer", "iterations", "batch_size", "seed")
-_ARCHITECTURE = ("num_stages", "filters", "kernel_size", "num_centers")
+# What of a configuration is shown: keys in full, and the beginnings of keys.
+_SHOWN = ("model.", "defence.")
+# These too, where something was trained.
+_SHOWN_IF_TRAINED = (
+    "seed",
+    "training.iterations",
+    "training.batch_size",
+    "training.optimizer.",
+    "training.recipe.",
+)
+# Settings of a network that say nothing of it, or are shown already.
+_NOT_OF_ARCHITECTURE = ("name", "dtype", "seed")
 
 
 def write_hparams(run_dir, config, architecture, evaluation=None, validation=None):
@@ -21,7 +31,7 @@ def write_hparams(run_dir, config, architecture, evaluation=None, validation=Non
 
     Args:
         run_dir, config: the run. A directory that cannot be written is left as it is.
-        architecture: `get_config()` of its network.
+        architecture: `get_config()` of its network, which is all that is known of one from a file.
         evaluation: {name: number}, shown as `score/name`; NaN is left out.
         validation: (iteration, logs of Keras), shown as `score/val_...`; by default the last row of
             `history.csv`, if any.
@@ -58,19 +68,14 @@ def _scores(logs, evaluation):
 
 
 def _settings(config, architecture):
-    """Settings by name. One that has no meaning for a run is not there: None would make text of
-    numbers.
+    """Settings by their keys. One that has no meaning for a run is not there: None would make text
+    of numbers.
     """
-    values = {key: architecture[key] for key in _ARCHITECTURE if key in architecture}
-    values["sigma"] = config.sigma
-    # As in `results.csv`: without noise one draw says all.
-    values["num_samples"] = 1
-    if config.sigma:
-        values["num_samples"] = config.num_samples
-        values["noise"] = config.noise
-    if not config.model:
-        for key in _TRAINED_KEYS:
-            values[key] = getattr(config, key)
-        own = "momentum" if config.optimizer == "ipalm" else "learning_rate"
-        values[own] = getattr(config, own)
-    return values
+    shown = _SHOWN
+    if not config.model.file:
+        shown += _SHOWN_IF_TRAINED
+    found = {key: value for key, value in config.flat().items() if key.startswith(shown)}
+    for key, value in architecture.items():
+        if key not in _NOT_OF_ARCHITECTURE:
+            found[f"model.{key}"] = value
+    return {key: value for key, value in found.items() if isinstance(value, (int, float, str))}

@@ -49,7 +49,9 @@ class TrainingSummaries(keras.callbacks.Callback):
         self.config = config
         self._train = _continued(events.logs_dir(run_dir, "train"), iterations_done)
         self._validation = _continued(events.logs_dir(run_dir, "validation"), iterations_done)
-        profiled = ranges.numbers(config.profile) if config.profile else [0]
+        profiled = [0]
+        if config.training.profile:
+            profiled = ranges.numbers(config.training.profile)
         self._first_profiled = min(profiled)
         self._last_profiled = max(profiled)
         self._profiling = False
@@ -96,11 +98,12 @@ class TrainingSummaries(keras.callbacks.Callback):
         write_hparams(self.run_dir, self.config, architecture, validation=(iteration, logs))
 
     def _are_pictures_due(self, iteration):
-        every = self.config.log_images_every
-        if not every:
+        training = self.config.training
+        if not training.log_images_every:
             return False
-        number = -(-iteration // self.config.checkpoint_every)
-        return number % every == 0 or iteration == self.config.iterations
+        number = -(-iteration // training.checkpoint_every)
+        is_last = iteration == training.iterations
+        return number % training.log_images_every == 0 or is_last
 
     def _add_pictures(self, iteration):
         inputs, reference = self._middle_slice()
