@@ -2,7 +2,6 @@
 read.
 """
 
-import dataclasses
 import itertools
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn import data
+from tfvn import checks, data
 from tfvn.config import load
 from tfvn.data import pipeline, recognise
 from tfvn.data.mat_files import write_mat
@@ -21,15 +20,8 @@ from tfvn.data.sample import fft2c, mask_array
 from tfvn.data.vlo_folder import write_folder
 from tfvn.physics import masks
 
-TINY = {
-    "data.height": 32,
-    "data.width": 24,
-    "data.num_coils": 2,
-    "data.num_train": 5,
-    "data.num_test": 3,
-    "training.batch_size": 2,
-    "sampling.fraction": 0.5,
-}
+SLICES = {"height": 32, "width": 24, "num_coils": 2, "num_train": 5, "num_test": 3}
+TINY = {"data": SLICES, "training.batch_size": 2, "sampling.fraction": 0.5}
 
 
 class Counting:
@@ -95,7 +87,7 @@ def test_no_thread_of_tensorflow_tunes_the_pipeline():
 
 
 def test_test_split_is_finite_in_order_and_equal_to_the_source():
-    config = load(settings={**TINY, "data.readout_oversampling": True})
+    config = load(settings={**TINY, "data": {**SLICES, "readout_oversampling": True}})
     source = data.source(config, "test")
     elements = list(data.load(config, "test"))
     assert [int(inputs["sample_index"][0]) for inputs, _ in elements] == [0, 1, 2]
@@ -232,38 +224,29 @@ def test_measurement_serves_both_splits(tmp_path):
 @pytest.mark.parametrize(
     "values, expected",
     [
-        ({"sampling.mask": "constant", "sampling.fraction": 0.3}, masks.constant(24, 0.3)),
+        (dict(mask="constant", fraction=0.3), masks.constant(24, 0.3)),
         (
-            {
-                "sampling.mask": "equispaced",
-                "sampling.acceleration": 3,
-                "sampling.center_fraction": 0.2,
-            },
+            dict(mask="equispaced", acceleration=3, center_fraction=0.2),
             masks.equispaced(24, 3, 0.2),
         ),
         (
-            {
-                "sampling.mask": "random",
-                "sampling.acceleration": 3,
-                "sampling.center_fraction": 0.2,
-                "sampling.seed": 4,
-            },
+            dict(mask="random", acceleration=3, center_fraction=0.2, seed=4),
             masks.random(24, 3, 0.2, 4),
         ),
         (dict(mask="measured"), np.ones(24)),
     ],
 )
 def test_mask_follows_the_configuration(values, expected):
-    sample = data.source(load(settings={**TINY, **values}))[0]
+    sample = data.source(load(settings={"data": SLICES, "sampling": values}))[0]
     np.testing.assert_array_equal(sample.mask[0, 0], expected)
 
 
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"data.format": "vlo"}, "dataset vlo needs data_path"),
-        ({"data.format": "measurement"}, "dataset measurement needs data_path"),
-        (dict(mask="file"), "needs mask_path"),
+        ({"data.format": "vlo"}, "data.format vlo needs data.path"),
+        ({"data.format": "measurement"}, "data.format measurement needs data.path"),
+        ({"sampling.mask": "file"}, "sampling.mask file needs sampling.path"),
         (
             {"sampling.mask": "file", "sampling.path": "/nowhere/mask.npy"},
             "no such file: /nowhere/mask.npy",
@@ -303,13 +286,11 @@ BAD_MASKS = {
 def test_an_error_of_a_mask_begins_with_the_file_of_the_mask(tmp_path, dataset, mask, message):
     np.save(tmp_path / "mask.npy", mask)
     np.save(tmp_path / "scan.npy", data.SyntheticKnee(1, 32, 24, 2, None, 0.01, 0)[0].kspace)
+    sections = {"synthetic": SLICES, "measurement": {"path": str(tmp_path / "scan.npy")}}
     config = load(
         settings={
-            **TINY,
-            "data.format": dataset,
-            "data.path": str(tmp_path / "scan.npy"),
-            "sampling.mask": "file",
-            "sampling.path": str(tmp_path / "mask.npy"),
+            "data": {"format": dataset, **sections[dataset]},
+            "sampling": {"mask": "file", "path": str(tmp_path / "mask.npy")},
         }
     )
     with pytest.raises(ValueError, match=f"^/.*mask.npy: .*{message}"):
@@ -343,7 +324,10 @@ def test_a_mask_may_have_any_type_of_zeros_and_ones_and_axes_of_length_1(tmp_pat
     np.save(tmp_path / "mask.npy", mask)
     sample = data.source(
         load(
-            settings={**TINY, "sampling.mask": "file", "sampling.path": str(tmp_path / "mask.npy")}
+            settings={
+                "data": SLICES,
+                "sampling": {"mask": "file", "path": str(tmp_path / "mask.npy")},
+            }
         )
     )[0]
     np.testing.assert_array_equal(sample.mask[0, 0], masks.equispaced(24, 2, 0.25))
@@ -381,8 +365,9 @@ ENDS = {
 def test_process_ends_while_slices_are_being_read(end):
     """Threads of TensorFlow that wait for Python, and Python for them, would wait for ever."""
     code = (
-        "from tfvn import data; from tfvn.config import Config\n"
-        "batches = data.load(Config(height=96, width=72, num_coils=8, num_train=20))\n"
+        "from tfvn import config, data\n"
+        "slices = dict(height=96, width=72, num_coils=8, num_train=20)\n"
+        "batches = data.load(config.load(settings={'data': slices}))\n"
         f"iterator = iter({end})\n"
         "next(iterator)"
     )
@@ -456,12 +441,31 @@ def test_errors_of_others_stay_what_they_are():
 
 
 def test_every_format_can_be_chosen():
-    fields = {field.name: field for field in dataclasses.fields(Config)}
-    assert tuple(data.FORMATS) == fields["dataset"].metadata["choices"]
+    for name, maker in data.FORMATS.items():
+        config = load(settings={"data.format": name})
+        assert type(config.dataset) is maker and config.data.name == name
+    for name, maker in data.MASKS.items():
+        config = load(settings={"sampling.mask": name})
+        assert type(config.dataset.mask) is maker and config.sampling.name == name
+
+
+class OnesFormat(data.Format):
+    """A format of ones, as an example of another one.
+
+    Args:
+        count: slices of each split.
+    """
+
+    def __init__(self, count=3, mask=None):
+        super().__init__(mask=mask)
+        self._count = checks.whole("count", count, 1)
+
+    def source(self, split):
+        return Ones(self._count, self.read_mask())
 
 
 class Ones(data.Source):
-    """A format of ones, as an example of another one."""
+    """Its slices."""
 
     mask_height = 1
     maps_origin = "invented"
@@ -469,10 +473,6 @@ class Ones(data.Source):
     def __init__(self, count, mask):
         self._count = count
         self._mask = mask
-
-    @classmethod
-    def from_config(cls, config, split):
-        return cls(getattr(config, f"num_{split}"), cls.mask_of(config))
 
     def __len__(self):
         return self._count
@@ -495,8 +495,9 @@ class Ones(data.Source):
 
 
 def test_a_format_of_its_own_is_a_class_and_a_line(monkeypatch, tmp_path):
-    monkeypatch.setitem(data.FORMATS, "synthetic", Ones)
-    values = load(settings={**TINY, "data.cache_dir": str(tmp_path)})
+    monkeypatch.setitem(data.FORMATS, "ones", OnesFormat)
+    own = {"format": "ones", "count": 3, "cache_dir": str(tmp_path)}
+    values = load(settings={"data": own, "training.batch_size": 2, "sampling.fraction": 0.5})
     inputs, reference = next(iter(data.load(values)))
     assert inputs["kspace"].shape == (2, 1, 16, 16) and reference.shape == (2, 16, 16)
     assert data.maps_origin(values) == "invented"
