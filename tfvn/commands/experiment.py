@@ -79,7 +79,7 @@ def _run_dir(arguments):
 
 def _check_data(arguments, splits):
     from tfvn import config, data
-    from tfvn.runs import directory
+    from tfvn.runs import directory, trained_on
 
     # A configuration given is checked alone: this starts no run, so none has to fit it.
     if arguments.config:
@@ -87,6 +87,7 @@ def _check_data(arguments, splits):
     else:
         settings = directory.open_run(_run_dir(arguments), overrides=arguments.set)
     count, doubtful = data.review(settings, splits)
+    trained_on.warn_of_trained_slices(settings)
     slices = "1 slice" if count == 1 else f"{count} slices"
     doubts = f", {doubtful} with doubts (see the warning)" if doubtful else ""
     print(f"read {slices} ({', '.join(splits)}): all can be used{doubts}")
