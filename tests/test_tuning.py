@@ -19,17 +19,13 @@ from tfvn import config as configs
 from tfvn import data, metrics
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.runs.train import build_trainer
-from tfvn.tools import trials
+from tfvn.tools import search_space, trials
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = str(ROOT / "configs" / "smoke.yaml")
 SETTINGS = (
     "model.num_stages=1",
     "model.filters=2",
-    "training.recipe=noise",
-    "training.recipe.sigma=0.05",
-    "defence=smoothed",
-    "defence.sigma=0.05",
     "data.num_train=5",
     "search.validation=2",
     "search.steps=2",
@@ -38,13 +34,27 @@ SETTINGS = (
     "search.first_iterations=3",
     "search.trials=5",
 )
-TINY = configs.load(SMOKE, SETTINGS)
+NOISE = (
+    "training.recipe=noise",
+    "training.recipe.sigma=0.05",
+    "defence=smoothed",
+    "defence.sigma=0.05",
+)
+TINY = configs.load(SMOKE, [*SETTINGS, *NOISE])
 
 
 def search(run_dir, *settings):
-    return train.main(
-        ["--config", SMOKE, "--run-dir", str(run_dir), "--tune", "--set", *SETTINGS, *settings]
-    )
+    words = ["--config", SMOKE, "--run-dir", str(run_dir), "--tune"]
+    return train.main([*words, "--set", *SETTINGS, *NOISE, *settings])
+
+
+def sigma_of(config):
+    """The noise of a configuration, which is that of the training and of the smoothing."""
+    if not config.defence.is_named:
+        assert config.training.recipe.name == "clean"
+        return 0.0
+    assert config.training.recipe.sigma == config.defence.sigma > 0
+    return config.defence.sigma
 
 
 def table(run_dir):
@@ -65,7 +75,7 @@ def pretended(monkeypatch):
     asked, faults = [], []
 
     def trained(config, iterations, folder):
-        asked.append((iterations, config.defence.sigma))
+        asked.append((iterations, sigma_of(config)))
         if faults and faults[0][0] == len(asked):
             raise faults.pop(0)[1]
         return iterations
@@ -74,7 +84,7 @@ def pretended(monkeypatch):
         return {
             "clean_rmse": 1.0,
             "clean_ssim": 0.5,
-            "attacked_rmse": abs(config.defence.sigma - 0.05) + 1 / iterations,
+            "attacked_rmse": abs(sigma_of(config) - 0.05) + 1 / iterations,
         }
 
     monkeypatch.setattr(trials, "train", trained)
@@ -118,7 +128,7 @@ def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
     )
     failed = {float(row["learning_rate"]): row["failed"] for row in table(run_dir)}
     assert len(failed) == 3 and failed[1e-3] == "" and "diverged before iteration" in failed[1e38]
-    assert configs.load(run_dir / "tuning" / "best.yaml").learning_rate == 1e-3
+    assert configs.load(run_dir / "tuning" / "best.yaml").training.optimizer.learning_rate == 1e-3
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -141,7 +151,7 @@ def test_slices_to_train_on_must_be_left(held_out):
 
 
 def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite():
-    config = TINY.changed({"search.radius": 1.0})
+    config = configs.load(SMOKE, [*SETTINGS, "search.radius=1"])
     network = build_trainer(config).network
     found = trials.judge(network, config)
     batches = list(data.load(config, "validation", held_out=2))
@@ -179,7 +189,8 @@ def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monk
     with open(tmp_path / "run" / "tuning" / "tuning.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["iterations"] for row in rows] == ["9"] * 3 + ["3"] * 3
-    assert configs.load(tmp_path / "run" / "tuning" / "best.yaml").sigma == float(rows[0]["sigma"])
+    best = configs.load(tmp_path / "run" / "tuning" / "best.yaml")
+    assert sigma_of(best) == float(rows[0]["sigma"])
 
 
 @pytest.mark.parametrize("method", ["hyperband", "bayesian"])
@@ -224,7 +235,9 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(pretended, tmp_path,
     rows = table(run_dir)
     assert [row["failed"] for row in rows] == ["diverged before iteration 2"] * 4 + [""]
     best = configs.load(run_dir / "tuning" / "best.yaml")
-    assert best == configs.load(run_dir / "config.yaml").changed({**SIGMA(float(rows[4]["sigma"]))})
+    sigma = float(rows[4]["sigma"])
+    expected = {"training.recipe.sigma": sigma, "defence.sigma": sigma}
+    assert best == configs.load(run_dir / "config.yaml").changed(expected)
     assert " failed |" in capsys.readouterr().out
 
 
@@ -239,6 +252,30 @@ def test_what_is_no_fault_of_the_values_ends_the_search(pretended, tmp_path, cap
     assert search(tmp_path / "run", "search.parameters=sigma") == 2
     assert "disk full" in capsys.readouterr().err
     assert len(pretended[0]) == 2
+
+
+def test_values_are_set_where_the_configuration_has_them():
+    config = TINY.changed({"training.optimizer": "adam", "defence.num_samples": 4})
+    values = {"sigma": 0.2, "num_stages": 3, "filters": 5, "learning_rate": 0.01}
+    expected = {
+        "training.recipe.sigma": 0.2,
+        "defence.sigma": 0.2,
+        "model.num_stages": 3,
+        "model.filters": 5,
+        "training.optimizer.learning_rate": 0.01,
+    }
+    assert search_space.with_values(config, values) == config.changed(expected)
+    clean = search_space.with_values(config, {"sigma": 0.0})
+    assert clean == config.changed({"training.recipe": "clean", "defence": "none"})
+
+
+def test_noise_that_is_not_configured_yet_is_of_one_law():
+    config = configs.load(SMOKE, [*SETTINGS, *NOISE[:2], "training.recipe.law=laplace"])
+    found = search_space.with_values(config, {"sigma": 0.2})
+    assert sigma_of(found) == 0.2
+    assert found.training.recipe.law == found.defence.law == "laplace"
+    config = config.changed({"training.recipe": "clean"})
+    assert search_space.with_values(config, {"sigma": 0.2}).defence.law == "gaussian"
 
 
 def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
@@ -257,16 +294,19 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (["search.parameters=sigma,width"], "tune_parameters must be different ones of sigma"),
-        (["search.parameters=sigma,sigma"], "tune_parameters must be different ones of sigma"),
-        (["search.parameters=learning_rate"], "with optimizer='ipalm'"),
-        (["search.parameters=momentum", "training.optimizer=adam"], "with optimizer='adam'"),
+        (["search.parameters=sigma,width"], "search.parameters must be different ones of sigma"),
+        (["search.parameters=sigma,sigma"], "search.parameters must be different ones of sigma"),
+        (["search.parameters=learning_rate"], "with training.optimizer='ipalm'"),
+        (
+            ["search.parameters=momentum", "training.optimizer=adam"],
+            "with training.optimizer='adam'",
+        ),
         (
             ["search.parameters=filters", "training.initial_weights=x"],
             "training.initial_weights='x'",
         ),
         (["model.file=x.keras"], "cannot take a trained one"),
-        (["search.filters=2.5,3"], "tune_filters must be whole numbers"),
+        (["search.filters=2.5,3"], "search.filters must be whole numbers"),
         (
             ["search.parameters=num_stages,filters", "search.filters=8,200000"],
             "The file of a network's weights may take up to",
@@ -275,20 +315,23 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
             ["search.parameters=num_stages", "search.num_stages=1,9999", "search.validation=5"],
             "The file of a network's weights may take up to",
         ),
-        (["search.sigma=0.1,0.01"], "in ascending order. Received: tune_sigma=[0.1, 0.01]"),
+        (["search.sigma=0.1,0.01"], "in ascending order. Received: search.sigma=[0.1, 0.01]"),
         (
             ["search.validation=5"],
-            "held_out (tune_validation) must leave slices to train on, of 5. Received: held_out=5",
+            "held_out (search.validation) must leave slices to train on, of 5. Received:",
         ),
-        (["search.first_iterations=10"], "Received: tune_first_iterations=10, tune_iterations=9"),
-        (["training.time_budget=60"], "set time_budget=0"),
+        (
+            ["search.first_iterations=10"],
+            "Received: search.first_iterations=10, search.iterations=9",
+        ),
+        (["training.time_budget=60"], "Set training.time_budget=0"),
         (
             [
                 "search.parameters=learning_rate",
                 "search.learning_rate=0.1,5",
                 "training.optimizer=conditional-gradient",
             ],
-            "conditional-gradient needs",
+            "learning_rate must be at most 1. Received: training.optimizer.learning_rate=5",
         ),
         (
             ["search.parameters=filters", "search.filters=2,9"],

@@ -115,7 +115,7 @@ def _values(config, name):
 
 def _given(config, name):
     """The configured values of a hyper-parameter, in a list."""
-    return list(config.search.settings[name])
+    return list(config.search.get(name))
 
 
 def largest_of(config, space):
