@@ -15,7 +15,8 @@ from tfvn import config, data
 from tfvn.data import DataWarning, SyntheticKnee, check
 from tfvn.data.mat_files import read_mat, write_mat
 from tfvn.data.vlo_folder import slice_paths, write_folder
-from tfvn.runs import directory
+from tfvn.runs import directory, trained_on
+from tfvn.runs.train import train_run
 
 HEIGHT, WIDTH, COILS = 16, 16, 2
 VERSIONS = [5, "7.3"]
@@ -28,23 +29,23 @@ def write(root, version=5):
 
 
 def overrides(root, **changes):
-    values = {
-        "data.format": "vlo",
-        "data.path": root,
-        "data.protocol": "pd",
-        "data.train_patients": "1-2",
-        "data.train_slices": "11-12",
-        "data.test_patients": "3",
-        "data.test_slices": "11-12",
-        "sampling.mask": "file",
-        "sampling.path": "mask",
-    }
+    """The words of --set for that folder; `changes` are keys of its section."""
+    values = dict(
+        format="vlo",
+        path=root,
+        protocol="pd",
+        train_patients="1-2",
+        train_slices="11-12",
+        test_patients="3",
+        test_slices="11-12",
+    )
     values.update(changes)
-    return [f"{key}={value}" for key, value in values.items()]
+    words = [f"data.{key}={value}" for key, value in values.items()]
+    return [*words, "sampling.mask=file", "sampling.path=mask"]
 
 
-def settings(root, **changes):
-    return config.load(None, overrides(root, **changes))
+def settings(root, model="", **changes):
+    return config.load(None, [f"model.file={model}", *overrides(root, **changes)])
 
 
 def truncate(path):
@@ -173,14 +174,14 @@ def test_a_long_list_is_cut_and_the_rest_counted(tmp_path):
 
 @pytest.mark.parametrize("dataset", ["vlo", "measurement"])
 def test_a_data_set_without_its_path_is_refused_at_once(dataset):
-    with pytest.raises(ValueError, match=f"^dataset {dataset} needs data_path"):
+    with pytest.raises(ValueError, match=f"^data.format {dataset} needs data.path"):
         check(config.load(settings={"data.format": dataset}))
 
 
 @pytest.mark.parametrize("splits", ["test", [], ["training"]])
 def test_unknown_splits_are_refused(splits):
     with pytest.raises(ValueError, match=re.escape(f"Received: splits={splits!r}")):
-        check(config.Config(), splits)
+        check(config.load(), splits)
 
 
 def test_synthetic_slices_of_both_splits_count():
@@ -235,7 +236,7 @@ def test_the_flag_lists_all_damage_and_starts_no_run(tmp_path, monkeypatch, caps
     monkeypatch.chdir(elsewhere)
     write(root)
     file = tmp_path / "knee.yaml"
-    file.write_text(config.Config().to_yaml())
+    file.write_text(config.load().to_yaml())
     arguments = ["--config", str(file), "--check-data", "--set", *overrides(root)]
     assert train.main(arguments) == 0
     assert "read 6 slices (train, test): all can be used" in capsys.readouterr().out
@@ -253,17 +254,17 @@ def test_the_flag_takes_the_configuration_of_a_run(tmp_path, capsys):
     assert train.main(["--run-dir", str(run_dir), "--check-data"]) == 2
     assert "holds no run" in capsys.readouterr().err and not run_dir.exists()
     file = tmp_path / "knee.yaml"
-    file.write_text(config.Config().to_yaml())
+    file.write_text(config.load().to_yaml())
     directory.open_run(str(run_dir), str(file), overrides(tmp_path))
     assert attack.main(["--run-dir", str(run_dir), "--check-data"]) == 0
     assert os.listdir(run_dir) == ["config.yaml"]
 
 
-def doubts_of(*arguments):
+def doubts_of(*arguments, work=check):
     """The texts of the warnings of a check that ends well."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        check(*arguments)
+        work(*arguments)
     assert all(issubclass(warning.category, DataWarning) for warning in caught)
     return [str(warning.message) for warning in caught]
 
@@ -337,12 +338,7 @@ def test_doubts_are_one_warning_with_their_number_and_a_few_lines(tmp_path, caps
         for number in range(1, 7):
             path = slice_paths(tmp_path, "pd", patient, number)[1]
             change(path, reference=3 * read_mat(path)["reference"])
-    chosen = {
-        "data.train_patients": "1",
-        "data.train_slices": "1-7",
-        "data.test_patients": "2",
-        "data.test_slices": "1-7",
-    }
+    chosen = dict(train_patients="1", train_slices="1-7", test_patients="2", test_slices="1-7")
     values = settings(tmp_path, **chosen)
     # Told at every check, though each slice is looked at once in a process.
     for _ in range(2):
@@ -374,7 +370,7 @@ def test_a_cache_tells_the_doubts_of_its_slices_again(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(2):
-            data.PreparedSlices(data.source(values), values.cache_dir)[3]
+            data.PreparedSlices(data.source(values), values.data.cache_dir)[3]
 
 
 def test_other_warnings_of_reading_are_passed_on(tmp_path, monkeypatch):
@@ -395,15 +391,35 @@ def test_slices_that_a_given_model_was_trained_on_are_told(tmp_path):
     run.mkdir()
     (run / "config.yaml").write_text(settings(tmp_path).to_yaml())
     model = run / "model.keras"
-    for splits in (["test"], ["train", "test"]):
-        (text,) = doubts_of(settings(tmp_path, test_patients="2-3", model=model), splits)
-        assert text.startswith(
-            f"2 of 4 slices to test on trained the model {model}, the first pd 2 11"
-        )
-    assert doubts_of(settings(tmp_path, model=model)) == []
-    assert doubts_of(settings(tmp_path, test_patients="2-3", model="other/model.keras")) == []
+
+    def told(root=tmp_path, **changes):
+        return doubts_of(settings(root, **changes), work=trained_on.warn_of_trained_slices)
+
+    (text,) = told(test_patients="2-3", model=model)
+    assert text.startswith(f"2 of 4 slices to test on trained the model {model}, the first pd 2 11")
+    assert told(model=model) == []
+    assert told(test_patients="2-3") == []
+    assert told(test_patients="2-3", model="other/model.keras") == []
     # Other data have patients of these numbers too.
     write(tmp_path / "more")
-    assert doubts_of(settings(tmp_path / "more", test_patients="2-3", model=model)) == []
+    assert told(tmp_path / "more", test_patients="2-3", model=model) == []
     (run / "config.yaml").write_text("[")
-    assert doubts_of(settings(tmp_path, test_patients="2-3", model=model)) == []
+    assert told(test_patients="2-3", model=model) == []
+
+
+def test_both_checks_of_data_tell_such_slices(tmp_path, capsys):
+    write(tmp_path / "data")
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "config.yaml").write_text(settings(tmp_path / "data").to_yaml())
+    values = settings(tmp_path / "data", test_patients="2-3", model=given / "model.keras")
+    words = "2 of 4 slices to test on trained the model"
+    file = tmp_path / "knee.yaml"
+    file.write_text(values.to_yaml())
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", DataWarning)
+        assert attack.main(["--config", str(file), "--check-data"]) == 0
+    assert f"warning: {words}" in capsys.readouterr().err
+    # Before the network is looked for.
+    with pytest.warns(DataWarning, match=words), pytest.raises(ValueError, match="model.keras"):
+        train_run(str(tmp_path / "run"), values)

@@ -15,15 +15,9 @@ from tfvn.data import DataWarning, SyntheticKnee, normalise
 from tfvn.physics import masks
 from tfvn.runs import trained_on
 
-SIZE = {"data.height": 32, "data.width": 24, "data.num_coils": 2, "data.num_train": 20}
-RUN = load(
-    settings={
-        **SIZE,
-        "sampling.mask": "equispaced",
-        "sampling.acceleration": 4,
-        "sampling.center_fraction": 0.25,
-    }
-)
+SIZE = {"height": 32, "width": 24, "num_coils": 2, "num_train": 20}
+SAMPLING = {"mask": "equispaced", "acceleration": 4, "center_fraction": 0.25}
+RUN = load(settings={"data": SIZE, "sampling": SAMPLING})
 
 
 EQUISPACED = masks.equispaced(24, 4, 0.25)
@@ -69,7 +63,7 @@ def test_what_a_network_was_trained_on_is_written_once(run):
         for s in [knee()]
     ]
     assert known["rms"] == pytest.approx(np.sqrt(np.mean(images[0] ** 2)), rel=0.5)
-    trained_on.write(run, load(settings={**SIZE, "width": 32}))
+    trained_on.write(run, load(settings={"data": {**SIZE, "width": 32}}))
     assert (run / "trained_on.json").read_text() == text
 
 
@@ -123,23 +117,17 @@ def test_of_an_older_run_the_configuration_tells(run):
 @pytest.mark.parametrize(
     "values, share",
     [
-        ({"sampling.mask": "constant", "sampling.fraction": 0.15}, 0.15),
-        ({"sampling.mask": "random", "sampling.acceleration": 5}, 0.2),
-        (
-            {
-                "sampling.mask": "equispaced",
-                "sampling.acceleration": 4,
-                "sampling.center_fraction": 0,
-            },
-            0.25,
-        ),
-        ({"sampling.mask": "file", "sampling.path": "x"}, None),
+        (dict(mask="constant", fraction=0.15), 0.15),
+        (dict(mask="random", acceleration=5), 0.2),
+        (dict(mask="equispaced", acceleration=4, center_fraction=0), 0.25),
+        (dict(mask="file", path="x"), None),
         (dict(mask="measured"), None),
     ],
 )
 def test_of_a_run_on_files_it_tells_the_sampling(tmp_path, values, share):
+    folder = {"format": "vlo", "path": "/nowhere"}
     (tmp_path / "config.yaml").write_text(
-        load(settings={**values, "data.format": "vlo", "data.path": "/nowhere"}).to_yaml()
+        load(settings={"data": folder, "sampling": values}).to_yaml()
     )
     known = trained_on.known(tmp_path)
     assert known == ({} if share is None else {"sampled": pytest.approx(share, rel=0.01)})
@@ -151,7 +139,7 @@ def test_of_a_run_on_files_it_tells_the_sampling(tmp_path, values, share):
 def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
     (tmp_path / "trained_on.json").write_text(text)
-    (tmp_path / "config.yaml").write_text("model: some.keras")
+    (tmp_path / "config.yaml").write_text("model: {file: some.keras}")
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
     (tmp_path / "config.yaml").write_text("anything")
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
@@ -162,8 +150,7 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
 
     config = load(
         settings={
-            **{**SIZE, "num_train": 2},
-            "data.num_test": 1,
+            "data": {**SIZE, "num_train": 2, "num_test": 1},
             "sampling.mask": "equispaced",
             "model.num_stages": 1,
             "model.filters": 2,
