@@ -325,10 +325,13 @@ def _check_all(config, drafts):
     with naming_all(one["defence"]):
         # Any model will do.
         config.defended(models.ZeroFilled())
+    made = []
     for part, draft in zip(config.attacks, drafts.several["attacks"]):
         with naming_all(draft):
             part.check_common()
-            part.make(seed=config.seed)
+            made.append(part.make(seed=config.seed))
+    with naming_all(*drafts.several["attacks"]):
+        attacks.check_kinds(made)
     with naming_all(one["search"]):
         config.search.check_common()
 

@@ -30,10 +30,15 @@ def attack_run(run_dir, config, workers=ALONE):
             each share its own.
 
     Raises:
-        ValueError: if the run is not trained, is being trained, or holds other attacks; for data
-            that cannot be used; for two attacks of one kind; if another process attacks as the same
-            worker of several.
+        ValueError: if no attack is configured; if the run is not trained, is being trained, or
+            holds other attacks; for data that cannot be used; if another process attacks as the
+            same worker of several.
     """
+    if not config.attacks:
+        raise ValueError(
+            "attacks must name at least one attack. Received: attacks=[]. Add one, as in --set"
+            f" attacks={','.join(attacks.ATTACKS)}."
+        )
     only = contextlib.nullcontext()
     if workers.count > 1:
         only = locks.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
@@ -59,8 +64,6 @@ def _attack(run_dir, config, workers):
 
 def _jobs(run_dir, config, workers, source):
     """The devices, and the configured attacks as `_Job`s, which are checked before any work."""
-    made = [part.make(seed=config.seed) for part in config.attacks]
-    attacks.check_kinds(made)
     devices, models = models_of(run_dir, config, workers, len(source))
     given = config.model.get("file")
     if given and workers.index == 0:
@@ -68,7 +71,8 @@ def _jobs(run_dir, config, workers, source):
         trained_on.write(run_dir, config)
     digest = model_hash(models[0].network)
     jobs = []
-    for part, attack in zip(config.attacks, made):
+    for part in config.attacks:
+        attack = part.make(seed=config.seed)
         seen = with_draws(models, devices, part.num_samples)
         jobs.append(_Job(run_dir, config, attack, source, seen, digest))
     for job in jobs:
