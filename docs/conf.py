@@ -4,23 +4,24 @@ docs` builds docs/_build/html.
 Nothing on the built pages is fetched from elsewhere.
 """
 
-import dataclasses
 import os
 import re
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# For the directive beside this file, and for the package.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
-from sphinx.util.docutils import SphinxDirective
 
 import tfvn
 
 project = "tfvn"
 version = release = tfvn.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions += ["configuration_keys"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"tfvn {release}"
@@ -46,6 +47,8 @@ napoleon_custom_sections = [("Call arguments", "params_style")]
 nitpick_ignore_regex = [
     ("py:class", r"(keras|tensorflow|tf_keras)\..*"),
     ("py:exc", r"zlib\.error"),
+    # The default of an argument that has none.
+    ("py:class", r"inspect\._empty"),
 ]
 
 
@@ -120,23 +123,6 @@ def _skip_member(app, what, name, obj, skip, options):
     return skip
 
 
-class ConfigurationKeys(SphinxDirective):
-    """The table of all keys of a configuration, from the schema."""
-
-    def run(self):
-        rows = ["| key | default | limits | meaning |", "| --- | --- | --- | --- |"]
-        for field in dataclasses.fields(tfvn.config.Config):
-            limits = field.metadata
-            signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
-            told = ", ".join(
-                f"{sign} {limits[name]}" for name, sign in signs.items() if limits[name] is not None
-            )
-            default = list(field.default) if field.type is list else field.default
-            meaning = limits["meaning"].replace("|", r"\|").replace("<", r"\<").replace("*", r"\*")
-            rows.append(f"| `{field.name}` | `{default!r}` | {told} | {meaning} |")
-        return self.parse_text_to_nodes("\n".join(rows))
-
-
 def setup(app):
     def visit(as_block):
         def visit_formula(translator, node):
@@ -146,7 +132,6 @@ def setup(app):
         return visit_formula
 
     app.add_html_math_renderer("mathml", (visit(False), None), (visit(True), None))
-    app.add_directive("configuration-keys", ConfigurationKeys)
     # Before napoleon, which reads the sections.
     app.connect("autodoc-process-docstring", _show_docstring, priority=400)
     app.connect("autodoc-skip-member", _skip_member)
