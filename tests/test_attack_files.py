@@ -7,6 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from tfvn import attacks
+from tfvn.attacks import PenalisedGradientAscent
+from tfvn.config import load
 from tfvn.runs import attack_files
 
 
@@ -14,7 +17,7 @@ def attributes(**changes):
     return {
         "model_hash": "a" * 64,
         "scale": 2.0,
-        "settings": {"radius": 1.0, "attack_steps": 3},
+        "settings": {"radius": 1.0, "steps": 3},
         **changes,
     }
 
@@ -32,7 +35,7 @@ def test_an_attack_file_returns_what_was_written(tmp_path):
     [
         ({"digest": "b" * 64}, "another model"),
         ({"scale": 2.1}, "another slice"),
-        ({"settings": {"radius": 1.0, "attack_steps": 9}}, "attacks.ascent.steps=9 \\(there: 3\\)"),
+        ({"settings": {"radius": 1.0, "steps": 9}}, r"steps=9 \(there: 3\)"),
     ],
 )
 def test_an_attack_made_for_something_else_is_refused(tmp_path, expected, message):
@@ -186,10 +189,11 @@ def test_a_failure_to_read_is_no_damage(tmp_path, monkeypatch):
 
 def test_other_settings_name_a_command_that_can_be_pasted(tmp_path):
     run_dir = tmp_path / "a run [1]"
-    path = attack_files.attack_path(run_dir, 1, 0)
+    path = attack_files.attack_path(run_dir, 1, 0, "l1")
     attack_files.write_attack(path, {"perturbation": np.ones((4, 3), "c8")}, attributes())
-    with pytest.raises(ValueError, match="attacks.ascent.steps=9 \\(there: 3\\)") as error:
-        attack_files.read_attack(path, {"radius": 1.0, "attack_steps": 9})
+    given = {"radius": 1.0, "steps": 9, "defence.num_samples": 5}
+    with pytest.raises(ValueError, match=r"steps=9 \(there: 3\)") as error:
+        attack_files.read_attack(path, given)
     words = shlex.split(str(error.value).partition("with these too: ")[2])
     assert words == [
         "python",
@@ -200,5 +204,20 @@ def test_other_settings_name_a_command_that_can_be_pasted(tmp_path):
         f"{run_dir}-other",
         "--set",
         f"model.file={run_dir}/model.keras",
+        "attacks=ascent",
+        "attacks.ascent.norm=l1",
         "attacks.ascent.steps=9",
+        "attacks.ascent.num_samples=5",
     ]
+    config = load("configs/smoke.yaml", words[7:])
+    assert config.model.file == f"{run_dir}/model.keras"
+    (attack,) = config.attacks
+    assert attack.make().identity(1.0)["steps"] == 9 and attack.make().kind == "l1"
+
+
+def test_a_configuration_makes_what_was_stored():
+    stored = {**attacks.of("antun").identity(5), "defence.sigma": 0.1, "defence.num_samples": 3}
+    found = attack_files.configured("antun", stored)
+    assert found.pop("num_samples") == 3
+    assert PenalisedGradientAscent(**found).identity(5) == attacks.of("antun").identity(5)
+    assert "seed" not in found and "sizes" not in found

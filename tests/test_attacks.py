@@ -25,6 +25,7 @@ from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
 from tfvn.projections import norm
+from tfvn.settings import keys_of
 
 SETTINGS = dict(num_stages=2, filters=4, kernel_size=3, initial_data_weight=0.7)
 
@@ -595,9 +596,9 @@ def test_names_of_images_that_are_no_whole_numbers_of_each_are_refused(batch, me
 SLIPS = {
     "sizes": [2.5, "2.5", None, np.ones(2)],
     "step_size": ["0.5", None, True],
-    "momentum": ["0.9", None, float("inf")],
-    "steps": ["5", 2.5, None, True, [5], 2**31],
-    "restarts": ["1", None],
+    "momentum": ["0.9", None, float("inf"), 1.1],
+    "steps": ["5", 2.5, None, True, [5], 2**31, 10**6 + 1],
+    "restarts": ["1", None, 10**6 + 1],
     "seed": [1.5, None, "0", True, 2**31],
     "norm": [2, None, ["l2"]],
     "gradient": [None, True],
@@ -617,10 +618,9 @@ def test_a_slip_is_told_in_one_sentence(name, value):
     "value", ["2.5", None, [1, 2], True, 1j, np.ones(2), 1e39, -0.1, np.nan, np.inf], ids=repr
 )
 def test_a_size_that_is_no_radius_is_refused(network, case, value):
-    told = "^size must be a number >= 0. Received: size="
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match="^size must be a number >= 0. Received: size="):
         ascend(network, case(), value)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match="^sizes must be a number >= 0. Received: sizes="):
         ProjectedGradientAscent(sizes=[1.0, value])
 
 
@@ -650,8 +650,8 @@ def test_a_penalised_attack_tells_slips_too(network, case):
             attack.run(network, case(), 1, reference, start)
     with pytest.raises(ValueError, match="reference='truth' needs the true image"):
         attack.run(network, case(), 1)
-    for sizes in ([0], [2.5], [True], ["5"]):
-        with pytest.raises(ValueError, match="size must be a whole number >= 1"):
+    for sizes in ([0], [2.5], [True], ["5"], [10**6 + 1]):
+        with pytest.raises(ValueError, match="^sizes must be a whole number >= 1 and <= 1000000"):
             PenalisedGradientAscent(sizes)
     with pytest.raises(ValueError, match="sizes must be different whole numbers"):
         PenalisedGradientAscent([3, 3])
@@ -671,10 +671,7 @@ def test_attacks_and_results_show_what_they_are(network, case):
         "ProjectedGradientAscent(sizes=(1.5, 2.5, 3.5), steps=60, step_size=0.5, momentum=0.9,"
         " restarts=1, norm='l2', "
     )
-    assert (
-        repr(ProjectedGradientAscent())
-        == shown + "gradient='full', training.recipe.law='fresh', defence.law='fresh', seed=0)"
-    )
+    assert repr(ProjectedGradientAscent()) == shown + "gradient='full', noise='fresh', seed=0)"
     assert repr(PenalisedGradientAscent()).startswith(
         "PenalisedGradientAscent(sizes=(25,), penalty=1.0, step_size=0.005"
     )
@@ -878,16 +875,23 @@ def test_every_attack_is_listed_by_its_name():
         assert issubclass(cls, Attack) and cls.name == name
         attack = cls()
         assert attack.kind in attacks.kinds() and attacks.of(attack.kind).name == name
-        # Every keyword is an attribute and has a key of the configuration.
-        assert set(cls.keys) == set(attack._keywords())
-        for key in cls.keys.values():
-            assert hasattr(config.Config(), key)
+        assert all(hasattr(attack, keyword) for keyword in attack.keywords())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_keyword_is_a_key_with_a_meaning_but_for_the_seed(name):
+    part = config.load(settings={"attacks": [name]}).attacks[0]
+    assert [*part.settings, "seed"] == ATTACKS[name].keywords()
+    for keyword, key in keys_of(ATTACKS[name]).items():
+        assert key.meaning.endswith("."), keyword
 
 
 def test_the_kinds_are_in_the_order_of_tables():
     assert list(attacks.kinds()) == ["l2", "l1", "linf", "antun"]
     for kind in attacks.kinds():
         assert attacks.of(kind).kind == kind
+        selected = attacks.selected_by(kind)
+        assert ATTACKS[selected.pop("name")](**selected).kind == kind
     with pytest.raises(ValueError, match="attack must be one of l2, .*Received: attack='l3'"):
         attacks.of("l3")
 
@@ -925,53 +929,65 @@ def test_sizes_of_different_digits_have_folders_of_their_own():
     assert attack.folder(0.1 + 0.2) != attack.folder(0.3)
 
 
-def test_an_attack_is_made_as_configured():
+def test_attacks_are_made_as_configured():
     given = config.load(
-        None,
-        ["attacks.ascent.norm=l1", "attacks.ascent.sizes=3,1", "attacks.ascent.steps=7", "seed=4"],
+        settings={
+            "seed": 4,
+            "attacks": [
+                {"name": "ascent", "norm": "l1", "sizes": [3, 1], "steps": 7},
+                {"name": "antun", "sizes": [9, 3], "region": True},
+            ],
+        }
     )
-    attack = attacks.from_config(given)
-    assert type(attack) is ProjectedGradientAscent and attack.sizes == (3.0, 1.0)
-    assert (attack.norm, attack.steps, attack.seed) == ("l1", 7, 4)
-    assert attack.num_steps == 14
-    given = config.load(
-        None, ["attacks=antun", "attacks.antun.sizes=9,3", "attacks.antun.region=true"]
-    )
-    attack = attacks.from_config(given)
-    assert type(attack) is PenalisedGradientAscent and attack.sizes == (3, 9) and attack.region
-    assert attack.num_steps == 9
+    ascent, penalised = [part.make(seed=given.seed) for part in given.attacks]
+    assert type(ascent) is ProjectedGradientAscent and ascent.sizes == (3.0, 1.0)
+    assert (ascent.norm, ascent.steps, ascent.seed) == ("l1", 7, 4)
+    assert ascent.num_steps == 14
+    assert type(penalised) is PenalisedGradientAscent and penalised.sizes == (3, 9)
+    assert penalised.region and penalised.num_steps == 9 and penalised.seed == 4
 
 
 def test_what_an_attack_refuses_is_named_as_configured():
-    given = config.load(None, ["attacks=antun", "attacks.antun.sizes=25,25"])
     with pytest.raises(
-        ValueError, match=r"^antun_steps must be .*Received: antun_steps=\[25, 25\]"
+        ValueError,
+        match=r": attacks.antun.sizes must be .*Received: attacks.antun.sizes=\[25, 25\]",
     ):
-        attacks.from_config(given)
+        config.load(None, ["attacks=antun", "attacks.antun.sizes=25,25"])
 
 
-def test_the_identity_is_what_files_of_before_hold():
+def test_two_attacks_of_one_kind_are_refused():
+    def load(*given):
+        return config.load(settings={"attacks": given})
+
+    assert len(load("ascent", "antun", {"name": "ascent", "norm": "l1"}).attacks) == 3
+    with pytest.raises(
+        ValueError, match="attacks must be of different kinds. Received: attacks of l2, antun, l2"
+    ):
+        load("ascent", "antun", {"name": "ascent", "sizes": [1.0]})
+
+
+def test_the_identity_is_made_of_the_keywords():
     assert ProjectedGradientAscent(norm="linf", seed=3).identity(0.5) == {
-        "attack_gradient": "full",
-        "attack_momentum": 0.9,
-        "attack_noise": "fresh",
-        "attack_restarts": 1,
-        "attack_step_size": 0.5,
-        "attack_steps": 60,
         "radius": 0.5,
+        "steps": 60,
+        "step_size": 0.5,
+        "momentum": 0.9,
+        "restarts": 1,
+        "gradient": "full",
+        "noise": "fresh",
         "seed": 3,
     }
     assert PenalisedGradientAscent(seed=3).identity(25) == {
-        "antun_penalty": 1.0,
-        "antun_reference": "prediction",
-        "antun_region": False,
-        "antun_start_scale": 0.001,
-        "antun_step_size": 0.005,
-        "attack_gradient": "full",
-        "attack_momentum": 0.9,
-        "attack_noise": "fresh",
-        "seed": 3,
         "steps": 25,
+        "penalty": 1.0,
+        "step_size": 0.005,
+        "momentum": 0.9,
+        "start_scale": 0.001,
+        "reference": "prediction",
+        "region": False,
+        "gradient": "full",
+        "noise": "fresh",
+        "seed": 3,
     }
 
 
