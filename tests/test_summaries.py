@@ -290,6 +290,32 @@ def table_row(run_dir):
     return start.group_name, settings, {tag: float(*curve.values()) for tag, curve in found.items()}
 
 
+NETWORK = {
+    "model.name": "variational",
+    "model.num_stages": 2,
+    "model.filters": 3,
+    "model.kernel_size": 5,
+    "model.num_centers": 7,
+    "model.grid_limit": 1.0,
+    "model.bandwidth": pytest.approx(1 / 3),
+    "model.scale": 1.0,
+    "model.initial_scale": 0.04,
+    "model.initial_data_weight": 1.0,
+}
+TRAINING = {
+    "seed": 0,
+    "training.iterations": 5,
+    "training.batch_size": 2,
+    "training.optimizer.name": "ipalm",
+    "training.optimizer.momentum": 0.7,
+    "training.optimizer.initial_lipschitz": 1000.0,
+    "training.optimizer.stagewise": False,
+    "training.recipe.name": "noise",
+    "training.recipe.sigma": 0.05,
+    "training.recipe.law": "gaussian",
+}
+
+
 def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(run_dir, tmp_path):
     copy = str(tmp_path / "copy")
     shutil.copytree(run_dir, copy)
@@ -300,18 +326,13 @@ def test_a_run_is_one_row_of_the_hparams_table_and_the_last_evaluation_counts(ru
         of = Path(copy if draws == 3 else run_dir)
         assert name == f"{of.name} ({of.parent.name})"
         assert settings == {
-            "sigma": 0.05,
-            "noise": "gaussian",
-            "num_samples": draws,
-            "num_stages": 2,
-            "filters": 3,
-            "kernel_size": 5,
-            "num_centers": 7,
-            "optimizer": "ipalm",
-            "momentum": 0.7,
-            "iterations": 5,
-            "batch_size": 2,
-            "seed": 0,
+            **NETWORK,
+            **TRAINING,
+            "defence.name": "smoothed",
+            "defence.sigma": 0.05,
+            "defence.num_samples": draws,
+            "defence.chunk_size": 0,
+            "defence.law": "gaussian",
         }
         last = rows_of(copy)[5]
         expected = {
@@ -336,14 +357,24 @@ def test_a_run_that_cannot_be_written_is_left_as_it_is(run_dir, tmp_path, monkey
 
 def test_settings_without_a_meaning_for_a_run_are_left_out(run_dir, tmp_path):
     config = directory.open_run(run_dir)
-    settings = {**vars(config), "optimizer": "adam", "sigma": 0.0, "seed": 3}
+    other = config.changed({"training.optimizer": "adam", "defence": "none", "seed": 3})
     architecture = network_of(run_dir, config).get_config()
-    hparams.write_hparams(
-        str(tmp_path), type(config)(**settings), architecture, {"clean_rmse": float("nan")}
-    )
+    hparams.write_hparams(str(tmp_path), other, architecture, {"clean_rmse": float("nan")})
     _, settings, scores = table_row(tmp_path)
-    assert {"noise", "momentum"}.isdisjoint(settings) and not scores
-    assert (settings["learning_rate"], settings["num_samples"]) == (0.001, 1)
+    assert not scores and settings["seed"] == 3 and settings["defence.name"] == "none"
+    assert settings["training.optimizer.learning_rate"] == 0.001
+    assert {"training.optimizer.momentum", "defence.sigma"}.isdisjoint(settings)
+
+
+def test_of_a_given_network_its_own_settings_are_shown(run_dir, tmp_path):
+    config = directory.open_run(run_dir)
+    architecture = network_of(run_dir, config).get_config()
+    given = config.changed({"model": {"file": "x.keras"}, "defence": "none"})
+    hparams.write_hparams(str(tmp_path), given, architecture)
+    _, settings, _ = table_row(tmp_path)
+    expected = {**NETWORK, "model.file": "x.keras", "defence.name": "none"}
+    del expected["model.name"]
+    assert settings == expected
 
 
 # Disks and damaged files

@@ -22,8 +22,8 @@ _SHOWN_IF_TRAINED = (
     "training.optimizer.",
     "training.recipe.",
 )
-# Settings of a network that say nothing of it, or are shown already.
-_NOT_OF_ARCHITECTURE = ("name", "dtype", "seed")
+# Settings of a network that say nothing of it, are those of the data, or are shown already.
+_NOT_OF_ARCHITECTURE = ("name", "dtype", "seed", "readout_oversampling")
 
 
 def write_hparams(run_dir, config, architecture, evaluation=None, validation=None):
