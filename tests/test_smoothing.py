@@ -8,7 +8,7 @@ from tfvn.models import Reconstructor, VariationalNetwork
 from tfvn.physics.fourier import fft2c
 from tfvn.physics.sense import Sense
 
-SETTINGS = {"model.num_stages": 2, "model.filters": 4, "model.kernel_size": 3}
+SETTINGS = dict(num_stages=2, filters=4, kernel_size=3)
 
 
 class Stub(Reconstructor):
@@ -192,27 +192,16 @@ def test_a_temporary_smoothed_network_reconstructs(case):
 
 CHANGES = [
     dict(sigma=0.3),
-    {"defence.num_samples": 8},
+    dict(num_samples=8),
     dict(seed=5),
     dict(sigma=0.0),
-    {
-        "training.recipe": {"name": "noise", "sigma": 0.05},
-        "defence": {"name": "smoothed", "sigma": 0.05, "num_samples": 1},
-        "seed": -2,
-    },
+    dict(sigma=0.05, num_samples=1, seed=-2),
 ]
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(case, chunk_size):
-    settings, inputs = (
-        {
-            "training.recipe": {"name": "noise", "sigma": 0.1},
-            "defence": {"name": "smoothed", "sigma": 0.1, "num_samples": 7},
-            "seed": 0,
-        },
-        case(batch=2),
-    )
+    settings, inputs = dict(sigma=0.1, num_samples=7, seed=0), case(batch=2)
     network = Counted(tf.math.real)
     model = Smoothed(network, chunk_size=chunk_size, **settings)
     previous = model.reconstruct(inputs).numpy()
@@ -241,10 +230,7 @@ def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(c
     ],
 )
 def test_a_wrong_value_is_refused_later_in_the_words_of_construction(network, name, value):
-    settings = {
-        "training.recipe": {"name": "noise", "sigma": 0.1},
-        "defence": {"name": "smoothed", "sigma": 0.1, "num_samples": 3},
-    }
+    settings = dict(sigma=0.1, num_samples=3)
     with pytest.raises(ValueError) as at_construction:
         Smoothed(network, **{**settings, name: value})
     assert f"Received: {name}={value!r}" in str(at_construction.value)
@@ -502,7 +488,7 @@ def test_a_slip_is_told_in_one_sentence(network, name, value):
     "value, told",
     [
         (None, "Received: model=None"),
-        ("model.keras", "model.file='model.keras'. Load the file: tfvn.load_model\\(path\\)"),
+        ("model.keras", r"model='model.keras'. Load the file: tfvn.load_model\(path\)"),
         (Reader, r"Received: the class Reader. Make an object of it: Reader\(...\)"),
         (tf.abs, "Make it a subclass of Reconstructor"),
         (type("Arrays", (), {"reconstruct": np.ones(3)})(), "must be a tfvn.models.Reconstructor"),

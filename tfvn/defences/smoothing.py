@@ -17,9 +17,10 @@ from tensorflow import keras
 from tfvn import checks, ranges, replicas
 from tfvn.certificates import TotalVariation
 from tfvn.compat import variable_of
+from tfvn.defences.base import Defence
 from tfvn.device import free_memory
-from tfvn.models.base import Reconstructor, Statistics
-from tfvn.models.contract import check_gradient, check_model
+from tfvn.models.base import Statistics
+from tfvn.models.contract import check_gradient
 from tfvn.physics import measurement, noise
 
 __all__ = ["Smoothed"]
@@ -45,7 +46,7 @@ class _Draws(NamedTuple):
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
-class Smoothed(Reconstructor):
+class Smoothed(Defence):
     """The smoothed map of a model. It is a model itself, and attacked by the same code.
 
     Args:
@@ -72,6 +73,8 @@ class Smoothed(Reconstructor):
             that do not fit.
     """
 
+    computed_with = ("chunk_size",)
+
     def __init__(
         self,
         model,
@@ -82,18 +85,13 @@ class Smoothed(Reconstructor):
         law="gaussian",
         strategy=None,
     ):
-        check_model(model)
-        super().__init__(model.sense.readout_oversampling, dtype=model.dtype)
+        super().__init__(model)
         if not (strategy is None or isinstance(strategy, tf.distribute.Strategy)):
             received = checks.shown(strategy)
             raise ValueError(
                 f"strategy must be None or a tf.distribute.Strategy. Received: strategy={received}"
             )
         replicas.check_variables(strategy, map(variable_of, model.weights))
-        self.model = model
-        self.sense = model.sense
-        self.reads = model.reads
-        self.reads_initial_image = model.reads_initial_image
         self.chunk_size = checks.whole("chunk_size", chunk_size, 0, most=ranges.MOST)
         self.law = checks.choice("law", law, noise.LAWS)
         self.strategy = strategy
@@ -105,7 +103,6 @@ class Smoothed(Reconstructor):
         self.sigma = sigma
         self.num_samples = num_samples
         self.seed = seed
-        self.built = True
 
     def __repr__(self):
         names = ("model", "sigma", "num_samples", "chunk_size", "seed", "law")
@@ -149,11 +146,8 @@ class Smoothed(Reconstructor):
 
     @property
     def identity(self):
-        inner = self.model.identity
-        if not self.sigma:
-            return inner
-        own = {"sigma": self.sigma, "num_samples": self.num_samples, "law": self.law}
-        return {**own, **{f"model.{key}": value for key, value in inner.items()}}
+        # Without noise it is the model inside.
+        return super().identity if self.sigma else self.model.identity
 
     def keys(self, index):
         return noise.keys(self._seed, noise.SMOOTHING, index)

@@ -1,0 +1,70 @@
+"""What a defence is: a model around a model."""
+
+import inspect
+
+from tfvn.models.base import Reconstructor
+from tfvn.models.contract import check_model
+
+__all__ = ["Defence"]
+
+# Arguments of a constructor that a program gives. They are no settings.
+_GIVEN = ("model", "seed", "strategy")
+
+
+class Defence(Reconstructor):
+    """A defence with its settings. The keywords of the constructor are the settings.
+
+    A new defence is a subclass that has a constructor and `answer(inputs, key)`. All else has a
+    default here. An attribute of the same name as each keyword holds its value.
+
+    Args:
+        model: the `Reconstructor` that is defended.
+
+    Attributes:
+        computed_with: the keywords that say how an answer is computed, and do not change it.
+
+    Raises:
+        ValueError: for something that is no model.
+    """
+
+    computed_with = ()
+
+    def __init__(self, model):
+        check_model(model)
+        super().__init__(model.sense.readout_oversampling, dtype=model.dtype)
+        self.model = model
+        self.sense = model.sense
+        self.reads = model.reads
+        self.reads_initial_image = model.reads_initial_image
+        self.built = True
+
+    def answer(self, inputs, key=None):
+        """The magnitude image, real (batch, rows, width), see `Reconstructor.answer`."""
+        raise NotImplementedError(f"{type(self).__name__} must have a method answer(inputs, key).")
+
+    @property
+    def draws(self):
+        """Number of random draws of one answer: those of the model inside."""
+        return self.model.draws
+
+    def keys(self, index):
+        """The keys of the draws, see `Reconstructor.keys`."""
+        return self.model.keys(index)
+
+    @property
+    def settings(self):
+        """All settings, a dict."""
+        found = {}
+        for name in inspect.signature(type(self)).parameters:
+            if name not in _GIVEN:
+                found[name] = getattr(self, name)
+        return found
+
+    @property
+    def identity(self):
+        """The settings that change an answer, and those of a defence inside, a dict."""
+        own = self.settings
+        for name in self.computed_with:
+            del own[name]
+        inner = {f"model.{name}": value for name, value in self.model.identity.items()}
+        return {**own, **inner}
