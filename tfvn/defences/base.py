@@ -51,6 +51,12 @@ class Defence(Reconstructor):
         """The keys of the draws, see `Reconstructor.keys`."""
         return self.model.keys(index)
 
+    def with_draws(self, num_samples):
+        """The same defence of a model with another number of draws."""
+        if not self.model.draws:
+            return self
+        return type(self)(self.model.with_draws(num_samples), **self.settings)
+
     @property
     def settings(self):
         """All settings, a dict."""
