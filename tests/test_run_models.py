@@ -1,5 +1,8 @@
 """The models that a run stands for: any class of models, under any class of attacks."""
 
+import json
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import attacks, models
-from tfvn.attacks import Attack, AttackResult, Start
+from tfvn.attacks import Attack, AttackResult, Start, of
 from tfvn.config import load
 from tfvn.data import SyntheticKnee
 from tfvn.models import Reconstructor, VariationalNetwork, ZeroFilled, load_model
@@ -51,7 +54,6 @@ class Constant(Attack):
     """The same number at every pixel; each rung adds to the one before."""
 
     name = "constant"
-    keys = {"step": "attack_step_size"}
     sizes = (1, 3)
     size_name = "steps"
     size_type = int
@@ -74,6 +76,16 @@ class Constant(Attack):
         return Start(arrays["perturbation"][None], size=size)
 
 
+ASCENT = {"name": "ascent", "steps": 2, "sizes": [1.0]}
+
+
+def smoothing(sigma):
+    """The section of a defence of two draws, or of none."""
+    if not sigma:
+        return {"name": "none"}
+    return {"name": "smoothed", "sigma": sigma, "num_samples": 2}
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A function that attacks a given model in a new run directory, and returns that."""
@@ -85,14 +97,15 @@ def run(tmp_path, monkeypatch):
         model.save("model.keras")
         config = load(
             settings={
-                **settings,
-                "data.format": "measurement",
-                "data.path": "scan.npy",
+                "data": {
+                    "format": "measurement",
+                    "path": "scan.npy",
+                    "maps_from": "fully-sampled",
+                },
                 "sampling.mask": "equispaced",
-                "data.maps_from": "fully-sampled",
                 "model.file": "model.keras",
-                "attacks.ascent.steps": 2,
-                "attacks.ascent.sizes": [1.0],
+                "attacks": [ASCENT],
+                **settings,
             }
         )
         attack_run(str(tmp_path / "run"), config)
@@ -128,9 +141,8 @@ def test_a_network_is_loaded_once_for_what_uses_it(monkeypatch, sigma, count, lo
     monkeypatch.setattr(run_models, "network_of", loaded)
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", strategy_of)
     monkeypatch.setattr(Workers, "devices", lambda self: ["CPU:0"] * 3)
-    devices, found = models_of(
-        "run", load(settings={**SIGMA(sigma), "defence.num_samples": 2}), Workers(), count
-    )
+    config = load(settings={"defence": smoothing(sigma)})
+    devices, found = models_of("run", config, Workers(), count)
     assert len(made) == loads and len(devices) == len(found)
     assert [model.network for model in found] == made[-len(found) :]
 
@@ -138,22 +150,53 @@ def test_a_network_is_loaded_once_for_what_uses_it(monkeypatch, sigma, count, lo
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 @pytest.mark.parametrize("cls", [ZeroFilled, FromKspace])
 def test_any_model_can_be_attacked_and_smoothed(run, cls, sigma):
-    run_dir = run(cls(), sigma=sigma, num_samples=2)
+    run_dir = run(cls(), defence=smoothing(sigma))
     with h5py.File(attack_files.attack_path(run_dir, 1.0, 0)) as file:
         assert 0.9 < np.linalg.norm(file["perturbation"][()]) <= 1
         assert file.attrs["model_hash"] == model_hash(cls())
+        settings = json.loads(file.attrs["settings"])
+    defence = {key: value for key, value in settings.items() if key.startswith("defence.")}
+    expected = {}
+    if sigma:
+        expected = {"defence.sigma": 0.1, "defence.num_samples": 2, "defence.law": "gaussian"}
+    assert defence == expected
+
+
+def test_an_attack_may_see_other_draws_than_the_defence_makes(run):
+    ascent = {**ASCENT, "num_samples": 3}
+    run_dir = run(ZeroFilled(), defence=smoothing(0.1), attacks=[ascent])
+    found = attack_files.read_attack(attack_files.attack_path(run_dir, 1.0, 0))
+    assert found["settings"]["defence.num_samples"] == 3
+
+
+def test_a_run_is_attacked_with_all_that_is_configured(run, capsys):
+    l1 = {**ASCENT, "norm": "l1", "sizes": [4.0, 2.0]}
+    penalised = {"name": "antun", "sizes": [1, 2]}
+    run_dir = run(ZeroFilled(), attacks=[penalised, l1, ASCENT])
+    made = [("l2", 1.0), ("l1", 2.0), ("l1", 4.0), ("antun", 1), ("antun", 2)]
+    assert attack_files.attacks_of(run_dir) == made
+    told = [line for line in capsys.readouterr().out.splitlines() if "; wrote " in line]
+    names = ["antun 1 steps", "antun 2 steps", "l1 radius 4", "l1 radius 2", "l2 radius 1"]
+    assert [line.partition(":")[0] for line in told] == names
+    for kind, size in made:
+        folder = of(kind).folder(size)
+        assert len(os.listdir(os.path.join(run_dir, "logs", "attack", folder))) == 2
+
+
+def test_a_run_without_attacks_is_told_what_to_do(run):
+    with pytest.raises(ValueError, match="attacks must name at least one.*attacks=ascent,antun"):
+        run(ZeroFilled(), attacks=[])
 
 
 def test_an_attack_of_any_class_goes_on_from_its_sizes(run, monkeypatch, capsys):
     monkeypatch.setitem(attacks.ATTACKS, "constant", Constant)
-    monkeypatch.setattr(attacks, "from_config", Constant.from_config)
-    run_dir = run(ZeroFilled(), attack_step_size=0.25)
+    run_dir = run(ZeroFilled(), attacks=[{"name": "constant", "step": 0.25}])
     assert attack_files.attacks_of(run_dir) == [("constant", 1), ("constant", 3)]
     for size in Constant.sizes:
         path = attack_files.attack_path(run_dir, size, 0, "constant")
         found = attack_files.read_attack(path, attack=("constant", size))
         np.testing.assert_array_equal(found["perturbation"], np.full((32, 24), 0.25 * size))
-        assert found["steps"] == size and found["settings"]["attack_step_size"] == 0.25
+        assert found["steps"] == size and found["settings"]["step"] == 0.25
     assert "constant steps 3: mean effect 1.414" in capsys.readouterr().out
 
 
@@ -172,6 +215,33 @@ def test_the_hash_of_a_network_tells_its_class_its_settings_and_its_weights(tmp_
     assert model_hash(networks[2]) != hashes[2]
     networks[4].save(tmp_path / "model.keras")
     assert model_hash(load_model(tmp_path / "model.keras")) == hashes[4]
+
+
+@pytest.mark.parametrize(
+    "settings, digest",
+    [
+        ({}, "3d0c6e57166bedd3cdcb6c770e17c63f7494f8a8c4322e0057e4dc06b1944c0c"),
+        (
+            {"readout_oversampling": True, "bandwidth": 0.5, "scale": 0.4, "num_stages": 2},
+            "7dfa1f38c833eed26796d95c0343f5929624976ab5b5abf52f8b55731975eea9",
+        ),
+    ],
+)
+def test_the_hash_of_a_variational_network_is_that_of_earlier_attacks(settings, digest):
+    shape = {"num_stages": 1, "filters": 2, "kernel_size": 3, "num_centers": 5}
+    network = VariationalNetwork(**{**shape, **settings})
+    network.make_weights()
+    number = 0
+    for stage in network.stages:
+        for weight in (stage.kernel, stage.data_weight, stage.rbf_weights):
+            values = np.linspace(-1, 1, int(np.prod(weight.shape)), dtype="f4")
+            if weight is stage.data_weight:
+                values = np.float32(0.5 + number)
+            else:
+                values = values.reshape(weight.shape) * (number + 1) / 8
+            weight.assign(values)
+            number += 1
+    assert model_hash(network) == digest
 
 
 @pytest.mark.parametrize("network", [FromKspace, lambda: VariationalNetwork(1, 2, 3, 5)])
