@@ -18,6 +18,18 @@ from tfvn.results.rows import dataset_of
 NASTY = "<img src=x onerror=\"document.title=1\"> & 'b'"
 CLOSING = "</script><script>document.title='broken'</script>"
 ATTACKS = [("l2", 1.0), ("l2", 2.5)]
+# Of a model each.
+CONFIGURATIONS = [
+    config.load(settings={"data": {"format": "vlo", "path": CLOSING}}),
+    config.load(
+        settings={
+            "seed": 1,
+            "data": {"format": "vlo", "path": CLOSING},
+            "sampling": {"mask": "random", "seed": 4},
+            "defence": {"name": "smoothed", "sigma": 0.5},
+        }
+    ),
+]
 
 
 def row(model, index, attack, size, reference, rng):
@@ -69,15 +81,10 @@ def arguments(
     figure_paths = [str(folder / f"figure{number}.png") for number in (1, 2, 3)]
     for path in figure_paths:
         imsave(path, rng.random((8, 8)))
-    runs = [
-        report.Run(
-            model,
-            f"runs/{CLOSING}",
-            config.load(settings={"seed": n, "data.path": CLOSING}),
-            [["python", "a b.py", CLOSING]],
-        )
-        for n, model in enumerate(models)
-    ]
+    runs = []
+    for number, model in enumerate(models):
+        command = ["python", "a b.py", CLOSING]
+        runs.append(report.Run(model, f"runs/{CLOSING}", CONFIGURATIONS[number], [command]))
     labelled = [{**one, "dataset": dataset_of(one)} for one in rows]
     return [
         labelled,
@@ -241,11 +248,9 @@ def test_the_page_tells_what_made_it(pages):
     text = Page(pages["two models"]).text
     for name, value in provenance.origin().items():
         assert name in text and value in text
-    assert "5e" * 32 in text and "seed 1, mask seed 0" in text
-    assert (
-        re.search(r"Settings in which the runs differ\s*key\s*first", text)
-        and "grid_limit: 1.0" in text
-    )
+    assert "5e" * 32 in text and "; seed 0; SHA" in text and "; seed 1, mask seed 4; SHA" in text
+    differing = r"Settings in which the runs differ\s*key\s*first.*defence.sigma\s*–\s*0.5"
+    assert re.search(differing, text, re.DOTALL) and "grid_limit: 1.0" in text
 
 
 def test_slices_beyond_the_largest_size_are_left_out_and_named(tmp_path, monkeypatch):

@@ -109,7 +109,7 @@ def test_a_model_is_measured_whatever_it_reads(slice_):
 
 def test_the_draws_of_a_slice_are_its_own(slice_):
     model = Smoothed(ZeroFilled(), sigma=0.1, num_samples=3, seed=7)
-    (row,) = measured(model, slice_, [], sigma=0.1, num_samples=3, seed=7)[1]
+    (row,) = measured(model, slice_, [], seed=7)[1]
     keys = noise_keys(7, SMOOTHING, tf.constant([slice_.index]))
     statistics = model.statistics(slice_.inputs, keys)
     assert row["draw_norm"] == pytest.approx(float(statistics.largest_norm[0]))
