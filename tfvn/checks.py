@@ -24,6 +24,7 @@ __all__ = [
     "name_of_layer",
     "needed",
     "number",
+    "plain",
     "precision",
     "shown",
     "whole",
@@ -75,7 +76,7 @@ def described(value, names):
     return f"{type(value).__name__}({', '.join(parts)})"
 
 
-def _plain(value):
+def plain(value):
     """The Python number in a scalar of NumPy or TensorFlow; anything else as it is."""
     if isinstance(value, np.generic):
         return value.item()
@@ -91,9 +92,10 @@ def _refuse(name, expected, value, advice=""):
 
 def is_number(value):
     """Whether it is a finite number, not True or False."""
-    value = _plain(value)
+    value = plain(value)
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    # A whole number may be too large for a float.
+    return real and abs(value) < math.inf
 
 
 def number(
@@ -112,22 +114,22 @@ def number(
     Raises:
         ValueError: for anything else.
     """
-    plain = _plain(value)
+    found = plain(value)
     bounds = _Bounds(least, above, most, below)
-    if not _fits(plain, bounds, limit):
+    if not _fits(found, bounds, limit):
         expected = f"{alternative}a number{bounds.words()}"
-        _refuse(name, expected, value, _too_large(plain, limit))
-    return float(plain)
+        _refuse(name, expected, value, _too_large(found, limit))
+    return float(found)
 
 
 def whole(name, value, least=None, limit=LIMIT, alternative="", most=None):
     """A whole number as an int; arguments as `number`. 5.0 is one."""
-    plain = _plain(value)
+    found = plain(value)
     bounds = _Bounds(least, None, most, None)
-    if not _fits(plain, bounds, limit) or int(plain) != plain:
+    if not _fits(found, bounds, limit) or int(found) != found:
         expected = f"{alternative}a whole number{bounds.words()}"
-        _refuse(name, expected, value, _too_large(plain, limit))
-    return int(plain)
+        _refuse(name, expected, value, _too_large(found, limit))
+    return int(found)
 
 
 class _Bounds(NamedTuple):
@@ -155,12 +157,12 @@ class _Bounds(NamedTuple):
         return " and".join(told)
 
 
-def _fits(plain, bounds, limit):
-    return is_number(plain) and abs(plain) < limit and bounds.hold(plain)
+def _fits(found, bounds, limit):
+    return is_number(found) and abs(found) < limit and bounds.hold(found)
 
 
-def _too_large(plain, limit):
-    if not is_number(plain) or abs(plain) < limit:
+def _too_large(found, limit):
+    if not is_number(found) or abs(found) < limit:
         return ""
     told = f"{limit:.4g}"
     if isinstance(limit, int):

@@ -7,8 +7,7 @@ keys that there are: a wrong one never becomes a default.
 
 import functools
 import os
-
-import yaml
+from collections.abc import Mapping
 
 from tfvn import attacks, checks, data, defences, first_edition, models, yaml_text
 from tfvn.drafts import Assigned, Drafts, naming, naming_all
@@ -45,6 +44,8 @@ def _of_attack(num_samples=0):
     checks.whole("num_samples", num_samples, 0)
 
 
+# A section inside a section, and its keys.
+_DEEPEST = 3
 SECTIONS = {
     "data": Section(
         "data",
@@ -163,11 +164,16 @@ class Config:
         return _resolved([_assigned(self.tree()), _assigned(settings)])
 
     def flat(self):
-        """All keys in full, as `--set` has them, and their values, a dict."""
+        """All keys in full, as `--set` has them, and their values, a dict.
+
+        Where two attacks have one name, a number stands in the keys of the second.
+        """
         found = {"seed": self.seed}
-        for _, parts in self._sections():
-            for part in parts if isinstance(parts, tuple) else [parts]:
-                found.update(part.flat())
+        for name, parts in self._sections():
+            if isinstance(parts, tuple):
+                found.update(_flat_of_several(name, parts))
+            else:
+                found.update(parts.flat())
         return found
 
     def tree(self):
@@ -185,23 +191,18 @@ class Config:
 
     def to_yaml(self):
         """The whole configuration as YAML, from which `load` makes an equal one."""
-        # In one line each, however long.
-        return yaml.dump(
-            self.tree(),
-            Dumper=_Dumper,
-            sort_keys=False,
-            allow_unicode=True,
-            width=float("inf"),
-            default_flow_style=False,
-        )
+        return yaml_text.written(self.tree())
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes a list of numbers in one line."""
-
-    def represent_sequence(self, tag, sequence, flow_style=None):
-        is_short = not any(isinstance(item, dict) for item in sequence)
-        return super().represent_sequence(tag, sequence, is_short)
+def _flat_of_several(section, parts):
+    """The keys of a list of parts: their names, and the settings of each."""
+    found = {section: [part.name for part in parts]}
+    for index, part in enumerate(parts):
+        earlier = sum(other.name == part.name for other in parts[:index])
+        place = f"{part.section.place}.{earlier + 1}" if earlier else part.section.place
+        for key, value in {**part.common, **part.settings}.items():
+            found[f"{place}.{key}"] = value
+    return found
 
 
 def load(path=None, overrides=(), settings=None):
@@ -225,7 +226,7 @@ def load(path=None, overrides=(), settings=None):
         _check_path(path)
         layers.append(_of_file(path))
     layers.append(_of_overrides(overrides))
-    if settings:
+    if settings is not None:
         layers.append(_assigned(settings))
     return _resolved(layers)
 
@@ -243,7 +244,8 @@ def _of_file(path):
     source = str(path)
     with naming(source):
         entries = yaml_text.read(path)
-    first_edition.check(source, {entry.path[0]: entry.value for entry in _flat_of(entries)})
+    flat = {entry.path[0]: entry.value for entry in entries if len(entry.path) == 1}
+    first_edition.check(source, flat, SECTIONS)
     found = []
     for entry in entries:
         doubt = ""
@@ -251,10 +253,6 @@ def _of_file(path):
             doubt = f"line {entry.comment_line}: is {checks.shown(entry.comment)}"
         found.append(Assigned(entry.path, entry.value, source, True, doubt))
     return found
-
-
-def _flat_of(entries):
-    return [entry for entry in entries if len(entry.path) == 1]
 
 
 def _of_overrides(overrides):
@@ -275,30 +273,51 @@ def _of_overrides(overrides):
             )
         found.append(Assigned(tuple(key.split(".")), text, "--set", True))
     written = {assigned.name: assigned.value for assigned in found}
-    first_edition.check("--set", written, as_words=True)
+    first_edition.check("--set", written, SECTIONS, as_words=True)
     return found
 
 
 def _assigned(settings):
     """What a mapping in Python says, in a list of `Assigned`."""
-    return list(_walked(settings, ()))
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"config.load: expected a mapping of keys. {received('settings', settings)}"
+        )
+    found = list(_walked(settings, ()))
+    flat = {}
+    for assigned in found:
+        if len(assigned.path) == 1:
+            flat[assigned.name] = _as_text(assigned.value)
+    first_edition.check("config.load", flat, SECTIONS, as_words=True)
+    return found
+
+
+def _as_text(value):
+    if isinstance(value, str):
+        return value
+    return checks.shown(value)
 
 
 def _walked(settings, before):
-    if not hasattr(settings, "items"):
-        raise ValueError(
-            f"config.load: expected a mapping of keys. {received('.'.join(before), settings)}"
-        )
     for key, value in settings.items():
-        path = (*before, *str(key).split("."))
-        if hasattr(value, "items"):
+        if not isinstance(key, str):
+            raise ValueError(f"config.load: a key is a text. Received: {checks.shown(key)}")
+        path = (*before, *key.split("."))
+        several = path[-1] in SECTIONS and SECTIONS[path[-1]].several
+        if len(path) < _DEEPEST and isinstance(value, Mapping) and value:
             yield from _walked(value, path)
-        elif path == ("attacks",) and isinstance(value, (list, tuple)) and value:
-            for number, item in enumerate(value):
-                item = {"name": item} if isinstance(item, str) else item
-                yield from _walked(item, (*path, number))
+        elif len(path) == 1 and several and isinstance(value, (list, tuple)) and value:
+            yield from _walked_list(value, path)
         else:
             yield Assigned(path, value, "config.load")
+
+
+def _walked_list(items, path):
+    for number, item in enumerate(items):
+        if isinstance(item, Mapping) and item:
+            yield from _walked(item, (*path, number))
+        else:
+            yield Assigned((*path, number), item, "config.load")
 
 
 def _resolved(layers):

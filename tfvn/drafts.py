@@ -4,13 +4,14 @@ Each place wins over those before it: a file, the command line, a call in Python
 """
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
 from tfvn import checks
 from tfvn.parts import Part, nearest
-from tfvn.settings import REQUIRED, Key, check, from_text, received
+from tfvn.settings import REQUIRED, Key, check, from_text, received, texts_of
 
 __all__ = ["Assigned", "Draft", "Drafts", "SEED", "all_keys", "naming", "naming_all"]
 
@@ -60,7 +61,7 @@ class Draft:
         self.section.check_name(name)
         self.named_by = source
         if name != self.name:
-            self.name = name
+            self.name = str(name)
             keys = self.known
             self.found = {key: found for key, found in self.found.items() if key in keys}
 
@@ -105,12 +106,15 @@ class Draft:
         return Part(self.section, self.name, common, settings, inside)
 
     def sources(self):
-        """Where its name and its keys were said, in order."""
-        found = [] if self.named_by is None else [self.named_by]
-        found += [source for source, _ in self.found.values()]
+        """Where its name and its keys were said: a dict of sources, by keys in full."""
+        found = {}
+        if self.named_by is not None:
+            found[self.section.picked_by_in_full] = self.named_by
+        for key, (source, _) in self.found.items():
+            found[f"{self.section.place}.{key}"] = source
         for draft in self.inside.values():
-            found += draft.sources()
-        return list(dict.fromkeys(found))
+            found.update(draft.sources())
+        return found
 
 
 class Drafts:
@@ -168,14 +172,11 @@ class Drafts:
         draft, rest = self._draft_of(assigned.path)
         if draft is None or (rest and rest != (draft.section.picked_by,)):
             return False
-        if assigned.value == "" and not rest:
+        if _is_nothing(assigned.value) and not rest:
             # An empty section of a file.
             return True
         if not draft.section.picked_by:
-            raise ValueError(
-                f"{draft.section.place} is a section with keys of its own."
-                f" {received(draft.section.place, assigned.value)}"
-            )
+            _check_nothing(assigned)
         draft.pick(assigned.value, assigned.source)
         return True
 
@@ -205,15 +206,12 @@ class Drafts:
 
     def _take_list(self, section, assigned):
         """`attacks=ascent,antun`: those that are there stay as they are."""
-        names = assigned.value
-        if isinstance(names, str):
-            names = names.strip().strip("[]").split(",")
         there = {draft.name: draft for draft in self.several[section]}
         chosen = []
-        for name in names or ():
-            name = str(name).strip()
-            if name:
-                chosen.append(there.get(name) or self._one_of(section, name, assigned.source))
+        for name in _names(section, assigned.value):
+            draft = there.get(name) or self._one_of(section, name)
+            draft.named_by = assigned.source
+            chosen.append(draft)
         self.several[section] = chosen
 
     def _take_value(self, assigned, numbered):
@@ -225,8 +223,11 @@ class Drafts:
         if assigned.path[0] in self.several:
             draft = self._one_at(assigned, numbered[assigned.path[0]])
             rest = assigned.path[2:]
+            if draft is not None and not rest:
+                _check_nothing(assigned)
+                return
         if draft is None or len(rest) != 1 or rest[0] not in draft.known:
-            raise ValueError(_unknown(assigned, draft, self._sections))
+            raise ValueError(_unknown(assigned, draft, rest, self._sections))
         key = draft.known[rest[0]]
         draft.set(key.name, _value(assigned, key), assigned.source)
 
@@ -252,7 +253,13 @@ class Drafts:
             names = [draft.name for draft in self.several[section]]
             raise ValueError(
                 f"there is no {place} among the {section} of this configuration:"
-                f" {', '.join(names)}. Add it: {section}={','.join([*names, place])}"
+                f" {', '.join(names) or 'none'}. Add it: {section}={','.join([*names, place])} on"
+                f" the command line, '- name: {place}' in the list of a file."
+            )
+        if place == self._sections[section].picked_by:
+            raise ValueError(
+                f"{section} is a list of sections, each with a {place}: '- {place}: ...' in a file,"
+                f" and {section}=... on the command line. {received(assigned.name, assigned.value)}"
             )
         return None
 
@@ -289,18 +296,50 @@ def _value(assigned, key):
     return from_text(key, assigned.value)
 
 
-def _unknown(assigned, draft, sections):
+def _check_nothing(assigned):
+    """Checks that a section that takes no name has no value of its own."""
+    if not _is_nothing(assigned.value):
+        raise ValueError(
+            f"{assigned.name} is a section with keys of its own."
+            f" {received(assigned.name, assigned.value)}"
+        )
+
+
+def _is_nothing(value):
+    """Whether it is what a section without keys holds."""
+    return isinstance(value, (str, Mapping)) and not value
+
+
+def _names(section, written):
+    """The names of a list, which may be written in one text."""
+    names = written
+    if isinstance(written, str):
+        names = texts_of(written)
+        if names == [""]:
+            return []
+    if not isinstance(names, (list, tuple)):
+        raise ValueError(
+            f"{section} must be a list of names or of sections, [] for none."
+            f" {received(section, written)}"
+        )
+    return names
+
+
+def _unknown(assigned, draft, rest, sections):
     """The sentence on a key that there is not."""
-    text = f"unknown key {checks.shown(assigned.name)}."
+    name = assigned.name
     if draft is not None:
         section = draft.section
-        others = [name for name in section.table if assigned.path[-1] in section.keys(name)]
+        name = ".".join(map(str, [section.place, *rest]))
+        others = []
+        if len(rest) == 1:
+            others = [other for other in section.table if rest[0] in section.keys(other)]
         if others:
             return (
-                f"{text} {section.picked_by_in_full} is {draft.name}, and the key is one of"
-                f" {', '.join(others)}."
+                f"unknown key {checks.shown(name)}. {section.picked_by_in_full} is {draft.name},"
+                f" and the key is one of {', '.join(others)}."
             )
-    return text + nearest(assigned.name, all_keys(sections))
+    return f"unknown key {checks.shown(name)}." + nearest(name, [*all_keys(sections), *sections])
 
 
 def all_keys(sections):
@@ -312,7 +351,7 @@ def all_keys(sections):
     found = {"seed": SEED}
     for section in sections.values():
         for inner in (section, *section.inside.values()):
-            if inner.picked_by:
+            if inner.picked_by and not inner.several:
                 found[inner.picked_by_in_full] = Key(inner.picked_by, inner.default, "")
             for name in inner.table or [""]:
                 place = f"{inner.place}.{name}" if inner.several else inner.place
@@ -323,12 +362,19 @@ def all_keys(sections):
 
 @contextlib.contextmanager
 def naming_all(*drafts):
-    """Errors begin with all places where the settings of some sections were said."""
+    """Errors begin with where the settings that they name were said.
+
+    Of an error that names none, those are all settings of some sections.
+    """
     try:
         yield
     except ValueError as error:
-        sources = dict.fromkeys(source for draft in drafts for source in draft.sources())
-        raise ValueError(f"{', '.join(sources) or 'config.load'}: {error}") from error
+        sources = {}
+        for draft in drafts:
+            sources.update(draft.sources())
+        named = [source for key, source in sources.items() if f"{key}=" in str(error)]
+        told = dict.fromkeys(named or sources.values())
+        raise ValueError(f"{', '.join(told) or 'config.load'}: {error}") from error
 
 
 @contextlib.contextmanager

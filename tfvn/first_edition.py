@@ -1,8 +1,11 @@
 """Keys of the first edition, whose configurations were flat, and how they are written now."""
 
-import yaml
+import shlex
+from typing import NamedTuple
 
-__all__ = ["OLD_KEYS", "check", "translated"]
+from tfvn import yaml_text
+
+__all__ = ["OLD_KEYS", "check"]
 
 _DATA = (
     "protocol train_patients train_slices test_patients test_slices padding_lines sensitivity_path"
@@ -63,78 +66,124 @@ OLD_KEYS = {
     "antun_reference": ("attacks.antun.reference",),
     "antun_region": ("attacks.antun.region",),
 }
-# What a key needs beside it.
-_NAMES = {
-    "training.recipe": ("training.recipe.name", "noise"),
-    "defence": ("defence.name", "smoothed"),
-}
+# The names that a positive sigma stood for, and those of none.
+_NOISE = {"training.recipe.name": "noise", "defence.name": "smoothed"}
+_NO_NOISE = {"training.recipe.name": "clean", "defence.name": "none"}
 _METHODS = {"projected": "ascent"}
 # Keys of both attacks.
 _SHARED = ("attack_momentum", "attack_gradient", "attack_noise", "attack_num_samples")
 
 
-def check(source, written, as_words=False):
+def check(source, written, sections, as_words=False):
     """Checks that no key is one of the first edition.
 
     Args:
         source: where they were written: a file's name or --set.
-        as_words: whether they stand on a command line.
-        written: keys and their values as texts, a dict. A key of a section inside another has dots.
+        written: keys and their values as texts, a dict. A key of a section has dots.
+        sections: a dict of `tfvn.parts.Section`, by their names.
+        as_words: whether they stand on a command line. Then they change a configuration, which has
+            names of its own.
 
     Raises:
         ValueError: if there is one. The text says how all of them are written now.
     """
-    old = {key: value for key, value in written.items() if key in OLD_KEYS}
-    # These two are words of both editions: `model: vn.keras`, `mask: random`.
-    if not set(old) - {"model"}:
+    # `model` is a word of both editions: the file of a network, and a section.
+    if not {key for key in written if key in OLD_KEYS and key != "model"}:
         return
     old = {key: value for key, value in written.items() if key in OLD_KEYS or key == "seed"}
-    found = translated(old)
-    anew = f" {' '.join(_as_words(found))}" if as_words else f"\n\n{_as_yaml(found)}"
+    new = _translated(old, sections, as_words)
+    unused = ""
+    if new.unused:
+        unused = f" Nothing used {', '.join(new.unused)}."
+    anew = f" {shlex.join(_words(new.found))}"
+    if not as_words:
+        anew = f"\n\n{yaml_text.written(_tree(new.found), only_texts=True)}"
     raise ValueError(
         f"{source}: the keys of a configuration stand in sections now, see"
-        f" docs/api/configuration.md. Written anew:{anew}"
+        f" docs/api/configuration.md.{unused} Written anew:{anew}"
     )
 
 
-def translated(old):
-    """Keys of now, with dots, and their values.
+class _Translated(NamedTuple):
+    """What old keys have become.
 
-    Args:
-        old: keys of the first edition and their values, a dict.
+    found: keys of now, with dots, and their values.
+    unused: old keys that had no meaning beside the others.
     """
-    old = dict(old)
+
+    found: dict
+    unused: list
+
+
+def _translated(old, sections, as_words):
+    """Old keys and their values as those of now, a `_Translated`."""
     found = {}
-    if "seed" in old:
-        found["seed"] = old.pop("seed")
-    if _is_zero(old.get("bandwidth")):
-        # The grid step is what a network takes of itself.
-        del old["bandwidth"]
-    plain = _is_zero(old.get("sigma"))
-    if plain:
-        for key in ("sigma", "noise", "num_samples", "chunk_size"):
-            old.pop(key, None)
-    method = old.pop("attack_method", None)
-    for key, value in old.items():
-        for place in _places(key, method):
-            section, _, _ = place.rpartition(".")
-            if section in _NAMES and "sigma" in old:
-                name, chosen = _NAMES[section]
-                found.setdefault(name, chosen)
+    method = old.get("attack_method", "projected")
+    if "attack_method" in old:
+        found["attacks"] = _METHODS.get(str(method), str(method))
+    sigma = old.get("sigma")
+    if sigma is not None and not _is_zero(sigma):
+        found.update(_NOISE)
+    elif sigma is not None and as_words:
+        found.update(_NO_NOISE)
+    placed = _placed(old, method)
+    names = {**found, **{place: value for _, place, value in placed}}
+    if not as_words:
+        # In a file, what is not there has its default.
+        names = {"attacks": "ascent", **_defaults(sections), **names}
+    unused = []
+    for key, place, value in placed:
+        if _is_used(place, names, sections):
             found[place] = value
-    if method == "antun":
-        # One attack was made at a time.
-        found = {key: value for key, value in found.items() if "attacks.ascent." not in key}
-    if method:
-        found = {"attacks": _METHODS.get(method, method), **found}
+        elif key not in unused:
+            unused.append(key)
+    order = ["seed", *sections]
+    found = dict(sorted(found.items(), key=lambda item: order.index(item[0].split(".")[0])))
+    return _Translated(found, unused)
+
+
+def _placed(old, method):
+    """Triples of an old key, where it stands now, and its value."""
+    placed = []
+    for key, value in old.items():
+        places = OLD_KEYS.get(key, (key,))
+        if key == "bandwidth" and _is_zero(value):
+            # It stood for the grid step.
+            value = "null"
+        if key in _SHARED and method == "antun":
+            places = [place.replace("ascent", "antun") for place in places]
+        # A positive sigma stands for names too, and these two for nothing else.
+        is_name = key == "attack_method" or (key == "sigma" and _is_zero(value))
+        if not is_name:
+            placed += [(key, place, value) for place in places]
+    return placed
+
+
+def _defaults(sections):
+    """The names that sections have where nothing is said, by the keys that pick them."""
+    found = {}
+    for section in sections.values():
+        for inner in (section, *section.inside.values()):
+            if inner.picked_by and not inner.several:
+                found[inner.picked_by_in_full] = inner.default
     return found
 
 
-def _places(key, method):
-    places = OLD_KEYS[key]
-    if key in _SHARED and method == "antun":
-        return [place.replace("ascent", "antun") for place in places]
-    return places
+def _is_used(place, names, sections):
+    """Whether a key has a meaning beside the names that are known; `names` has those."""
+    *above, key = place.split(".")
+    if not above:
+        return True
+    section = sections[above[0]]
+    if section.several:
+        return names.get(above[0], above[1]) == above[1]
+    for inner in above[1:]:
+        section = section.inside[inner]
+    if not section.picked_by or key == section.picked_by:
+        return True
+    name = names.get(section.picked_by_in_full)
+    # A wrong name is told when it is read.
+    return name not in section.names() or key in section.keys(name)
 
 
 def _is_zero(value):
@@ -144,16 +193,12 @@ def _is_zero(value):
         return False
 
 
-def _as_words(found):
-    words = []
-    for key, value in found.items():
-        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        # `defence=smoothed` is short for `defence.name=smoothed`.
-        words.append(f"{key.removesuffix('.name')}={text}")
-    return words
+def _words(found):
+    """Words behind `--set`: `defence=smoothed` is short for `defence.name=smoothed`."""
+    return [f"{key.removesuffix('.name')}={value}" for key, value in found.items()]
 
 
-def _as_yaml(found):
+def _tree(found):
     """The keys in the sections of a YAML file."""
     tree = {}
     attacks = {}
@@ -170,11 +215,4 @@ def _as_yaml(found):
             place[last] = value
     if attacks:
         tree["attacks"] = list(attacks.values())
-    # Texts are written without quotes where they are plain: numbers are texts here.
-    return yaml.dump(tree, Dumper=_PlainDumper, sort_keys=False, default_flow_style=False)
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Writes texts as they were written, in quotes only where YAML needs them."""
-
-    yaml_implicit_resolvers = {}
+    return tree

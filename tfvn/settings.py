@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 from tfvn import checks
 
-__all__ = ["Key", "REQUIRED", "as_text", "check", "from_text", "keys_of", "received"]
+__all__ = [
+    "Key",
+    "REQUIRED",
+    "as_text",
+    "check",
+    "from_text",
+    "keys_of",
+    "received",
+    "texts_of",
+]
 
 # The default of a key that must be given.
 REQUIRED = inspect.Parameter.empty
@@ -123,23 +132,44 @@ def check(name, key, value):
     Raises:
         ValueError: for a value of another type.
     """
+    value = checks.plain(value)
     if key.type is list:
         return _check_list(name, key, value)
     if key.type in (int, float):
         return _check_number(name, key.type, value)
+    if key.type is None:
+        return _check_any(name, value)
     if key.type is str:
         value = as_text(value)
-    if key.type and not isinstance(value, key.type):
+    if not isinstance(value, key.type):
         raise ValueError(f"{name} must be {_EXPECTED[key.type]}. {received(name, value)}")
-    if isinstance(value, str) and _CONTROL.search(value):
-        raise ValueError(
-            f"{name} must be one line of text that can be written as UTF-8, without control"
-            f" characters. {received(name, value)}"
-        )
+    if key.type is str:
+        return _check_text(name, value)
     return value
 
 
 _EXPECTED = {bool: "true or false", str: "a text"}
+
+
+def _check_any(name, value):
+    """The value of a key that says nothing of its type: what YAML could have made of a text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _check_text(name, value)
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number or a text. {received(name, value)}")
+    # 1 and 1.0 are one value.
+    return _check_number(name, float, value)
+
+
+def _check_text(name, value):
+    if _CONTROL.search(value):
+        raise ValueError(
+            f"{name} must be one line of text that can be written as UTF-8, without control"
+            f" characters. {received(name, value)}"
+        )
+    return str(value)
 
 
 def received(name, value):
@@ -211,11 +241,17 @@ def from_text(key, written):
 
 def _list_from_text(written):
     if isinstance(written, str):
-        # Brackets are a nuisance on the command line.
-        written = re.sub(r"^\s*\[(.*)\]\s*$", r"\1", written).split(",")
+        written = texts_of(written)
     if not isinstance(written, list):
         return written
     return [_number_from_text(item) for item in written]
+
+
+def texts_of(written):
+    """The texts of a list that is written in one: `[a, b]` and `a,b`."""
+    # Brackets are a nuisance on the command line.
+    without = re.sub(r"^\s*\[(.*)\]\s*$", r"\1", written)
+    return [text.strip() for text in without.split(",")]
 
 
 def _any_from_text(text):

@@ -1,4 +1,4 @@
-"""A YAML file as keys and texts, without any of YAML's own guesses.
+"""A YAML file as keys and texts, without any of YAML's own guesses, and back.
 
 In YAML 1.1 a patient 010 is 8, 12:30 is 750 and `no` is false. Here every value is the text that is
 written, or a list of texts. What YAML would lose of a text, or take for something else, is an
@@ -12,7 +12,7 @@ import yaml
 
 from tfvn import checks
 
-__all__ = ["Entry", "read"]
+__all__ = ["Entry", "read", "written"]
 
 # Bytes of a configuration file, which takes 5 kB with every key in it.
 _LARGEST_FILE = 2**17
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
     path: the keys that lead to it, a tuple of texts. In a list of sections the number of a section
         stands in it.
-    value: the text behind the colon or a list of texts.
+    value: the text behind the colon or a list of texts; an empty dict for braces without a key.
     line: where the key stands.
     comment: the text behind a value without quotes which may be a comment or part of the value: it
         begins with a # and no blank follows; "" if there is none.
@@ -116,11 +116,16 @@ def _entries(mapping, before, text):
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
             raise ValueError(f"line {line}: a key is a text. Received: a list or a section")
+        if "." in key.value:
+            raise ValueError(
+                f"line {line}: a key of a section stands below the section's name, and has no dot."
+                f" Received: {checks.shown(key.value)}"
+            )
         path = (*before, key.value)
         if key.value in known:
             raise ValueError(f"line {line}: given more than once: {'.'.join(map(str, path))}")
         known.add(key.value)
-        if isinstance(value, yaml.MappingNode):
+        if _has_keys(value):
             _check_depth(path, line)
             yield from _entries(value, path, text)
         elif _is_list_of_sections(value):
@@ -130,11 +135,20 @@ def _entries(mapping, before, text):
             yield _entry(path, value, line, text)
 
 
+def _has_keys(node):
+    return isinstance(node, yaml.MappingNode) and bool(node.value)
+
+
 def _check_depth(path, line):
-    if len(path) >= _DEEPEST:
-        raise ValueError(
-            f"line {line}: expected a value. Received: a section, {'.'.join(map(str, path))}"
-        )
+    if len(path) < _DEEPEST:
+        return
+    *above, key = path
+    hint = ""
+    if isinstance(above[-1], int):
+        hint = f" A section of a list tells its name by a key: '- name: {key}'."
+    raise ValueError(
+        f"line {line}: expected a value. Received: a section, {checks.shown(key)}.{hint}"
+    )
 
 
 def _is_list_of_sections(node):
@@ -146,12 +160,12 @@ def _is_list_of_sections(node):
 def _item(node, path, text):
     """Yields the entries of one of several sections; a text alone is its name."""
     line = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
+    if _has_keys(node):
         yield from _entries(node, path, text)
-    elif isinstance(node, yaml.ScalarNode):
-        yield _entry(path, node, line, text)
-    else:
+    elif isinstance(node, yaml.SequenceNode):
         raise ValueError(f"line {line}: expected a section or a name. Received: a list")
+    else:
+        yield _entry(path, node, line, text)
 
 
 def _entry(path, value, line, text):
@@ -161,18 +175,54 @@ def _entry(path, value, line, text):
         comment = _COMMENT.match(text, value.end_mark.index)
     return Entry(
         path,
-        _written(value, line),
+        _value(value, line),
         line,
         comment[1] if comment else "",
         value.end_mark.line + 1,
     )
 
 
-def _written(node, line):
-    """What is written at a node: a text or a list of texts."""
+def _value(node, line):
+    """What is written at a node: a text or a list of texts, or nothing in braces."""
+    if isinstance(node, yaml.MappingNode):
+        return {}
     if isinstance(node, yaml.ScalarNode):
         return node.value
     for item in node.value:
         if not isinstance(item, yaml.ScalarNode):
             raise ValueError(f"line {line}: expected a list of values. Received: a list of lists")
     return [item.value for item in node.value]
+
+
+def written(tree, only_texts=False):
+    """A dict of sections as YAML. Lists of values stand in one line each.
+
+    Args:
+        tree: the dict.
+        only_texts: whether all values are texts of a file. Then they are written as they were,
+            and stand in quotes only where YAML needs them.
+    """
+    dumper = _TextDumper if only_texts else _Dumper
+    # In one line each, however long.
+    return yaml.dump(
+        tree,
+        Dumper=dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+        default_flow_style=False,
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data):
+        """Two equal lists are written twice: `read` takes no references."""
+        return True
+
+    def represent_sequence(self, tag, sequence, flow_style=None):
+        is_short = not any(isinstance(item, dict) for item in sequence)
+        return super().represent_sequence(tag, sequence, is_short)
+
+
+class _TextDumper(_Dumper):
+    yaml_implicit_resolvers = {}

@@ -50,7 +50,7 @@ _CALL_KEYS = (
     "search.trials",
 )
 # The section whose keys are all free.
-_ATTACKS = "attacks."
+_ATTACKS = "attacks"
 # What stands for the value of a key that a part of another name does not have.
 _NOT_SET = "not set"
 
@@ -117,7 +117,8 @@ def _differences(given, stored):
 
 def is_free(key):
     """Whether a key of a run may be set otherwise in a later call."""
-    return key in FREE_KEYS or key in _CALL_KEYS or key.startswith(_ATTACKS)
+    section, _, _ = key.partition(".")
+    return section == _ATTACKS or key in FREE_KEYS or key in _CALL_KEYS
 
 
 def check_name(path, what):
