@@ -46,7 +46,7 @@ class Gain(models.Reconstructor):
 
     def call(self, inputs):
         image = self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
-        return tf.cast(self.gain, image.dtype) * image
+        return tf.complex(self.gain, 0.0) * image
 
     def get_config(self):
         return {**super().get_config(), "start": self.start}

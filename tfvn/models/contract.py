@@ -1,5 +1,7 @@
 """What is said of something that is no model, and of a model without a gradient."""
 
+import os
+
 from tfvn import checks
 from tfvn.models.base import Reconstructor
 
@@ -24,9 +26,9 @@ def check_model(model, name="model"):
 
 
 def _advice(model, name):
-    if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
+    if isinstance(model, (str, bytes, os.PathLike)):
         return " Load the file: tfvn.load_model(path)."
-    if isinstance(model, dict) or hasattr(model, "shape"):
+    if isinstance(model, dict) or getattr(model, "shape", None) is not None:
         swapped = " The model comes first, then the inputs: run(model, inputs)."
         return swapped if name == "model" else ""
     if callable(model) or callable(getattr(model, "reconstruct", None)):

@@ -17,7 +17,7 @@ DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
 _SHARE = 0.1
 _HEADS = (
     "model",
-    "norm",
+    "certificate",
     "D",
     "Lipschitz constant",
     "certified to",
@@ -115,7 +115,7 @@ def certificate_table(claims):
             key = (model, name)
             own = [claim for claim in claims if (claim["model"], claim["certificate"]) == key]
             if own:
-                lines.append(_line(own, name if len(names) > 1 else ""))
+                lines.append(_line(own))
     note = (
         "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified"
         " to: the largest ||A r|| that cannot change the reconstruction by more than"
@@ -123,16 +123,16 @@ def certificate_table(claims):
         " r, the bound at it and what it did; the bound says something where it is below half of"
         " D. Norms of A r as the noise demands, of real and imaginary parts."
     )
-    title = "Certificates of the smoothed models (docs/theorem.md)"
+    title = "Certificates (docs/theorem.md)"
     return Table(title, lines, ("",) * len(_HEADS), note)
 
 
-def _line(claims, name):
-    """The table's line of one model and certificate; the name of this may be left out."""
+def _line(claims):
+    """The table's line of one model and certificate."""
     attacks = [claim for claim in claims if not is_clean(claim)]
     # The weakest attack: where even that is beyond the certificate, the others are.
     claim = min(attacks, key=lambda claim: claim["total_variation"], default=claims[0])
-    line = [claim["model"], f"{claim['norm']} {name}".strip()]
+    line = [claim["model"], f"{claim['certificate']}, {claim['norm']}"]
     line += [digits(claim[key]) for key in ("diameter", "lipschitz", "certified_distance")]
     if not attacks:
         return line + ["-"] * 5
