@@ -586,6 +586,35 @@ def test_a_share_above_one_is_refused(optimizer):
         trainer(optimizer, learning_rate=keras.optimizers.schedules.CosineDecay(2.0, 8))
 
 
+def test_cosine_is_the_schedule_of_keras_over_all_iterations(data):
+    def losses(**settings):
+        return fit(trainer("adam", num_stages=1, **settings), data, 4)
+
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 4)
+    cosine = losses(learning_rate=0.01, schedule="cosine", iterations=4)
+    assert cosine == losses(learning_rate=rate)
+    assert cosine != losses(learning_rate=0.01)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(schedule="cosine"), "iterations must be given for schedule=cosine"),
+        (dict(schedule="linear", iterations=4), "schedule must be one of"),
+        (dict(learning_rate=0), "learning_rate must be a number > 0"),
+    ],
+)
+@pytest.mark.parametrize("optimizer", ["adam", "radam-lookahead", "conditional-gradient"])
+def test_another_learning_rate_is_refused(optimizer, settings, words):
+    with pytest.raises(ValueError, match=words):
+        OPTIMIZERS[optimizer](**settings)
+
+
+def test_noise_of_no_deviation_is_none(data):
+    inputs, reference = next(iter(data))
+    assert Noise(0.0)(VariationalNetwork(**SETTINGS), inputs, reference, None) is inputs
+
+
 @pytest.mark.parametrize("sigma", [-0.1, float("nan")])
 def test_a_negative_sigma_is_refused(sigma):
     with pytest.raises(ValueError, match=f"Received: sigma={sigma}"):
