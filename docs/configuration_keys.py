@@ -19,11 +19,16 @@ class ConfigurationKeys(SphinxDirective):
     def run(self):
         # Sphinx does not see that a constructor has changed.
         self.env.note_reread()
-        lines = ["One key stands beside the sections:", "", *_table([SEED])]
-        for section in config.SECTIONS.values():
-            for inner in (section, *section.inside.values()):
-                lines += ["", *_lines_of(inner)]
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        return self.parse_text_to_nodes("\n".join(tables()), allow_section_headings=True)
+
+
+def tables():
+    """Lines of Markdown: a heading for each section, and tables of its keys."""
+    lines = ["One key stands beside the sections:", "", *_table([SEED])]
+    for section in config.SECTIONS.values():
+        for inner in (section, *section.inside.values()):
+            lines += ["", *_lines_of(inner)]
+    return lines
 
 
 def _lines_of(section):

@@ -20,6 +20,7 @@ import evaluate
 import tfvn
 import train
 from tfvn import compat
+from tfvn.drafts import all_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob("*.md")) + sorted(
@@ -29,7 +30,7 @@ SCRIPTS = {"train.py": train, "attack.py": attack, "evaluate.py": evaluate}
 # The tutorial's networks and data, as small as they go: of fewer lines, 15 % are not enough for
 # coil maps.
 STAMP = {
-    "data.height=96, width=72, num_coils=8": "data.height=32, width=72, num_coils=4",
+    "height=96, width=72, num_coils=8": "height=32, width=72, num_coils=4",
     "range(1, 9), range(11, 16)": "[1], [11, 12]",
 }
 SMALL = [
@@ -126,12 +127,48 @@ def test_commands_have_these_flags_and_keys(path, capsys):
         assert ended.value.code == 0
         known = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
         assert {word for word in arguments if word.startswith("--")} <= known, arguments
-        config = arguments[arguments.index("--config") + 1] if "--config" in arguments else None
-        # What a run wrote is not here.
-        tfvn.config.load(
-            ROOT / config if config and config.startswith("configs/") else None,
-            overrides(arguments),
-        )
+        tfvn.config.load(configuration_of(what, arguments), overrides(arguments))
+
+
+def configuration_of(what, arguments):
+    """The configuration of a command, as far as it is here; None for the defaults."""
+    if what == "-m tfvn.paper":
+        return ROOT / "configs/knee/sigma_0.05.yaml"
+    given = arguments[arguments.index("--config") + 1] if "--config" in arguments else ""
+    # What a run wrote is not here.
+    return ROOT / given if given.startswith("configs/") else None
+
+
+@each_page
+def test_configurations_in_the_text_can_be_read(path, tmp_path):
+    for language, block in blocks(path.read_text(encoding="utf-8")):
+        if language == "yaml":
+            (tmp_path / "page.yaml").write_text(block, encoding="utf-8")
+            tfvn.config.load(tmp_path / "page.yaml")
+
+
+@each_page
+def test_keys_in_the_text_exist(path):
+    sections = tfvn.config.SECTIONS
+    known = set(all_keys(sections)) | set(sections) | {"training.optimizer", "training.recipe"}
+    known |= {f"attacks.{name}" for name in sections["attacks"].table}
+    text = path.read_text(encoding="utf-8")
+    pattern = rf"`((?:{'|'.join(sections)})\.[a-z_.]+)(?:=[^`]*)?`"
+    # A file is no key.
+    found = {key for key in re.findall(pattern, text) if not key.endswith(".keras")}
+    assert not found - known
+
+
+def test_all_keys_are_in_the_tables():
+    pytest.importorskip("sphinx", reason="Sphinx is in the default environment alone")
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from configuration_keys import tables
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    rows = re.findall(r"^\| `(\w+)` \|", "\n".join(tables()), re.M)
+    keys = [key.rpartition(".")[2] for key in all_keys(tfvn.config.SECTIONS)]
+    assert set(keys) - set(rows) <= {"format", "mask", "name"}
 
 
 def module_main(what):
@@ -178,10 +215,20 @@ FOLLOWED += [
         r"^howto/\w+$", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.M
     )
 ]
-FOLLOWED += ["CONTRIBUTING.md"]
+FOLLOWED += ["docs/api/configuration.md", "CONTRIBUTING.md"]
 ADDONS = {"training.optimizer=radam-lookahead", "training.optimizer=conditional-gradient"}
 # Minutes each, with tests of their own: test_benchmarks.py and test_paper.py.
 NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper", "-m pytest")
+
+
+def small_settings(arguments):
+    """Those of SMALL that the configuration of a training has."""
+    if "--config" in arguments:
+        path = arguments[arguments.index("--config") + 1]
+    else:
+        path = Path(arguments[arguments.index("--run-dir") + 1], "config.yaml")
+    known = tfvn.config.load(path, overrides(arguments)).flat()
+    return [setting for setting in SMALL if setting.partition("=")[0] in known]
 
 
 def smaller(what, arguments):
@@ -192,9 +239,10 @@ def smaller(what, arguments):
         arguments = [
             argument.replace("search.iterations=9", "search.iterations=2") for argument in arguments
         ]
-        return [*arguments, "--set", "search.method=bayesian", "search.trials=1", *SMALL]
+        searched = ["search.method=bayesian", "search.trials=1"]
+        return [*arguments, "--set", *searched, *small_settings(arguments)]
     if what == "train.py":
-        return [*arguments, "--set", *SMALL]
+        return [*arguments, "--set", *small_settings(arguments)]
     if "configs/brain.yaml" in arguments:
         return [*arguments, "--set", "attacks.ascent.steps=2", "attacks.ascent.sizes=1"]
     return arguments
@@ -229,7 +277,7 @@ def run_shell(block):
 
 
 def run_python(name, text, names):
-    for large, small in (*STAMP.items(), ("defence.num_samples=32", "defence.num_samples=2")):
+    for large, small in (*STAMP.items(), ("num_samples=32", "num_samples=2")):
         text = text.replace(large, small)
     exec(compile(text, name, "exec"), names)
 
@@ -263,6 +311,9 @@ def project(tmp_path_factory):
 def followed(project):
     """A function that follows the pages up to one, from their first line to the last, each once."""
     left = list(FOLLOWED)
+    # CONTRIBUTING.md adds classes of its own.
+    tables = [tfvn.attacks.ATTACKS, tfvn.data.FORMATS, tfvn.defences.DEFENCES, tfvn.models.MODELS]
+    before = [dict(table) for table in tables]
 
     def follow(name):
         while name in left:
@@ -278,7 +329,10 @@ def followed(project):
             if page == "docs/tutorial.md":
                 make_demo()
 
-    return follow
+    yield follow
+    for table, content in zip(tables, before):
+        table.clear()
+        table.update(content)
 
 
 @pytest.mark.slow
