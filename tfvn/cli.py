@@ -31,9 +31,9 @@ _INTERRUPTED = 130
 _NOBODY_READS = 141
 # What `--help` says of configurations. It imports no class, and takes no time.
 SECTIONS_HELP = """\
-A configuration has the sections data, sampling, model, training, defence, attacks
-and search. `python -m tfvn keys` lists their keys, and `python -m tfvn keys model`
-says what those of one section mean.
+A configuration has the sections data, sampling, model, training, defence,
+attacks and search. `python -m tfvn keys` lists their keys, and
+`python -m tfvn keys model` says what those of one section mean.
 """
 
 

@@ -15,7 +15,7 @@ from tfvn.settings import REQUIRED, Key, check, from_text, received, texts_of
 
 __all__ = ["Assigned", "Draft", "Drafts", "SEED", "all_keys", "naming", "naming_all"]
 
-SEED = Key("seed", 0, "of initial weights, the order of the data, noise and attacks")
+SEED = Key("seed", 0, "of initial weights, data order, noise and attacks")
 
 
 class Assigned(NamedTuple):

@@ -5,6 +5,7 @@ import textwrap
 
 from tfvn import checks, cli
 from tfvn.commands.base import Command
+from tfvn.settings import REQUIRED
 
 __all__ = ["KEYS"]
 
@@ -15,6 +16,8 @@ _DESCRIPTION = """Lists the keys of configurations. Of one section it says what 
 
 A section names a class, and the keys are the arguments of its constructor.
 """
+# What is told of a key without a default.
+_NO_DEFAULT = "must be given"
 # Columns of a text, however narrow the terminal is.
 _NARROWEST = 60
 
@@ -28,9 +31,11 @@ def _work(arguments, parser, words):
 
     def tell():
         from tfvn import config
+        from tfvn.drafts import SEED
 
         columns = max(shutil.get_terminal_size().columns, _NARROWEST) - 1
         if arguments.section is None:
+            print(f"{SEED.name}: {SEED.meaning}\n  {_with_default(SEED)}\n")
             for section in config.SECTIONS.values():
                 _tell_briefly(section, columns)
             return
@@ -51,7 +56,7 @@ def _tell_briefly(section, columns):
     print(f"{section.place}: {section.meaning}")
     for inner in (section, *section.inside.values()):
         for group in inner.groups():
-            told = " ".join(f"{key.name}={key.written}" for key in group.keys)
+            told = " ".join(_with_default(key) for key in group.keys)
             title = _title(inner, group)
             indent = f"  {title} " if title else "  "
             print(textwrap.fill(f"{indent}{told}", columns, subsequent_indent="      "))
@@ -75,7 +80,15 @@ def _tell(section, columns):
     print()
 
 
+def _with_default(key):
+    if key.default is REQUIRED:
+        return f"{key.name} ({_NO_DEFAULT})"
+    return f"{key.name}={key.written}"
+
+
 def _meaning(key):
+    if key.default is REQUIRED:
+        return f"{key.meaning} ({_NO_DEFAULT})"
     if key.written:
         return f"{key.meaning} ({key.written})"
     return key.meaning
