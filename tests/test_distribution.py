@@ -45,7 +45,6 @@ SETTINGS = [
     "model.filters=2",
     "model.kernel_size=3",
     "model.num_centers=5",
-    "training.optimizer.initial_lipschitz=10",
     "data.num_train=3",
     "training.batch_size=3",
     "training.iterations=4",
@@ -58,7 +57,9 @@ SETTINGS = [
     "attacks.ascent.steps=2",
     "training.log_images_every=0",
 ]
-CONFIG = configs.load(ROOT / "configs" / "smoke.yaml", SETTINGS)
+# Settings of one of the optimizers.
+IPALM = ["training.optimizer.initial_lipschitz=10"]
+CONFIG = configs.load(ROOT / "configs" / "smoke.yaml", [*SETTINGS, *IPALM])
 DRAWS, REPLICAS = 5, 2
 
 
@@ -135,9 +136,10 @@ def main(folder, one):
 
 def train(run_dir, optimizer, workers=ALONE):
     run_dir.mkdir()
-    config = configs.load(
-        ROOT / "configs" / "smoke.yaml", [*SETTINGS, f"training.optimizer={optimizer}"]
-    )
+    settings = [*SETTINGS, f"training.optimizer={optimizer}"]
+    if optimizer == "ipalm":
+        settings += IPALM
+    config = configs.load(ROOT / "configs" / "smoke.yaml", settings)
     (run_dir / "config.yaml").write_text(config.to_yaml())
     train_run(run_dir, config, workers=workers)
 
@@ -311,6 +313,7 @@ def pair(run_dir, last=(0, 0)):
         "multiworker",
         "--set",
         *SETTINGS,
+        *IPALM,
     ]
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports()]}
     processes = []

@@ -9,6 +9,8 @@ import functools
 import os
 from collections.abc import Mapping
 
+import tensorflow as tf
+
 from tfvn import attacks, checks, data, defences, first_edition, models, yaml_text
 from tfvn.drafts import Assigned, Drafts, naming, naming_all
 from tfvn.parts import Section
@@ -326,7 +328,9 @@ def _resolved(layers):
     for layer in layers:
         drafts.take(layer)
     config = Config(**drafts.parts())
-    _check_all(config, drafts)
+    # In a graph nothing is computed: TensorFlow's devices can still be chosen afterwards.
+    with tf.Graph().as_default():
+        _check_all(config, drafts)
     return config
 
 
