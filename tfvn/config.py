@@ -59,7 +59,7 @@ SECTIONS = {
         common=_of_data,
     ),
     "sampling": Section(
-        "sampling", "the mask that undersamples them", data.MASKS, "mask", "constant"
+        "sampling", "the mask that undersamples the slices", data.MASKS, "mask", "constant"
     ),
     "model": Section(
         "model",
@@ -73,7 +73,7 @@ SECTIONS = {
     ),
     "training": Section(
         "training",
-        "how it is trained",
+        "how the network is trained",
         common=Training,
         inside={
             "optimizer": Section(
@@ -85,7 +85,11 @@ SECTIONS = {
                 given=("iterations",),
             ),
             "recipe": Section(
-                "training.recipe", "what it is trained on", recipes.RECIPES, "name", "clean"
+                "training.recipe",
+                "what the network is trained on",
+                recipes.RECIPES,
+                "name",
+                "clean",
             ),
         },
     ),
@@ -99,7 +103,7 @@ SECTIONS = {
     ),
     "attacks": Section(
         "attacks",
-        "the attacks on both, one after the other",
+        "the attacks on the network in its defence, one after the other",
         attacks.ATTACKS,
         "name",
         "ascent",

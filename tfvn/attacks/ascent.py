@@ -34,7 +34,7 @@ __all__ = ["ProjectedGradientAscent"]
 
 
 class ProjectedGradientAscent(Attack):
-    """The attack; the defaults are the paper's setting.
+    """Projected gradient ascent; the defaults are the paper's setting.
 
     Args:
         sizes: the radii of the ball, >= 0. A radius is the largest norm of r, in units of images

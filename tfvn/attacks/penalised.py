@@ -43,7 +43,7 @@ __all__ = ["PenalisedGradientAscent"]
 
 
 class PenalisedGradientAscent(Attack):
-    """The attack; the defaults are the setting of Antun et al. for the variational network.
+    """Penalised gradient ascent; the defaults are those of Antun et al. for this kind of network.
 
     Args:
         sizes: the numbers of steps after which r is stored, different and >= 1. They are the rungs

@@ -58,7 +58,7 @@ class Smoothed(Defence):
             memory. On an accelerator it stands for as many as its free memory holds, if the model
             tells what one takes (`memory_per_image`).
         seed: of the noise.
-        law: its distribution, "gaussian" (the paper's), "uniform" or "laplace".
+        law: the distribution of the noise, "gaussian" (the paper's), "uniform" or "laplace".
         strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A
             model with weights must have been made or loaded inside its scope.
 

@@ -62,7 +62,7 @@ class AdamSteps(_RateSteps):
 
     Args:
         learning_rate: the learning rate; in Python also a schedule of Keras.
-        schedule: what becomes of it, constant | cosine (to 0 over all iterations).
+        schedule: what becomes of the rate, constant | cosine (to 0 over all iterations).
         iterations: how many there are in all. The schedule cosine needs them.
 
     Raises:
@@ -83,7 +83,7 @@ class RadamLookaheadSteps(_RateSteps):
 
     Args:
         learning_rate: the learning rate; in Python also a schedule of Keras.
-        schedule: what becomes of it, constant | cosine (to 0 over all iterations).
+        schedule: what becomes of the rate, constant | cosine (to 0 over all iterations).
         iterations: how many there are in all. The schedule cosine needs them.
 
     Raises:
@@ -110,7 +110,7 @@ class FrankWolfeSteps(_RateSteps):
     Args:
         learning_rate: the learning rate of Adam, and the share of a filter that a step replaces: at
             most 1; in Python also a schedule of Keras.
-        schedule: what becomes of it, constant | cosine (to 0 over all iterations).
+        schedule: what becomes of the rate, constant | cosine (to 0 over all iterations).
         iterations: how many there are in all. The schedule cosine needs them.
 
     Raises:

@@ -32,7 +32,7 @@ class Noise:
 
     Args:
         sigma: k-space noise of the training, the deviation of a real component.
-        law: its distribution, gaussian (the paper's) | uniform | laplace.
+        law: distribution of that noise, gaussian (the paper's) | uniform | laplace.
 
     Raises:
         ValueError: for a negative sigma or another law.
