@@ -9,14 +9,14 @@ import tensorflow as tf
 from scipy.special import erf
 from skimage.metrics import structural_similarity
 
-from tfvn import attacks, data, defences
+from tfvn import data
 from tfvn.attacks import PenalisedGradientAscent, Start
 from tfvn.config import load
 from tfvn.figures import curves, paper
 from tfvn.models import ZeroFilled
 from tfvn.results import aggregate, evaluate, measure, sweep, wording, writing
 from tfvn.results.again import commands
-from tfvn.results.candidates import TEST_DATA_KEYS, cases, names_of, open_candidates
+from tfvn.results.candidates import cases, names_of, open_candidates, tested_data
 from tfvn.results.partial import Kept
 from tfvn.runs import attack_files, directory, locks, signature
 from tfvn.runs.attack import attack_run, attack_settings
@@ -37,8 +37,15 @@ SETTINGS = [
     "training.iterations=0",
     "training.optimizer=adam",
     "attacks.ascent.steps=2",
-    "defence.num_samples=2",
     "attacks.ascent.sizes=[0.5, 1.0]",
+]
+SMOOTHED = [
+    "training.recipe=noise",
+    "training.recipe.sigma=0.05",
+    "defence=smoothed",
+    "defence.sigma=0.05",
+    "defence.num_samples=2",
+    "seed=1",
 ]
 
 
@@ -54,7 +61,7 @@ def make_run(run_dir, *settings, attack=True):
 @pytest.fixture(scope="module")
 def run_dirs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return [make_run(folder / "original"), make_run(folder / "sigma_0.05", "sigma=0.05", "seed=1")]
+    return [make_run(folder / "original"), make_run(folder / "sigma_0.05", *SMOOTHED)]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +111,7 @@ def test_every_file_is_written_and_nothing_else(results):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_row_equals_an_independent_computation(run_dirs, results, number):
     config = directory.open_run(run_dirs[number])
-    model = defences.from_config(config, network_of(run_dirs[number], config))
+    model = config.defended(network_of(run_dirs[number], config))
     rows = {
         (int(row["slice"]), float(row["radius"])): row
         for row in read_csv(results[0] / "results.csv")
@@ -143,8 +150,8 @@ def test_a_row_equals_an_independent_computation(run_dirs, results, number):
                 ),
                 "psnr": 20 * np.log10(truth.max() * np.sqrt(truth.size) / error),
                 "effect": np.linalg.norm(image - clean),
-                "sigma": config.defence.sigma,
-                "num_samples": 2 if config.defence.sigma else 1,
+                "sigma": [0, 0.05][number],
+                "num_samples": [1, 2][number],
                 "seed": config.seed,
             }
             row = rows[index, radius]
@@ -234,22 +241,23 @@ def test_every_file_and_the_table_are_printed(original, tmp_path, capsys):
 
 
 def test_overrides_change_the_smoothing_alone(run_dirs, tmp_path):
-    with pytest.raises(ValueError, match="sigma=0.1"):
-        evaluate.evaluate(
-            [run_dirs[1]],
-            tmp_path / "results",
-            [
-                "training.recipe=noise",
-                "training.recipe.sigma=0.1",
-                "defence=smoothed",
-                "defence.sigma=0.1",
-            ],
-        )
+    with pytest.raises(ValueError, match="Received: defence.sigma=0.1"):
+        evaluate.evaluate([run_dirs[1]], tmp_path / "results", ["defence.sigma=0.1"])
     smoothed = shutil.copytree(
         run_dirs[1], tmp_path / "smoothed", ignore=shutil.ignore_patterns("attacks")
     )
     evaluate.evaluate([smoothed], tmp_path / "results", ["defence.num_samples=3"])
     assert {row["num_samples"] for row in read_csv(tmp_path / "results" / "results.csv")} == {"3"}
+
+
+def test_an_override_counts_for_the_runs_that_have_its_key(run_dirs):
+    overrides = ["defence.num_samples=3", "data.cache_dir=prepared"]
+    original, smoothed = open_candidates(run_dirs, overrides)
+    assert smoothed.config.defence.num_samples == 3
+    assert original.config.data.cache_dir == smoothed.config.data.cache_dir == "prepared"
+    told = "Received: defence.num_samples=3, and no run has it"
+    with pytest.raises(ValueError, match=told):
+        open_candidates(run_dirs[:1], overrides)
 
 
 def without_reference(config, split="train", start=0, step=1):
@@ -316,7 +324,7 @@ def test_runs_of_different_data_are_an_error_that_names_the_keys(run_dirs, tmp_p
         "model.filters=4",
         attack=False,
     )
-    words = r"different test data: receiver_noise=0.01 \(there: 0.002\), mask_fraction"
+    words = r"test data: data.receiver_noise=0.01 \(there: 0.002\), sampling.fraction=0.5"
     with pytest.raises(ValueError, match=words) as error:
         evaluate.evaluate([run_dirs[0], other], tmp_path / "results")
     assert "filters" not in str(error.value)
@@ -384,18 +392,41 @@ def test_a_model_without_a_radius_has_a_dash_there():
 def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
     cached = tmp_path / "cached"
     shutil.copytree(original, cached)
-    lines = (cached / "config.yaml").read_text().splitlines()
-    lines = [
-        f"cache_dir: {tmp_path / 'prepared'}" if line.startswith("cache_dir:") else line
-        for line in lines
-    ]
-    (cached / "config.yaml").write_text("\n".join(lines))
+    config = directory.open_run(cached)
+    config = config.changed({"data.cache_dir": tmp_path / "prepared"})
+    (cached / "config.yaml").write_text(config.to_yaml())
     evaluate.evaluate([original, cached], tmp_path / "results")
     assert os.listdir(tmp_path / "prepared")
 
 
-def test_the_compared_keys_are_keys_of_the_configuration(run_dirs):
-    assert set(TEST_DATA_KEYS) <= set(vars(directory.open_run(run_dirs[0])))
+@pytest.mark.parametrize(
+    "settings, left_out",
+    [
+        ({}, {"data.num_train", "data.cache_dir"}),
+        (
+            {"data.format": "vlo", "sampling.mask": "random"},
+            {"data.train_patients", "data.train_slices", "data.cache_dir"},
+        ),
+        ({"data.format": "measurement", "sampling.mask": "file"}, {"data.cache_dir"}),
+    ],
+)
+def test_all_keys_of_the_test_data_are_compared(settings, left_out):
+    flat = load(settings=settings).flat()
+    keys = {key for key in flat if key.startswith(("data.", "sampling."))}
+    compared = tested_data(load(settings=settings))
+    assert set(compared) == keys - left_out
+    assert compared.items() <= flat.items()
+
+
+def test_of_data_of_two_formats_the_names_are_told(run_dirs, tmp_path):
+    scan = {"data.format": "measurement", "data.path": "scan.h5", "sampling.mask": "measured"}
+    directory.begin(tmp_path / "other", load(settings=scan))
+    words = (
+        r"different test data: data.format='measurement' \(there: 'synthetic'\),"
+        r" sampling.mask='measured' \(there: 'constant'\). One table"
+    )
+    with pytest.raises(ValueError, match=words):
+        open_candidates([run_dirs[0], str(tmp_path / "other")], ())
 
 
 # Other attacks, certificates, draws
@@ -452,9 +483,11 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     for command in others:
         assert command[:4] == ["python", "attack.py", "--run-dir", f"{smoothed_run}-again"]
         config = directory.open_run(smoothed_run, None, command[5:])
-        attack = attacks.from_config(config)
+        (part,) = config.attacks
+        attack = part.make(seed=config.seed)
+        model = config.defended(ZeroFilled()).with_draws(part.num_samples)
         for size in attack.sizes:
-            made[attack.kind, size] = attack_settings(config, attack, size)
+            made[attack.kind, size] = attack_settings(model, attack, size)
     paths = {
         (kind, size): attack_files.attack_path(smoothed_run, size, 0, kind)
         for kind, size in candidate.attacks
@@ -467,7 +500,7 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
 
 def test_the_ladder_continues_its_first_rung(smoothed_run):
     config = directory.open_run(smoothed_run)
-    model = defences.from_config(config, network_of(smoothed_run, config))
+    model = config.defended(network_of(smoothed_run, config))
     inputs, _ = next(iter(data.load(config, "test")))
     first, second = (
         attack_files.read_attack(attack_files.attack_path(smoothed_run, steps, 0, "antun"))
@@ -606,7 +639,7 @@ def test_the_results_say_that_maps_may_know_what_the_mask_removes(run_dirs, tmp_
 
 
 def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
-    with pytest.raises(ValueError, match="none of these has noise"):
+    with pytest.raises(ValueError, match="a defence of sigma > 0, and none of these has one"):
         sweep.sample_sweep(run_dirs[:1], tmp_path, [1])
     with pytest.raises(ValueError, match="must be >= 1"):
         sweep.sample_sweep(run_dirs, tmp_path, [0])
@@ -638,17 +671,9 @@ def test_a_sweep_loads_a_network_after_all_checks_and_after_the_one_before(
     assert len(calls) == 4
 
 
-def test_the_draws_of_a_configuration_are_those_of_its_model():
-    for settings in ({}, {"sigma": 0.1}, {"sigma": 0.1, "num_samples": 3}):
-        config = load(settings=settings)
-        for given in (None, 2):
-            model = defences.from_config(config, ZeroFilled(), given)
-            assert defences.draws(config, given) == model.draws
-
-
 def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run_dirs, results):
     config = directory.open_run(run_dirs[1])
-    model = defences.from_config(config, network_of(run_dirs[1], config))
+    model = config.defended(network_of(run_dirs[1], config))
     inputs, _ = next(iter(data.load(config, "test")))
     mean, _, norm = model.statistics(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
@@ -861,7 +886,8 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     monkeypatch.setattr(measure, "measure_slice", measured)
     config = directory.open_run(original)
     (candidate,), source = open_candidates([original], ()), data.source(config, "test")
-    loaded = measure.Loaded(None, None, model_hash(network_of(original, config)))
+    network = network_of(original, config)
+    loaded = measure.Loaded(network, network, model_hash(network))
     kept = Kept(tmp_path / "results" / ".unfinished")
     for case in cases(config, source):
         evaluate.Evaluation(candidate, source, [loaded], kept).evaluated(0, case)
@@ -958,7 +984,7 @@ def test_names_that_are_no_text_are_refused_before_any_work(original, tmp_path, 
 
 
 def test_attacks_of_one_kind_have_one_setting(original):
-    with pytest.raises(ValueError, match=r"made with other settings.*attack_steps=9 \(there: 2\)"):
+    with pytest.raises(ValueError, match=r"made with other settings.*steps=9 \(there: 2\)"):
         attack_run(
             original,
             directory.open_run(
@@ -988,7 +1014,7 @@ def test_attacks_on_the_truth_need_one(original, monkeypatch):
 def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     run_dir = original if not sigma else run_dirs[1]
     config = directory.open_run(run_dir)
-    model = defences.from_config(config, network_of(run_dir, config))
+    model = config.defended(network_of(run_dir, config))
     inputs, _ = next(iter(data.load(config, "test")))
     attack = PenalisedGradientAscent(step_size=0.05)
     whole = attack.run(model, inputs, 4)
