@@ -145,7 +145,7 @@ def test_a_file_that_contradicts_itself_is_refused_until_the_axis_is_given(tmp_p
 def test_an_axis_that_is_given_wins_with_a_word_where_the_file_says_otherwise(tmp_path, slices):
     path = write(tmp_path / "scan.h5", slices, **SLICES["reconstruction_esc"])
     with pytest.warns(
-        DataWarning, match="scan.h5: axis 0 of shape .* as coil_axis says; but reconstruction_esc"
+        DataWarning, match="scan.h5: axis 0 of shape .* as data.coil_axis says; but recon"
     ):
         assert scan_shape(path, coil_axis=0) == (1, 6, HEIGHT, WIDTH)
     assert scan_shape(path, coil_axis=-2) == (6, 1, HEIGHT, WIDTH)

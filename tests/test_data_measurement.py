@@ -65,7 +65,7 @@ def test_every_kind_of_file_gives_the_same_slice(tmp_path, name):
             Measurement(tmp_path / name, slice_index=index)[0].kspace, kspace[index]
         )
     with pytest.raises(
-        ValueError, match=f"{name}: the file holds 2 slices. Received: slice_index=2"
+        ValueError, match=f"{name}: the file holds 2 slices. Received: data.slice_index=2"
     ):
         Measurement(tmp_path / name, slice_index=2)[0]
 

@@ -67,7 +67,7 @@ def find(array, path, coil_axis=BY_RULE):
     if not _fits(ndim, coil_axis):
         raise ValueError(
             f"{path}: expected axes coils, height, width and perhaps slices. "
-            f"Received: shape={shape}, coil_axis={coil_axis}"
+            f"Received: shape={shape}, data.coil_axis={coil_axis}"
         )
     matlab = is_matlab(path)
     evidence = _told_of(array, path, shape)
@@ -173,8 +173,8 @@ def _compare(axes, shape, path, evidence):
         if axes.coils is None:
             coils = "no axis"
         warnings.warn(
-            f"{path}: {coils} of shape {shape} is taken for the coils, as coil_axis says; but "
-            f"{_sentences(evidence)}.",
+            f"{path}: {coils} of shape {shape} is taken for the coils, as data.coil_axis says;"
+            f" but {_sentences(evidence)}.",
             DataWarning,
             stacklevel=2,
         )
@@ -185,8 +185,8 @@ def _compare_sizes(axes, shape, path):
     image = [size for axis, size in enumerate(shape) if axis not in axes]
     if axes.coils is not None and shape[axes.coils] > min(image):
         warnings.warn(
-            f"{path}: axis {axes.coils} of shape {shape} is taken for the coils, as coil_axis "
-            f"says: {shape[axes.coils]} coils, and images of {image[0]} x {image[1]}.",
+            f"{path}: axis {axes.coils} of shape {shape} is taken for the coils, as data.coil_axis"
+            f" says: {shape[axes.coils]} coils, and images of {image[0]} x {image[1]}.",
             DataWarning,
             stacklevel=2,
         )

@@ -237,7 +237,7 @@ def _cut_doubts(size_of_object):
     outside = 1 - energy[size // 4 : size - size // 4].sum() / energy.sum()
     if outside > _CUT:
         yield (
-            f"readout_oversampling keeps the central half of the height, and {outside:.0%} of "
+            f"data.readout_oversampling keeps the central half of the height, and {outside:.0%} of "
             "the energy lies outside of it. Was the readout oversampled, and is it the height "
-            "(transpose)?"
+            "(data.transpose)?"
         )

@@ -1,4 +1,4 @@
-"""A format of data: what the section `data` of a configuration makes, and gives its sources."""
+"""A format of data: what the section `data` of a configuration makes. It gives the sources."""
 
 import functools
 from typing import NamedTuple
@@ -24,10 +24,10 @@ class Part(NamedTuple):
 
 
 class Format:
-    """What is configured of the data, without a file that was read: the base class.
+    """What a configuration says of the data: the base class of the formats.
 
     The keywords of a constructor are the keys of the section `data`. It checks their values, and
-    reads nothing. A format defines `source(split)`. It may define the rest.
+    reads no file. A format defines `source(split)`. It may define the rest.
 
     Args:
         readout_oversampling: the image is the central half of the readout (height).

@@ -91,7 +91,7 @@ def arrange(array, path, coil_axis, slice_index, transpose):
     count = _size(array, found.slices)
     if slice_index >= count:
         raise ValueError(
-            f"{path}: the file holds {count} slices. Received: slice_index={slice_index}"
+            f"{path}: the file holds {count} slices. Received: data.slice_index={slice_index}"
         )
     index = [slice(None)] * array.ndim
     if found.slices is not None:

@@ -30,8 +30,8 @@ class VLOFormat(Format):
         train_slices: slices of each patient to train on.
         test_patients: patients to attack and evaluate.
         test_slices: slices of each patient to attack and evaluate.
-        padding_lines: lines that were never measured are measured zeros (original code) |
-            unmeasured.
+        padding_lines: what lines that were never measured count as: measured (zeros, as in the
+            original code) | unmeasured.
         readout_oversampling: the image is the central half of the readout (height).
         mask: a `tfvn.data.mask_choice.Mask`; None: wherever k-space is not zero.
 
