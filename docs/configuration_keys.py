@@ -69,11 +69,16 @@ def _capital(text):
 def _table(keys):
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
     for key in keys:
-        default = f"`{key.written}`" if key.written else ""
-        if key.default is REQUIRED:
-            default = "must be given"
-        lines.append(f"| `{key.name}` | {default} | {_told(key.meaning)} |")
+        lines.append(f"| `{key.name}` | {_default(key)} | {_told(key.meaning)} |")
     return lines
+
+
+def _default(key):
+    if key.default is REQUIRED:
+        return "must be given"
+    if not key.written:
+        return "empty"
+    return f"`{key.written}`"
 
 
 def _told(text):
