@@ -296,10 +296,10 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
     [
         (["search.parameters=sigma,width"], "search.parameters must be different ones of sigma"),
         (["search.parameters=sigma,sigma"], "search.parameters must be different ones of sigma"),
-        (["search.parameters=learning_rate"], "with training.optimizer='ipalm'"),
+        (["search.parameters=learning_rate"], "training.optimizer=ipalm"),
         (
             ["search.parameters=momentum", "training.optimizer=adam"],
-            "with training.optimizer='adam'",
+            "training.optimizer=adam",
         ),
         (
             ["search.parameters=filters", "training.initial_weights=x"],

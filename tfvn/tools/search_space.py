@@ -70,12 +70,9 @@ def _names(config):
     names = [name.strip() for name in given.split(",")]
     allowed = _allowed(config)
     if not set(names) <= set(allowed) or len(set(names)) < len(names):
-        training = config.training
         raise ValueError(
-            f"search.parameters must be different ones of {', '.join(allowed)} (with"
-            f" training.optimizer={training.optimizer.name!r},"
-            f" training.initial_weights={training.initial_weights!r})."
-            f" Received: search.parameters={given!r}"
+            f"search.parameters must be different ones of {', '.join(allowed)}, as"
+            f" {_reasons(config)}. Received: search.parameters={given!r}"
         )
     return names
 
@@ -83,7 +80,7 @@ def _names(config):
 def _allowed(config):
     """The hyper-parameters that the configuration has keys for, and that may differ."""
     allowed = []
-    if _has_noise(config.training.recipe) and _has_noise(config.defence):
+    if _may_add_noise(config.training.recipe) and _may_add_noise(config.defence):
         allowed.append("sigma")
     configured = config.flat()
     for name, key in _KEYS.items():
@@ -94,9 +91,19 @@ def _allowed(config):
     return allowed
 
 
-def _has_noise(part):
+def _may_add_noise(part):
     """Whether a recipe or a defence adds noise, or does nothing that noise would replace."""
     return "sigma" in part.settings or not part.settings
+
+
+def _reasons(config):
+    """What decides which hyper-parameters can be searched, in words."""
+    training = config.training
+    return (
+        f"model={config.model.name}, training.optimizer={training.optimizer.name},"
+        f" training.recipe={training.recipe.name}, defence={config.defence.name} and"
+        f" training.initial_weights={training.initial_weights!r}"
+    )
 
 
 def _values(config, name):

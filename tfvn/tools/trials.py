@@ -71,8 +71,10 @@ def _is_result(row):
 
 
 def finished(trial, config):
-    """Trains and judges a trial, and stores its result. Returns it: a dict, in which `failed` says
-    why there is no score.
+    """Trains and judges a trial, and stores its result.
+
+    Returns:
+        The result, a dict. In it `failed` says why there is no score.
     """
     start = time.monotonic()
     directory.make_folder(trial.folder)

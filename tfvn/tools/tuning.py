@@ -1,10 +1,10 @@
-"""The search of hyper-parameters by Keras Tuner, for the least error under attack: `train.py
---tune`.
+"""The search of hyper-parameters by Keras Tuner: `train.py --tune`.
 
-A trial trains the configured network with other values of some keys. It is judged by its RMSE under
-a short projected attack, as the paper defines both. If it was trained with noise, it is smoothed.
-Trials are judged on the last `search.validation` training slices and train on the others. The test
-slices, on which the result will be reported, are never read.
+It looks for the least error under attack. A trial trains the configured network with other values
+of some keys. It is judged by its RMSE under a short projected attack, as the paper defines both. If
+it was trained with noise, it is smoothed. Trials are judged on the last `search.validation`
+training slices and train on the others. The test slices, on which the result will be reported, are
+never read.
 
 Below `tuning` in the run directory are:
 
