@@ -8,6 +8,7 @@ from tfvn import data
 from tfvn.config import load
 from tfvn.models import VariationalNetwork, ZeroFilled, load_model
 from tfvn.results import evaluate
+from tfvn.runs import trained_on
 from tfvn.runs.attack import attack_run
 from tfvn.runs.train import build_network, build_trainer, train_run
 from tfvn.training.settings import Search, Training
@@ -67,8 +68,10 @@ def test_a_model_without_weights_is_kept_as_it_is(tmp_path, capsys):
     assert f"wrote {run}/model.keras" in told
     assert "nothing to train: zero-filled has no weights. Next: python attack.py" in told
     assert type(load_model(run / "model.keras")) is ZeroFilled
-    assert sorted(os.listdir(run)) == ["model.keras"]
+    assert sorted(os.listdir(run)) == ["model.keras", "trained_on.json"]
     (run / "config.yaml").write_text(config.to_yaml())
+    # Nothing was trained, so no scan differs from those of a training.
+    assert trained_on.known(run) == {}
     attack_run(str(run), config)
     evaluate.evaluate([str(run)], str(run / "results"))
     assert (run / "results" / "results.csv").exists()

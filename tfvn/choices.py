@@ -10,7 +10,6 @@ __all__ = [
     "MAPS_FROM",
     "NOISES",
     "NORMS",
-    "OPTIMIZERS",
     "PADDING_LINES",
     "REFERENCES",
     "STRATEGIES",
@@ -29,8 +28,6 @@ GRADIENTS = ("full", "initial-image")
 NOISES = ("fresh", "fixed")
 # What the penalised attack drives the reconstruction away from.
 REFERENCES = ("prediction", "truth")
-# The optimizers that have a name, `tfvn.training`.
-OPTIMIZERS = ("ipalm", "adam", "radam-lookahead", "conditional-gradient")
 # What lines are that were never measured, `tfvn.data.vlo`.
 PADDING_LINES = ("measured", "unmeasured")
 # How work is split between devices, `tfvn.workers`.

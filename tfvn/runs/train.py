@@ -199,9 +199,9 @@ def _keep_untrained(run_dir, config, network, checked):
     """Writes a model that has no weights to train."""
     if not checked:
         _check_data(run_dir, config, ("test",))
+    trained_on.write_untrained(run_dir)
     save_network(network, run_dir)
-    told = f"{config.model.name} has no weights"
-    print(f"nothing to train: {told}. {_next_is_attack(run_dir)}")
+    print(f"nothing to train: {config.model.name} has no weights. {_next_is_attack(run_dir)}")
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ __all__ = [
     "warn_of_data",
     "warn_of_trained_slices",
     "write",
+    "write_untrained",
 ]
 
 NAME = "trained_on.json"
@@ -106,8 +107,21 @@ def write(run_dir, config):
     given = config.model.file
     found = known(given) if given else _of_slices(config)
     if found:
-        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
+        _store(path, found)
+
+
+def write_untrained(run_dir):
+    """Writes that the model of a run was trained on nothing: it belongs to every scan.
+
+    Raises:
+        ValueError: if the file cannot be written.
+    """
+    _store(os.path.join(run_dir, NAME), {})
+
+
+def _store(path, found):
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1)
 
 
 def _of_slices(config):
