@@ -147,6 +147,15 @@ def test_configurations_in_the_text_can_be_read(path, tmp_path):
             tfvn.config.load(tmp_path / "page.yaml")
 
 
+def test_the_readme_shows_the_configuration_of_its_first_run(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, arguments = commands(text)[0]
+    shown = [block for language, block in blocks(text) if language == "yaml"]
+    (tmp_path / "shown.yaml").write_text(shown[0], encoding="utf-8")
+    made = tfvn.config.load(ROOT / "configs/smoke.yaml", overrides(arguments))
+    assert tfvn.config.load(tmp_path / "shown.yaml") == made
+
+
 @each_page
 def test_keys_in_the_text_exist(path):
     sections = tfvn.config.SECTIONS
