@@ -159,8 +159,10 @@ def test_the_readme_shows_the_configuration_of_its_first_run(tmp_path):
 @each_page
 def test_keys_in_the_text_exist(path):
     sections = tfvn.config.SECTIONS
-    known = set(all_keys(sections)) | set(sections) | {"training.optimizer", "training.recipe"}
+    known = set(all_keys(sections)) | set(sections)
     known |= {f"attacks.{name}" for name in sections["attacks"].table}
+    for section in sections.values():
+        known |= {inner.place for inner in section.inside.values()}
     text = path.read_text(encoding="utf-8")
     pattern = rf"`((?:{'|'.join(sections)})\.[a-z_.]+)(?:=[^`]*)?`"
     # A file is no key.
