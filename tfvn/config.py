@@ -9,9 +9,7 @@ import functools
 import os
 from collections.abc import Mapping
 
-import tensorflow as tf
-
-from tfvn import attacks, checks, data, defences, first_edition, models, yaml_text
+from tfvn import attacks, checks, compat, data, defences, first_edition, models, yaml_text
 from tfvn.drafts import Assigned, Drafts, naming, naming_all
 from tfvn.parts import Section
 from tfvn.settings import received
@@ -332,8 +330,8 @@ def _resolved(layers):
     for layer in layers:
         drafts.take(layer)
     config = Config(**drafts.parts())
-    # In a graph nothing is computed: TensorFlow's devices can still be chosen afterwards.
-    with tf.Graph().as_default():
+    # TensorFlow's devices can still be chosen afterwards.
+    with compat.computing_nothing():
         _check_all(config, drafts)
     return config
 
