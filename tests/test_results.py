@@ -159,7 +159,7 @@ def test_any_certificate_of_a_model_is_tabulated(slice_):
     assert attacked["distance"] == pytest.approx(found[1]["kspace_norm"])
     assert clean["certified_distance"] == pytest.approx(0.05 * found[0]["image_norm"])
     line = certified.certificate_table(claims).lines[1]
-    assert line[:2] == ["model", "l2"] and line[-1] == "yes"
+    assert line[:2] == ["model", "constant, l2"] and line[-1] == "yes"
 
 
 def test_estimates_without_a_level_of_confidence_claim_nothing():
