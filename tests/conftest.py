@@ -43,6 +43,7 @@ ONE_STACK = {
     "test_benchmarks",
     "test_config",
     "test_docs",
+    "test_first_edition",
     "test_full_disk",
     "test_layers",
     "test_locks",

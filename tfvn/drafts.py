@@ -216,7 +216,7 @@ class Drafts:
 
     def _take_value(self, assigned, numbered):
         if assigned.path == ("seed",):
-            seed = check("seed", SEED, _value(assigned, SEED))
+            seed = check("seed", SEED, _value(assigned, SEED, "seed"))
             self._seed = checks.whole("seed", seed, 0)
             return
         draft, rest = self._draft_of(assigned.path)
@@ -229,7 +229,8 @@ class Drafts:
         if draft is None or len(rest) != 1 or rest[0] not in draft.known:
             raise ValueError(_unknown(assigned, draft, rest, self._sections))
         key = draft.known[rest[0]]
-        draft.set(key.name, _value(assigned, key), assigned.source)
+        value = _value(assigned, key, f"{draft.section.place}.{key.name}")
+        draft.set(key.name, value, assigned.source)
 
     def _one_at(self, assigned, numbered):
         """The draft, of several, that a path leads to; None where none has such a name."""
@@ -283,12 +284,12 @@ def _part_of(draft):
         return draft.part()
 
 
-def _value(assigned, key):
-    """The value of a key in Python, not yet checked."""
+def _value(assigned, key, name):
+    """The value of a key in Python, not yet checked; `name` is the key in full."""
     if assigned.doubt and key.type in (str, None):
         # `path: knees #2/scan.h5` would be `knees`.
         raise ValueError(
-            f"{assigned.doubt} part of {assigned.name} or a comment? Put the text in quotes, or a"
+            f"{assigned.doubt} part of {name} or a comment? Put the text in quotes, or a"
             " blank after the #."
         )
     if not assigned.is_text:

@@ -151,9 +151,10 @@ class Part:
         for found in (self._of("inside"), self._of("settings"), self._of("common")):
             if key in found:
                 return found[key]
-        raise AttributeError(
-            f"{self._of('section', '')} {self._of('name', '')!r} has no setting {key!r}."
-        )
+        owner = getattr(self._of("section", None), "place", type(self).__name__)
+        if self._of("name"):
+            owner += f" {self.name!r}"
+        raise AttributeError(f"{owner} has no setting {key!r}.")
 
     def _of(self, attribute, default=()):
         # While a copy is made there are none yet.

@@ -53,7 +53,7 @@ def _work(arguments, parser, words):
 
 def _tell_briefly(section, columns):
     """Prints the keys of a section and their defaults, several in a line."""
-    print(f"{section.place}: {section.meaning}")
+    print(textwrap.fill(f"{section.place}: {section.meaning}", columns))
     for inner in (section, *section.inside.values()):
         for group in inner.groups():
             told = " ".join(_with_default(key) for key in group.keys)
@@ -65,7 +65,7 @@ def _tell_briefly(section, columns):
 
 def _tell(section, columns):
     """Prints the keys of a section and their meanings."""
-    print(f"{section.place}: {section.meaning}")
+    print(textwrap.fill(f"{section.place}: {section.meaning}", columns))
     for group in section.groups():
         print(f"\n{_title(section, group) or section.place}")
         for key in group.keys:
