@@ -249,7 +249,7 @@ class RBFActivation(keras.layers.Layer):
                 raise ValueError(f"{name} must be at least {_SMALLEST}. Received: {name}={value}")
         self.scale = checks.number("scale", scale, above=0, limit=checks.LIMIT)
         self.initializer = checks.choice("initializer", initializer, ("linear", "zeros"))
-        self.initial_scale = checks.number("initial_scale", initial_scale, 0, limit=checks.LIMIT)
+        self.initial_scale = checks.number("initial_scale", initial_scale, limit=checks.LIMIT)
 
     def __repr__(self):
         return checks.described(self, ("num_centers", "grid_limit", "bandwidth", "scale"))
