@@ -1,7 +1,8 @@
-"""The figures that are curves: effect and error against ||r|| (2), both attacks (4), and smoothed
-predictions against the number of draws (5).
+"""The figures that are curves.
 
-Numbers are in normalised units, see docs/mathematics.md.
+Figure 2 shows effect and error against ||r||, figure 4 the effect of both attacks, and figure 5
+smoothed predictions against the number of draws. Numbers are in normalised units, see
+docs/mathematics.md.
 """
 
 import math
@@ -45,13 +46,16 @@ def _models_of(rows):
 
 @styled
 def figure2(path, rows):
-    """Perturbation effect ||f(k + A r) - f(k)|| and error || f(k + A r) - |y| || against ||r||,
-    with 25 to 75 % bands.
+    """Perturbation effect and error against ||r||.
+
+    The effect is ||f(k + A r) - f(k)||, and the error || f(k + A r) - |y| ||. Bands reach from the
+    25th to the 75th percentile of the slices.
 
     Args:
         path: file to write.
-        rows: one dict an image, as in `results.csv`: `model`, `radius` (0: clean), `norm` = ||r||,
-            `effect`, `rmse` (NaN without a reference) and `image_norm` = ||y||.
+        rows: a dict for each image, as in `results.csv`. It has `model`, `radius`, which is 0 for a
+            clean image, `norm` = ||r||, `effect`, `rmse`, which is NaN without a reference, and
+            `image_norm` = ||y||.
     """
     models = _models_of(rows)
     # As many names side by side as fit at 8 points.
@@ -138,16 +142,16 @@ def _add_legend(figure, panels, columns):
 
 @styled
 def figure4(path, rows, others):
-    """Effect against ||r|| of the projected attack and of others whose sizes are no norms, a panel
-    for each model, all on one scale.
+    """Effect against ||r|| of the projected attack and of attacks whose sizes are no norms.
 
-    Of the projected attack a line shows the mean, and a band 25 to 75 %. Of the others, squares
-    show the slices, and a dashed line the mean of each size.
+    Each model has a panel, and all panels have one scale. Of the projected attack a line shows the
+    mean, and a band 25 to 75 %. Of the others, squares show the slices, and a dashed line the mean
+    of each size.
 
     Args:
         path: file to write.
-        rows: of the projected attack and clean, one dict an image, as in `results.csv`: `model`,
-            `radius`, `norm` and `effect`.
+        rows: a dict for each image of the projected attack and each clean one, as in
+            `results.csv`. It has `model`, `radius`, `norm` and `effect`.
         others: a dict from the title of an attack to such rows, whose `radius` is the size.
     """
     models = _models_of([row for own in others.values() for row in own])
@@ -192,10 +196,9 @@ def _draw_other(axes, title, rows, color):
 
 @styled
 def figure5(path, rows):
-    """Error, effect and spread of smoothed predictions against the number of draws K, a line a
-    model.
+    """Error, effect and spread of smoothed predictions against the number of draws K.
 
-    The numbers of draws and the spread are on logarithmic axes.
+    Each model has a line. The numbers of draws and the spread are on logarithmic axes.
 
     Args:
         path: file to write.

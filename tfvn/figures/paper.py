@@ -49,8 +49,7 @@ class Panel(NamedTuple):
 
 @styled
 def figure1(path, kspace_coil, sensitivity_map, reference, zero_filled):
-    """The data: k-space of one coil, its sensitivity map, the zero-filled image and the ground
-    truth.
+    """The data: k-space and sensitivity map of one coil, the zero-filled image and the truth.
 
     Args:
         path: file to write; its suffix says in which format.
@@ -117,13 +116,13 @@ def _add_bar_below(figure, axes, drawn, panel):
 
 @styled
 def figure3(path, reference, examples):
-    """A row a model: truth, truth + r, its clean and attacked prediction, and the error of the
-    attacked prediction.
+    """A slice as every model sees it.
 
-    All images share one grey scale, up to the 99.9th percentile of the truth, and all errors
-    another. Insets show the same region everywhere: the one inside the object where the first
-    attacked model errs most. Without a reference, the panels that need one are left out, and the
-    last column is the change that the attack made.
+    Each model has a row: the truth, the truth + r, its clean and its attacked prediction, and the
+    error of the attacked prediction. All images share one grey scale, up to the 99.9th percentile
+    of the truth, and all errors another. Insets show the same region everywhere: the one inside the
+    object where the first attacked model errs most. Without a reference, the panels that need one
+    are left out, and the last column is the change that the attack made.
 
     Args:
         path: file to write.

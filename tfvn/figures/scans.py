@@ -13,8 +13,9 @@ _BAR, _LABELS = 0.1, 0.5
 
 @styled
 def deviation(path, image, standard_deviation, white, brightest, note):
-    """A smoothed reconstruction and beside it the standard deviation of its draws, in % of what is
-    shown as white.
+    """A smoothed reconstruction and beside it the standard deviation of its draws.
+
+    The deviation is in % of what is shown as white.
 
     Args:
         path: file to write.

@@ -16,7 +16,9 @@ _MARGIN, _HEAD = 0.06, 0.46  # in inches
 
 @styled
 def stage_picture(path, name, kernel, x, phi, counts):
-    """A stage's parameters, a cell a filter: real and imaginary part of its kernel, below them its
+    """A stage's parameters.
+
+    Each filter has a cell with the real and the imaginary part of its kernel, and below them its
     activation function.
 
     Args:

@@ -1,8 +1,8 @@
-"""How all figures look: drawn for a page 7 inches wide, with text of 8 points and colours that
-colour-blind readers tell apart.
+"""How all figures look.
 
-Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is needed and no state
-is left behind.
+They are drawn for a page 7 inches wide, with text of 8 points and colours that colour-blind readers
+tell apart. Everything is drawn on `matplotlib.figure.Figure` without pyplot: no display is needed
+and no state is left behind.
 """
 
 import functools
@@ -44,9 +44,7 @@ UNITS = "normalised image units"
 
 
 def styled(draw):
-    """Lets a function draw with the settings above, whatever the user's own are, and puts those
-    back.
-    """
+    """Lets a function draw with the settings above, and puts the user's own back."""
 
     @functools.wraps(draw)
     def wrapped(*arguments):

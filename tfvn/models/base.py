@@ -107,25 +107,22 @@ class Reconstructor(keras.Model):
         return {"weights": list(self.trainable_weights)}
 
     def call(self, inputs):
-        """The complex image. Of a model that has an `answer` of its own in place of a `call`, it is
-        that answer.
-        """
+        """The complex image; the `answer` of a model that has one of its own and no `call`."""
         if type(self).answer is Reconstructor.answer:
             raise NotImplementedError(f"{type(self).__name__} must have a method call(inputs).")
         image = self.answer(inputs)
         return tf.complex(image, tf.zeros_like(image))
 
     def call_for(self, inputs, wanted):
-        """The same as the call, where gradients in the parameter blocks `wanted` alone will be
-        asked for. A model that saves time by knowing it overrides this.
+        """The same as the call, for gradients in the parameter blocks `wanted` alone.
+
+        A model that saves time by knowing them overrides this.
         """
         del wanted
         return self(inputs)
 
     def drawn_stages(self):
-        """The `Stage`s of a variational network, of which a training logs pictures. Other models
-        have none.
-        """
+        """The `Stage`s of which a training logs pictures: those of a variational network."""
         # No property: Keras 3 saves what it finds in attributes, under the first name in the
         # alphabet.
         return ()
@@ -136,8 +133,9 @@ class Reconstructor(keras.Model):
         return ()
 
     def keys(self, index):
-        """The keys of the model's own draws, int32 (batch, 2), of images that the numbers `index`
-        name; None for a deterministic model.
+        """The keys of the model's own draws for images that the numbers `index` name.
+
+        They are int32 (batch, 2); None for a deterministic model.
         """
         del index
 
@@ -174,8 +172,9 @@ class Reconstructor(keras.Model):
         return measurement.zero_filled(self.sense, inputs)
 
     def answer(self, inputs, key=None):
-        """The magnitude of the image, to be called inside a graph: `reconstruct` without its checks
-        of numbers. What attacks and defences build on.
+        """The magnitude of the image, for attacks and defences to call inside a graph.
+
+        It is `reconstruct` without its checks of numbers.
 
         Args:
             inputs: as `measured` gives them.
@@ -211,8 +210,9 @@ class Reconstructor(keras.Model):
         return self._compute(_answer, inputs, key)
 
     def statistics(self, inputs, key=None):
-        """What the draws of an answer show: `Statistics`, not differentiable. Arguments as for
-        `reconstruct`.
+        """What the draws of an answer show, `Statistics`, which are not differentiable.
+
+        Arguments as for `reconstruct`.
         """
         return self._compute(_measure, inputs, key)
 
@@ -301,8 +301,9 @@ class Reconstructor(keras.Model):
         self.built = True
 
     def make_weights(self):
-        """Makes the weights that Keras would make in the first call, as of layers whose channels it
-        does not know before.
+        """Makes the weights that Keras would make in the first call.
+
+        They are of layers whose channels it does not know before.
         """
         if self.built:
             return
@@ -349,8 +350,9 @@ class Reconstructor(keras.Model):
 
     @property
     def architecture(self):
-        """A text that is equal for models that compute the same with the same weights. None for a
-        class without a `get_config` of its own: nothing is known of its settings.
+        """What is equal for models that compute the same with the same weights.
+
+        None for a class without a `get_config` of its own: nothing is known of its settings.
         """
         cls = type(self)
         if "get_config" not in vars(cls) or not self.built:
@@ -371,14 +373,17 @@ class Reconstructor(keras.Model):
         return twin
 
     def lent(self):
-        """All variables that a compiled function reads, in an order that models of one architecture
-        share.
+        """All variables that a compiled function reads.
+
+        Their order is the same in all models of one architecture.
         """
         return [variable_of(weight) for weight in weights_in_order(self)]
 
     def memory_per_image(self, shape):
-        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass;
-        None where it is not known.
+        """About the bytes that an image takes in a gradient pass; None where it is not known.
+
+        Args:
+            shape: (batch, coils, height, width).
         """
         del shape
 

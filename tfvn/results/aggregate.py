@@ -1,4 +1,4 @@
-"""From rows, one an image, to tables, one a model and attack."""
+"""From rows, one for each image, to tables, with an entry for each model and attack."""
 
 import math
 from typing import NamedTuple
@@ -29,7 +29,7 @@ MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
 
 
 def aggregate(rows):
-    """Table 1 as a list of dicts, one a model and radius, from the rows of `evaluate`.
+    """Table 1 as a list of dicts, one for each model and size, from the rows of `evaluate`.
 
     `rmse` is sqrt(mean_i rmse_i^2), `effect_25` and `effect_75` are percentiles, and the other
     numbers are means. Each is over the images that have the number: `num_rmse`, `num_ssim` and
@@ -98,8 +98,11 @@ class Pair(NamedTuple):
 
 
 def compare_attacks(rows):
-    """A `Pair` for every attacked image whose size means another power on each model, where there
-    is an attack on an l2 ball too.
+    """Compares attacks whose sizes mean another power on each model with those on l2 balls.
+
+    Returns:
+        A list with a `Pair` for each image of such an attack, where there are attacks of the same
+        image on l2 balls.
     """
     found = []
     for row in rows:

@@ -1,5 +1,4 @@
-"""A run that is evaluated, with its name in the tables and its attacks, and the slices that it is
-tested on.
+"""The runs that are evaluated, and the slices that they are tested on.
 
 Before any work, `open_candidates` and `check_attacks` make sure that all runs can stand in one
 table: they have the same test data, and attacks of one kind have the same settings.
@@ -210,8 +209,7 @@ def _differences(here, there):
 
 
 def names_of(run_dirs):
-    """Names of runs: those of their directories, or as many last parts of the paths as tell them
-    apart.
+    """Names of runs: as many last parts of their paths as tell them apart.
 
     >>> names_of(["/a/x", "/a/y"]), names_of(["/a/x", "/b/x"])
     (['x', 'y'], ['a-x', 'b-x'])

@@ -30,8 +30,9 @@ _HEADS = (
 
 
 def claimed(model):
-    """Those of a model's certificates that claim something: an estimate without a level of
-    confidence does not.
+    """Those of a model's certificates that claim something.
+
+    An estimate without a level of confidence claims nothing.
     """
     return [certificate for certificate in model.certificates if certificate.confidence > 0]
 
@@ -42,10 +43,10 @@ def diameter_of(statistics):
 
 
 def certificates_of(table, rows, certificates):
-    """What can be claimed of every model that has certificates: one dict for each of them and each
-    attack.
+    """What can be claimed of every model that has certificates.
 
-    The attack "none" stands for what is claimed of the model alone. The keys:
+    There is a dict for each model, certificate and attack. The attack "none" stands for what is
+    claimed of the model alone. The keys:
 
     * `diameter` is sqrt(2) times the largest norm of a single draw in `rows`. It is that of the map
       f whose images are scaled back to that norm, which changes none of the draws that were

@@ -42,7 +42,7 @@ def charts_of(rows, models, labels):
     """Effect and error of every model, a chart for each kind of attack.
 
     Args:
-        rows: one dict an image, as in `results.csv`, and `dataset`, the image's name in
+        rows: a dict for each image, as in `results.csv`, and `dataset`, the image's name in
             `reconstructions.h5`.
         models: their names, in the order of the tables.
         labels: what each `dataset` is called, clean first: a dict.

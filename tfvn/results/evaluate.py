@@ -1,8 +1,9 @@
-"""What `evaluate.py` does: tables, figures and a report, from run directories of trained models and
-the attacks on them.
+"""What `evaluate.py` does: it makes tables, figures and a report of runs.
 
-    results.csv             a row per image: model, slice, radius
-    table1.csv, table1.md   model x radius
+These are its files:
+
+    results.csv             a row for each image: model, slice, attack, size
+    table1.csv, table1.md   means for each model and size
     figure1.png             the data: k-space and map of one coil, zero-filled image, ground truth
     figure2.png             perturbation effect and error against ||r||
     figure3.png             the middle slice as every model sees it
@@ -43,8 +44,7 @@ _UNFINISHED, _WORKERS = ".unfinished", ".workers"
 
 
 def evaluate(run_dirs, output, overrides=(), workers=ALONE):
-    """Evaluates the models of several runs on their common test slices, clean and under all of
-    their attacks.
+    """Evaluates the models of several runs on their common test slices, clean and attacked.
 
     A row of `results.csv` is one image f(k + A r). Its columns:
 

@@ -1,8 +1,8 @@
-"""The results of an evaluation as one HTML file that loads nothing: tables, curves, images to
-compare, settings, origin.
+"""The results of an evaluation as one HTML file that loads nothing.
 
-Layout and program are in `tfvn/results/page`. The images are those of `tfvn.results.viewer`, the
-curves those of `tfvn.results.charts`.
+It has tables, curves, images to compare, settings and what made them. Layout and program are in
+`tfvn/results/page`. The images are those of `tfvn.results.viewer`, and the curves those of
+`tfvn.results.charts`.
 """
 
 import base64
@@ -61,7 +61,7 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
 
     Args:
         path: file to write.
-        rows: one dict an image, as in `results.csv`, and `dataset`, the image's name in
+        rows: a dict for each image, as in `results.csv`, and `dataset`, the image's name in
             `reconstructions.h5`.
         labels: what each `dataset` is called, clean first, in the order of the tables: a dict.
         tables: a list of `tfvn.tables.Table`.

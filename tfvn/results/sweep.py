@@ -1,6 +1,6 @@
 """Smoothed predictions against the number of draws K: `evaluate.py --num-samples`.
 
-num_samples.csv, num_samples.md   a row a model and K
+num_samples.csv, num_samples.md   a row for each model and K
 num_samples.png                   the same as curves
 """
 
@@ -26,13 +26,13 @@ FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
 
 
 def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
-    """Smoothed predictions against the number of draws K: `num_samples.csv`, `num_samples.md` and
-    `num_samples.png`.
+    """Writes what smoothed predictions are like with each number of draws K, see `FILES`.
 
-    A row is one model and one K. `rmse_clean` is the error without an attack. `rmse_attacked` and
-    `effect` = mean || g_K(k + A r) - g_K(k) || are under the run's attack of the largest l2 radius;
-    the stored r is not made anew for each K. `spread` = sqrt(mean || g_K - g'_K ||^2 / 2) of two
-    clean predictions from independent draws is the standard deviation that K draws leave.
+    There is a row for each model and K. `rmse_clean` is the error without an attack.
+    `rmse_attacked` and `effect` = mean || g_K(k + A r) - g_K(k) || are under the run's attack of
+    the largest l2 radius; the stored r is not made anew for each K. `spread` = sqrt(mean || g_K -
+    g'_K ||^2 / 2) of two clean predictions from independent draws is the standard deviation that K
+    draws leave.
 
     Args:
         run_dirs, output, overrides: as for `evaluate`. Runs without noise are left out.

@@ -84,8 +84,9 @@ def _gain(spreads):
 
 
 def _slice(file, name, models, labels):
-    """A slice's images, packed, and how large each model's differences are as a share of the
-    window.
+    """A slice's images, packed, and the sizes of each model's differences.
+
+    The sizes are shares of the window.
     """
     group = file[f"slices/{name}"]
     shared = {key: group[key][()] for key in ("reference", "zero_filled") if key in group}

@@ -168,8 +168,10 @@ def head_of(entry):
 
 
 def labels_of(table):
-    """What the images of `reconstructions.h5` are called in the report: a dict from dataset to
-    text, clean first.
+    """What the images of `reconstructions.h5` are called in the report.
+
+    Returns:
+        A dict from the name of a dataset to the text, clean first.
     """
     labels = {"clean": "clean"}
     for kind in attacks.kinds():
@@ -195,8 +197,9 @@ def scores_of(table):
 
 
 def comparison_text(pairs):
-    """What `compare_attacks` found, in words: a sentence for each attack; "" where it found
-    nothing.
+    """What `compare_attacks` found, in words.
+
+    There are sentences for each attack; "" if it found nothing.
     """
     texts = []
     for kind in dict.fromkeys(pair.attack for pair in pairs):

@@ -140,8 +140,10 @@ def _figures(results):
 
 
 def _incomparable(rows):
-    """The rows of attacks of which a size has another power on each model: a dict from the title of
-    an attack to its rows, with their sizes as `radius`.
+    """The rows of attacks whose sizes mean another power on each model.
+
+    Returns:
+        A dict from the title of an attack to its rows, with their sizes as `radius`.
     """
     found = {}
     for row in rows:
@@ -164,8 +166,11 @@ def _write_report(results, table, shown, figures, notes, path):
 
 
 def write_all(output, writers):
-    """Writes each file of a dict name: function of a path, whole or not at all. Returns the
-    paths.
+    """Writes files, each whole or not at all, and returns their paths.
+
+    Args:
+        output: the folder.
+        writers: a dict from the name of a file to a function that writes it to a path.
     """
     paths = []
     for name, write in writers.items():

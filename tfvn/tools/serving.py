@@ -31,8 +31,7 @@ _LINES = [None, 1, 1, None]
 
 
 def serve(model, kspace, sensitivity_maps, mask):
-    """What the signature computes: a dict of `magnitude` and, of a model with draws,
-    `standard_deviation`.
+    """What the signature computes.
 
     Args:
         model: a `Reconstructor`.
@@ -42,8 +41,8 @@ def serve(model, kspace, sensitivity_maps, mask):
             faster graph.
 
     Returns:
-        Arrays float32 (batch, rows, width), in the units of the zero-filled image. Of k-space that
-        is 0 they are 0.
+        A dict of `magnitude` and, of a model with draws, `standard_deviation`: float32 (batch,
+        rows, width), in the units of the zero-filled image. Of k-space that is 0 they are 0.
     """
     dtype = tf.complex128 if model.dtype == "float64" else tf.complex64
     # Not a product alone: 0 times NaN is NaN.
@@ -76,10 +75,10 @@ def _divided(values, scale):
 
 
 def export(model, path, overwrite=False):
-    """Writes a SavedModel whose signature `serving_default` is `serve`, for images of every size
-    and number of coils.
+    """Writes a SavedModel whose signature `serving_default` is `serve`.
 
-    The folder appears whole or not. TF Serving wants it below a name, with a number: models/knee/1.
+    It takes images of every size and number of coils. The folder appears whole or not. TF Serving
+    wants it below a name, with a number: models/knee/1.
 
     Args:
         model: a `Reconstructor`, of two draws or more if it has any.
