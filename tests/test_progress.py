@@ -58,7 +58,7 @@ def test_a_row_of_short_bars_makes_as_many_lines_as_a_long_one(seconds, clock, c
     not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
 )
 def test_the_bars_of_tensorflow_addons_make_no_more_lines_than_ours(clock, capsys):
-    (bars,) = _addons_callbacks(load(settings={"training.progress": "addons"}))
+    (bars,) = _addons_callbacks(load(settings={"training.progress": "addons"}).training)
     bars.set_params({"epochs": 6, "steps": 10})
     bars.on_train_begin()
     for epoch in range(6):

@@ -107,7 +107,7 @@ def test_weights_of_other_settings_are_refused_with_all_of_them(tmp_path):
 def test_what_is_missing_is_told_before_data_are_read(tmp_path, monkeypatch, no_data, optimizer):
     monkeypatch.setitem(os.sys.modules, "tensorflow_addons", None)
     config = configured(training={"optimizer": optimizer})
-    with pytest.raises(ValueError, match=f"optimizer={optimizer} needs tensorflow-addons"):
+    with pytest.raises(ValueError, match=f"the optimizer {optimizer} needs tensorflow-addons"):
         train_run(str(tmp_path / "run"), config)
 
 

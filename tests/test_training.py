@@ -572,7 +572,8 @@ def test_an_unknown_optimizer_is_refused():
 def test_without_tensorflow_addons_its_optimizers_name_another(optimizer, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
     message = (
-        f"^optimizer={optimizer} needs tensorflow-addons, which exists only .* Use optimizer=adam.$"
+        f"^the optimizer {optimizer} needs tensorflow-addons, which exists only .* "
+        "Use the optimizer adam.$"
     )
     with pytest.raises(ValueError, match=message):
         trainer(optimizer)

@@ -94,7 +94,7 @@ def addons(purpose, instead):
     """The module tensorflow_addons. Importing it is slow and warns, so it is imported here.
 
     Args:
-        purpose: what needs it, such as "optimizer=radam-lookahead".
+        purpose: what needs it, such as "the optimizer radam-lookahead".
         instead: what to use without it.
 
     Raises:

@@ -182,7 +182,7 @@ class FrankWolfeSteps(_RateSteps):
 
 def _addons_for(steps):
     """The optimizers of tensorflow-addons."""
-    return compat.addons(f"optimizer={steps.name}", "optimizer=adam").optimizers
+    return compat.addons(f"the optimizer {steps.name}", "the optimizer adam").optimizers
 
 
 def _holds_filters(weight):

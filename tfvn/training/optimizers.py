@@ -45,6 +45,7 @@ def steps_of(optimizer, strategy=None):
         optimizer = KerasSteps(optimizer)
     if strategy is not None and optimizer.on_one_device:
         raise ValueError(
-            f"optimizer={optimizer.name} trains on one device. Use ipalm or adam with a strategy."
+            f"the optimizer {optimizer.name} trains on one device. Use ipalm or adam with a"
+            " strategy."
         )
     return optimizer
