@@ -30,7 +30,6 @@ __all__ = [
     "begin",
     "check_name",
     "command",
-    "is_free",
     "make_folder",
     "open_run",
 ]
@@ -93,7 +92,7 @@ def _check_same(run_dir, given, stored):
 
 def _texts(settings):
     """The values, as texts, of the keys that a run keeps."""
-    return {key: repr(value) for key, value in settings.items() if not is_free(key)}
+    return {key: repr(value) for key, value in settings.items() if not _is_free(key)}
 
 
 def _differences(given, stored):
@@ -115,7 +114,7 @@ def _differences(given, stored):
     return found
 
 
-def is_free(key):
+def _is_free(key):
     """Whether a key of a run may be set otherwise in a later call."""
     section, _, _ = key.partition(".")
     return section == _ATTACKS or key in FREE_KEYS or key in _CALL_KEYS
