@@ -16,7 +16,7 @@ from tfvn.figures import curves, paper
 from tfvn.models import ZeroFilled
 from tfvn.results import aggregate, evaluate, measure, sweep, wording, writing
 from tfvn.results.again import commands
-from tfvn.results.candidates import cases, names_of, open_candidates, tested_data
+from tfvn.results.candidates import cases, compared_data, names_of, open_candidates
 from tfvn.results.partial import Kept
 from tfvn.runs import attack_files, directory, locks, signature
 from tfvn.runs.attack import attack_run, attack_settings
@@ -413,7 +413,7 @@ def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
 def test_all_keys_of_the_test_data_are_compared(settings, left_out):
     flat = load(settings=settings).flat()
     keys = {key for key in flat if key.startswith(("data.", "sampling."))}
-    compared = tested_data(load(settings=settings))
+    compared = compared_data(load(settings=settings))
     assert set(compared) == keys - left_out
     assert compared.items() <= flat.items()
 

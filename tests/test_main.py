@@ -138,6 +138,7 @@ def test_the_file_tells_what_it_was_made_of(network, smoothed):
     expected = dict(source="scan.h5", mask="measured", model="model.keras")
     expected.update(sensitivity_maps="from maps.npy, which may know what the mask removes")
     expected.update(
+        defence="smoothed",
         sigma=0.1,
         num_samples=3,
         noise="gaussian",
@@ -371,7 +372,7 @@ def test_the_exported_network_is_smoothed_as_asked(run, network, monkeypatch, ca
     for flags in ("", " --samples 6", " --smooth 0"):
         assert run(f"export smoothed -o own{flags}") == 0
     assert (
-        "smoothed stands for a smoothed network: sigma 0.3, num_samples 5"
+        "smoothed stands for its network with the defence smoothed: sigma 0.3, num_samples 5"
         in capsys.readouterr().out
     )
     own, more, unsmoothed = (model for model, *_ in exported[2:])

@@ -92,15 +92,18 @@ def smoothing(arguments, run):
     defence.update(given)
     if arguments.seed is not None:
         seed = arguments.seed
-    if of_run and defence.get("sigma"):
+    if of_run and run.defence.is_named:
         _tell(arguments.model, defence, seed)
     return {"defence": defence, "seed": seed}
 
 
 def _tell(model, defence, seed):
-    """Prints how the network of a run directory is smoothed."""
-    told = ", ".join(f"{key} {defence[key]}" for key in ("sigma", "num_samples", "law"))
-    print(f"{model} stands for a smoothed network: {told}, seed {seed} (--smooth 0: not smoothed)")
+    """Prints how the network of a run directory is defended."""
+    settings = ", ".join(f"{key} {value}" for key, value in defence.items() if key != "name")
+    print(
+        f"{model} stands for its network with the defence {defence['name']}: {settings}, seed"
+        f" {seed} (--smooth 0: the network alone)"
+    )
 
 
 @contextlib.contextmanager

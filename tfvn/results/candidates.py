@@ -21,7 +21,7 @@ __all__ = [
     "check_attacks",
     "names_of",
     "open_candidates",
-    "tested_data",
+    "compared_data",
 ]
 
 # Beside those of the defence, attacks of one kind may differ in their seed, and in no others. It
@@ -114,7 +114,7 @@ class Candidate(NamedTuple):
         return tf.convert_to_tensor(r.astype(np.complex64))[None]
 
 
-def tested_data(config):
+def compared_data(config):
     """The keys that decide which slices are tested and how they are sampled, with their values.
 
     All runs of one table agree in them.
@@ -186,7 +186,7 @@ def _own_overrides(run_dir, overrides):
 
 
 def _check_test_data(first, other):
-    here, there = tested_data(other.config), tested_data(first.config)
+    here, there = compared_data(other.config), compared_data(first.config)
     # Formats and masks of other names have other keys: the names say it.
     shared = [key for key in here if key in there]
     different = _differences(

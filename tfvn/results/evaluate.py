@@ -26,7 +26,7 @@ from tfvn.data import Source
 from tfvn.figures import paper
 from tfvn.results import certified, measure, wording
 from tfvn.results.aggregate import aggregate
-from tfvn.results.candidates import Candidate, cases, check_attacks, open_candidates, tested_data
+from tfvn.results.candidates import Candidate, cases, check_attacks, compared_data, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
@@ -161,7 +161,7 @@ class Evaluation(NamedTuple):
         """What the images and rows of a slice depend on, as text."""
         config = self.candidate.config
         model = [loaded.digest, loaded.model.identity, config.seed]
-        data_of_all = tested_data(config)
+        data_of_all = compared_data(config)
         settings, states = self.source.fingerprint(case.index)
         attack_states = [files.state(path) for path in self.candidate.attack_paths(case.index)]
         made = self.candidate.attacks

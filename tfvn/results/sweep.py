@@ -54,7 +54,7 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
         )
     strategy = workers.strategy()
     candidates = open_candidates(run_dirs, overrides)
-    smoothed = [candidate for candidate in candidates if candidate.config.defence.get("sigma")]
+    smoothed = [candidate for candidate in candidates if _has_noise(candidate.config.defence)]
     if not smoothed:
         raise ValueError(
             "a smoothed prediction needs a run with a defence of sigma > 0, and none of these has"
@@ -69,6 +69,11 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
             # One network at a time is in memory.
             rows.extend(_sweep_run(candidate, load(candidate, strategy), sorted(set(counts))))
         return _write(rows, output)
+
+
+def _has_noise(defence):
+    """Whether a configured defence draws as much noise as it is told."""
+    return defence.has("num_samples") and defence.get("sigma", 0) > 0
 
 
 def _write(rows, output):

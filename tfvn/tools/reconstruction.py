@@ -14,7 +14,7 @@ from tfvn import data, progress, provenance, ranges
 from tfvn.data.scan_file import scan_shape
 from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
-from tfvn.models.network_files import load_model
+from tfvn.models import ZeroFilled, load_model
 from tfvn.runs import trained_on
 from tfvn.runs.models import model_hash, with_readout_oversampling
 
@@ -86,7 +86,9 @@ def reconstruct(network, config, numbers=None, model_path=None):
         count, *_ = scan_shape(config.data.path, config.data.coil_axis, config.data.array)
         numbers = range(count)
     for position, number in enumerate(numbers):
-        compared = model_path if position == len(numbers) // 2 else None
+        compared = None
+        if position == len(numbers) // 2:
+            compared = model_path
         try:
             found = _reconstruct_slice(model, config, number, compared)
         except ValueError as error:
@@ -150,9 +152,10 @@ def write(
             already, or is an input.
     """
     numbers = _chosen(config, slices)
+    has_draws = _has_draws(config)
     paths = []
     for output in outputs:
-        paths += _paths(output, numbers, _is_smoothed(config))
+        paths += _paths(output, numbers, has_draws)
     scan, maps, mask = config.data.path, config.data.sensitivity_path, config.sampling.get("path")
     read = (scan, maps, mask, model_path)
     _check_outputs(paths, read, overwrite)
@@ -170,7 +173,8 @@ def write(
         if _suffix(output) == ".h5":
             _write_h5(output, done, _attributes(model_path, network, config, command, origins))
         else:
-            _write_images(output, done, config.defended(network).identity)
+            note = _note(config.defended(network))
+            _write_images(output, done, has_draws, note)
     for path in paths:
         print(f"wrote {path}")
 
@@ -192,7 +196,9 @@ def _chosen(config, slices):
 
 
 def _counted(number, thing):
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    if number == 1:
+        return f"1 {thing}"
+    return f"{number} {thing}s"
 
 
 def _check_outputs(paths, read, overwrite):
@@ -232,30 +238,35 @@ def _suffix(output):
     return os.path.splitext(output)[1].lower()
 
 
-def _is_smoothed(config):
-    """Whether the defence draws noise: then there are standard deviations."""
-    return bool(config.defence.get("sigma"))
+def _has_draws(config):
+    """Whether the defence makes draws: then there are standard deviations."""
+    # Of any model.
+    return config.defended(ZeroFilled()).draws > 0
 
 
-def _paths(output, numbers, is_smoothed):
+def _paths(output, numbers, has_draws):
     """The files that an output becomes."""
     if _suffix(output) not in (".h5", ".png"):
         raise ValueError(f"an output ends in .h5 or .png. Received: {output}")
     if _suffix(output) == ".h5":
         return [output]
     paths = []
-    for pictures in _picture_paths(output, numbers, is_smoothed):
+    for pictures in _picture_paths(output, numbers, has_draws):
         paths += [path for path in pictures if path]
     return paths
 
 
-def _picture_paths(output, numbers, is_smoothed):
+def _picture_paths(output, numbers, has_draws):
     """The `_Pictures` of each slice."""
     stem, suffix = os.path.splitext(output)
     found = []
     for number in numbers:
-        name = stem if len(numbers) == 1 else f"{stem}_{number:03d}"
-        deviation = f"{name}_std{suffix}" if is_smoothed else None
+        name = stem
+        if len(numbers) > 1:
+            name += f"_{number:03d}"
+        deviation = None
+        if has_draws:
+            deviation = f"{name}_std{suffix}"
         found.append(_Pictures(f"{name}{suffix}", deviation))
     return found
 
@@ -263,21 +274,26 @@ def _picture_paths(output, numbers, is_smoothed):
 def _attributes(model_path, network, config, command, origins):
     """What the `.h5` file tells of itself."""
     scan, sampling = config.data, config.sampling
-    noise = config.defended(network).identity
+    model = config.defended(network)
+    maps_from = scan.maps_from
+    if scan.sensitivity_path:
+        maps_from = "file"
     attributes = {
         "source": os.path.basename(scan.path),
         "sensitivity_maps": "; ".join(origins),
-        "maps_from": "file" if scan.sensitivity_path else scan.maps_from,
+        "maps_from": maps_from,
         "mask": os.path.basename(sampling.get("path", "")) or sampling.name,
         "readout_oversampling": scan.readout_oversampling,
         "model": os.path.basename(os.path.normpath(model_path)),
         "model_hash": model_hash(network),
-        "sigma": noise.get("sigma", 0.0),
+        "defence": config.defence.name,
+        "sigma": model.identity.get("sigma", 0.0),
         "units": "those of |A^H kspace|; sigma is in units of k-space divided by its slice's scale",
         "command": command,
     }
-    if "sigma" in noise:
-        attributes.update(noise=noise["law"], num_samples=noise["num_samples"], seed=config.seed)
+    if model.draws:
+        law = model.identity.get("law", "")
+        attributes.update(noise=law, num_samples=model.draws, seed=config.seed)
     for package, version in provenance.versions(_VERSIONS).items():
         attributes[f"{package}_version"] = version
     return attributes
@@ -304,32 +320,41 @@ def _write_h5(path, slices, attributes):
         )
 
 
-def _write_images(output, slices, noise):
+def _write_images(output, slices, has_draws, note):
     """Writes the slices as images.
 
     Args:
         output: the path that they are named after.
         slices: a list of `Slice`.
-        noise: the `identity` of the model, which has a sigma if it is smoothed.
+        has_draws: whether there are images of standard deviations, too.
+        note: how the draws were made.
     """
-    is_smoothed = "sigma" in noise
     white = float(np.percentile([found.magnitude for found in slices], _WHITE))
     brightest = None
-    if is_smoothed:
+    if has_draws:
         deviations = [found.standard_deviation for found in slices]
         brightest = float(np.percentile(deviations, _WHITE))
     numbers = [found.number for found in slices]
-    for found, paths in zip(slices, _picture_paths(output, numbers, is_smoothed)):
+    for found, paths in zip(slices, _picture_paths(output, numbers, has_draws)):
         _write_magnitude(paths.magnitude, found.magnitude, white)
         if paths.deviation:
-            note = (
-                f"{noise['num_samples']} draws, {noise['law']} noise of $\\sigma$ ="
-                f" {noise['sigma']:g}; no error bar"
-            )
             with replacing(paths.deviation) as temporary:
                 scans.deviation(
-                    temporary, found.magnitude, found.standard_deviation, white, brightest, note
+                    temporary,
+                    found.magnitude,
+                    found.standard_deviation,
+                    white,
+                    brightest,
+                    note,
                 )
+
+
+def _note(model):
+    """How the draws were made, for the title of their deviation."""
+    noise = ""
+    if "law" in model.identity:
+        noise = f", {model.identity['law']} noise of $\\sigma$ = {model.identity['sigma']:g}"
+    return f"{model.draws} draws{noise}; no error bar"
 
 
 def _write_magnitude(path, magnitude, white):
