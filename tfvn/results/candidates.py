@@ -19,9 +19,9 @@ __all__ = [
     "Candidate",
     "cases",
     "check_attacks",
+    "compared_data",
     "names_of",
     "open_candidates",
-    "compared_data",
 ]
 
 # Beside those of the defence, attacks of one kind may differ in their seed, and in no others. It
