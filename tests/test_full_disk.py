@@ -23,7 +23,8 @@ def files():
     return sorted(os.path.join(where, name) for where, _, names in os.walk("x") for name in names)
 
 def train_in(folder):
-    settings = ["iterations=2", "checkpoint_every=2", "num_stages=1", "optimizer=adam"]
+    settings = ["training.iterations=2", "training.checkpoint_every=2", "model.num_stages=1"]
+    settings.append("training.optimizer=adam")
     return train.main(["--config", smoke, "--run-dir", folder, "--set", *settings])
 
 assert train_in("whole") == 0

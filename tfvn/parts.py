@@ -121,10 +121,16 @@ class Section(NamedTuple):
 
 def nearest(key, known):
     """A sentence on the known key that is nearest to another one; "" if none is near."""
-    found = difflib.get_close_matches(str(key)[:_LONGEST_KEY], list(known), n=1, cutoff=0.3)
+    key = str(key)[:_LONGEST_KEY]
+    full = {name: name for name in known}
+    if "." not in key:
+        for name in known:
+            # Without its section, a key may be one of several: the first is named.
+            full.setdefault(name.rpartition(".")[2], name)
+    found = difflib.get_close_matches(key, list(full), n=1, cutoff=0.3)
     if not found:
         return ""
-    return f" Did you mean {found[0]!r}?"
+    return f" Did you mean {full[found[0]]!r}?"
 
 
 class Part:

@@ -33,17 +33,20 @@ The second has a trained network, which the key `model.file` names.
 """
 
 
-def on_run_directory(arguments, work, splits=("train", "test")):
+def on_run_directory(arguments, parser, work, splits=("train", "test")):
     """Opens the run directory of a command line and works on it, or only checks its data.
 
     Args:
         arguments: parsed words with the flags that all commands of this file have.
+        parser: what has parsed them.
         work: a function of a run directory, its configuration and the `tfvn.workers.Workers`.
         splits: the data that --check-data checks.
 
     Returns:
         The exit code.
     """
+    if not arguments.run_dir and not arguments.config:
+        parser.error("give --config FILE, or --run-dir DIR of an existing run")
 
     def open_and_work():
         run_dir = _run_dir(arguments)
@@ -71,8 +74,6 @@ def on_run_directory(arguments, work, splits=("train", "test")):
 def _run_dir(arguments):
     if arguments.run_dir:
         return os.path.normpath(arguments.run_dir)
-    if not arguments.config:
-        raise ValueError("Give --config FILE, or --run-dir DIR of an existing run.")
     name = os.path.splitext(os.path.basename(arguments.config))[0]
     return os.path.join("runs", name)
 
@@ -139,11 +140,11 @@ def _train(arguments, parser, words):
 
         train_run(run_dir, settings, workers=workers)
 
-    return on_run_directory(arguments, work)
+    return on_run_directory(arguments, parser, work)
 
 
 def _tune(arguments, parser, words):
-    del parser, words
+    del words
 
     def work(run_dir, settings, workers):
         del workers
@@ -151,18 +152,18 @@ def _tune(arguments, parser, words):
 
         tuning.tune(run_dir, settings)
 
-    return on_run_directory(arguments, work)
+    return on_run_directory(arguments, parser, work)
 
 
 def _attack(arguments, parser, words):
-    del parser, words
+    del words
 
     def work(run_dir, settings, workers):
         from tfvn.runs.attack import attack_run
 
         attack_run(run_dir, settings, workers=workers)
 
-    return on_run_directory(arguments, work, splits=("test",))
+    return on_run_directory(arguments, parser, work, splits=("test",))
 
 
 TRAIN = Command("train the network of a run directory", _TRAIN, _add_train_flags, _train, _ADVICE)
