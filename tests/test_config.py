@@ -1,5 +1,6 @@
 """Configurations in sections: what may be written, what it stands for, what is told of slips."""
 
+import copy
 import re
 import time
 from typing import NamedTuple
@@ -323,6 +324,10 @@ def test_a_file_of_a_network_stands_in_the_place_of_a_name(tmp_path):
     again = load(write(tmp_path, "model: {file: vn.keras, filters: 3}\n"), ["model.file="])
     assert (again.model.name, again.model.filters, again.model.file) == ("variational", 3, "")
     assert "model.file" not in again.flat()
+    # And what is named later stands in the place of a file before it.
+    named = settings.changed({"model": "zero-filled"})
+    assert named.model.flat() == {"model.name": "zero-filled"}
+    assert load(write(tmp_path, settings.to_yaml()), ["model=zero-filled"]) == named
     with pytest.raises(
         ValueError, match="knee.yaml: model.name must be one of .* given by model.fi"
     ):
@@ -1218,6 +1223,21 @@ def test_changed_makes_another_configuration():
     assert other.changed({}) == other and other.changed({"defence": "none"}).defence.settings == {}
     with pytest.raises(ValueError, match="^config.load: unknown key 'model.filter'. Did you mean"):
         settings.changed({"model.filter": 1})
+
+
+def test_a_configuration_is_not_changed():
+    settings = load()
+    for whole, key, told in (
+        (settings, "seed", "'seed': 1"),
+        (settings.model, "filters", "'model.filters': 1"),
+        (settings.training.optimizer, "momentum", "'training.optimizer.momentum': 1"),
+    ):
+        with pytest.raises(AttributeError) as found:
+            setattr(whole, key, 1)
+        words = "a configuration is not changed. Make another one: config.changed({"
+        assert str(found.value) == f"{words}{told}}})"
+    assert settings == load()
+    assert copy.deepcopy(settings) == copy.copy(settings) == settings
 
 
 def test_what_a_section_stands_for_is_made_with_what_the_program_gives():

@@ -9,9 +9,9 @@ import functools
 import os
 from collections.abc import Mapping
 
-from tfvn import attacks, checks, compat, data, defences, first_edition, models, yaml_text
-from tfvn.drafts import Assigned, Drafts, naming, naming_all
-from tfvn.parts import Section
+from tfvn import attacks, checks, data, defences, first_edition, models, yaml_text
+from tfvn.drafts import Assigned, Drafts, naming
+from tfvn.parts import Section, where_said
 from tfvn.settings import received
 from tfvn.training import optimizers, recipes
 from tfvn.training.settings import Search, Training
@@ -114,7 +114,7 @@ SECTIONS = {
 
 
 class Config:
-    """A configuration. `load` makes one. Every one is valid.
+    """A configuration. `load` makes one. All of it is valid but what `check_models` checks.
 
     Attributes:
         seed: a whole number.
@@ -123,14 +123,22 @@ class Config:
     """
 
     def __init__(self, seed, data, sampling, model, training, defence, attacks, search):
-        self.seed = seed
-        self.data = data
-        self.sampling = sampling
-        self.model = model
-        self.training = training
-        self.defence = defence
-        self.attacks = attacks
-        self.search = search
+        vars(self).update(
+            seed=seed,
+            data=data,
+            sampling=sampling,
+            model=model,
+            training=training,
+            defence=defence,
+            attacks=attacks,
+            search=search,
+        )
+
+    def __setattr__(self, key, value):
+        raise AttributeError(
+            "a configuration is not changed. Make another one:"
+            f" config.changed({{{key!r}: {checks.shown(value)}}})"
+        )
 
     def __eq__(self, other):
         return isinstance(other, Config) and self.tree() == other.tree()
@@ -155,6 +163,19 @@ class Config:
         if not self.defence.is_named:
             return model
         return self.defence.make(model=model, seed=self.seed, strategy=strategy)
+
+    def check_models(self):
+        """Makes the network and its defence once: their constructors have the limits.
+
+        TensorFlow starts: its devices cannot be chosen any more.
+
+        Raises:
+            ValueError: for a setting that they refuse.
+        """
+        if self.model.is_named:
+            self.model.make(seed=self.seed)
+        # Any model will do.
+        self.defended(models.ZeroFilled())
 
     def changed(self, settings):
         """Another configuration, which has other values of some keys.
@@ -330,43 +351,25 @@ def _resolved(layers):
     for layer in layers:
         drafts.take(layer)
     config = Config(**drafts.parts())
-    # TensorFlow's devices can still be chosen afterwards.
-    with compat.computing_nothing():
-        _check_all(config, drafts)
+    _check(config)
     return config
 
 
-def _check_all(config, drafts):
-    """Makes every part once: their constructors have the limits."""
-    one = drafts.one
-    with naming_all(one["data"], one["sampling"]):
-        config.dataset  # noqa: B018
-    with naming_all(one["model"]):
-        _check_model(config)
-    with naming_all(one["training"]):
-        config.training.check_common()
-        config.training.optimizer.make(iterations=config.training.iterations)
-        config.training.recipe.make()
-    with naming_all(one["defence"]):
-        # Any model will do.
-        config.defended(models.ZeroFilled())
+def _check(config):
+    """Makes every part but the models once: their constructors have the limits."""
+    config.dataset  # noqa: B018
+    config.training.check_common()
+    config.training.optimizer.make(iterations=config.training.iterations)
+    config.training.recipe.make()
+    config.search.check_common()
     made = []
-    for part, draft in zip(config.attacks, drafts.several["attacks"]):
-        with naming_all(draft):
-            part.check_common()
-            made.append(part.make(seed=config.seed))
-    with naming_all(*drafts.several["attacks"]):
+    for part in config.attacks:
+        part.check_common()
+        made.append(part.make(seed=config.seed))
+    try:
         attacks.check_kinds(made)
-    with naming_all(one["search"]):
-        config.search.check_common()
-
-
-# Networks that have been made to be checked. Making one takes a tenth of a second.
-_checked = set()
-
-
-def _check_model(config):
-    told = str((config.model.flat(), config.seed))
-    if config.model.is_named and told not in _checked:
-        config.model.make(seed=config.seed)
-        _checked.add(told)
+    except ValueError as error:
+        sources = {}
+        for part in config.attacks:
+            sources.update(part.sources)
+        raise ValueError(where_said(sources, str(error))) from error

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from tfvn import checks
-from tfvn.parts import Part, nearest
+from tfvn.parts import Part, nearest, where_said
 from tfvn.settings import REQUIRED, Key, check, from_text, received, texts_of
 
-__all__ = ["Assigned", "Draft", "Drafts", "SEED", "all_keys", "naming", "naming_all"]
+__all__ = ["Assigned", "Draft", "Drafts", "SEED", "all_keys", "naming"]
 
 SEED = Key("seed", 0, "of initial weights, data order, noise and attacks")
 
@@ -60,6 +60,8 @@ class Draft:
         """Takes a name. Of the keys that are known, those stay that the new class has too."""
         self.section.check_name(name)
         self.named_by = source
+        # What stood in the place of the name before does so no more.
+        self.found.pop(self.section.instead, None)
         if name != self.name:
             self.name = str(name)
             keys = self.known
@@ -83,10 +85,11 @@ class Draft:
                 _, values[key.name] = self.found[key.name]
                 continue
             if key.default is REQUIRED:
-                raise ValueError(
+                text = (
                     f"{self.section.place}.{key.name} is missing, which"
                     f" {self.section.picked_by_in_full}={self.name} needs: {key.meaning}"
                 )
+                raise ValueError(where_said(self.sources(), text))
             value = key.default
             values[key.name] = list(value) if isinstance(value, tuple) else value
         return values
@@ -99,11 +102,30 @@ class Draft:
         """
         common = self.values(self.section.common_keys())
         inside = {key: draft.part() for key, draft in self.inside.items()}
+        sources = self.sources()
         if common.get(self.section.instead):
-            # It tells itself what it is.
-            return Part(self.section, "", common, {}, inside)
+            self._check_alone()
+            return Part(self.section, "", common, {}, inside, sources)
         settings = self.values(self.section.own_keys(self.name))
-        return Part(self.section, self.name, common, settings, inside)
+        return Part(self.section, self.name, common, settings, inside, sources)
+
+    def _check_alone(self):
+        """Checks that nothing is said of a class where what stands in its place is given too.
+
+        A file of a network tells itself what the network is. It may be given over a configuration
+        that has a name and settings.
+
+        Raises:
+            ValueError: if one place says both.
+        """
+        sources = self.sources()
+        instead = f"{self.section.place}.{self.section.instead}"
+        for key, source in sources.items():
+            if key != instead and source == sources[instead]:
+                raise ValueError(
+                    f"{source}: {instead} is given, and it tells what {key} says. Leave out one of"
+                    " the two."
+                )
 
     def sources(self):
         """Where its name and its keys were said: a dict of sources, by keys in full."""
@@ -273,15 +295,10 @@ class Drafts:
         found = {"seed": self._seed}
         for name in self._sections:
             if name in self.one:
-                found[name] = _part_of(self.one[name])
+                found[name] = self.one[name].part()
             else:
-                found[name] = tuple(_part_of(draft) for draft in self.several[name])
+                found[name] = tuple(draft.part() for draft in self.several[name])
         return found
-
-
-def _part_of(draft):
-    with naming_all(draft):
-        return draft.part()
 
 
 def _value(assigned, key, name):
@@ -359,23 +376,6 @@ def all_keys(sections):
                 for key in inner.keys(name).values():
                     found.setdefault(f"{place}.{key.name}", key)
     return found
-
-
-@contextlib.contextmanager
-def naming_all(*drafts):
-    """Errors begin with where the settings that they name were said.
-
-    Of an error that names none, those are all settings of some sections.
-    """
-    try:
-        yield
-    except ValueError as error:
-        sources = {}
-        for draft in drafts:
-            sources.update(draft.sources())
-        named = [source for key, source in sources.items() if f"{key}=" in str(error)]
-        told = dict.fromkeys(named or sources.values())
-        raise ValueError(f"{', '.join(told) or 'config.load'}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 from tfvn import checks
 from tfvn.settings import keys_of
 
-__all__ = ["KeyGroup", "Part", "Section", "nearest"]
+__all__ = ["KeyGroup", "Part", "Section", "nearest", "where_said"]
 
 _LONGEST_KEY = 200
 
@@ -142,16 +142,22 @@ class Part:
         common: the settings of the section itself, by key.
         settings: the keyword arguments of the class.
         inside: the parts inside this one, by their names.
+        sources: where its name and its settings were said, by keys in full.
 
     Settings and parts inside are attributes too: `config.model.filters`.
     """
 
     def __init__(self, section, name, common, settings, inside=None):
-        self.section = section
-        self.name = name
-        self.common = common
-        self.settings = settings
-        self.inside = inside or {}
+        vars(self).update(
+            section=section, name=name, common=common, settings=settings, inside=inside or {}
+        )
+
+    def __setattr__(self, key, value):
+        place = f"{self.section.place}.{key}"
+        raise AttributeError(
+            "a configuration is not changed. Make another one:"
+            f" config.changed({{{place!r}: {checks.shown(value)}}})"
+        )
 
     def __getattr__(self, key):
         for found in (self._of("inside"), self._of("settings"), self._of("common")):
@@ -190,7 +196,8 @@ class Part:
                 out.
 
         Raises:
-            ValueError: for settings that the class refuses. The text names the keys in full.
+            ValueError: for settings that the class refuses. The text names the keys in full, and
+                begins with where they were said.
         """
         maker = self.section.table[self.name]
         known = inspect.signature(maker).parameters
@@ -209,7 +216,8 @@ class Part:
         try:
             return maker(**settings)
         except ValueError as error:
-            raise ValueError(_in_full(str(error), self.section.place, settings)) from error
+            text = _in_full(str(error), self.section.place, settings)
+            raise ValueError(where_said(self.sources, text)) from error
 
     def flat(self):
         """Keys in full and their values, a dict, with those of the parts inside."""
@@ -242,6 +250,16 @@ class Part:
     def is_named(self):
         """Whether there is a class to `make`: not for "none", and not for a file."""
         return self.name in self.section.table
+
+
+def where_said(sources, text):
+    """The text of an error, which begins with where the settings that it names were said.
+
+    Of an error that names none, those are all settings of `sources`, a dict by keys in full.
+    """
+    named = [source for key, source in sources.items() if f"{key}=" in text]
+    told = dict.fromkeys(named or sources.values())
+    return f"{', '.join(told) or 'config.load'}: {text}"
 
 
 def _in_full(text, place, keys):
