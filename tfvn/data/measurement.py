@@ -315,7 +315,8 @@ def check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensiti
         )
     if maps_from not in MAPS_FROM:
         raise ValueError(
-            f"maps_from must be one of {', '.join(MAPS_FROM)}. Received: maps_from={maps_from!r}"
+            f"maps_from must be one of {', '.join(MAPS_FROM)}. Received:"
+            f" maps_from={checks.shown(maps_from)}"
         )
     if sensitivity_path and maps_from != "measured":
         raise ValueError(
