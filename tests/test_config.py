@@ -184,9 +184,9 @@ def as_words(values):
 
 
 def refusal(*arguments, **keywords):
-    """The one sentence in which `load` refuses something."""
+    """The one sentence in which something is refused, by `load` or where models are made."""
     with pytest.raises(ValueError) as found:
-        load(*arguments, **keywords)
+        load(*arguments, **keywords).check_models()
     assert type(found.value) is ValueError
     return str(found.value)
 
@@ -596,7 +596,7 @@ def test_a_key_of_a_file_has_no_dot(tmp_path, text):
             "training.recipe.sigma must be a number >= 0",
         ),
         (
-            "training.recipe.name=noise training.recipe.law=red",
+            "training.recipe.name=noise training.recipe.sigma=1 training.recipe.law=red",
             "training.recipe.law must be one of",
         ),
         ("training.batch_size=0", "training.batch_size must be a whole number >= 1 and <= 10000"),
@@ -747,10 +747,10 @@ def test_a_network_that_could_not_be_read_back_is_refused(tmp_path, settings):
     with pytest.raises(ValueError, match=words):
         VariationalNetwork(**settings)
     with pytest.raises(ValueError, match=f"^--set: {words}.*model.{key}={value}"):
-        load(overrides=[f"model.{key}={value}"])
+        load(overrides=[f"model.{key}={value}"]).check_models()
     # Of two that do not fit together either may be the wrong one.
     with pytest.raises(ValueError, match=f"knee.yaml, --set: {words}"):
-        load(write(tmp_path, "model: {filters: 100}\n"), ["model.num_stages=3000"])
+        load(write(tmp_path, "model: {filters: 100}\n"), ["model.num_stages=3000"]).check_models()
 
 
 @pytest.mark.parametrize("text", ["0-99999999999", "0-999999,1000001", "1-999999999999999999"])
@@ -1170,6 +1170,7 @@ def test_yaml_survives_a_round_trip(tmp_path):
         "data.path=a b",
         "training.optimizer=adam",
         "training.recipe=noise",
+        "training.recipe.sigma=0.05",
         "defence=smoothed",
         "defence.sigma=0.05",
         "attacks=antun,ascent",
@@ -1221,7 +1222,7 @@ def test_changed_makes_another_configuration():
     assert (settings.defence.name, other.defence.name) == ("none", "smoothed")
     assert settings.model.num_stages == 10 and settings != other
     assert other.changed({}) == other and other.changed({"defence": "none"}).defence.settings == {}
-    with pytest.raises(ValueError, match="^config.load: unknown key 'model.filter'. Did you mean"):
+    with pytest.raises(ValueError, match="^config.changed: unknown key 'model.filter'. Did you mean"):
         settings.changed({"model.filter": 1})
 
 
@@ -1418,3 +1419,13 @@ def test_entries_of_a_file_are_texts_with_the_keys_that_lead_to_them(tmp_path):
 def test_texts_are_written_as_they_are_read(tmp_path, text):
     path = write(tmp_path, yaml_text.written({"a": {"b": text, "c": [text]}}, only_texts=True))
     assert [entry.value for entry in yaml_text.read(path)] == [text, [text]]
+
+
+def test_a_file_of_a_network_and_what_it_tells_are_not_said_in_one_place(tmp_path):
+    both = write(tmp_path, "model: {filters: 3, file: vn.keras}\n")
+    told = "model.file is given, and it tells what model.filters says. Leave out one of the two."
+    assert refusal(both) == f"{both}: {told}"
+    # Over the configuration of another run it is given alone.
+    own = write(tmp_path, "model: {name: variational, filters: 3}\n")
+    assert load(own, ["model.file=vn.keras"]).model.file == "vn.keras"
+    assert load(own).changed({"model.file": "vn.keras"}).model.name == ""

@@ -238,7 +238,7 @@ def test_one_of_each_kind_goes_through_train_attack_evaluate_and_the_report(expe
 
 def test_a_setting_of_one_is_refused_in_the_words_of_its_constructor(experiment):
     with pytest.raises(ValueError, match="--set: defence.share must lie in .0, 1.. Received: def"):
-        config.load(experiment, ["defence.share=2"])
+        config.load(experiment, ["defence.share=2"]).check_models()
     with pytest.raises(ValueError, match="unknown key 'defence.sare'. Did you mean 'defence.shar"):
         config.load(experiment, ["defence.sare=0.2"])
     with pytest.raises(ValueError, match="model.start must be a finite number"):

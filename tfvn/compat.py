@@ -4,17 +4,14 @@ They are TensorFlow 2.15 with Keras 2, and current TensorFlow with Keras 3. Noth
 elsewhere asks which one is installed.
 """
 
-import contextlib
 import re
 import warnings
 
-import tensorflow as tf
 from tensorflow import keras
 
 __all__ = [
     "KERAS_3",
     "addons",
-    "computing_nothing",
     "hidden_variables",
     "plain_message",
     "variable_of",
@@ -53,31 +50,6 @@ def hidden_variables(trainer):
         return []
     weights = [*trainer.weights, *trainer.optimizer.variables]
     return [variable_of(weight) for weight in weights]
-
-
-@contextlib.contextmanager
-def computing_nothing():
-    """A context in which models are made and nothing is computed: TensorFlow does not start."""
-    before = {}
-    if not KERAS_3:
-        before = {cls: cls.__bases__ for cls in _subclasses(keras.layers.Layer)}
-    try:
-        with tf.Graph().as_default():
-            yield
-    finally:
-        # In a graph, Keras 2 gives classes of layers other bases, with which the layers that there
-        # are already cannot be called.
-        for cls, bases in before.items():
-            if cls.__bases__ != bases:
-                cls.__bases__ = bases
-
-
-def _subclasses(cls):
-    """All classes that are derived from one."""
-    found = set()
-    for derived in type.__subclasses__(cls):
-        found |= {derived, *_subclasses(derived)}
-    return found
 
 
 def plain_message(error):

@@ -186,7 +186,8 @@ class Config:
         Raises:
             ValueError: as `load`.
         """
-        return _resolved([_assigned(self.tree()), _assigned(settings)])
+        own = _assigned(self.tree(), "the configuration")
+        return _resolved([own, _assigned(settings, "config.changed")])
 
     def flat(self):
         """All keys in full, as `--set` has them, and their values, a dict.
@@ -302,18 +303,16 @@ def _of_overrides(overrides):
     return found
 
 
-def _assigned(settings):
+def _assigned(settings, source="config.load"):
     """What a mapping in Python says, in a list of `Assigned`."""
     if not isinstance(settings, Mapping):
-        raise ValueError(
-            f"config.load: expected a mapping of keys. {received('settings', settings)}"
-        )
-    found = list(_walked(settings, ()))
+        raise ValueError(f"{source}: expected a mapping of keys. {received('settings', settings)}")
+    found = list(_walked(settings, (), source))
     flat = {}
     for assigned in found:
         if len(assigned.path) == 1:
             flat[assigned.name] = _as_text(assigned.value)
-    first_edition.check("config.load", flat, SECTIONS, as_words=True)
+    first_edition.check(source, flat, SECTIONS, as_words=True)
     return found
 
 
@@ -323,26 +322,26 @@ def _as_text(value):
     return checks.shown(value)
 
 
-def _walked(settings, before):
+def _walked(settings, before, source):
     for key, value in settings.items():
         if not isinstance(key, str):
-            raise ValueError(f"config.load: a key is a text. Received: {checks.shown(key)}")
+            raise ValueError(f"{source}: a key is a text. Received: {checks.shown(key)}")
         path = (*before, *key.split("."))
         several = path[-1] in SECTIONS and SECTIONS[path[-1]].several
         if len(path) < _DEEPEST and isinstance(value, Mapping) and value:
-            yield from _walked(value, path)
+            yield from _walked(value, path, source)
         elif len(path) == 1 and several and isinstance(value, (list, tuple)) and value:
-            yield from _walked_list(value, path)
+            yield from _walked_list(value, path, source)
         else:
-            yield Assigned(path, value, "config.load")
+            yield Assigned(path, value, source)
 
 
-def _walked_list(items, path):
+def _walked_list(items, path, source):
     for number, item in enumerate(items):
         if isinstance(item, Mapping) and item:
-            yield from _walked(item, (*path, number))
+            yield from _walked(item, (*path, number), source)
         else:
-            yield Assigned((*path, number), item, "config.load")
+            yield Assigned((*path, number), item, source)
 
 
 def _resolved(layers):

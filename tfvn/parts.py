@@ -147,10 +147,10 @@ class Part:
     Settings and parts inside are attributes too: `config.model.filters`.
     """
 
-    def __init__(self, section, name, common, settings, inside=None):
-        vars(self).update(
-            section=section, name=name, common=common, settings=settings, inside=inside or {}
-        )
+    def __init__(self, section, name, common, settings, inside=None, sources=None):
+        own = vars(self)
+        own.update(section=section, name=name, common=common, settings=settings)
+        own.update(inside=inside or {}, sources=sources or {})
 
     def __setattr__(self, key, value):
         place = f"{self.section.place}.{key}"

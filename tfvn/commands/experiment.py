@@ -85,6 +85,7 @@ def _check_data(arguments, splits):
     # A configuration given is checked alone: this starts no run, so none has to fit it.
     if arguments.config:
         settings = config.load(arguments.config, arguments.set)
+        settings.check_models()
     else:
         settings = directory.open_run(_run_dir(arguments), overrides=arguments.set)
     count, doubtful = data.review(settings, splits)

@@ -38,7 +38,7 @@ class Noise:
         ValueError: for a negative sigma or another law.
     """
 
-    def __init__(self, sigma=0.0, law="gaussian"):
+    def __init__(self, sigma, law="gaussian"):
         self.sigma = checks.number("sigma", sigma, 0)
         self.law = checks.choice("law", law, LAWS)
 
