@@ -2,7 +2,6 @@
 together.
 """
 
-
 import h5py
 import numpy as np
 import pytest

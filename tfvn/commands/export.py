@@ -48,8 +48,8 @@ def _export(arguments, run):
     from tfvn.models.network_files import load_model
     from tfvn.tools import serving
 
-    # Checked as a configuration's.
     settings = config.load(settings=smoothing.smoothing(arguments, run))
+    settings.check_models()
     model = settings.defended(load_model(arguments.model))
     serving.export(model, arguments.output, arguments.force)
 

@@ -176,7 +176,9 @@ def _settings(arguments, run):
     if arguments.mask:
         sampling = {"mask": "file", "path": arguments.mask, "array": arguments.mask_array}
     settings = {"data": scan, "sampling": sampling, **smoothing.smoothing(arguments, run)}
-    return config.load(settings=settings)
+    found = config.load(settings=settings)
+    found.check_models()
+    return found
 
 
 RECONSTRUCT = Command("reconstruct a scan", _DESCRIPTION, _add_flags, _work)

@@ -60,9 +60,11 @@ def run_settings(model):
     from tfvn import config
 
     path = os.path.join(model, "config.yaml")
-    if os.path.exists(path):
-        return config.load(path)
-    return None
+    if not os.path.exists(path):
+        return None
+    run = config.load(path)
+    run.check_models()
+    return run
 
 
 def smoothing(arguments, run):
