@@ -203,6 +203,14 @@ def test_a_whole_file_of_the_first_edition_means_what_it_meant(tmp_path, sigma, 
     assert f". Nothing used {unused}. Written anew:" in told
 
 
+def test_beside_the_file_of_a_network_nothing_used_what_it_tells(tmp_path):
+    text = "model: vn.keras\nnum_stages: 3\nfilters: 8\niterations: 5\nbandwidth: 0.0\n"
+    told = refusal(write(tmp_path, text))
+    assert ". Nothing used num_stages, filters, bandwidth. Written anew:" in told
+    settings = load(write(tmp_path, anew(told)))
+    assert settings == load(settings={"model.file": "vn.keras", "training.iterations": 5})
+
+
 @pytest.mark.parametrize(
     "words, expected",
     [
@@ -218,7 +226,11 @@ def test_a_whole_file_of_the_first_edition_means_what_it_meant(tmp_path, sigma, 
         ("data_path=/knee", "data.path=/knee"),
         ("dataset=vlo data_path='/the knee'", "data.format=vlo 'data.path=/the knee'"),
         ("mask=random", "sampling.mask=random"),
-        ("model=vn.keras seed=3 bandwidth=0", "seed=3 model.file=vn.keras model.bandwidth=null"),
+        (
+            "model=vn.keras seed=3 sigma=0",
+            "seed=3 model.file=vn.keras training.recipe=clean defence=none",
+        ),
+        ("bandwidth=0", "model.bandwidth=null"),
         ("attack_radii=1,2 attack_steps=3", "attacks.ascent.sizes=1,2 attacks.ascent.steps=3"),
         (
             "antun_steps=3 attack_method=antun attack_momentum=0",

@@ -181,6 +181,9 @@ def _is_used(place, names, sections):
         section = section.inside[inner]
     if not section.picked_by or key == section.picked_by:
         return True
+    if section.instead and names.get(f"{section.place}.{section.instead}"):
+        # A file of a network tells all else.
+        return key == section.instead
     name = names.get(section.picked_by_in_full)
     # A wrong name is told when it is read.
     return name not in section.names() or key in section.keys(name)
