@@ -127,23 +127,31 @@ def _translated(old, sections, as_words):
     elif sigma is not None and as_words:
         found.update(_NO_NOISE)
     placed = _placed(old, method)
-    names = {**found, **{place: value for _, place, value in placed}}
+    names = {**found, **{one.place: one.value for one in placed}}
     if not as_words:
         # In a file, what is not there has its default.
         names = {"attacks": "ascent", **_defaults(sections), **names}
     unused = []
-    for key, place, value in placed:
-        if _is_used(place, names, sections):
-            found[place] = value
-        elif key not in unused:
-            unused.append(key)
+    for one in placed:
+        if _is_used(one.place, names, sections):
+            found[one.place] = one.value
+        elif one.key not in unused:
+            unused.append(one.key)
     order = ["seed", *sections]
-    found = dict(sorted(found.items(), key=lambda item: order.index(item[0].split(".")[0])))
-    return _Translated(found, unused)
+    in_order = sorted(found, key=lambda place: order.index(place.partition(".")[0]))
+    return _Translated({place: found[place] for place in in_order}, unused)
+
+
+class _Placed(NamedTuple):
+    """An old key, where it stands now, and its value."""
+
+    key: str
+    place: str
+    value: object
 
 
 def _placed(old, method):
-    """Triples of an old key, where it stands now, and its value."""
+    """Where old keys stand now, a list of `_Placed`."""
     placed = []
     for key, value in old.items():
         places = OLD_KEYS.get(key, (key,))
@@ -155,7 +163,7 @@ def _placed(old, method):
         # A positive sigma stands for names too, and these two for nothing else.
         is_name = key == "attack_method" or (key == "sigma" and _is_zero(value))
         if not is_name:
-            placed += [(key, place, value) for place in places]
+            placed += [_Placed(key, place, value) for place in places]
     return placed
 
 
