@@ -34,6 +34,7 @@ LONGEST = (
     "test_network",
     "test_tuning",
     "test_surroundings",
+    "test_config",
     "test_full_disk",
 )
 # `make test STACK=keras3` leaves these out: what they test is the same on both stacks, or calls

@@ -496,6 +496,8 @@ def test_a_wrong_list_of_attacks_is_refused(tmp_path, text, words):
         ("model.Filters", "model.filters"),
         ("Seed", "seed"),
         ("defense", "defence"),
+        ("num_stage", "model.num_stages"),
+        ("laws", "training.recipe.law"),
         ("models.filters", "model.filters"),
         ("trainings.optimizer.momentum", "training.optimizer.momentum"),
     ],
