@@ -250,10 +250,9 @@ def test_a_name_comes_before_the_keys_of_its_place_wherever_it_stands(tmp_path):
     assert settings.training.optimizer.learning_rate == 0.1
     text = "defence:\n  sigma: 0.1\n  name: smoothed\n"
     assert load(write(tmp_path, text)).defence.sigma == 0.1
-    # In a later place the class of the name before has taken them away.
-    with pytest.raises(ValueError, match="^--set: defence.sigma is missing"):
-        load(write(tmp_path, text), ["defence=none"]).changed({"seed": 1})
-        load(write(tmp_path, "defence: none\n"), ["defence=smoothed"])
+    # A later place that says the same name takes nothing away.
+    assert load(write(tmp_path, text), ["defence=smoothed"]).defence.sigma == 0.1
+    assert load(write(tmp_path, text), ["defence=none"]).defence.settings == {}
 
 
 @pytest.mark.parametrize(
