@@ -628,6 +628,25 @@ def test_a_value_outside_its_limits_is_refused_by_its_key_in_full(tmp_path, word
         assert refusal(path) == text.replace("--set", str(path), 1)
 
 
+def test_the_limits_themselves_are_allowed():
+    settings = load(
+        settings={
+            "seed": 0,
+            "data": {"height": 16, "width": 2**14, "num_coils": 1024, "receiver_noise": 0},
+            "sampling": {"mask": "random", "acceleration": 1, "center_fraction": 1},
+            "model": {"num_stages": 1, "filters": 1, "kernel_size": 2, "num_centers": 2},
+            "training": {"iterations": 0, "batch_size": 10**4, "checkpoint_every": 1},
+            "training.optimizer": {"momentum": 0},
+            "defence": {"name": "smoothed", "sigma": 0, "num_samples": 1},
+            "attacks": [{"name": "ascent", "sizes": [0], "momentum": 1, "steps": 10**6}],
+            "search": {"sigma": 0, "momentum": 0, "radius": 0, "validation": 10**6},
+        }
+    )
+    settings.check_models()
+    assert settings.attacks[0].sizes == [0.0] and settings.search.sigma == [0.0]
+    assert load(overrides=["sampling.fraction=1"]).sampling.fraction == 1
+
+
 @pytest.mark.parametrize(
     "key, value, words",
     [
