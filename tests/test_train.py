@@ -116,7 +116,7 @@ def test_what_is_missing_is_told_before_data_are_read(tmp_path, monkeypatch, no_
     [
         ("optimizer", {"momentum": 1}, r"optimizer\.momentum must be a number >= 0 and < 1"),
         ("optimizer", {"name": "adam", "schedule": "x"}, r"optimizer\.schedule must be one of"),
-        ("recipe", {"name": "noise", "law": "x"}, r"recipe\.law must be one of"),
+        ("recipe", {"name": "noise", "sigma": 1, "law": "x"}, r"recipe\.law must be one of"),
         ("recipe", {"name": "noise", "sigma": -1}, r"recipe\.sigma must be a number >= 0"),
     ],
 )

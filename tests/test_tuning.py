@@ -291,6 +291,12 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
     assert {float(row["sigma"]) for row in rows} <= {0, 0.02, 0.05}
 
 
+def test_a_trained_network_is_not_searched():
+    given = configs.load(SMOKE, ["model.file=x.keras"])
+    with pytest.raises(ValueError, match="cannot take a trained one. Received: model.file='x.ker"):
+        search_space.space_of(given)
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -305,7 +311,6 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
             ["search.parameters=filters", "training.initial_weights=x"],
             "training.initial_weights='x'",
         ),
-        (["model.file=x.keras"], "cannot take a trained one"),
         (["search.filters=2.5,3"], "search.filters must be whole numbers"),
         (
             ["search.parameters=num_stages,filters", "search.filters=8,200000"],

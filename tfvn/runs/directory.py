@@ -70,7 +70,6 @@ def open_run(run_dir, config_path=None, overrides=()):
         if config_path is None:
             raise ValueError(f"{run_dir} holds no run. Give --config FILE to start one there.")
         config = configs.load(config_path, overrides)
-        config.check_models()
         if begin(run_dir, config):
             print(f"wrote {path}")
             return config
@@ -79,7 +78,6 @@ def open_run(run_dir, config_path=None, overrides=()):
     stored = configs.load(path)
     given = configs.load(config_path or path, overrides)
     _check_same(run_dir, given.flat(), stored.flat())
-    given.check_models()
     return given
 
 

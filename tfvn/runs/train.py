@@ -145,6 +145,8 @@ def _make(run_dir, config, strategy, checked, workers):
     """Makes the configured model and trains it, if it has weights to train."""
     with replicas.scope(strategy):
         network = build_network(config)
+    # What it is going to be attacked in: a wrong setting is told before the training.
+    config.defended(network, strategy)
     if not any(network.parameter_blocks.values()):
         if workers.index == 0:
             _keep_untrained(run_dir, config, network, checked)
@@ -189,7 +191,7 @@ def _check_data(run_dir, config, splits):
 def _take_given_network(run_dir, config, checked):
     if not checked:
         _check_data(run_dir, config, ("test",))
-    network_of(run_dir, config)
+    config.defended(network_of(run_dir, config))
     trained_on.warn_of_data(config.model.file, config)
     trained_on.write(run_dir, config)
     print(f"nothing to train: the network is {config.model.file}. {_next_is_attack(run_dir)}")
