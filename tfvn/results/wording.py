@@ -52,7 +52,7 @@ def _note(table, maps):
     note = (
         "RMSE: sqrt(mean || f - |y| ||_2^2); effect: || f(k + A r) - f(k) ||_2 with the norm of r"
         " <= radius (l2 unless it says otherwise; in %: of the mean ||y||_2); sigma: k-space noise"
-        f" of training and smoothing; K: draws of the smoothed prediction; {count}"
+        f" of the smoothing; K: draws of the smoothed prediction; {count}"
         f" {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
     )
     if any(_is_partial(entry, count) for entry in table):
