@@ -339,6 +339,10 @@ def test_a_trained_network_is_not_searched():
             "learning_rate must be at most 1. Received: training.optimizer.learning_rate=5",
         ),
         (
+            ["defence=smoothed", "defence.sigma=0.1", "defence.num_samples=0"],
+            "defence.num_samples must be a whole number >= 1. Received: defence.num_samples=0",
+        ),
+        (
             ["search.parameters=filters", "search.filters=2,9"],
             "needs twice as many combinations of values. Received: 8",
         ),

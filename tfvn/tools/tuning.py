@@ -77,8 +77,8 @@ def tune(run_dir, config):
             f" training.time_budget={budget}. Set training.time_budget=0."
         )
     role = _role()
-    # A network that is too large, a wrong setting of the defence that trials are judged in, a package
-    # that is missing or a learning rate that the optimizer refuses is told before any data are read.
+    # A network that is too large, a wrong setting of the defence, a package that is missing or a
+    # learning rate that the optimizer refuses is told before any data are read.
     largest = largest_of(config, space)
     largest.check_models()
     build_trainer(largest)
