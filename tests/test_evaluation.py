@@ -258,6 +258,8 @@ def test_an_override_counts_for_the_runs_that_have_its_key(run_dirs):
     told = "Received: defence.num_samples=3, and no run has it"
     with pytest.raises(ValueError, match=told):
         open_candidates(run_dirs[:1], overrides)
+    with pytest.raises(ValueError, match="--set: defence.num_samples must be .* >= 1"):
+        open_candidates(run_dirs, ["defence.num_samples=0"])
 
 
 def without_reference(config, split="train", start=0, step=1):

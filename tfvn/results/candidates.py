@@ -147,6 +147,8 @@ def open_candidates(run_dirs, overrides):
         own = _own_overrides(run_dir, overrides)
         unused = [text for text in unused if text not in own]
         config = directory.open_run(run_dir, None, own)
+        # An override is told before the models of other runs are evaluated.
+        config.check_models()
         made = [attack for attack in attack_files.attacks_of(run_dir) if attack[1] > 0]
         candidates.append(Candidate(name, run_dir, config, made))
         _check_test_data(candidates[0], candidates[-1])
