@@ -98,6 +98,14 @@ def test_keys_of_noise_change_the_networks_that_have_noise(changes, kept):
     assert __main__._own("original", changes) == kept
 
 
+@pytest.mark.parametrize("change", ["defence.num_samples=0", "training.recipe.low=laplace"])
+def test_a_wrong_key_of_noise_is_told_before_any_work(change, tmp_path):
+    parent = tmp_path / "paper"
+    with pytest.raises(ValueError, match=change.partition("=")[0]):
+        __main__.paper(str(parent), None, [change])
+    assert not parent.exists()
+
+
 def test_all_changes_are_those_of_a_network_with_noise():
     changes = ["defence.num_samples=2", "training.recipe.law=laplace", "seed=3"]
     assert __main__._own("sigma_0.1", changes) == changes

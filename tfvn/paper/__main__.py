@@ -86,8 +86,12 @@ def paper(parent, data_path=None, overrides=(), size=_SIZE):
     """
     first = protocol.MODELS[0]
     if data_path is None:
-        data_path = os.path.join(parent, "data")
         overrides = [*_REHEARSAL, *overrides]
+    # What only the last of them has keys for must not be told after days.
+    for name in protocol.MODELS:
+        _load(name, overrides).check_models()
+    if data_path is None:
+        data_path = os.path.join(parent, "data")
         config = _load(first, overrides)
         protocol.write_knees(data_path, config, size, _RECEIVER_NOISE, _VERSION)
     overrides = [f"data.path={data_path}", *overrides]
