@@ -1445,6 +1445,9 @@ def test_a_file_of_a_network_and_what_it_tells_are_not_said_in_one_place(tmp_pat
     both = write(tmp_path, "model: {filters: 3, file: vn.keras}\n")
     told = "model.file is given, and it tells what model.filters says. Leave out one of the two."
     assert refusal(both) == f"{both}: {told}"
+    # Nor is more said over it.
+    alone = write(tmp_path, "model: {file: vn.keras}\n")
+    assert refusal(alone, ["model.filters=3"]) == f"--set: {told}"
     # Over the configuration of another run it is given alone.
     own = write(tmp_path, "model: {name: variational, filters: 3}\n")
     assert load(own, ["model.file=vn.keras"]).model.file == "vn.keras"

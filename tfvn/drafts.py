@@ -75,6 +75,8 @@ class Draft:
     def set(self, key, value, source):
         """Takes the value of a key that it has."""
         name = f"{self.section.place}.{key}"
+        # In the order in which they were said.
+        self.found.pop(key, None)
         self.found[key] = source, check(name, self.known[key], value)
 
     def values(self, keys):
@@ -113,19 +115,21 @@ class Draft:
         """Checks that nothing is said of a class where what stands in its place is given too.
 
         A file of a network tells itself what the network is. It may be given over a configuration
-        that has a name and settings.
+        that has a name and settings, and these not over it.
 
         Raises:
-            ValueError: if one place says both.
+            ValueError: if one place says both, or a later one says more of the class.
         """
         sources = self.sources()
         instead = f"{self.section.place}.{self.section.instead}"
+        is_later = False
         for key, source in sources.items():
-            if key != instead and source == sources[instead]:
+            if key != instead and (is_later or source == sources[instead]):
                 raise ValueError(
                     f"{source}: {instead} is given, and it tells what {key} says. Leave out one of"
                     " the two."
                 )
+            is_later = is_later or key == instead
 
     def sources(self):
         """Where its name and its keys were said: a dict of sources, by keys in full."""
