@@ -967,6 +967,8 @@ def test_comments_are_comments(tmp_path):
     text = "data: #x\n  cache_dir: a b # c\nmodel: {file: 'a' #b\n  }\nseed: 3 #noise\n# d\n"
     settings = load(write(tmp_path, text))
     assert (settings.data.cache_dir, settings.model.file, settings.seed) == ("a b", "a", 3)
+    text = "training: {recipe: {name: noise, sigma: 0.1 #x\n  }}\n"
+    assert load(write(tmp_path, text)).training.recipe.sigma == 0.1
     told = refusal(write(tmp_path, "attacks:\n- {name: ascent, norm: l2 #x\n  }\n"))
     assert "line 2: is '#x' part of attacks.ascent.norm or a comment?" in told
 

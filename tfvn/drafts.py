@@ -307,15 +307,16 @@ class Drafts:
 
 def _value(assigned, key, name):
     """The value of a key in Python, not yet checked; `name` is the key in full."""
-    if assigned.doubt and key.type in (str, None):
+    value = assigned.value
+    if assigned.is_text:
+        value = from_text(key, value)
+    if assigned.doubt and key.type in (str, None) and isinstance(value, str):
         # `path: knees #2/scan.h5` would be `knees`.
         raise ValueError(
             f"{assigned.doubt} part of {name} or a comment? Put the text in quotes, or a"
             " blank after the #."
         )
-    if not assigned.is_text:
-        return assigned.value
-    return from_text(key, assigned.value)
+    return value
 
 
 def _check_nothing(assigned):
