@@ -41,7 +41,9 @@ class Training:
         self.initial_weights = initial_weights
         self.checkpoint_every = checks.whole("checkpoint_every", checkpoint_every, 1)
         self.log_images_every = checks.whole("log_images_every", log_images_every, 0)
-        self.profile = _checked_profile(profile)
+        self.profile = profile
+        if profile != "":
+            ranges.check("profile", profile, "iterations such as '11-15'")
         self.time_budget = checks.whole("time_budget", time_budget, 0)
         self.progress = checks.choice("progress", progress, ("tqdm", "addons"))
 
@@ -101,19 +103,6 @@ class Search:
         self.radius = checks.number("radius", radius, 0)
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
         self.num_samples = checks.whole("num_samples", num_samples, 1)
-
-
-def _checked_profile(profile):
-    """Iterations as a text, which may be empty."""
-    if profile == "":
-        return profile
-    found = ranges.parse(profile)
-    if found.wrong:
-        expected = found.wrong
-        if not found.is_text_of_numbers:
-            expected = "iterations such as '11-15'"
-        raise ValueError(f"profile must be {expected}. Received: profile={checks.shown(profile)}")
-    return str(profile)
 
 
 def _numbers(name, values, **limits):
