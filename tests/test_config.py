@@ -1,6 +1,7 @@
 """Configurations in sections: what may be written, what it stands for, what is told of slips."""
 
 import copy
+import pickle
 import re
 import time
 from typing import NamedTuple
@@ -1261,6 +1262,7 @@ def test_a_configuration_is_not_changed():
         assert str(found.value) == f"{words}{told}}})"
     assert settings == load()
     assert copy.deepcopy(settings) == copy.copy(settings) == settings
+    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 def test_what_a_section_stands_for_is_made_with_what_the_program_gives():

@@ -30,6 +30,10 @@ class KeyGroup(NamedTuple):
     keys: list
 
 
+def _nothing():
+    """What is common to the classes of a section that has no keys of its own."""
+
+
 class Section(NamedTuple):
     """A section of a configuration.
 
@@ -52,7 +56,8 @@ class Section(NamedTuple):
     picked_by: str = ""
     default: str = ""
     given: tuple = ()
-    common: Callable = lambda: None
+    # No lambda: a configuration is sent to other processes.
+    common: Callable = _nothing
     inside: Mapping = {}
     instead: str = ""
     several: bool = False
