@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tfvn import choices, drafts, projections, yaml_text
+from tfvn import drafts, yaml_text
 from tfvn.__main__ import main
 from tfvn.config import SECTIONS, load
 from tfvn.models.variational import VariationalNetwork
@@ -1292,11 +1292,6 @@ def test_a_part_says_what_it_is():
 
 
 # What keys there are
-
-
-def test_the_norms_of_configurations_are_those_of_the_balls():
-    assert load().attacks[0].norm in choices.NORMS
-    assert tuple(projections.BALLS) == choices.NORMS
 
 
 @pytest.mark.parametrize("place", PLACES, ids=IDS)

@@ -1,7 +1,7 @@
-"""The names that a setting can have, where the command line or a configuration must know them.
+"""The names that a setting can have, where several modules must know them.
 
-Both are checked before TensorFlow is imported, so these tuples stand in a file that does without
-it. Whoever implements the names takes the tuples from here.
+Command lines are checked before TensorFlow is imported, so these tuples stand in a file that does
+without it. Whoever implements the names takes the tuples from here.
 """
 
 __all__ = [
@@ -9,7 +9,6 @@ __all__ = [
     "LAWS",
     "MAPS_FROM",
     "NOISES",
-    "NORMS",
     "PADDING_LINES",
     "REFERENCES",
     "STRATEGIES",
@@ -19,8 +18,6 @@ __all__ = [
 LAWS = ("gaussian", "uniform", "laplace")
 # From what coil maps are estimated, `tfvn.data.measurement`.
 MAPS_FROM = ("measured", "fully-sampled")
-# The norms of a ball, `tfvn.projections`.
-NORMS = ("l2", "l1", "linf")
 # Through what the gradient of an attack goes: every place where the model reads the measurement, or
 # the first iterate alone.
 GRADIENTS = ("full", "initial-image")

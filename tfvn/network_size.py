@@ -1,7 +1,6 @@
 """How large the file of a variational network is, from its settings alone.
 
-No larger network is made than the reader of files takes. A configuration is checked before
-TensorFlow is imported, so this file does without it.
+No larger network is made than the reader of files takes.
 """
 
 import math
