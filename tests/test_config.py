@@ -409,6 +409,12 @@ def test_of_two_attacks_of_one_name_only_the_file_says_the_keys(tmp_path):
     )
 
 
+def test_an_attack_without_a_name_is_told_whatever_else_is_said():
+    settings = {"attacks.ascent.steps": 3, "attacks": [{"sizes": [1.0]}]}
+    words = "config.load: each of the attacks must have a name. Received: one without, number 1."
+    assert refusal(settings=settings).startswith(words)
+
+
 def test_two_attacks_of_one_kind_are_refused(tmp_path):
     words = "attacks must be of different kinds. Received: attacks of l2, l2."
     assert refusal(overrides=["attacks=ascent,ascent"]).startswith(f"--set: {words}")

@@ -261,12 +261,13 @@ class Drafts:
     def _one_at(self, assigned, numbered):
         """The draft, of several, that a path leads to; None where none has such a name."""
         section, place, *_ = assigned.path
+        nameless = [number for number, draft in numbered.items() if draft is None]
+        if nameless:
+            raise ValueError(
+                f"each of the {section} must have a name. Received: one without, number"
+                f" {nameless[0] + 1}. Known are {', '.join(self._sections[section].table)}."
+            )
         if isinstance(place, int):
-            if numbered[place] is None:
-                raise ValueError(
-                    f"each of the {section} must have a name. Received: one without, number"
-                    f" {place + 1}. Known are {', '.join(self._sections[section].table)}."
-                )
             return numbered[place]
         found = [draft for draft in self.several[section] if draft.name == place]
         if len(found) > 1:
