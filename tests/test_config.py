@@ -311,7 +311,9 @@ def test_an_empty_section_changes_nothing(tmp_path):
     assert (
         load(settings={"data": {}, "training": {"recipe": {}}, "attacks": {"ascent": {}}}) == load()
     )
-    assert load(overrides=["defence=", "training="]) == load()
+    assert load(overrides=["training="]) == load()
+    told = "--set: model= names no class. The names are listed by: python -m tfvn keys model"
+    assert refusal(overrides=["model="]) == told
 
 
 def test_a_file_of_a_network_stands_in_the_place_of_a_name(tmp_path):

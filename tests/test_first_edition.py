@@ -82,7 +82,7 @@ def as_words(values):
 
 
 def anew(told):
-    return told.partition(" Written anew:")[2]
+    return told.partition(" These keys, written anew:")[2]
 
 
 def with_others(key):
@@ -200,13 +200,13 @@ def test_a_whole_file_of_the_first_edition_means_what_it_meant(tmp_path, sigma, 
         sizes = [0.5, 1.0]
         expected["attacks"] = [{"name": "ascent", "norm": "l1", "sizes": sizes, "momentum": 0.8}]
     assert settings == load(settings=expected)
-    assert f". Nothing used {unused}. Written anew:" in told
+    assert f". Nothing used {unused}. These keys, written anew:" in told
 
 
 def test_beside_the_file_of_a_network_nothing_used_what_it_tells(tmp_path):
     text = "model: vn.keras\nnum_stages: 3\nfilters: 8\niterations: 5\nbandwidth: 0.0\n"
     told = refusal(write(tmp_path, text))
-    assert ". Nothing used num_stages, filters, bandwidth. Written anew:" in told
+    assert ". Nothing used num_stages, filters, bandwidth. These keys, written anew:" in told
     settings = load(write(tmp_path, anew(told)))
     assert settings == load(settings={"model.file": "vn.keras", "training.iterations": 5})
 

@@ -158,7 +158,8 @@ def test_any_model_can_be_attacked_and_smoothed(run, cls, sigma):
     defence = {key: value for key, value in settings.items() if key.startswith("defence.")}
     expected = {}
     if sigma:
-        expected = {"defence.sigma": 0.1, "defence.num_samples": 2, "defence.law": "gaussian"}
+        own = {"name": "Smoothed", "sigma": 0.1, "num_samples": 2, "law": "gaussian"}
+        expected = {f"defence.{key}": value for key, value in own.items()}
     assert defence == expected
 
 

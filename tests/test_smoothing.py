@@ -508,10 +508,11 @@ def test_it_shows_its_settings(network):
 def test_its_identity_tells_what_it_is_made_of(network):
     assert network.identity == {}
     inner = Smoothed(network, 0.1, law="laplace")
-    own = {"sigma": 0.1, "num_samples": 9, "law": "laplace"}
+    own = {"name": "Smoothed", "sigma": 0.1, "num_samples": 9, "law": "laplace"}
     assert inner.identity == own
     outer = Smoothed(inner, 0.2, 3)
     assert outer.identity == {
+        "name": "Smoothed",
         "sigma": 0.2,
         "num_samples": 3,
         "law": "gaussian",

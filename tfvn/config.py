@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 
 from tfvn import attacks, checks, data, defences, first_edition, models, yaml_text
-from tfvn.drafts import Assigned, Drafts, naming
-from tfvn.parts import Section, where_said
+from tfvn.drafts import Assigned, Drafts
+from tfvn.parts import Section, naming, where_said
 from tfvn.settings import received
 from tfvn.training import optimizers, recipes
 from tfvn.training.settings import Search, Training
@@ -297,9 +297,24 @@ def _of_overrides(overrides):
             raise ValueError(
                 f"--set: an override has the form key=value. Received: {checks.shown(override)}"
             )
+        if not text.strip() and key in _named_sections():
+            raise ValueError(
+                f"--set: {key}= names no class. The names are listed by: python -m tfvn keys"
+                f" {key.partition('.')[0]}"
+            )
         found.append(Assigned(tuple(key.split(".")), text, "--set", True))
     written = {assigned.name: assigned.value for assigned in found}
     first_edition.check("--set", written, SECTIONS, as_words=True)
+    return found
+
+
+def _named_sections():
+    """The places of the sections that name one class each."""
+    found = []
+    for section in SECTIONS.values():
+        for inner in (section, *section.inside.values()):
+            if inner.picked_by and not inner.several:
+                found.append(inner.place)
     return found
 
 

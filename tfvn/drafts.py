@@ -3,17 +3,14 @@
 Each place wins over those before it: a file, the command line, a call in Python.
 """
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import yaml
-
 from tfvn import checks
-from tfvn.parts import Part, nearest, where_said
+from tfvn.parts import Part, naming, nearest, where_said
 from tfvn.settings import REQUIRED, Key, check, from_text, received, texts_of
 
-__all__ = ["Assigned", "Draft", "Drafts", "SEED", "all_keys", "naming"]
+__all__ = ["Assigned", "Draft", "Drafts", "SEED", "all_keys"]
 
 SEED = Key("seed", 0, "of initial weights, data order, noise and attacks")
 
@@ -382,19 +379,3 @@ def all_keys(sections):
                 for key in inner.keys(name).values():
                     found.setdefault(f"{place}.{key.name}", key)
     return found
-
-
-@contextlib.contextmanager
-def naming(source):
-    """Errors begin with what is wrong: a file or a flag."""
-    try:
-        yield
-    except IsADirectoryError as error:
-        raise ValueError(
-            f"cannot read the configuration {source}: it is a folder. Name a YAML file; a run"
-            " directory is given by --run-dir."
-        ) from error
-    except OSError as error:
-        raise ValueError(f"cannot read the configuration {source}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{source}: {error}") from error

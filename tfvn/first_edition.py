@@ -100,7 +100,7 @@ def check(source, written, sections, as_words=False):
         anew = f"\n\n{yaml_text.written(_tree(new.found), only_texts=True)}"
     raise ValueError(
         f"{source}: the keys of a configuration stand in sections now, see"
-        f" docs/api/configuration.md.{unused} Written anew:{anew}"
+        f" docs/api/configuration.md.{unused} These keys, written anew:{anew}"
     )
 
 

@@ -3,16 +3,19 @@
 A section names a class of a table. The keys of the section are the keyword arguments of the class.
 """
 
+import contextlib
 import difflib
 import inspect
 import re
 from collections.abc import Mapping
 from typing import Callable, NamedTuple
 
+import yaml
+
 from tfvn import checks
 from tfvn.settings import keys_of
 
-__all__ = ["KeyGroup", "Part", "Section", "nearest", "where_said"]
+__all__ = ["KeyGroup", "Part", "Section", "naming", "nearest", "where_said"]
 
 _LONGEST_KEY = 200
 
@@ -165,15 +168,18 @@ class Part:
         )
 
     def __getattr__(self, key):
-        for found in (self._of("inside"), self._of("settings"), self._of("common")):
-            if key in found:
-                return found[key]
+        if key in self._all():
+            return self._all()[key]
         owner = getattr(self._of("section", None), "place", type(self).__name__)
         if self._of("name"):
             owner += f" {self.name!r}"
         raise AttributeError(f"{owner} has no setting {key!r}.")
 
-    def _of(self, attribute, default=()):
+    def _all(self):
+        """Settings and parts inside, by key."""
+        return {**self._of("common", {}), **self._of("settings", {}), **self._of("inside", {})}
+
+    def _of(self, attribute, default=None):
         # While a copy is made there are none yet.
         return vars(self).get(attribute, default)
 
@@ -187,11 +193,11 @@ class Part:
 
     def get(self, key, default=None):
         """A setting, or `default` where the part has no such key."""
-        return getattr(self, key, default)
+        return self._all().get(key, default)
 
     def has(self, key):
         """Whether the part has such a key."""
-        return hasattr(self, key)
+        return key in self._all()
 
     def make(self, **given):
         """Constructs what the part stands for.
@@ -279,3 +285,19 @@ def _in_full(text, place, keys):
 
     # A name stands before "must" and before its value.
     return re.sub(r"(?<![\w.])\w+(?= must |=)", key_of, text)
+
+
+@contextlib.contextmanager
+def naming(source):
+    """Errors begin with what is wrong: a file or a flag."""
+    try:
+        yield
+    except IsADirectoryError as error:
+        raise ValueError(
+            f"cannot read the configuration {source}: it is a folder. Name a YAML file; a run"
+            " directory is given by --run-dir."
+        ) from error
+    except OSError as error:
+        raise ValueError(f"cannot read the configuration {source}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{source}: {error}") from error

@@ -10,7 +10,7 @@ from tfvn import progress
 from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.array_files import read_arrays
-from tfvn.data.format import Part
+from tfvn.data.format import OneSlice
 from tfvn.data.prepared import PreparedSlices
 
 __all__ = ["check", "review"]
@@ -83,7 +83,7 @@ def review(config, splits=("train", "test")):
 class _Place(NamedTuple):
     """Where a slice is: a part of a split."""
 
-    part: Part
+    part: OneSlice
     split: str
 
 

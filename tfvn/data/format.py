@@ -6,10 +6,10 @@ from typing import NamedTuple
 from tfvn import checks
 from tfvn.data.mask_choice import Measured
 
-__all__ = ["Format", "Part"]
+__all__ = ["Format", "OneSlice"]
 
 
-class Part(NamedTuple):
+class OneSlice(NamedTuple):
     """One slice as `tfvn.data.check` reads it, so that a missing file hides no other slice.
 
     Args:
@@ -77,10 +77,10 @@ class Format:
         return self.mask.file(self.locate_mask)
 
     def parts(self, split):
-        """The slices of a split one by one, a list of `Part`, for `tfvn.data.check`."""
+        """The slices of a split one by one, a list of `OneSlice`, for `tfvn.data.check`."""
         count = len(self.source(split))
         read = functools.partial(self.source, split)
-        return [Part(read, index, ()) for index in range(count)]
+        return [OneSlice(read, index, ()) for index in range(count)]
 
     def identities(self, split):
         """What names each slice in its files, a list of tuples; [] if slices have no files."""

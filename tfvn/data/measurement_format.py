@@ -5,7 +5,7 @@ import os
 
 from tfvn import checks
 from tfvn.data import axes
-from tfvn.data.format import Format, Part
+from tfvn.data.format import Format, OneSlice
 from tfvn.data.measurement import Measurement, check_settings
 from tfvn.data.scan_file import scan_shape
 
@@ -89,7 +89,7 @@ class MeasurementFormat(Format):
         files = [self._needed_path()]
         if self.sensitivity_path:
             files.append(self.sensitivity_path)
-        return [Part(functools.partial(self.source, split), 0, tuple(files))]
+        return [OneSlice(functools.partial(self.source, split), 0, tuple(files))]
 
     def identities(self, split):
         """What names the slice, see `tfvn.data.format.Format.identities`."""

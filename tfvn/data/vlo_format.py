@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tfvn import checks, ranges
 from tfvn.choices import PADDING_LINES
-from tfvn.data.format import Format, Part
+from tfvn.data.format import Format, OneSlice
 from tfvn.data.vlo import VLOKnee
 from tfvn.data.vlo_folder import mask_path, slice_paths
 
@@ -102,7 +102,7 @@ class VLOFormat(Format):
         parts = []
         for patient, number in self._chosen[split].numbers():
             read = functools.partial(self._source_of, [patient], [number])
-            parts.append(Part(read, 0, slice_paths(root, self.protocol, patient, number)))
+            parts.append(OneSlice(read, 0, slice_paths(root, self.protocol, patient, number)))
         return parts
 
     def identities(self, split):

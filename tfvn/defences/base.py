@@ -53,9 +53,13 @@ class Defence(Reconstructor):
 
     def with_draws(self, num_samples):
         """The same defence of a model with another number of draws."""
-        if not self.model.draws:
+        if not self.draws:
             return self
-        return type(self)(self.model.with_draws(num_samples), **self.settings)
+        if not self.model.draws:
+            raise NotImplementedError(f"{type(self).__name__} must have a method with_draws.")
+        known = inspect.signature(type(self)).parameters
+        given = {name: getattr(self, name) for name in _GIVEN[1:] if name in known}
+        return type(self)(self.model.with_draws(num_samples), **given, **self.settings)
 
     @property
     def settings(self):
@@ -68,8 +72,10 @@ class Defence(Reconstructor):
 
     @property
     def identity(self):
-        """The settings that change an answer, and those of a defence inside, a dict."""
-        own = self.settings
+        """What tells its answers from those of others: its name, the settings that change an
+        answer, and the same of a defence inside, a dict.
+        """
+        own = {"name": type(self).__name__, **self.settings}
         for name in self.computed_with:
             del own[name]
         inner = {f"model.{name}": value for name, value in self.model.identity.items()}

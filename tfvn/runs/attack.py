@@ -65,7 +65,7 @@ def _attack(run_dir, config, workers):
 def _jobs(run_dir, config, workers, source):
     """The devices, and the configured attacks as `_Job`s, which are checked before any work."""
     devices, models = models_of(run_dir, config, workers, len(source))
-    given = config.model.get("file")
+    given = config.model.file
     if given and workers.index == 0:
         trained_on.warn_of_data(given, config)
         trained_on.write(run_dir, config)

@@ -29,6 +29,9 @@ __all__ = [
 _FOLDER = "attacks"
 _CHANGED = "Has the data changed? Put the old ones back, or attack these in another run directory."
 
+# How names of stored settings began in the first edition.
+_FIRST_EDITION = ("attack_", "antun_")
+
 
 def attack_dir(run_dir, size, kind="l2"):
     """The folder of an attack.
@@ -276,6 +279,12 @@ def _check_settings(path, found, settings):
             different[key] = settings.get(key)
     if not different:
         return
+    if any(key.startswith(_FIRST_EDITION) for key in there):
+        raise ValueError(
+            f"{path}: made by the first edition, which stored settings under other names. Attack"
+            " the network in another run directory:"
+            f" {_command_elsewhere(path, {})}"
+        )
     rows = [f"{key}={value!r} (there: {there.get(key)!r})" for key, value in different.items()]
     raise ValueError(
         f"{path}: made with other settings: {', '.join(rows)}. One run directory holds attacks of"
@@ -296,6 +305,9 @@ def _command_elsewhere(path, settings):
     name = attacks.of(kind).name
     words.append(f"attacks={name}")
     for keyword, value in configured(kind, settings).items():
+        if value is None:
+            # The defence there has draws, and this one has none.
+            continue
         words.append(f"attacks.{name}.{keyword}={value}")
     return directory.command(*words)
 

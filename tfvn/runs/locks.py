@@ -61,10 +61,10 @@ def together(run_dir, config, work):
     Raises:
         ValueError: if another process is alone there; it names that one.
     """
-    if config.model.get("file"):
+    if config.model.file:
         directory.make_folder(run_dir)
     with _inside(run_dir, work, _NAME, fcntl.LOCK_SH):
-        if config.model.get("file"):
+        if config.model.file:
             directory.begin(run_dir, config)
         yield
 

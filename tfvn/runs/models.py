@@ -42,7 +42,7 @@ def network_of(run_dir, config):
     """
     path = os.path.join(run_dir, directory.MODEL)
     if not os.path.exists(path):
-        given = config.model.get("file")
+        given = config.model.file
         if not given:
             raise ValueError(
                 f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir"

@@ -189,9 +189,10 @@ def _check_data(run_dir, config, splits):
 
 
 def _take_given_network(run_dir, config, checked):
+    config.check_models()
     if not checked:
         _check_data(run_dir, config, ("test",))
-    config.defended(network_of(run_dir, config))
+    network_of(run_dir, config)
     trained_on.warn_of_data(config.model.file, config)
     trained_on.write(run_dir, config)
     print(f"nothing to train: the network is {config.model.file}. {_next_is_attack(run_dir)}")
