@@ -43,11 +43,13 @@ ONE_STACK = {
     "test_api",
     "test_benchmarks",
     "test_config",
+    "test_data_files",
     "test_docs",
     "test_first_edition",
     "test_full_disk",
     "test_layers",
     "test_locks",
+    "test_paper",
     "test_style",
     "test_tables",
     "test_wheel",
@@ -62,7 +64,9 @@ FIRST_CASE = {
     "test_activations",
     "test_attacks",
     "test_network",
+    "test_scripts",
     "test_smoothing",
+    "test_surroundings",
     "test_tuning",
 }
 # The graphs of these modules run as they were traced. TensorFlow's Grappler rewrites a graph before

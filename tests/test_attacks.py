@@ -991,6 +991,7 @@ def test_the_identity_is_made_of_the_keywords():
     }
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow
 def test_the_papers_setting_reaches_the_published_effect_on_a_pretrained_network(shared_data):
     weights, data = (
@@ -1034,6 +1035,7 @@ report_peak()
 """
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow
 def test_a_full_size_slice_is_reconstructed_and_attacked_within_three_gigabytes(peak_memory):
     # 15 coils, 640 x 368, ten stages of 24 filters of 11 x 11.

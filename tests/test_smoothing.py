@@ -427,6 +427,7 @@ report_peak()
 """
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow
 @pytest.mark.parametrize("reads", ["zero_filled", "kspace"])
 def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
