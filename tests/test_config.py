@@ -405,10 +405,12 @@ def test_of_two_attacks_of_one_name_only_the_file_says_the_keys(tmp_path):
     assert load(write(tmp_path, settings.to_yaml())) == settings
     flat = settings.flat()
     assert (flat["attacks.ascent.norm"], flat["attacks.ascent.2.norm"]) == ("l2", "l1")
-    told = refusal(write(tmp_path, text), ["attacks.ascent.steps=5"])
-    assert told.startswith(
-        "--set: attacks.ascent.steps stands for 2 attacks of this configuration."
-    )
+    for word in ("attacks.ascent.steps", "attacks"):
+        told = refusal(write(tmp_path, text), [f"{word}=ascent"])
+        assert told == (
+            f"--set: {word} stands for 2 attacks of this configuration, which are named ascent."
+            " Change the file."
+        )
 
 
 def test_an_attack_without_a_name_is_told_whatever_else_is_said():

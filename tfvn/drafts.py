@@ -229,10 +229,9 @@ class Drafts:
 
     def _take_list(self, section, assigned):
         """`attacks=ascent,antun`: those that are there stay as they are."""
-        there = {draft.name: draft for draft in self.several[section]}
         chosen = []
         for name in _names(section, assigned.value):
-            draft = there.get(name) or self._one_of(section, name)
+            draft = self._one_named(section, name, assigned) or self._one_of(section, name)
             draft.named_by = assigned.source
             chosen.append(draft)
         self.several[section] = chosen
@@ -255,6 +254,16 @@ class Drafts:
         value = _value(assigned, key, f"{draft.section.place}.{key.name}")
         draft.set(key.name, value, assigned.source)
 
+    def _one_named(self, section, name, assigned):
+        """The draft of a name, of several; None where none has it."""
+        found = [draft for draft in self.several[section] if draft.name == name]
+        if len(found) > 1:
+            raise ValueError(
+                f"{assigned.name} stands for {len(found)} {section} of this configuration, which"
+                f" are named {name}. Change the file."
+            )
+        return found[0] if found else None
+
     def _one_at(self, assigned, numbered):
         """The draft, of several, that a path leads to; None where none has such a name."""
         section, place, *_ = assigned.path
@@ -266,14 +275,9 @@ class Drafts:
             )
         if isinstance(place, int):
             return numbered[place]
-        found = [draft for draft in self.several[section] if draft.name == place]
-        if len(found) > 1:
-            raise ValueError(
-                f"{assigned.name} stands for {len(found)} {section} of this configuration. Change"
-                " the file."
-            )
+        found = self._one_named(section, place, assigned)
         if found:
-            return found[0]
+            return found
         if place in self._sections[section].table:
             names = [draft.name for draft in self.several[section]]
             raise ValueError(
