@@ -44,8 +44,6 @@ def _of_attack(num_samples=0):
     checks.whole("num_samples", num_samples, 0)
 
 
-# A section inside a section, and its keys.
-_DEEPEST = 3
 SECTIONS = {
     "data": Section(
         "data",
@@ -97,7 +95,7 @@ SECTIONS = {
         defences.DEFENCES,
         "name",
         "none",
-        given=("model", "seed", "strategy"),
+        given=defences.GIVEN,
     ),
     "attacks": Section(
         "attacks",
@@ -343,7 +341,7 @@ def _walked(settings, before, source):
             raise ValueError(f"{source}: a key is a text. Received: {checks.shown(key)}")
         path = (*before, *key.split("."))
         several = path[-1] in SECTIONS and SECTIONS[path[-1]].several
-        if len(path) < _DEEPEST and isinstance(value, Mapping) and value:
+        if len(path) < yaml_text.DEEPEST and isinstance(value, Mapping) and value:
             yield from _walked(value, path, source)
         elif len(path) == 1 and several and isinstance(value, (list, tuple)) and value:
             yield from _walked_list(value, path, source)

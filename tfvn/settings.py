@@ -27,8 +27,6 @@ __all__ = [
 REQUIRED = inspect.Parameter.empty
 # Arguments of every Keras model and layer. No configuration sets them.
 _OF_KERAS = {"name", "dtype", "trainable"}
-# Whole numbers are 32-bit integers in TensorFlow.
-_LIMIT = 2**31
 # Other numbers become infinite above the largest of single precision.
 _LARGEST_SINGLE = 3.4e38
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -210,7 +208,7 @@ def _check_number(name, kind, value):
         raise ValueError(f"{name} must be {expected}. {received(name, value)}")
     if kind is int and value != int(value):
         raise ValueError(f"{name} must be a whole number. {received(name, value)}")
-    largest = _LIMIT if kind is int else _LARGEST_SINGLE
+    largest = checks.LIMIT if kind is int else _LARGEST_SINGLE
     if abs(value) >= largest:
         raise ValueError(
             f"{name} must be a number < {largest}, as it is kept in 32 bits."

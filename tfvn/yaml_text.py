@@ -12,12 +12,12 @@ import yaml
 
 from tfvn import checks
 
-__all__ = ["Entry", "read", "written"]
+__all__ = ["DEEPEST", "Entry", "read", "written"]
 
 # Bytes of a configuration file, which takes 5 kB with every key in it.
 _LARGEST_FILE = 2**17
 # A section inside a section of the file, and its keys.
-_DEEPEST = 3
+DEEPEST = 3
 _COMMENT = re.compile(r"[ \t]+(#[^\s#]\S*)")
 
 
@@ -140,7 +140,7 @@ def _has_keys(node):
 
 
 def _check_depth(path, line):
-    if len(path) < _DEEPEST:
+    if len(path) < DEEPEST:
         return
     *above, key = path
     hint = ""

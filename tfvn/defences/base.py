@@ -5,10 +5,10 @@ import inspect
 from tfvn.models.base import Reconstructor
 from tfvn.models.contract import check_model
 
-__all__ = ["Defence"]
+__all__ = ["Defence", "GIVEN"]
 
 # Arguments of a constructor that a program gives. They are no settings.
-_GIVEN = ("model", "seed", "strategy")
+GIVEN = ("model", "seed", "strategy")
 
 
 class Defence(Reconstructor):
@@ -58,7 +58,7 @@ class Defence(Reconstructor):
         if not self.model.draws:
             raise NotImplementedError(f"{type(self).__name__} must have a method with_draws.")
         known = inspect.signature(type(self)).parameters
-        given = {name: getattr(self, name) for name in _GIVEN[1:] if name in known}
+        given = {name: getattr(self, name) for name in GIVEN[1:] if name in known}
         return type(self)(self.model.with_draws(num_samples), **given, **self.settings)
 
     @property
@@ -66,7 +66,7 @@ class Defence(Reconstructor):
         """All settings, a dict."""
         found = {}
         for name in inspect.signature(type(self)).parameters:
-            if name not in _GIVEN:
+            if name not in GIVEN:
                 found[name] = getattr(self, name)
         return found
 

@@ -87,8 +87,7 @@ def build_trainer(config, strategy=None):
 
 
 def _trainer_of(network, config, strategy):
-    with replicas.scope(strategy):
-        steps = config.training.optimizer.make(iterations=config.training.iterations)
+    steps = config.training.optimizer.make(iterations=config.training.iterations)
     recipe = config.training.recipe.make()
     return Trainer(network, steps, recipe, seed=config.seed, strategy=strategy)
 

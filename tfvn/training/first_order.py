@@ -26,7 +26,7 @@ _SCHEDULES = ("constant", "cosine")
 class _RateSteps(KerasSteps):
     """Steps of a Keras optimizer that has a learning rate. It is made when the steps are built."""
 
-    def __init__(self, learning_rate, schedule, iterations):
+    def __init__(self, learning_rate=1e-3, schedule="constant", iterations=None):
         super().__init__(None)
         self._rate = _rate_of(learning_rate, schedule, iterations)
 
@@ -71,9 +71,6 @@ class AdamSteps(_RateSteps):
 
     name = "adam"
 
-    def __init__(self, learning_rate=1e-3, schedule="constant", iterations=None):
-        super().__init__(learning_rate, schedule, iterations)
-
     def _made(self):
         return keras.optimizers.Adam(self._rate)
 
@@ -92,9 +89,6 @@ class RadamLookaheadSteps(_RateSteps):
 
     name = "radam-lookahead"
     on_one_device = True
-
-    def __init__(self, learning_rate=1e-3, schedule="constant", iterations=None):
-        super().__init__(learning_rate, schedule, iterations)
 
     def _made(self):
         addons = _addons_for(self)
