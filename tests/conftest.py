@@ -3,7 +3,6 @@ and small is here too.
 """
 
 import ctypes
-import functools
 import gc
 import os
 
@@ -42,13 +41,27 @@ LONGEST = (
 ONE_STACK = {
     "test_api",
     "test_benchmarks",
+    "test_certificates",
     "test_config",
+    "test_data_agreement",
+    "test_data_axes",
+    "test_data_check",
+    "test_data_coils",
     "test_data_files",
+    "test_data_hdf5",
+    "test_data_matlab5",
+    "test_data_measurement",
+    "test_data_recognise",
+    "test_data_sampling",
+    "test_data_sensitivity",
+    "test_data_vlo",
     "test_docs",
     "test_first_edition",
     "test_full_disk",
     "test_layers",
     "test_locks",
+    "test_masks",
+    "test_metrics",
     "test_paper",
     "test_style",
     "test_tables",
@@ -63,8 +76,15 @@ ONE_STACK = {
 FIRST_CASE = {
     "test_activations",
     "test_attacks",
+    "test_compiled",
+    "test_data_pipeline",
+    "test_importers",
+    "test_ipalm",
     "test_network",
+    "test_noise",
+    "test_run_models",
     "test_scripts",
+    "test_sense",
     "test_smoothing",
     "test_surroundings",
     "test_tuning",
@@ -74,11 +94,16 @@ FIRST_CASE = {
 # round otherwise, and changes nothing else. The other modules run the same functions as users do.
 AS_TRACED = {
     "test_attacks",
+    "test_benchmarks",
     "test_compiled",
     "test_docs",
     "test_evaluation",
+    "test_figures",
     "test_fit",
+    "test_ipalm",
+    "test_network",
     "test_results",
+    "test_run_models",
     "test_smoothing",
     "test_summaries",
     "test_training",
@@ -99,6 +124,16 @@ def pytest_collection_modifyitems(items):
         seen.add(place)
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    # All tests of a model run together, while its compiled functions are kept.
+    attacks = [place for place, item in enumerate(items) if item.path.stem == "test_attacks"]
+    for place, item in zip(attacks, sorted((items[place] for place in attacks), key=_model)):
+        items[place] = item
+
+
+def _model(item):
+    """The name of the model that a test of attacks is of; "" for tests of none."""
+    found = getattr(item, "callspec", None)
+    return str(found.params.get("name", "")) if found else ""
 
 
 def pytest_collection_finish():
@@ -162,18 +197,16 @@ def forget_gradients():
 
 
 def let_go():
-    """Drops the compiled functions that the package keeps, and gives their memory back."""
+    """Drops the compiled functions that the package keeps for models, and gives their memory back.
+
+    What is compiled once for all models stays: XLA never frees a kernel.
+    """
     from tensorflow import keras
 
     from tfvn.models import compiled
 
     compiled._kept.clear()
     compiled._own.clear()
-    for name, module in list(sys.modules.items()):
-        if name.split(".")[0] == "tfvn":
-            for value in list(vars(module).values()):
-                if isinstance(value, functools._lru_cache_wrapper):
-                    value.cache_clear()
     keras.backend.clear_session()
     gc.collect()
     # Without it the C library keeps a quarter of what was freed.

@@ -295,6 +295,7 @@ def test_the_same_shapes_are_traced_once(case):
     assert model.traced == 1
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow
 def test_every_gradient_of_a_full_size_slice_agrees_with_double_precision_to_a_hundred_thousandth():
     # Images with a mean, so that the sums over all pixels grow: of zero mean they would be easy.

@@ -98,6 +98,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     assert contents(run_dir)["weights"] == contents(smoke)["weights"]
 
 
+@pytest.mark.one_stack
 @pytest.mark.skipif(
     not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
 )
@@ -218,6 +219,7 @@ def test_a_training_killed_at_its_end_needs_no_data(quick, tmp_path, monkeypatch
     assert contents(run_dir)["weights"] == contents(quick)["weights"]
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(
     "module, name, number", [("attack_files", "write_attack", 3), ("files.os", "replace", 2)]
 )
@@ -234,6 +236,7 @@ def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path, module, n
     assert not list(Path(run_dir).rglob("*.partial-*"))
 
 
+@pytest.mark.one_stack
 def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evaluate.main([smoke, "--output", str(whole)]) == 0

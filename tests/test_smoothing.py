@@ -40,6 +40,7 @@ def test_without_noise_it_is_the_network(case, network):
     np.testing.assert_array_equal(smoothed(network, case(), sigma=0), network.reconstruct(case()))
 
 
+@pytest.mark.one_stack
 def test_draws_are_independent(case):
     # Draw by draw: K g_K - (K - 1) g_(K-1) is the K-th draw, a reconstruction of its own noisy
     # measurement.
@@ -54,6 +55,7 @@ def test_draws_are_independent(case):
     assert abs(np.vdot(*noise)) < 0.3 * np.linalg.norm(noise[0]) * np.linalg.norm(noise[1])
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("num_samples", [10, 100, 1000])
 def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_samples):
     # E ||Re A^H mean(e)||^2 = sigma^2 trace(A^H A) / K, and the trace is that of the mask for
@@ -123,6 +125,7 @@ def test_one_mask_serves_the_whole_batch(case, network):
     np.testing.assert_array_equal(smoothed(network, inputs), smoothed(network, repeated))
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_noise_lives_on_sampled_entries_alone_and_has_the_given_deviation(case, mask):
     # One coil of unit sensitivity: the k-space of A^H (k + e) is k + e itself.
@@ -252,6 +255,7 @@ def gradient(model, inputs, weight, key):
     return tape.gradient(value, variable)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(
     "key, chunk_size", [("kspace", 1), ("kspace", 2), ("zero_filled", 1), ("initial_image", 1)]
 )
@@ -274,6 +278,7 @@ def test_the_gradient_matches_central_differences(case, key, chunk_size):
     assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
 
 
+@pytest.mark.one_stack
 def test_an_image_given_in_both_places_is_counted_once_in_each(case):
     network = VariationalNetwork(**SETTINGS, dtype="float64")
     model, inputs = Smoothed(network, 0.05, 3), case(1, 2, 12, 10, dtype="complex128")
@@ -290,6 +295,7 @@ def test_an_image_given_in_both_places_is_counted_once_in_each(case):
     np.testing.assert_allclose(tape.gradient(value, image), expected, rtol=1e-10)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("chunk_size", [3, 7])
 def test_the_gradient_does_not_depend_on_the_chunk_size(case, network, chunk_size):
     inputs = case(batch=2)
@@ -353,6 +359,7 @@ def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-5)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):
     model, inputs = (
@@ -412,18 +419,21 @@ numbers = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32)
 maps, kspace = numbers.view(np.complex64)[..., 0] / 4
 inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": np.ones((1, 1, 1, 128), np.float32)}
 network = VariationalNetwork(num_stages=2, filters=8, kernel_size=5)
-if sys.argv[2] == "kspace":
+if sys.argv[1] == "kspace":
     class Reader(Reconstructor):
         reads = "kspace"
         def call(self, inputs):
             return network(inputs)
-    model = Smoothed(Reader(), 0.1, int(sys.argv[1]))
+    network_or_reader = Reader()
 else:
-    model = Smoothed(network, 0.1, int(sys.argv[1]))
-model.reconstruct(inputs)
-report_peak()
-ProjectedGradientAscent(steps=1).run(model, inputs, 1.0)
-report_peak()
+    network_or_reader = network
+for num_samples in (4, 64):
+    Smoothed(network_or_reader, 0.1, num_samples).reconstruct(inputs)
+    report_peak()
+for num_samples in (4, 64):
+    model = Smoothed(network_or_reader, 0.1, num_samples)
+    ProjectedGradientAscent(steps=1).run(model, inputs, 1.0)
+    report_peak()
 """
 
 
@@ -433,9 +443,9 @@ report_peak()
 def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
     # All 64 draws held at once (chunk_size=64) take 1.6 times the memory of 4 for a prediction, 1.8
     # times for an attack.
-    few, many = peak_memory(_MEMORY, 4, reads), peak_memory(_MEMORY, 64, reads)
-    for name, a, b in zip(("prediction", "attack"), few, many):
-        assert b <= 1.1 * a, f"{name}: {a / 1e6:.0f} MB with 4 draws, {b / 1e6:.0f} MB with 64"
+    peaks = peak_memory(_MEMORY, reads)
+    for name, few, many in (("prediction", *peaks[:2]), ("attack", *peaks[2:])):
+        assert many <= 1.1 * few, f"{name}: {few / 1e6:.0f} MB with 4, {many / 1e6:.0f} MB with 64"
 
 
 # Errors by their words

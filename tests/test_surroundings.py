@@ -106,6 +106,7 @@ def test_the_package_shows_what_is_there_to_use():
         _ = tfvn.defense
 
 
+@pytest.mark.one_stack
 def test_the_package_does_not_look_at_the_command_line(tmp_path):
     # TensorFlow does, while it is imported.
     code = """
@@ -254,6 +255,7 @@ def test_another_backend_of_keras_that_is_in_use_is_named(monkeypatch):
         surroundings.prepare()
 
 
+@pytest.mark.one_stack
 def test_without_docstrings_it_works_or_says_so(tmp_path):
     done = python(
         "-OO", "-c", "import tfvn; tfvn.models.variational; print('works')", folder=tmp_path

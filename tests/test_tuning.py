@@ -362,6 +362,7 @@ def test_a_worker_without_an_address_is_refused(tmp_path, monkeypatch, capsys):
     assert "Missing: KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_PORT" in capsys.readouterr().err
 
 
+@pytest.mark.one_stack
 def test_chief_and_worker_search_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
