@@ -419,21 +419,18 @@ numbers = rng.standard_normal((2, 1, 8, 128, 128, 2), np.float32)
 maps, kspace = numbers.view(np.complex64)[..., 0] / 4
 inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": np.ones((1, 1, 1, 128), np.float32)}
 network = VariationalNetwork(num_stages=2, filters=8, kernel_size=5)
-if sys.argv[1] == "kspace":
+if sys.argv[2] == "kspace":
     class Reader(Reconstructor):
         reads = "kspace"
         def call(self, inputs):
             return network(inputs)
-    network_or_reader = Reader()
+    model = Smoothed(Reader(), 0.1, int(sys.argv[1]))
 else:
-    network_or_reader = network
-for num_samples in (4, 64):
-    Smoothed(network_or_reader, 0.1, num_samples).reconstruct(inputs)
-    report_peak()
-for num_samples in (4, 64):
-    model = Smoothed(network_or_reader, 0.1, num_samples)
-    ProjectedGradientAscent(steps=1).run(model, inputs, 1.0)
-    report_peak()
+    model = Smoothed(network, 0.1, int(sys.argv[1]))
+model.reconstruct(inputs)
+report_peak()
+ProjectedGradientAscent(steps=1).run(model, inputs, 1.0)
+report_peak()
 """
 
 
@@ -443,9 +440,9 @@ for num_samples in (4, 64):
 def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
     # All 64 draws held at once (chunk_size=64) take 1.6 times the memory of 4 for a prediction, 1.8
     # times for an attack.
-    peaks = peak_memory(_MEMORY, reads)
-    for name, few, many in (("prediction", *peaks[:2]), ("attack", *peaks[2:])):
-        assert many <= 1.1 * few, f"{name}: {few / 1e6:.0f} MB with 4, {many / 1e6:.0f} MB with 64"
+    few, many = peak_memory(_MEMORY, 4, reads), peak_memory(_MEMORY, 64, reads)
+    for name, a, b in zip(("prediction", "attack"), few, many):
+        assert b <= 1.1 * a, f"{name}: {a / 1e6:.0f} MB with 4 draws, {b / 1e6:.0f} MB with 64"
 
 
 # Errors by their words
