@@ -419,9 +419,7 @@ with np.load(sys.argv[2]) as file:
 """
 
 
-@pytest.mark.parametrize(
-    "imports", ["import tfvn", "import tensorflow, tfvn", "from tfvn import metrics"]
-)
+@pytest.mark.parametrize("imports", ["import tensorflow, tfvn", "from tfvn import metrics"])
 def test_a_saved_model_gives_the_same_bytes_in_a_new_process(case, small, tmp_path, imports):
     inputs, paths = (
         case(),

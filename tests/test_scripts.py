@@ -158,7 +158,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tfvn.results import evaluate, measure
 from tfvn.runs import attack_files
 from tfvn import files
-from tfvn.training import history, loop
+from tfvn.training import loop
 module, name, number = {module}, {name!r}, {number}
 original, calls = getattr(module, name), []
 
@@ -190,7 +190,6 @@ def kill(script, arguments, module, name, number):
     "module, name, number",
     [
         ("loop.ProgressBar", "on_train_batch_end", 5),
-        ("history", "add_row", 2),
         ("files.os", "replace", 3),
     ],
 )
