@@ -3,6 +3,7 @@ and small is here too.
 """
 
 import ctypes
+import functools
 import gc
 import os
 
@@ -196,10 +197,24 @@ def forget_gradients():
             del registered[name]
 
 
-def let_go():
-    """Drops the compiled functions that the package keeps for models, and gives their memory back.
+@pytest.fixture(scope="module", autouse=True)
+def _small_process_between_modules(allowed):
+    """The next module may have other networks: what they have in common is let go as well."""
+    yield
+    if "tensorflow" in sys.modules and resident() > LARGE:
+        for name, module in list(sys.modules.items()):
+            if name.split(".")[0] == "tfvn":
+                for value in list(vars(module).values()):
+                    if isinstance(value, functools._lru_cache_wrapper):
+                        value.cache_clear()
+        forget_gradients()
+        let_go()
+        allowed[0] = max(LARGE, resident() + GROWTH)
 
-    What is compiled once for all models stays: XLA never frees a kernel.
+
+def let_go():
+    """Drops the compiled functions that the package keeps of models, and gives their memory
+    back.
     """
     from tensorflow import keras
 
