@@ -78,6 +78,7 @@ AS_TRACED = {
     "test_docs",
     "test_evaluation",
     "test_fit",
+    "test_models",
     "test_results",
     "test_smoothing",
     "test_summaries",
