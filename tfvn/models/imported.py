@@ -23,7 +23,7 @@ from tfvn.network_size import LARGEST_FILE
 __all__ = [
     "from_npz",
     "from_tf1_checkpoint",
-    "from_torch",
+    "from_torch_file",
     "names_of",
     "readable",
     "sentence",
@@ -205,7 +205,7 @@ def _read_variables(prefix):
     return [reader.get_tensor(key) for key in _TF1_KEYS]
 
 
-def from_torch(path):
+def from_torch_file(path):
     """A network from a PyTorch state dict of the port rixez/pytorch_mri_variationalnetwork, or one
     below "state_dict".
 

@@ -25,9 +25,9 @@ from tfvn.checks import LIMIT
 from tfvn.data import recognise
 from tfvn.data.hdf5 import member
 from tfvn.models.base import Reconstructor
-from tfvn.models.imported import from_npz, from_torch, names_of, readable, sentence
+from tfvn.models.imported import from_npz, from_torch_file, names_of, readable, sentence
 
-__all__ = ["from_keras", "load_model"]
+__all__ = ["from_keras_file", "load_model"]
 
 # Bytes that the settings may take.
 _LARGEST_CONFIG = 2**20
@@ -38,7 +38,7 @@ _OVERHEAD = 2**20
 _OVERHEAD_PER_WEIGHT = 2**16
 
 
-def from_keras(path):
+def from_keras_file(path):
     """A model from a `.keras` file that `model.save` wrote, under Keras 2 or 3.
 
     Raises:
@@ -209,7 +209,7 @@ def load_model(path):
         return _reader_of_archive(path)(path)
     # Older files of PyTorch are pickles, which only its own reader for weights opens.
     if path.endswith((".pt", ".pth")):
-        return from_torch(path)
+        return from_torch_file(path)
     if path.endswith(".npz"):
         return from_npz(path)
     raise ValueError(
@@ -254,10 +254,10 @@ def _reader_of_archive(path):
             f"{path}: damaged or cut off: {sentence(error)}. Copy it again."
         ) from error
     if any(name.endswith("data.pkl") for name in names):
-        return from_torch
+        return from_torch_file
     if any(name.endswith(".npy") for name in names):
         return from_npz
-    return from_keras
+    return from_keras_file
 
 
 def _what(content):
