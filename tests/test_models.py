@@ -33,6 +33,7 @@ class Row(NamedTuple):
 ROWS = {
     "variational": Row("variational", dict(num_stages=2, filters=2, kernel_size=3, num_centers=5)),
     "zero-filled": Row("zero-filled"),
+    "rim": Row("rim", dict(filters=3, num_steps=2)),
 }
 every_model = pytest.mark.parametrize("row", ROWS)
 

@@ -3,10 +3,12 @@
 from tfvn.models.base import Reconstructor, Statistics, magnitude
 from tfvn.models.classical import ZeroFilled
 from tfvn.models.network_files import load_model
+from tfvn.models.rim import RIM
 from tfvn.models.variational import VariationalNetwork
 
 __all__ = [
     "MODELS",
+    "RIM",
     "Reconstructor",
     "Statistics",
     "VariationalNetwork",
@@ -16,4 +18,8 @@ __all__ = [
 ]
 
 # Of a configuration's `model.name`.
-MODELS = {"variational": VariationalNetwork, "zero-filled": ZeroFilled}
+MODELS = {
+    "rim": RIM,
+    "variational": VariationalNetwork,
+    "zero-filled": ZeroFilled,
+}

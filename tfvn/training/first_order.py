@@ -30,10 +30,10 @@ class _RateSteps(KerasSteps):
         super().__init__(None)
         self._rate = _rate_of(learning_rate, schedule, iterations)
 
-    def build(self, network, steps_done, strategy):
+    def build(self, network, steps_done, strategy, beside):
         with replicas.scope(strategy):
             self.optimizer = self._made()
-        super().build(network, steps_done, strategy)
+        super().build(network, steps_done, strategy, beside)
 
     @abc.abstractmethod
     def _made(self):
@@ -129,8 +129,8 @@ class FrankWolfeSteps(_RateSteps):
         self._conditional_gradient = _addons_for(self).ConditionalGradient
         return keras.optimizers.Adam(self._rate)
 
-    def build(self, network, steps_done, strategy):
-        super().build(network, steps_done, strategy)
+    def build(self, network, steps_done, strategy, beside):
+        super().build(network, steps_done, strategy, beside)
         counts = {weight.shape[-1] for weight in self._weights if _holds_filters(weight)}
         if len(counts) != 1:
             raise ValueError(

@@ -1,33 +1,20 @@
-"""What a network is trained on: recipes, each of which makes training inputs of a measurement.
-
-A recipe is a function `recipe(network, inputs, reference, keys)`. It returns the inputs that the
-loss is taken of, in the form of those that it is given.
-
-    network    the model that is trained
-    inputs     the measurements of a batch as the network reads them, see `Reconstructor.measured`
-    reference  complex (batch, rows, width)
-    keys       int32 (batch, 2), of the random numbers of each image
-
-It is called inside a graph, once in each step of the training and in each batch of the validation.
-"""
+"""What networks are trained on: the recipes, see `tfvn.training.recipe`."""
 
 import tensorflow as tf
 
 from tfvn import checks
 from tfvn.physics import measurement
 from tfvn.physics.noise import LAWS
+from tfvn.training.recipe import Recipe
 
 __all__ = ["RECIPES", "Clean", "Noise"]
 
 
-class Clean:
+class Clean(Recipe):
     """The measurements as they are."""
 
-    def __call__(self, network, inputs, reference, keys):
-        return inputs
 
-
-class Noise:
+class Noise(Recipe):
     """The measurements with fresh noise on every sampled entry of k-space.
 
     Args:
