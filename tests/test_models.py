@@ -33,6 +33,18 @@ class Row(NamedTuple):
 ROWS = {
     "variational": Row("variational", dict(num_stages=2, filters=2, kernel_size=3, num_centers=5)),
     "zero-filled": Row("zero-filled"),
+    "modl": Row(
+        "modl",
+        dict(num_iterations=2, num_layers=2, filters=3, initial_lambda=1.0, tolerance=1e-12),
+    ),
+    "cascade": Row(
+        "cascade", dict(num_cascades=2, num_layers=2, filters=3, mu=1.0, tolerance=1e-12)
+    ),
+    "cascade of replaced samples": Row(
+        "cascade",
+        dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0),
+        dict(coils=1),
+    ),
     "rim": Row("rim", dict(filters=3, num_steps=2)),
 }
 every_model = pytest.mark.parametrize("row", ROWS)

@@ -1,7 +1,9 @@
 """Reconstruction models, and the files they are kept in."""
 
 from tfvn.models.base import Reconstructor, Statistics, magnitude
+from tfvn.models.cascade import Cascade
 from tfvn.models.classical import ZeroFilled
+from tfvn.models.modl import MoDL
 from tfvn.models.network_files import load_model
 from tfvn.models.rim import RIM
 from tfvn.models.variational import VariationalNetwork
@@ -9,6 +11,8 @@ from tfvn.models.variational import VariationalNetwork
 __all__ = [
     "MODELS",
     "RIM",
+    "Cascade",
+    "MoDL",
     "Reconstructor",
     "Statistics",
     "VariationalNetwork",
@@ -19,6 +23,8 @@ __all__ = [
 
 # Of a configuration's `model.name`.
 MODELS = {
+    "cascade": Cascade,
+    "modl": MoDL,
     "rim": RIM,
     "variational": VariationalNetwork,
     "zero-filled": ZeroFilled,
