@@ -46,6 +46,13 @@ ROWS = {
         dict(coils=1),
     ),
     "rim": Row("rim", dict(filters=3, num_steps=2)),
+    "unet": Row("unet", dict(channels=2, pools=2)),
+    "unet of magnitudes": Row("unet", dict(channels=2, pools=1, image="magnitude")),
+    "e2e-varnet": Row("e2e-varnet", dict(num_cascades=1, channels=2, pools=1)),
+    "e2e-varnet of found maps": Row(
+        "e2e-varnet",
+        dict(num_cascades=1, channels=2, pools=1, sensitivity_channels=2, sensitivity_pools=1),
+    ),
 }
 every_model = pytest.mark.parametrize("row", ROWS)
 

@@ -3,18 +3,22 @@
 from tfvn.models.base import Reconstructor, Statistics, magnitude
 from tfvn.models.cascade import Cascade
 from tfvn.models.classical import ZeroFilled
+from tfvn.models.e2e_varnet import E2EVarNet
 from tfvn.models.modl import MoDL
 from tfvn.models.network_files import load_model
 from tfvn.models.rim import RIM
+from tfvn.models.unet import UNet
 from tfvn.models.variational import VariationalNetwork
 
 __all__ = [
     "MODELS",
     "RIM",
     "Cascade",
+    "E2EVarNet",
     "MoDL",
     "Reconstructor",
     "Statistics",
+    "UNet",
     "VariationalNetwork",
     "ZeroFilled",
     "load_model",
@@ -24,8 +28,10 @@ __all__ = [
 # Of a configuration's `model.name`.
 MODELS = {
     "cascade": Cascade,
+    "e2e-varnet": E2EVarNet,
     "modl": MoDL,
     "rim": RIM,
+    "unet": UNet,
     "variational": VariationalNetwork,
     "zero-filled": ZeroFilled,
 }

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfvn.data import recognise
 from tfvn.files import replacing
+from tfvn.models.fastmri_weights import is_fastmri, network_of
 from tfvn.models.variational import VariationalNetwork
 from tfvn.network_size import LARGEST_FILE
 
@@ -206,13 +207,14 @@ def _read_variables(prefix):
 
 
 def from_torch_file(path):
-    """A network from a PyTorch state dict of the port rixez/pytorch_mri_variationalnetwork, or one
-    below "state_dict".
+    """A network from a PyTorch state dict, or from one below "state_dict".
 
-    For every stage t it holds `cell_list.<t>.conv_kernel` (filter, 1, k, k, 2),
-    `cell_list.<t>.activation.w` (1, filter, 1, 1, centre) and `cell_list.<t>.lamb` (). The grid is
-    that of the port, [-1, 1]. Only the border differs: the port reflects the image without
-    repeating its outermost pixels, here and in the original code they are repeated.
+    It is one of fastMRI, see `tfvn.models.fastmri_weights`, or one of the port
+    rixez/pytorch_mri_variationalnetwork. The latter holds for every stage t
+    `cell_list.<t>.conv_kernel` (filter, 1, k, k, 2), `cell_list.<t>.activation.w` (1, filter, 1, 1,
+    centre) and `cell_list.<t>.lamb` (). The grid is that of the port, [-1, 1]. Only the border
+    differs: the port reflects the image without repeating its outermost pixels, here and in the
+    original code they are repeated.
 
     Raises:
         ValueError: if PyTorch is not installed or one of those that files can attack (before 2.10),
@@ -224,20 +226,28 @@ def from_torch_file(path):
         # Without `weights_only` a file may run any code.
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
+        from_fastmri = is_fastmri(state)
         arrays = {}
         for key, value in state.items():
-            if key.startswith("cell_list."):
+            if from_fastmri or key.startswith("cell_list."):
                 arrays[key] = value.detach().numpy()
     # Readers of pickles raise anything; the caller needs the file's name and one type.
     except Exception as error:
         reason = f"{type(error).__name__}: {sentence(error)}"
         raise ValueError(f"{path}: cannot be loaded as a PyTorch state dict: {reason}") from error
+    if from_fastmri:
+        return network_of(arrays, path)
+    return _of_port(arrays, path, state)
+
+
+def _of_port(arrays, path, names):
+    """The network of the port's arrays, out of a state dict of these names."""
     stages = range(len({key.split(".")[1] for key in arrays}))
     expected = {f"cell_list.{t}.{name}" for t in stages for name in _TORCH_KEYS}
     if not arrays or arrays.keys() != expected:
         raise ValueError(
             f"{path}: expected cell_list.<stage>.conv_kernel, .activation.w and .lamb of the stages"
-            f" 0, 1, ... Missing: {sorted(expected - arrays.keys())}. Received: {names_of(state)}"
+            f" 0, 1, ... Missing: {sorted(expected - arrays.keys())}. Received: {names_of(names)}"
         )
     blocks = []
     for name in _TORCH_KEYS:
