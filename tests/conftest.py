@@ -73,6 +73,7 @@ FIRST_CASE = {
 # its first call, which takes a third of the CPU time of a test whose graphs run a few times. It may
 # round otherwise, and changes nothing else. The other modules run the same functions as users do.
 AS_TRACED = {
+    "test_adapters",
     "test_attacks",
     "test_compiled",
     "test_docs",

@@ -1,5 +1,6 @@
 """Reconstruction models, and the files they are kept in."""
 
+from tfvn.models.adapters import from_function, from_keras, from_torch
 from tfvn.models.base import Reconstructor, Statistics, magnitude
 from tfvn.models.cascade import Cascade
 from tfvn.models.classical import ZeroFilled
@@ -21,6 +22,9 @@ __all__ = [
     "UNet",
     "VariationalNetwork",
     "ZeroFilled",
+    "from_function",
+    "from_keras",
+    "from_torch",
     "load_model",
     "magnitude",
 ]
