@@ -53,6 +53,12 @@ ROWS = {
         "e2e-varnet",
         dict(num_cascades=1, channels=2, pools=1, sensitivity_channels=2, sensitivity_pools=1),
     ),
+    "dagan": Row("dagan", dict(filters=2, levels=2)),
+    "automap": Row(
+        "automap",
+        dict(height=24, width=20, hidden=8, filters=2),
+        dict(coils=1, height=24, width=20),
+    ),
 }
 every_model = pytest.mark.parametrize("row", ROWS)
 

@@ -1,9 +1,11 @@
 """Reconstruction models, and the files they are kept in."""
 
 from tfvn.models.adapters import from_function, from_keras, from_torch
+from tfvn.models.automap import AUTOMAP
 from tfvn.models.base import Reconstructor, Statistics, magnitude
 from tfvn.models.cascade import Cascade
 from tfvn.models.classical import ZeroFilled
+from tfvn.models.dagan import DAGAN
 from tfvn.models.e2e_varnet import E2EVarNet
 from tfvn.models.modl import MoDL
 from tfvn.models.network_files import load_model
@@ -12,6 +14,8 @@ from tfvn.models.unet import UNet
 from tfvn.models.variational import VariationalNetwork
 
 __all__ = [
+    "AUTOMAP",
+    "DAGAN",
     "MODELS",
     "RIM",
     "Cascade",
@@ -31,7 +35,9 @@ __all__ = [
 
 # Of a configuration's `model.name`.
 MODELS = {
+    "automap": AUTOMAP,
     "cascade": Cascade,
+    "dagan": DAGAN,
     "e2e-varnet": E2EVarNet,
     "modl": MoDL,
     "rim": RIM,
