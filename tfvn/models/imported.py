@@ -26,6 +26,8 @@ __all__ = [
     "from_tf1_checkpoint",
     "from_torch_file",
     "names_of",
+    "opened_npz",
+    "read_checkpoint",
     "readable",
     "sentence",
     "to_npz",
@@ -53,7 +55,7 @@ def from_npz(path):
     """
     path = readable(path)
     try:
-        with open(path, "rb") as binary, _opened(binary) as file:
+        with open(path, "rb") as binary, opened_npz(binary) as file:
             weights, numbers = _npz_arrays(file)
         vmin, vmax, bandwidth, scale = (float(number.item()) for number in numbers)
     # Readers of damaged files raise nearly every type; the caller needs the file's name and one
@@ -63,19 +65,6 @@ def from_npz(path):
     if not np.isclose(vmin, -vmax):
         raise ValueError(f"{path}: expected a symmetric grid. Received: vmin={vmin}, vmax={vmax}")
     return _network(*weights, vmax, bandwidth, scale, path)
-
-
-def _opened(binary):
-    file = np.load(binary, allow_pickle=False)
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError("it is a single array, not an .npz archive.")
-    parts = file.zip.infolist()
-    size = sum(part.file_size for part in parts)
-    if size > LARGEST_FILE:
-        raise ValueError(f"expected at most {LARGEST_FILE} bytes. Received: {size} bytes, unpacked")
-    if any(part.flag_bits & 1 for part in parts):
-        raise ValueError("it is encrypted. Decrypt it first.")
-    return file
 
 
 def _npz_arrays(file):
@@ -133,15 +122,13 @@ def from_tf1_checkpoint(prefix, convention="icg", grid_limit=1.0):
         ValueError: for another convention, if there is no such checkpoint, if it is damaged, or its
             variables are others.
     """
-    path = prefix = os.fsdecode(prefix)
+    path = os.fsdecode(prefix)
     if convention not in ("icg", "optox"):
         raise ValueError(
             f"{path}: convention must be 'icg' or 'optox'. Received: convention={convention!r}"
         )
     try:
-        if os.path.isdir(path):
-            prefix = _latest(path)
-        k1, w1, data_weights = _variables(prefix.removesuffix(".index"))
+        k1, w1, data_weights = read_checkpoint(path, lambda found: _TF1_KEYS).values()
     # Of a damaged file TensorFlow raises OpError, IndexError, ValueError and more.
     except Exception as error:
         raise ValueError(
@@ -174,8 +161,20 @@ def _latest(folder):
     return state.model_checkpoint_path
 
 
-def _variables(prefix):
-    """k1, w1 and lambda of a checkpoint."""
+def read_checkpoint(path, wanted):
+    """Variables of a TensorFlow 1 checkpoint, a dict from their names to arrays.
+
+    Args:
+        path: as for `from_tf1_checkpoint`.
+        wanted: a function from the names that are there to those that are read.
+
+    Raises:
+        ValueError: if one of them is missing; any error of TensorFlow for a damaged file.
+    """
+    prefix = path
+    if os.path.isdir(path):
+        prefix = _latest(path)
+    prefix = prefix.removesuffix(".index")
     folder, name = os.path.split(os.path.abspath(prefix))
     endings = [".index"]
     if os.path.isdir(folder):
@@ -185,25 +184,26 @@ def _variables(prefix):
     for ending in endings:
         recognise.head(prefix + ending)
     if not set("*?[]\\") & set(prefix):
-        return _read_variables(prefix)
+        return _read_variables(prefix, wanted)
     # TensorFlow takes such a name for a pattern.
     with tempfile.TemporaryDirectory() as plain:
         for ending in endings:
             link = os.path.join(plain, "checkpoint" + ending)
             os.symlink(os.path.join(folder, name + ending), link)
-        return _read_variables(os.path.join(plain, "checkpoint"))
+        return _read_variables(os.path.join(plain, "checkpoint"), wanted)
 
 
-def _read_variables(prefix):
+def _read_variables(prefix, wanted):
     reader = tf.train.load_checkpoint(prefix)
     variables = reader.get_variable_to_shape_map()
-    missing = [key for key in _TF1_KEYS if key not in variables]
+    keys = wanted(variables)
+    missing = [key for key in keys if key not in variables]
     if missing:
         raise ValueError(
-            f"expected the variables k1, w1, lambda. Missing: {missing}. Received:"
+            f"expected the variables {', '.join(keys)[:100]}. Missing: {missing[:3]}. Received:"
             f" {names_of(variables)}"
         )
-    return [reader.get_tensor(key) for key in _TF1_KEYS]
+    return {key: reader.get_tensor(key) for key in keys}
 
 
 def from_torch_file(path):
@@ -360,6 +360,24 @@ def readable(path):
     """
     recognise.head(path)
     return os.fsdecode(path)
+
+
+def opened_npz(binary):
+    """The `NpzFile` of an open file.
+
+    Raises:
+        ValueError: if it is another file, or larger than any network when it is unpacked.
+    """
+    file = np.load(binary, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it is a single array, not an .npz archive.")
+    parts = file.zip.infolist()
+    size = sum(part.file_size for part in parts)
+    if size > LARGEST_FILE:
+        raise ValueError(f"expected at most {LARGEST_FILE} bytes. Received: {size} bytes, unpacked")
+    if any(part.flag_bits & 1 for part in parts):
+        raise ValueError("it is encrypted. Decrypt it first.")
+    return file
 
 
 def sentence(error):

@@ -11,7 +11,7 @@ gradient reaches the weights alone; here it also reaches the data A^H k, which t
 
 The published network normalises its batches after each convolution. Its answer to a slice would
 depend on the others of the batch in training. Here there is no such thing. After the training
-batch normalisation is an affine map, which `tfvn.models.imported_modl` folds into kernels and
+batch normalisation is an affine map, which `tfvn.models.modl_weights` folds into kernels and
 biases.
 """
 

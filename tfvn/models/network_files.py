@@ -25,6 +25,7 @@ from tfvn.checks import LIMIT
 from tfvn.data import recognise
 from tfvn.data.hdf5 import member
 from tfvn.models.base import Reconstructor
+from tfvn.models.cascade_weights import from_deep_mri_file, is_deep_mri
 from tfvn.models.imported import from_npz, from_torch_file, names_of, readable, sentence
 
 __all__ = ["from_keras_file", "load_model"]
@@ -187,8 +188,9 @@ def load_model(path):
     """A model from a file, or from a run directory.
 
     It is a `.keras` file that `model.save` wrote, of any class of `tfvn.models.MODELS`; or an
-    `.npz` file or a `.pt` or `.pth` file of a variational network, see `tfvn.models.imported`. The
-    content says what a file is, not its name. Nothing in the file is run.
+    `.npz` file or a `.pt` or `.pth` file of a variational network, see `tfvn.models.imported`; or
+    an `.npz` file of a deep cascade, see `tfvn.models.cascade_weights`. The content says what a
+    file is, not its name. Nothing in the file is run.
 
     Raises:
         ValueError: if there is no such file or it holds something else; the text says what it
@@ -255,6 +257,8 @@ def _reader_of_archive(path):
         ) from error
     if any(name.endswith("data.pkl") for name in names):
         return from_torch_file
+    if is_deep_mri(names):
+        return from_deep_mri_file
     if any(name.endswith(".npy") for name in names):
         return from_npz
     return from_keras_file
