@@ -33,6 +33,10 @@ class Row(NamedTuple):
 ROWS = {
     "variational": Row("variational", dict(num_stages=2, filters=2, kernel_size=3, num_centers=5)),
     "zero-filled": Row("zero-filled"),
+    "cg-sense": Row("cg-sense", dict(mu=1.0, tolerance=1e-12, iterations=20)),
+    "total-variation": Row("total-variation", dict(weight=0.01, iterations=5)),
+    "wavelet": Row("wavelet", dict(weight=0.01, levels=2, iterations=5)),
+    "rim": Row("rim", dict(filters=3, num_steps=2)),
     "modl": Row(
         "modl",
         dict(num_iterations=2, num_layers=2, filters=3, initial_lambda=1.0, tolerance=1e-12),
@@ -45,7 +49,6 @@ ROWS = {
         dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0),
         dict(coils=1),
     ),
-    "rim": Row("rim", dict(filters=3, num_steps=2)),
     "unet": Row("unet", dict(channels=2, pools=2)),
     "unet of magnitudes": Row("unet", dict(channels=2, pools=1, image="magnitude")),
     "e2e-varnet": Row("e2e-varnet", dict(num_cascades=1, channels=2, pools=1)),

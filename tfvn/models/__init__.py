@@ -4,7 +4,7 @@ from tfvn.models.adapters import from_function, from_keras, from_torch
 from tfvn.models.automap import AUTOMAP
 from tfvn.models.base import Reconstructor, Statistics, magnitude
 from tfvn.models.cascade import Cascade
-from tfvn.models.classical import ZeroFilled
+from tfvn.models.classical import CGSense, TotalVariation, Wavelet, ZeroFilled
 from tfvn.models.dagan import DAGAN
 from tfvn.models.e2e_varnet import E2EVarNet
 from tfvn.models.modl import MoDL
@@ -18,13 +18,16 @@ __all__ = [
     "DAGAN",
     "MODELS",
     "RIM",
+    "CGSense",
     "Cascade",
     "E2EVarNet",
     "MoDL",
     "Reconstructor",
     "Statistics",
+    "TotalVariation",
     "UNet",
     "VariationalNetwork",
+    "Wavelet",
     "ZeroFilled",
     "from_function",
     "from_keras",
@@ -37,11 +40,14 @@ __all__ = [
 MODELS = {
     "automap": AUTOMAP,
     "cascade": Cascade,
+    "cg-sense": CGSense,
     "dagan": DAGAN,
     "e2e-varnet": E2EVarNet,
     "modl": MoDL,
     "rim": RIM,
+    "total-variation": TotalVariation,
     "unet": UNet,
     "variational": VariationalNetwork,
+    "wavelet": Wavelet,
     "zero-filled": ZeroFilled,
 }
