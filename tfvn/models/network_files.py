@@ -24,8 +24,10 @@ from tensorflow import keras
 from tfvn.checks import LIMIT
 from tfvn.data import recognise
 from tfvn.data.hdf5 import member
+from tfvn.models.bart_weights import from_bart_file
 from tfvn.models.base import Reconstructor
 from tfvn.models.cascade_weights import from_deep_mri_file, is_deep_mri
+from tfvn.models.cfl_files import ENDINGS
 from tfvn.models.imported import from_npz, from_torch_file, names_of, readable, sentence
 
 __all__ = ["from_keras_file", "load_model"]
@@ -189,8 +191,9 @@ def load_model(path):
 
     It is a `.keras` file that `model.save` wrote, of any class of `tfvn.models.MODELS`; or an
     `.npz` file or a `.pt` or `.pth` file of a variational network, see `tfvn.models.imported`; or
-    an `.npz` file of a deep cascade, see `tfvn.models.cascade_weights`. The content says what a
-    file is, not its name. Nothing in the file is run.
+    an `.npz` file of a deep cascade, see `tfvn.models.cascade_weights`; or a `.cfl` file of BART's
+    weights, see `tfvn.models.bart_weights`. The content says what a file is, not its name, apart
+    from BART's. Nothing in the file is run.
 
     Raises:
         ValueError: if there is no such file or it holds something else; the text says what it
@@ -207,6 +210,8 @@ def load_model(path):
     if not os.path.lexists(path):
         raise ValueError(f"{path}: there is no such model file. Check the path.")
     content = recognise.head(path)
+    if path.endswith(ENDINGS):
+        return from_bart_file(path)
     if zipfile.is_zipfile(path):
         return _reader_of_archive(path)(path)
     # Older files of PyTorch are pickles, which only its own reader for weights opens.
