@@ -79,6 +79,7 @@ AS_TRACED = {
     "test_docs",
     "test_evaluation",
     "test_fit",
+    "test_given",
     "test_models",
     "test_results",
     "test_smoothing",

@@ -153,7 +153,13 @@ class KerasModel(Adapted):
 
     def digest(self):
         layers = [type(layer).__qualname__ for layer in self.inner.submodules]
-        arrays = [np.array(weight) for weight in self.inner.get_weights()]
+        try:
+            weights = self.inner.get_weights()
+        except ValueError as error:
+            raise ValueError(
+                f"The {self.title} has no weights yet. Load them, or call it once."
+            ) from error
+        arrays = [np.array(weight) for weight in weights]
         return digest_of([type(self.inner).__qualname__, layers, code_of(self.forward), *arrays])
 
 
