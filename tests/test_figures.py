@@ -111,6 +111,18 @@ def test_figure3_has_a_row_a_model(tmp_path, shape, with_reference, attacked):
     assert heights[1] > 2 * heights[0]
 
 
+def test_figure3_tells_how_many_models_it_leaves_out(tmp_path):
+    reference = image(np.random.default_rng(0))
+    pictures = []
+    for left_out in (0, 6):
+        path = tmp_path / f"figure3_{left_out}.png"
+        paper.figure3(path, reference, examples(reference, 6), left_out)
+        pictures.append(check(path))
+    height = len(pictures[0])
+    assert np.array_equal(pictures[0][: height // 2], pictures[1][: height // 2])
+    assert not np.array_equal(pictures[0], pictures[1])
+
+
 def test_figure3_mixes_runs_with_and_without_attacks_and_radii(tmp_path):
     reference = image(np.random.default_rng(0))
     mixed = examples(reference, 2, attacked=False)[:1] + examples(reference, 2, radii=(1.5, 3.5))
