@@ -34,8 +34,8 @@ _CAPTIONS = {
         " over the slices."
     ),
     "figure3": (
-        "The middle slice as every model sees it, clean and under its attack of the largest l2"
-        " radius, with the error."
+        "The middle slice as every model sees it, or as those do that evaluate.py --show names:"
+        " clean and under the attack of the largest l2 radius, with the error."
     ),
     "figure4": (
         "Perturbation effect against the norm of r: the projected attack and that of Antun et al."
