@@ -29,7 +29,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.models.base import Reconstructor
 from tfvn.models.features import as_channels, as_image
-from tfvn.models.unet_layers import check_size
+from tfvn.models.unet_layers import FanIn, check_size
 
 __all__ = ["AUTOMAP"]
 
@@ -37,22 +37,6 @@ _BORDER = 4
 _SCALE = 0.00375
 # The sides of the kernels.
 _FIRST, _SECOND, _LAST = 5, 5, 7
-
-
-class _WithinFanIn(keras.initializers.Initializer):
-    """Uniform weights in +- 1 / sqrt(inputs) of a dense layer.
-
-    Args:
-        key: two numbers that they are keyed by.
-    """
-
-    def __init__(self, key):
-        self.key = key
-
-    def __call__(self, shape, dtype=None, **_):
-        limit = 1 / math.sqrt(shape[0])
-        dtype = tf.as_dtype(dtype or "float32")
-        return tf.random.stateless_uniform(shape, self.key, -limit, limit, dtype)
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -97,9 +81,10 @@ class AUTOMAP(Reconstructor):
         count = _count_weights(self.height, self.width, self.hidden, self.filters)
         check_size(count, height=height, width=width, hidden=hidden, filters=filters)
         numbers = 2 * self.height * self.width
-        numbers, half = 2 * self.height * self.width, self.hidden
-        self.first = self._weights("first", (numbers, half), _WithinFanIn([self.seed, 0]))
-        self.second = self._weights("second", (half, numbers), _WithinFanIn([self.seed, 1]))
+        start = FanIn(self.seed, 0, fan_in=numbers)
+        self.first = self._weights("first", (numbers, self.hidden), start)
+        start = FanIn(self.seed, 1, fan_in=self.hidden)
+        self.second = self._weights("second", (self.hidden, numbers), start)
         self.kernels = []
         for number, shape in enumerate(_kernels(self.filters)):
             start = keras.initializers.GlorotUniform(seed=self.seed * 1000 + number)

@@ -17,8 +17,8 @@ Both losses are lowered in the same step, each in its own weights: D is held sti
 x in the second. What is told as the loss is the sum of both. The published code changes the
 discriminator first and then the generator. Its schedule and augmentation are left out.
 
-Yang et al., IEEE TMI 37(6), 2018, Eq. 7 to 11. Adam with learning_rate=1e-4 and beta_1=0.5 is
-theirs.
+Yang et al., IEEE TMI 37(6), 2018, and their code, whose optimizer is Adam with learning_rate=1e-4
+and beta_1=0.5.
 """
 
 import tensorflow as tf
