@@ -48,6 +48,11 @@ _MOST_CASCADES = 256
 _MULTIPLE = 16
 
 
+def _as_complex(x):
+    # Of a cast TensorFlow would warn in the gradient.
+    return tf.complex(x, tf.zeros_like(x))
+
+
 def _around(size):
     """The zeros before and after a size that make it a multiple of 16."""
     missing = -size % _MULTIPLE
@@ -211,7 +216,7 @@ class E2EVarNet(Reconstructor):
             maps = self.found_maps(kspace, mask)
         measured = coil_images = ifft2c(kspace)
         for network, weight in zip(self.cascades, self.data_weights):
-            weight = tf.cast(weight, coil_images.dtype)
+            weight = _as_complex(tf.convert_to_tensor(weight))
             residual = sampled_only(coil_images, mask) - measured
             learned = self._expanded(network(self._combined(coil_images, maps)), maps)
             coil_images = coil_images - weight * residual - learned
@@ -231,7 +236,7 @@ class E2EVarNet(Reconstructor):
         maps = self.sensitivity_network(images)
         maps = tf.reshape(maps, [batch, coils, height, width])
         squares = tf.reduce_sum(tf.math.real(maps * tf.math.conj(maps)), 1, keepdims=True)
-        return maps * tf.cast(tf.math.rsqrt(squares + TINY), maps.dtype)
+        return maps * _as_complex(tf.math.rsqrt(squares + TINY))
 
     def _combined(self, coil_images, maps):
         return self.sense.crop_readout(tf.reduce_sum(tf.math.conj(maps) * coil_images, 1))
@@ -243,4 +248,4 @@ class E2EVarNet(Reconstructor):
         coil_images = self.sense.crop_readout(coil_images)
         squares = tf.square(tf.math.real(coil_images)) + tf.square(tf.math.imag(coil_images))
         image = tf.sqrt(tf.reduce_sum(squares, 1) + EPSILON)
-        return tf.complex(image, tf.zeros_like(image))
+        return _as_complex(image)
