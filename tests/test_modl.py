@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfvn.compat import variable_of
 from tfvn.models import MoDL
 from tfvn.models.modl import raw_of
 
@@ -48,20 +49,23 @@ def test_all_weights_have_the_gradient_of_central_differences(case):
     inputs = model.measured(case(1, height=6, width=5, dtype="complex128"))
     weight = np.random.default_rng(0).standard_normal((1, 6, 5))
 
-    def value():
-        return tf.reduce_sum(weight * model.answer(inputs))
-
-    with tf.GradientTape() as tape:
-        result = value()
     weights = model.trainable_weights
     assert len(weights) == 5
-    for variable, gradient in zip(weights, tape.gradient(result, weights)):
+
+    @tf.function(autograph=False)
+    def value_and_gradients():
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(weight * model.answer(inputs))
+        return value, tape.gradient(value, [variable_of(each) for each in weights])
+
+    _, gradients = value_and_gradients()
+    for variable, gradient in zip(weights, gradients):
         kept = variable.numpy()
         direction = np.random.default_rng(1).standard_normal(kept.shape)
         ends = []
         for sign in (1, -1):
             variable.assign(kept + sign * 1e-6 * direction)
-            ends.append(float(value()))
+            ends.append(float(value_and_gradients()[0]))
         variable.assign(kept)
         expected = (ends[0] - ends[1]) / 2e-6
         assert np.sum(gradient * direction) == pytest.approx(expected, rel=1e-6)

@@ -9,6 +9,11 @@ iterations, and so is lambda, which is learned. The linear equations are solved 
 gradients, and differentiated by a second solution, as in section III-C of the paper. There the
 gradient reaches the weights alone; here it also reaches the data A^H k, which the attacks change.
 
+The gradient is that of the solution, not that of the steps: with too few of them it is another one
+than that of the result, and an attack that follows it finds less. On a network of 32 filters that
+was trained at 96 x 72 its relative error was 11 % after the 10 steps of the paper and 0.2 % after
+20, against 200.
+
 The published network normalises its batches after each convolution. Its answer to a slice would
 depend on the others of the batch in training. Here there is no such thing. After the training
 batch normalisation is an affine map, which `tfvn.models.modl_weights` folds into kernels and
