@@ -82,3 +82,17 @@ def test_a_training_multiplies_kspace_by_numbers_near_one(case):
         keys[1:],
     )
     np.testing.assert_allclose(alone["kspace"], scaled[1:], rtol=1e-6)
+
+
+def test_a_size_that_is_not_known_before_the_call_is_taken(case):
+    # As in an export for TensorFlow Serving.
+    network = AUTOMAP(**SETTINGS)
+    any_size = tf.TensorSpec([None] * 4, tf.complex64)
+    specs = {
+        "kspace": any_size,
+        "sensitivity_maps": any_size,
+        "mask": tf.TensorSpec([None, 1, None, None], tf.float32),
+    }
+    compiled = tf.function(network, input_signature=[specs], autograph=False)
+    inputs = {key: tf.constant(value) for key, value in case(1, **SIZE).items()}
+    np.testing.assert_allclose(compiled(inputs), network(inputs), rtol=0, atol=1e-6)

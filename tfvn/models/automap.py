@@ -30,6 +30,7 @@ from tfvn import checks
 from tfvn.models.base import Reconstructor
 from tfvn.models.features import as_channels, as_image
 from tfvn.models.unet_layers import FanIn, check_size
+from tfvn.physics.sense import sizes_fit
 
 __all__ = ["AUTOMAP"]
 
@@ -128,8 +129,9 @@ class AUTOMAP(Reconstructor):
 
     def _check_kspace(self, kspace):
         _, coils, height, width = kspace.shape
+        expected = (1, self.height, self.width)
         oversampled = self.sense.readout_oversampling
-        if (coils, height, width) != (1, self.height, self.width) or oversampled:
+        if oversampled or not all(map(sizes_fit, kspace.shape[1:], expected)):
             with_it = ""
             if oversampled:
                 with_it = " with readout oversampling"
