@@ -16,6 +16,7 @@ from tfvn.models import Reconstructor, from_function, from_keras, from_torch
 from tfvn.models.adapted import code_of, digest_of
 from tfvn.models.features import as_channels, as_image
 from tfvn.physics import measurement
+from tfvn.tools import serving
 
 SHAPE = (24, 20)
 KERNEL = 0.2 * np.random.default_rng(0).standard_normal((3, 3, 2, 2))
@@ -506,6 +507,12 @@ def test_what_fails_later_is_told_in_one_sentence_as_well(name, case):
         model.reconstruct(case(1, width=21))
     with pytest.raises(ValueError, match=words):
         ProjectedGradientAscent(steps=1).run(model, case(1, width=21), 0.5)
+
+
+def test_a_model_that_python_computes_is_not_exported(tmp_path):
+    with pytest.raises(ValueError, match="with TensorFlow alone to be exported. Received: a Funct"):
+        serving.export(of_function("float32"), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_there_is_no_second_derivative_and_it_is_not_zero(case):

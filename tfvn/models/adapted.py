@@ -82,7 +82,7 @@ class Adapted(Reconstructor):
             ValueError: if it cannot.
         """
         one = {name: x[:1] for name, x in inputs.items()}
-        if not len(one["mask"]) > 0 or not np.isfinite(tf.reduce_sum(one[self.reads])):
+        if not len(one[self.reads]) or not np.isfinite(tf.reduce_sum(one[self.reads])):
             # What is wrong there is told where measurements are looked at.
             return False
         with raised_outside(), tf.GradientTape(watch_accessed_variables=False) as tape:

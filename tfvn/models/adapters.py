@@ -152,14 +152,11 @@ class KerasModel(Adapted):
         return tf.cast(image, given["zero_filled"].dtype), is_complex
 
     def digest(self):
-        layers = [type(layer).__qualname__ for layer in self.inner.submodules]
-        try:
-            weights = self.inner.get_weights()
-        except ValueError as error:
-            raise ValueError(
-                f"The {self.title} has no weights yet. Load them, or call it once."
-            ) from error
-        arrays = [np.array(weight) for weight in weights]
+        if isinstance(self.inner, keras.Model) and not self.inner.built:
+            raise ValueError(f"The {self.title} has no weights yet. Load them, or call it once.")
+        # Of a layer there are none.
+        layers = [type(layer).__qualname__ for layer in getattr(self.inner, "layers", ())]
+        arrays = [np.array(weight) for weight in self.inner.get_weights()]
         return digest_of([type(self.inner).__qualname__, layers, code_of(self.forward), *arrays])
 
 
