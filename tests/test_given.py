@@ -77,8 +77,12 @@ def test_run_directory_and_report_say_what_the_model_is(made):
 
 
 def test_the_commands_work_where_the_model_was_given(made, tmp_path, capsys):
-    assert evaluate.main([str(made / "network"), "--output", str(tmp_path / "table")]) == 0
-    assert "network" in capsys.readouterr().out
+    words = [str(made / "network"), str(made / "function"), "--output", str(tmp_path / "table")]
+    assert evaluate.main([*words, "--show", "networks"]) == 2
+    text = capsys.readouterr().err
+    assert "show must name models of the table, each once: network, function. Received: " in text
+    assert evaluate.main([*words, "--show", "function"]) == 0
+    assert "| network " in capsys.readouterr().out
 
 
 def test_another_python_is_told_to_give_it_again(made, monkeypatch, tmp_path, capsys):
