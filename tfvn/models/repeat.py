@@ -86,5 +86,8 @@ def _backwards(steps, begun, cotangents, operands):
 
     zeros = tuple(tf.zeros_like(x) for x in operands)
     start = (tf.shape(begun[0])[0] - 1, tuple(cotangents), zeros)
-    _, cotangents, totals = tf.while_loop(lambda number, *_: number >= 0, segment, start)
+    # Of several segments at a time, each would keep its states.
+    _, cotangents, totals = tf.while_loop(
+        lambda number, *_: number >= 0, segment, start, parallel_iterations=1
+    )
     return (*cotangents, *totals)
