@@ -37,16 +37,15 @@ def solve_regularised(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, it
     real = rhs.dtype.real_dtype
 
     def fast(image, maps, mask, mu):
-        return sense.normal(image, maps, mask) + tf.cast(mu, image.dtype) * image
+        return sense.normal(image, maps, mask) + mu * image
 
     def differentiable(image, maps, mask, mu):
-        kspace = sense.forward(image, maps, mask)
-        return sense.adjoint(kspace, maps, mask) + tf.cast(mu, image.dtype) * image
+        return sense.adjoint(sense.forward(image, maps, mask), maps, mask) + mu * image
 
     operands = (
         tf.convert_to_tensor(sensitivity_maps),
-        tf.cast(mask, real),
-        tf.convert_to_tensor(mu, real),
+        _complex(tf.cast(mask, real)),
+        _complex(tf.convert_to_tensor(mu, real)),
     )
     return solve(fast, rhs, operands, tolerance, iterations, differentiable)
 
@@ -155,6 +154,12 @@ def _step(operator, now, enough, operands):
         residual + momentum * now.direction,
         energy,
     )
+
+
+def _complex(x):
+    """A real tensor as a complex one."""
+    # `tf.cast` does the same. TensorFlow warns where that is differentiated.
+    return tf.complex(x, tf.zeros_like(x))
 
 
 def _where(busy, number, dtype):

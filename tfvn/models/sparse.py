@@ -163,7 +163,8 @@ def _projected(dual, transform, weight):
     energy = transform.squared_magnitudes(dual)
     # Inside the ball the factor is 1, and no root of 0 is differentiated.
     factor = weight * tf.math.rsqrt(tf.maximum(energy, weight**2))
-    return tf.cast(factor, dual.dtype) * dual
+    # `tf.cast` does the same. TensorFlow warns where that is differentiated.
+    return tf.complex(factor, tf.zeros_like(factor)) * dual
 
 
 def objective(sense, inputs, transform, weight, image):
