@@ -169,7 +169,7 @@ def _columns(line):
 def _write(rows, parent):
     """Writes models.csv and models.md, and prints the table."""
     columns = list(rows[0])
-    numbers = [{key: _mean(value) for key, value in row.items()} for row in rows]
+    numbers = [_means(row) for row in rows]
     lines = [[_HEADS.get(column, _head_of_effect(column)) for column in columns]]
     for row in rows:
         lines.append([_told(column, row.get(column, [])) for column in columns])
@@ -196,8 +196,12 @@ def _head_of_effect(column):
     return f"effect, {column.rpartition('_')[2]}"
 
 
-def _mean(value):
-    return value if isinstance(value, str) else float(np.mean(value))
+def _means(row):
+    """A line of the table with the mean over the seeds in each column."""
+    found = {"model": row["model"]}
+    for column in row.keys() - found.keys():
+        found[column] = float(np.mean(row[column]))
+    return found
 
 
 def _told(column, values):
