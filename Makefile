@@ -20,7 +20,7 @@ PYTHON ?= $(shell for v in $(VERSIONS); do for p in python$$v python3 $$HOME/.py
 STAMP := $(VENV)/installed
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo paper rehearsal style test docs tensorboard setup clean
+.PHONY: demo paper rehearsal models style test docs tensorboard setup clean
 
 demo: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.paper.demo
@@ -31,6 +31,10 @@ paper: $(STAMP)
 
 rehearsal: $(STAMP)
 	$(VENV)/bin/python -m tfvn.paper --rehearse
+
+# The table of the models in docs/howto/models.md.
+models: $(STAMP)
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.paper.models
 
 # The layout and what ruff finds, as pyproject.toml says.
 style: $(STAMP)

@@ -48,3 +48,21 @@ def test_a_measurement_runs_in_a_process_of_its_own():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["units"] == 3 and min(found[key] for key in ("floor", "product", "plain")) > 0
+
+
+@pytest.mark.parametrize("name", ["U-Net", "E2E-VarNet", "MoDL"])
+def test_the_networks_of_pytorch_compute_what_ours_do(benchmarks, name):
+    pytest.importorskip("torch")
+    pytest.importorskip("fastmri.models")
+    from benchmarks import pytorch
+
+    problem, _ = benchmarks
+    network = pytorch.networks(small=True)[name]
+    inputs = problem.make_inputs(pytorch.SMALL)
+    perturbation = 0.01 * problem.make_image(pytorch.SMALL)
+    ours = pytorch.ours(network, inputs, perturbation)
+    theirs = pytorch.theirs(pytorch.FACTORIES[name](network), inputs, perturbation)
+    for what, tolerance in {"image": 1e-5, "gradient": 2e-3}.items():
+        expected = theirs[what]()
+        change = np.linalg.norm(ours[what]() - expected) / np.linalg.norm(expected)
+        assert change < tolerance, what

@@ -269,10 +269,10 @@ def test_a_name_comes_before_the_keys_of_its_place_wherever_it_stands(tmp_path):
         ),
         (
             ["model=variation"],
-            "model.name must be one of variational, zero-filled. Received: model.",
+            ". Received: model.name='variation'. Did you mean 'variational'?",
         ),
         (["training.optimizer=sgd"], "training.optimizer.name must be one of ipalm, adam, radam"),
-        (["training.recipe.name="], "training.recipe.name must be one of clean, noise. Received: "),
+        (["training.recipe.name="], "training.recipe.name must be one of clean, noise, "),
         (["defence=smooth"], "Received: defence.name='smooth'. Did you mean 'smoothed'?"),
         (
             ["attacks=asc"],
@@ -282,7 +282,7 @@ def test_a_name_comes_before_the_keys_of_its_place_wherever_it_stands(tmp_path):
             ["attacks=ascent,"],
             "attacks.name must be one of ascent, antun. Received: attacks.name=''",
         ),
-        (["model=vn.keras"], "Received: model.name='vn.keras'. A file is given by model.file."),
+        (["model=vn.keras"], "A file is given by model.file."),
         (
             ["training=long"],
             "training is a section with keys of its own. Received: training='long'",
@@ -683,9 +683,9 @@ def test_the_limits_themselves_are_allowed():
         ("data.cache_dir", True, "data.cache_dir must be a text"),
         ("data.cache_dir", ["a"], "data.cache_dir must be a text"),
         ("data.cache_dir", b"a", "data.cache_dir must be a text"),
-        ("model.name", ["variational"], "model.name must be one of variational, zero-filled"),
+        ("model.name", ["variational"], "model.name must be one of "),
         ("model.name", {"name": "variational"}, "unknown key 'model.name.name'"),
-        ("model.name", None, "model.name must be one of variational, zero-filled"),
+        ("model.name", None, "model.name must be one of "),
         ("defence", True, "defence.name must be one of none, smoothed"),
         ("attacks", 3, "attacks must be a list of names or of sections, [] for none"),
         ("attacks", {"ascent"}, "attacks must be a list of names or of sections, [] for none"),

@@ -288,6 +288,8 @@ def run_shell(block):
 
 
 def run_python(name, text, names):
+    if "import torch" in text and importlib.util.find_spec("torch") is None:
+        return
     for large, small in (*STAMP.items(), ("num_samples=32", "num_samples=2")):
         text = text.replace(large, small)
     exec(compile(text, name, "exec"), names)

@@ -8,6 +8,7 @@ from matplotlib.image import imread
 
 from tfvn.figures import curves, insets, paper, stages
 from tfvn.figures.paper import Example
+from tfvn.results import writing
 
 
 def image(rng, rows=48, width=32):
@@ -111,6 +112,30 @@ def test_figure3_has_a_row_a_model(tmp_path, shape, with_reference, attacked):
     assert heights[1] > 2 * heights[0]
 
 
+def test_figure3_tells_how_many_models_it_leaves_out(tmp_path):
+    reference = image(np.random.default_rng(0))
+    pictures = []
+    for left_out in (0, 6):
+        path = tmp_path / f"figure3_{left_out}.png"
+        paper.figure3(path, reference, examples(reference, 6), left_out)
+        pictures.append(check(path))
+    height = len(pictures[0])
+    assert np.array_equal(pictures[0][: height // 2], pictures[1][: height // 2])
+    assert not np.array_equal(pictures[0], pictures[1])
+
+
+def test_figure4_has_room_for_the_models_that_are_drawn_last(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves.Figure, "savefig", lambda figure, path: drawn.append(figure))
+    found = rows(5)
+    for number, row in enumerate(found):
+        row["effect"] = number * row["radius"]
+    attacked = [row for row in found if row["radius"]]
+    curves.figure4(tmp_path / "figure4.png", found, {"another": attacked})
+    largest = max(row["effect"] for row in found)
+    assert all(axes.get_ylim()[1] >= largest for axes in drawn[0].axes)
+
+
 def test_figure3_mixes_runs_with_and_without_attacks_and_radii(tmp_path):
     reference = image(np.random.default_rng(0))
     mixed = examples(reference, 2, attacked=False)[:1] + examples(reference, 2, radii=(1.5, 3.5))
@@ -156,3 +181,14 @@ def test_importing_needs_no_pyplot():
         " sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_figure3_shows_the_chosen_models_or_the_first_ones():
+    shown = [
+        writing._shown(examples(image(np.random.default_rng(0)), 8), names)
+        for names in ((), ("model_7", "model_0"))
+    ]
+    names = [[example.name for example in one] for one in shown]
+    assert names == [[f"model_{number}" for number in range(6)], ["model_7", "model_0"]]
+    with pytest.raises(ValueError, match=r"each once: a, b. Received: show=\['a', 'a'\]"):
+        writing.check_shown(["a", "a"], ["a", "b"])

@@ -298,14 +298,14 @@ def test_a_torch_state_dict_gives_the_independent_reconstruction(torch_file, cas
     arrays = {**torch_arrays(random_weights()), "loss.weight": np.ones(3)}
     path = torch_file({"epoch": np.int64(4), "state_dict": arrays} if nested else arrays)
     expected = independent_reconstruction(inputs, random_weights(), bandwidth=2 / 8, scale=1)
-    for network in (tfvn.models.imported.from_torch(path), tfvn.load_model(path)):
+    for network in (tfvn.models.imported.from_torch_file(path), tfvn.load_model(path)):
         assert_reconstructs(network, inputs, expected)
 
 
 def test_stages_of_a_torch_state_dict_are_ordered_by_number(torch_file):
     weights = {key: np.concatenate([value] * 6) for key, value in random_weights().items()}
     weights["data_term_weights"] = np.arange(12, dtype="f4")
-    network = tfvn.models.imported.from_torch(torch_file(torch_arrays(weights)))
+    network = tfvn.models.imported.from_torch_file(torch_file(torch_arrays(weights)))
     assert [float(stage.data_weight) for stage in network.stages] == list(range(12))
 
 
@@ -355,7 +355,7 @@ def test_torch_state_dicts_that_do_not_fit_are_refused_by_name(torch_file, chang
     arrays = {**torch_arrays(random_weights()), "other": np.ones(1), **changes}
     path = torch_file({key: value for key, value in arrays.items() if value is not None})
     with pytest.raises(ValueError, match=message) as error:
-        tfvn.models.imported.from_torch(path)
+        tfvn.models.imported.from_torch_file(path)
     assert str(error.value).startswith(str(path))
 
 
@@ -366,14 +366,14 @@ def test_a_torch_file_without_torch_names_the_remedy(tmp_path, monkeypatch):
         tfvn.load_model(tmp_path / "varnet.pth")
     assert str(error.value).startswith(str(tmp_path / "varnet.pth"))
     with pytest.raises(ValueError, match="no such file"):
-        tfvn.models.imported.from_torch(tmp_path / "missing.pt")
+        tfvn.models.imported.from_torch_file(tmp_path / "missing.pt")
 
 
 def test_something_else_in_a_torch_file_is_refused_by_name(torch_file):
     for content in (np.ones(3), {"state_dict": np.ones(3)}, {1: np.ones(3)}):
         path = torch_file(content)
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict") as error:
-            tfvn.models.imported.from_torch(path)
+            tfvn.models.imported.from_torch_file(path)
         assert str(error.value).startswith(str(path))
 
 
@@ -403,7 +403,7 @@ def test_a_file_of_torch_itself(tmp_path, case):
     torch.save(WritesAFile(str(tmp_path / "executed")), tmp_path / "code.pt")
     for name in ("short.pt", "code.pt"):
         with pytest.raises(ValueError, match="cannot be loaded as a PyTorch state dict"):
-            tfvn.models.imported.from_torch(tmp_path / name)
+            tfvn.models.imported.from_torch_file(tmp_path / name)
     assert not (tmp_path / "executed").exists()
 
 

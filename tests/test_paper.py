@@ -9,7 +9,7 @@ import re
 import pytest
 
 from tfvn import data
-from tfvn.paper import __main__, comparison, protocol
+from tfvn.paper import __main__, comparison, models, protocol
 from tfvn.runs import directory
 
 SMALL = [
@@ -211,3 +211,26 @@ def test_what_the_protocol_did_not_write_stays(tmp_path, name):
     path.unlink()
     for _ in range(2):
         write()
+
+
+def test_models_are_compared_in_one_table(tmp_path, capsys):
+    small = ["data.height=32", "data.width=24", "data.num_coils=2", "data.num_test=2"]
+    small += ["attacks.ascent.steps=1", "attacks.ascent.sizes=1.5,3.5"]
+    for _ in range(2):
+        models.compare(["zero_filled", "cg_sense"], 2, str(tmp_path), small)
+    told = capsys.readouterr().out
+    assert told.endswith((tmp_path / "models.md").read_text())
+    with open(tmp_path / "models.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["zero_filled", "cg_sense"]
+    assert {row["parameters"] for row in rows} == {"0"}
+    for row in rows:
+        assert 0 < float(row["effect_1.5"]) < float(row["effect_3.5"]) and float(row["rmse"]) > 0
+    # Without weights there is one run, whatever the number of seeds.
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [
+        "cg_sense-0",
+        "results",
+        "zero_filled-0",
+    ]
+    with open(tmp_path / "times.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2

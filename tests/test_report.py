@@ -18,7 +18,7 @@ from tfvn.results.rows import dataset_of
 NASTY = "<img src=x onerror=\"document.title=1\"> & 'b'"
 CLOSING = "</script><script>document.title='broken'</script>"
 ATTACKS = [("l2", 1.0), ("l2", 2.5)]
-# Of a model each.
+# Of a model each, in turn.
 CONFIGURATIONS = [
     config.load(settings={"data": {"format": "vlo", "path": CLOSING}}),
     config.load(
@@ -84,7 +84,7 @@ def arguments(
     runs = []
     for number, model in enumerate(models):
         command = ["python", "a b.py", CLOSING]
-        runs.append(report.Run(model, f"runs/{CLOSING}", CONFIGURATIONS[number], [command]))
+        runs.append(report.Run(model, f"runs/{CLOSING}", CONFIGURATIONS[number % 2], [command]))
     labelled = [{**one, "dataset": dataset_of(one)} for one in rows]
     return [
         labelled,
@@ -100,6 +100,7 @@ def arguments(
 PAGES = {
     "two models": {},
     "nothing to compare with": dict(models=("alone",), attacks=[], reference=False, slices=1),
+    "twelve models": dict(models=[f"model_{number}" for number in range(12)], slices=1),
     "no truth": dict(models=("a", "b"), reference=False),
     "all attacks": dict(
         attacks=[*ATTACKS, ("l1", 20.0), ("linf", 0.02), ("antun", 2), ("antun", 5)]
@@ -504,3 +505,38 @@ def test_values_of_the_curves_are_shown_on_focus(browser, pages):
     assert run("document.getElementById('tip').hidden")
     browser.execute_script("document.querySelector('.legend button').click()")
     assert run("document.querySelectorAll('.charts .hidden').length") == 8
+
+
+def test_models_are_chosen_for_the_whole_page(browser, pages):
+    run = opened(browser, pages["twelve models"])
+    browser.execute_script("document.getElementById('wanted').focus()")
+
+    def shown(parts):
+        """The models that parts of the page are left of."""
+        found = f"[...document.querySelectorAll('{parts}')].filter((e) => e.offsetParent || "
+        found += "e.getClientRects().length).map((e) => Number(e.dataset.model))"
+        return set(run(found))
+
+    parts = ["main tbody tr[data-model]", ".legend button", ".chart g[data-model]"]
+    parts += ["#settings details", "#origin div[data-model]", "#settings th[data-model]"]
+    for part in parts:
+        assert shown(part) == set(range(12)), part
+    press(browser, *"L_1")
+    for part in parts:
+        assert shown(part) == {1, 10, 11}, part
+    assert run("document.getElementById('how-many').textContent") == "3 of 12 shown"
+    settled(browser, 2)
+    offered = "[...document.querySelector('.source').options].filter((o) => !o.disabled).length"
+    assert run(offered) == 3 + 2
+    assert "model_1," in run("document.querySelector('.panel figcaption').textContent")
+    browser.execute_script(
+        "document.querySelector('.names label[data-model=\"10\"] input').click()"
+    )
+    assert shown(parts[0]) == {1, 11}
+    browser.execute_script("document.getElementById('none').click()")
+    assert shown(parts[0]) == set()
+    browser.execute_script("document.getElementById('all').click()")
+    assert shown(parts[0]) == {1, 10, 11}
+    press(browser, *["\ue003"] * 3)
+    assert shown(parts[0]) == set(range(12))
+    assert errors(browser) == []

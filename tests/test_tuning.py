@@ -291,6 +291,23 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
     assert {float(row["sigma"]) for row in rows} <= {0, 0.02, 0.05}
 
 
+def test_a_model_without_weights_is_judged_by_its_error_without_an_attack(tmp_path):
+    run_dir = tmp_path / "run"
+    settings = ["model=total-variation", "model.iterations=3", "data.num_train=3"]
+    settings += ["search.parameters=weight", "search.weight=0.001,10,0.01", "search.radius=0"]
+    settings += ["search.method=bayesian", "search.trials=3", "search.steps=1"]
+    settings += ["search.validation=1"]
+    words = ["--config", SMOKE, "--run-dir", str(run_dir), "--tune"]
+    assert train.main([*words, "--set", *settings]) == 0
+    rows = table(run_dir)
+    assert {float(row["weight"]) for row in rows} == {0.001, 0.01, 10}
+    for row in rows:
+        assert row["attacked_rmse"] == row["clean_rmse"]
+    best = min(rows, key=lambda row: float(row["clean_rmse"]))
+    assert float(best["weight"]) < 10
+    assert configs.load(run_dir / "tuning" / "best.yaml").model.weight == float(best["weight"])
+
+
 def test_a_trained_network_is_not_searched():
     given = configs.load(SMOKE, ["model.file=x.keras"])
     with pytest.raises(ValueError, match="cannot take a trained one. Received: model.file='x.ker"):

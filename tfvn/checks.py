@@ -20,6 +20,7 @@ __all__ = [
     "choice",
     "described",
     "flag",
+    "function",
     "is_number",
     "name_of_layer",
     "needed",
@@ -179,6 +180,22 @@ def flag(name, value):
     if not isinstance(value, (bool, np.bool_)):
         _refuse(name, "True or False", value)
     return bool(value)
+
+
+def function(name, value, call):
+    """A function.
+
+    Args:
+        name: of the argument.
+        value: what came for it.
+        call: how it is called, such as "forward(inputs)".
+
+    Raises:
+        ValueError: for what cannot be called.
+    """
+    if not callable(value):
+        _refuse(name, f"a function, called as {call}", value)
+    return value
 
 
 def choice(name, value, choices):

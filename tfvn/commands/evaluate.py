@@ -19,7 +19,7 @@ It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
 def _add_flags(parser):
     parser.usage = (
         f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set SECTION.KEY=VALUE ...]\n"
-        "           [--num-samples K ...] [--strategy S]"
+        "           [--show MODEL ...] [--num-samples K ...] [--strategy S]"
     )
     parser.add_argument(
         "run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table"
@@ -34,6 +34,13 @@ def _add_flags(parser):
         "--output",
         metavar="DIR",
         help="where table and figures go (default: <first run directory>/results)",
+    )
+    parser.add_several(
+        "--show",
+        metavar="MODEL",
+        values="",
+        help="a model of figure 3, by its name in the table; may be given several times (default:"
+        " the first six)",
     )
     cli.add_set(parser, "override defence.num_samples, defence.chunk_size or data.cache_dir")
     parser.add_several(
@@ -61,7 +68,7 @@ def _work(arguments, parser, words):
         if arguments.num_samples:
             sweep.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, own)
         else:
-            evaluate.evaluate(run_dirs, output, arguments.set, own)
+            evaluate.evaluate(run_dirs, output, arguments.set, own, arguments.show)
 
     return cli.guarded(evaluate)
 

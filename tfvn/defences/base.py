@@ -38,6 +38,10 @@ class Defence(Reconstructor):
         self.reads_initial_image = model.reads_initial_image
         self.built = True
 
+    def measured(self, inputs):
+        """The measurement as the model inside reads it, see `Reconstructor.measured`."""
+        return self.model.measured(inputs)
+
     def answer(self, inputs, key=None):
         """The magnitude image, real (batch, rows, width), see `Reconstructor.answer`."""
         raise NotImplementedError(f"{type(self).__name__} must have a method answer(inputs, key).")

@@ -7,7 +7,6 @@ docs/mathematics.md.
 
 import math
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -17,6 +16,7 @@ __all__ = ["curve", "figure2", "figure4", "figure5"]
 
 _EFFECT = "$\\|f(k + Ar) - f(k)\\|_2$"
 _ERROR = "$\\|f(k + Ar) - |y|\\,\\|_2$"
+_DASHES = ("-", "--", ":", "-.")
 
 
 def curve(rows, key):
@@ -89,19 +89,19 @@ def _points(rows, model, key):
 
 def _draw_models(axes, models, points_of):
     """A panel of figure 2: a line and a band for each model that has points."""
-    if len(models) > len(COLORS):
-        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(models)))
-    else:
-        colors = COLORS
+    # Of many models the bands lie above each other.
+    alpha = min(0.14, 1 / len(models))
     for number, model in enumerate(models):
         if model not in points_of:
             continue
         x, mean, low, high = points_of[model].T
-        axes.fill_between(x, low, high, color=colors[number], alpha=0.14, linewidth=0)
+        color, dashes = _look(number)
+        axes.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0)
         axes.plot(
             x,
             mean,
-            color=colors[number],
+            color=color,
+            linestyle=dashes,
             marker=MARKERS[number % len(MARKERS)],
             label=label(model),
             clip_on=False,
@@ -112,6 +112,11 @@ def _draw_models(axes, models, points_of):
     axes.set_xlabel(f"$\\|r\\|_2$ ({UNITS})")
     open_axes(axes)
     axes.set(xlim=(0, None), ylim=(0, None))
+
+
+def _look(number):
+    """The colour and the dashes of a line; no two of the first 28 models have the same."""
+    return COLORS[number % len(COLORS)], _DASHES[number // len(COLORS) % len(_DASHES)]
 
 
 def _add_percent(axes, image_norm):
@@ -166,7 +171,8 @@ def figure4(path, rows, others):
             _draw_other(axes, title, own, COLORS[number % len(COLORS)])
         axes.set_title(shortened(label(model), WIDTH / columns))
         open_axes(axes)
-        axes.set(xlim=(0, None), ylim=(0, None))
+    # Limits that are set hold for all panels, and for what is drawn later too.
+    panels.flat[0].set(xlim=(0, None), ylim=(0, None))
     for axes in panels.flat[len(models) :]:
         axes.set_visible(False)
     figure.supxlabel(f"$\\|r\\|_2$ ({UNITS})", fontsize=8)

@@ -115,8 +115,8 @@ def _add_bar_below(figure, axes, drawn, panel):
 
 
 @styled
-def figure3(path, reference, examples):
-    """A slice as every model sees it.
+def figure3(path, reference, examples, left_out=0):
+    """A slice as every model sees it, or as the chosen ones do.
 
     Each model has a row: the truth, the truth + r, its clean and its attacked prediction, and the
     error of the attacked prediction. All images share one grey scale, up to the 99.9th percentile
@@ -128,6 +128,7 @@ def figure3(path, reference, examples):
         path: file to write.
         reference: complex (rows, width); None if there is none.
         examples: a list of `Example`.
+        left_out: the number of models that are not shown, for the note below.
     """
     grid = _Grid(reference, examples)
     layout = _Layout(len(examples), len(grid.columns), examples[0].clean.shape, grid.largest > 0)
@@ -149,6 +150,8 @@ def figure3(path, reference, examples):
         f"Grey scale: 0 to {grid.white:.3g}, the 99.9th percentile of the {grid.brightest}. Inset:"
         f" {ENLARGED:.1f} x."
     )
+    if left_out:
+        note += f" {len(examples)} of {len(examples) + left_out} models."
     figure.text(layout.side / layout.size[0], 0.06 / layout.size[1], note)
     figure.savefig(path)
 

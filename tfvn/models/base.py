@@ -121,6 +121,12 @@ class Reconstructor(keras.Model):
         del wanted
         return self(inputs)
 
+    def training_images(self, inputs, wanted):
+        """Pairs (share, complex image): the loss of a training is the mean of those of the images.
+        The shares add up to one. Arguments as for `call_for`.
+        """
+        return [(1.0, self.call_for(inputs, wanted))]
+
     def drawn_stages(self):
         """The `Stage`s of which a training logs pictures: those of a variational network."""
         # No property: Keras 3 saves what it finds in attributes, under the first name in the
@@ -373,10 +379,7 @@ class Reconstructor(keras.Model):
         return twin
 
     def lent(self):
-        """All variables that a compiled function reads.
-
-        Their order is the same in all models of one architecture.
-        """
+        """All variables that a compiled function reads, in an order of the architecture alone."""
         return [variable_of(weight) for weight in weights_in_order(self)]
 
     def memory_per_image(self, shape):

@@ -1,11 +1,28 @@
-"""Reconstructions without learning."""
+"""Reconstructions without learning.
+
+    zero-filled       A^H k
+    CG-SENSE          min_u || A u - k ||^2 + mu || u ||^2
+    total variation   min_u 1/2 || A u - k ||^2 + weight * sum_p | (grad u)_p |
+    l1-wavelets       min_u 1/2 || A u - k ||^2 + weight * || W u ||_1
+
+None of them has weights to train. `mu` and `weight` are chosen by validation: `python -m tfvn
+tune`.
+"""
 
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn import checks
+from tfvn.models import sparse
 from tfvn.models.base import Reconstructor
+from tfvn.models.conjugate_gradient import solve_regularised
 
-__all__ = ["ZeroFilled"]
+__all__ = ["CGSense", "TotalVariation", "Wavelet", "ZeroFilled"]
+
+# More would take longer than anyone waits.
+_MOST_ITERATIONS = 100_000
+# Its square is no 0 in single precision.
+_LEAST_WEIGHT = 1e-12
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -23,3 +40,121 @@ class ZeroFilled(Reconstructor):
 
     def get_config(self):
         return super().get_config()
+
+
+@keras.utils.register_keras_serializable(package="tfvn")
+class CGSense(Reconstructor):
+    """CG-SENSE, regularised: the u of (A^H A + mu I) u = A^H k by conjugate gradients, which is
+    linear in k up to the tolerance.
+
+    Source: Pruessmann et al., MRM 46(4), 2001, with Tikhonov's regularisation in place of a few
+    iterations.
+
+    Args:
+        mu: weight of || u ||^2.
+        tolerance: a slice is done when the residual of the equation is this part of A^H k.
+        iterations: the most of them.
+        readout_oversampling: the image is the central half of the readout (height).
+
+    Raises:
+        ValueError: for settings outside their ranges, and for inputs of wrong type, rank or sizes.
+    """
+
+    def __init__(
+        self, mu=0.01, tolerance=1e-6, iterations=100, readout_oversampling=False, **kwargs
+    ):
+        super().__init__(readout_oversampling, **kwargs)
+        self.mu = checks.number("mu", mu, 0, limit=checks.LIMIT)
+        self.tolerance = checks.number("tolerance", tolerance, above=0, below=1)
+        self.iterations = checks.whole("iterations", iterations, 1, most=_MOST_ITERATIONS)
+        self.built = True
+
+    def call(self, inputs):
+        return solve_regularised(
+            self.sense,
+            inputs["zero_filled"],
+            inputs["sensitivity_maps"],
+            inputs["mask"],
+            self.mu,
+            self.tolerance,
+            self.iterations,
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "mu": self.mu,
+            "tolerance": self.tolerance,
+            "iterations": self.iterations,
+        }
+
+
+@keras.utils.register_keras_serializable(package="tfvn")
+class TotalVariation(Reconstructor):
+    """The image of small total variation: isotropic, of the complex image, without differences
+    across its edges. The solver and its source are in `tfvn.models.sparse`.
+
+    Source of the model: Rudin, Osher and Fatemi, Physica D 60, 1992; for MRI Block, Uecker and
+    Frahm, MRM 57(6), 2007.
+
+    Args:
+        weight: of the total variation.
+        iterations: of the solver. After 100 the objective was within 0.1 % of its minimum on knees
+            and a brain.
+        readout_oversampling: the image is the central half of the readout (height).
+
+    Raises:
+        ValueError: for settings outside their ranges, and for inputs of wrong type, rank or sizes.
+    """
+
+    def __init__(self, weight=0.001, iterations=100, readout_oversampling=False, **kwargs):
+        super().__init__(readout_oversampling, **kwargs)
+        self.weight = checks.number("weight", weight, _LEAST_WEIGHT, limit=checks.LIMIT)
+        self.iterations = checks.whole("iterations", iterations, 1, most=_MOST_ITERATIONS)
+        self.built = True
+
+    @property
+    def transform(self):
+        """The transform after which images are sparse."""
+        return sparse.Differences()
+
+    def call(self, inputs):
+        return sparse.minimise(self.sense, inputs, self.transform, self.weight, self.iterations)
+
+    def objective(self, inputs, image):
+        """What is minimised, of a complex image, (batch,). The inputs hold `kspace`."""
+        return sparse.objective(self.sense, inputs, self.transform, self.weight, image)
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight, "iterations": self.iterations}
+
+
+@keras.utils.register_keras_serializable(package="tfvn")
+class Wavelet(TotalVariation):
+    """The image with sparse wavelet coefficients: Haar wavelets at all shifts, see
+    `tfvn.models.sparse`.
+
+    Source of the model: Lustig, Donoho and Pauly, MRM 58(6), 2007.
+
+    Args:
+        weight: of the coefficients.
+        levels: of the transform.
+        iterations: of the solver.
+        readout_oversampling: the image is the central half of the readout (height).
+
+    Raises:
+        ValueError: for settings outside their ranges, and for inputs of wrong type, rank or sizes.
+    """
+
+    def __init__(
+        self, weight=0.001, levels=3, iterations=100, readout_oversampling=False, **kwargs
+    ):
+        super().__init__(weight, iterations, readout_oversampling, **kwargs)
+        self.levels = checks.whole("levels", levels, 1, most=16)
+
+    @property
+    def transform(self):
+        return sparse.Haar(self.levels)
+
+    def get_config(self):
+        return {**super().get_config(), "levels": self.levels}

@@ -22,6 +22,8 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
+from tfvn.models.failed_call import raised_outside
+
 __all__ = ["KEPT", "shared"]
 
 # Compiled functions that are kept, those used last.
@@ -87,7 +89,8 @@ def _compiled_alone(model, function, settings):
 def _call_alone(model, compiled, *arguments):
     # Whoever holds this function holds the model, which must not end during the call.
     del model
-    return compiled(*arguments)
+    with raised_outside():
+        return compiled(*arguments)
 
 
 def _prototype(model):

@@ -32,7 +32,10 @@ def _advice(model, name):
         swapped = " The model comes first, then the inputs: run(model, inputs)."
         return swapped if name == "model" else ""
     if callable(model) or callable(getattr(model, "reconstruct", None)):
-        return " Make it a subclass of Reconstructor whose method call(inputs) calls it."
+        return (
+            " Make it a subclass of Reconstructor, or adapt it: tfvn.models.from_keras, from_torch "
+            "or from_function."
+        )
     return ""
 
 

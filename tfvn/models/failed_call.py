@@ -1,11 +1,14 @@
-"""What is said of a model whose `call` fails while it is traced."""
+"""What is said of a model whose `call` fails while it is traced, or in Python while it runs."""
 
+import contextlib
 import re
+
+import tensorflow as tf
 
 from tfvn import checks
 from tfvn.compat import plain_message
 
-__all__ = ["explain"]
+__all__ = ["Fault", "explain", "raised_outside"]
 
 
 def explain(model, inputs, error):
@@ -29,3 +32,23 @@ def explain(model, inputs, error):
                 f"{name} reads {key!r} from its inputs. Received: {sorted(inputs)}. The model's "
                 f"attribute reads, {model.reads!r}, says which it is given."
             ) from error
+
+
+class Fault(ValueError):
+    """What is wrong with a model that Python computes: one sentence."""
+
+
+@contextlib.contextmanager
+def raised_outside():
+    """Raises a `Fault` as it was, where TensorFlow has put the traceback of its Python around it.
+
+    Raises:
+        ValueError: with the one sentence of the fault.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(rf"{Fault.__name__}: (.*?)\nTraceback ", str(error), re.DOTALL)
+        if found is None:
+            raise
+        raise ValueError(found[1]) from error

@@ -17,14 +17,17 @@ import tensorflow as tf
 
 from tfvn.data import recognise
 from tfvn.files import replacing
+from tfvn.models.fastmri_weights import is_fastmri, network_of
 from tfvn.models.variational import VariationalNetwork
 from tfvn.network_size import LARGEST_FILE
 
 __all__ = [
     "from_npz",
     "from_tf1_checkpoint",
-    "from_torch",
+    "from_torch_file",
     "names_of",
+    "opened_npz",
+    "read_checkpoint",
     "readable",
     "sentence",
     "to_npz",
@@ -52,7 +55,7 @@ def from_npz(path):
     """
     path = readable(path)
     try:
-        with open(path, "rb") as binary, _opened(binary) as file:
+        with open(path, "rb") as binary, opened_npz(binary) as file:
             weights, numbers = _npz_arrays(file)
         vmin, vmax, bandwidth, scale = (float(number.item()) for number in numbers)
     # Readers of damaged files raise nearly every type; the caller needs the file's name and one
@@ -62,19 +65,6 @@ def from_npz(path):
     if not np.isclose(vmin, -vmax):
         raise ValueError(f"{path}: expected a symmetric grid. Received: vmin={vmin}, vmax={vmax}")
     return _network(*weights, vmax, bandwidth, scale, path)
-
-
-def _opened(binary):
-    file = np.load(binary, allow_pickle=False)
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError("it is a single array, not an .npz archive.")
-    parts = file.zip.infolist()
-    size = sum(part.file_size for part in parts)
-    if size > LARGEST_FILE:
-        raise ValueError(f"expected at most {LARGEST_FILE} bytes. Received: {size} bytes, unpacked")
-    if any(part.flag_bits & 1 for part in parts):
-        raise ValueError("it is encrypted. Decrypt it first.")
-    return file
 
 
 def _npz_arrays(file):
@@ -132,15 +122,13 @@ def from_tf1_checkpoint(prefix, convention="icg", grid_limit=1.0):
         ValueError: for another convention, if there is no such checkpoint, if it is damaged, or its
             variables are others.
     """
-    path = prefix = os.fsdecode(prefix)
+    path = os.fsdecode(prefix)
     if convention not in ("icg", "optox"):
         raise ValueError(
             f"{path}: convention must be 'icg' or 'optox'. Received: convention={convention!r}"
         )
     try:
-        if os.path.isdir(path):
-            prefix = _latest(path)
-        k1, w1, data_weights = _variables(prefix.removesuffix(".index"))
+        k1, w1, data_weights = read_checkpoint(path, lambda found: _TF1_KEYS).values()
     # Of a damaged file TensorFlow raises OpError, IndexError, ValueError and more.
     except Exception as error:
         raise ValueError(
@@ -173,8 +161,20 @@ def _latest(folder):
     return state.model_checkpoint_path
 
 
-def _variables(prefix):
-    """k1, w1 and lambda of a checkpoint."""
+def read_checkpoint(path, wanted):
+    """Variables of a TensorFlow 1 checkpoint, a dict from their names to arrays.
+
+    Args:
+        path: as for `from_tf1_checkpoint`.
+        wanted: a function from the names that are there to those that are read.
+
+    Raises:
+        ValueError: if one of them is missing; any error of TensorFlow for a damaged file.
+    """
+    prefix = path
+    if os.path.isdir(path):
+        prefix = _latest(path)
+    prefix = prefix.removesuffix(".index")
     folder, name = os.path.split(os.path.abspath(prefix))
     endings = [".index"]
     if os.path.isdir(folder):
@@ -184,35 +184,37 @@ def _variables(prefix):
     for ending in endings:
         recognise.head(prefix + ending)
     if not set("*?[]\\") & set(prefix):
-        return _read_variables(prefix)
+        return _read_variables(prefix, wanted)
     # TensorFlow takes such a name for a pattern.
     with tempfile.TemporaryDirectory() as plain:
         for ending in endings:
             link = os.path.join(plain, "checkpoint" + ending)
             os.symlink(os.path.join(folder, name + ending), link)
-        return _read_variables(os.path.join(plain, "checkpoint"))
+        return _read_variables(os.path.join(plain, "checkpoint"), wanted)
 
 
-def _read_variables(prefix):
+def _read_variables(prefix, wanted):
     reader = tf.train.load_checkpoint(prefix)
     variables = reader.get_variable_to_shape_map()
-    missing = [key for key in _TF1_KEYS if key not in variables]
+    keys = wanted(variables)
+    missing = [key for key in keys if key not in variables]
     if missing:
         raise ValueError(
-            f"expected the variables k1, w1, lambda. Missing: {missing}. Received:"
+            f"expected the variables {', '.join(keys)[:100]}. Missing: {missing[:3]}. Received:"
             f" {names_of(variables)}"
         )
-    return [reader.get_tensor(key) for key in _TF1_KEYS]
+    return {key: reader.get_tensor(key) for key in keys}
 
 
-def from_torch(path):
-    """A network from a PyTorch state dict of the port rixez/pytorch_mri_variationalnetwork, or one
-    below "state_dict".
+def from_torch_file(path):
+    """A network from a PyTorch state dict, or from one below "state_dict".
 
-    For every stage t it holds `cell_list.<t>.conv_kernel` (filter, 1, k, k, 2),
-    `cell_list.<t>.activation.w` (1, filter, 1, 1, centre) and `cell_list.<t>.lamb` (). The grid is
-    that of the port, [-1, 1]. Only the border differs: the port reflects the image without
-    repeating its outermost pixels, here and in the original code they are repeated.
+    It is one of fastMRI, see `tfvn.models.fastmri_weights`, or one of the port
+    rixez/pytorch_mri_variationalnetwork. The latter holds for every stage t
+    `cell_list.<t>.conv_kernel` (filter, 1, k, k, 2), `cell_list.<t>.activation.w` (1, filter, 1, 1,
+    centre) and `cell_list.<t>.lamb` (). The grid is that of the port, [-1, 1]. Only the border
+    differs: the port reflects the image without repeating its outermost pixels, here and in the
+    original code they are repeated.
 
     Raises:
         ValueError: if PyTorch is not installed or one of those that files can attack (before 2.10),
@@ -224,20 +226,28 @@ def from_torch(path):
         # Without `weights_only` a file may run any code.
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
+        from_fastmri = is_fastmri(state)
         arrays = {}
         for key, value in state.items():
-            if key.startswith("cell_list."):
+            if from_fastmri or key.startswith("cell_list."):
                 arrays[key] = value.detach().numpy()
     # Readers of pickles raise anything; the caller needs the file's name and one type.
     except Exception as error:
         reason = f"{type(error).__name__}: {sentence(error)}"
         raise ValueError(f"{path}: cannot be loaded as a PyTorch state dict: {reason}") from error
+    if from_fastmri:
+        return network_of(arrays, path)
+    return _of_port(arrays, path, state)
+
+
+def _of_port(arrays, path, names):
+    """The network of the port's arrays, out of a state dict of these names."""
     stages = range(len({key.split(".")[1] for key in arrays}))
     expected = {f"cell_list.{t}.{name}" for t in stages for name in _TORCH_KEYS}
     if not arrays or arrays.keys() != expected:
         raise ValueError(
             f"{path}: expected cell_list.<stage>.conv_kernel, .activation.w and .lamb of the stages"
-            f" 0, 1, ... Missing: {sorted(expected - arrays.keys())}. Received: {names_of(state)}"
+            f" 0, 1, ... Missing: {sorted(expected - arrays.keys())}. Received: {names_of(names)}"
         )
     blocks = []
     for name in _TORCH_KEYS:
@@ -350,6 +360,24 @@ def readable(path):
     """
     recognise.head(path)
     return os.fsdecode(path)
+
+
+def opened_npz(binary):
+    """The `NpzFile` of an open file.
+
+    Raises:
+        ValueError: if it is another file, or larger than any network when it is unpacked.
+    """
+    file = np.load(binary, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it is a single array, not an .npz archive.")
+    parts = file.zip.infolist()
+    size = sum(part.file_size for part in parts)
+    if size > LARGEST_FILE:
+        raise ValueError(f"expected at most {LARGEST_FILE} bytes. Received: {size} bytes, unpacked")
+    if any(part.flag_bits & 1 for part in parts):
+        raise ValueError("it is encrypted. Decrypt it first.")
+    return file
 
 
 def sentence(error):

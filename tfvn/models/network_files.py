@@ -24,10 +24,13 @@ from tensorflow import keras
 from tfvn.checks import LIMIT
 from tfvn.data import recognise
 from tfvn.data.hdf5 import member
+from tfvn.models.bart_weights import from_bart_file
 from tfvn.models.base import Reconstructor
-from tfvn.models.imported import from_npz, from_torch, names_of, readable, sentence
+from tfvn.models.cascade_weights import from_deep_mri_file, is_deep_mri
+from tfvn.models.cfl_files import ENDINGS
+from tfvn.models.imported import from_npz, from_torch_file, names_of, readable, sentence
 
-__all__ = ["from_keras", "load_model"]
+__all__ = ["from_keras_file", "load_model"]
 
 # Bytes that the settings may take.
 _LARGEST_CONFIG = 2**20
@@ -38,7 +41,7 @@ _OVERHEAD = 2**20
 _OVERHEAD_PER_WEIGHT = 2**16
 
 
-def from_keras(path):
+def from_keras_file(path):
     """A model from a `.keras` file that `model.save` wrote, under Keras 2 or 3.
 
     Raises:
@@ -187,8 +190,10 @@ def load_model(path):
     """A model from a file, or from a run directory.
 
     It is a `.keras` file that `model.save` wrote, of any class of `tfvn.models.MODELS`; or an
-    `.npz` file or a `.pt` or `.pth` file of a variational network, see `tfvn.models.imported`. The
-    content says what a file is, not its name. Nothing in the file is run.
+    `.npz` file or a `.pt` or `.pth` file of a variational network, see `tfvn.models.imported`; or
+    an `.npz` file of a deep cascade, see `tfvn.models.cascade_weights`; or a `.cfl` file of BART's
+    weights, see `tfvn.models.bart_weights`. The content says what a file is, not its name, apart
+    from BART's. Nothing in the file is run.
 
     Raises:
         ValueError: if there is no such file or it holds something else; the text says what it
@@ -205,11 +210,13 @@ def load_model(path):
     if not os.path.lexists(path):
         raise ValueError(f"{path}: there is no such model file. Check the path.")
     content = recognise.head(path)
+    if path.endswith(ENDINGS):
+        return from_bart_file(path)
     if zipfile.is_zipfile(path):
         return _reader_of_archive(path)(path)
     # Older files of PyTorch are pickles, which only its own reader for weights opens.
     if path.endswith((".pt", ".pth")):
-        return from_torch(path)
+        return from_torch_file(path)
     if path.endswith(".npz"):
         return from_npz(path)
     raise ValueError(
@@ -254,10 +261,12 @@ def _reader_of_archive(path):
             f"{path}: damaged or cut off: {sentence(error)}. Copy it again."
         ) from error
     if any(name.endswith("data.pkl") for name in names):
-        return from_torch
+        return from_torch_file
+    if is_deep_mri(names):
+        return from_deep_mri_file
     if any(name.endswith(".npy") for name in names):
         return from_npz
-    return from_keras
+    return from_keras_file
 
 
 def _what(content):

@@ -3,7 +3,7 @@
 import os
 
 from tfvn import attacks
-from tfvn.runs import attack_files, directory
+from tfvn.runs import attack_files, directory, given
 
 __all__ = ["commands"]
 
@@ -19,8 +19,11 @@ def commands(candidate):
         candidate: a `Candidate`.
 
     Returns:
-        A list of commands, each a list of arguments.
+        A list of commands, each a list of arguments. There is none for a model that was given in
+        Python.
     """
+    if given.is_given(candidate.config):
+        return []
     run_dir = directory.as_argument(os.path.normpath(candidate.run_dir))
     again = f"{run_dir}-again"
     config = os.path.join(run_dir, "config.yaml")

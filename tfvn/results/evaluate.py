@@ -31,7 +31,14 @@ from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
 from tfvn.results.rows import dataset_of
-from tfvn.results.writing import FILES, Evaluated, Results, prepare_folder, write_results
+from tfvn.results.writing import (
+    FILES,
+    Evaluated,
+    Results,
+    check_shown,
+    prepare_folder,
+    write_results,
+)
 from tfvn.runs import attack_files, directory, locks, trained_on
 from tfvn.runs.models import model_hash, models_of
 from tfvn.training import hparams
@@ -43,7 +50,7 @@ __all__ = ["Evaluation", "evaluate"]
 _UNFINISHED, _WORKERS = ".unfinished", ".workers"
 
 
-def evaluate(run_dirs, output, overrides=(), workers=ALONE):
+def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=()):
     """Evaluates the models of several runs on their common test slices, clean and attacked.
 
     A row of `results.csv` is one image f(k + A r). Its columns:
@@ -75,6 +82,8 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
             `["defence.num_samples=100"]`. Runs without such a key take none.
         workers: of several, which need the same directories, all evaluate slices and the first
             writes the results.
+        show: the names of the models in figure 3, in its order. If there is none these are all, and
+            of more than `tfvn.results.writing.SHOWN` the first ones.
 
     Returns:
         The paths of all files written; they are printed too, and at the end the table. The last is
@@ -83,12 +92,14 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
 
     Raises:
         ValueError: if a run is not trained, or its attacks are unfinished or of another model; if
-            the runs have different test data; or if a file would be replaced that is no earlier
-            result. No file is written then. Also if a reconstruction is not finite, a file cannot
-            be written, or another evaluation writes into that folder. Then earlier results stay as
-            they are, and slices that are done are kept for the next call.
+            the runs have different test data; for a name in `show` of no run; or if a file would be
+            replaced that is no earlier result. No file is written then. Also if a reconstruction is
+            not finite, a file cannot be written, or another evaluation writes into that folder.
+            Then earlier results stay as they are, and slices that are done are kept for the next
+            call.
     """
     candidates = open_candidates(run_dirs, overrides)
+    check_shown(show, [candidate.name for candidate in candidates])
     source = data.source(candidates[0].config, "test")
     for index in range(len(source)):
         directory.check_name(source.name(index), f"slice {index}")
@@ -109,7 +120,7 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE):
             return []
         results = _gather(candidates, source, output, workers, watch, kept)
         table = aggregate(results.rows)
-        paths, text = write_results(results, table, output)
+        paths, text = write_results(results, table, output, show)
         kept.remove()
         for path in paths:
             print(f"wrote {path}")

@@ -20,6 +20,7 @@ from tfvn import config as configs
 from tfvn import provenance
 from tfvn.results.charts import charts_of
 from tfvn.results.viewer import viewer
+from tfvn.runs import given
 
 __all__ = ["Run", "marked", "page_part", "write"]
 
@@ -33,8 +34,8 @@ _CAPTIONS = {
         " over the slices."
     ),
     "figure3": (
-        "The middle slice as every model sees it, clean and under its attack of the largest l2"
-        " radius, with the error."
+        "The middle slice as every model sees it, or as those do that evaluate.py --show names:"
+        " clean and under the attack of the largest l2 radius, with the error."
     ),
     "figure4": (
         "Perturbation effect against the norm of r: the projected attack and that of Antun et al."
@@ -171,8 +172,9 @@ def _first_number(cell):
 
 
 def _told(run):
-    """A run, its configuration as text, and its commands as text."""
-    return run, run.config.to_yaml(), [shlex.join(command) for command in run.commands]
+    """A run, its configuration as text, its commands as text, and what its model is."""
+    commands = [shlex.join(command) for command in run.commands]
+    return run, run.config.to_yaml(), commands, given.title_of(run.run_dir)
 
 
 def _differences(runs):

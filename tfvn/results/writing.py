@@ -14,7 +14,16 @@ from tfvn.results.images import Shown
 from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
 from tfvn.runs import directory
 
-__all__ = ["FILES", "Evaluated", "Results", "prepare_folder", "write_all", "write_results"]
+__all__ = [
+    "FILES",
+    "SHOWN",
+    "Evaluated",
+    "Results",
+    "check_shown",
+    "prepare_folder",
+    "write_all",
+    "write_results",
+]
 
 # What an evaluation may write.
 FILES = (
@@ -29,6 +38,30 @@ FILES = (
     "reconstructions.h5",
     "report.html",
 )
+# So many models figure 3 shows where nobody chose: a page has no room for more.
+SHOWN = 6
+
+
+def check_shown(names, known):
+    """Checks the names of the models that figure 3 is to show.
+
+    Raises:
+        ValueError: for one that is not known, or that is there twice.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) < len(names):
+        raise ValueError(
+            f"show must name models of the table, each once: {', '.join(known)}. Received: "
+            f"show={list(names)}"
+        )
+
+
+def _shown(examples, names):
+    """Those of the examples that figure 3 shows."""
+    if not names:
+        return examples[:SHOWN]
+    by_name = {example.name: example for example in examples}
+    return [by_name[name] for name in names]
 
 
 def prepare_folder(output, names):
@@ -81,13 +114,14 @@ class Results(NamedTuple):
         return [row for run in self.runs for row in run.rows]
 
 
-def write_results(results, table, output):
+def write_results(results, table, output, show=()):
     """Writes all files but the images.
 
     Args:
         results: the `Results`.
         table: the list of dicts of `aggregate`.
         output: the folder.
+        show: the names of the models in figure 3, as for `tfvn.results.evaluate.evaluate`.
 
     Returns:
         The paths of all files, the images first and the report last, and the tables as text.
@@ -110,7 +144,7 @@ def write_results(results, table, output):
         "results.csv": lambda path: tables.write_csv(path, rows),
         "table1.csv": lambda path: tables.write_csv(path, table),
         "table1.md": lambda path: tables.write_text(path, text),
-        **_figures(results),
+        **_figures(results, show),
     }
     if claims:
         writers["certificates.csv"] = lambda path: tables.write_csv(path, claims)
@@ -123,16 +157,18 @@ def write_results(results, table, output):
     return [results.images_path, *write_all(output, writers)], text
 
 
-def _figures(results):
+def _figures(results, show):
     """The figures by their names: functions that write a path."""
     rows, shown = results.rows, results.shown
     examples = [run.example for run in results.runs]
+    chosen = _shown(examples, show)
+    left_out = len(examples) - len(chosen)
     balls = [row for row in rows if is_in_ball(row)]
     others = _incomparable(rows)
     figures = {
         "figure1.png": lambda path: paper.figure1(path, *shown),
         "figure2.png": lambda path: curves.figure2(path, balls),
-        "figure3.png": lambda path: paper.figure3(path, shown.reference, examples),
+        "figure3.png": lambda path: paper.figure3(path, shown.reference, chosen, left_out),
     }
     if others and not all(is_clean(row) for row in balls):
         figures["figure4.png"] = lambda path: curves.figure4(path, balls, others)

@@ -6,6 +6,7 @@
     logs/                TensorBoard, see `tfvn.training.tensorboard`
     history.csv          learning curve
     model.keras          the network, once training is done
+    given.json           what the model is, of one that is in no file, see `tfvn.runs.given`
     tuning/              of a search: see `tfvn.tools.tuning`
     attacks/radius_R/    one HDF5 file a slice; other attacks have folders of other names
     workers/             signs of life, of a run by several processes
@@ -32,6 +33,7 @@ __all__ = [
     "command",
     "make_folder",
     "open_run",
+    "open_with",
 ]
 
 CONFIG, MODEL = "config.yaml", "model.keras"
@@ -79,6 +81,18 @@ def open_run(run_dir, config_path=None, overrides=()):
     given = configs.load(config_path or path, overrides)
     _check_same(run_dir, given.flat(), stored.flat())
     return given
+
+
+def open_with(run_dir, config):
+    """Makes a run directory of a configuration, or opens one that has the same.
+
+    Raises:
+        ValueError: as `open_run`.
+    """
+    if not begin(run_dir, config):
+        remove_stale(run_dir)
+        stored = configs.load(os.path.join(run_dir, CONFIG))
+        _check_same(run_dir, config.flat(), stored.flat())
 
 
 def _check_same(run_dir, given, stored):

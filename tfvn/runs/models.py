@@ -12,7 +12,7 @@ from tfvn import replicas
 from tfvn.files import written
 from tfvn.models.network_files import load_model
 from tfvn.models.variational import VariationalNetwork
-from tfvn.runs import directory
+from tfvn.runs import directory, given
 
 __all__ = [
     "RunModels",
@@ -37,18 +37,22 @@ class RunModels(NamedTuple):
 def network_of(run_dir, config):
     """The run's network: `model.keras`, made from `config.model.file` on first use.
 
+    Of a model that was given in Python it is that one.
+
     Raises:
-        ValueError: if the run has not been trained.
+        ValueError: if the run has not been trained, or the model was not given in this Python.
     """
+    if given.is_given(config):
+        return given.model_of(run_dir)
     path = os.path.join(run_dir, directory.MODEL)
     if not os.path.exists(path):
-        given = config.model.file
-        if not given:
+        source = config.model.file
+        if not source:
             raise ValueError(
                 f"{run_dir} holds no model.keras. Run train.py with the same --config or --run-dir"
                 " to the end first."
             )
-        network = load_model(given)
+        network = load_model(source)
         oversampling = config.dataset.readout_oversampling
         save_network(with_readout_oversampling(network, oversampling), run_dir)
     return load_model(path)

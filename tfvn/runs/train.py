@@ -15,7 +15,7 @@ from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.trainer import Trainer
 from tfvn.workers import ALONE, Watch
 
-__all__ = ["build_network", "build_trainer", "train_run"]
+__all__ = ["build_network", "build_trainer", "has_weights", "train_run", "trainer_of"]
 
 _UNFINISHED, _CURVE = "unfinished.keras", "history.csv"
 
@@ -83,10 +83,16 @@ def build_trainer(config, strategy=None):
     """
     with replicas.scope(strategy):
         network = build_network(config)
-    return _trainer_of(network, config, strategy)
+    return trainer_of(network, config, strategy)
 
 
-def _trainer_of(network, config, strategy):
+def has_weights(network):
+    """Whether there is anything to train."""
+    return any(network.parameter_blocks.values())
+
+
+def trainer_of(network, config, strategy=None):
+    """The `Trainer` of a network that is there, as configured."""
     steps = config.training.optimizer.make(iterations=config.training.iterations)
     recipe = config.training.recipe.make()
     return Trainer(network, steps, recipe, seed=config.seed, strategy=strategy)
@@ -146,12 +152,12 @@ def _make(run_dir, config, strategy, checked, workers):
         network = build_network(config)
     # What it is going to be attacked in: a wrong setting is told before the training.
     config.defended(network, strategy)
-    if not any(network.parameter_blocks.values()):
+    if not has_weights(network):
         if workers.index == 0:
             _keep_untrained(run_dir, config, network, checked)
         return
     # Before data are read: what it lacks is told at once.
-    trainer = _trainer_of(network, config, strategy)
+    trainer = trainer_of(network, config, strategy)
     if not checked:
         _check_data(run_dir, config, ("train", "test"))
     _train(run_dir, config, trainer, workers)

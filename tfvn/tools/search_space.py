@@ -23,13 +23,19 @@ _TYPES = {
     "filters": int,
     "momentum": float,
     "learning_rate": float,
+    "mu": float,
+    "weight": float,
 }
+# Their ranges have as many values in each decade.
+_OF_ANY_SCALE = ("learning_rate", "mu", "weight")
 # The keys of a configuration that they are values of. The noise, sigma, is one of two sections.
 _KEYS = {
     "num_stages": "model.num_stages",
     "filters": "model.filters",
     "momentum": "training.optimizer.momentum",
     "learning_rate": "training.optimizer.learning_rate",
+    "mu": "model.mu",
+    "weight": "model.weight",
 }
 # Each round of Hyperband trains so many times longer, and so many times fewer trials.
 _FACTOR = 3
@@ -54,7 +60,7 @@ def space_of(config):
         elif _TYPES[name] is int:
             space.Int(name, *values)
         else:
-            sampling = "log" if name == "learning_rate" else "linear"
+            sampling = "log" if name in _OF_ANY_SCALE else "linear"
             space.Float(name, *values, sampling=sampling)
     return space
 

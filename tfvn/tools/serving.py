@@ -153,9 +153,26 @@ def _module(model):
     module = tf.Module()
     module.reconstruct = tf.function(signature, list(_SPECS.values()), autograph=False)
     concrete = module.reconstruct.get_concrete_function()
+    _check_needs_no_python(model, concrete.graph.as_graph_def())
     # The model itself would bring Keras's own files, and the functions that were traced of it.
     module.values = concrete.graph.variables
     return module, concrete
+
+
+def _check_needs_no_python(model, graph):
+    """Checks that a graph calls no function of this Python, which no file holds.
+
+    Raises:
+        ValueError: if it does.
+    """
+    nodes = list(graph.node)
+    for function in graph.library.function:
+        nodes += function.node_def
+    if any(node.op in ("EagerPyFunc", "PyFunc", "PyFuncStateless") for node in nodes):
+        raise ValueError(
+            "model must compute with TensorFlow alone to be exported. Received: a "
+            f"{type(model).__name__} that calls Python, as models of others do"
+        )
 
 
 class _Exchanged(Exception):

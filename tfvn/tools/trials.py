@@ -1,4 +1,4 @@
-"""One trial of a search: a network of some values, trained and judged.
+"""One trial of a search: a network of some values, trained if it has weights, and judged.
 
 Its folder holds its checkpoints and `result_N.json`, its result after N iterations. A trial that is
 trained for longer goes on from its last checkpoint.
@@ -18,7 +18,7 @@ from tfvn import data, metrics
 from tfvn.attacks import ProjectedGradientAscent
 from tfvn.files import replacing
 from tfvn.runs import directory
-from tfvn.runs.train import build_trainer
+from tfvn.runs.train import build_network, has_weights, trainer_of
 from tfvn.tools.search_space import OBJECTIVE, with_values
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.loop import train_to
@@ -103,12 +103,16 @@ def finished(trial, config):
 def train(config, iterations, folder):
     """The network after so many iterations, from the last checkpoint in a folder on.
 
-    It is that of a shorter or interrupted trial of the same values.
+    It is that of a shorter or interrupted trial of the same values. A model without weights is
+    returned as it is.
 
     Raises:
         FloatingPointError: if it diverges.
     """
-    trainer = build_trainer(config)
+    network = build_network(config)
+    if not has_weights(network):
+        return network
+    trainer = trainer_of(network, config)
     checkpoints = Checkpoints(trainer.checkpoint(), os.path.join(folder, "checkpoints"), keep=1)
     checkpoints.restore()
 

@@ -1,10 +1,10 @@
 """The search of hyper-parameters by Keras Tuner: `train.py --tune`.
 
-It looks for the least error under attack. A trial trains the configured network with other values
-of some keys. It is judged by its RMSE under a short projected attack, as the paper defines both. If
-it was trained with noise, it is smoothed. Trials are judged on the last `search.validation`
-training slices and train on the others. The test slices, on which the result will be reported, are
-never read.
+It looks for the least error under attack, or without one where `search.radius` is 0. A trial trains
+the configured network with other values of some keys. A model without weights is only judged. It is
+judged by its RMSE under a short projected attack, as the paper defines both. If it was trained with
+noise, it is smoothed. Trials are judged on the last `search.validation` training slices and train
+on the others. The test slices, on which the result will be reported, are never read.
 
 Below `tuning` in the run directory are:
 
@@ -40,7 +40,7 @@ from keras_tuner.engine.trial import TrialStatus
 from tfvn import data, files, tables
 from tfvn.files import replacing
 from tfvn.runs import directory, locks
-from tfvn.runs.train import build_trainer
+from tfvn.runs.train import build_network, has_weights, trainer_of
 from tfvn.tools import trials
 from tfvn.tools.search_space import (
     OBJECTIVE,
@@ -81,7 +81,9 @@ def tune(run_dir, config):
     # learning rate that the optimizer refuses is told before any data are read.
     largest = largest_of(config, space)
     largest.check_models()
-    build_trainer(largest)
+    network = build_network(largest)
+    if has_weights(network):
+        trainer_of(network, largest)
     if config.dataset.has_files and role != _WORKER:
         data.check(config, ("train",))
     data.load(config, "validation", held_out=config.search.validation)

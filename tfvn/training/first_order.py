@@ -30,10 +30,10 @@ class _RateSteps(KerasSteps):
         super().__init__(None)
         self._rate = _rate_of(learning_rate, schedule, iterations)
 
-    def build(self, network, steps_done, strategy):
+    def build(self, network, steps_done, strategy, beside):
         with replicas.scope(strategy):
             self.optimizer = self._made()
-        super().build(network, steps_done, strategy)
+        super().build(network, steps_done, strategy, beside)
 
     @abc.abstractmethod
     def _made(self):
@@ -63,6 +63,7 @@ class AdamSteps(_RateSteps):
     Args:
         learning_rate: the learning rate; in Python also a schedule of Keras.
         schedule: what becomes of the rate, constant | cosine (to 0 over all iterations).
+        beta_1: how much of the mean gradient is kept in a step, in [0, 1).
         iterations: how many there are in all. The schedule cosine needs them.
 
     Raises:
@@ -71,8 +72,12 @@ class AdamSteps(_RateSteps):
 
     name = "adam"
 
+    def __init__(self, learning_rate=1e-3, schedule="constant", beta_1=0.9, iterations=None):
+        super().__init__(learning_rate, schedule, iterations)
+        self._beta_1 = checks.number("beta_1", beta_1, least=0, below=1)
+
     def _made(self):
-        return keras.optimizers.Adam(self._rate)
+        return keras.optimizers.Adam(self._rate, beta_1=self._beta_1)
 
 
 class RadamLookaheadSteps(_RateSteps):
@@ -129,8 +134,8 @@ class FrankWolfeSteps(_RateSteps):
         self._conditional_gradient = _addons_for(self).ConditionalGradient
         return keras.optimizers.Adam(self._rate)
 
-    def build(self, network, steps_done, strategy):
-        super().build(network, steps_done, strategy)
+    def build(self, network, steps_done, strategy, beside):
+        super().build(network, steps_done, strategy, beside)
         counts = {weight.shape[-1] for weight in self._weights if _holds_filters(weight)}
         if len(counts) != 1:
             raise ValueError(

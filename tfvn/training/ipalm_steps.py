@@ -44,7 +44,12 @@ class IPALMSteps(Steps):
         }
         self._stagewise = checks.flag("stagewise", stagewise)
 
-    def build(self, network, steps_done, strategy):
+    def build(self, network, steps_done, strategy, beside):
+        if beside:
+            raise ValueError(
+                "ipalm lowers one loss, and the recipe trains weights of its own on another. Use"
+                " adam."
+            )
         # Keras wants one. It is never used.
         with replicas.scope(strategy):
             self.optimizer = keras.optimizers.SGD()
@@ -59,7 +64,7 @@ class IPALMSteps(Steps):
         chosen = [blocks[place.name][place.weights] for place in self._places.values()]
         projections = [block[0].constraint or tf.identity for block in chosen]
         self.ipalm = IPALM(chosen, projections, dtype=network.dtype, **self._settings)
-        super().build(network, steps_done, strategy)
+        super().build(network, steps_done, strategy, beside)
 
     def step(self, objective):
         # One graph serves the trials of all blocks, and one the gradients of all stages.

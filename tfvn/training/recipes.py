@@ -1,33 +1,21 @@
-"""What a network is trained on: recipes, each of which makes training inputs of a measurement.
-
-A recipe is a function `recipe(network, inputs, reference, keys)`. It returns the inputs that the
-loss is taken of, in the form of those that it is given.
-
-    network    the model that is trained
-    inputs     the measurements of a batch as the network reads them, see `Reconstructor.measured`
-    reference  complex (batch, rows, width)
-    keys       int32 (batch, 2), of the random numbers of each image
-
-It is called inside a graph, once in each step of the training and in each batch of the validation.
-"""
+"""What networks are trained on: the recipes, see `tfvn.training.recipe`."""
 
 import tensorflow as tf
 
 from tfvn import checks
 from tfvn.physics import measurement
 from tfvn.physics.noise import LAWS
+from tfvn.training.gan import GAN
+from tfvn.training.recipe import Recipe
 
-__all__ = ["RECIPES", "Clean", "Noise"]
+__all__ = ["RECIPES", "Clean", "Noise", "Scaled"]
 
 
-class Clean:
+class Clean(Recipe):
     """The measurements as they are."""
 
-    def __call__(self, network, inputs, reference, keys):
-        return inputs
 
-
-class Noise:
+class Noise(Recipe):
     """The measurements with fresh noise on every sampled entry of k-space.
 
     Args:
@@ -49,5 +37,42 @@ class Noise:
         return measurement.noisy(network.sense, inputs, sigma, keys, self.law)
 
 
+class Scaled(Recipe):
+    """The measurements with every real and imaginary part of k-space multiplied by a fresh random
+    number near 1, for a network that reads k-space.
+
+    Args:
+        spread: these numbers are uniform in [1 - spread, 1 + spread] (AUTOMAP: 0.01).
+
+    Raises:
+        ValueError: for a spread below 0.
+    """
+
+    def __init__(self, spread=0.01):
+        self.spread = checks.number("spread", spread, 0)
+
+    def build(self, network, seed):
+        if network.reads != "kspace":
+            raise ValueError(
+                "The recipe scaled changes entries of k-space and needs a network that reads it."
+                f" Received: {type(network).__name__}, which reads {network.reads}. Use noise."
+            )
+
+    def __call__(self, network, inputs, reference, keys):
+        kspace = inputs["kspace"]
+        parts = tf.stack([tf.math.real(kspace), tf.math.imag(kspace)], -1)
+        factors = tf.map_fn(
+            lambda key: self._factors(tf.shape(parts)[1:], key, parts.dtype),
+            keys,
+            fn_output_signature=tf.TensorSpec(parts.shape[1:], parts.dtype),
+        )
+        parts *= factors
+        return {**inputs, "kspace": tf.complex(parts[..., 0], parts[..., 1])}
+
+    def _factors(self, shape, key, dtype):
+        spread = tf.cast(self.spread, dtype)
+        return 1 + spread * tf.random.stateless_uniform(shape, key, -1, 1, dtype)
+
+
 # Recipes by the names that a configuration has for them.
-RECIPES = {"clean": Clean, "noise": Noise}
+RECIPES = {"clean": Clean, "noise": Noise, "scaled": Scaled, "gan": GAN}

@@ -53,12 +53,14 @@ class Search:
 
     Args:
         parameters: what is searched, different ones of sigma, num_stages, filters, momentum,
-            learning_rate.
+            learning_rate, mu, weight.
         sigma: two numbers: from, to; other lists: these values (so all below).
         num_stages: stages to try.
         filters: filters to try.
         momentum: inertia of ipalm to try.
         learning_rate: of all but ipalm, learning rates to try, as many in each decade.
+        mu: of models that have one, such as cg-sense, to try, as many in each decade.
+        weight: of models that have one, such as total-variation, to try, as many in each decade.
         method: hyperband (many short trials, the best go on) | bayesian (Gaussian process).
         trials: bayesian: trials.
         iterations: training iterations of a whole trial.
@@ -80,6 +82,8 @@ class Search:
         filters=(8, 24),
         momentum=(0.0, 0.9),
         learning_rate=(1e-4, 1e-2),
+        mu=(1e-4, 1e-1),
+        weight=(1e-4, 1e-2),
         method="hyperband",
         trials=20,
         iterations=90,
@@ -95,6 +99,8 @@ class Search:
         self.filters = _whole_numbers("filters", filters)
         self.momentum = _numbers("momentum", momentum, least=0, below=1)
         self.learning_rate = _numbers("learning_rate", learning_rate, above=0)
+        self.mu = _numbers("mu", mu, above=0)
+        self.weight = _numbers("weight", weight, above=0)
         self.method = checks.choice("method", method, ("hyperband", "bayesian"))
         self.trials = checks.whole("trials", trials, 1)
         self.iterations = checks.whole("iterations", iterations, 1)

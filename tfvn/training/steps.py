@@ -22,18 +22,20 @@ class Steps(abc.ABC):
     filter_optimizer = None
     on_one_device = False
 
-    def build(self, network, steps_done, strategy):
+    def build(self, network, steps_done, strategy, beside):
         """Makes the state for the weights of a network. Called once, by the trainer.
 
         Args:
             network: the `Reconstructor`.
             steps_done: the variable that counts the steps.
             strategy: the `tf.distribute` strategy, or None.
+            beside: the `parameter_blocks` of the recipe, which are trained with the network's.
 
         Raises:
             ValueError: for a network that the optimizer cannot train.
         """
-        self._build_optimizer(network.trainable_variables, strategy)
+        others = [weight for block in beside.values() for weight in block]
+        self._build_optimizer([*network.trainable_variables, *others], strategy)
 
     def _build_optimizer(self, variables, strategy):
         # With its slots made now, an optimizer's state can be restored before its first step. Those
@@ -66,11 +68,11 @@ class KerasSteps(Steps):
     def __init__(self, optimizer):
         self.optimizer = optimizer
 
-    def build(self, network, steps_done, strategy):
-        blocks = network.parameter_blocks
+    def build(self, network, steps_done, strategy, beside):
+        blocks = {**network.parameter_blocks, **beside}
         self._names = tuple(blocks)
         self._weights = [weight for block in blocks.values() for weight in block]
-        super().build(network, steps_done, strategy)
+        super().build(network, steps_done, strategy, beside)
 
     def step(self, objective):
         return objective.apply(self._names, self._apply)

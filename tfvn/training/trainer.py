@@ -3,8 +3,8 @@
     loss = 1/(2N) sum_i || |f(x_i)| - |y_i| ||_2^2
 
 over the N slices of a batch. x_i is what a recipe makes of the measurement of slice i, see
-`tfvn.training.recipes`; y_i is its reference. What the gradients do to the weights is in
-`tfvn.training.optimizers`.
+`tfvn.training.recipe`; y_i is its reference. A recipe may have another loss. What the gradients do
+to the weights is in `tfvn.training.optimizers`.
 
 Losses and gradients go through a batch slice by slice and are summed: memory does not grow with the
 batch, apart from its data.
@@ -18,11 +18,10 @@ from tensorflow import keras
 
 from tfvn import checks, compat, metrics, replicas
 from tfvn.device import one_graph
-from tfvn.models.base import magnitude
 from tfvn.models.contract import check_model
 from tfvn.physics.noise import TRAINING, VALIDATION, fold_in
 from tfvn.training.optimizers import steps_of
-from tfvn.training.recipes import Clean
+from tfvn.training.recipe import recipe_of
 
 __all__ = ["Objective", "Trainer"]
 
@@ -78,7 +77,7 @@ class Trainer(keras.Model):
         network: a `Reconstructor`; it is trained in place.
         optimizer: "ipalm" or another name in `tfvn.training.optimizers.OPTIMIZERS`, for its default
             settings; an object of one of these classes; or any Keras optimizer.
-        recipe: what the network is trained on, see `tfvn.training.recipes`.
+        recipe: what the network is trained on, see `tfvn.training.recipe`.
         seed: of the recipe. Its random numbers in a step depend on the seed, the step and the
             position in the batch alone.
         strategy: a `tf.distribute` strategy over whose replicas the slices of a batch are split, or
@@ -106,14 +105,19 @@ class Trainer(keras.Model):
         steps = steps_of(optimizer, strategy)
         replicas.check_variables(strategy, map(compat.variable_of, network.weights))
         self.network = network
-        self.recipe = Clean() if recipe is None else recipe
         self.seed = checks.whole("seed", seed)
+        self.recipe = recipe_of(recipe)
+        with replicas.scope(strategy):
+            self.recipe.build(network, self.seed)
+        beside = self.recipe.parameter_blocks
+        # Where a checkpoint finds them.
+        self.weights_of_recipe = [weight for block in beside.values() for weight in block]
         self.strategy = strategy
         self.steps_done = self.add_weight(
             name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
-        steps.build(network, self.steps_done, strategy)
+        steps.build(network, self.steps_done, strategy, beside)
         self.compile(optimizer=steps.optimizer, jit_compile=False)
         # Held here too, because a checkpoint finds the state of an optimizer here.
         self.ipalm = steps.ipalm
@@ -171,7 +175,7 @@ class Trainer(keras.Model):
     # The loss
 
     def batch_loss(self, inputs, reference):
-        """1/(2N) sum over the batch of squared errors of the magnitude; a scalar."""
+        """1/N times the sum of the recipe's loss over the batch; a scalar."""
         return self.loss_and_gradients(inputs, reference, ())[0]
 
     def loss_and_gradients(self, inputs, reference, wanted=None, count=None, batch=None):
@@ -186,7 +190,7 @@ class Trainer(keras.Model):
         Raises:
             ValueError: if there is no gradient in any of these weights.
         """
-        blocks = self.network.parameter_blocks
+        blocks = {**self.network.parameter_blocks, **self.recipe.parameter_blocks}
         wanted = tuple(blocks if wanted is None else wanted)
         weights = [compat.variable_of(weight) for name in wanted for weight in blocks[name]]
         slices = tf.shape(reference)[0]
@@ -196,7 +200,8 @@ class Trainer(keras.Model):
         def add(index, total, *sums):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
-                error = self._loss(_slice(inputs, index), reference[index][None], wanted)
+                slice_ = _slice(inputs, index), reference[index][None]
+                error = self.recipe.loss(self.network, *slice_, wanted)
                 loss = error / tf.cast(batch, error.dtype)
             gradients = self._checked_gradients(tape.gradient(loss, weights), weights)
             sums = [a + b for a, b in zip(sums, gradients)]
@@ -211,10 +216,6 @@ class Trainer(keras.Model):
             lambda index, *_: index < count, add, start, parallel_iterations=1
         )
         return loss, gradients
-
-    def _loss(self, inputs, reference, wanted):
-        error = magnitude(self.network.call_for(inputs, wanted)) - magnitude(reference)
-        return tf.reduce_sum(tf.square(error)) / 2
 
     def _checked_gradients(self, gradients, weights):
         """Gradients, of zeros in weights that the loss does not depend on."""
@@ -264,7 +265,10 @@ class Trainer(keras.Model):
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, data):
-        """Loss, nrmse and SSIM on one batch, of inputs as the network is trained on."""
+        """Loss, nrmse and SSIM on one batch, of inputs as the network is trained on.
+
+        The loss is the squared error of the answer, whatever the recipe's own is.
+        """
         inputs, reference = data
         image = self.network(self.validation_inputs(inputs, reference))
         squares = tf.square(metrics.error_norm(image, reference))

@@ -18,13 +18,14 @@
   const hide = () => { tip.hidden = true; };
 
   const ready = (chart) => {
-    const marks = [...chart.querySelectorAll(".mark")].filter((mark) => !mark.closest(".hidden"));
+    const marks = [...chart.querySelectorAll(".mark")].filter((mark) => !mark.closest(".hidden, .filtered"));
     for (const mark of chart.querySelectorAll(".mark")) mark.tabIndex = -1;
     if (marks.length) marks[0].tabIndex = 0;
   };
 
   for (const chart of document.querySelectorAll(".chart svg")) {
     ready(chart);
+    chart.addEventListener("models", () => ready(chart));
     for (const mark of chart.querySelectorAll(".mark")) {
       mark.addEventListener("pointerenter", () => show(mark));
       mark.addEventListener("pointerleave", hide);
@@ -36,7 +37,7 @@
       if (event.key === "Escape") hide();
       if (!mark || !event.key.startsWith("Arrow")) return;
       event.preventDefault();
-      const curves = [...chart.querySelectorAll("g[data-model]:not(.hidden)")].map((curve) => [...curve.querySelectorAll(".mark")]);
+      const curves = [...chart.querySelectorAll("g[data-model]:not(.hidden):not(.filtered)")].map((curve) => [...curve.querySelectorAll(".mark")]);
       const curve = curves.findIndex((marks) => marks.includes(mark));
       const along = { ArrowLeft: -1, ArrowRight: 1 }[event.key] || 0;
       const across = { ArrowUp: -1, ArrowDown: 1 }[event.key] || 0;
@@ -58,6 +59,49 @@
       }
     });
   }
+})();
+
+// Models that are shown, in tables, curves, lists of images and settings alike.
+(() => {
+  const form = document.getElementById("filter");
+  if (!form) return;
+  form.hidden = false;
+  const boxes = [...form.querySelectorAll("input[type=checkbox]")];
+  const wanted = form.querySelector("#wanted");
+
+  const matches = (box) => box.parentElement.textContent.toLowerCase().includes(wanted.value.trim().toLowerCase());
+  const update = () => {
+    const left = new Set(boxes.filter((box) => !box.checked || !matches(box)).map((box) => box.value));
+    for (const part of document.querySelectorAll("main [data-model]")) {
+      const box = part.parentElement.closest("#filter") && part.querySelector("input");
+      part.classList.toggle("filtered", box ? !matches(box) : left.has(part.dataset.model));
+    }
+    for (const option of document.querySelectorAll(".source option")) {
+      option.hidden = left.has(option.value);
+      option.disabled = option.hidden;
+    }
+    for (const list of document.querySelectorAll(".source")) {
+      const chosen = list.selectedOptions[0];
+      const other = [...list.options].find((option) => !option.disabled);
+      if (chosen && chosen.disabled && other) {
+        list.value = other.value;
+        list.dispatchEvent(new Event("change"));
+      }
+    }
+    for (const chart of document.querySelectorAll(".chart svg")) chart.dispatchEvent(new Event("models"));
+    form.querySelector("#how-many").textContent = `${boxes.length - left.size} of ${boxes.length} shown`;
+  };
+  const check = (value) => () => {
+    for (const box of boxes) if (matches(box)) box.checked = value;
+    update();
+  };
+
+  wanted.addEventListener("input", update);
+  for (const box of boxes) box.addEventListener("change", update);
+  form.querySelector("#all").addEventListener("click", check(true));
+  form.querySelector("#none").addEventListener("click", check(false));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  update();
 })();
 
 // Images.

@@ -1,0 +1,199 @@
+"""What models of others have in common, once they are a `Reconstructor`.
+
+Somebody else's network N answers by a function of its user, which says how N reads a measurement
+and what its image is:
+
+    f(k) = forward(N, {k, A^H k, S, M})
+
+Whatever `forward` computes is differentiated through: a normalisation, the network, and what is
+done to its image. It is called with one slice at a time. So no slice depends on its batch mates,
+whatever is in N. Its image is complex, and f(k) its magnitude, or real, and f(k) itself.
+
+The first measurement that an adapted model is given shows whether all of that holds.
+"""
+
+import contextlib
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import checks
+from tfvn.models.base import Reconstructor, magnitude
+from tfvn.models.failed_call import Fault, raised_outside
+from tfvn.physics import measurement
+
+__all__ = ["Adapted", "code_of", "digest_of"]
+
+# Two answers to the same data may differ by rounding: where sums are taken in another order.
+_ROUNDING = 1e-3
+
+
+class Adapted(Reconstructor):
+    """A model of others.
+
+    A subclass has `image(inputs)` from the inputs of a batch to a pair: the complex image, and
+    whether the answer is its magnitude, True or False or a tensor. It also has `digest()`.
+
+    Args:
+        title: what it is, such as "torch module UNet", as errors and run directories call it.
+        reads, readout_oversampling, name, dtype: as for `Reconstructor`.
+    """
+
+    def __init__(self, title, reads="zero_filled", readout_oversampling=False, **kwargs):
+        super().__init__(readout_oversampling, **kwargs)
+        self.title = title
+        self.reads = checks.choice("reads", reads, measurement.READS)
+        self.built = True
+        self._was_looked_at = False
+
+    def image(self, inputs):
+        """The complex image, and whether the answer is its magnitude."""
+        raise NotImplementedError
+
+    def digest(self):
+        """SHA-256 of what the model computes with, as far as that can be known."""
+        raise NotImplementedError
+
+    def call(self, inputs):
+        image, _ = self.image(inputs)
+        return image
+
+    def answer(self, inputs, key=None):
+        del key
+        image, is_complex = self.image(inputs)
+        return tf.where(is_complex, magnitude(image), tf.math.real(image))
+
+    def measured(self, inputs):
+        found = super().measured(inputs)
+        if tf.executing_eagerly() and not self._was_looked_at:
+            self._was_looked_at = self._holds(found)
+        return found
+
+    def handed_over(self, inputs):
+        """What `forward` is given: the measurement, with A^H k where the model reads k-space."""
+        image = measurement.zero_filled(self.sense, inputs)
+        return {**inputs, "zero_filled": image}
+
+    def _holds(self, inputs):
+        """Whether the first slice showed that the model can be used.
+
+        Raises:
+            ValueError: if it cannot.
+        """
+        one = {name: x[:1] for name, x in inputs.items()}
+        if not len(one[self.reads]) or not np.isfinite(tf.reduce_sum(one[self.reads])):
+            # What is wrong there is told where measurements are looked at.
+            return False
+        with raised_outside(), tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(one[self.reads])
+            image = self.answer(one)
+        if not np.isfinite(image).all():
+            self.refuse("must answer with finite numbers. Received: NaN or infinity")
+        with raised_outside():
+            gradient = tape.gradient(image, one[self.reads])
+            again = self.answer(one)
+        if gradient is None:
+            self.refuse(
+                f"must have a gradient in {self.reads}. Received: an image that does not depend on "
+                "it, or that is computed outside of TensorFlow"
+            )
+        if not np.isfinite(tf.abs(gradient)).all():
+            self.refuse(f"must have a finite gradient in {self.reads}. Received: NaN or infinity")
+        if np.abs(again - image).max() > _ROUNDING * np.abs(image).max():
+            self.refuse(
+                "must answer the same data twice alike. Received: two answers that differ. Switch "
+                "dropout and other draws off in forward"
+            )
+        return True
+
+    def refuse(self, text):
+        """Raises what is wrong with the model, as `tfvn.models.failed_call.raised_outside` reads
+        it.
+        """
+        raise Fault(f"The {self.title} {text}.")
+
+    def check_shape(self, received, shape, height, width):
+        """Checks that an image of one slice has the shape of A^H k.
+
+        Args:
+            received: the image, in words.
+            shape: its shape.
+            height, width: of k-space.
+        """
+        rows = height and self.sense.rows(height)[1]
+        if not tf.TensorShape(shape).is_compatible_with([1, rows, width]):
+            self.refuse(
+                "must give an image of the shape of A^H k, (batch, rows, width) = "
+                f"{(1, rows, width)}. Received: {received}. Let forward take away the axis of "
+                "channels, or crop"
+            )
+
+    @contextlib.contextmanager
+    def errors_named(self, function):
+        """What a function of the user raises is told with the model's name."""
+        try:
+            yield
+        except Fault:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())[:500]
+            self.refuse(f"failed in {function}: {type(error).__name__}: {text}")
+
+    @property
+    def architecture(self):
+        # It has no twin, and its compiled functions are its own.
+        return None
+
+    def save(self, filepath, *args, **kwargs):
+        """A model of others has no file of ours.
+
+        Raises:
+            ValueError: always; it says what to save.
+        """
+        raise ValueError(
+            f"{checks.shown(filepath)}: the {self.title} is saved by its own library, and adapted "
+            "again after it is loaded."
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "reads": self.reads,
+            "title": self.title,
+            "digest": self.digest(),
+        }
+
+
+def digest_of(parts):
+    """SHA-256 of texts and arrays."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(repr((part.shape, part.dtype.str)).encode())
+            part = np.ascontiguousarray(part).tobytes()
+        else:
+            part = str(part).encode()
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def code_of(function):
+    """What a function does, as text, as far as its own code says.
+
+    Of a callable object it is the name of its class.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return type(function).__qualname__
+    return _text_of(code)
+
+
+def _text_of(constant):
+    if hasattr(constant, "co_code"):
+        inner = ", ".join(map(_text_of, constant.co_consts))
+        return f"{constant.co_code.hex()} {constant.co_names} ({inner})"
+    if isinstance(constant, frozenset):
+        # Its order is another in each Python.
+        return str(sorted(map(repr, constant)))
+    return repr(constant)
