@@ -92,6 +92,11 @@ def main(folder, one):
         return image
 
     class Meeting(Reconstructor):
+        def __init__(self):
+            super().__init__()
+            # It has no weights. To make them, it would be called once, alone.
+            self.built = True
+
         def call(self, inputs):
             image = inputs["zero_filled"]
             # TensorFlow would put functions with a state one after the other.

@@ -401,7 +401,7 @@ def test_it_is_not_given_zero_filled_alone(case):
     inputs["zero_filled"] = inputs.pop("kspace")[:, 0]
     with pytest.raises(ValueError, match="reads kspace, which inputs must hold. Received: "):
         Smoothed(Reader(), 0.1, 2).reconstruct(inputs)
-    with pytest.raises(ValueError, match="Smoothed reads no initial_image"):
+    with pytest.raises(ValueError, match="Reader reads no initial_image"):
         image = inputs["zero_filled"]
         Smoothed(Reader(), 0.1, 2).reconstruct({**case(), "initial_image": image})
 
