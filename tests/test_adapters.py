@@ -397,7 +397,7 @@ def of_forward(name, forward):
     if name == "torch":
         torch = pytest.importorskip("torch")
         return from_torch(torch.nn.Identity(), lambda module, inputs: forward(inputs))
-    return from_function(forward, lambda inputs, cotangent: inputs["zero_filled"])
+    return from_function(forward, lambda inputs, cotangent: cotangent)
 
 
 TITLES = {
@@ -507,6 +507,35 @@ def test_what_fails_later_is_told_in_one_sentence_as_well(name, case):
         model.reconstruct(case(1, width=21))
     with pytest.raises(ValueError, match=words):
         ProjectedGradientAscent(steps=1).run(model, case(1, width=21), 0.5)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1j], ids=["zero", "half", "turned"])
+def test_a_wrong_gradient_is_refused(share, case):
+    model = from_function(
+        lambda inputs: inputs["zero_filled"], lambda inputs, cotangent: share * cotangent
+    )
+    with pytest.raises(ValueError, match="must have the gradient of its answer in zero_filled"):
+        model.reconstruct(case(1))
+
+
+def test_functions_that_were_made_with_other_numbers_are_others():
+    def made(factor):
+        return from_function(
+            lambda inputs: factor * inputs["zero_filled"],
+            lambda inputs, cotangent: factor * cotangent,
+        )
+
+    assert made(2.0).digest() == made(2.0).digest() != made(3.0).digest()
+
+
+def test_layers_of_other_settings_are_others():
+    def made(activation):
+        layers = [keras.Input((None, None, 2)), keras.layers.Conv2D(2, 1, activation=activation)]
+        network = keras.Sequential(layers)
+        network.set_weights([np.ones_like(weight) for weight in network.get_weights()])
+        return from_keras(network, lambda network, inputs: inputs["zero_filled"])
+
+    assert made("relu").digest() == made("relu").digest() != made("tanh").digest()
 
 
 def test_a_model_that_python_computes_is_not_exported(tmp_path):

@@ -130,7 +130,7 @@ def test_the_total_variation_satisfies_the_condition_of_a_minimum(case):
 @pytest.mark.parametrize(
     "make, expected",
     [
-        (lambda: CGSense(mu=-1), "mu must be a number >= 0. Received: mu=-1"),
+        (lambda: CGSense(mu=-1), "mu must be a number > 0. Received: mu=-1"),
         (lambda: CGSense(tolerance=0), "tolerance must be a number > 0 and < 1"),
         (lambda: CGSense(iterations=0), "iterations must be a whole number >= 1"),
         (lambda: TotalVariation(weight=0), "weight must be a number >= 1e-12. Received: weight=0"),

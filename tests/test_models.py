@@ -214,3 +214,18 @@ def test_a_model_takes_odd_sizes_and_half_of_the_readout(row, case):
     image = model(case(2, **own_case)).numpy()
     assert image.shape == (2, 23, 19)
     assert np.isfinite(image).all() and np.abs(image).max() > 0
+
+
+@every_model
+def test_sizes_may_be_unknown_while_tracing(row):
+    model = MODELS[ROWS[row].name](**ROWS[row].settings)
+    arrays = tf.TensorSpec([None, None, None, None], "complex64")
+    specs = {
+        "sensitivity_maps": arrays,
+        "mask": tf.TensorSpec([None, 1, None, None], "float32"),
+        "kspace": arrays,
+        "zero_filled": tf.TensorSpec([None, None, None], "complex64"),
+    }
+    read = {name: specs[name] for name in ("sensitivity_maps", "mask", model.reads)}
+    traced = tf.function(model.answer, autograph=False).get_concrete_function(read)
+    assert traced.structured_outputs.shape.rank == 3

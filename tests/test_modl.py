@@ -102,7 +102,7 @@ def test_it_has_the_size_of_the_published_network():
         (dict(tolerance=1), "tolerance must be a number >= 0 and < 1"),
         (dict(shared="no"), "shared must be True or False"),
         (dict(filters=2**20), "A network has at most .* weights. Received: filters=1048576"),
-        (dict(num_layers=2**30), "A network has at most .* weights"),
+        (dict(num_layers=2**30), "num_layers must be a whole number >= 1 and <= 256"),
     ],
 )
 def test_settings_outside_their_ranges_are_refused(settings, words):

@@ -27,6 +27,9 @@ __all__ = ["Adapted", "code_of", "digest_of"]
 
 # Two answers to the same data may differ by rounding: where sums are taken in another order.
 _ROUNDING = 1e-3
+# The gradient is checked over a step of this share of the data, up to this share of itself and to
+# changes that are this share of the answer.
+_STEP, _AGREEMENT, _UNSEEN = 1e-2, 0.05, 1e-6
 
 
 class Adapted(Reconstructor):
@@ -90,8 +93,11 @@ class Adapted(Reconstructor):
             image = self.answer(one)
         if not np.isfinite(image).all():
             self.refuse("must answer with finite numbers. Received: NaN or infinity")
+        # Of a sum without weights the mean may be all that there is, and a network may remove it.
+        weights = np.random.default_rng(0).standard_normal(image.shape)
+        weights = tf.constant(weights, image.dtype)
         with raised_outside():
-            gradient = tape.gradient(image, one[self.reads])
+            gradient = tape.gradient(image, one[self.reads], weights)
             again = self.answer(one)
         if gradient is None:
             self.refuse(
@@ -105,7 +111,35 @@ class Adapted(Reconstructor):
                 "must answer the same data twice alike. Received: two answers that differ. Switch "
                 "dropout and other draws off in forward"
             )
+        self._check_slope(one, gradient, weights)
         return True
+
+    def _check_slope(self, inputs, gradient, weights):
+        """Checks the gradient of sum(weights * answer) by how that changes along it.
+
+        One that is cut somewhere would make the model look robust.
+        """
+        data = inputs[self.reads]
+        direction, slope = gradient, float(tf.norm(tf.abs(gradient)))
+        if not slope:
+            # Any direction will do.
+            direction = data
+        length = float(tf.norm(tf.abs(direction)))
+        step = _STEP * float(tf.norm(tf.abs(data))) / length
+        images = []
+        for sign in (1, -1):
+            changed = {**inputs, self.reads: data + sign * step * direction}
+            with raised_outside():
+                images.append(weights * self.answer(changed))
+        growth = np.sum(images[0] - images[1], dtype=np.float64)
+        found = float(growth) / (2 * step * length)
+        rounding = _UNSEEN * float(tf.norm(images[0])) / (step * length)
+        if abs(found - slope) > _AGREEMENT * max(abs(found), slope) + rounding:
+            self.refuse(
+                f"must have the gradient of its answer in {self.reads}. Received: one along which "
+                f"a sum of the answer should grow by {slope:.3g} and grows by {found:.3g}. Look "
+                "for what is detached in forward, or at the vjp"
+            )
 
     def refuse(self, text):
         """Raises what is wrong with the model, as `tfvn.models.failed_call.raised_outside` reads
@@ -179,14 +213,26 @@ def digest_of(parts):
 
 
 def code_of(function):
-    """What a function does, as text, as far as its own code says.
+    """What a function does, as text, as far as its own code says, and the numbers and texts that it
+    was made with.
 
     Of a callable object it is the name of its class.
     """
     code = getattr(function, "__code__", None)
     if code is None:
         return type(function).__qualname__
-    return _text_of(code)
+    made_with = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    made_with += [cell.cell_contents for cell in function.__closure__ or ()]
+    return " ".join([_text_of(code), *map(_text_of_value, made_with)])
+
+
+def _text_of_value(value):
+    """A value as text; of what may be another in each Python, its class."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return digest_of([np.asarray(value)])
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    return type(value).__qualname__
 
 
 def _text_of(constant):

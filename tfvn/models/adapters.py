@@ -25,6 +25,9 @@ from tfvn.models.base import Reconstructor
 from tfvn.models.bridge import Bridged
 from tfvn.models.torch_module import TorchModule
 
+# Of these types are the settings of Keras' layers that tell what is computed.
+_PLAIN = (bool, int, float, str, tuple, list)
+
 __all__ = ["Function", "KerasModel", "from_function", "from_keras", "from_torch"]
 
 
@@ -155,9 +158,20 @@ class KerasModel(Adapted):
         if isinstance(self.inner, keras.Model) and not self.inner.built:
             raise ValueError(f"The {self.title} has no weights yet. Load them, or call it once.")
         # Of a layer there are none.
-        layers = [type(layer).__qualname__ for layer in getattr(self.inner, "layers", ())]
+        layers = [_settings_of(layer) for layer in getattr(self.inner, "layers", ())]
         arrays = [np.array(weight) for weight in self.inner.get_weights()]
         return digest_of([type(self.inner).__qualname__, layers, code_of(self.forward), *arrays])
+
+
+def _settings_of(layer):
+    """The class and the settings of a layer as text, without names, which Keras numbers."""
+    try:
+        config = layer.get_config()
+    except NotImplementedError:
+        config = {}
+    plain = {key: value for key, value in config.items() if isinstance(value, _PLAIN)}
+    plain.pop("name", None)
+    return f"{type(layer).__qualname__} {sorted(plain.items())}"
 
 
 class Function(Bridged):

@@ -109,6 +109,8 @@ class AUTOMAP(Reconstructor):
     def call(self, inputs):
         kspace = inputs["kspace"]
         self._check_kspace(kspace)
+        # What is not sampled is not seen, as in all models.
+        kspace = tf.cast(inputs["mask"] > 0, kspace.dtype) * kspace
         scale = _SCALE * math.sqrt(self.height * self.width)
         numbers = tf.reshape(scale * as_channels(kspace[:, 0]), [-1, self.first[0].shape[0]])
         hidden = tf.tanh(_dense(numbers, self.first))

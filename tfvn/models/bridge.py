@@ -14,6 +14,7 @@ import weakref
 import tensorflow as tf
 
 from tfvn.models.adapted import Adapted
+from tfvn.models.failed_call import Fault
 
 __all__ = ["Bridged"]
 
@@ -64,6 +65,7 @@ class Bridged(Adapted):
         rows = maps.shape[2] and self.sense.rows(maps.shape[2])[1]
         shape = [maps.shape[0], rows, maps.shape[3], 2]
         # TensorFlow keeps the functions below as long as a graph, which ends with the model.
+        title = self.title
         forward = weakref.WeakMethod(self._forward)
         backward = weakref.WeakMethod(self._backward)
 
@@ -78,7 +80,10 @@ class Bridged(Adapted):
 
             def gradient(cotangent, _):
                 def pull(*arguments):
-                    return backward()(names, wanted, *arguments)
+                    method = backward()
+                    if method is None:
+                        raise Fault(f"The {title} ended before its gradient. Keep the model.")
+                    return method(names, wanted, *arguments)
 
                 found = dict.fromkeys(names)
                 given_back = tf.py_function(pull, [cotangent, is_complex, *tensors], types)

@@ -36,7 +36,11 @@ def read_arrays(path):
     sizes = [math.prod(shape) for shape in shapes]
     expected = sum(sizes) * np.dtype("<c8").itemsize
     length = os.path.getsize(readable(name + ".cfl"))
-    if length != expected or expected > LARGEST_FILE:
+    if expected > LARGEST_FILE:
+        raise ValueError(
+            f"{name}.cfl must have at most {LARGEST_FILE} bytes. Received: {expected} bytes"
+        )
+    if length != expected:
         raise ValueError(f"{name}.cfl must have {expected} bytes. Received: {length} bytes")
     numbers = np.fromfile(name + ".cfl", "<c8")
     arrays = []

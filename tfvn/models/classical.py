@@ -51,7 +51,7 @@ class CGSense(Reconstructor):
     iterations.
 
     Args:
-        mu: weight of || u ||^2.
+        mu: weight of || u ||^2, above 0: the gradient needs an equation with one solution.
         tolerance: a slice is done when the residual of the equation is this part of A^H k.
         iterations: the most of them.
         readout_oversampling: the image is the central half of the readout (height).
@@ -64,7 +64,7 @@ class CGSense(Reconstructor):
         self, mu=0.01, tolerance=1e-6, iterations=100, readout_oversampling=False, **kwargs
     ):
         super().__init__(readout_oversampling, **kwargs)
-        self.mu = checks.number("mu", mu, 0, limit=checks.LIMIT)
+        self.mu = checks.number("mu", mu, above=0, limit=checks.LIMIT)
         self.tolerance = checks.number("tolerance", tolerance, above=0, below=1)
         self.iterations = checks.whole("iterations", iterations, 1, most=_MOST_ITERATIONS)
         self.built = True

@@ -165,7 +165,7 @@ class DAGAN(Reconstructor):
         super().__init__(readout_oversampling, **kwargs)
         self.filters = checks.whole("filters", filters, 1)
         self.levels = checks.whole("levels", levels, 2, most=_MOST_LEVELS)
-        self.peak = checks.number("peak", peak, above=0)
+        self.peak = checks.number("peak", peak, above=0, limit=checks.LIMIT)
         self.seed = checks.whole("seed", seed)
         check_size(count_weights(self.filters, self.levels), filters=filters, levels=levels)
         self.blocks = []

@@ -66,6 +66,7 @@ def network_of(arrays, source):
     Raises:
         ValueError: for arrays that do not make such a network.
     """
+    arrays = {name: array for name, array in arrays.items() if isinstance(name, str)}
     prefix = _prefix(arrays)
     known = {}
     for name, array in arrays.items():

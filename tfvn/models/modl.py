@@ -141,7 +141,7 @@ class MoDL(Reconstructor):
             denoised = self.denoisers[number % len(self.denoisers)](image)
             image = solve_regularised(
                 self.sense,
-                zero_filled + tf.cast(regularisation, denoised.dtype) * denoised,
+                zero_filled + tf.complex(regularisation, tf.zeros_like(regularisation)) * denoised,
                 inputs["sensitivity_maps"],
                 inputs["mask"],
                 regularisation,

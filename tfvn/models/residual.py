@@ -29,6 +29,10 @@ def kernel_shapes(num_layers, filters):
     return [(KERNEL_SIZE, KERNEL_SIZE, *pair) for pair in zip(channels, channels[1:])]
 
 
+# More would take longer to trace than anyone waits.
+_MOST_LAYERS = 256
+
+
 def check_size(num_networks, num_layers, filters):
     """Checks that the weights of so many networks fit a file, before there are any.
 
@@ -36,7 +40,7 @@ def check_size(num_networks, num_layers, filters):
         ValueError: for no numbers of layers or filters, and for more weights than
             `tfvn.network_size.LARGEST_FILE` allows.
     """
-    num_layers = checks.whole("num_layers", num_layers, 1)
+    num_layers = checks.whole("num_layers", num_layers, 1, most=_MOST_LAYERS)
     filters = checks.whole("filters", filters, 1)
     # A file may hold each weight in double precision, twice more for an optimizer, and once more.
     most = LARGEST_FILE // 32

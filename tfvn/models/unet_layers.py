@@ -237,7 +237,10 @@ def _grown(features, like):
     """
     _, rows, width, _ = static_or_dynamic_shape(features)
     _, all_rows, all_columns, _ = static_or_dynamic_shape(like)
-    if (rows, width) == (all_rows, all_columns):
+    sizes = rows, width, all_rows, all_columns
+    # Unknown sizes are tensors, which have no truth while they are traced.
+    are_known = all(isinstance(size, int) for size in sizes)
+    if are_known and (rows, width) == (all_rows, all_columns):
         return features
     missing = [[0, 0], [0, all_rows - rows], [0, all_columns - width], [0, 0]]
     return tf.pad(features, missing, "REFLECT")

@@ -80,7 +80,9 @@ class GAN(Recipe):
         features = fixed_features(image, _SEED_OF_FEATURES)
         expected = fixed_features(reference, _SEED_OF_FEATURES)
         seen = _energy(features - expected) / (_energy(expected) + _tiny(image))
-        error = tf.norm(image - reference) / (tf.norm(reference) + _tiny(image))
+        # The root has no gradient at 0.
+        distance = tf.sqrt(_energy(image - reference) + _tiny(image))
+        error = distance / (tf.norm(reference) + _tiny(image))
         return (
             self.adversarial * tf.reduce_mean(tf.nn.softplus(-judged))
             + self.pixel * error
