@@ -147,17 +147,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker("one_stack")
         seen.add(place)
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
-    # All tests of a model run together, while its compiled functions are kept.
-    attacks = [place for place, item in enumerate(items) if item.path.stem == "test_attacks"]
-    for place, item in zip(attacks, sorted((items[place] for place in attacks), key=_model)):
-        items[place] = item
+    items.sort(key=lambda item: (order.get(item.path.stem, len(order)), _attacked(item)))
 
 
-def _model(item):
-    """The name of the model that a test of attacks is of; "" for tests of none."""
+def _attacked(item):
+    """The name of the model that a test of attacks is of; "" for other tests.
+
+    All tests of a model run together, while its compiled functions are kept.
+    """
     found = getattr(item, "callspec", None)
-    return str(found.params.get("name", "")) if found else ""
+    if item.path.stem != "test_attacks" or not found:
+        return ""
+    return str(found.params.get("name", ""))
 
 
 def pytest_collection_finish():

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfvn.models.features import as_complex
+
 __all__ = ["solve", "solve_regularised"]
 
 
@@ -44,8 +46,8 @@ def solve_regularised(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, it
 
     operands = (
         tf.convert_to_tensor(sensitivity_maps),
-        _complex(tf.cast(mask, real)),
-        _complex(tf.convert_to_tensor(mu, real)),
+        as_complex(tf.cast(mask, real)),
+        as_complex(tf.convert_to_tensor(mu, real)),
     )
     return solve(fast, rhs, operands, tolerance, iterations, differentiable)
 
@@ -154,12 +156,6 @@ def _step(operator, now, enough, operands):
         residual + momentum * now.direction,
         energy,
     )
-
-
-def _complex(x):
-    """A real tensor as a complex one."""
-    # `tf.cast` does the same. TensorFlow warns where that is differentiated.
-    return tf.complex(x, tf.zeros_like(x))
 
 
 def _where(busy, number, dtype):

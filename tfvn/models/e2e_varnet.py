@@ -34,7 +34,7 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.models.base import EPSILON, Reconstructor
-from tfvn.models.features import as_channels, as_image
+from tfvn.models.features import as_channels, as_complex, as_image
 from tfvn.models.unet_layers import TINY, UNetLayers, check_size, count_weights, standardised
 from tfvn.physics.fourier import ifft2c
 from tfvn.physics.sense import unshifted
@@ -46,11 +46,6 @@ __all__ = ["E2EVarNet", "NormUNet", "centre_lines", "sampled_only"]
 _MOST_CASCADES = 256
 # Images are padded to multiples of it.
 _MULTIPLE = 16
-
-
-def _as_complex(x):
-    # Of a cast TensorFlow would warn in the gradient.
-    return tf.complex(x, tf.zeros_like(x))
 
 
 def _around(size):
@@ -216,7 +211,7 @@ class E2EVarNet(Reconstructor):
             maps = self.found_maps(kspace, mask)
         measured = coil_images = ifft2c(kspace)
         for network, weight in zip(self.cascades, self.data_weights):
-            weight = _as_complex(tf.convert_to_tensor(weight))
+            weight = as_complex(tf.convert_to_tensor(weight))
             residual = sampled_only(coil_images, mask) - measured
             learned = self._expanded(network(self._combined(coil_images, maps)), maps)
             coil_images = coil_images - weight * residual - learned
@@ -236,7 +231,7 @@ class E2EVarNet(Reconstructor):
         maps = self.sensitivity_network(images)
         maps = tf.reshape(maps, [batch, coils, height, width])
         squares = tf.reduce_sum(tf.math.real(maps * tf.math.conj(maps)), 1, keepdims=True)
-        return maps * _as_complex(tf.math.rsqrt(squares + TINY))
+        return maps * as_complex(tf.math.rsqrt(squares + TINY))
 
     def _combined(self, coil_images, maps):
         return self.sense.crop_readout(tf.reduce_sum(tf.math.conj(maps) * coil_images, 1))
@@ -248,4 +243,4 @@ class E2EVarNet(Reconstructor):
         coil_images = self.sense.crop_readout(coil_images)
         squares = tf.square(tf.math.real(coil_images)) + tf.square(tf.math.imag(coil_images))
         image = tf.sqrt(tf.reduce_sum(squares, 1) + EPSILON)
-        return _as_complex(image)
+        return as_complex(image)

@@ -7,7 +7,7 @@ They are each other's inverse, and both keep norms.
 
 import tensorflow as tf
 
-__all__ = ["as_channels", "as_image"]
+__all__ = ["as_channels", "as_complex", "as_image"]
 
 
 def as_channels(image):
@@ -20,6 +20,14 @@ def as_channels(image):
         real (batch, rows, width, 2).
     """
     return tf.stack([tf.math.real(image), tf.math.imag(image)], -1)
+
+
+def as_complex(x):
+    """A real tensor as a complex one.
+
+    `tf.cast` does the same. TensorFlow warns where that is differentiated.
+    """
+    return tf.complex(x, tf.zeros_like(x))
 
 
 def as_image(features):

@@ -28,6 +28,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.models.base import Reconstructor
 from tfvn.models.conjugate_gradient import solve_regularised
+from tfvn.models.features import as_complex
 from tfvn.models.residual import ResidualNetwork, check_size
 
 __all__ = ["MoDL", "raw_of"]
@@ -141,7 +142,7 @@ class MoDL(Reconstructor):
             denoised = self.denoisers[number % len(self.denoisers)](image)
             image = solve_regularised(
                 self.sense,
-                zero_filled + tf.complex(regularisation, tf.zeros_like(regularisation)) * denoised,
+                zero_filled + as_complex(regularisation) * denoised,
                 inputs["sensitivity_maps"],
                 inputs["mask"],
                 regularisation,

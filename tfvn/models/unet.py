@@ -22,7 +22,7 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.models.base import Reconstructor, magnitude
-from tfvn.models.features import as_channels, as_image
+from tfvn.models.features import as_channels, as_complex, as_image
 from tfvn.models.unet_layers import TINY, UNetLayers, standardised
 
 __all__ = ["UNet"]
@@ -84,7 +84,7 @@ class UNet(Reconstructor):
         if self.image == "complex":
             return image + as_image(self._correction(as_channels(image)))
         result = self._magnitude(magnitude(image)[..., None])[..., 0]
-        return tf.complex(result, tf.zeros_like(result))
+        return as_complex(result)
 
     def _correction(self, features):
         features = features - tf.reduce_mean(features, [1, 2], keepdims=True)
