@@ -1,17 +1,23 @@
 """Adversarial attacks: what they are, and all that there are."""
 
+from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack, AttackResult, Start
 from tfvn.attacks.penalised import PenalisedGradientAscent
+from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.region import keep_region
+from tfvn.attacks.suite import Suite
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "AttackResult",
+    "AutoProjectedGradient",
     "PenalisedGradientAscent",
+    "PowerIteration",
     "ProjectedGradientAscent",
     "Start",
+    "Suite",
     "check_kinds",
     "keep_region",
     "kinds",
@@ -20,7 +26,13 @@ __all__ = [
     "selected_by",
 ]
 
-ATTACKS = {"ascent": ProjectedGradientAscent, "antun": PenalisedGradientAscent}
+ATTACKS = {
+    "ascent": ProjectedGradientAscent,
+    "antun": PenalisedGradientAscent,
+    "apgd": AutoProjectedGradient,
+    "power": PowerIteration,
+    "suite": Suite,
+}
 
 
 def kinds():

@@ -13,24 +13,35 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
+from tfvn.attacks.threats import IMAGE
 from tfvn.models import compiled
 from tfvn.models.contract import check_model
 from tfvn.physics import measurement
 
-__all__ = ["Attack", "AttackResult", "Start", "check_result", "compute", "measured", "numbers_of"]
+__all__ = [
+    "Attack",
+    "AttackResult",
+    "Start",
+    "check_result",
+    "compute",
+    "finite_image",
+    "measured",
+    "numbers_of",
+]
 
 
 class AttackResult(NamedTuple):
     """What an attack found.
 
     Attributes:
-        perturbation: r, complex (batch, rows, width).
+        perturbation: the change: r, complex (batch, rows, width), or that of another threat.
         reconstruction: the model's answer to k + A r.
         objective: E(r) of every image, (batch,).
         history: E at every iterate, (restarts, steps + 1, batch).
         velocity: the last v of an attack that can go on, else None.
         iterate: the last r of an attack that can go on, where `perturbation` is only a part of it,
             else None. `objective` is E of that r then.
+        reached: what each member of a suite reached, a dict of names and E (batch,); else None.
     """
 
     perturbation: tf.Tensor
@@ -39,6 +50,7 @@ class AttackResult(NamedTuple):
     history: tf.Tensor
     velocity: Optional[tf.Tensor] = None
     iterate: Optional[tf.Tensor] = None
+    reached: Optional[dict] = None
 
     def __repr__(self):
         parts = [f"{name}={_short(array)}" for name, array in zip(self._fields, self)]
@@ -46,8 +58,8 @@ class AttackResult(NamedTuple):
 
 
 def _short(array):
-    if array is None:
-        return "None"
+    if not tf.is_tensor(array):
+        return checks.shown(array)
     return f"{tf.as_dtype(array.dtype).name} {tuple(array.shape)}"
 
 
@@ -81,6 +93,7 @@ class Attack:
         sizes: the sizes that it is run at, in this order.
         size_name: what a size is, and the column of the results in which it stands.
         size_type: the type of a size, float or int.
+        changes: the threat: what a change is, see `tfvn.attacks.threats`.
         comparable: whether an attack of one size has the same power against every model.
         bounded_in_l2: whether a size is the largest l2 norm of r.
         objective_array: the name under which `arrays` holds E(r).
@@ -96,6 +109,7 @@ class Attack:
     sizes = ()
     size_name = "radius"
     size_type = float
+    changes = IMAGE
     comparable = True
     bounded_in_l2 = False
     objective_array = "objective"
@@ -220,10 +234,10 @@ class Attack:
         return tuple(self.check_size(size, "sizes") for size in sizes)
 
     def norm_of(self, perturbation):
-        """The norm of r that a size bounds, in double precision; None where it bounds none.
+        """The norm of a change that a size bounds, in double precision; None where it bounds none.
 
         Args:
-            perturbation: r of one image, complex (rows, width), a NumPy array.
+            perturbation: the change of one image, a NumPy array, such as r, complex (rows, width).
         """
         del perturbation
 
@@ -317,6 +331,27 @@ def compute(function, model, settings, *arguments):
     if tf.executing_eagerly():
         return compiled.shared(model, function, *settings)(*arguments)
     return function(model, *settings, *arguments)
+
+
+def finite_image(name, array):
+    """A tensor of an image, real or complex, of finite numbers.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        tensor = tf.convert_to_tensor(array)
+    except (TypeError, ValueError):
+        tensor = None
+    if tensor is None or not (tensor.dtype.is_complex or tensor.dtype.is_floating):
+        raise ValueError(
+            f"{name} must be an image of numbers, real or complex. Received: "
+            f"{name}={checks.shown(array)}"
+        )
+    if tf.executing_eagerly() and not np.isfinite(tensor).all():
+        count = np.count_nonzero(~np.isfinite(tensor))
+        raise ValueError(f"{name} must be finite. Received: {count} NaN or infinite entries")
+    return tensor
 
 
 def check_result(model, result):

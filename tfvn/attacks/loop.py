@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from tfvn.projections import BALLS, norm
 
-__all__ = ["Path", "ascend", "better", "nothing_yet", "on_the_sphere", "scaled", "uniform_image"]
+__all__ = [
+    "Path",
+    "ascend",
+    "better",
+    "by_image",
+    "nothing_yet",
+    "on_the_sphere",
+    "scaled",
+    "uniform_image",
+]
 
 
 class Path(NamedTuple):
@@ -64,15 +73,20 @@ def ascend(objective, start, velocity, steps, update, first_step=0):
 
 def nothing_yet(like):
     """The value of a best iterate before there is one, (batch,)."""
-    return tf.fill(tf.shape(like)[:1], tf.constant(-1, like.dtype.real_dtype))
+    return tf.fill(tf.shape(like)[:1], tf.constant(float("-inf"), like.dtype.real_dtype))
 
 
 def better(candidate, value, best, best_value):
     """Image by image, the pair with the larger value."""
     # A NaN counts as larger: it is reported, not hidden behind an older value.
     improved = (value > best_value) | tf.math.is_nan(value)
-    best = tf.where(improved[:, None, None], candidate, best)
+    best = tf.where(by_image(improved, best), candidate, best)
     return best, tf.where(improved, value, best_value)
+
+
+def by_image(numbers, like):
+    """Numbers (batch,) in a shape that broadcasts to `like`, (batch, ...)."""
+    return tf.reshape(numbers, [-1, *[1] * (len(like.shape) - 1)])
 
 
 def scaled(factor, x):

@@ -1,8 +1,10 @@
-"""What an attack makes large: the change of a model's answer.
+"""What an attack makes large: what a goal says of a model's answer to a changed measurement.
 
-    E(r) = 1/2 || f(k + A r) - p ||_2^2
+The paper's threat is an image r, and its goal the change of the answer:
 
-of every image of a batch. p is the model's own answer f(k), or another image.
+    E(r) = 1/2 || f(k + A r) - f(k) ||_2^2
+
+of every image of a batch.
 
 A model may draw random numbers for each answer. An adversary who cannot foresee them maximises the
 expectation of E over all draws. Its estimate takes a few sets of draws of the attack's own, and
@@ -14,6 +16,8 @@ to E, and the attack would go after that.
 import tensorflow as tf
 
 from tfvn import checks
+from tfvn.attacks.goals import EFFECT
+from tfvn.attacks.threats import IMAGE
 from tfvn.choices import GRADIENTS, NOISES
 from tfvn.device import one_graph
 from tfvn.models.contract import check_gradient
@@ -81,24 +85,41 @@ class Objective:
         gradient: one of `GRADIENTS`.
         sets: the number of sets of fresh draws; None for the draws of the model's own.
         seed: the seed of fresh draws.
-        reference: p, real (batch, rows, width); None for the model's answer f(k).
+        threat: what a change is, see `tfvn.attacks.threats`.
+        goal: what is made large, see `tfvn.attacks.goals`.
+        reference: |y|, real (batch, rows, width), for goals that need it.
+        support: where a change may differ from 0, as the threat's `support` gives it.
 
     Attributes:
-        like: A^H k, a tensor of the shape of r.
-        reference: p; the model's answer f(k) to its own draws where none is given.
+        like: zeros of the shape of a change r.
+        reference: the image that the model's answer to its own draws is compared with.
     """
 
-    def __init__(self, model, inputs, index, gradient="full", sets=None, seed=0, reference=None):
+    def __init__(
+        self,
+        model,
+        inputs,
+        index,
+        gradient="full",
+        sets=None,
+        seed=0,
+        threat=IMAGE,
+        goal=EFFECT,
+        reference=None,
+        support=None,
+    ):
         self._model = model
         self._inputs = inputs
         self._gradient = gradient
+        self._threat = threat
+        self._goal = goal
+        self._given = reference
+        self._support = support
         self._own_keys = model.keys(index)
         # Where no gradient is asked for, one graph serves all answers.
         self._answer_alone = one_graph(self._answer)
-        self.like = measurement.zero_filled(model.sense, inputs)
-        self.reference = reference
-        if reference is None:
-            self.reference = self._clean(self._own_keys)
+        self.like = threat.zero(model.sense, inputs)
+        self.reference = self._compared_with(self._own_keys)
         self._sets = sets
         if sets is None:
             return
@@ -106,20 +127,24 @@ class Objective:
             lambda number: numbered_keys(seed, noise.ATTACK, number, index), tf.range(sets)
         )
         self._references = None
-        if reference is None:
+        if not goal.needs_reference:
             self._references = tf.map_fn(
-                self._clean,
+                self._compared_with,
                 self._keys,
                 fn_output_signature=tf.TensorSpec(self.reference.shape, self.reference.dtype),
                 parallel_iterations=1,
             )
 
-    def value(self, r, step):
-        """E(r) on the draws of a step, (batch,)."""
+    def value(self, r, step=None):
+        """E(r) on the draws of a step, (batch,); without a step, the mean over all sets."""
+        if step is None and self._sets is not None:
+            return self._mean(lambda number: [self.value(r, number)])[0]
         return self._value(self._answer_alone, r, step)
 
-    def value_and_gradient(self, r, step):
+    def value_and_gradient(self, r, step=None):
         """The same, and its gradient, of the shape of r."""
+        if step is None and self._sets is not None:
+            return self._mean(lambda number: self.value_and_gradient(r, number))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(r)
             value = self._value(self._answer, r, step)
@@ -131,30 +156,45 @@ class Objective:
     def answer(self, r):
         """The model's answer f(k + A r) to its own draws, and E of it."""
         image = self._answer_alone(r, self._own_keys)
-        return image, _half_squared_distance(image, self.reference)
+        return image, self._goal.value(image, self.reference)
+
+    def _mean(self, function):
+        """The mean of what a function of the number of a set returns, a list, over all sets."""
+        first = function(tf.constant(0))
+
+        def add(number, *total):
+            return (number + 1, *[one + more for one, more in zip(total, function(number))])
+
+        count = tf.shape(self._keys)[0]
+        begin = (tf.constant(1), *first)
+        _, *total = tf.while_loop(
+            lambda number, *_: number < count, add, begin, parallel_iterations=1
+        )
+        return [one / tf.cast(count, one.dtype) for one in total]
 
     def _value(self, answer, r, step):
         if self._sets is None:
-            return _half_squared_distance(answer(r, self._own_keys), self.reference)
+            return self._goal.value(answer(r, self._own_keys), self.reference)
         number = step % tf.shape(self._keys)[0]
         reference = self.reference
         if self._references is not None:
             reference = self._references[number]
-        return _half_squared_distance(answer(r, self._keys[number]), reference)
+        return self._goal.value(answer(r, self._keys[number]), reference)
 
-    def _clean(self, keys):
-        """The answer f(k)."""
-        return self._answer_alone(tf.zeros_like(self.like), keys)
+    def _compared_with(self, keys):
+        """The image that answers to draws of these keys are compared with."""
+        if self._goal.needs_reference:
+            return self._given
+        clean = self._answer_alone(tf.zeros_like(self.like), keys)
+        return self._goal.compared_with(clean, None)
 
     def _answer(self, r, keys):
-        inputs = measurement.perturbed(self._model.sense, self._inputs, r)
+        if self._support is not None:
+            r *= self._support
+        inputs = self._threat.enter(self._model.sense, self._inputs, r)
         if self._gradient == "initial-image":
             first = measurement.zero_filled(self._model.sense, inputs)
             for key in measurement.measured_keys(inputs):
                 inputs[key] = tf.stop_gradient(inputs[key])
             inputs["initial_image"] = first
         return self._model.answer(inputs, keys)
-
-
-def _half_squared_distance(image, reference):
-    return tf.reduce_sum(tf.square(image - reference), [1, 2]) / 2

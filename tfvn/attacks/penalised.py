@@ -13,7 +13,6 @@ attack may go on from an earlier r and v, which makes a ladder of perturbations.
 import math
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfvn import checks, ranges
@@ -24,9 +23,11 @@ from tfvn.attacks.base import (
     Start,
     check_result,
     compute,
+    finite_image,
     measured,
     numbers_of,
 )
+from tfvn.attacks.goals import EFFECT, Error
 from tfvn.attacks.objective import (
     GRADIENTS,
     NOISES,
@@ -204,12 +205,12 @@ class PenalisedGradientAscent(Attack):
                     "reference='truth' needs the true image. Received: reference=None. "
                     "Give it to run."
                 )
-            image = tf.abs(_image("reference", reference))
+            image = tf.abs(finite_image("reference", reference))
             given["reference"] = tf.cast(image, complex_type.real_dtype)
         if start is not None:
-            given["start"] = tf.cast(_image("start", start.perturbation), complex_type)
+            given["start"] = tf.cast(finite_image("start", start.perturbation), complex_type)
         if start is not None and start.velocity is not None:
-            given["velocity"] = tf.cast(_image("velocity", start.velocity), complex_type)
+            given["velocity"] = tf.cast(finite_image("velocity", start.velocity), complex_type)
         return given
 
 
@@ -225,32 +226,14 @@ class _Numbers(NamedTuple):
     seed: tf.Tensor
 
 
-def _image(name, array):
-    """A tensor of an image, real or complex, of finite numbers.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    try:
-        tensor = tf.convert_to_tensor(array)
-    except (TypeError, ValueError):
-        tensor = None
-    if tensor is None or not (tensor.dtype.is_complex or tensor.dtype.is_floating):
-        raise ValueError(
-            f"{name} must be an image of numbers, real or complex. Received: "
-            f"{name}={checks.shown(array)}"
-        )
-    if tf.executing_eagerly() and not np.isfinite(tensor).all():
-        count = np.count_nonzero(~np.isfinite(tensor))
-        raise ValueError(f"{name} must be finite. Received: {count} NaN or infinite entries")
-    return tensor
-
-
 def _attack(model, gradient, fresh, region, inputs, index, given, numbers):
     """The result of one ascent, see `PenalisedGradientAscent.run`."""
     sets = NUM_SETS if fresh else None
     reference = given.get("reference")
-    objective = Objective(model, inputs, index, gradient, sets, numbers.seed, reference)
+    goal = EFFECT if reference is None else Error()
+    objective = Objective(
+        model, inputs, index, gradient, sets, numbers.seed, goal=goal, reference=reference
+    )
     like = objective.like
     for name, array in given.items():
         if not array.shape.is_compatible_with(like.shape):

@@ -1,10 +1,64 @@
-"""A window of an image, outside of which a perturbation is zero."""
+"""Regions of an image: where a perturbation may differ from zero, or where a change counts."""
 
 import tensorflow as tf
 
 from tfvn import checks
 
-__all__ = ["keep_region"]
+__all__ = ["check_region", "keep_region", "window"]
+
+
+def check_region(name, region):
+    """The numbers of a region as a tuple; () for all of the image.
+
+    Args:
+        name: what it is called in a message.
+        region: in pixels, three numbers for a disc (row and column of its centre, and its radius),
+            or four for a box (first and last row, first and last column), or none.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    numbers = tuple(checks.whole(name, number, 0) for number in _items(name, region))
+    is_disc = len(numbers) == 3
+    is_box = len(numbers) == 4 and numbers[0] <= numbers[1] and numbers[2] <= numbers[3]
+    if numbers and not is_disc and not is_box:
+        raise ValueError(
+            f"{name} must be a disc (row, column, radius) or a box (first row, last row, first"
+            f" column, last column), in pixels. Received: {name}={checks.shown(region)}"
+        )
+    return numbers
+
+
+def _items(name, region):
+    if isinstance(region, (tuple, list)):
+        return region
+    raise ValueError(f"{name} must be a list of numbers. Received: {name}={checks.shown(region)}")
+
+
+def window(region, height, width):
+    """Which pixels lie in a region, bool (height, width).
+
+    Args:
+        region: numbers that `check_region` has passed.
+        height, width: of the image.
+
+    Raises:
+        ValueError: for a region that is not inside the image.
+    """
+    rows, columns = tf.range(height)[:, None], tf.range(width)
+    if len(region) == 3:
+        row, column, radius = region
+        box = (row - radius, row + radius, column - radius, column + radius)
+        inside = tf.square(rows - row) + tf.square(columns - column) <= radius**2
+    else:
+        box = region
+        inside = (rows >= box[0]) & (rows <= box[1]) & (columns >= box[2]) & (columns <= box[3])
+    if box[0] < 0 or box[1] >= height or box[2] < 0 or box[3] >= width:
+        raise ValueError(
+            f"a region must lie inside the image of {height} x {width} pixels. Received: rows"
+            f" {box[0]} to {box[1]}, columns {box[2]} to {box[3]}"
+        )
+    return inside
 
 
 def keep_region(perturbation, rows=(0.35, 0.75), columns=(0.35, 0.7)):

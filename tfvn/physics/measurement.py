@@ -30,6 +30,7 @@ __all__ = [
     "noisy",
     "perturbed",
     "read_as",
+    "with_kspace",
     "zero_filled",
 ]
 
@@ -85,6 +86,21 @@ def perturbed(sense, inputs, perturbation):
     if "zero_filled" in inputs:
         return {**inputs, "zero_filled": inputs["zero_filled"] + sense.normal(*operands)}
     return {**inputs, "kspace": inputs["kspace"] + sense.forward(*operands)}
+
+
+def with_kspace(sense, inputs, change):
+    """The measurement k + e of a change e of the sampled k-space, complex (batch, coils, height,
+    width). What e holds at entries that are not sampled is left out.
+
+    Args:
+        sense: the `Sense` of A.
+        inputs: as `read_as` gives them.
+        change: e.
+    """
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    if "zero_filled" in inputs:
+        return {**inputs, "zero_filled": inputs["zero_filled"] + sense.adjoint(change, maps, mask)}
+    return {**inputs, "kspace": inputs["kspace"] + tf.cast(mask, change.dtype) * change}
 
 
 def noisy(sense, inputs, sigma, keys, law="gaussian"):

@@ -89,13 +89,13 @@ class Candidate(NamedTuple):
         return max(balls, key=lambda ball: ball[1], default=None)
 
     def perturbation(self, kind, size, case, digest, shape):
-        """The stored r of an attack on one slice, complex64 (1, rows, width).
+        """The stored change of an attack on one slice, complex64 (1, ...): r, (1, rows, width).
 
         Args:
             kind, size: the attack.
             case: the `Case`.
             digest: `tfvn.runs.models.model_hash` of the network that must have been attacked.
-            shape: (rows, width) that r must have.
+            shape: that it must have.
 
         Raises:
             ValueError: if the file is damaged, or of another model, attack or slice.

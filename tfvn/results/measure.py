@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfvn import metrics, projections, replicas
+from tfvn import attacks, metrics, projections, replicas
+from tfvn.attacks.threats import IMAGE
 from tfvn.models.base import Reconstructor, Statistics
 from tfvn.physics import measurement
 from tfvn.results.certified import DISTANCES, claimed, diameter_of
@@ -44,7 +45,7 @@ class Answer(NamedTuple):
     """What a model answers to one perturbed measurement.
 
     kind, size: the attack; `CLEAN` and 0 without one.
-    perturbation: r, complex (1, rows, width).
+    perturbation: the change: r, complex (1, rows, width), or that of another threat.
     statistics: what the draws of f(k + A r) show.
     """
 
@@ -96,10 +97,11 @@ def _attacked_answers(candidate, case, loaded):
     model = loaded.model
     given = model.measured(case.inputs)
     keys = model.keys(case.inputs["sample_index"])
-    shape = measurement.zero_filled(model.sense, given).shape[1:]
     for kind, size in candidate.attacks:
+        changes = attacks.of(kind).changes
+        shape = changes.zero(model.sense, case.inputs).shape[1:]
         perturbation = candidate.perturbation(kind, size, case, loaded.digest, shape)
-        changed = measurement.perturbed(model.sense, given, perturbation)
+        changed = changes.enter(model.sense, given, perturbation)
         yield Answer(kind, size, perturbation, model.statistics(changed, keys))
 
 
@@ -120,8 +122,8 @@ def measure(model, case, answer, clean):
         answer, clean: the `Answer` to measure, and that to the clean measurement.
     """
     image, reference = answer.image, case.reference
-    maps, mask = case.inputs["sensitivity_maps"], case.inputs["mask"]
-    change = model.sense.forward(answer.perturbation, maps, mask)
+    changes = IMAGE if answer.kind == CLEAN else attacks.of(answer.kind).changes
+    change = changes.in_kspace(model.sense, case.inputs, answer.perturbation)
     norm = tf.norm(tf.abs(answer.perturbation))
     image_norm = tf.norm(tf.abs(reference))
     distances = {kind: projections.norm(change, kind) for kind in DISTANCES}
@@ -130,7 +132,7 @@ def measure(model, case, answer, clean):
         **{DISTANCES[kind]: distance for kind, distance in distances.items()},
         "total_variation": _share(model, answer.statistics, distances),
         "image_norm": image_norm,
-        "relative_radius": norm / image_norm,
+        "relative_radius": norm / changes.full_size(case.inputs, reference),
         "rmse": metrics.error_norm(image, reference),
         "nrmse": metrics.nrmse(image, tf.abs(reference)),
         "ssim": metrics.ssim(image, reference),

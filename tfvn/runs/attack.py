@@ -234,7 +234,7 @@ class _Job(NamedTuple):
             **self.attack.arrays(result),
         }
         sense = self.models[0].network.sense
-        kspace = sense.forward(result.perturbation, inputs["sensitivity_maps"], inputs["mask"])
+        kspace = self.attack.changes.in_kspace(sense, inputs, result.perturbation)
         attributes = {
             "name": self.source.name(index),
             "scale": made_of["scale"],
@@ -283,7 +283,7 @@ class _Job(NamedTuple):
     def _reached(self, size, found):
         """What the attacks of one size came to, in words."""
         norms = [np.linalg.norm(attacked["perturbation"]) for attacked in found]
-        told = f"mean ||r||_2 {np.mean(norms):.4g}"
+        told = f"mean ||{self.attack.changes.symbol}||_2 {np.mean(norms):.4g}"
         if self.attack.measures_effect:
             effects = []
             for attacked in found:

@@ -179,10 +179,11 @@ def _check_numbers(found):
 
 def _check_arrays(found, needed):
     r = found["perturbation"]
-    if r.ndim != 2 or r.dtype.kind != "c" or not np.isfinite(r).all():
+    # An image, or the k-space of all coils.
+    if r.ndim not in (2, 3) or r.dtype.kind != "c" or not np.isfinite(r).all():
         raise ValueError(
-            f"perturbation must be finite complex numbers (rows, width), not {r.dtype} of shape"
-            f" {r.shape}"
+            f"perturbation must be finite complex numbers (rows, width) or (coils, height, width),"
+            f" not {r.dtype} of shape {r.shape}"
         )
     for name in needed:
         if not np.isfinite(found[name]).all():

@@ -1,0 +1,349 @@
+"""Auto projected gradient descent, upwards (Croce and Hein, ICML 2020; for l1: ICML 2021).
+
+    z <- project(r + step d),    r <- project(r + a (z - r) + (1 - a) (r - previous r))
+
+d is the steepest direction of the ball, a is 1 in the first step and 0.75 later. The step begins
+with the diameter of the ball. At some checkpoints it is halved, image by image, where E has grown
+too seldom or the best E stands still: the search goes on from the best r then. There is no step
+size to choose.
+
+In an l1 ball, d has the signs of the largest parts of the gradient alone, and there is no momentum.
+The share of the parts follows from how many of the best r differ from zero.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import checks, ranges
+from tfvn.attacks import loop
+from tfvn.attacks.power import singular_start
+from tfvn.attacks.search import Found, SearchedAttack, kinds_of
+
+__all__ = ["AutoProjectedGradient"]
+
+STARTS = ("random", "singular", "larger")
+# Of a search that comes from larger balls: their radii, and their shares of the steps.
+_LARGER = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
+
+
+class AutoProjectedGradient(SearchedAttack):
+    """APGD: projected gradient ascent that chooses its step sizes itself.
+
+    Args:
+        sizes: the radii of the ball, >= 0, in units of images of maximum 1.
+        threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
+            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
+        goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
+            it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
+        steps: the number of gradients of one search.
+        restarts: the number of searches. Of every image the strongest result is kept.
+        start: where a search begins. "random" is a random point on the surface of the ball,
+            "singular" the worst direction for infinitely small changes, which takes 10 gradients
+            more, and "larger" a search in balls of 3 and 2 times the radius, which takes 60 % of
+            the steps.
+        threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
+            (first row, last row, first column, last column); none for everywhere.
+        goal_region: where effect or error count, or what is erased or inserted into.
+        noise: which random draws the attack sees, where a model makes any. "fresh" are draws of the
+            attack's own, and "fixed" those that the model itself is going to use.
+        draws: how many fresh draws E is the mean over. Loss and gradient see the same.
+        seed: the seed of random starts and of fresh draws.
+
+    Raises:
+        ValueError: for values outside the ranges above.
+    """
+
+    name = "apgd"
+    kinds = kinds_of("apgd")
+
+    def __init__(
+        self,
+        sizes=(1.5, 2.5, 3.5),
+        threat="l2",
+        goal="effect",
+        steps=100,
+        restarts=1,
+        start="random",
+        threat_region=(),
+        goal_region=(),
+        noise="fresh",
+        draws=20,
+        seed=0,
+    ):
+        super().__init__(sizes, threat, goal, threat_region, goal_region, noise, draws, seed)
+        self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
+        self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
+        self.start = checks.choice("start", start, STARTS)
+
+    @property
+    def num_steps(self):
+        """The number of gradients of all sizes together, for one image."""
+        return self.steps * self.restarts * len(self.sizes)
+
+    @staticmethod
+    def search(problem, numbers, from_singular, sparse):
+        return _search(problem, numbers, from_singular, sparse)
+
+    def numbers(self, real):
+        phases = _LARGER if self.start == "larger" else ((1.0, 1.0),)
+        return {
+            "restarts": tf.constant(self.restarts),
+            "plan": _plan(self.steps, phases, self.threat == "l1", real),
+        }
+
+    def fixed(self):
+        return (self.start == "singular", self.threat == "l1")
+
+
+class _Plan(NamedTuple):
+    """What is done in which step, tensors (steps + 1,). The last step is none, and looked at only.
+
+    radius: of the ball, as a share of the attack's.
+    begins: whether the search in a ball begins.
+    checks: whether the step is a checkpoint.
+    window: how many steps there were since the last one.
+    """
+
+    radius: tf.Tensor
+    begins: tf.Tensor
+    checks: tf.Tensor
+    window: tf.Tensor
+
+
+def _plan(steps, phases, sparse, real):
+    ends = np.rint(np.cumsum([share for _, share in phases]) * steps).astype(int)
+    radii = np.zeros(steps + 1)
+    begins, are_checks = np.zeros(steps + 1, bool), np.zeros(steps + 1, bool)
+    windows = np.ones(steps + 1, np.int32)
+    first = 0
+    for (radius, _), end in zip(phases, ends):
+        radii[first:] = radius
+        begins[first] = end > first
+        for place, window in _checkpoints(end - first, sparse):
+            are_checks[first + place] = True
+            windows[first + place] = window
+        first = end
+    return _Plan(
+        tf.constant(radii, real),
+        tf.constant(begins),
+        tf.constant(are_checks),
+        tf.constant(windows),
+    )
+
+
+def _checkpoints(steps, sparse):
+    """The checkpoints of a search, as pairs of a step and the number of steps since the last."""
+    window, shorter, shortest = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    if sparse:
+        window, shorter, shortest = max(int(0.04 * steps), 1), 0, 1
+    found = []
+    place = window
+    while place < steps:
+        found.append((place, window))
+        window = max(window - shorter, shortest)
+        place += window
+    return found
+
+
+class _State(NamedTuple):
+    """Where a search stands.
+
+    r, previous: this r and the one before, complex (batch, ...).
+    best, best_gradient: the r of the largest E so far, and the gradient there.
+    best_value, last_value: that E, and E of the r before, (batch,).
+    grown: how often E has grown since the last checkpoint, (batch,).
+    was_reduced: whether the step was reduced at the last checkpoint.
+    checked_value: the largest E at the last checkpoint.
+    step: the length of a step, (batch,).
+    parts: in an l1 ball, how many parts of the gradient count, and of the best r at the last
+        checkpoint how many were not 0, (batch,) each.
+    """
+
+    r: tf.Tensor
+    previous: tf.Tensor
+    best: tf.Tensor
+    best_gradient: tf.Tensor
+    best_value: tf.Tensor
+    last_value: tf.Tensor
+    grown: tf.Tensor
+    was_reduced: tf.Tensor
+    checked_value: tf.Tensor
+    step: tf.Tensor
+    parts: tf.Tensor
+    nonzero: tf.Tensor
+
+
+def _begin(problem, r, radius, sparse):
+    """The state at the beginning of a search in a ball."""
+    nothing = loop.nothing_yet(r)
+    zeros = tf.zeros_like(nothing)
+    count = tf.cast(2 * tf.size(r[0]), zeros.dtype)
+    return _State(
+        r=r,
+        previous=r,
+        best=r,
+        best_gradient=tf.zeros_like(r),
+        best_value=nothing,
+        # The first E is no growth.
+        last_value=-nothing,
+        grown=zeros,
+        was_reduced=tf.ones_like(zeros, tf.bool),
+        checked_value=nothing,
+        step=zeros + (radius if sparse else 2 * radius),
+        parts=zeros + tf.round(0.2 * count),
+        nonzero=zeros + count,
+    )
+
+
+def _search(problem, numbers, from_singular, sparse):
+    """The best of all restarts."""
+    plan = numbers["plan"]
+    shape = [None, *problem.like.shape[:1]]
+    histories = tf.TensorArray(problem.radius.dtype, size=numbers["restarts"], element_shape=shape)
+
+    def body(restart, best, best_value, histories):
+        start = _first(problem, restart, plan, from_singular)
+        found, value = _ascend(problem, start, plan, sparse)
+        best, best_value = loop.better(found.best, value, best, best_value)
+        return restart + 1, best, best_value, histories.write(restart, found.history)
+
+    begin = (tf.constant(0), problem.like, loop.nothing_yet(problem.like), histories)
+    _, best, _, histories = tf.while_loop(
+        lambda restart, *_: restart < numbers["restarts"], body, begin, parallel_iterations=1
+    )
+    return Found(best, histories.stack())
+
+
+def _first(problem, restart, plan, from_singular):
+    """Where a search begins."""
+    radius = problem.radius * plan.radius[0]
+    first = singular_start(problem, restart) if from_singular else problem.random(restart, radius)
+    if problem.start is None:
+        return first
+    # It stands in the place of the first.
+    given = problem.project(problem.start, radius)
+    return tf.where(restart == 0, given, first)
+
+
+def _ascend(problem, start, plan, sparse):
+    """One search: what it `Found`, and E of that, (batch,)."""
+    steps = tf.shape(plan.radius)[0] - 1
+    history = tf.TensorArray(
+        problem.radius.dtype, size=steps + 1, element_shape=problem.like.shape[:1]
+    )
+
+    def body(number, state, history):
+        value, gradient = problem.value_and_gradient(state.r)
+        history = history.write(number, value)
+        state, gradient = _seen(state, value, gradient)
+        state, gradient = tf.cond(
+            plan.checks[number],
+            lambda: _checked(problem, state, gradient, plan.window[number], sparse),
+            lambda: (state, gradient),
+        )
+        radius = problem.radius * plan.radius[number]
+        state = _moved(problem, state, gradient, radius, plan.begins[number], sparse)
+        next_radius = problem.radius * plan.radius[number + 1]
+        state = tf.cond(
+            plan.begins[number + 1],
+            lambda: _begin(problem, problem.project(state.best, next_radius), next_radius, sparse),
+            lambda: state,
+        )
+        return number + 1, state, history
+
+    state = _begin(problem, start, problem.radius * plan.radius[0], sparse)
+    _, state, history = tf.while_loop(
+        lambda number, *_: number < steps,
+        body,
+        (tf.constant(0), state, history),
+        parallel_iterations=1,
+    )
+    value = problem.value(state.r)
+    best, best_value = loop.better(state.r, value, state.best, state.best_value)
+    return Found(best, history.write(steps, value).stack()), best_value
+
+
+def _seen(state, value, gradient):
+    """The state that knows E of its r."""
+    best_gradient, _ = loop.better(gradient, value, state.best_gradient, state.best_value)
+    best, best_value = loop.better(state.r, value, state.best, state.best_value)
+    grown = state.grown + tf.cast(value > state.last_value, value.dtype)
+    state = state._replace(
+        best=best,
+        best_gradient=best_gradient,
+        best_value=best_value,
+        last_value=value,
+        grown=grown,
+    )
+    return state, gradient
+
+
+def _checked(problem, state, gradient, window, sparse):
+    """The state after a checkpoint, and the gradient to go on with."""
+    if sparse:
+        return _checked_sparse(problem, state, gradient)
+    often = state.grown > 0.75 * tf.cast(window, state.grown.dtype)
+    stuck = ~state.was_reduced & (state.checked_value >= state.best_value)
+    reduced = ~often | stuck
+    state = state._replace(
+        step=tf.where(reduced, state.step / 2, state.step),
+        was_reduced=reduced,
+        checked_value=state.best_value,
+        grown=tf.zeros_like(state.grown),
+    )
+    return _from_best(state, gradient, reduced)
+
+
+def _checked_sparse(problem, state, gradient):
+    """The same in an l1 ball: the step is reset where the best r has become sparser."""
+    parts = tf.stack([tf.math.real(state.best), tf.math.imag(state.best)], -1)
+    axes = list(range(1, len(parts.shape)))
+    nonzero = tf.cast(tf.math.count_nonzero(parts, axes), state.parts.dtype)
+    sparser = nonzero < 0.95 * state.nonzero
+    shortened = tf.maximum(state.step / 1.5, problem.radius / 10)
+    state = state._replace(
+        step=tf.where(sparser, problem.radius, shortened),
+        parts=tf.maximum(tf.round(nonzero / 1.5), 1),
+        nonzero=nonzero,
+    )
+    return _from_best(state, gradient, sparser)
+
+
+def _from_best(state, gradient, which):
+    """The state that goes on from its best r, for some images."""
+    chosen = loop.by_image(which, gradient)
+    gradient = tf.where(chosen, state.best_gradient, gradient)
+    return state._replace(r=tf.where(chosen, state.best, state.r)), gradient
+
+
+def _moved(problem, state, gradient, radius, is_first, sparse):
+    """The state at the next r."""
+    step = loop.by_image(state.step, gradient)
+    if sparse:
+        direction = _largest_parts(gradient, state.parts)
+        moved = problem.project(state.r + loop.scaled(step, direction), radius)
+        return state._replace(r=moved, previous=state.r)
+    towards = state.r + loop.scaled(step, problem.threat.steepest(gradient))
+    towards = problem.project(towards, radius)
+    share = tf.where(is_first, tf.ones_like(radius), 0.75 * tf.ones_like(radius))
+    moved = state.r + loop.scaled(share, towards - state.r)
+    moved += loop.scaled(1 - share, state.r - state.previous)
+    return state._replace(r=problem.project(moved, radius), previous=state.r)
+
+
+def _largest_parts(gradient, count):
+    """The signs of the `count` (batch,) largest real and imaginary parts of each image, divided by
+    their number.
+    """
+    parts = tf.stack([tf.math.real(gradient), tf.math.imag(gradient)], -1)
+    magnitudes = tf.reshape(tf.abs(parts), [tf.shape(parts)[0], -1])
+    ordered = tf.sort(magnitudes, direction="DESCENDING")
+    place = tf.cast(count, tf.int32) - 1
+    smallest = tf.gather(ordered, place, batch_dims=1)
+    kept = tf.cast(tf.abs(parts) >= loop.by_image(smallest, parts), parts.dtype)
+    kept *= tf.sign(parts)
+    total = tf.reduce_sum(tf.abs(kept), list(range(1, len(kept.shape))))
+    kept = tf.math.divide_no_nan(kept, loop.by_image(total, kept))
+    return tf.complex(kept[..., 0], kept[..., 1])

@@ -1,0 +1,176 @@
+"""A suite of attacks: of every image the strongest result of all its members.
+
+A robust number is worth what its attack is worth, and no single search is the best on every image.
+A suite is a named list of searches that does not change: another list has another version.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import checks
+from tfvn.attacks import loop
+from tfvn.attacks.apgd import AutoProjectedGradient
+from tfvn.attacks.base import AttackResult, Start
+from tfvn.attacks.power import PowerIteration
+from tfvn.attacks.search import SearchedAttack, kinds_of
+
+__all__ = ["Member", "SUITES", "Suite"]
+
+
+class Member(NamedTuple):
+    """A member of a suite.
+
+    name: in what is stored and shown.
+    attack: its class, a `SearchedAttack`.
+    settings: keywords of the class that are not its defaults.
+    """
+
+    name: str
+    attack: type
+    settings: dict
+
+
+_POWER = Member("power", PowerIteration, {"steps": 20})
+SUITES = {
+    # 120 gradients.
+    "small-1": (
+        _POWER,
+        Member("apgd-larger", AutoProjectedGradient, {"steps": 100, "start": "larger"}),
+    ),
+    # 570 gradients.
+    "standard-1": (
+        _POWER,
+        Member("apgd-random", AutoProjectedGradient, {"steps": 60, "restarts": 2}),
+        Member("apgd-singular", AutoProjectedGradient, {"steps": 60, "start": "singular"}),
+        Member(
+            "apgd-larger", AutoProjectedGradient, {"steps": 100, "start": "larger", "restarts": 3}
+        ),
+    ),
+}
+
+
+class Suite(SearchedAttack):
+    """A suite of searches for one threat and one goal.
+
+    A radius goes on from the radius before: its first search begins at what was found there. So a
+    larger radius never gives less, for a model without random draws.
+
+    Args:
+        sizes: the radii of the ball, >= 0, in units of images of maximum 1.
+        version: the list of searches. "small-1" takes 120 gradients a slice and radius,
+            "standard-1" 570.
+        threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
+            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
+        goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
+            it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
+        threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
+            (first row, last row, first column, last column); none for everywhere.
+        goal_region: where effect or error count, or what is erased or inserted into.
+        noise: which random draws the attack sees, where a model makes any. "fresh" are draws of the
+            attack's own, and "fixed" those that the model itself is going to use.
+        draws: how many fresh draws E is the mean over. Loss and gradient see the same.
+        seed: the seed of random starts and of fresh draws.
+
+    Raises:
+        ValueError: for values outside the ranges above.
+    """
+
+    name = "suite"
+    kinds = kinds_of("suite")
+    continued_from = ("perturbation",)
+
+    def __init__(
+        self,
+        sizes=(1.5, 2.5, 3.5),
+        version="small-1",
+        threat="l2",
+        goal="effect",
+        threat_region=(),
+        goal_region=(),
+        noise="fresh",
+        draws=20,
+        seed=0,
+    ):
+        super().__init__(sizes, threat, goal, threat_region, goal_region, noise, draws, seed)
+        self.version = checks.choice("version", version, SUITES)
+
+    @property
+    def num_steps(self):
+        """The number of gradients of all sizes together, for one image."""
+        members = [self._attack(member) for member in SUITES[self.version]]
+        return sum(member.num_steps for member in members) * len(self.sizes)
+
+    def check_sizes(self, sizes):
+        """The radii in ascending order: each goes on from the one before."""
+        found = super().check_sizes(sizes)
+        if len(set(found)) < len(found):
+            raise ValueError(
+                f"sizes must be different numbers. Received: sizes={checks.shown(sizes)}"
+            )
+        return tuple(sorted(found))
+
+    def arrays(self, result):
+        """What is stored beside the perturbation: E, and what each member reached."""
+        found = super().arrays(result)
+        for name, objective in result.reached.items():
+            found[f"reached_{name}"] = objective[0].numpy()
+        return found
+
+    def start_from(self, arrays, size):
+        """The `Start` that the stored arrays of the size before stand for."""
+        return Start(arrays["perturbation"][None], size=size)
+
+    def run(self, model, inputs, size, reference=None, start=None, index=None):
+        """Attacks every image of a batch with all members, and keeps the strongest result of each.
+
+        Arguments, errors and warnings are those of `SearchedAttack.run`.
+
+        Returns:
+            An `AttackResult`, with what each member `reached`. Its history has the searches of all
+            members, one after the other; shorter ones stay where they end.
+        """
+        best, reached, histories = None, {}, []
+        for member in SUITES[self.version]:
+            result = self._attack(member).run(model, inputs, size, reference, start, index)
+            # One change of a smaller radius is enough to begin with.
+            start = None
+            reached[member.name] = result.objective
+            histories.append(result.history)
+            best = result if best is None else _stronger(best, result)
+        return best._replace(history=_side_by_side(histories), reached=reached)
+
+    def _attack(self, member):
+        """The attack of a member, for one size."""
+        return member.attack(
+            sizes=[1.0],
+            threat=self.threat,
+            goal=self.goal,
+            threat_region=self.threat_region,
+            goal_region=self.goal_region,
+            noise=self.noise,
+            draws=self.draws,
+            seed=self.seed,
+            **member.settings,
+        )
+
+
+def _stronger(one, other):
+    """Image by image, the result with the larger E."""
+    improved = other.objective > one.objective
+    found = []
+    for field in ("perturbation", "reconstruction", "objective"):
+        new, old = getattr(other, field), getattr(one, field)
+        found.append(tf.where(loop.by_image(improved, new), new, old))
+    return AttackResult(*found, history=one.history)
+
+
+def _side_by_side(histories):
+    """Histories (searches, steps, batch) of several lengths as one."""
+    longest = max(history.shape[1] for history in histories)
+    padded = []
+    for history in histories:
+        missing = longest - history.shape[1]
+        padded.append(np.pad(history, [(0, 0), (0, missing), (0, 0)], mode="edge"))
+    return tf.concat(padded, 0)
