@@ -127,6 +127,7 @@ AS_TRACED = {
     "test_results",
     "test_rim",
     "test_run_models",
+    "test_searches",
     "test_smoothing",
     "test_summaries",
     "test_training",

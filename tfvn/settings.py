@@ -188,7 +188,8 @@ def as_text(value):
 
 def _check_list(name, key, value):
     items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not items:
+    # A list that is empty by default may be empty.
+    if not items and key.default:
         raise ValueError(f"{name} must hold at least one number. Received: {name}=[]")
     items = [_check_number(name, float, item) for item in items]
     if not key.is_whole:
@@ -249,6 +250,8 @@ def texts_of(written):
     """The texts of a list that is written in one: `[a, b]` and `a,b`."""
     # Brackets are a nuisance on the command line.
     without = re.sub(r"^\s*\[(.*)\]\s*$", r"\1", written)
+    if not without.strip():
+        return []
     return [text.strip() for text in without.split(",")]
 
 

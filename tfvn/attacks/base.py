@@ -165,6 +165,14 @@ class Attack:
         """Whether a size goes on from the size before."""
         return bool(self.continued_from)
 
+    def first_step(self, before):
+        """The number of the first step in the curve of a size that goes on from the size `before`.
+
+        It is 0 unless sizes are numbers of steps of one ascent.
+        """
+        del before
+        return 0
+
     def folder(self, size):
         """The name of the folder of one size. All digits are there: no two sizes share one."""
         return f"{self.prefix}_{size!r}"
@@ -206,7 +214,9 @@ class Attack:
         found = {self.size_name: size}
         for keyword in self.keywords():
             if keyword not in known:
-                found[keyword] = getattr(self, keyword)
+                value = getattr(self, keyword)
+                # As JSON has it.
+                found[keyword] = list(value) if isinstance(value, tuple) else value
         return found
 
     def check_size(self, size, name="size"):

@@ -33,20 +33,19 @@ class Member(NamedTuple):
 
 
 _POWER = Member("power", PowerIteration, {"steps": 20})
+_LARGER = {"steps": 50, "start": "larger"}
 SUITES = {
     # 120 gradients.
     "small-1": (
         _POWER,
-        Member("apgd-larger", AutoProjectedGradient, {"steps": 100, "start": "larger"}),
+        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 2}),
     ),
-    # 570 gradients.
+    # 550 gradients.
     "standard-1": (
         _POWER,
-        Member("apgd-random", AutoProjectedGradient, {"steps": 60, "restarts": 2}),
+        Member("apgd-random", AutoProjectedGradient, {"steps": 60}),
         Member("apgd-singular", AutoProjectedGradient, {"steps": 60, "start": "singular"}),
-        Member(
-            "apgd-larger", AutoProjectedGradient, {"steps": 100, "start": "larger", "restarts": 3}
-        ),
+        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 8}),
     ),
 }
 
@@ -60,7 +59,7 @@ class Suite(SearchedAttack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         version: the list of searches. "small-1" takes 120 gradients a slice and radius,
-            "standard-1" 570.
+            "standard-1" 550.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
             norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
         goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of

@@ -256,7 +256,7 @@ class _Job(NamedTuple):
             self.attack.folder(size),
             done.index,
             done.history,
-            first_step=before or 0,
+            first_step=self.attack.first_step(before),
             keep=done.was_there,
         )
 
@@ -275,7 +275,7 @@ class _Job(NamedTuple):
             self.run_dir,
             self.attack.folder(size),
             [attacked["history"] for attacked in found],
-            first_step=before or 0,
+            first_step=self.attack.first_step(before),
         )
         folder = attack_files.attack_dir(self.run_dir, size, self.attack.kind)
         print(f"{self._reached(size, found)}; wrote {folder}")
