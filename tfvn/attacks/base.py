@@ -259,6 +259,15 @@ class Attack:
         """
         return {self.objective_array: result.objective[0].numpy()}
 
+    def remark(self, found):
+        """What is said of the attacks of one size on all images; "" for nothing.
+
+        Args:
+            found: for each image a dict of what is stored, see `arrays`.
+        """
+        del found
+        return ""
+
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""
         raise ValueError(f"the attack {self.name} does not go on from another: start with none.")

@@ -4,6 +4,7 @@ A robust number is worth what its attack is worth, and no single search is the b
 A suite is a named list of searches that does not change: another list has another version.
 """
 
+import collections
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ class Member(NamedTuple):
     settings: dict
 
 
+# How the names of arrays begin that hold what a member reached.
+_REACHED = "reached_"
 _POWER = Member("power", PowerIteration, {"steps": 20})
 _LARGER = {"steps": 50, "start": "larger"}
 SUITES = {
@@ -114,8 +117,16 @@ class Suite(SearchedAttack):
         """What is stored beside the perturbation: E, and what each member reached."""
         found = super().arrays(result)
         for name, objective in result.reached.items():
-            found[f"reached_{name}"] = objective[0].numpy()
+            found[f"{_REACHED}{name}"] = objective[0].numpy()
         return found
+
+    def remark(self, found):
+        """How many images each member was the strongest on."""
+        names = [member.name for member in SUITES[self.version]]
+        wins = collections.Counter()
+        for arrays in found:
+            wins[max(names, key=lambda name: float(arrays[f"{_REACHED}{name}"]))] += 1
+        return "strongest: " + ", ".join(f"{name} {wins[name]}" for name in names)
 
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""

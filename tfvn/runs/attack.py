@@ -293,6 +293,9 @@ class _Job(NamedTuple):
             told = f"mean effect {np.mean(effects):.4g}, {told}"
         slices = "slice" if len(found) == 1 else "slices"
         head = self.attack.head(size)
+        remark = self.attack.remark(found)
+        if remark:
+            told += f", {remark}"
         return f"{self.attack.kind} {head}: {told} ({len(found)} {slices})"
 
 
