@@ -79,6 +79,8 @@ ONE_STACK = {
     "test_evaluation",
     "test_report",
     "test_results",
+    "test_strongest",
+    "test_transfer",
 }
 # Of each test of these modules the second stack runs the first case: what differs between the cases
 # is TensorFlow's and ours, and not Keras'.
@@ -131,6 +133,7 @@ AS_TRACED = {
     "test_smoothing",
     "test_summaries",
     "test_training",
+    "test_transfer",
     "test_tuning",
     "test_unet",
 }

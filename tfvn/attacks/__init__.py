@@ -7,12 +7,14 @@ from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.region import keep_region
 from tfvn.attacks.suite import Suite
+from tfvn.attacks.threats import IMAGE
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "AttackResult",
     "AutoProjectedGradient",
+    "IMAGE",
     "PenalisedGradientAscent",
     "PowerIteration",
     "ProjectedGradientAscent",
