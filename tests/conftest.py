@@ -80,6 +80,7 @@ ONE_STACK = {
     "test_report",
     "test_results",
     "test_strongest",
+    "test_threat_runs",
     "test_transfer",
 }
 # Of each test of these modules the second stack runs the first case: what differs between the cases
@@ -105,6 +106,7 @@ FIRST_CASE = {
 # round otherwise, and changes nothing else. The other modules run the same functions as users do.
 AS_TRACED = {
     "test_adapters",
+    "test_apgd",
     "test_attacks",
     "test_automap",
     "test_benchmarks",
@@ -129,10 +131,10 @@ AS_TRACED = {
     "test_results",
     "test_rim",
     "test_run_models",
-    "test_searches",
     "test_smoothing",
     "test_summaries",
     "test_training",
+    "test_threat_runs",
     "test_transfer",
     "test_tuning",
     "test_unet",
