@@ -5,7 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tfvn import attacks
-from tfvn.attacks import AutoProjectedGradient, PowerIteration, ProjectedGradientAscent, Suite
+from tfvn.attacks import (
+    AutoProjectedGradient,
+    PowerIteration,
+    ProjectedGradientAscent,
+    Suite,
+    Universal,
+)
 from tfvn.attacks import apgd as apgd_module
 from tfvn.attacks.goals import GOALS, goal_of, target_with, target_without
 from tfvn.attacks.objective import Objective
@@ -490,3 +496,33 @@ def test_radii_of_a_suite_are_sorted_and_not_doubled():
     assert Suite(sizes=[2.5, 1.5]).sizes == (1.5, 2.5)
     with pytest.raises(ValueError, match="sizes must be different numbers"):
         Suite(sizes=[1.5, 1.5])
+
+
+# One change for many slices
+
+
+def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices(network, case):
+    seen, held_out = case(batch=4, seed=0), case(batch=3, seed=1)
+    # Slices of one scan share maps and mask.
+    for key in ("sensitivity_maps", "mask"):
+        held_out[key] = seen[key][:3]
+    attack = Universal(steps=30)
+    slices = [(one(seen, i), np.zeros((1, 24, 20))) for i in range(4)]
+    start = attack.learn(network, slices, 1.0)
+    assert 0.95 < np.linalg.norm(start.perturbation) <= 1
+    result = run(attack, network, held_out, start=start)
+    for change in result.perturbation:
+        np.testing.assert_array_equal(change, start.perturbation[0])
+    objective = Objective(network, network.measured(held_out), tf.constant(INDEX))
+    for seed in range(3):
+        keys = tf.constant([[seed, n] for n in range(3)])
+        random = attack.changes.draw(objective.like, keys, tf.constant(1.0))
+        assert objective.value(random).numpy().mean() < 0.7 * result.objective.numpy().mean()
+
+
+def test_slices_of_several_sizes_have_no_universal_change(network, case):
+    slices = [(case(), None), (case(width=22), None)]
+    with pytest.raises(ValueError, match="needs training slices of one size. .*24, 20.*24, 22"):
+        Universal(steps=1).learn(network, slices, 1.0)
+    with pytest.raises(ValueError, match="no size, as there are none"):
+        Universal(steps=1).learn(network, [], 1.0)

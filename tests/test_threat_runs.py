@@ -1,6 +1,7 @@
 """Attacks of several threats and goals through `attack.py` and `evaluate.py`."""
 
 import csv
+import os
 
 import h5py
 import numpy as np
@@ -14,11 +15,15 @@ from tfvn.runs.directory import open_run
 
 ATTACKS = [
     "data.num_test=2",
-    "attacks=suite,apgd,ascent",
+    "attacks=suite,apgd,ascent,universal",
     "attacks.suite.sizes=0.5,1",
     "attacks.apgd.sizes=1",
     "attacks.apgd.steps=4",
     "attacks.apgd.threat=kspace",
+    "attacks.universal.sizes=1",
+    "attacks.universal.steps=4",
+    "attacks.universal.num_slices=2",
+    "data.num_train=3",
 ]
 
 
@@ -86,3 +91,19 @@ def test_a_changed_change_of_kspace_is_refused(run_dir, tmp_path):
     attack_files.write_attack(other, arrays, changed)
     with pytest.raises(ValueError, match="beyond its radius 1"):
         attack_files.read_attack(other, attack=("apgd-kspace", 1.0))
+
+
+def test_a_universal_change_is_found_on_training_slices_and_given_to_all_test_slices(run_dir, rows):
+    paths = [attack_files.attack_path(run_dir, 1.0, i, "universal-l2") for i in range(2)]
+    found = [attack_files.read_attack(path) for path in paths]
+    np.testing.assert_array_equal(found[0]["perturbation"], found[1]["perturbation"])
+    assert found[0]["objective"] != found[1]["objective"]
+    assert float(rows["universal-l2", 1.0, "0"]["effect"]) > 0
+    # What was found is kept, and not found anew.
+    changed = os.path.join(os.path.dirname(paths[0]), "learned.h5")
+    before = os.stat(changed).st_mtime_ns
+    os.remove(paths[1])
+    attack_run(run_dir, open_run(run_dir))
+    again = attack_files.read_attack(paths[1])
+    np.testing.assert_array_equal(again["perturbation"], found[1]["perturbation"])
+    assert os.stat(changed).st_mtime_ns == before

@@ -8,6 +8,7 @@ from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.region import keep_region
 from tfvn.attacks.suite import Suite
 from tfvn.attacks.threats import IMAGE
+from tfvn.attacks.universal import Universal
 
 __all__ = [
     "ATTACKS",
@@ -20,6 +21,7 @@ __all__ = [
     "ProjectedGradientAscent",
     "Start",
     "Suite",
+    "Universal",
     "check_kinds",
     "keep_region",
     "kinds",
@@ -34,6 +36,7 @@ ATTACKS = {
     "apgd": AutoProjectedGradient,
     "power": PowerIteration,
     "suite": Suite,
+    "universal": Universal,
 }
 
 

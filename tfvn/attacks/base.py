@@ -99,6 +99,8 @@ class Attack:
         objective_array: the name under which `arrays` holds E(r).
         continued_from: the names of the arrays that the next size goes on from; none if every
             size begins anew.
+        learns: whether its change is found on training slices, by a method `learn(model, slices,
+            size)`, and given to `run` as a start.
         needs_reference: whether `run` needs the true image.
         measures_effect: whether E(r) is half the squared change of the model's answer to
             `perturbation`.
@@ -114,6 +116,7 @@ class Attack:
     bounded_in_l2 = False
     objective_array = "objective"
     continued_from = ()
+    learns = False
     needs_reference = False
     measures_effect = True
 
