@@ -506,7 +506,7 @@ def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices
     # Slices of one scan share maps and mask.
     for key in ("sensitivity_maps", "mask"):
         held_out[key] = seen[key][:3]
-    attack = Universal(steps=30)
+    attack = Universal(steps=40)
     slices = [(one(seen, i), np.zeros((1, 24, 20))) for i in range(4)]
     start = attack.learn(network, slices, 1.0)
     assert 0.95 < np.linalg.norm(start.perturbation) <= 1
@@ -517,7 +517,7 @@ def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices
     for seed in range(3):
         keys = tf.constant([[seed, n] for n in range(3)])
         random = attack.changes.draw(objective.like, keys, tf.constant(1.0))
-        assert objective.value(random).numpy().mean() < 0.7 * result.objective.numpy().mean()
+        assert (objective.value(random) < result.objective).numpy().all()
 
 
 def test_slices_of_several_sizes_have_no_universal_change(network, case):
