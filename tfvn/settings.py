@@ -67,7 +67,7 @@ class Key(NamedTuple):
         if self.default is REQUIRED:
             return ""
         if self.type is list:
-            return ",".join(map(str, self.default))
+            return ",".join(map(str, self.default)) or "[]"
         if self.default is None:
             return "null"
         return str(self.default).lower() if self.type is bool else str(self.default)
