@@ -3,9 +3,12 @@
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack, AttackResult, Start
+from tfvn.attacks.minimum import MinimumNorm
 from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
+from tfvn.attacks.random_search import RandomSearch
 from tfvn.attacks.region import keep_region
+from tfvn.attacks.square import Square
 from tfvn.attacks.suite import Suite
 
 __all__ = [
@@ -13,9 +16,12 @@ __all__ = [
     "Attack",
     "AttackResult",
     "AutoProjectedGradient",
+    "MinimumNorm",
     "PenalisedGradientAscent",
     "PowerIteration",
     "ProjectedGradientAscent",
+    "RandomSearch",
+    "Square",
     "Start",
     "Suite",
     "check_kinds",
@@ -31,6 +37,9 @@ ATTACKS = {
     "antun": PenalisedGradientAscent,
     "apgd": AutoProjectedGradient,
     "power": PowerIteration,
+    "random": RandomSearch,
+    "square": Square,
+    "minimum": MinimumNorm,
     "suite": Suite,
 }
 
