@@ -3,9 +3,12 @@
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack, AttackResult, Start
+from tfvn.attacks.minimum import MinimumNorm
 from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
+from tfvn.attacks.random_search import RandomSearch
 from tfvn.attacks.region import keep_region
+from tfvn.attacks.square import Square
 from tfvn.attacks.suite import Suite
 from tfvn.attacks.threats import IMAGE
 from tfvn.attacks.universal import Universal
@@ -16,9 +19,12 @@ __all__ = [
     "AttackResult",
     "AutoProjectedGradient",
     "IMAGE",
+    "MinimumNorm",
     "PenalisedGradientAscent",
     "PowerIteration",
     "ProjectedGradientAscent",
+    "RandomSearch",
+    "Square",
     "Start",
     "Suite",
     "Universal",
@@ -35,6 +41,9 @@ ATTACKS = {
     "antun": PenalisedGradientAscent,
     "apgd": AutoProjectedGradient,
     "power": PowerIteration,
+    "random": RandomSearch,
+    "square": Square,
+    "minimum": MinimumNorm,
     "suite": Suite,
     "universal": Universal,
 }
