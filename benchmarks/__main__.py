@@ -51,6 +51,7 @@ class Row(NamedTuple):
 ROWS = {
     "forward": Row("forward, `reconstruct`", "forward", (), 8, plain=True),
     "attack_gradient": Row("attack gradient, one step", "attack_gradient", (), 8, plain=True),
+    "apgd": Row("APGD, 10 gradients; plain: the paper's ascent", "apgd", (10,), 3, plain=True),
     "training_gradient": Row(
         "training gradient, all parameters, one slice", "training_gradient", (), 6, plain=True
     ),

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from benchmarks import plain
 from benchmarks.problem import make_image, make_inputs, make_network
-from tfvn.attacks import ProjectedGradientAscent
+from tfvn.attacks import AutoProjectedGradient, ProjectedGradientAscent
 from tfvn.defences.smoothing import Smoothed
 from tfvn.training.ipalm_steps import IPALMSteps
 from tfvn.training.recipes import Noise
@@ -86,6 +86,17 @@ def attack_gradient(size):
 
     product = _attack_step(model, model, size, inputs)
     return Workload(product, lambda: baseline(perturbation, *arrays))
+
+
+def apgd(size, steps):
+    """A search that chooses its step sizes, beside the paper's ascent of as many gradients."""
+    model, inputs, _ = _problem(size)
+    search, ascent = AutoProjectedGradient(steps=steps), ProjectedGradientAscent(steps=steps)
+
+    def run(attack):
+        return attack.run(model, inputs, 3.5)[:4]
+
+    return Workload(lambda: run(search), lambda: run(ascent))
 
 
 def training_gradient(size, automatic=False):
