@@ -1,6 +1,7 @@
 """Every broken model raises its flag, and sound models raise none."""
 
 import math
+from pathlib import Path
 
 import broken
 import numpy as np
@@ -422,3 +423,9 @@ def test_a_row_says_all_of_a_flag():
     ]
     assert row["rule"] == flag.rule.text and row["note"] == "2 and 3"
     assert row_of("demo", unchecked(flag.rule, "No."))["slice"] == ""
+
+
+def test_every_rule_is_on_the_page():
+    page = Path(__file__).resolve().parents[1] / "docs/howto/flags.md"
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in RULES if f"| {name} |" not in text] == []
