@@ -79,6 +79,9 @@ ONE_STACK = {
     "test_evaluation",
     "test_report",
     "test_results",
+    "test_strongest",
+    "test_threat_runs",
+    "test_transfer",
 }
 # Of each test of these modules the second stack runs the first case: what differs between the cases
 # is TensorFlow's and ours, and not Keras'.
@@ -104,6 +107,7 @@ FIRST_CASE = {
 # round otherwise, and changes nothing else. The other modules run the same functions as users do.
 AS_TRACED = {
     "test_adapters",
+    "test_apgd",
     "test_attacks",
     "test_automap",
     "test_benchmarks",
@@ -132,6 +136,8 @@ AS_TRACED = {
     "test_smoothing",
     "test_summaries",
     "test_training",
+    "test_threat_runs",
+    "test_transfer",
     "test_tuning",
     "test_unet",
 }

@@ -67,7 +67,7 @@ class Key(NamedTuple):
         if self.default is REQUIRED:
             return ""
         if self.type is list:
-            return ",".join(map(str, self.default))
+            return ",".join(map(str, self.default)) or "[]"
         if self.default is None:
             return "null"
         return str(self.default).lower() if self.type is bool else str(self.default)
@@ -188,7 +188,8 @@ def as_text(value):
 
 def _check_list(name, key, value):
     items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not items:
+    # A list that is empty by default may be empty.
+    if not items and key.default:
         raise ValueError(f"{name} must hold at least one number. Received: {name}=[]")
     items = [_check_number(name, float, item) for item in items]
     if not key.is_whole:
@@ -249,6 +250,8 @@ def texts_of(written):
     """The texts of a list that is written in one: `[a, b]` and `a,b`."""
     # Brackets are a nuisance on the command line.
     without = re.sub(r"^\s*\[(.*)\]\s*$", r"\1", written)
+    if not without.strip():
+        return []
     return [text.strip() for text in without.split(",")]
 
 

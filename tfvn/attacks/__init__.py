@@ -7,17 +7,21 @@ from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.region import keep_region
 from tfvn.attacks.suite import Suite
+from tfvn.attacks.threats import IMAGE
+from tfvn.attacks.universal import Universal
 
 __all__ = [
     "ATTACKS",
     "Attack",
     "AttackResult",
     "AutoProjectedGradient",
+    "IMAGE",
     "PenalisedGradientAscent",
     "PowerIteration",
     "ProjectedGradientAscent",
     "Start",
     "Suite",
+    "Universal",
     "check_kinds",
     "keep_region",
     "kinds",
@@ -32,6 +36,7 @@ ATTACKS = {
     "apgd": AutoProjectedGradient,
     "power": PowerIteration,
     "suite": Suite,
+    "universal": Universal,
 }
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfvn import checks, ranges
 from tfvn.attacks import loop
-from tfvn.attacks.power import singular_start
+from tfvn.attacks.power import SINGULAR_STEPS, singular_start
 from tfvn.attacks.search import Found, SearchedAttack, kinds_of
 
 __all__ = ["AutoProjectedGradient"]
@@ -80,7 +80,8 @@ class AutoProjectedGradient(SearchedAttack):
     @property
     def num_steps(self):
         """The number of gradients of all sizes together, for one image."""
-        return self.steps * self.restarts * len(self.sizes)
+        before = SINGULAR_STEPS if self.start == "singular" else 0
+        return (before + self.steps) * self.restarts * len(self.sizes)
 
     @staticmethod
     def search(problem, numbers, from_singular, sparse):
@@ -191,7 +192,7 @@ def _begin(problem, r, radius, sparse):
         grown=zeros,
         was_reduced=tf.ones_like(zeros, tf.bool),
         checked_value=nothing,
-        step=zeros + (radius if sparse else 2 * radius),
+        step=zeros + problem.start_share * (radius if sparse else 2 * radius),
         parts=zeros + tf.round(0.2 * count),
         nonzero=zeros + count,
     )

@@ -99,6 +99,8 @@ class Attack:
         objective_array: the name under which `arrays` holds E(r).
         continued_from: the names of the arrays that the next size goes on from; none if every
             size begins anew.
+        learns: whether its change is found on training slices, by a method `learn(model, slices,
+            size)`, and given to `run` as a start.
         needs_reference: whether `run` needs the true image.
         measures_effect: whether E(r) is half the squared change of the model's answer to
             `perturbation`.
@@ -114,6 +116,7 @@ class Attack:
     bounded_in_l2 = False
     objective_array = "objective"
     continued_from = ()
+    learns = False
     needs_reference = False
     measures_effect = True
 
@@ -165,6 +168,14 @@ class Attack:
         """Whether a size goes on from the size before."""
         return bool(self.continued_from)
 
+    def first_step(self, before):
+        """The number of the first step in the curve of a size that goes on from the size `before`.
+
+        It is 0 unless sizes are numbers of steps of one ascent.
+        """
+        del before
+        return 0
+
     def folder(self, size):
         """The name of the folder of one size. All digits are there: no two sizes share one."""
         return f"{self.prefix}_{size!r}"
@@ -206,7 +217,9 @@ class Attack:
         found = {self.size_name: size}
         for keyword in self.keywords():
             if keyword not in known:
-                found[keyword] = getattr(self, keyword)
+                value = getattr(self, keyword)
+                # As JSON has it.
+                found[keyword] = list(value) if isinstance(value, tuple) else value
         return found
 
     def check_size(self, size, name="size"):
@@ -248,6 +261,15 @@ class Attack:
             A dict of names and NumPy arrays.
         """
         return {self.objective_array: result.objective[0].numpy()}
+
+    def remark(self, found):
+        """What is said of the attacks of one size on all images; "" for nothing.
+
+        Args:
+            found: for each image a dict of what is stored, see `arrays`.
+        """
+        del found
+        return ""
 
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""

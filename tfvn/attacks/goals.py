@@ -45,6 +45,8 @@ class Effect:
     needs_reference = False
     # What is made large is the half squared distance, or the same with the other sign.
     sign = 1
+    # What random starts, and first steps, are of the size that they have otherwise.
+    start_share = 1.0
 
     def compared_with(self, clean, reference):
         """The image that an answer is compared with.
@@ -93,6 +95,8 @@ class Erase(Effect):
     """
 
     sign = -1
+    # The target is near f(k): large random changes and steps lead away from it.
+    start_share = 0.05
     # The rest of the image must stay as it is.
     counted = ()
 

@@ -137,6 +137,10 @@ class PenalisedGradientAscent(Attack):
             )
         return tuple(sorted(found))
 
+    def first_step(self, before):
+        """The steps that were taken before."""
+        return before or 0
+
     def arrays(self, result):
         """What is stored beside the perturbation, to go on from."""
         iterate = result.perturbation if result.iterate is None else result.iterate

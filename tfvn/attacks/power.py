@@ -14,11 +14,11 @@ from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.search import Found, SearchedAttack, kinds_of
 
-__all__ = ["PowerIteration", "singular_start"]
+__all__ = ["PowerIteration", "SINGULAR_STEPS", "singular_start"]
 
 # Iterations that find a start, and the size of r in them: a share of the radius, and no less than
 # what single precision resolves.
-_START_STEPS = 10
+SINGULAR_STEPS = 10
 _SMALL, _SMALLEST = 0.05, 0.01
 
 
@@ -96,7 +96,7 @@ def singular_start(problem, number):
         return step + 1, loop.scaled(small, problem.threat.steepest(gradient))
 
     _, r = tf.while_loop(
-        lambda step, _: step < _START_STEPS,
+        lambda step, _: step < SINGULAR_STEPS,
         body,
         (tf.constant(0), problem.random(number, small)),
         parallel_iterations=1,

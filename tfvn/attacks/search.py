@@ -228,6 +228,7 @@ class Problem:
     Args:
         objective: the `Objective`.
         threat: what a change is.
+        goal: what is made large.
         support: where a change may differ from 0; None for everywhere.
         radius: of the ball, a tensor of one real number.
         start: a change to begin with, or None.
@@ -238,11 +239,13 @@ class Problem:
         like: zeros of the shape of a change, complex (batch, ...).
         radius: of the ball, a little less than what was asked for: rounding must not leave it.
         start: as given.
+        start_share: of the goal: what random starts are of the size of the ball.
     """
 
-    def __init__(self, objective, threat, support, radius, start, index, seed):
+    def __init__(self, objective, threat, goal, support, radius, start, index, seed):
         self.objective = objective
         self.threat = threat
+        self.start_share = goal.start_share
         self.like = objective.like
         self.radius = radius * (1 - 1e-6)
         self.start = start
@@ -275,11 +278,14 @@ class Problem:
     def random(self, number, radius=None):
         """A random change on the surface of the ball, or of one of another radius.
 
+        It is nearer to no change where the goal is a target.
+
         Args:
             number: of the change, a whole number.
             radius: of the other ball.
         """
         radius = self.radius if radius is None else radius
+        radius *= self.start_share
         if self._support is None:
             return self.threat.draw(self.like, self.keys(number), radius)
         # On the surface again after the entries outside are gone.
@@ -305,6 +311,7 @@ def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, nu
     problem = Problem(
         objective,
         threat,
+        goal,
         tensors["support"],
         numbers["radius"],
         tensors["start"],

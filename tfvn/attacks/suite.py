@@ -4,6 +4,7 @@ A robust number is worth what its attack is worth, and no single search is the b
 A suite is a named list of searches that does not change: another list has another version.
 """
 
+import collections
 from typing import NamedTuple
 
 import numpy as np
@@ -32,21 +33,22 @@ class Member(NamedTuple):
     settings: dict
 
 
+# How the names of arrays begin that hold what a member reached.
+_REACHED = "reached_"
 _POWER = Member("power", PowerIteration, {"steps": 20})
+_LARGER = {"steps": 50, "start": "larger"}
 SUITES = {
     # 120 gradients.
     "small-1": (
         _POWER,
-        Member("apgd-larger", AutoProjectedGradient, {"steps": 100, "start": "larger"}),
+        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 2}),
     ),
-    # 570 gradients.
+    # 550 gradients.
     "standard-1": (
         _POWER,
-        Member("apgd-random", AutoProjectedGradient, {"steps": 60, "restarts": 2}),
+        Member("apgd-random", AutoProjectedGradient, {"steps": 60}),
         Member("apgd-singular", AutoProjectedGradient, {"steps": 60, "start": "singular"}),
-        Member(
-            "apgd-larger", AutoProjectedGradient, {"steps": 100, "start": "larger", "restarts": 3}
-        ),
+        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 8}),
     ),
 }
 
@@ -60,7 +62,7 @@ class Suite(SearchedAttack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         version: the list of searches. "small-1" takes 120 gradients a slice and radius,
-            "standard-1" 570.
+            "standard-1" 550.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
             norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
         goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
@@ -115,8 +117,16 @@ class Suite(SearchedAttack):
         """What is stored beside the perturbation: E, and what each member reached."""
         found = super().arrays(result)
         for name, objective in result.reached.items():
-            found[f"reached_{name}"] = objective[0].numpy()
+            found[f"{_REACHED}{name}"] = objective[0].numpy()
         return found
+
+    def remark(self, found):
+        """How many images each member was the strongest on."""
+        names = [member.name for member in SUITES[self.version]]
+        wins = collections.Counter()
+        for arrays in found:
+            wins[max(names, key=lambda name: float(arrays[f"{_REACHED}{name}"]))] += 1
+        return "strongest: " + ", ".join(f"{name} {wins[name]}" for name in names)
 
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""

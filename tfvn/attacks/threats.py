@@ -142,8 +142,7 @@ class KSpaceThreat:
 
 
 def _normalised(gradient):
-    axes = list(range(1, len(gradient.shape)))
-    length = tf.norm(tf.abs(gradient), axis=axes, keepdims=True)
+    length = loop.by_image(norm(gradient), gradient)
     return tf.math.divide_no_nan(gradient, tf.cast(length, gradient.dtype))
 
 

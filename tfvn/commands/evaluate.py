@@ -13,13 +13,14 @@ It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
 
     {0} runs/original runs/sigma_0.05 --output results
     {0} runs/sigma_0.05 --num-samples 1 3 9 27 81
+    {0} runs/original runs/sigma_0.05 --transfer
 """
 
 
 def _add_flags(parser):
     parser.usage = (
         f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set SECTION.KEY=VALUE ...]\n"
-        "           [--show MODEL ...] [--num-samples K ...] [--strategy S]"
+        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--strategy S]"
     )
     parser.add_argument(
         "run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table"
@@ -50,6 +51,11 @@ def _add_flags(parser):
         type=cli.whole_number,
         help="instead: error, effect and spread against the draws K; several may follow",
     )
+    parser.add_argument(
+        "--transfer",
+        action="store_true",
+        help="instead: the perturbations of every run on the models of all",
+    )
     cli.add_strategy(parser)
 
 
@@ -62,11 +68,13 @@ def _work(arguments, parser, words):
 
     def evaluate():
         from tfvn import workers
-        from tfvn.results import evaluate, sweep
+        from tfvn.results import evaluate, sweep, transfer
 
         own = workers.start(arguments.strategy, arguments.replicas)
         if arguments.num_samples:
             sweep.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, own)
+        elif arguments.transfer:
+            transfer.transfer(run_dirs, output, arguments.set, own)
         else:
             evaluate.evaluate(run_dirs, output, arguments.set, own, arguments.show)
 

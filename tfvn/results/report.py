@@ -31,7 +31,7 @@ _CAPTIONS = {
     ),
     "figure2": (
         "Perturbation effect and error against the norm of r, every model: mean and 25 to 75 % band"
-        " over the slices."
+        " over the slices. Of several attacks in l2 balls, the worst on each image."
     ),
     "figure3": (
         "The middle slice as every model sees it, or as those do that evaluate.py --show names:"

@@ -9,7 +9,15 @@ from tfvn.results.aggregate import COUNTED
 from tfvn.results.rows import attack_of, dataset_of, is_clean, size_of
 from tfvn.tables import Table, decimals, digits
 
-__all__ = ["comparison_text", "head_of", "labels_of", "markdown", "scores_of", "tables"]
+__all__ = [
+    "comparison_text",
+    "head_of",
+    "labels_of",
+    "markdown",
+    "scores_of",
+    "tables",
+    "worst_tables",
+]
 
 
 def markdown(table, maps=""):
@@ -44,6 +52,23 @@ def tables(table, maps=""):
         if len(block.sizes) > 1:
             parts.append(block.effects())
     return [parts[0]._replace(note=_note(table, maps)), *parts[1:]]
+
+
+def worst_tables(table, won):
+    """The tables of the worst of several attacks on each image.
+
+    Args:
+        table: the list of dicts of `aggregate`, of the rows of `strongest`.
+        won: what `winners` returns. Without any there are no such tables.
+    """
+    if not won:
+        return []
+    kinds = [entry["attack"] for entry in table if not is_clean(entry)]
+    title = f"the worst of {', '.join(won)} on each image"
+    block = _Block(attacks.of(kinds[0]), table, title)
+    counts = [f"{kind} {count}" for kind, count in won.items()]
+    note = f"The largest effect is of: {', '.join(counts)} (of {sum(won.values())} cases)."
+    return [block.errors(), block.effects()._replace(note=note)]
 
 
 def _note(table, maps):
@@ -81,10 +106,12 @@ class _Block:
     Args:
         attack: of that kind.
         table: the entries of that kind and the clean ones.
+        title: what the titles say of it, if not what the attack says itself.
     """
 
-    def __init__(self, attack, table):
+    def __init__(self, attack, table, title=None):
         self.attack = attack
+        self.title = attack.title if title is None else title
         self.models = list(dict.fromkeys(entry["model"] for entry in table))
         self.cells = {(entry["model"], size_of(entry)): entry for entry in table}
         heads = dict(sorted((size_of(entry), head_of(entry)) for entry in table))
@@ -118,7 +145,7 @@ class _Block:
             lines.append(line)
         title = "Mean perturbation effect"
         if not self.attack.bounded_in_l2:
-            title += ", and mean ||r||_2"
+            title += f", and mean ||{self.attack.changes.symbol}||_2"
         best = [""] * len(lines[0])
         if self.attack.comparable:
             best[3:] = ["lowest"] * (len(self.sizes) - 1)
@@ -142,9 +169,9 @@ class _Block:
 
     def _named(self):
         """What the titles say of the kind."""
-        if not self.attack.title:
+        if not self.title:
             return ""
-        return f", {self.attack.title}"
+        return f", {self.title}"
 
 
 def _draws(entry):

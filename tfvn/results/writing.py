@@ -8,10 +8,11 @@ from typing import NamedTuple
 from tfvn import files, tables
 from tfvn.figures import curves, paper
 from tfvn.results import again, certified, report, wording
-from tfvn.results.aggregate import compare_attacks
+from tfvn.results.aggregate import aggregate, compare_attacks
 from tfvn.results.candidates import Candidate
 from tfvn.results.images import Shown
-from tfvn.results.rows import attack_of, dataset_of, is_clean, is_in_ball, size_of
+from tfvn.results.rows import attack_of, dataset_of, is_clean, size_of
+from tfvn.results.strongest import strongest, winners
 from tfvn.runs import directory
 
 __all__ = [
@@ -127,8 +128,15 @@ def write_results(results, table, output, show=()):
         The paths of all files, the images first and the report last, and the tables as text.
     """
     rows = results.rows
+    worst = strongest(rows)
     shown = wording.tables(table, results.maps)
+    worst_shown = wording.worst_tables(aggregate(worst), winners(rows))
     text = wording.markdown(table, results.maps)
+    for part in worst_shown:
+        text += f"\n{part.as_text()}"
+        if part.note:
+            text += f"\n{part.note}\n"
+    shown += worst_shown
     certificates = {run.candidate.name: run.certificates for run in results.runs}
     claims = certified.certificates_of(table, rows, certificates)
     if claims:
@@ -163,7 +171,7 @@ def _figures(results, show):
     examples = [run.example for run in results.runs]
     chosen = _shown(examples, show)
     left_out = len(examples) - len(chosen)
-    balls = [row for row in rows if is_in_ball(row)]
+    balls = strongest(rows)
     others = _incomparable(rows)
     figures = {
         "figure1.png": lambda path: paper.figure1(path, *shown),

@@ -17,6 +17,9 @@ from tfvn.workers import ALONE, Watch, each
 
 __all__ = ["attack_run", "attack_settings"]
 
+# In the folder of an attack that is found on training slices.
+_LEARNED = "learned.h5"
+
 
 def attack_run(run_dir, config, workers=ALONE):
     """Attacks every test slice with every configured attack, one after the other, at all its sizes.
@@ -199,7 +202,7 @@ class _Job(NamedTuple):
             inputs,
             size,
             reference=reference,
-            start=self._start(before, index, made_of),
+            start=self._start(size, before, index, made_of),
             index=inputs["sample_index"],
         )
         self._write(path, size, index, inputs, result, made_of)
@@ -212,13 +215,38 @@ class _Job(NamedTuple):
                 f" {self.attack}. Configure it without, or give a slice that has one."
             )
 
-    def _start(self, before, index, made_of):
+    def _start(self, size, before, index, made_of):
         """Where the attack on a slice goes on, None where it begins anew."""
+        if self.attack.learns:
+            return self._learned(size)
         if before is None:
             return None
         path = self.path(before, index)
         arrays = self.read(path, before, needed=self.attack.continued_from, **made_of)
         return self.attack.start_from(arrays, before)
+
+    def _learned(self, size):
+        """The `Start` that was found on training slices, from its file or found anew."""
+        folder = attack_files.attack_dir(self.run_dir, size, self.attack.kind)
+        path = os.path.join(folder, _LEARNED)
+        if os.path.exists(path):
+            there = self.read(path, size, settings=self.settings(size), digest=self.digest)
+            return attacks.Start(there["perturbation"][None], size=size)
+        count = len(data.source(self.config, "train"))
+        held_out = min(self.attack.num_slices, count - 1)
+        slices = data.load(self.config, "validation", held_out=held_out)
+        found = self.attack.learn(self.models[0].predictor, slices, size)
+        perturbation = found.perturbation[0].numpy()
+        attributes = {
+            "model_hash": self.digest,
+            "scale": 1.0,
+            "kind": self.attack.kind,
+            self.attack.size_name: size,
+            "norm": float(np.linalg.norm(perturbation)),
+            "settings": self.settings(size),
+        }
+        attack_files.write_attack(path, {"perturbation": perturbation}, attributes)
+        return found
 
     def _write(self, path, size, index, inputs, result, made_of):
         """Writes what was found for one slice."""
@@ -256,7 +284,7 @@ class _Job(NamedTuple):
             self.attack.folder(size),
             done.index,
             done.history,
-            first_step=before or 0,
+            first_step=self.attack.first_step(before),
             keep=done.was_there,
         )
 
@@ -275,7 +303,7 @@ class _Job(NamedTuple):
             self.run_dir,
             self.attack.folder(size),
             [attacked["history"] for attacked in found],
-            first_step=before or 0,
+            first_step=self.attack.first_step(before),
         )
         folder = attack_files.attack_dir(self.run_dir, size, self.attack.kind)
         print(f"{self._reached(size, found)}; wrote {folder}")
@@ -293,6 +321,9 @@ class _Job(NamedTuple):
             told = f"mean effect {np.mean(effects):.4g}, {told}"
         slices = "slice" if len(found) == 1 else "slices"
         head = self.attack.head(size)
+        remark = self.attack.remark(found)
+        if remark:
+            told += f", {remark}"
         return f"{self.attack.kind} {head}: {told} ({len(found)} {slices})"
 
 

@@ -1,0 +1,528 @@
+"""Attacks made of a threat, a goal and a search, by their promises and against closed forms."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvn import attacks
+from tfvn.attacks import (
+    AutoProjectedGradient,
+    PowerIteration,
+    ProjectedGradientAscent,
+    Suite,
+    Universal,
+)
+from tfvn.attacks import apgd as apgd_module
+from tfvn.attacks.goals import GOALS, goal_of, target_with, target_without
+from tfvn.attacks.objective import Objective
+from tfvn.attacks.region import window
+from tfvn.attacks.suite import SUITES
+from tfvn.attacks.threats import THREATS, threat_of
+from tfvn.defences.smoothing import Smoothed
+from tfvn.models.base import Reconstructor
+from tfvn.models.classical import CGSense, ZeroFilled
+from tfvn.models.variational import VariationalNetwork
+from tfvn.physics.sense import Sense
+from tfvn.projections import norm
+
+INDEX = np.array([4, 7, 2], np.int32)
+DISC = (11, 9, 4)
+
+
+class Linear(Reconstructor):
+    """A linear map, f(k) = Re A^H k."""
+
+    def answer(self, inputs, key=None):
+        return tf.math.real(inputs["zero_filled"])
+
+
+class ComplexCGSense(CGSense):
+    """CG-SENSE that answers with real and imaginary part side by side, and not with a magnitude:
+    a linear map.
+    """
+
+    def answer(self, inputs, key=None):
+        image = self.call_for(inputs, ())
+        return tf.concat([tf.math.real(image), tf.math.imag(image)], -1)
+
+
+class KspaceReader(Reconstructor):
+    """A smooth nonlinear function of `kspace`."""
+
+    reads = "kspace"
+
+    def call(self, inputs):
+        image = self.sense.adjoint(inputs["kspace"], inputs["sensitivity_maps"], inputs["mask"])
+        return image + tf.cast(tf.square(tf.abs(image)), image.dtype)
+
+
+def vivid(dtype="float32"):
+    """A network with large random activations, far from linear."""
+    network = VariationalNetwork(2, 4, 3, initial_data_weight=0.7, dtype=dtype)
+    rng = np.random.default_rng(3)
+    for stage in network.stages:
+        stage.rbf_weights.assign(rng.standard_normal(stage.rbf_weights.shape))
+    return network
+
+
+@pytest.fixture(scope="module")
+def network():
+    return vivid()
+
+
+@pytest.fixture(scope="module")
+def batch(case):
+    return case(batch=3)
+
+
+@pytest.fixture(scope="module")
+def truth(batch):
+    """Images that are not the network's answers."""
+    rng = np.random.default_rng(5)
+    return rng.random((3, 24, 20)).astype(np.float32)
+
+
+def one(inputs, i):
+    return {key: x[i : i + 1] for key, x in inputs.items()}
+
+
+def run(attack, model, inputs, radius=1.0, **given):
+    """The result of an attack on a batch whose images have the names `INDEX`."""
+    return attack.run(model, inputs, radius, index=INDEX[: len(inputs["mask"])], **given)
+
+
+def effects(result):
+    return np.sqrt(2 * result.objective.numpy())
+
+
+# What a change is, and what is wanted of it
+
+
+@pytest.mark.parametrize("threat", THREATS)
+@pytest.mark.parametrize("goal", GOALS)
+@pytest.mark.parametrize("region", [(), DISC])
+@pytest.mark.parametrize("reader", [False, True])
+def test_the_gradient_of_every_threat_and_goal_matches_central_differences(
+    case, threat, goal, region, reader
+):
+    inputs = case(dtype="complex128", height=24, width=20)
+    model = KspaceReader(dtype="float64") if reader else vivid("float64")
+    changes = threat_of(threat, () if threat == "kspace" else region)
+    given = model.measured(inputs)
+    like = changes.zero(model.sense, given)
+    objective = Objective(
+        model,
+        given,
+        tf.zeros([1], tf.int32),
+        threat=changes,
+        goal=goal_of(goal, region),
+        reference=tf.constant(np.random.default_rng(5).random((1, 24, 20))),
+        support=changes.support(inputs, like),
+    )
+    rng = np.random.default_rng(7)
+    point, direction = (
+        tf.constant(0.1 * rng.standard_normal((*like.shape, 2)).view(complex)[..., 0])
+        for _ in range(2)
+    )
+    _, gradient = objective.value_and_gradient(point)
+    along = tf.reduce_sum(tf.math.real(tf.math.conj(gradient) * direction))
+    step = 1e-6
+    ahead, behind = (objective.value(point + sign * step * direction) for sign in (1, -1))
+    np.testing.assert_allclose(along, (ahead[0] - behind[0]) / (2 * step), rtol=1e-6)
+
+
+def test_a_change_of_kspace_enters_what_a_model_reads(case):
+    inputs = case()
+    sense, changes = Sense(), THREATS["kspace"]
+    change = np.random.default_rng(0).standard_normal((*inputs["kspace"].shape, 2))
+    change = change.astype(np.float32).view(np.complex64)[..., 0]
+    sampled = change * inputs["mask"]
+    in_kspace = changes.enter(sense, inputs, change)
+    np.testing.assert_allclose(in_kspace["kspace"], inputs["kspace"] + sampled, atol=1e-6)
+    zero_filled = {
+        "zero_filled": sense.adjoint(*(inputs[key] for key in inputs)),
+        "sensitivity_maps": inputs["sensitivity_maps"],
+        "mask": inputs["mask"],
+    }
+    seen = changes.enter(sense, zero_filled, change)["zero_filled"]
+    expected = sense.adjoint(inputs["kspace"] + sampled, inputs["sensitivity_maps"], inputs["mask"])
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+
+
+def test_erasing_fills_a_region_from_around_it():
+    image = np.ones((1, 20, 16), np.float32)
+    image[0, 8:12, 6:10] = 5
+    box = (8, 11, 6, 9)
+    np.testing.assert_allclose(target_without(tf.constant(image), box), 1, rtol=1e-6)
+    rows = np.broadcast_to(np.arange(20.0, dtype=np.float32)[:, None], (1, 20, 16))
+    filled = target_without(tf.constant(rows), (10, 8, 3)).numpy()
+    # By symmetry the middle of a slope stays; all else lies between the values around.
+    assert filled[0, 10, 8] == pytest.approx(10, abs=1e-4)
+    assert (filled >= 6).all(where=window((10, 8, 3), 20, 16).numpy())
+    np.testing.assert_array_equal(filled[0, :6], rows[0, :6])
+
+
+def test_inserting_brightens_a_region_alone():
+    image = np.random.default_rng(0).random((2, 21, 17)).astype(np.float32)
+    changed = target_with(tf.constant(image), (10, 8, 3)).numpy() - image
+    inside = window((10, 8, 3), 21, 17).numpy()
+    assert (changed[:, ~inside] == 0).all()
+    np.testing.assert_allclose(changed[:, 10, 8], 0.3 * image.max((1, 2)), rtol=1e-5)
+    assert (changed.max((1, 2)) == changed[:, 10, 8]).all()
+
+
+def test_without_a_region_a_lesion_is_in_the_middle():
+    image = tf.ones([1, 24, 36])
+    changed = np.argwhere(target_with(image, ()).numpy()[0] > 1)
+    assert np.abs(changed - [12, 18]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"threat": "l3"}, "threat must be one of .'l2', 'l1', 'linf', 'kspace'"),
+        ({"goal": "harm"}, "goal must be one of .'effect', 'error', 'erase', 'insert'"),
+        ({"threat_region": [1, 2]}, "threat_region must be a disc .row, column, radius. or a box"),
+        ({"goal_region": [5, 3, 1, 2]}, "goal_region must be a disc"),
+        ({"goal_region": 5}, "goal_region must be a list of numbers"),
+        ({"goal_region": [5, 5, -1]}, "goal_region must be a whole number >= 0"),
+        ({"threat": "kspace", "threat_region": DISC}, "threat_region must be empty with threat="),
+        ({"steps": 0}, "steps must be a whole number >= 1"),
+        ({"start": "here"}, "start must be one of .'random', 'singular', 'larger'"),
+        ({"sizes": [-1]}, "sizes must be a number >= 0"),
+        ({"draws": 0}, "draws must be a whole number >= 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AutoProjectedGradient(**settings)
+
+
+def test_regions_outside_the_image_and_missing_images_are_refused(network, batch, truth):
+    attack = AutoProjectedGradient(steps=1, threat_region=(22, 9, 4))
+    with pytest.raises(ValueError, match="inside the image of 24 x 20 pixels. .* rows 18 to 26"):
+        run(attack, network, batch)
+    attack = AutoProjectedGradient(steps=1, goal="error")
+    with pytest.raises(ValueError, match="goal='error' needs the true image"):
+        run(attack, network, batch)
+    with pytest.raises(ValueError, match="reference must have the shape .3, 24, 20."):
+        run(attack, network, batch, reference=truth[:, :-1])
+    start = attacks.Start(truth[:2].astype(np.complex64))
+    with pytest.raises(ValueError, match="start must have the shape"):
+        run(AutoProjectedGradient(steps=1), network, batch, start=start)
+
+
+# What every search promises
+
+SEARCHES = {
+    "apgd": AutoProjectedGradient(steps=12),
+    "apgd l1": AutoProjectedGradient(steps=12, threat="l1"),
+    "apgd linf": AutoProjectedGradient(steps=12, threat="linf"),
+    "apgd kspace": AutoProjectedGradient(steps=12, threat="kspace"),
+    "apgd larger": AutoProjectedGradient(steps=12, start="larger", restarts=2),
+    "apgd singular": AutoProjectedGradient(steps=12, start="singular"),
+    "apgd region": AutoProjectedGradient(steps=12, threat_region=DISC),
+    "power": PowerIteration(steps=8),
+    "power kspace": PowerIteration(steps=8, threat="kspace"),
+}
+EVERY_SEARCH = pytest.mark.parametrize("name", SEARCHES)
+
+
+@pytest.fixture(scope="module")
+def found(network, batch):
+    """The results of all searches on the network."""
+    return {name: run(attack, network, batch) for name, attack in SEARCHES.items()}
+
+
+@EVERY_SEARCH
+def test_every_change_is_inside_its_ball_and_near_its_surface(found, name):
+    attack = SEARCHES[name]
+    for change in found[name].perturbation.numpy():
+        size = attack.norm_of(change)
+        assert 0.95 < size <= 1.0
+
+
+@EVERY_SEARCH
+def test_the_result_is_the_largest_that_the_search_saw(found, name):
+    result = found[name]
+    history = result.history.numpy()
+    assert history.shape[2] == 3 and np.isfinite(history).all()
+    if name == "apgd larger":
+        # Steps in larger balls count for nothing.
+        history = history[:, 8:]
+    np.testing.assert_allclose(result.objective, history.max((0, 1)), rtol=1e-4)
+
+
+@EVERY_SEARCH
+def test_a_search_is_stronger_than_random_changes_of_the_same_norm(found, network, batch, name):
+    attack = SEARCHES[name]
+    like = attack.changes.zero(network.sense, batch)
+    support = attack.changes.support(batch, like)
+    objective = Objective(
+        network, network.measured(batch), tf.constant(INDEX), threat=attack.changes, support=support
+    )
+    for seed in range(3):
+        keys = tf.constant([[seed, n] for n in range(3)])
+        change = attack.changes.draw(like, keys, tf.constant(1.0))
+        assert (objective.value(change) < found[name].objective).numpy().all()
+
+
+@EVERY_SEARCH
+def test_an_image_does_not_depend_on_its_batch_mates(found, network, batch, name):
+    alone = SEARCHES[name].run(network, one(batch, 1), 1.0, index=INDEX[1:2])
+    np.testing.assert_allclose(alone.objective[0], found[name].objective[1], rtol=1e-4)
+
+
+@EVERY_SEARCH
+def test_the_same_seed_gives_the_same_bytes(found, network, batch, name):
+    again = run(SEARCHES[name], network, batch)
+    np.testing.assert_array_equal(again.perturbation, found[name].perturbation)
+
+
+@EVERY_SEARCH
+def test_radius_zero_changes_nothing(network, batch, name):
+    result = run(SEARCHES[name], network, batch, 0.0)
+    assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
+
+
+def test_a_change_in_a_region_is_zero_outside_of_it(found):
+    change = found["apgd region"].perturbation.numpy()
+    inside = window(DISC, 24, 20).numpy()
+    assert change[:, inside].any() and not change[:, ~inside].any()
+
+
+def test_a_change_of_kspace_leaves_what_was_not_measured(network, batch):
+    batch = {**batch, "kspace": batch["kspace"].copy(), "mask": np.ones_like(batch["mask"])}
+    # Padding: lines of zeros that the mask calls sampled.
+    batch["kspace"][..., :4] = 0
+    unmeasured = (batch["kspace"] == 0).all((1, 2), keepdims=True)
+    assert unmeasured.sum() >= 12
+    change = run(SEARCHES["apgd kspace"], network, batch).perturbation.numpy()
+    assert change.any() and not (change * unmeasured).any()
+
+
+def test_an_attack_on_kspace_is_at_least_as_strong_as_one_on_the_image(found, network, batch):
+    r = found["apgd"].perturbation
+    reached = Sense().forward(r, batch["sensitivity_maps"], batch["mask"])
+    for i, radius in enumerate(norm(reached).numpy()):
+        attack = AutoProjectedGradient(steps=60, threat="kspace")
+        result = attack.run(network, one(batch, i), float(radius), index=INDEX[i : i + 1])
+        assert result.objective[0] > found["apgd"].objective[i]
+
+
+def test_a_goal_counts_in_its_region_alone(network, batch, truth):
+    attack = AutoProjectedGradient(steps=12, goal="error", goal_region=DISC)
+    result = run(attack, network, batch, reference=truth)
+    inside = window(DISC, 24, 20).numpy()
+    error = np.square(result.reconstruction.numpy() - truth)[:, inside].sum(1)
+    np.testing.assert_allclose(result.objective, error / 2, rtol=1e-4)
+    whole = run(AutoProjectedGradient(steps=12, goal="error"), network, batch, reference=truth)
+    assert (error > np.square(whole.reconstruction.numpy() - truth)[:, inside].sum(1)).all(), (
+        "the attack on a region is not the stronger one there"
+    )
+
+
+@pytest.mark.parametrize("goal", ["erase", "insert"])
+def test_an_answer_is_driven_towards_a_target(network, batch, goal):
+    attack = AutoProjectedGradient(steps=40, goal=goal, goal_region=DISC)
+    result = run(attack, network, batch, 2.0)
+    clean = network.reconstruct(batch)
+    target = attack.wants.compared_with(clean, None)
+    inside = window(DISC, 24, 20).numpy()
+
+    def distance(image):
+        return np.linalg.norm((image - target).numpy()[:, inside], axis=1)
+
+    assert (distance(result.reconstruction) < 0.65 * distance(clean)).all()
+    expected = -np.square(result.reconstruction - target).sum((1, 2)) / 2
+    np.testing.assert_allclose(result.objective, expected, rtol=1e-4)
+
+
+# Closed forms
+
+
+def matrix(model, inputs, shape):
+    """The map from a change r to the change of a linear model's answer, by columns."""
+    sense = model.sense
+    clean = model.answer(model.measured(inputs))
+    columns = []
+    for place in np.ndindex(*shape):
+        for unit in (1, 1j):
+            r = np.zeros((1, *shape), complex)
+            r[(0, *place)] = unit
+            changed = sense.forward(r, inputs["sensitivity_maps"], inputs["mask"])
+            answer = model.answer(
+                model.measured({**inputs, "kspace": inputs["kspace"] + changed.numpy()})
+            )
+            columns.append(np.ravel(answer - clean))
+    return np.array(columns).T
+
+
+@pytest.fixture(scope="module")
+def linear(case):
+    """Small linear models in float64, a measurement, and the largest gain of each."""
+    inputs = case(height=8, width=6, dtype="complex128")
+    models = {
+        "zero-filled": Linear(dtype="float64"),
+        "cg-sense": ComplexCGSense(mu=0.05, dtype="float64"),
+    }
+    gains = {}
+    for name, model in models.items():
+        gains[name] = np.linalg.svd(matrix(model, inputs, (8, 6)), compute_uv=False)[0]
+    return models, inputs, gains
+
+
+@pytest.mark.parametrize("name", ["zero-filled", "cg-sense"])
+def test_the_suite_reaches_the_worst_case_of_a_linear_model(linear, name):
+    models, inputs, gains = linear
+    result = Suite().run(models[name], inputs, 2.0)
+    assert 0.99 * 2 * gains[name] <= effects(result)[0] <= 2 * gains[name] * (1 + 1e-6)
+
+
+def test_power_iteration_finds_the_top_singular_vector(linear):
+    models, inputs, gains = linear
+    result = PowerIteration(steps=200).run(models["cg-sense"], inputs, 2.0)
+    assert effects(result)[0] == pytest.approx(2 * gains["cg-sense"], rel=3e-3)
+
+
+def test_a_search_from_the_singular_vector_begins_near_the_worst_case(linear):
+    models, inputs, gains = linear
+    attack = AutoProjectedGradient(steps=1, start="singular")
+    result = attack.run(models["zero-filled"], inputs, 2.0)
+    assert np.sqrt(2 * result.history[0, 0, 0]) > 0.95 * 2 * gains["zero-filled"]
+
+
+def test_l1_and_linf_reach_their_worst_case_of_a_linear_model(linear):
+    models, inputs, _ = linear
+    columns = matrix(models["zero-filled"], inputs, (8, 6))
+    # In an l1 ball the worst change is a single part.
+    worst = np.linalg.norm(columns, axis=0).max()
+    attack = AutoProjectedGradient(threat="l1", steps=100, restarts=3)
+    assert effects(attack.run(models["zero-filled"], inputs, 1.0))[0] > 0.95 * worst
+    # In a linf ball it is a corner: none of many random ones is worse.
+    rng = np.random.default_rng(0)
+    corners = rng.choice([-1.0, 1.0], (columns.shape[1], 2000))
+    attack = AutoProjectedGradient(threat="linf", steps=100)
+    reached = effects(attack.run(models["zero-filled"], inputs, 1.0))[0]
+    assert reached > np.linalg.norm(columns @ corners, axis=0).max()
+
+
+def test_checkpoints_are_those_of_the_paper():
+    places = [place for place, _ in apgd_module._checkpoints(100, sparse=False)]
+    assert places == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_apgd_is_no_weaker_than_the_papers_attack(network, batch):
+    paper = run(ProjectedGradientAscent(steps=30), network, batch, 3.0)
+    apgd = run(AutoProjectedGradient(steps=30), network, batch, 3.0)
+    assert apgd.objective.numpy().mean() > 0.99 * paper.objective.numpy().mean()
+
+
+# Models with random draws
+
+
+def test_loss_and_gradient_are_means_over_the_same_draws(network, batch):
+    model = Smoothed(network, 0.05, 2)
+    objective = Objective(model, model.measured(batch), tf.constant(INDEX), sets=3)
+    r = tf.complex(tf.ones([3, 24, 20]), tf.zeros([3, 24, 20])) / 20
+    value, gradient = objective.value_and_gradient(r)
+    every = [objective.value_and_gradient(r, step) for step in range(3)]
+    np.testing.assert_allclose(value, np.mean([v for v, _ in every], 0), rtol=1e-5)
+    np.testing.assert_allclose(gradient, np.mean([g for _, g in every], 0), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(objective.value(r), value, rtol=1e-5)
+    assert not objective.value(tf.zeros_like(r)).numpy().any()
+
+
+def test_an_attack_takes_as_many_draws_as_it_is_told(network):
+    model = Smoothed(network, 0.05, 3)
+    assert AutoProjectedGradient(draws=20)._sets(model) == 7
+    assert AutoProjectedGradient(draws=20, noise="fixed")._sets(model) == 1
+    assert AutoProjectedGradient(draws=20)._sets(network) == 1
+
+
+def test_fresh_draws_are_not_the_models(batch):
+    model = Smoothed(ZeroFilled(), 0.2, 2)
+    values = {}
+    for noise in ("fresh", "fixed"):
+        attack = PowerIteration(steps=3, noise=noise, draws=4)
+        values[noise] = run(attack, model, batch)
+    best = values["fixed"].history.numpy().max((0, 1))
+    np.testing.assert_allclose(values["fixed"].objective, best, rtol=1e-4)
+    assert (values["fresh"].history[0, 0] != values["fixed"].history[0, 0]).numpy().all()
+
+
+# The suite
+
+
+@pytest.fixture(scope="module")
+def suite(network, batch):
+    return run(Suite(), network, batch)
+
+
+def test_a_suite_keeps_the_strongest_of_its_members(suite, network, batch):
+    assert list(suite.reached) == [member.name for member in SUITES["small-1"]]
+    reached = np.array([objective.numpy() for objective in suite.reached.values()])
+    np.testing.assert_array_equal(suite.objective, reached.max(0))
+    again = network.reconstruct(
+        {
+            **batch,
+            "kspace": batch["kspace"]
+            + Sense().forward(suite.perturbation, batch["sensitivity_maps"], batch["mask"]),
+        }
+    )
+    np.testing.assert_allclose(suite.reconstruction, again, atol=1e-5)
+
+
+def test_a_suite_stores_what_each_member_reached(suite):
+    arrays = Suite().arrays(suite)
+    assert set(arrays) == {"objective", "reached_power", "reached_apgd-larger"}
+    assert arrays["objective"] == max(arrays["reached_power"], arrays["reached_apgd-larger"])
+
+
+def test_a_larger_radius_never_gives_less(suite, network, batch):
+    attack = Suite()
+    start = attack.start_from({"perturbation": suite.perturbation[1].numpy()}, 1.0)
+    for radius in (1.0 + 1e-5, 1.5):
+        result = attack.run(network, one(batch, 1), radius, start=start, index=INDEX[1:2])
+        assert result.objective[0] >= suite.objective[1] * (1 - 1e-6)
+
+
+def test_suites_keep_to_their_budgets():
+    for version, budget in (("small-1", 120), ("standard-1", 600)):
+        assert Suite(sizes=[1.0], version=version).num_steps <= budget
+
+
+def test_radii_of_a_suite_are_sorted_and_not_doubled():
+    assert Suite(sizes=[2.5, 1.5]).sizes == (1.5, 2.5)
+    with pytest.raises(ValueError, match="sizes must be different numbers"):
+        Suite(sizes=[1.5, 1.5])
+
+
+# One change for many slices
+
+
+def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices(network, case):
+    seen, held_out = case(batch=4, seed=0), case(batch=3, seed=1)
+    # Slices of one scan share maps and mask.
+    for key in ("sensitivity_maps", "mask"):
+        held_out[key] = seen[key][:3]
+    attack = Universal(steps=40)
+    slices = [(one(seen, i), np.zeros((1, 24, 20))) for i in range(4)]
+    start = attack.learn(network, slices, 1.0)
+    assert 0.95 < np.linalg.norm(start.perturbation) <= 1
+    result = run(attack, network, held_out, start=start)
+    for change in result.perturbation:
+        np.testing.assert_array_equal(change, start.perturbation[0])
+    objective = Objective(network, network.measured(held_out), tf.constant(INDEX))
+    for seed in range(3):
+        keys = tf.constant([[seed, n] for n in range(3)])
+        random = attack.changes.draw(objective.like, keys, tf.constant(1.0))
+        assert (objective.value(random) < result.objective).numpy().all()
+
+
+def test_slices_of_several_sizes_have_no_universal_change(network, case):
+    slices = [(case(), None), (case(width=22), None)]
+    with pytest.raises(ValueError, match="needs training slices of one size. .*24, 20.*24, 22"):
+        Universal(steps=1).learn(network, slices, 1.0)
+    with pytest.raises(ValueError, match="no size, as there are none"):
+        Universal(steps=1).learn(network, [], 1.0)

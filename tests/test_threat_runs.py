@@ -1,0 +1,109 @@
+"""Attacks of several threats and goals through `attack.py` and `evaluate.py`."""
+
+import csv
+import os
+
+import h5py
+import numpy as np
+import pytest
+from test_evaluation import make_run
+
+from tfvn.results.evaluate import evaluate
+from tfvn.runs import attack_files
+from tfvn.runs.attack import attack_run
+from tfvn.runs.directory import open_run
+
+ATTACKS = [
+    "data.num_test=2",
+    "attacks=suite,apgd,ascent,universal",
+    "attacks.suite.sizes=0.5,1",
+    "attacks.apgd.sizes=1",
+    "attacks.apgd.steps=4",
+    "attacks.apgd.threat=kspace",
+    "attacks.universal.sizes=1",
+    "attacks.universal.steps=4",
+    "attacks.universal.num_slices=2",
+    "data.num_train=3",
+]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "several", *ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def rows(run_dir, tmp_path_factory):
+    """The rows of `results.csv`, by attack, radius and slice."""
+    output = tmp_path_factory.mktemp("results")
+    evaluate([run_dir], output)
+    with open(output / "results.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    return {(row["attack"], float(row["radius"]), row["slice"]): row for row in found}
+
+
+def test_a_change_of_kspace_is_stored_for_all_coils_and_measured(run_dir, rows):
+    path = attack_files.attack_path(run_dir, 1.0, 0, "apgd-kspace")
+    found = attack_files.read_attack(path)
+    assert found["perturbation"].shape == (2, 32, 24)
+    row = rows["apgd-kspace", 1.0, "0"]
+    norm = np.linalg.norm(found["perturbation"])
+    assert 0.5 < norm <= 1
+    assert float(row["norm"]) == pytest.approx(norm, rel=1e-4)
+    assert float(row["kspace_norm"]) == pytest.approx(norm, rel=1e-4)
+    assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
+
+
+def test_a_suite_stores_what_each_member_reached(run_dir, rows):
+    path = attack_files.attack_path(run_dir, 1.0, 1, "suite-l2")
+    with h5py.File(path) as file:
+        reached = [file[f"reached_{name}"][()] for name in ("power", "apgd-larger")]
+        assert file["history"].shape == (3, 51)
+        assert file["objective"][()] == max(reached)
+    assert float(rows["suite-l2", 1.0, "1"]["effect"]) == pytest.approx(
+        np.sqrt(2 * max(reached)), rel=1e-3
+    )
+
+
+def test_a_larger_radius_of_a_suite_is_at_least_as_strong(rows):
+    for index in ("0", "1"):
+        small, large = (float(rows["suite-l2", r, index]["effect"]) for r in (0.5, 1.0))
+        assert small < large
+
+
+def test_attacks_that_are_done_are_kept(run_dir, capsys):
+    path = attack_files.attack_path(run_dir, 1.0, 0, "suite-l2")
+    with open(path, "rb") as file:
+        before = file.read()
+    attack_run(run_dir, open_run(run_dir))
+    with open(path, "rb") as file:
+        assert file.read() == before
+    assert "strongest: power" in capsys.readouterr().out
+
+
+def test_a_changed_change_of_kspace_is_refused(run_dir, tmp_path):
+    path = attack_files.attack_path(run_dir, 1.0, 0, "apgd-kspace")
+    found = attack_files.read_attack(path)
+    changed = {**found, "perturbation": 3 * found["perturbation"]}
+    arrays = {key: changed.pop(key) for key in ("perturbation", "history", "objective")}
+    changed.pop("norm")
+    other = str(tmp_path / "slice_00000.h5")
+    attack_files.write_attack(other, arrays, changed)
+    with pytest.raises(ValueError, match="beyond its radius 1"):
+        attack_files.read_attack(other, attack=("apgd-kspace", 1.0))
+
+
+def test_a_universal_change_is_found_on_training_slices_and_given_to_all_test_slices(run_dir, rows):
+    paths = [attack_files.attack_path(run_dir, 1.0, i, "universal-l2") for i in range(2)]
+    found = [attack_files.read_attack(path) for path in paths]
+    np.testing.assert_array_equal(found[0]["perturbation"], found[1]["perturbation"])
+    assert found[0]["objective"] != found[1]["objective"]
+    assert float(rows["universal-l2", 1.0, "0"]["effect"]) > 0
+    # What was found is kept, and not found anew.
+    changed = os.path.join(os.path.dirname(paths[0]), "learned.h5")
+    before = os.stat(changed).st_mtime_ns
+    os.remove(paths[1])
+    attack_run(run_dir, open_run(run_dir))
+    again = attack_files.read_attack(paths[1])
+    np.testing.assert_array_equal(again["perturbation"], found[1]["perturbation"])
+    assert os.stat(changed).st_mtime_ns == before
