@@ -77,6 +77,7 @@ ONE_STACK = {
     "test_wheel",
     # What is written of answers is the same whatever gives them. test_scripts writes it on both.
     "test_evaluation",
+    "test_flagged",
     "test_report",
     "test_results",
     "test_strongest",
@@ -122,6 +123,7 @@ AS_TRACED = {
     "test_fastmri_weights",
     "test_figures",
     "test_fit",
+    "test_flagged",
     "test_flags",
     "test_gan",
     "test_given",
