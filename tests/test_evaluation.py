@@ -123,6 +123,7 @@ def test_every_file_is_written_and_nothing_else(results):
         "figure3.png",
         "reconstructions.h5",
         "certificates.csv",
+        "flags.csv",
         "report.html",
     }
     assert all(os.path.getsize(path) > (20_000 if path.endswith(".png") else 200) for path in paths)

@@ -41,6 +41,7 @@ _BEGINNINGS = {
     "table1.csv": "model,attack,radius,steps,",
     "table1.md": "Error of the reconstructions",
     "certificates.csv": "model,attack,size,",
+    "flags.csv": "model,flag,state,",
     "num_samples.csv": "model,num_samples,radius,",
     "num_samples.md": "| model",
     "comparison.md": "| model",

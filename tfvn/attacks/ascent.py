@@ -62,6 +62,7 @@ class ProjectedGradientAscent(Attack):
 
     name = "ascent"
     kinds = {norm: {"norm": norm} for norm in BALLS}
+    steady = True
 
     def __init__(
         self,

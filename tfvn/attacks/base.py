@@ -97,11 +97,12 @@ class Attack:
         comparable: whether an attack of one size has the same power against every model.
         bounded_in_l2: whether a size is the largest l2 norm of r.
         objective_array: the name under which `arrays` holds E(r).
-        continued_from: the names of the arrays that the next size goes on from; none if every
-            size begins anew.
+        continued_from: names of arrays that the next size goes on from; none if it begins anew.
         learns: whether its change is found on training slices, by a method `learn(model, slices,
             size)`, and given to `run` as a start.
         needs_reference: whether `run` needs the true image.
+        sort: what it works with, "gradient", "single step" or "no gradient", as flags compare it.
+        steady: whether its first steps are those of a shorter search too.
         measures_effect: whether E(r) is half the squared change of the model's answer to
             `perturbation`.
     """
@@ -118,6 +119,8 @@ class Attack:
     continued_from = ()
     learns = False
     needs_reference = False
+    sort = "gradient"
+    steady = False
     measures_effect = True
 
     def __repr__(self):

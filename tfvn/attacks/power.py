@@ -46,6 +46,7 @@ class PowerIteration(SearchedAttack):
 
     name = "power"
     kinds = kinds_of("power")
+    steady = True
 
     def __init__(
         self,

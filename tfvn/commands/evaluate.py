@@ -20,7 +20,7 @@ It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
 def _add_flags(parser):
     parser.usage = (
         f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set SECTION.KEY=VALUE ...]\n"
-        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--strategy S]"
+        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--probe] [--strategy S]"
     )
     parser.add_argument(
         "run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table"
@@ -56,6 +56,11 @@ def _add_flags(parser):
         action="store_true",
         help="instead: the perturbations of every run on the models of all",
     )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="also probe every model on one slice for what makes attacks on it fail",
+    )
     cli.add_strategy(parser)
 
 
@@ -76,7 +81,7 @@ def _work(arguments, parser, words):
         elif arguments.transfer:
             transfer.transfer(run_dirs, output, arguments.set, own)
         else:
-            evaluate.evaluate(run_dirs, output, arguments.set, own, arguments.show)
+            evaluate.evaluate(run_dirs, output, arguments.set, own, arguments.show, arguments.probe)
 
     return cli.guarded(evaluate)
 

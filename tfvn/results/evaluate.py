@@ -11,6 +11,8 @@ These are its files:
                             where there are both
     certificates.csv        of every smoothed model: its Lipschitz constant, and what it says of
                             each attack
+    flags.csv               of every model: which rules say that its numbers are wrong, see
+                            `tfvn.results.rules`
     reconstructions.h5      all images, see `tfvn.results.images`
     report.html             all of it on one page, with curves to read values from and images to
                             compare: a single file
@@ -24,12 +26,13 @@ from typing import NamedTuple
 from tfvn import attacks, data, files, progress
 from tfvn.data import Source
 from tfvn.figures import paper
-from tfvn.results import certified, measure, wording
+from tfvn.results import certified, flagged, measure, wording
 from tfvn.results.aggregate import aggregate
 from tfvn.results.candidates import Candidate, cases, check_attacks, compared_data, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import Loaded
 from tfvn.results.partial import Kept
+from tfvn.results.probes import flags_of_model
 from tfvn.results.rows import dataset_of
 from tfvn.results.writing import (
     FILES,
@@ -50,7 +53,7 @@ __all__ = ["Evaluation", "evaluate"]
 _UNFINISHED, _WORKERS = ".unfinished", ".workers"
 
 
-def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=()):
+def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False):
     """Evaluates the models of several runs on their common test slices, clean and attacked.
 
     A row of `results.csv` is one image f(k + A r). Its columns:
@@ -84,6 +87,7 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=()):
             writes the results.
         show: the names of the models in figure 3, in its order. If there is none these are all, and
             of more than `tfvn.results.writing.SHOWN` the first ones.
+        probe: whether the models are probed on the middle slice, see `tfvn.results.probes`.
 
     Returns:
         The paths of all files written; they are printed too, and at the end the table. The last is
@@ -118,7 +122,7 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=()):
                 _evaluate_own(candidate, source, workers, kept)
         if workers.index:
             return []
-        results = _gather(candidates, source, output, workers, watch, kept)
+        results = _gather(candidates, source, output, workers, watch, kept, probe)
         table = aggregate(results.rows)
         paths, text = write_results(results, table, output, show)
         kept.remove()
@@ -193,7 +197,7 @@ def _evaluate_own(candidate, source, workers, kept):
             bar.update()
 
 
-def _gather(candidates, source, output, workers, watch, kept):
+def _gather(candidates, source, output, workers, watch, kept, probe):
     """Writes the images, and evaluates the slices that are not done. Returns the `Results`."""
     total = len(source) * sum(1 + len(candidate.attacks) for candidate in candidates)
     path = os.path.join(output, "reconstructions.h5")
@@ -207,15 +211,15 @@ def _gather(candidates, source, output, workers, watch, kept):
             loaded = measure.load(candidate)
             file.create_group(f"models/{candidate.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(candidate, source, [loaded], kept)
-            runs.append(_gather_run(evaluation, file, bar, workers, watch))
+            runs.append(_gather_run(evaluation, file, bar, workers, watch, probe))
     return Results(runs, path, maps, shown)
 
 
-def _gather_run(evaluation, file, bar, workers, watch):
+def _gather_run(evaluation, file, bar, workers, watch, probe):
     """Writes the images of one run. Returns what is `Evaluated`."""
     candidate, source = evaluation.candidate, evaluation.source
     loaded = evaluation.models[0]
-    rows = []
+    rows, probed = [], []
     for case in cases(candidate.config, source):
         wait = watch.wait
         if case.index in workers.own(len(source)):
@@ -226,8 +230,13 @@ def _gather_run(evaluation, file, bar, workers, watch):
         bar.update(len(found))
         if case.index == len(source) // 2:
             example = _example(candidate, case, images, found)
+            if probe:
+                index = case.inputs["sample_index"]
+                probed = flags_of_model(loaded.model, case.inputs, case.reference, index)
     certificates = certified.claimed(loaded.model)
-    return Evaluated(candidate, rows, example, loaded.network.get_config(), certificates)
+    flags = flagged.flags_of_run(candidate, rows, certificates, probed)
+    settings = loaded.network.get_config()
+    return Evaluated(candidate, rows, example, settings, certificates, flags)
 
 
 def _example(candidate, case, images, rows):

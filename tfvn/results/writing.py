@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tfvn import files, tables
 from tfvn.figures import curves, paper
-from tfvn.results import again, certified, report, wording
+from tfvn.results import again, certified, flagged, report, wording
 from tfvn.results.aggregate import aggregate, compare_attacks
 from tfvn.results.candidates import Candidate
 from tfvn.results.images import Shown
@@ -36,6 +36,7 @@ FILES = (
     "figure3.png",
     "figure4.png",
     "certificates.csv",
+    "flags.csv",
     "reconstructions.h5",
     "report.html",
 )
@@ -86,6 +87,7 @@ class Evaluated(NamedTuple):
     example: the middle slice as its model sees it.
     architecture: the settings of its network.
     certificates: what is claimed of its model, a list of `Certificate`.
+    flags: what may be wrong with its numbers, a list of `tfvn.results.flags.Flag`.
     """
 
     candidate: Candidate
@@ -93,6 +95,7 @@ class Evaluated(NamedTuple):
     example: paper.Example
     architecture: dict
     certificates: list
+    flags: list
 
 
 class Results(NamedTuple):
@@ -143,7 +146,14 @@ def write_results(results, table, output, show=()):
         claimed = certified.certificate_table(claims)
         shown.append(claimed)
         text += f"\n{claimed.as_text()}\n{claimed.note}\n"
-    notes = []
+    flags = {run.candidate.name: run.flags for run in results.runs}
+    flagged_table, notes = flagged.flag_table(flags), []
+    if flagged_table:
+        shown.append(flagged_table)
+        text += f"\n{flagged_table.as_text()}\n{flagged_table.note}\n"
+    else:
+        notes.append(flagged.flag_text(flags))
+        text += f"\n{notes[0]}\n"
     compared = wording.comparison_text(compare_attacks(rows))
     if compared:
         notes.append(compared)
@@ -152,6 +162,7 @@ def write_results(results, table, output, show=()):
         "results.csv": lambda path: tables.write_csv(path, rows),
         "table1.csv": lambda path: tables.write_csv(path, table),
         "table1.md": lambda path: tables.write_text(path, text),
+        "flags.csv": lambda path: tables.write_csv(path, flagged.flag_rows(flags)),
         **_figures(results, show),
     }
     if claims:

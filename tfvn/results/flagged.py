@@ -1,0 +1,138 @@
+"""The flags of an evaluation: of what the attacks of its runs reached, and of their models.
+
+flags.csv   a row for each model and rule of `tfvn.results.rules`
+"""
+
+import math
+
+import numpy as np
+
+from tfvn.models.base import Statistics
+from tfvn.results.certified import DISTANCES
+from tfvn.results.flags import NOT_CHECKED, Reached, flags_of_results, merged, row_of, unchecked
+from tfvn.results.rows import attack_of, is_clean, size_of
+from tfvn.results.rules import OF_MODELS
+from tfvn.runs import attack_files
+from tfvn.tables import Table, digits
+
+__all__ = ["flag_rows", "flag_table", "flag_text", "flags_of_run"]
+
+_HEADS = ("model", "flag", "found", "limit", "slice", "size", "attack")
+_NOT_PROBED = "Only evaluate.py --probe looks at the model."
+# A search ends at what was measured, up to rounding. Where it does not, it made another number
+# large: the error, or the effect on a part of the image.
+_SAME = 1e-2
+
+
+def flags_of_run(candidate, rows, certificates, probed=()):
+    """The flags of one run.
+
+    Args:
+        candidate: the `Candidate`.
+        rows: its rows of `results.csv`.
+        certificates: what is claimed of its model, a list of `Certificate`.
+        probed: what `tfvn.results.probes.flags_of_model` found; nothing, if nobody asked.
+
+    Returns:
+        A list with a `Flag` for every name of a rule.
+    """
+    reached = []
+    for row in rows:
+        # Other sizes bound no change, so that a larger one need not be worse.
+        if not is_clean(row) and attack_of(row).comparable:
+            one = _reached(row, _bound(row, rows, certificates))
+            reached.append(one)
+            # Steps of an attack on a random model see other draws each, and draws make a largest
+            # value larger.
+            if row["num_samples"] == 1 and not row["noise"]:
+                reached.extend(_with_less(candidate, one))
+    probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
+    return merged(flags_of_results(reached), probed)
+
+
+def _reached(row, bound):
+    """What a row says of its attack."""
+    attack = attack_of(row)
+    # Attacks of other kinds may bound other numbers.
+    ball = "l2" if attack.bounded_in_l2 else attack.kind
+    return Reached(
+        attack.kind, row["slice"], size_of(row), row["effect"], attack.sort, ball, bound=bound
+    )
+
+
+def _bound(row, rows, certificates):
+    """The smallest bound of a model's certificates on the effect of a row; NaN without any."""
+    largest = np.array([max(other["draw_norm"] for other in rows)])
+    statistics = Statistics(mean=None, deviation=None, largest_norm=largest)
+    bounds = []
+    for certificate in certificates:
+        distance = np.array([row[DISTANCES[certificate.norm]]])
+        bounds.append(float(np.squeeze(certificate.bound(statistics, distance))))
+    return min(bounds, default=math.nan)
+
+
+def _with_less(candidate, one):
+    """The same attack with one search less, and with all, as its stored history says.
+
+    A single search whose steps do not depend on their number is compared with the first half of
+    it. The list is empty where the history says nothing of the effect.
+    """
+    path = candidate.attack_path(one.attack, one.size, one.slice)
+    stored = attack_files.read_attack(path, needed=("history",))
+    effects = np.sqrt(2 * np.maximum(stored["history"], 0))
+    searches, steps = effects.shape
+    whole = effects.max()
+    if not abs(whole - one.value) <= _SAME * one.value:
+        return []
+    if searches > 1:
+        less, amounts = effects[:-1].max(), (searches - 1, searches)
+    elif attack_of({"attack": one.attack}).steady and steps > 2:
+        less, amounts = effects[0, : steps // 2 + 1].max(), (steps // 2, steps - 1)
+    else:
+        return []
+    values = zip((float(less), one.value), amounts)
+    return [one._replace(value=value, budget=amount) for value, amount in values]
+
+
+def flag_rows(flags):
+    """The rows of `flags.csv`.
+
+    Args:
+        flags: the flags of every model, a dict from its name to a list of `Flag`.
+    """
+    found = []
+    for model, own in flags.items():
+        found.extend(row_of(model, flag) for flag in own)
+    return found
+
+
+def flag_table(flags):
+    """The raised flags as a `Table`; None where there are none. Argument as for `flag_rows`."""
+    lines = [list(_HEADS)]
+    for model, own in flags.items():
+        lines.extend(_line(model, flag) for flag in own if flag.raised)
+    if len(lines) == 1:
+        return None
+    title = "Flags: these say that a number is likely to be wrong"
+    return Table(title, lines, ("",) * len(_HEADS), flag_text(flags))
+
+
+def _line(model, flag):
+    case = flag.case
+    place = "-" if case.slice is None else str(case.slice)
+    numbers = [digits(number) for number in (case.found, flag.rule.limit)]
+    return [model, flag.name, *numbers, place, digits(case.size), case.attack or "-"]
+
+
+def flag_text(flags):
+    """How many rules were checked, and which were not, in words. Argument as for `flag_rows`."""
+    every = [flag for own in flags.values() for flag in own]
+    raised = [flag for flag in every if flag.raised]
+    left = [flag for flag in every if flag.state == NOT_CHECKED]
+    text = f"Flags: {len(raised)} raised of {len(every) - len(left)} that could be checked."
+    names = dict.fromkeys(flag.name for flag in left if flag.case.note != _NOT_PROBED)
+    if names:
+        text += f" Not checked, of some model at least: {', '.join(names)}."
+    if any(flag.case.note == _NOT_PROBED for flag in left):
+        text += f" {_NOT_PROBED}"
+    return f"{text} All are in flags.csv, and told of in docs/howto/flags.md."
