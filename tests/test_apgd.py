@@ -334,6 +334,8 @@ def test_an_answer_is_driven_towards_a_target(network, batch, goal):
         return np.linalg.norm((image - target).numpy()[:, inside], axis=1)
 
     assert (distance(result.reconstruction) < 0.65 * distance(clean)).all()
+    left = distance(result.reconstruction) / distance(clean)
+    np.testing.assert_allclose(result.left, left, rtol=1e-4)
     expected = -np.square(result.reconstruction - target).sum((1, 2)) / 2
     np.testing.assert_allclose(result.objective, expected, rtol=1e-4)
 
@@ -477,6 +479,18 @@ def test_a_suite_stores_what_each_member_reached(suite):
     arrays = Suite().arrays(suite)
     assert set(arrays) == {"objective", "reached_power", "reached_apgd-larger"}
     assert arrays["objective"] == max(arrays["reached_power"], arrays["reached_apgd-larger"])
+
+
+def test_what_is_left_of_the_way_to_a_target_is_told(network, batch):
+    attack = Suite(goal="insert", goal_region=DISC)
+    result = attack.run(network, one(batch, 0), 2.0)
+    arrays = attack.arrays(result)
+    assert 0 < arrays["left"] == result.left[0] < 1
+    reached = int(arrays["left"] < 0.5)
+    assert attack.remark([arrays]).endswith(
+        f"insert: {reached} of 1 (mean left {arrays['left']:.2f})"
+    )
+    assert "left" not in Suite().arrays(run(Suite(), network, one(batch, 0)))
 
 
 def test_a_larger_radius_never_gives_less(suite, network, batch):

@@ -685,7 +685,8 @@ def test_attacks_and_results_show_what_they_are(network, case):
     image = "complex64 (1, 24, 20), reconstruction=float32 (1, 24, 20)"
     rest = "objective=float32 (1,), history=float32 (1, 6, 1)"
     assert repr(ascend(network, case())) == (
-        f"AttackResult(perturbation={image}, {rest}, velocity=None, iterate=None, reached=None)"
+        f"AttackResult(perturbation={image}, {rest}, velocity=None, iterate=None, reached=None,"
+        " left=None)"
     )
 
 

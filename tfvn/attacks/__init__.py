@@ -2,12 +2,13 @@
 
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
-from tfvn.attacks.base import Attack, AttackResult, Start
+from tfvn.attacks.base import Attack
 from tfvn.attacks.minimum import MinimumNorm
 from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.random_search import RandomSearch
 from tfvn.attacks.region import keep_region
+from tfvn.attacks.result import AttackResult, Start
 from tfvn.attacks.square import Square
 from tfvn.attacks.suite import Suite
 from tfvn.attacks.threats import IMAGE

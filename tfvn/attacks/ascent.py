@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfvn import checks, ranges
 from tfvn.attacks import loop
-from tfvn.attacks.base import Attack, AttackResult, check_result, compute, measured, numbers_of
+from tfvn.attacks.base import Attack, check_result, compute, measured, numbers_of
 from tfvn.attacks.objective import (
     GRADIENTS,
     NOISES,
@@ -27,6 +27,7 @@ from tfvn.attacks.objective import (
     numbered_keys,
     takes_fresh_draws,
 )
+from tfvn.attacks.result import AttackResult
 from tfvn.physics import noise as noises
 from tfvn.projections import BALLS, norm
 

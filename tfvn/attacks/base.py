@@ -7,7 +7,6 @@ or numbers of steps. It is run on a batch of images at one of them.
 import inspect
 import math
 import re
-from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -20,61 +19,12 @@ from tfvn.physics import measurement
 
 __all__ = [
     "Attack",
-    "AttackResult",
-    "Start",
     "check_result",
     "compute",
     "finite_image",
     "measured",
     "numbers_of",
 ]
-
-
-class AttackResult(NamedTuple):
-    """What an attack found.
-
-    Attributes:
-        perturbation: the change: r, complex (batch, rows, width), or that of another threat.
-        reconstruction: the model's answer to k + A r.
-        objective: E(r) of every image, (batch,).
-        history: E at every iterate, (restarts, steps + 1, batch).
-        velocity: the last v of an attack that can go on, else None.
-        iterate: the last r of an attack that can go on, where `perturbation` is only a part of it,
-            else None. `objective` is E of that r then.
-        reached: what each member of a suite reached, a dict of names and E (batch,); else None.
-    """
-
-    perturbation: tf.Tensor
-    reconstruction: tf.Tensor
-    objective: tf.Tensor
-    history: tf.Tensor
-    velocity: Optional[tf.Tensor] = None
-    iterate: Optional[tf.Tensor] = None
-    reached: Optional[dict] = None
-
-    def __repr__(self):
-        parts = [f"{name}={_short(array)}" for name, array in zip(self._fields, self)]
-        return f"AttackResult({', '.join(parts)})"
-
-
-def _short(array):
-    if not tf.is_tensor(array):
-        return checks.shown(array)
-    return f"{tf.as_dtype(array.dtype).name} {tuple(array.shape)}"
-
-
-class Start(NamedTuple):
-    """Where an attack goes on.
-
-    Attributes:
-        perturbation: r, complex (batch, rows, width).
-        velocity: v of the same shape, or None for 0.
-        size: the size of the attack that r and v come from, or 0.
-    """
-
-    perturbation: tf.Tensor
-    velocity: Optional[tf.Tensor] = None
-    size: float = 0
 
 
 class Attack:

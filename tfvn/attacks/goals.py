@@ -70,6 +70,15 @@ class Effect:
             squares *= tf.cast(window(self.counted, *image.shape[1:]), squares.dtype)
         return self.sign * tf.reduce_sum(squares, [1, 2]) / 2
 
+    def left(self, image, clean, other):
+        """The share of the way to a target that is left, (batch,); None where there is no target.
+
+        Args:
+            image, other: as for `value`.
+            clean: f(k), of the same shape.
+        """
+        del image, clean, other
+
     @property
     def counted(self):
         """The region in which the distance counts; () for everywhere."""
@@ -103,6 +112,12 @@ class Erase(Effect):
     def compared_with(self, clean, reference):
         del reference
         return target_without(clean, self.region)
+
+    def left(self, image, clean, other):
+        """The distance from the target in the region, as a share of that of f(k)."""
+        inside = tf.constant(_is_inside(self.region, *image.shape[1:]), image.dtype)
+        now, before = (tf.norm(inside * (x - other), axis=[1, 2]) for x in (image, clean))
+        return tf.math.divide_no_nan(now, before)
 
 
 @dataclasses.dataclass(frozen=True)

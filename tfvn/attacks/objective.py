@@ -158,6 +158,11 @@ class Objective:
         image = self._answer_alone(r, self._own_keys)
         return image, self._goal.value(image, self.reference)
 
+    def left(self, image):
+        """What is left of the way of an answer to a target, (batch,); None without a target."""
+        clean = self._answer_alone(tf.zeros_like(self.like), self._own_keys)
+        return self._goal.left(image, clean, self.reference)
+
     def _mean(self, function):
         """The mean of what a function of the number of a set returns, a list, over all sets."""
         first = function(tf.constant(0))

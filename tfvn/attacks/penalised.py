@@ -19,8 +19,6 @@ from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.base import (
     Attack,
-    AttackResult,
-    Start,
     check_result,
     compute,
     finite_image,
@@ -37,6 +35,7 @@ from tfvn.attacks.objective import (
     takes_fresh_draws,
 )
 from tfvn.attacks.region import keep_region
+from tfvn.attacks.result import AttackResult, Start
 from tfvn.choices import REFERENCES
 from tfvn.physics import noise as noises
 

@@ -11,7 +11,6 @@ from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.base import (
     Attack,
-    AttackResult,
     check_result,
     compute,
     finite_image,
@@ -21,11 +20,16 @@ from tfvn.attacks.base import (
 from tfvn.attacks.goals import GOALS, goal_of
 from tfvn.attacks.objective import NOISES, Objective, numbered_keys, takes_fresh_draws
 from tfvn.attacks.region import check_region
+from tfvn.attacks.result import AttackResult
 from tfvn.attacks.threats import THREATS, threat_of
 from tfvn.physics import measurement
 from tfvn.physics import noise as noises
 
 __all__ = ["Found", "Problem", "SearchedAttack", "kinds_of"]
+
+
+# The array that holds what is left of the way to a target.
+_LEFT = "left"
 
 
 class Found(NamedTuple):
@@ -122,6 +126,21 @@ class SearchedAttack(Attack):
     def norm_of(self, perturbation):
         """The norm of a change that a radius bounds, in double precision."""
         return float(self.changes.size(perturbation.astype(np.complex128)[None])[0])
+
+    def arrays(self, result):
+        """What is stored beside the perturbation: E, and what is left of the way to a target."""
+        found = super().arrays(result)
+        if result.left is not None:
+            found[_LEFT] = result.left[0].numpy()
+        return found
+
+    def remark(self, found):
+        """On how many images the answer has gone half of the way to its target."""
+        left = [float(arrays[_LEFT]) for arrays in found if _LEFT in arrays]
+        if not left:
+            return ""
+        reached = sum(share < 0.5 for share in left)
+        return f"{self.goal}: {reached} of {len(left)} (mean left {np.mean(left):.2f})"
 
     def numbers(self, real):
         """Settings of the search that may change without compiling anew, a dict of tensors.
@@ -320,4 +339,5 @@ def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, nu
     )
     found = search(problem, numbers, *fixed)
     answer, value = objective.answer(found.best)
-    return AttackResult(found.best, answer, value, found.history)
+    left = objective.left(answer)
+    return AttackResult(found.best, answer, value, found.history, left=left)

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tfvn import checks
 from tfvn.attacks import loop
 from tfvn.attacks.apgd import AutoProjectedGradient
-from tfvn.attacks.base import AttackResult, Start
 from tfvn.attacks.power import PowerIteration
+from tfvn.attacks.result import AttackResult, Start
 from tfvn.attacks.search import SearchedAttack, kinds_of
 from tfvn.attacks.square import Square
 
@@ -139,7 +139,8 @@ class Suite(SearchedAttack):
         wins = collections.Counter()
         for arrays in found:
             wins[max(names, key=lambda name: float(arrays[f"{_REACHED}{name}"]))] += 1
-        return "strongest: " + ", ".join(f"{name} {wins[name]}" for name in names)
+        strongest = ", ".join(f"{name} {wins[name]}" for name in names)
+        return "; ".join([f"strongest: {strongest}", super().remark(found)]).rstrip("; ")
 
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""
@@ -182,11 +183,12 @@ class Suite(SearchedAttack):
 def _stronger(one, other):
     """Image by image, the result with the larger E."""
     improved = other.objective > one.objective
-    found = []
-    for field in ("perturbation", "reconstruction", "objective"):
+    found = {}
+    for field in ("perturbation", "reconstruction", "objective", "left"):
         new, old = getattr(other, field), getattr(one, field)
-        found.append(tf.where(loop.by_image(improved, new), new, old))
-    return AttackResult(*found, history=one.history)
+        if new is not None:
+            found[field] = tf.where(loop.by_image(improved, new), new, old)
+    return AttackResult(**found, history=one.history)
 
 
 def _side_by_side(histories):

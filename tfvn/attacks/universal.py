@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfvn import checks, ranges
 from tfvn.attacks.apgd import AutoProjectedGradient
-from tfvn.attacks.base import Start
+from tfvn.attacks.result import Start
 from tfvn.attacks.search import Found, kinds_of
 
 __all__ = ["Universal"]
