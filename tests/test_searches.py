@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tfvn.attacks import AutoProjectedGradient, MinimumNorm, RandomSearch, Square, Start, square
 from tfvn.attacks.goals import target_with
-from tfvn.defences.smoothing import Smoothed
 from tfvn.models.base import Reconstructor
 from tfvn.physics.sense import Sense
 
@@ -107,7 +106,6 @@ def one(inputs, i):
 
 IN_BALLS = {
     "random l2": RandomSearch(steps=20),
-    "random l1": RandomSearch(steps=20, threat="l1"),
     "random linf": RandomSearch(steps=20, threat="linf"),
     "square l2": Square(steps=20),
     "square linf": Square(steps=20, threat="linf"),
@@ -147,9 +145,12 @@ def test_the_same_seed_gives_the_same_bytes(linear, batch, name):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("make", [RandomSearch, Square, MinimumNorm])
-def test_another_seed_or_index_searches_elsewhere(linear, batch, make):
-    attack, other = (make(seed=seed) for seed in (0, 1))
+@pytest.mark.parametrize(
+    "make, settings",
+    [(RandomSearch, dict(steps=20)), (Square, dict(steps=20)), (MinimumNorm, dict(halvings=2))],
+)
+def test_another_seed_or_index_searches_elsewhere(linear, batch, make, settings):
+    attack, other = (make(seed=seed, **settings) for seed in (0, 1))
     first = run(attack, linear, batch, 1.0).perturbation.numpy()
     second = run(other, linear, batch, 1.0).perturbation.numpy()
     assert (second != first).any((1, 2)).all()
@@ -158,7 +159,7 @@ def test_another_seed_or_index_searches_elsewhere(linear, batch, make):
     assert (renamed[2] != first[2]).any()
 
 
-@pytest.mark.parametrize("name", ["random l2", "square l2", "square linf", *QUICK])
+@pytest.mark.parametrize("name", ["random l2", "square l2", "square linf", "bisection"])
 def test_an_image_does_not_depend_on_its_batch_mates(linear, batch, name):
     together = run(EVERY[name], linear, batch, 1.0)
     for i in (0, 2):
@@ -221,7 +222,7 @@ def test_square_comes_near_the_worst_of_a_linear_model_and_random_search_does_no
     linear, batch, gains
 ):
     found = effects(run(Square(steps=1000), linear, batch, 1.0)) / gains
-    floor = effects(run(RandomSearch(steps=1000), linear, batch, 1.0)) / gains
+    floor = effects(run(RandomSearch(steps=300), linear, batch, 1.0)) / gains
     assert (found >= 0.65).all() and (found <= 1 + 1e-5).all()
     assert (floor < 0.9 * found).all()
 
@@ -254,14 +255,6 @@ def test_square_stays_in_a_region(linear, batch, threat, region):
     np.testing.assert_allclose(sizes(attack, result), 1.0, rtol=1e-5)
     # Windows are of the region: it is not lost in the image.
     assert (result.objective.numpy() > 1.1 * result.history[0, 0].numpy()).all()
-
-
-def test_square_sees_the_mean_over_fresh_draws(linear, batch):
-    smoothed = Smoothed(linear, 0.3, 2)
-    result = run(Square(steps=20, draws=6), smoothed, batch, 1.0)
-    # The smoothed model is linear too, and the noise is the same with and without r.
-    np.testing.assert_allclose(result.history[0, -1], result.objective, rtol=1e-3)
-    assert (np.diff(result.history[0], axis=0) >= 0).all()
 
 
 @pytest.mark.parametrize("steps", [10000, 500])
@@ -367,20 +360,18 @@ def test_images_of_a_batch_have_radii_of_their_own(linear, batch, name):
     np.testing.assert_allclose(found[1], 10 * plain[1], rtol=0.02)
 
 
-@pytest.mark.parametrize("name, share", [("bisection", 1.02), ("ddn", 1.1)])
-def test_what_a_search_reaches_at_a_radius_has_no_larger_minimum(curved, batch, name, share):
+def test_what_a_search_reaches_at_a_radius_has_no_larger_minimum(curved, batch):
     reached = effects(run(AutoProjectedGradient(steps=50), curved, batch, 0.5))
     threshold = float(max(reached))
-    result = run(MINIMA[name], curved, batch, threshold)
-    assert norms(result)[np.argmax(reached)] <= 0.5 * share
+    result = run(MINIMA["bisection"], curved, batch, threshold)
+    assert norms(result)[np.argmax(reached)] <= 0.5 * 1.02
     np.testing.assert_allclose(effects(result), threshold, rtol=0.01)
 
 
-@minimal
-def test_a_start_is_where_the_search_for_a_minimum_begins(linear, batch, matrices, gains, name):
+def test_a_start_is_where_the_search_for_a_minimum_begins(linear, batch, matrices, gains):
     worst = np.array([np.linalg.svd(matrix)[2][0] for matrix in matrices])
     worst = (worst[:, : HEIGHT * WIDTH] + 1j * worst[:, HEIGHT * WIDTH :]).reshape(3, HEIGHT, WIDTH)
-    attack = MinimumNorm(method=name, restarts=1, halvings=0, largest=1.0)
+    attack = MinimumNorm(restarts=1, halvings=0, largest=1.0)
     result = run(attack, linear, batch, 0.3, start=Start(worst))
     # What it was given is scaled down by eight halvings.
     np.testing.assert_allclose(norms(result), 0.3 / gains, rtol=0, atol=1.1 / 2**8)
@@ -392,11 +383,21 @@ def test_an_error_that_is_there_already_takes_no_change(linear, batch):
     distances = np.linalg.norm((clean - truth).reshape(3, -1), axis=1)
     threshold = 1.05 * float(max(distances[1:]))
     assert distances[0] > threshold
-    result = run(MinimumNorm(goal="error"), linear, batch, threshold, reference=truth)
+    attack = MinimumNorm(goal="error", method="ddn")
+    result = run(attack, linear, batch, threshold, reference=truth)
     assert norms(result)[0] == 0 and (norms(result)[1:] > 0.1).all()
     errors = np.linalg.norm(np.reshape(result.reconstruction - truth, (3, -1)), axis=1)
     np.testing.assert_allclose(errors[1:], threshold, rtol=0.01)
     assert (errors >= threshold * (1 - 1e-5)).all()
+
+
+def test_a_change_of_kspace_may_be_smaller_than_one_of_the_image(linear, batch):
+    attack = MinimumNorm(threat="kspace", method="ddn")
+    result = run(attack, linear, batch, 0.5)
+    assert result.perturbation.shape == batch["kspace"].shape
+    np.testing.assert_allclose(effects(result), 0.5, rtol=0.01)
+    # || A r || <= || r ||, and A r is one of the changes of k-space.
+    assert (norms(result) < norms(run(MINIMA["ddn"], linear, batch, 0.5))).all()
 
 
 def test_a_lesion_is_inserted_by_the_smallest_change(linear, batch, matrices):
@@ -449,6 +450,15 @@ def test_square_refuses_what_it_has_no_windows_for(threat):
         ValueError, match=rf"threat must be one of \('l2', 'linf'\). Received: threat='{threat}'"
     ):
         Square(threat=threat)
+
+
+@pytest.mark.parametrize("goal", ["erase", "insert"])
+def test_what_stays_on_the_surface_refuses_goals_with_a_target(goal):
+    words = rf"goal must be one of \('effect', 'error'\).* Received: goal='{goal}'"
+    with pytest.raises(ValueError, match=words):
+        Square(goal=goal)
+    with pytest.raises(ValueError, match=words):
+        MinimumNorm(goal=goal, method="ddn")
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from tfvn.attacks.search import Found, SearchedAttack, kinds_of
 __all__ = ["MinimumNorm"]
 
 METHODS = ("bisection", "ddn")
-# Threats of an l2 ball.
-_ROUND = ("l2", "kspace")
+# What ddn can do: threats of an l2 ball, and goals for which a larger change is a stronger one.
+_DDN = {"threat": ("l2", "kspace"), "goal": ("effect", "error")}
 # Halvings that scale a change down.
 _SCALINGS = 8
 # Of ddn: by what share the sphere grows or shrinks, and the first and the last length of a step as
@@ -52,7 +52,7 @@ class MinimumNorm(SearchedAttack):
         goal: what the adversary wants: a large "effect" on the answer, a large "error" of it, to
             "erase" what it shows in `goal_region`, or to "insert" a lesion there.
         method: how it searches. "bisection" tries radii. "ddn" is an ascent on a sphere that grows
-            and shrinks, for l2 balls only; it takes as many gradients.
+            and shrinks, for l2 balls and for goals without a target. It takes as many gradients.
         largest: the largest size of a change, > 0.
         steps: the number of gradients of one search in a ball.
         restarts: the number of searches in each ball. The first begins at what was found in the
@@ -100,10 +100,9 @@ class MinimumNorm(SearchedAttack):
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
         self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
         self.halvings = checks.whole("halvings", halvings, 0, most=ranges.MOST)
-        if method == "ddn" and threat not in _ROUND:
-            raise ValueError(
-                f"threat must be one of {_ROUND} with method='ddn'. Received: threat={threat!r}"
-            )
+        if method == "ddn":
+            for name, choices in _DDN.items():
+                _check_ddn(name, getattr(self, name), choices)
 
     @property
     def num_steps(self):
@@ -140,6 +139,13 @@ class MinimumNorm(SearchedAttack):
         if method == "ddn":
             return _decoupled(problem, numbers, needed)
         return _bisected(problem, numbers, needed, sparse)
+
+
+def _check_ddn(name, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {choices} with method='ddn'. Received: {name}={value!r}"
+        )
 
 
 class _Smallest(NamedTuple):
@@ -216,7 +222,7 @@ class _InUnitBall:
     Args:
         problem: the `tfvn.attacks.search.Problem`.
         radii: (batch,).
-        start: a z of every image to begin with.
+        start: a change of every image to begin with. It is moved into the ball.
         first: the number of its first random start.
     """
 
@@ -224,7 +230,7 @@ class _InUnitBall:
         self.like = problem.like
         self.threat = problem.threat
         self.radius = tf.constant(_INSIDE, problem.radius.dtype)
-        self.start = start
+        self.start = problem.project(_times(tf.math.reciprocal_no_nan(radii), start), self.radius)
         self.start_share = problem.start_share
         self._problem = problem
         self._radii = radii
@@ -253,21 +259,18 @@ def _bisected(problem, numbers, needed, sparse):
     shape = [None, None, *problem.like.shape[:1]]
     history = tf.TensorArray(problem.radius.dtype, size=count, element_shape=shape)
 
-    def body(number, direction, failed, found, history):
+    def body(number, last, failed, found, history):
         radii = tf.where(found.is_there, (failed + found.size) / 2, numbers["largest"])
-        ball = _InUnitBall(problem, radii, direction, number * numbers["restarts"])
+        ball = _InUnitBall(problem, radii, last, number * numbers["restarts"])
         searched = AutoProjectedGradient.search(ball, numbers, False, sparse)
         history = history.write(number, searched.history)
-        change = _times(radii, searched.best)
-        failed, found = _judged(problem, change, needed, radii, failed, found)
-        return number + 1, searched.best, failed, found, history
+        last = _times(radii, searched.best)
+        failed, found = _judged(problem, last, needed, radii, failed, found)
+        return number + 1, last, failed, found, history
 
+    first = problem.random(0, numbers["largest"]) if problem.start is None else problem.start
     found = _none_yet(problem, needed)
-    first = _InUnitBall(problem, found.size, None, 0)
-    direction = first.random(0)
-    if problem.start is not None:
-        direction = first.project(_times(1 / numbers["largest"][None], problem.start))
-    begin = (tf.constant(0), direction, tf.zeros_like(found.size), found, history)
+    begin = (tf.constant(0), first, tf.zeros_like(found.size), found, history)
     *_, found, history = tf.while_loop(
         lambda number, *_: number < count, body, begin, parallel_iterations=1
     )

@@ -27,6 +27,7 @@ from tfvn.projections import norm
 __all__ = ["Square"]
 
 THREATS = ("l2", "linf")
+GOALS = ("effect", "error")
 # The share of the pixels that a window has at the beginning. It is halved after each of these
 # shares of the steps.
 _SHARE = 0.8
@@ -46,12 +47,12 @@ class Square(SearchedAttack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         threat: what the adversary changes: an image r in an "l2" or "linf" ball, k + A r.
-        goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
-            it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
+        goal: what the adversary wants: the largest "effect" on the answer, or the largest "error"
+            of it.
         steps: the number of proposals. Each takes one answer of the model.
         threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
             (first row, last row, first column, last column); none for everywhere.
-        goal_region: where effect or error count, or what is erased or inserted into.
+        goal_region: where effect or error count, in pixels; none for everywhere.
         noise: which random draws the attack sees, where a model makes any. "fresh" are draws of the
             attack's own, and "fixed" those that the model itself is going to use.
         draws: how many fresh draws E is the mean over.
@@ -59,14 +60,15 @@ class Square(SearchedAttack):
 
     Raises:
         ValueError: for values outside the ranges above. An l1 ball has other windows, and k-space
-            has none that mean anything.
+            has none that mean anything. All that is tried lies on the surface of the ball, where a
+            target is not.
     """
 
     name = "square"
     kinds = {
         kind: settings
         for kind, settings in kinds_of("square").items()
-        if settings["threat"] in THREATS
+        if settings["threat"] in THREATS and settings["goal"] in GOALS
     }
 
     def __init__(
@@ -82,6 +84,7 @@ class Square(SearchedAttack):
         seed=0,
     ):
         checks.choice("threat", threat, THREATS)
+        checks.choice("goal", goal, GOALS)
         super().__init__(sizes, threat, goal, threat_region, goal_region, noise, draws, seed)
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
 
