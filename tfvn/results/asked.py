@@ -208,19 +208,19 @@ class Asked:
             The r that got furthest, and how far that was, (batch,).
         """
         r = scaled(radius, unit(r))
-        best, furthest = r, np.zeros(len(radius))
-        for step in range(steps + 1):
-            change = self.forward(r)
-            if step < steps:
-                image, gradient = self.gradient(change, other)
-            else:
-                image = self.image(change)
-            distance = norms(image - other)
-            better = distance > furthest
-            best = np.where(better[:, None, None], r, best)
-            furthest = np.where(better, distance, furthest)
+        tried, distances = [], []
+        for _ in range(steps):
+            image, gradient = self.gradient(self.forward(r), other)
+            tried.append(r)
+            distances.append(norms(image - other))
             r = scaled(radius, unit(self.adjoint(gradient), r))
-        return best, furthest
+        tried.append(r)
+        distances.append(norms(self.image(self.forward(r)) - other))
+        # What is not finite is told of where the model answers, and is no distance.
+        distances = np.nan_to_num(distances, posinf=0)
+        places = np.argmax(distances, 0)
+        best = [tried[place][slice] for slice, place in enumerate(places)]
+        return np.stack(best), np.max(distances, 0)
 
     @functools.cached_property
     def search(self):
