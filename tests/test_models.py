@@ -3,6 +3,7 @@
 A new model adds a row to ROWS. What is of one model alone is tested in a module of its own.
 """
 
+import inspect
 import zipfile
 from typing import NamedTuple
 
@@ -202,6 +203,21 @@ def test_a_model_is_smoothed_and_attacked_in_single_precision(row, case, eagerly
     assert result.reconstruction.shape == clean.shape
     assert float(tf.norm(tf.abs(result.perturbation))) <= 0.5 * (1 + 1e-5)
     assert 0 < float(result.objective[0]) < np.inf
+
+
+@every_model
+def test_large_seeds_give_weights_of_their_own(row):
+    name, settings, _ = ROWS[row]
+    if "seed" not in inspect.signature(MODELS[name]).parameters:
+        pytest.skip("the model has no seed")
+    found = []
+    # Of keys that wrap at 2^32, the second would be the first again: 1000 * 2^29 is a multiple.
+    for seed in (0, 2**29, 2**31 - 1):
+        model = MODELS[name](**settings, seed=seed)
+        found.append(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))
+    assert np.isfinite(found).all()
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (found[one] != found[other]).mean() > 0.5
 
 
 @every_model

@@ -13,6 +13,7 @@ __all__ = [
     "KERAS_3",
     "addons",
     "hidden_variables",
+    "initial_seed",
     "plain_message",
     "variable_of",
     "weights_in_order",
@@ -27,6 +28,19 @@ def variable_of(weight):
     Keras 3 has a variable of its own around it.
     """
     return weight.value if KERAS_3 else weight
+
+
+def initial_seed(number):
+    """A whole number as a seed of Keras' initializers. Those of Keras 3 take less than 2^32.
+
+    Models give a thousand times their own seed and the number of a layer. The modulus is a prime,
+    so that no two seeds below it begin a layer alike. Smaller numbers stay as they are.
+    """
+    return number % _LARGEST_PRIME
+
+
+# The largest one below 2^32.
+_LARGEST_PRIME = 2**32 - 5
 
 
 def weights_in_order(model):

@@ -26,6 +26,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor, magnitude
 from tfvn.models.unet_layers import check_size
 from tfvn.shapes import static_or_dynamic_shape
@@ -111,7 +112,7 @@ class StridedBlock(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(_SIDE, _SIDE, *channels),
-            initializer=keras.initializers.TruncatedNormal(0.0, _DEVIATION, seed=seed),
+            initializer=keras.initializers.TruncatedNormal(0.0, _DEVIATION, initial_seed(seed)),
         )
         self.offset = self.add_weight(name="offset", shape=(outputs,), initializer="zeros")
         if normalised:

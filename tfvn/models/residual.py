@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import initial_seed
 from tfvn.models.features import as_channels, as_image
 from tfvn.network_size import LARGEST_FILE
 
@@ -82,7 +83,7 @@ class ResidualNetwork(keras.layers.Layer):
         self.kernels = []
         self.biases = []
         for number, shape in enumerate(kernel_shapes(self.num_layers, self.filters)):
-            start = INITIALIZERS[self.initializer](self.seed + number)
+            start = INITIALIZERS[self.initializer](initial_seed(self.seed + number))
             kernel = self.add_weight(name=f"kernel_{number}", shape=shape, initializer=start)
             self.kernels.append(kernel)
             if self.bias:

@@ -20,6 +20,8 @@ import math
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.compat import initial_seed
+
 __all__ = ["Discriminator", "fixed_features"]
 
 _SLOPE = 0.2
@@ -65,7 +67,7 @@ class Discriminator(keras.layers.Layer):
             kernel = self.add_weight(
                 name=f"kernel_{number}",
                 shape=shape,
-                initializer=keras.initializers.HeNormal(seed=seed * 1000 + number),
+                initializer=keras.initializers.HeNormal(initial_seed(seed * 1000 + number)),
             )
             bias = self.add_weight(name=f"bias_{number}", shape=shape[-1:], initializer="zeros")
             self.kernels.append(kernel)
