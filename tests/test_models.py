@@ -143,6 +143,20 @@ def test_the_gradient_in_the_perturbation_matches_central_differences(small):
 
 
 @every_model
+def test_what_was_not_sampled_does_not_matter(small):
+    inputs = small.case(0)
+    elsewhere = np.where(inputs["mask"] > 0, 0, complex_normal(4, inputs["kspace"].shape))
+    changed = small.model.measured({**inputs, "kspace": inputs["kspace"] + elsewhere})
+    nothing = np.zeros(small.shape, complex)
+    weight = np.random.default_rng(1).standard_normal(small.shape)
+    image, gradient = small.image_and_gradient(changed, nothing, weight)
+    expected, expected_gradient = small.image_and_gradient(small.inputs, nothing, weight)
+    assert np.abs(elsewhere).max() > 1
+    np.testing.assert_allclose(image, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-12)
+
+
+@every_model
 def test_a_slice_does_not_depend_on_its_batch_mate(small):
     other = small.model.measured(small.case(1))
     mixed = {}
