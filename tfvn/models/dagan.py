@@ -28,7 +28,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor, magnitude
-from tfvn.models.unet_layers import check_size
+from tfvn.models.unet_layers import check_size, leaky
 from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = ["DAGAN", "StridedBlock", "count_weights", "widths"]
@@ -128,7 +128,7 @@ class StridedBlock(keras.layers.Layer):
         if self.normalised:
             mean, variance = tf.nn.moments(features, [1, 2], keepdims=True)
             features = self.scale * (features - mean) * tf.math.rsqrt(variance + _EPSILON)
-        return tf.nn.leaky_relu(features + self.offset, self.slope)
+        return leaky(features + self.offset, self.slope)
 
     def _convolved(self, features):
         kernel = tf.convert_to_tensor(self.kernel)

@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn.compat import initial_seed
+from tfvn.models.unet_layers import leaky
 
 __all__ = ["Discriminator", "fixed_features"]
 
@@ -105,4 +106,4 @@ def _convolved(features, pair, stride=1):
 
 
 def _leaky(features):
-    return tf.nn.leaky_relu(features, _SLOPE)
+    return leaky(features, _SLOPE)
