@@ -158,6 +158,7 @@ class DAGAN(Reconstructor):
         ValueError: for settings outside their ranges.
     """
 
+    has_phase = False
     _NOT_OF_ARCHITECTURE = ("name", "seed")
 
     def __init__(

@@ -180,6 +180,10 @@ class E2EVarNet(Reconstructor):
             self.sensitivity_network = self._unet(*sizes, _MOST_CASCADES)
         self.built = True
 
+    @property
+    def has_phase(self):
+        return self.sensitivity_network is None
+
     def _check_size(self, num_cascades):
         count = num_cascades * count_weights(2, 2, self.channels, self.pools)
         if self.sensitivity_channels:

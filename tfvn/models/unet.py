@@ -69,6 +69,10 @@ class UNet(Reconstructor):
         )
         self.built = True
 
+    @property
+    def has_phase(self):
+        return self.image == "complex"
+
     def get_config(self):
         return {
             **super().get_config(),
