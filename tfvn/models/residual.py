@@ -101,6 +101,12 @@ class ResidualNetwork(keras.layers.Layer):
             "seed": self.seed,
         }
 
+    def numbers_kept(self, calls):
+        """About how many numbers a pixel so many calls take in a gradient pass: the features behind
+        all convolutions but the last, and four arrays of them on the way.
+        """
+        return self.filters * (calls * (self.num_layers - 1) + 4)
+
     def call(self, image):
         features = as_channels(image)
         for number, kernel in enumerate(self.kernels):

@@ -90,6 +90,14 @@ class UNet(Reconstructor):
         result = self._magnitude(magnitude(image)[..., None])[..., 0]
         return as_complex(result)
 
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
+        what the network keeps, and an array of coils.
+        """
+        _, coils, height, width = shape
+        numbers = self.network.numbers_kept(1) + 2 * coils
+        return tf.as_dtype(self.dtype).size * height * width * numbers
+
     def _correction(self, features):
         features = features - tf.reduce_mean(features, [1, 2], keepdims=True)
         variance = tf.reduce_mean(tf.square(features), [1, 2, 3], keepdims=True)

@@ -321,6 +321,12 @@ class UNetLayers(keras.layers.Layer):
         names = ("inputs", "outputs", "channels", "pools", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
+    def numbers_kept(self, calls):
+        """About how many numbers a pixel so many calls take in a gradient pass: six arrays of a
+        level, half as much of each next one, and eight arrays of the first on the way.
+        """
+        return self.channels * (12 * calls + 8)
+
     def call(self, features):
         self._check_image(features)
         *down, lowest = self.down
