@@ -20,6 +20,8 @@ __all__ = [
 ]
 
 KERAS_3 = hasattr(keras, "ops")
+# The largest one below 2^31 - 2.
+_PRIME = 2**31 - 19
 
 
 def variable_of(weight):
@@ -31,16 +33,13 @@ def variable_of(weight):
 
 
 def initial_seed(number):
-    """A whole number as a seed of Keras' initializers. Those of Keras 3 take less than 2^32.
+    """A whole number as a seed of Keras' initializers.
 
-    Models give a thousand times their own seed and the number of a layer. The modulus is a prime,
-    so that no two seeds below it begin a layer alike. Smaller numbers stay as they are.
+    Models give a thousand times their own seed and the number of a layer. Keras 3 takes that modulo
+    2^31 - 2, by which models of the seeds 0 and 2^30 - 1 would begin alike. The modulus here is a
+    prime, so that no two seeds below it do. Smaller numbers stay as they are.
     """
-    return number % _LARGEST_PRIME
-
-
-# The largest one below 2^32.
-_LARGEST_PRIME = 2**32 - 5
+    return number % _PRIME
 
 
 def weights_in_order(model):
