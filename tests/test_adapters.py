@@ -528,6 +528,42 @@ def test_functions_that_were_made_with_other_numbers_are_others():
     assert made(2.0).digest() == made(2.0).digest() != made(3.0).digest()
 
 
+def held(value):
+    def forward(inputs):
+        return value
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ([1, 2], [1, 3]),
+        ((1, 2), [1, 2]),
+        ([1, 2], [12]),
+        ({"scale": 2}, {"scale": 3}),
+        ({"scale": [np.zeros(2)]}, {"scale": [np.ones(2)]}),
+        ({"a", "b"}, {"a", "c"}),
+    ],
+)
+def test_what_lists_hold_that_a_function_was_made_with_counts(one, other):
+    assert code_of(held(one)) != code_of(held(other))
+    assert code_of(held(one)) == code_of(held(type(one)(one)))
+
+
+def test_a_list_in_itself_and_a_name_without_a_value_are_no_obstacle():
+    value = [1]
+    value.append(value)
+    assert code_of(held(value)) == code_of(held(value)) != code_of(held([1, [1]]))
+
+    def forward(inputs):
+        return later
+
+    before = code_of(forward)
+    later = 3
+    assert code_of(forward) != before
+
+
 def test_layers_of_other_settings_are_others():
     def made(activation):
         layers = [keras.Input((None, None, 2)), keras.layers.Conv2D(2, 1, activation=activation)]

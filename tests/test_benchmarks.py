@@ -3,6 +3,7 @@ mean nothing.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,14 @@ def test_the_networks_of_pytorch_compute_what_ours_do(benchmarks, name):
         expected = theirs[what]()
         change = np.linalg.norm(ours[what]() - expected) / np.linalg.norm(expected)
         assert change < tolerance, what
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
+def test_the_network_of_bart_computes_what_ours_does(benchmarks, tmp_path):
+    from benchmarks import bart
+
+    command = bart.Bart(tmp_path, 1, small=True)
+    command.train(tmp_path)
+    times, difference = bart.compared(command, bart.SMALL, 1, tmp_path)
+    assert times.shape == (2, 2) and times[0].min() > 0
+    assert difference < 1e-5

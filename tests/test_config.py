@@ -285,7 +285,9 @@ def test_a_name_comes_before_the_keys_of_its_place_wherever_it_stands(tmp_path):
             ["attacks=ascent,"],
             f"attacks.name must be one of {NAMES}. Received: attacks.name=''",
         ),
-        (["model=vn.keras"], "A file is given by model.file."),
+        (["model=vn.keras"], "'vn.keras'. A file is given by its own key: model.file=vn.keras"),
+        (["model=runs/vn"], "A file is given by its own key: model.file=runs/vn"),
+        (["model=unett"], "Did you mean 'unet'? A file is given by model.file."),
         (
             ["training=long"],
             "training is a section with keys of its own. Received: training='long'",

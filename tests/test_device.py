@@ -3,6 +3,7 @@
 An accelerator, pretended on a CPU, gives the same numbers.
 """
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from tensorflow.python.client import device_lib
 
 from tfvn import device
 from tfvn.defences.smoothing import Smoothed
+from tfvn.models import MODELS
 from tfvn.models.activations import RBFActivation
 from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
@@ -195,6 +197,65 @@ def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
     ):
         other = VariationalNetwork(**{**dict(num_stages=2, filters=4, kernel_size=3), **settings})
         assert other.memory_per_image(shape) > least
+
+
+# The peak of a second gradient of three images, model by model. The first is traced and optimised.
+_GRADIENTS = """
+import ctypes, gc, json
+# Its allocator keeps what it once had.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import tensorflow as tf
+from tfvn.models import MODELS
+
+def measure(model):
+    @tf.function(autograph=False)
+    def gradient(data, inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(data)
+            energy = tf.reduce_sum(tf.square(model.answer({**inputs, model.reads: data})))
+        return tape.gradient(energy, data)
+
+    parts = tf.random.stateless_normal([2, 3, 6, 128, 96], [0, 0])
+    inputs = model.measured({
+        "sensitivity_maps": tf.complex(*parts) / 6**0.5,
+        "mask": tf.cast(tf.range(96) % 2, "float32")[None, None, None],
+        "kspace": tf.complex(*parts),
+    })
+    del parts
+    gradient(inputs[model.reads], inputs)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        # The peak so far is forgotten.
+        file.write("5")
+    report_peak()
+    gradient(inputs[model.reads], inputs)
+    report_peak()
+
+for name, settings in json.loads(sys.argv[1]):
+    measure(MODELS[name](**settings))
+"""
+LARGE_MODELS = [
+    ("variational", dict(num_stages=4, filters=16)),
+    ("unet", dict(channels=32, pools=3)),
+    ("modl", dict(filters=32, num_iterations=4)),
+    ("cascade", dict(filters=32, num_cascades=4)),
+    ("e2e-varnet", dict(channels=12, num_cascades=4, pools=3)),
+    (
+        "e2e-varnet",
+        dict(channels=8, num_cascades=4, pools=3, sensitivity_channels=6, sensitivity_pools=2),
+    ),
+    ("rim", dict(filters=32, num_steps=4)),
+]
+
+
+@pytest.mark.slow
+def test_what_an_image_takes_is_told_within_a_factor_of_two(peak_memory):
+    peaks = peak_memory(_GRADIENTS, json.dumps(LARGE_MODELS))
+    for (name, settings), before, after in zip(LARGE_MODELS, peaks[::2], peaks[1::2]):
+        measured = (after - before) / 3
+        told = MODELS[name](**settings).memory_per_image((3, 6, 128, 96))
+        assert measured / 2 < told < 2 * measured, name
 
 
 def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):

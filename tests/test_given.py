@@ -104,6 +104,23 @@ def test_another_model_or_configuration_needs_another_directory(made):
         runs.given.begin(made / "network", of_keras(), settings("seed=7"))
 
 
+def test_a_run_directory_may_be_named_from_elsewhere_and_moved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = runs.given.begin("run", of_keras(), settings())
+    for name in (tmp_path / "run", "./run", Path("run")):
+        assert runs.given.begin(name, of_keras(), settings()) == begun
+    (tmp_path / "run").rename("other")
+    assert runs.given.begin("other", of_keras(), settings()) == begun
+
+
+def test_the_next_step_after_an_attack_is_one_of_this_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = runs.given.begin("run", of_keras(), settings())
+    runs.attack.attack_run("run", config)
+    words = "Next: tfvn.results.evaluate.evaluate(['run'], OUTPUT) in this Python"
+    assert capsys.readouterr().out.rstrip().endswith(words)
+
+
 def test_what_cannot_be_given_is_refused(tmp_path):
     with pytest.raises(ValueError, match="model must be a tfvn.models.Reconstructor"):
         runs.given.begin(tmp_path / "run", square, settings())

@@ -3,6 +3,7 @@
 A new model adds a row to ROWS. What is of one model alone is tested in a module of its own.
 """
 
+import inspect
 import zipfile
 from typing import NamedTuple
 
@@ -142,6 +143,20 @@ def test_the_gradient_in_the_perturbation_matches_central_differences(small):
 
 
 @every_model
+def test_what_was_not_sampled_does_not_matter(small):
+    inputs = small.case(0)
+    elsewhere = np.where(inputs["mask"] > 0, 0, complex_normal(4, inputs["kspace"].shape))
+    changed = small.model.measured({**inputs, "kspace": inputs["kspace"] + elsewhere})
+    nothing = np.zeros(small.shape, complex)
+    weight = np.random.default_rng(1).standard_normal(small.shape)
+    image, gradient = small.image_and_gradient(changed, nothing, weight)
+    expected, expected_gradient = small.image_and_gradient(small.inputs, nothing, weight)
+    assert np.abs(elsewhere).max() > 1
+    np.testing.assert_allclose(image, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-12)
+
+
+@every_model
 def test_a_slice_does_not_depend_on_its_batch_mate(small):
     other = small.model.measured(small.case(1))
     mixed = {}
@@ -202,6 +217,21 @@ def test_a_model_is_smoothed_and_attacked_in_single_precision(row, case, eagerly
     assert result.reconstruction.shape == clean.shape
     assert float(tf.norm(tf.abs(result.perturbation))) <= 0.5 * (1 + 1e-5)
     assert 0 < float(result.objective[0]) < np.inf
+
+
+@every_model
+def test_large_seeds_give_weights_of_their_own(row):
+    name, settings, _ = ROWS[row]
+    if "seed" not in inspect.signature(MODELS[name]).parameters:
+        pytest.skip("the model has no seed")
+    found = []
+    # Keras 3 takes seeds modulo 2^31 - 2, and 1000 * (2^30 - 1) is a multiple of that.
+    for seed in (0, 2**30 - 1, 2**31 - 1):
+        model = MODELS[name](**settings, seed=seed)
+        found.append(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))
+    assert np.isfinite(found).all()
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (found[one] != found[other]).mean() > 0.5
 
 
 @every_model

@@ -223,7 +223,8 @@ def test_models_are_compared_in_one_table(tmp_path, capsys):
     with open(tmp_path / "models.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["zero_filled", "cg_sense"]
-    assert {row["parameters"] for row in rows} == {"0"}
+    assert {(row["parameters"], row["training_minutes"]) for row in rows} == {("0", "")}
+    assert "| -" in (tmp_path / "models.md").read_text()
     for row in rows:
         assert 0 < float(row["effect_1.5"]) < float(row["effect_3.5"]) and float(row["rmse"]) > 0
     # Without weights there is one run, whatever the number of seeds.

@@ -9,6 +9,9 @@ from tensorflow import keras
 from tfvn.compat import variable_of
 from tfvn.models.base import Reconstructor, magnitude
 from tfvn.models.classical import ZeroFilled
+from tfvn.models.dagan import DAGAN
+from tfvn.models.e2e_varnet import E2EVarNet
+from tfvn.models.unet import UNet
 from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.noise import VALIDATION
 from tfvn.projections import non_negative
@@ -346,6 +349,30 @@ def test_the_validation_loss_is_that_of_training(data):
     model, (inputs, reference) = trainer(), next(iter(data))
     reported = model.evaluate(data, steps=1, verbose=0, return_dict=True)["loss"]
     assert reported == pytest.approx(float(model.batch_loss(inputs, reference)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "cls, settings, has_phase",
+    [
+        (UNet, (2, 1), True),
+        (UNet, (2, 1, "magnitude"), False),
+        (DAGAN, (2, 2), False),
+        (E2EVarNet, (1, 2, 1), True),
+        (E2EVarNet, (1, 2, 1, 2, 1), False),
+    ],
+)
+def test_the_nrmse_is_of_complex_images_where_there_is_a_phase(data, cls, settings, has_phase):
+    network = cls(*settings)
+    inputs, reference = next(iter(data))
+    image, reference = network(inputs).numpy(), reference.numpy()
+    assert np.isreal(image).all() != has_phase
+    if not has_phase:
+        image, reference = np.abs(image), np.abs(reference)
+    axes = (1, 2)
+    errors = np.linalg.norm(image - reference, axis=axes) / np.linalg.norm(reference, axis=axes)
+    model = Trainer(network, "adam")
+    found = model.evaluate(data, steps=1, verbose=0, return_dict=True)["nrmse"]
+    assert found == pytest.approx(errors.mean(), rel=1e-4)
 
 
 # Mixed precision

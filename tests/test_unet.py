@@ -5,7 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tfvn.models import UNet
-from tfvn.models.unet_layers import UNetLayers, activated, count_weights, standardised
+from tfvn.models.unet_layers import (
+    UNetLayers,
+    activated,
+    count_weights,
+    leaky,
+    standardised,
+)
 
 
 def test_features_are_normalised_channel_by_channel_of_each_image():
@@ -22,6 +28,13 @@ def test_single_precision_keeps_the_digits_of_features_far_from_zero():
     features = (30 + rng.standard_normal((1, 64, 64, 2))).astype(np.float32)
     expected = activated(tf.constant(features, tf.float64))
     np.testing.assert_allclose(activated(tf.constant(features)), expected, rtol=0, atol=2e-5)
+
+
+def test_the_slope_has_the_precision_of_the_features():
+    for dtype in ("float32", "float64"):
+        features = tf.constant([-3.0, 0, 2], dtype)
+        expected = np.array([-3 * np.array(0.2, dtype), 0, 2], dtype)
+        np.testing.assert_array_equal(leaky(features, 0.2), expected)
 
 
 def test_the_gradient_of_the_normalisation_matches_central_differences():

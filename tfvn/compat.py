@@ -13,12 +13,15 @@ __all__ = [
     "KERAS_3",
     "addons",
     "hidden_variables",
+    "initial_seed",
     "plain_message",
     "variable_of",
     "weights_in_order",
 ]
 
 KERAS_3 = hasattr(keras, "ops")
+# The largest one below 2^31 - 2.
+_PRIME = 2**31 - 19
 
 
 def variable_of(weight):
@@ -27,6 +30,16 @@ def variable_of(weight):
     Keras 3 has a variable of its own around it.
     """
     return weight.value if KERAS_3 else weight
+
+
+def initial_seed(number):
+    """A whole number as a seed of Keras' initializers.
+
+    Models give a thousand times their own seed and the number of a layer. Keras 3 takes that modulo
+    2^31 - 2, by which models of the seeds 0 and 2^30 - 1 would begin alike. The modulus here is a
+    prime, so that no two seeds below it do. Smaller numbers stay as they are.
+    """
+    return number % _PRIME
 
 
 def weights_in_order(model):

@@ -109,7 +109,11 @@ class Section(NamedTuple):
         if self.table and isinstance(name, str):
             hint = nearest(name, known)
         if self.instead:
-            hint += f" A file is given by {self.place}.{self.instead}."
+            file = f"{self.place}.{self.instead}"
+            if _is_path(name):
+                hint = f" A file is given by its own key: {file}={name[:_LONGEST_KEY]}"
+            else:
+                hint += f" A file is given by {file}."
         raise ValueError(
             f"{key} must be one of {', '.join(known)}. Received: {key}={checks.shown(name)}.{hint}"
         )
@@ -125,6 +129,11 @@ class Section(NamedTuple):
     def picked_by_in_full(self):
         """The key that names a class, with its section."""
         return f"{self.place}.{self.picked_by}"
+
+
+def _is_path(name):
+    """Whether a name is rather the path of a file."""
+    return isinstance(name, str) and ("/" in name or "." in name)
 
 
 def nearest(key, known):

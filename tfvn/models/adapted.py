@@ -14,6 +14,7 @@ The first measurement that an adapted model is given shows whether all of that h
 
 import contextlib
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -214,7 +215,7 @@ def digest_of(parts):
 
 def code_of(function):
     """What a function does, as text, as far as its own code says, and the numbers and texts that it
-    was made with.
+    was made with, those in lists, tuples, sets and dicts among them.
 
     Of a callable object it is the name of its class.
     """
@@ -222,17 +223,36 @@ def code_of(function):
     if code is None:
         return type(function).__qualname__
     made_with = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    made_with += [cell.cell_contents for cell in function.__closure__ or ()]
+    for cell in function.__closure__ or ():
+        # A cell is empty until its name has a value, and again after `del`.
+        with contextlib.suppress(ValueError):
+            made_with.append(cell.cell_contents)
     return " ".join([_text_of(code), *map(_text_of_value, made_with)])
 
 
-def _text_of_value(value):
-    """A value as text; of what may be another in each Python, its class."""
+def _text_of_value(value, around=()):
+    """A value as text; of what may be another in each Python, its class.
+
+    Args:
+        value: any.
+        around: the identities of the lists and the like that it lies in.
+    """
     if isinstance(value, (np.ndarray, np.generic)):
         return digest_of([np.asarray(value)])
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return repr(value)
-    return type(value).__qualname__
+    name = type(value).__qualname__
+    # A list may lie in itself.
+    if not isinstance(value, (list, tuple, set, frozenset, Mapping)) or id(value) in around:
+        return name
+    around = (*around, id(value))
+    if isinstance(value, Mapping):
+        value = value.items()
+    inside = [_text_of_value(item, around) for item in value]
+    if isinstance(value, (set, frozenset)):
+        # Its order is another in each Python.
+        inside.sort()
+    return f"{name}({', '.join(inside)})"
 
 
 def _text_of(constant):

@@ -27,6 +27,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor
 from tfvn.models.features import as_channels, as_image
 from tfvn.models.unet_layers import FanIn, check_size
@@ -88,9 +89,10 @@ class AUTOMAP(Reconstructor):
         self.second = self._weights("second", (self.hidden, numbers), start)
         self.kernels = []
         for number, shape in enumerate(_kernels(self.filters)):
-            start = keras.initializers.GlorotUniform(seed=self.seed * 1000 + number)
+            start = keras.initializers.GlorotUniform(initial_seed(self.seed * 1000 + number))
             self.kernels.append(self._weights(f"kernel_{number}", shape, start))
-        start = keras.initializers.GlorotUniform(seed=self.seed * 1000 + len(self.kernels))
+        number = self.seed * 1000 + len(self.kernels)
+        start = keras.initializers.GlorotUniform(initial_seed(number))
         shape = (_LAST, _LAST, 2, self.filters)
         self.last = self.add_weight(name="last", shape=shape, initializer=start)
         self.last_bias = self.add_weight(name="last_bias", shape=(2,), initializer="zeros")

@@ -19,12 +19,7 @@ from tfvn.models.failed_call import explain
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
 
-__all__ = [
-    "EPSILON",
-    "Reconstructor",
-    "Statistics",
-    "magnitude",
-]
+__all__ = ["EPSILON", "Reconstructor", "Statistics", "magnitude"]
 
 # Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of
 # about 1.
@@ -65,6 +60,7 @@ class Reconstructor(keras.Model):
         reads: "zero_filled", for a model that sees the data through A^H k alone, or "kspace".
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
+        has_phase: whether the phase of its image is that of the object.
         unit: the largest magnitude that images are expected to have.
         certificates: what is proved or estimated of this model, see `tfvn.certificates`.
         sense: the `Sense` of A.
@@ -84,6 +80,7 @@ class Reconstructor(keras.Model):
     reads = "zero_filled"
     reads_initial_image = False
     draws = 0
+    has_phase = True
     unit = 1.0
     certificates = ()
 

@@ -22,6 +22,7 @@ solution, see `tfvn.models.conjugate_gradient`: after too few steps it is anothe
 the result, and an attack that follows it finds less.
 """
 
+import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
@@ -136,3 +137,11 @@ class Cascade(Reconstructor):
             tolerance=self.tolerance,
             iterations=self.cg_steps,
         )
+
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
+        what the networks keep, and four arrays of coils.
+        """
+        _, coils, height, width = shape
+        numbers = self.networks[0].numbers_kept(len(self.networks)) + 8 * coils
+        return tf.as_dtype(self.dtype).size * height * width * numbers

@@ -26,8 +26,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor, magnitude
-from tfvn.models.unet_layers import check_size
+from tfvn.models.unet_layers import check_size, leaky
 from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = ["DAGAN", "StridedBlock", "count_weights", "widths"]
@@ -111,7 +112,7 @@ class StridedBlock(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(_SIDE, _SIDE, *channels),
-            initializer=keras.initializers.TruncatedNormal(0.0, _DEVIATION, seed=seed),
+            initializer=keras.initializers.TruncatedNormal(0.0, _DEVIATION, initial_seed(seed)),
         )
         self.offset = self.add_weight(name="offset", shape=(outputs,), initializer="zeros")
         if normalised:
@@ -127,7 +128,7 @@ class StridedBlock(keras.layers.Layer):
         if self.normalised:
             mean, variance = tf.nn.moments(features, [1, 2], keepdims=True)
             features = self.scale * (features - mean) * tf.math.rsqrt(variance + _EPSILON)
-        return tf.nn.leaky_relu(features + self.offset, self.slope)
+        return leaky(features + self.offset, self.slope)
 
     def _convolved(self, features):
         kernel = tf.convert_to_tensor(self.kernel)
@@ -157,6 +158,7 @@ class DAGAN(Reconstructor):
         ValueError: for settings outside their ranges.
     """
 
+    has_phase = False
     _NOT_OF_ARCHITECTURE = ("name", "seed")
 
     def __init__(

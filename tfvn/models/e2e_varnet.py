@@ -180,6 +180,10 @@ class E2EVarNet(Reconstructor):
             self.sensitivity_network = self._unet(*sizes, _MOST_CASCADES)
         self.built = True
 
+    @property
+    def has_phase(self):
+        return self.sensitivity_network is None
+
     def _check_size(self, num_cascades):
         count = num_cascades * count_weights(2, 2, self.channels, self.pools)
         if self.sensitivity_channels:
@@ -218,6 +222,19 @@ class E2EVarNet(Reconstructor):
         if self.sensitivity_network is not None:
             return self._root_sum_of_squares(coil_images)
         return self._combined(coil_images, maps)
+
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
+        what the networks keep, and six arrays of coils. Where maps are found, their network keeps
+        as much for each coil, and every cascade keeps two arrays of coils.
+        """
+        _, coils, height, width = shape
+        count = len(self.cascades)
+        numbers = self.cascades[0].network.numbers_kept(count) + 12 * coils
+        if self.sensitivity_network is not None:
+            numbers += coils * self.sensitivity_network.network.numbers_kept(1)
+            numbers += 4 * coils * count
+        return tf.as_dtype(self.dtype).size * height * width * numbers
 
     def found_maps(self, kspace, mask):
         """The maps that the network finds, complex (batch, coils, height, width).

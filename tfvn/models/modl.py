@@ -151,6 +151,14 @@ class MoDL(Reconstructor):
             )
         return image
 
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
+        what the networks keep, and four arrays of coils.
+        """
+        _, coils, height, width = shape
+        numbers = self.denoisers[0].numbers_kept(self.num_iterations) + 8 * coils
+        return tf.as_dtype(self.dtype).size * height * width * numbers
+
 
 def raw_of(regularisation):
     """The `raw_lambda` of a lambda > 0: log(exp(lambda) - 1)."""

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import initial_seed
 from tfvn.models.features import as_channels, as_image
 from tfvn.network_size import LARGEST_FILE
 
@@ -82,7 +83,7 @@ class ResidualNetwork(keras.layers.Layer):
         self.kernels = []
         self.biases = []
         for number, shape in enumerate(kernel_shapes(self.num_layers, self.filters)):
-            start = INITIALIZERS[self.initializer](self.seed + number)
+            start = INITIALIZERS[self.initializer](initial_seed(self.seed + number))
             kernel = self.add_weight(name=f"kernel_{number}", shape=shape, initializer=start)
             self.kernels.append(kernel)
             if self.bias:
@@ -99,6 +100,12 @@ class ResidualNetwork(keras.layers.Layer):
             "initializer": self.initializer,
             "seed": self.seed,
         }
+
+    def numbers_kept(self, calls):
+        """About how many numbers a pixel so many calls take in a gradient pass: the features behind
+        all convolutions but the last, and four arrays of them on the way.
+        """
+        return self.filters * (calls * (self.num_layers - 1) + 4)
 
     def call(self, image):
         features = as_channels(image)

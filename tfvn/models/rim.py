@@ -29,6 +29,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor
 from tfvn.models.features import as_channels, as_image
 
@@ -70,7 +71,7 @@ class GatedUnit(keras.layers.Layer):
         self.gates = self.add_weight(
             name="gates",
             shape=(2 * filters, 2 * filters),
-            initializer=keras.initializers.Orthogonal(seed=seed),
+            initializer=keras.initializers.Orthogonal(seed=initial_seed(seed)),
         )
         self.gates_bias = self.add_weight(
             name="gates_bias", shape=(2 * filters,), initializer=_remember_little
@@ -78,7 +79,7 @@ class GatedUnit(keras.layers.Layer):
         self.candidate = self.add_weight(
             name="candidate",
             shape=(2 * filters, filters),
-            initializer=keras.initializers.Orthogonal(seed=seed + 1),
+            initializer=keras.initializers.Orthogonal(seed=initial_seed(seed + 1)),
         )
         self.candidate_bias = self.add_weight(
             name="candidate_bias", shape=(filters,), initializer="zeros"
@@ -147,7 +148,7 @@ class RIM(Reconstructor):
         self.built = True
 
     def _convolution(self, channels, filters, kernel_size, number, **settings):
-        start = keras.initializers.GlorotUniform(seed=self.seed * 1000 + number)
+        start = keras.initializers.GlorotUniform(initial_seed(self.seed * 1000 + number))
         layer = keras.layers.Conv2D(
             filters, kernel_size, kernel_initializer=start, dtype=self.dtype, **settings
         )

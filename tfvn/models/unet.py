@@ -69,6 +69,10 @@ class UNet(Reconstructor):
         )
         self.built = True
 
+    @property
+    def has_phase(self):
+        return self.image == "complex"
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -85,6 +89,14 @@ class UNet(Reconstructor):
             return image + as_image(self._correction(as_channels(image)))
         result = self._magnitude(magnitude(image)[..., None])[..., 0]
         return as_complex(result)
+
+    def memory_per_image(self, shape):
+        """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
+        what the network keeps, and an array of coils.
+        """
+        _, coils, height, width = shape
+        numbers = self.network.numbers_kept(1) + 2 * coils
+        return tf.as_dtype(self.dtype).size * height * width * numbers
 
     def _correction(self, features):
         features = features - tf.reduce_mean(features, [1, 2], keepdims=True)

@@ -36,6 +36,7 @@ __all__ = [
     "activated",
     "check_size",
     "count_weights",
+    "leaky",
     "standardised",
 ]
 
@@ -111,6 +112,19 @@ def _mean(pixels):
     return tf.matmul(ones, pixels) / tf.cast(count, pixels.dtype)
 
 
+def leaky(features, slope):
+    """max(x, slope x) of every feature x.
+
+    Args:
+        features: real, of any shape.
+        slope: a number between 0 and 1.
+    """
+    if features.dtype == tf.float32:
+        return tf.nn.leaky_relu(features, slope)
+    # Of TensorFlow's own, the slope has single precision whatever the features have.
+    return tf.maximum(features, slope * features)
+
+
 @tf.custom_gradient
 def _normalised(pixels):
     """a(pixels), real (batch, pixels, channels).
@@ -120,7 +134,7 @@ def _normalised(pixels):
     """
     centred = pixels - _mean(pixels)
     scale = tf.math.rsqrt(_mean(tf.square(centred)) + _EPSILON)
-    result = tf.nn.leaky_relu(centred * scale, _SLOPE)
+    result = leaky(centred * scale, _SLOPE)
 
     def gradient(cotangent):
         # What the slope was applied to.
@@ -306,6 +320,12 @@ class UNetLayers(keras.layers.Layer):
     def get_config(self):
         names = ("inputs", "outputs", "channels", "pools", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def numbers_kept(self, calls):
+        """About how many numbers a pixel so many calls take in a gradient pass: six arrays of a
+        level, half as much of each next one, and eight arrays of the first on the way.
+        """
+        return self.channels * (12 * calls + 8)
 
     def call(self, features):
         self._check_image(features)

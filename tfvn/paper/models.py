@@ -136,9 +136,10 @@ def _row(name, run_dirs, measured, watch):
         parameters, seconds = _size_and_time(run_dir)
         row["parameters"].append(parameters)
         row["seconds_a_slice"].append(seconds)
-        # A training that was interrupted has several stretches.
-        stretches = [x for x in watch.rows if x["what"] == _training_of(run_dir)]
-        row["training_minutes"].append(sum(float(x["seconds"]) for x in stretches) / 60)
+        if parameters:
+            # A training that was interrupted has several stretches.
+            stretches = [x for x in watch.rows if x["what"] == _training_of(run_dir)]
+            row["training_minutes"].append(sum(float(x["seconds"]) for x in stretches) / 60)
         for line in measured[os.path.basename(run_dir)]:
             for column, value in _columns(line):
                 row.setdefault(column, []).append(float(value))
@@ -197,10 +198,11 @@ def _head_of_effect(column):
 
 
 def _means(row):
-    """A line of the table with the mean over the seeds in each column."""
+    """A line of the table with the mean over the seeds in each column that has values."""
     found = {"model": row["model"]}
-    for column in row.keys() - found.keys():
-        found[column] = float(np.mean(row[column]))
+    for column, values in row.items():
+        if column != "model" and values:
+            found[column] = float(np.mean(values))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import attacks, data, progress
-from tfvn.runs import attack_files, directory, locks, trained_on
+from tfvn.runs import attack_files, directory, given, locks, trained_on
 from tfvn.runs.models import model_hash, models_of, with_draws
 from tfvn.runs.signature import signature_of
 from tfvn.training import tensorboard
@@ -61,16 +61,23 @@ def _attack(run_dir, config, workers):
             if workers.index == 0:
                 job.conclude()
     if workers.index == 0:
-        words = directory.command("python", "evaluate.py", directory.as_argument(run_dir))
-        print(f"Next: {words}")
+        print(f"Next: {_next_is_evaluation(run_dir, config)}")
+
+
+def _next_is_evaluation(run_dir, config):
+    """What evaluates the run."""
+    if given.is_given(config):
+        # No other Python has the model.
+        return f"tfvn.results.evaluate.evaluate([{os.fspath(run_dir)!r}], OUTPUT) in this Python"
+    return directory.command("python", "evaluate.py", directory.as_argument(run_dir))
 
 
 def _jobs(run_dir, config, workers, source):
     """The devices, and the configured attacks as `_Job`s, which are checked before any work."""
     devices, models = models_of(run_dir, config, workers, len(source))
-    given = config.model.file
-    if given and workers.index == 0:
-        trained_on.warn_of_data(given, config)
+    file = config.model.file
+    if file and workers.index == 0:
+        trained_on.warn_of_data(file, config)
         trained_on.write(run_dir, config)
     digest = model_hash(models[0].network)
     jobs = []

@@ -10,6 +10,7 @@ the SHA-256 of it. Another Python is given the model again, by the same call.
 import json
 import os
 
+from tfvn import config as configs
 from tfvn.files import replacing
 from tfvn.models.contract import check_model
 from tfvn.runs import directory
@@ -55,7 +56,7 @@ def begin(run_dir, model, config):
         )
     directory.check_name(run_dir, "a run directory")
     path = os.path.join(run_dir, NAME)
-    config = config.changed({"model": {"file": path}})
+    config = config.changed({"model": {"file": _as_spelt(run_dir)}})
     told = {"title": _title(model), "name": model.name, "hash": model_hash(model)}
     _check_same_model(run_dir, path, told)
     directory.open_with(run_dir, config)
@@ -63,6 +64,19 @@ def begin(run_dir, model, config):
         json.dump(told, file, indent=1)
     _models[os.path.realpath(run_dir)] = model
     return config
+
+
+def _as_spelt(run_dir):
+    """The path of `given.json` as the run's configuration has it.
+
+    A relative path and an absolute one name the same directory, and it may have been moved.
+    """
+    there = os.path.join(run_dir, directory.CONFIG)
+    if os.path.exists(there):
+        stored = configs.load(there)
+        if is_given(stored):
+            return stored.model.file
+    return os.path.join(run_dir, NAME)
 
 
 def _title(model):

@@ -20,6 +20,9 @@ import math
 import tensorflow as tf
 from tensorflow import keras
 
+from tfvn.compat import initial_seed
+from tfvn.models.unet_layers import leaky
+
 __all__ = ["Discriminator", "fixed_features"]
 
 _SLOPE = 0.2
@@ -65,7 +68,7 @@ class Discriminator(keras.layers.Layer):
             kernel = self.add_weight(
                 name=f"kernel_{number}",
                 shape=shape,
-                initializer=keras.initializers.HeNormal(seed=seed * 1000 + number),
+                initializer=keras.initializers.HeNormal(initial_seed(seed * 1000 + number)),
             )
             bias = self.add_weight(name=f"bias_{number}", shape=shape[-1:], initializer="zeros")
             self.kernels.append(kernel)
@@ -103,4 +106,4 @@ def _convolved(features, pair, stride=1):
 
 
 def _leaky(features):
-    return tf.nn.leaky_relu(features, _SLOPE)
+    return leaky(features, _SLOPE)

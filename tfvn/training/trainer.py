@@ -267,13 +267,17 @@ class Trainer(keras.Model):
     def test_step(self, data):
         """Loss, nrmse and SSIM on one batch, of inputs as the network is trained on.
 
-        The loss is the squared error of the answer, whatever the recipe's own is.
+        The loss is the squared error of the answer, whatever the recipe's own is. The nrmse is of
+        complex images, and of magnitudes where the network gives no phase.
         """
         inputs, reference = data
         image = self.network(self.validation_inputs(inputs, reference))
         squares = tf.square(metrics.error_norm(image, reference))
         self._trackers["loss"].update_state(tf.reduce_mean(squares) / 2)
-        self._trackers["nrmse"].update_state(metrics.nrmse(image, reference))
+        compared = (image, reference)
+        if not self.network.has_phase:
+            compared = (tf.abs(image), tf.abs(reference))
+        self._trackers["nrmse"].update_state(metrics.nrmse(*compared))
         self._trackers["ssim"].update_state(metrics.ssim(image, reference))
         return {name: tracker.result() for name, tracker in self._trackers.items()}
 
