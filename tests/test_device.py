@@ -197,6 +197,7 @@ def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
         assert other.memory_per_image(shape) > least
 
 
+@pytest.mark.one_stack
 def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):
     inputs, sizes = case(batch=2), []
     expected = Smoothed(network, 0.1, 7, chunk_size=1).reconstruct(inputs)
