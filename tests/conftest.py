@@ -23,9 +23,12 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 # left alone with one of them at the end.
 LONGEST = (
     "test_attacks",
+    "test_apgd",
     "test_scripts",
+    "test_searches",
     "test_evaluation",
     "test_smoothing",
+    "test_flags",
     "test_docs",
     "test_training",
     "test_distribution",
@@ -56,6 +59,7 @@ ONE_STACK = {
     "test_data_hdf5",
     "test_data_matlab5",
     "test_data_measurement",
+    "test_data_prepared",
     "test_data_recognise",
     "test_data_sampling",
     "test_data_sensitivity",
@@ -70,13 +74,17 @@ ONE_STACK = {
     "test_masks",
     "test_metrics",
     "test_modl_weights",
+    "test_noise",
     "test_paper",
+    "test_reconstruction",
     "test_repeat",
     "test_style",
     "test_tables",
+    "test_tensorboard",
     "test_wheel",
-    # What is written of answers is the same whatever gives them. test_scripts writes it on both.
+    # What is written of answers is the same whatever gives them. test_house writes it on both.
     "test_evaluation",
+    "test_figures",
     "test_flagged",
     "test_report",
     "test_results",
@@ -84,25 +92,90 @@ ONE_STACK = {
     "test_threat_runs",
     "test_transfer",
 }
+# Of these modules the second stack runs the tests named here alone, and of each the first case.
+# They call all of Keras that the module calls.
+SECOND_STACK = {
+    "test_activations": {
+        "test_value_and_gradients_equal_the_sum_of_gaussians",
+        "test_value_and_gradients_hold_up_to_the_largest_power_of_single_precision_and_beyond",
+        "test_nan_is_carried_through",
+        "test_the_configuration_survives_a_round_trip",
+    },
+    "test_apgd": {
+        "test_the_gradient_of_every_threat_and_goal_matches_central_differences",
+        "test_the_suite_reaches_the_worst_case_of_a_linear_model",
+        "test_loss_and_gradient_are_means_over_the_same_draws",
+    },
+    "test_attacks": {
+        "test_every_perturbation_is_inside_the_ball",
+        "test_the_same_seed_gives_the_same_bytes",
+        "test_the_weights_of_the_model_are_unchanged",
+        "test_the_attack_sees_later_changes_of_the_weights",
+        "test_settings_share_one_trace",
+        "test_models_of_one_architecture_share_one_trace",
+        "test_perturbations_stay_in_the_ball_of_their_norm_and_help",
+        "test_the_penalised_ascent_is_its_formula",
+    },
+    "test_compiled": {
+        "test_training_is_traced_once_for_all_steps_and_data",
+        "test_a_training_step_calls_no_python",
+    },
+    "test_distribution": {
+        "test_two_replicas_share_a_batch_and_none_is_left_without_data",
+        "test_training_on_two_replicas_is_training_on_one",
+    },
+    "test_flags": {"test_a_sound_model_raises_no_flag"},
+    "test_ipalm": {
+        "test_it_follows_the_formulas_step_by_step",
+        "test_a_restored_state_continues_identically",
+        "test_the_callers_variables_are_not_counted_as_its_own",
+    },
+    "test_scripts": {
+        "test_a_run_directory_holds_all_that_a_run_made",
+        "test_a_trained_run_is_left_as_it_is",
+        "test_without_tensorflow_addons_its_callbacks_name_another_way",
+        "test_the_network_is_a_keras_model_for_reuse",
+    },
+    "test_searches": {"test_the_same_seed_gives_the_same_bytes"},
+    "test_serving": {
+        "test_a_network_of_double_precision_and_half_the_rows_takes_the_same_inputs",
+        "test_any_model_is_served_whatever_it_reads",
+        "test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel",
+    },
+    "test_smoothing": {
+        "test_without_noise_it_is_the_network",
+        "test_the_chunk_size_does_not_matter",
+        "test_the_same_seed_gives_the_same_bytes",
+        "test_there_is_no_gradient_in_the_weights",
+        "test_with_other_draws_it_keeps_its_other_settings",
+        "test_draws_of_the_model_inside_are_others_in_every_draw",
+    },
+    "test_summaries": {
+        "test_every_iteration_is_logged",
+        "test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_weight",
+    },
+    "test_surroundings": {
+        "test_it_computes_and_draws_the_same_in_silence_whatever_the_surroundings_say",
+        "test_a_tensorflow_that_was_looked_for_is_quiet_and_knows_our_networks",
+        "test_another_backend_of_keras_that_is_in_use_is_named",
+        "test_training_attack_and_evaluation_write_nothing_but_progress",
+    },
+    "test_tuning": {
+        "test_a_trial_that_diverges_is_stored_as_failed",
+        "test_hyperband_lets_the_best_trials_go_on",
+        "test_an_interrupted_search_ends_like_an_uninterrupted_one",
+    },
+}
 # Of each test of these modules the second stack runs the first case: what differs between the cases
 # is TensorFlow's and ours, and not Keras'.
 FIRST_CASE = {
-    "test_activations",
-    "test_attacks",
-    "test_compiled",
+    "test_adapters",
     "test_data_pipeline",
-    "test_flags",
     "test_importers",
-    "test_ipalm",
     "test_network",
-    "test_noise",
     "test_run_models",
-    "test_scripts",
-    "test_searches",
     "test_sense",
-    "test_smoothing",
-    "test_surroundings",
-    "test_tuning",
+    *SECOND_STACK,
 }
 # The graphs of these modules run as they were traced. TensorFlow's Grappler rewrites a graph before
 # its first call, which takes a third of the CPU time of a test whose graphs run a few times. It may
@@ -154,10 +227,12 @@ LARGE, GROWTH = 1_200_000_000, 500_000_000
 def pytest_collection_modifyitems(items):
     seen = set()
     for item in items:
-        place = (item.path.stem, item.originalname)
-        if item.path.stem in ONE_STACK or (item.path.stem in FIRST_CASE and place in seen):
+        module, test = item.path.stem, item.originalname
+        left_out = test not in SECOND_STACK.get(module, {test})
+        again = module in FIRST_CASE and (module, test) in seen
+        if module in ONE_STACK or left_out or again:
             item.add_marker("one_stack")
-        seen.add(place)
+        seen.add((module, test))
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (order.get(item.path.stem, len(order)), _attacked(item)))
 

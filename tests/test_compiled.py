@@ -44,7 +44,7 @@ def data(case):
 
 
 EVERY_MODEL = pytest.mark.parametrize("name", ["network", "smoothed"])
-OPTIMIZERS = pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
+OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adam", "ipalm"])
 ATTACKS = pytest.mark.parametrize(
     "name, noise", [("network", "fixed"), ("smoothed", "fixed"), ("smoothed", "fresh")]
 )

@@ -361,6 +361,7 @@ ENDS = {
 }
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_process_ends_while_slices_are_being_read(end):
     """Threads of TensorFlow that wait for Python, and Python for them, would wait for ever."""

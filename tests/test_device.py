@@ -249,6 +249,7 @@ LARGE_MODELS = [
 ]
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow
 def test_what_an_image_takes_is_told_within_a_factor_of_two(peak_memory):
     peaks = peak_memory(_GRADIENTS, json.dumps(LARGE_MODELS))
@@ -258,6 +259,7 @@ def test_what_an_image_takes_is_told_within_a_factor_of_two(peak_memory):
         assert measured / 2 < told < 2 * measured, name
 
 
+@pytest.mark.one_stack
 def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):
     inputs, sizes = case(batch=2), []
     expected = Smoothed(network, 0.1, 7, chunk_size=1).reconstruct(inputs)

@@ -184,6 +184,7 @@ def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
     assert (tmp_path / "model.keras").exists()
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow
 def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, capsys):
     from tfvn.models.variational import VariationalNetwork

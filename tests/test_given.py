@@ -85,6 +85,7 @@ def test_the_commands_work_where_the_model_was_given(made, tmp_path, capsys):
     assert "| network " in capsys.readouterr().out
 
 
+@pytest.mark.one_stack
 def test_another_python_is_told_to_give_it_again(made, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(runs.given, "_models", {})
     assert evaluate.main([str(made / "network"), "--output", str(tmp_path / "table")]) == 2

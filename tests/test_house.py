@@ -252,6 +252,7 @@ def test_the_keys_of_one_are_listed_with_what_its_docstring_says(house, capsys):
     assert "share                 of the zero-filled image, in [0, 1]. (0.5)" in listed
 
 
+@pytest.mark.one_stack
 def test_an_attack_of_another_setting_of_the_defence_is_not_taken_for_this_one(
     experiment, tmp_path, capsys
 ):

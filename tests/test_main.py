@@ -243,6 +243,7 @@ def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
     assert sorted(os.listdir(folder)) == before and len(read) == 2
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(
     "command, message",
     [

@@ -206,6 +206,7 @@ def test_a_damaged_and_a_foreign_file_are_refused(small, tmp_path):
         load_model(foreign)
 
 
+@pytest.mark.one_stack
 @every_model
 def test_a_model_is_smoothed_and_attacked_in_single_precision(row, case, eagerly):
     name, settings, own_case = ROWS[row]

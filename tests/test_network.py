@@ -44,6 +44,7 @@ def small_double():
     return network("float64")
 
 
+@pytest.mark.one_stack
 def test_the_image_after_a_stage_is_that_of_the_network_that_ends_there(small, case):
     inputs = case(batch=2)
     images = small.stage_images(inputs).numpy()
@@ -176,10 +177,12 @@ def test_result_and_every_gradient_equal_plain_automatic_differentiation(case, s
     check_against_plain(model, case(dtype="complex128", **settings))
 
 
+@pytest.mark.one_stack
 def test_they_are_equal_in_a_graph(case, small_double):
     check_against_plain(small_double, case(batch=2, dtype="complex128"), graph=True)
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("settings", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_they_are_equal_for_other_architectures(case, settings):
     check_against_plain(
@@ -187,11 +190,13 @@ def test_they_are_equal_for_other_architectures(case, settings):
     )
 
 
+@pytest.mark.one_stack
 def test_single_precision_agrees_to_a_hundred_thousandth(case, small):
     inputs = case(batch=2)
     check_against_plain(small, inputs, "complex64", 1e-5, graph=True)
 
 
+@pytest.mark.one_stack
 def test_ten_stages_in_single_precision_agree_to_a_hundred_thousandth(case):
     model, inputs = network(num_stages=10), case()
     kspace, maps, mask = (inputs[key] for key in ("kspace", "sensitivity_maps", "mask"))
@@ -254,6 +259,7 @@ def test_one_mask_serves_the_whole_batch(case, small):
     np.testing.assert_array_equal(small.reconstruct(inputs), small.reconstruct(repeated))
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_sizes_may_be_unknown_while_tracing(case, small, mask):
     inputs = case(batch=2, height=23, width=19, mask=mask)
@@ -341,6 +347,7 @@ def test_every_gradient_of_a_full_size_slice_agrees_with_double_precision_to_a_h
 # Gradients on demand
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize(
     "wanted", [(), ("kernel",), ("rbf_weights",), ("data_weight",), PARAMETERS]
 )
@@ -419,6 +426,7 @@ with np.load(sys.argv[2]) as file:
 """
 
 
+@pytest.mark.one_stack
 @pytest.mark.parametrize("imports", ["import tensorflow, tfvn", "from tfvn import metrics"])
 def test_a_saved_model_gives_the_same_bytes_in_a_new_process(case, small, tmp_path, imports):
     inputs, paths = (

@@ -270,6 +270,7 @@ SCRIPTS = f"""
 import sys, train, attack, evaluate
 config = {str(ROOT / "configs/smoke.yaml")!r}
 small = ["model.num_stages=1", "training.iterations=2", "training.checkpoint_every=2"]
+small += ["training.optimizer=adam"]
 small += ["training.recipe=noise", "training.recipe.sigma=0.05"]
 small += ["defence=smoothed", "defence.sigma=0.05", "defence.num_samples=2"]
 small += ["attacks.ascent.steps=2", "attacks.ascent.sizes=1"]

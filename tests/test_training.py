@@ -197,6 +197,7 @@ def test_without_noise_kspace_reaches_the_network_as_it_is(data):
     assert not noise(trainer(), data).any()
 
 
+@pytest.mark.one_stack
 def test_each_step_of_a_fit_sees_fresh_noise(data):
     assert len(set(fit(still(), data, 3))) == 3
 
@@ -220,10 +221,11 @@ def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
     )
 
 
+@pytest.mark.one_stack
 def test_the_seed_alone_decides_a_training_run(data):
     runs = []
     for seed in (1, 1, 2):
-        model = trainer(sigma=0.1, seed=seed, num_stages=1)
+        model = trainer("adam", sigma=0.1, seed=seed, num_stages=1)
         fit(model, data, 3)
         runs.append(weights(model))
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
@@ -244,6 +246,7 @@ def test_another_law_is_refused():
 # Stage by stage
 
 
+@pytest.mark.one_stack
 def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
     model = trainer(stagewise=True, initial_lipschitz=10.0)
     inputs, reference = next(iter(data))
@@ -319,6 +322,7 @@ def test_evaluation_reports_loss_nrmse_and_ssim_and_changes_nothing(data):
     assert model.evaluate(data, steps=2, verbose=0, return_dict=True) == first
 
 
+@pytest.mark.one_stack
 def test_validation_noise_is_that_of_the_slice_wherever_it_stands(data):
     model = trainer(sigma=0.1)
     losses = [

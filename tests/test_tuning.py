@@ -384,7 +384,7 @@ def test_chief_and_worker_search_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = ["search.parameters=filters", "search.filters=2,3", "training.optimizer=adam"]
+    settings = ["search.parameters=learning_rate", "training.optimizer=adam"]
     settings += ["search.method=bayesian", "search.trials=2", "search.iterations=2"]
     arguments = ["--config", SMOKE, "--run-dir", tmp_path, "--tune", "--set", *SETTINGS, *settings]
     command = [sys.executable, ROOT / "train.py", *arguments]
