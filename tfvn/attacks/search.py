@@ -257,7 +257,7 @@ class Problem:
     Attributes:
         like: zeros of the shape of a change, complex (batch, ...).
         radius: of the ball, a little less than what was asked for: rounding must not leave it.
-        start: as given.
+        start: as given, and 0 where it must be.
         start_share: of the goal: what random starts are of the size of the ball.
     """
 
@@ -267,7 +267,7 @@ class Problem:
         self.start_share = goal.start_share
         self.like = objective.like
         self.radius = radius * (1 - 1e-6)
-        self.start = start
+        self.start = start if start is None or support is None else support * start
         self._support = support
         self._index = index
         self._seed = seed

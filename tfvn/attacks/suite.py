@@ -65,7 +65,7 @@ class Suite(SearchedAttack):
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         version: the list of searches. "small-1" takes 120 gradients a slice and radius,
             "standard-1" 450, and 300 answers without a gradient. Square, which makes these, is
-            left out for threats that it does not know.
+            left out for threats and goals that it does not know.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
             norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
         goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
@@ -104,10 +104,10 @@ class Suite(SearchedAttack):
     @property
     def members(self):
         """Its members, a list of `Member`."""
+        wanted = {"threat": self.threat, "goal": self.goal}
         found = []
         for member in SUITES[self.version]:
-            threats = {settings["threat"] for settings in member.attack.kinds.values()}
-            if self.threat in threats:
+            if wanted in member.attack.kinds.values():
                 found.append(member)
         return found
 
