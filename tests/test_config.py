@@ -336,7 +336,7 @@ def test_a_file_of_a_network_stands_in_the_place_of_a_name(tmp_path):
     assert named.model.flat() == {"model.name": "zero-filled"}
     assert load(write(tmp_path, settings.to_yaml()), ["model=zero-filled"]) == named
     with pytest.raises(
-        ValueError, match="knee.yaml: model.name must be one of .* given by model.fi"
+        ValueError, match="knee.yaml: model.name must be one of .* by its own key: model.fi"
     ):
         load(write(tmp_path, "model: vn.keras\n"))
 
