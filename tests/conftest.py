@@ -3,7 +3,6 @@ and small is here too.
 """
 
 import ctypes
-import functools
 import gc
 import os
 
@@ -218,6 +217,23 @@ AS_TRACED = {
     "test_tuning",
     "test_unet",
 }
+# The activations of these modules are not fused by XLA. Each grid and size of an image is compiled
+# anew, in a quarter of a second, and takes up to 10 MB that TensorFlow never gives back. The other
+# modules fuse them as users do.
+UNFUSED = {
+    "test_docs",
+    "test_evaluation",
+}
+# The figures that these modules evaluate are pictures of one pixel. test_evaluation and
+# test_scripts draw them.
+UNDRAWN = {
+    "test_distribution",
+    "test_docs",
+    "test_given",
+    "test_house",
+    "test_paper",
+    "test_summaries",
+}
 # A process that holds more than LARGE bytes after a test drops what was compiled, and again when it
 # has grown by GROWTH.
 LARGE, GROWTH = 1_200_000_000, 500_000_000
@@ -269,6 +285,50 @@ def _as_traced(request):
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _unfused(request):
+    """Activations of the modules named above are plain functions of TensorFlow."""
+    if request.path.stem not in UNFUSED:
+        yield
+        return
+    import tensorflow as tf
+
+    from tfvn.models import activations
+
+    def plain(function):
+        return tf.function(function, autograph=False)
+
+    # Nothing that is fused may be left to be used beside it: it rounds otherwise.
+    forget_traces()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(activations, "_fused", plain)
+        yield
+    forget_traces()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _undrawn(request):
+    """Figures of the modules named above are not drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem in UNDRAWN:
+            draw_pixels(patch)
+        yield
+
+
+def draw_pixels(patch):
+    """Makes the figures of an evaluation pictures of one pixel, by a `pytest.MonkeyPatch`."""
+    from matplotlib import pyplot
+
+    from tfvn.figures import curves, paper
+
+    def pixel(path, *_):
+        pyplot.imsave(path, np.zeros((1, 1)), metadata={"Software": "Matplotlib"})
+
+    for module, names in ((paper, ("figure1", "figure3")), (curves, ("figure2", "figure4"))):
+        for name in names:
+            patch.setattr(module, name, pixel)
+
+
 @pytest.fixture(scope="session")
 def allowed():
     """A list of one number: the bytes that this process may hold before it drops something."""
@@ -310,17 +370,28 @@ def forget_gradients():
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_process_between_modules(allowed):
-    """The next module may have other networks: what they have in common is let go as well."""
+    """The next module may have other networks: what they have in common is let go as well.
+
+    Activations stay: TensorFlow keeps what XLA made of them for ever, and would make it again.
+    """
     yield
     if "tensorflow" in sys.modules and resident() > LARGE:
-        for name, module in list(sys.modules.items()):
-            if name.split(".")[0] == "tfvn":
-                for value in list(vars(module).values()):
-                    if isinstance(value, functools._lru_cache_wrapper):
-                        value.cache_clear()
+        from tfvn.models import descent
+
+        descent._descent.cache_clear()
         forget_gradients()
         let_go()
         allowed[0] = max(LARGE, resident() + GROWTH)
+
+
+def forget_traces():
+    """Drops what the package has compiled, of models and of what they have in common."""
+    from tfvn.models import activations, compiled, descent
+
+    compiled._kept.clear()
+    compiled._own.clear()
+    descent._descent.cache_clear()
+    activations._kernels.cache_clear()
 
 
 def let_go():

@@ -233,19 +233,26 @@ NOT_HERE = ("-m benchmarks", "-m benchmarks.optimizers", "-m tfvn.paper", "-m py
 
 
 def small_settings(arguments):
-    """Those of SMALL that the configuration of a training has."""
+    """Those of SMALL that the configuration of a training has, and a quick optimizer."""
     if "--config" in arguments:
         path = arguments[arguments.index("--config") + 1]
     else:
         path = Path(arguments[arguments.index("--run-dir") + 1], "config.yaml")
-    known = tfvn.config.load(path, overrides(arguments)).flat()
-    return [setting for setting in SMALL if setting.partition("=")[0] in known]
+    given = overrides(arguments)
+    known = tfvn.config.load(path, given).flat()
+    settings = [setting for setting in SMALL if setting.partition("=")[0] in known]
+    named = any(word.startswith("training.optimizer") for word in given)
+    if "training.optimizer.name" in known and not named:
+        # A step of iPALM takes seconds to trace.
+        settings.append("training.optimizer=adam")
+    return settings
 
 
 def smaller(what, arguments):
     """The arguments of a command, so that it takes seconds."""
     # The folder of the knee data, which is not here.
     arguments = [argument.replace("/data/knee", "runs/tutorial/knees") for argument in arguments]
+    arguments = [argument.replace("antun.sizes=60,70", "antun.sizes=2,3") for argument in arguments]
     if "--tune" in arguments:
         arguments = [
             argument.replace("search.iterations=9", "search.iterations=2") for argument in arguments

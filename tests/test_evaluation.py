@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from matplotlib import pyplot
+from conftest import draw_pixels
 from scipy.special import erf
 from skimage.metrics import structural_similarity
 
@@ -72,23 +72,12 @@ def results(run_dirs, tmp_path_factory):
     return output, evaluate.evaluate(run_dirs, output)
 
 
-def _pixel(path, *_):
-    """Draws a picture of one pixel."""
-    pyplot.imsave(path, np.zeros((1, 1)), metadata={"Software": "Matplotlib"})
-
-
 @pytest.fixture(autouse=True)
 def _without_drawing(monkeypatch):
     """What a test evaluates itself is not drawn: `results` and `kinds` are, by fixtures of the
     module, which come first.
     """
-    for module, name in (
-        (paper, "figure1"),
-        (curves, "figure2"),
-        (paper, "figure3"),
-        (curves, "figure4"),
-    ):
-        monkeypatch.setattr(module, name, _pixel)
+    draw_pixels(monkeypatch)
 
 
 @pytest.fixture

@@ -79,10 +79,10 @@ def test_the_same_seed_gives_the_same_bytes(smoke, tmp_path):
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(
-    smoke, tmp_path, monkeypatch, capsys
+    quick, tmp_path, monkeypatch, capsys
 ):
     run_dir = str(tmp_path / "interrupted")
-    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL]
+    arguments = ["--config", SMOKE, "--run-dir", run_dir, "--set", *QUICK]
 
     def interrupt(self, batch, logs=None):
         if int(self.model.steps_done) == 5:
@@ -95,7 +95,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     assert not os.path.exists(os.path.join(run_dir, "model.keras"))
     assert train.main(arguments) == 0
     assert "continuing" in capsys.readouterr().out
-    assert contents(run_dir)["weights"] == contents(smoke)["weights"]
+    assert contents(run_dir)["weights"] == contents(quick)["weights"]
 
 
 @pytest.mark.one_stack
@@ -567,7 +567,7 @@ def test_checked_data_say_what_is_next(tmp_path, capsys):
 def test_what_may_be_configured_can_be_used_to_the_end(tmp_path):
     run_dir = str(tmp_path / "run")
     settings = [
-        *SMALL,
+        *QUICK,
         "seed=2147483647",
         "training.iterations=1",
         "training.batch_size=1",

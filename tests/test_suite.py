@@ -7,7 +7,7 @@ import conftest
 import pytest
 
 FOLDER = Path(__file__).parent
-TABLES = ("LONGEST", "ONE_STACK", "SECOND_STACK", "FIRST_CASE", "AS_TRACED")
+TABLES = ("LONGEST", "ONE_STACK", "SECOND_STACK", "FIRST_CASE", "AS_TRACED", "UNFUSED", "UNDRAWN")
 
 
 @pytest.mark.parametrize("table", TABLES)
