@@ -4,6 +4,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from tfvn.figures import curves, insets, paper, stages
@@ -151,6 +152,18 @@ def test_the_zoomed_region_holds_the_largest_error_of_the_object_and_not_the_bac
     top, left, height, width = insets.region_of(error, truth)
     assert top <= 40 and top + height >= 46 and left <= 30 and left + width >= 36
     assert top > 0 and top + height < 96 and left > 0 and left + width < 72
+
+
+@pytest.mark.parametrize("rmse", ["1.51", "0.384", "0.000123"])
+def test_a_text_beside_an_inset_does_not_reach_it(rmse):
+    figure = Figure(figsize=(1.2, 1.2))
+    axes = figure.add_axes((0, 0, 1, 1))
+    shown, region = np.zeros((40, 40)), insets.Region(5, 30, 8, 8)
+    insets.show_with_inset(axes, shown, (0, 1), "gray", region, "yellow")
+    insets.write_beside(axes, f"RMSE {rmse}\nSSIM 0.980", region, shown.shape)
+    figure.canvas.draw()
+    text, (inset,) = axes.texts[0], axes.child_axes
+    assert inset.get_window_extent().x1 <= text.get_window_extent().x0
 
 
 @pytest.mark.parametrize("filters", [3, 24])

@@ -27,6 +27,8 @@ CONFIGURATIONS = [
             "data": {"format": "vlo", "path": CLOSING},
             "sampling": {"mask": "random", "seed": 4},
             "defence": {"name": "smoothed", "sigma": 0.5},
+            "attacks": [{"name": "ascent", "sizes": [1.0]}],
+            "search": {"trials": 3},
         }
     ),
 ]
@@ -252,6 +254,8 @@ def test_the_page_tells_what_made_it(pages):
     assert "5e" * 32 in text and "; seed 0; SHA" in text and "; seed 1, mask seed 4; SHA" in text
     differing = r"Settings in which the runs differ\s*key\s*first.*defence.sigma\s*–\s*0.5"
     assert re.search(differing, text, re.DOTALL) and "grid_limit: 1.0" in text
+    # What a run would be searched or attacked with next has no part in what is shown.
+    assert "trials: 3" in text and "search.trials" not in text and "attacks.ascent" not in text
 
 
 def test_slices_beyond_the_largest_size_are_left_out_and_named(tmp_path, monkeypatch):

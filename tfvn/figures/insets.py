@@ -1,7 +1,9 @@
 """A part of an image, shown enlarged in a corner of it."""
 
+import re
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.patches import Rectangle
 from scipy.ndimage import uniform_filter
@@ -15,6 +17,8 @@ _REGION, _INSET = 0.2, 0.42
 # How many times larger the inset shows it.
 ENLARGED = _INSET / _REGION
 _MARGIN = 0.03  # of a text, as a share of the image
+# The mean width of a letter of a text, in sizes of its font.
+_LETTER = 0.62
 
 
 class Corner(NamedTuple):
@@ -98,7 +102,7 @@ def show_with_inset(axes, image, limits, colors, region, outline):
 def write_beside(axes, text, region, shape):
     """Writes a text beside the inset of an image (rows, width), at the same end of the image.
 
-    The region itself is at the other end.
+    The region itself is at the other end. The text is smaller where it would reach the inset.
     """
     corner = region.farthest_corner(shape)
     x, across = _MARGIN, "left"
@@ -113,8 +117,18 @@ def write_beside(axes, text, region, shape):
         text,
         transform=axes.transAxes,
         color="white",
+        fontsize=_size_of(text, axes),
         linespacing=1.1,
         ha=across,
         va=up,
         bbox=dict(facecolor="black", alpha=0.45, linewidth=0, pad=1),
     )
+
+
+def _size_of(text, axes):
+    """The size of the font, in points, with which a text fits beside an inset of the axes."""
+    width = axes.get_position().width * axes.figure.get_size_inches()[0]
+    free = 72 * width * (1 - _INSET - 2 * _MARGIN)
+    # Signs of a formula take no place.
+    letters = max(len(line) for line in re.sub(r"[$\\_]", "", text).splitlines())
+    return min(matplotlib.rcParams["font.size"], free / (_LETTER * letters))

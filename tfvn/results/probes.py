@@ -65,9 +65,8 @@ def flags_of_model(model, inputs, reference=None, index=None, radius=None):
         radius: at which a search is tried; None: 5 % of || f(k) ||.
 
     Returns:
-        A list with a `tfvn.results.flags.Flag` for each rule of
-        `tfvn.results.rules.OF_MODELS`. Of all slices it holds
-        the number that went furthest.
+        A list with a `tfvn.results.flags.Flag` for each rule of `tfvn.results.rules.OF_MODELS`. Of
+        all slices it holds the number that went furthest.
 
     Raises:
         ValueError: for what is no model, and for inputs that do not fit.

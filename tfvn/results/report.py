@@ -24,6 +24,8 @@ from tfvn.runs import given
 
 __all__ = ["Run", "marked", "page_part", "write"]
 
+# Sections whose keys say nothing of the results that are there.
+_OF_NO_RESULT = ("attacks", "search")
 _CAPTIONS = {
     "figure1": (
         "The data of the middle slice: k-space and sensitivity map of its strongest coil,"
@@ -178,16 +180,21 @@ def _told(run):
 
 
 def _differences(runs):
-    """The settings in which the runs differ: (key, the values in the order of the runs)."""
+    """The settings in which the runs differ: (key, the values in the order of the runs).
+
+    A search has no part in results. Attacks that stand in one table were made alike, whatever is
+    configured for the next ones.
+    """
     configurations = [run.config.flat() for run in runs]
     keys = {}
     for configuration in configurations:
         keys.update(configuration)
     found = []
     for key in keys:
+        section, _, _ = key.partition(".")
         # A run without a defence has no key of one.
         values = [own.get(key, "") for own in configurations]
-        if any(value != values[0] for value in values):
+        if section not in _OF_NO_RESULT and any(value != values[0] for value in values):
             found.append((key, values))
     return found
 
