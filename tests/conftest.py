@@ -221,8 +221,26 @@ AS_TRACED = {
 # anew, in a quarter of a second, and takes up to 10 MB that TensorFlow never gives back. The other
 # modules fuse them as users do.
 UNFUSED = {
+    "test_apgd",
     "test_docs",
     "test_evaluation",
+    "test_figures",
+    "test_fit",
+    "test_flagged",
+    "test_flags",
+    "test_given",
+    "test_house",
+    "test_models",
+    "test_paper",
+    "test_results",
+    "test_run_models",
+    "test_searches",
+    "test_smoothing",
+    "test_summaries",
+    "test_threat_runs",
+    "test_training",
+    "test_transfer",
+    "test_tuning",
 }
 # The figures that these modules evaluate are pictures of one pixel. test_evaluation and
 # test_scripts draw them.
