@@ -76,6 +76,21 @@ def test_the_tables_say_which_attacks_there_were_and_which_one_won():
     assert effects.note == "The largest effect is of: l2 1, suite-l2 1 (of 2 cases)."
 
 
+def test_an_attack_that_one_model_alone_has_counts_for_none():
+    other = [{**x, "model": "b"} for x in ROWS if x["attack"] in (CLEAN, "l2")]
+    found = [x for x in strongest([*ROWS, *other]) if x["radius"] == 1]
+    assert [(x["model"], x["effect"]) for x in found] == [("m", 3), ("m", 7), ("b", 3), ("b", 7)]
+    assert winners([*ROWS, *other]) == {}
+
+
+def test_models_without_an_attack_in_common_have_their_own_and_no_table():
+    other = [{**x, "model": "b"} for x in ROWS if x["attack"] in (CLEAN, "l2")]
+    rows = [x for x in ROWS if x["attack"] in (CLEAN, "suite-l2")] + other
+    found = [x for x in strongest(rows) if x["radius"] == 1]
+    assert [(x["model"], x["effect"]) for x in found] == [("m", 5), ("m", 5), ("b", 3), ("b", 7)]
+    assert winners(rows) == {}
+
+
 def test_images_without_a_reference_have_no_error():
     rows = [row(CLEAN, 0.0, 0.0, math.nan), row("l2", 1.0, 3.0, math.nan)]
     assert math.isnan(strongest(rows)[1]["rmse"]) and strongest(rows)[1]["effect"] == 3

@@ -37,16 +37,17 @@ __all__ = [
     "selected_by",
 ]
 
+# The paper's and that of Antun et al. first. The others are in the order of their strength.
 ATTACKS = {
     "ascent": ProjectedGradientAscent,
     "antun": PenalisedGradientAscent,
-    "apgd": AutoProjectedGradient,
-    "power": PowerIteration,
     "random": RandomSearch,
+    "universal": Universal,
     "square": Square,
     "minimum": MinimumNorm,
+    "power": PowerIteration,
+    "apgd": AutoProjectedGradient,
     "suite": Suite,
-    "universal": Universal,
 }
 
 

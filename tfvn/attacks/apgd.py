@@ -73,9 +73,11 @@ class AutoProjectedGradient(SearchedAttack):
         seed=0,
     ):
         super().__init__(sizes, threat, goal, threat_region, goal_region, noise, draws, seed)
-        self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
-        self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
         self.start = checks.choice("start", start, STARTS)
+        # Each ball takes a step.
+        fewest = len(_LARGER) if self.start == "larger" else 1
+        self.steps = checks.whole("steps", steps, fewest, most=ranges.MOST)
+        self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
 
     @property
     def num_steps(self):
@@ -263,7 +265,9 @@ def _ascend(problem, start, plan, sparse):
     )
     value = problem.value(state.r)
     best, best_value = loop.better(state.r, value, state.best, state.best_value)
-    return Found(best, history.write(steps, value).stack()), best_value
+    # What was seen in larger balls is no E of a change in this one.
+    inside = tf.boolean_mask(history.write(steps, value).stack(), plan.radius == 1)
+    return Found(best, inside), best_value
 
 
 def _seen(state, value, gradient):

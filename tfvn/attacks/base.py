@@ -107,6 +107,11 @@ class Attack:
         return self.name
 
     @property
+    def ball(self):
+        """What its change lies in. Results of one ball and size are compared."""
+        return "l2" if self.bounded_in_l2 else self.kind
+
+    @property
     def title(self):
         """What the titles of its tables say of it; nothing for the one that all others follow."""
         return f"attack {self.kind}"
@@ -223,6 +228,18 @@ class Attack:
         """
         del found
         return ""
+
+    def members_of(self, stored):
+        """What members of the attack reached, where it has any.
+
+        Args:
+            stored: the arrays of one image, see `arrays`.
+
+        Returns:
+            A list of the name of a member, its `sort`, and E.
+        """
+        del stored
+        return []
 
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""

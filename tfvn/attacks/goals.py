@@ -163,6 +163,11 @@ def target_without(image, region):
     height, width = image.shape[1:]
     inside = np.asarray(_is_inside(region, height, width))
     around = _grown(inside) & ~inside
+    if not around.any():
+        raise ValueError(
+            "a region to erase must leave some of the image around it. Received: a region of all"
+            f" {height} x {width} pixels"
+        )
     places, neighbours = np.argwhere(inside), np.argwhere(around)
     distances = np.square(places[:, None] - neighbours).sum(2)
     weights = 1 / distances

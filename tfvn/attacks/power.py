@@ -29,12 +29,12 @@ class PowerIteration(SearchedAttack):
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
             norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
-        goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
-            it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
+        goal: what the adversary wants: the largest "effect" on the answer, or the largest "error"
+            of it.
         steps: the number of gradients.
         threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
             (first row, last row, first column, last column); none for everywhere.
-        goal_region: where effect or error count, or what is erased or inserted into.
+        goal_region: where effect or error count.
         noise: which random draws the attack sees, where a model makes any. "fresh" are draws of the
             attack's own, and "fixed" those that the model itself is going to use.
         draws: how many fresh draws E is the mean over. Loss and gradient see the same.
@@ -45,7 +45,8 @@ class PowerIteration(SearchedAttack):
     """
 
     name = "power"
-    kinds = kinds_of("power")
+    # A target is near f(k), and the surface of the ball is not.
+    kinds = kinds_of("power", ("effect", "error"))
     steady = True
 
     def __init__(
@@ -60,6 +61,7 @@ class PowerIteration(SearchedAttack):
         draws=20,
         seed=0,
     ):
+        checks.choice("goal", goal, ("effect", "error"))
         super().__init__(sizes, threat, goal, threat_region, goal_region, noise, draws, seed)
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
 

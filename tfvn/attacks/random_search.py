@@ -38,6 +38,7 @@ class RandomSearch(SearchedAttack):
     """
 
     name = "random"
+    sort = "no gradient"
     kinds = kinds_of("random")
 
     def __init__(

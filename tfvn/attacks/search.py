@@ -44,14 +44,14 @@ class Found(NamedTuple):
     history: tf.Tensor
 
 
-def kinds_of(name):
-    """The variants of a searched attack: those of each threat and goal.
+def kinds_of(name, goals=tuple(GOALS), threats=tuple(THREATS)):
+    """The variants of a searched attack: those of each threat and goal that it knows.
 
     >>> list(kinds_of("apgd"))[:2]
     ['apgd-l2', 'apgd-l2-error']
     """
     found = {}
-    for threat, goal in itertools.product(THREATS, GOALS):
+    for threat, goal in itertools.product(threats, goals):
         found[_kind(name, threat, goal)] = {"threat": threat, "goal": goal}
     return found
 
@@ -107,6 +107,11 @@ class SearchedAttack(Attack):
     def prefix(self):
         """The beginning of the names of its folders and datasets."""
         return f"{self.kind}_{self.size_name}"
+
+    @property
+    def ball(self):
+        """The threat."""
+        return self.threat
 
     @property
     def bounded_in_l2(self):

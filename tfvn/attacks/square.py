@@ -65,11 +65,8 @@ class Square(SearchedAttack):
     """
 
     name = "square"
-    kinds = {
-        kind: settings
-        for kind, settings in kinds_of("square").items()
-        if settings["threat"] in THREATS and settings["goal"] in GOALS
-    }
+    sort = "no gradient"
+    kinds = kinds_of("square", GOALS, THREATS)
 
     def __init__(
         self,

@@ -49,8 +49,8 @@ SUITES = {
         _POWER,
         Member("apgd-random", AutoProjectedGradient, {"steps": 60}),
         Member("apgd-singular", AutoProjectedGradient, {"steps": 60, "start": "singular"}),
-        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 6}),
         Member("square", Square, {"steps": 300}),
+        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 6}),
     ),
 }
 
@@ -113,7 +113,7 @@ class Suite(SearchedAttack):
 
     @property
     def num_steps(self):
-        """The number of gradients of all sizes together, for one image."""
+        """The gradients, and the answers without one, of all sizes together, for one image."""
         members = [self._attack(member) for member in self.members]
         return sum(member.num_steps for member in members) * len(self.sizes)
 
@@ -132,6 +132,20 @@ class Suite(SearchedAttack):
         for name, objective in result.reached.items():
             found[f"{_REACHED}{name}"] = objective[0].numpy()
         return found
+
+    def identity(self, size):
+        """The same as of other attacks, with the radius that this one goes on from; 0 for none."""
+        smaller = [other for other in self.sizes if other < size]
+        return {**super().identity(size), "goes_on_from": max(smaller, default=0.0)}
+
+    def members_of(self, stored):
+        found = []
+        for members in SUITES.values():
+            for member in members:
+                name = f"{_REACHED}{member.name}"
+                if name in stored:
+                    found.append((member.name, member.attack.sort, float(stored[name])))
+        return list(dict.fromkeys(found))
 
     def remark(self, found):
         """How many images each member was the strongest on."""
@@ -160,9 +174,13 @@ class Suite(SearchedAttack):
             result = self._attack(member).run(model, inputs, size, reference, start, index)
             # One change of a smaller radius is enough to begin with.
             start = None
-            reached[member.name] = result.objective
+            # On the draws that the attack saw: it cannot know the model's.
+            reached[member.name] = tf.reduce_max(result.history, [0, 1])
             histories.append(result.history)
-            best = result if best is None else _stronger(best, result)
+            if best is None:
+                best, value = result, reached[member.name]
+            improved = reached[member.name] > value
+            best, value = _where(improved, result, best), tf.maximum(reached[member.name], value)
         return best._replace(history=_side_by_side(histories), reached=reached)
 
     def _attack(self, member):
@@ -180,9 +198,8 @@ class Suite(SearchedAttack):
         )
 
 
-def _stronger(one, other):
-    """Image by image, the result with the larger E."""
-    improved = other.objective > one.objective
+def _where(improved, other, one):
+    """Image by image, one of two results."""
     found = {}
     for field in ("perturbation", "reconstruction", "objective", "left"):
         new, old = getattr(other, field), getattr(one, field)

@@ -115,8 +115,9 @@ class Universal(AutoProjectedGradient):
         Raises:
             ValueError: for slices of several sizes, and for none.
         """
-        inputs, references = [], []
+        inputs, references, index = [], [], []
         for given, reference in slices:
+            index.append(given.get("sample_index", np.zeros(1, np.int32)))
             inputs.append({key: given[key] for key in ("kspace", "sensitivity_maps", "mask")})
             references.append(reference)
         shapes = {tuple(given["kspace"].shape) for given in inputs}
@@ -128,7 +129,8 @@ class Universal(AutoProjectedGradient):
         batch = {}
         for key in inputs[0]:
             batch[key] = np.concatenate([given[key] for given in inputs])
-        result = self.run(model, batch, size, np.concatenate(references))
+        reference, index = np.concatenate(references), np.concatenate(index)
+        result = self.run(model, batch, size, reference, index=index)
         return Start(result.perturbation[:1], size=size)
 
 

@@ -69,6 +69,12 @@ def _work(arguments, parser, words):
     run_dirs = [*arguments.run_dirs, *arguments.run_dir]
     if not run_dirs:
         parser.error("give at least one RUN_DIR, the directory of a training")
+    instead = [arguments.num_samples, arguments.transfer, arguments.show or arguments.probe]
+    if sum(map(bool, instead)) > 1:
+        parser.error(
+            "--num-samples and --transfer each stand in the place of an evaluation, which has"
+            " --show and --probe: give one of these three"
+        )
     output = arguments.output or os.path.join(run_dirs[0], "results")
 
     def evaluate():

@@ -9,6 +9,8 @@ from tfvn.tables import digits
 
 __all__ = ["transfer"]
 
+# A share of the effect of the own r that rounding does not explain.
+_OWN = 1.001
 # Names of models, in inches.
 _NAMES = 1.6
 
@@ -18,7 +20,7 @@ def transfer(path, rows, names):
     """Effects of perturbations that were found on one model and given to another.
 
     The colour is the effect as a share of that of the target's own perturbation. A frame marks each
-    cell where the share is above 1: the own attack has failed there.
+    cell where the share is above 1.001: the own attack has failed there.
 
     Args:
         path: file to write.
@@ -28,7 +30,8 @@ def transfer(path, rows, names):
     effects = np.full((len(names), len(names)), np.nan)
     for row in rows:
         effects[names.index(row["source"]), names.index(row["target"])] = row["effect"]
-    shares = effects / np.diag(effects)
+    own = np.diag(effects)
+    shares = np.divide(effects, own, out=np.ones_like(effects), where=own > 0)
     side = (WIDTH - _NAMES - 0.8) / max(len(names), 4)
     figure = Figure((WIDTH, _NAMES + side * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -39,7 +42,7 @@ def transfer(path, rows, names):
         text = digits(effects[source, target])
         size = min(8, 26 * side)
         axes.text(target, source, text, ha="center", va="center", color=color, fontsize=size)
-        if share > 1:
+        if share > _OWN:
             corner = (target - 0.5, source - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="red", linewidth=1.5))
     told = [shortened(label(name), _NAMES) for name in names]

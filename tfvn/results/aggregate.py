@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfvn.results.rows import attack_of, is_clean, is_in_ball, size_columns, size_of
+from tfvn.attacks import IMAGE
+from tfvn.results.rows import attack_of, is_clean, size_columns, size_of
 
-__all__ = ["COUNTED", "MODEL_KEYS", "Pair", "aggregate", "compare_attacks"]
+__all__ = ["COUNTED", "MODEL_KEYS", "PAPERS", "Pair", "aggregate", "compare_attacks"]
 
+# The kind of the paper's attack.
+PAPERS = "l2"
 # What a table holds the mean of.
 _MEANS = (
     "ssim",
@@ -98,7 +101,7 @@ class Pair(NamedTuple):
 
 
 def compare_attacks(rows):
-    """Compares attacks whose sizes mean another power on each model with those on l2 balls.
+    """Compares attacks whose sizes mean another power on each model with the paper's on l2 balls.
 
     Returns:
         A list with a `Pair` for each image of such an attack, where there are attacks of the same
@@ -106,12 +109,13 @@ def compare_attacks(rows):
     """
     found = []
     for row in rows:
-        if is_clean(row) or attack_of(row).comparable:
+        # Another change than an image has another norm.
+        if is_clean(row) or attack_of(row).comparable or attack_of(row).changes != IMAGE:
             continue
         same = []
         for other in rows:
             same_image = (other["model"], other["slice"]) == (row["model"], row["slice"])
-            if same_image and is_in_ball(other):
+            if same_image and (is_clean(other) or other["attack"] == PAPERS):
                 same.append(other)
         if len(same) > 1:
             named = [row[key] for key in ("attack", "model", "slice", "norm", "effect")]

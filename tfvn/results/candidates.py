@@ -86,7 +86,8 @@ class Candidate(NamedTuple):
     def largest_ball(self):
         """The attack (kind, size) of the largest l2 ball; None where there is none."""
         balls = [attack for attack in self.attacks if attacks.of(attack[0]).bounded_in_l2]
-        return max(balls, key=lambda ball: ball[1], default=None)
+        # Of several the last one: attacks are in the order of their strength.
+        return max(reversed(balls), key=lambda ball: ball[1], default=None)
 
     def perturbation(self, kind, size, case, digest, shape):
         """The stored change of an attack on one slice, complex64 (1, ...): r, (1, rows, width).
@@ -246,7 +247,7 @@ def check_attacks(candidates, count):
         for kind, size in candidate.attacks:
             path = candidate.attack_path(kind, size, 0)
             settings = _compared_settings(path, kind, size)
-            earlier_path, earlier = first.setdefault(kind, (path, settings))
+            earlier_path, earlier = first.setdefault((kind, size), (path, settings))
             different = _differences(settings, earlier)
             if different:
                 raise ValueError(

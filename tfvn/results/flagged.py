@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from tfvn import attacks
 from tfvn.models.base import Statistics
 from tfvn.results.certified import DISTANCES
 from tfvn.results.flags import NOT_CHECKED, Reached, flags_of_results, merged, row_of, unchecked
@@ -39,13 +40,17 @@ def flags_of_run(candidate, rows, certificates, probed=()):
     reached = []
     for row in rows:
         # Other sizes bound no change, so that a larger one need not be worse.
-        if not is_clean(row) and attack_of(row).comparable:
+        # Of attacks with another goal the effect is no measure.
+        if is_clean(row) or not attack_of(row).measures_effect:
+            continue
+        if attack_of(row).comparable:
             one = _reached(row, _bound(row, rows, certificates))
             reached.append(one)
             # Steps of an attack on a random model see other draws each, and draws make a largest
             # value larger.
             if row["num_samples"] == 1 and not row["noise"]:
                 reached.extend(_with_less(candidate, one))
+                reached.extend(_members(candidate, one))
     probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
     return merged(flags_of_results(reached), probed)
 
@@ -53,11 +58,25 @@ def flags_of_run(candidate, rows, certificates, probed=()):
 def _reached(row, bound):
     """What a row says of its attack."""
     attack = attack_of(row)
-    # Attacks of other kinds may bound other numbers.
-    ball = "l2" if attack.bounded_in_l2 else attack.kind
     return Reached(
-        attack.kind, row["slice"], size_of(row), row["effect"], attack.sort, ball, bound=bound
+        attack.kind,
+        row["slice"],
+        size_of(row),
+        row["effect"],
+        attack.sort,
+        attack.ball,
+        bound=bound,
     )
+
+
+def _members(candidate, one):
+    """What the members of a suite reached, on the draws that they saw."""
+    stored = attack_files.read_attack(candidate.attack_path(one.attack, one.size, one.slice))
+    found = []
+    for name, sort, objective in attacks.of(one.attack).members_of(stored):
+        effect = math.sqrt(2 * max(objective, 0))
+        found.append(one._replace(attack=f"{one.attack}, {name}", value=effect, sort=sort))
+    return found
 
 
 def _bound(row, rows, certificates):

@@ -236,7 +236,7 @@ def _ahead(reached, sorts, others):
 def _falls(reached):
     """By what share the best at a size is below the best at a smaller one, for each slice."""
     cases = []
-    for group in _grouped(reached, "ball", "slice"):
+    for group in _grouped(reached, "ball", "attack", "slice"):
         highest = None
         for at_size in sorted(_grouped(group, "size"), key=lambda same: same[0].size):
             best = _best(at_size)

@@ -6,6 +6,7 @@ import pathlib
 from typing import NamedTuple
 
 from tfvn import files, tables
+from tfvn.attacks import IMAGE
 from tfvn.figures import curves, paper
 from tfvn.results import again, certified, flagged, report, wording
 from tfvn.results.aggregate import aggregate, compare_attacks
@@ -202,7 +203,9 @@ def _incomparable(rows):
     """
     found = {}
     for row in rows:
-        if not is_clean(row) and not attack_of(row).comparable:
+        if is_clean(row) or attack_of(row).changes != IMAGE:
+            continue
+        if not attack_of(row).comparable:
             sized = {**row, "radius": size_of(row)}
             found.setdefault(attack_of(row).title, []).append(sized)
     return found

@@ -239,9 +239,13 @@ class _Job(NamedTuple):
         if os.path.exists(path):
             there = self.read(path, size, settings=self.settings(size), digest=self.digest)
             return attacks.Start(there["perturbation"][None], size=size)
-        count = len(data.source(self.config, "train"))
-        held_out = min(self.attack.num_slices, count - 1)
-        slices = data.load(self.config, "validation", held_out=held_out)
+        wanted, count = self.attack.num_slices, len(data.source(self.config, "train"))
+        if not wanted < count:
+            raise ValueError(
+                f"attacks.{self.attack.name}.num_slices must be below the number of training"
+                f" slices, {count}. Received: {wanted}"
+            )
+        slices = data.load(self.config, "validation", held_out=wanted)
         found = self.attack.learn(self.models[0].predictor, slices, size)
         perturbation = found.perturbation[0].numpy()
         attributes = {
@@ -258,10 +262,11 @@ class _Job(NamedTuple):
     def _write(self, path, size, index, inputs, result, made_of):
         """Writes what was found for one slice."""
         perturbation = result.perturbation[0].numpy()
-        if not np.isfinite(perturbation).all():
+        found = (perturbation, result.objective[0].numpy(), _history(result))
+        if not all(np.isfinite(array).all() for array in found):
             raise ValueError(
-                f"the attack on {self.source.name(index)} has diverged (NaN). Lower its step size,"
-                " and check the data."
+                f"the attack on {self.source.name(index)} has diverged (NaN). Does the model answer"
+                " with finite images to all data? Lower the step size, if the attack has one."
             )
         arrays = {
             "perturbation": perturbation,
