@@ -93,7 +93,7 @@ DAMAGED = {
     "infinite": dict(perturbation=np.full((4, 3), np.inf, "c8"), norm=None),
     "real": dict(perturbation=np.ones((4, 3), "f4"), norm=None),
     "texts": dict(perturbation=np.array([[b"x"]]), norm=None),
-    "three axes": dict(perturbation=R[None], norm=None),
+    "four axes": dict(perturbation=R[None, None], norm=None),
     "a number": dict(perturbation=np.complex64(1), norm=None),
     "no perturbation": dict(perturbation=None),
     "no history": dict(history=None),

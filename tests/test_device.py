@@ -236,16 +236,12 @@ for name, settings in json.loads(sys.argv[1]):
     measure(MODELS[name](**settings))
 """
 LARGE_MODELS = [
-    ("variational", dict(num_stages=4, filters=16)),
     ("unet", dict(channels=32, pools=3)),
     ("modl", dict(filters=32, num_iterations=4)),
-    ("cascade", dict(filters=32, num_cascades=4)),
-    ("e2e-varnet", dict(channels=12, num_cascades=4, pools=3)),
     (
         "e2e-varnet",
         dict(channels=8, num_cascades=4, pools=3, sensitivity_channels=6, sensitivity_pools=2),
     ),
-    ("rim", dict(filters=32, num_steps=4)),
 ]
 
 

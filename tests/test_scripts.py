@@ -404,7 +404,7 @@ def intermixed(request, monkeypatch):
 def test_flags_of_several_values_leave_run_directories_alone(words, expected, monkeypatch, capsys):
     found = []
 
-    def evaluated(run_dirs, output, overrides, workers, shown):
+    def evaluated(run_dirs, output, overrides, workers, shown, probe):
         found.append((run_dirs, overrides, []))
 
     def swept(run_dirs, output, counts, overrides, workers):

@@ -3,8 +3,9 @@
     image     k + A r, r a complex image in a ball of the l2, l1 or linf norm
     k-space   k + e, e on the sampled entries, in a ball of the l2 norm
 
-An l2 ball of k-space holds all A r with || A r || <= radius and more: with several coils the range
-of A is a proper subspace. Norms are those of the vector of real and imaginary parts.
+Where all lines of the mask were measured, an l2 ball of k-space holds all A r with || A r || <=
+radius and more: with several coils the range of A is a proper subspace. Norms are those of the
+vector of real and imaginary parts.
 """
 
 import dataclasses
