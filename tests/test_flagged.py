@@ -1,11 +1,13 @@
 """The flags of an evaluation: its file, its table, and where their numbers come from."""
 
 import csv
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 from test_evaluation import SMOOTHED, make_run
+from test_strongest import row
 
 from tfvn.results import flagged
 from tfvn.results.evaluate import evaluate
@@ -73,6 +75,23 @@ def test_a_smoothed_run_is_probed_and_compared_with_its_bound(tmp_path):
     assert found["not converged"]["state"] == NOT_CHECKED
     text = (tmp_path / "results/table1.md").read_text(encoding="utf-8")
     assert "Flags: 0 raised of " in text
+
+
+@pytest.mark.parametrize("square, state", [(5.0, RAISED), (2.0, "passed")])
+def test_members_of_a_suite_are_compared_with_each_other(tmp_path, square, state):
+    path = str(tmp_path / "slice_00000.h5")
+    reached = {"power": 3.0, "square": square, "apgd-larger": 4.0}
+    arrays = {f"reached_{name}": np.float32(value**2 / 2) for name, value in reached.items()}
+    best = max(reached.values())
+    arrays["history"] = np.full((2, 3), best**2 / 2, np.float32)
+    arrays["perturbation"] = np.ones((2, 2), np.complex64) / 2
+    attributes = {"kind": "suite-l2", "scale": 1.0, "model_hash": "x", "settings": {"radius": 1.0}}
+    attack_files.write_attack(path, arrays, attributes)
+    candidate = SimpleNamespace(attack_path=lambda *_: path)
+    rows = [{**row("suite-l2", 1.0, best, 1.0), "draw_norm": 9.0}]
+    flags = {flag.name: flag for flag in flagged.flags_of_run(candidate, rows, [])}
+    assert flags["black box wins"].state == state
+    assert flags["black box wins"].case.found == pytest.approx(square / 4 - 1, abs=1e-5)
 
 
 RAISED_ONE = flag_of(RULES["black box wins"], [Case(0.05, 3, 1.5, "square-l2", "2.1, and 2")])

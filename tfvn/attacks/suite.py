@@ -59,7 +59,7 @@ class Suite(SearchedAttack):
     """A suite of searches for one threat and one goal.
 
     A radius goes on from the radius before: its first search begins at what was found there. So a
-    larger radius never gives less, for a model without random draws.
+    larger radius never gives less, for a model without random draws and a goal without a target.
 
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.

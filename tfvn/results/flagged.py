@@ -39,18 +39,19 @@ def flags_of_run(candidate, rows, certificates, probed=()):
     """
     reached = []
     for row in rows:
-        # Other sizes bound no change, so that a larger one need not be worse.
         # Of attacks with another goal the effect is no measure.
         if is_clean(row) or not attack_of(row).measures_effect:
             continue
+        # Other sizes bound no change, so that a larger one need not be worse.
         if attack_of(row).comparable:
             one = _reached(row, _bound(row, rows, certificates))
-            reached.append(one)
             # Steps of an attack on a random model see other draws each, and draws make a largest
             # value larger.
             if row["num_samples"] == 1 and not row["noise"]:
-                reached.extend(_with_less(candidate, one))
-                reached.extend(_members(candidate, one))
+                members = _members(candidate, one)
+                one = _as_its_strongest(one, members)
+                reached.extend([*members, *_with_less(candidate, one)])
+            reached.append(one)
     probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
     return merged(flags_of_results(reached), probed)
 
@@ -88,6 +89,14 @@ def _bound(row, rows, certificates):
         distance = np.array([row[DISTANCES[certificate.norm]]])
         bounds.append(float(np.squeeze(certificate.bound(statistics, distance))))
     return min(bounds, default=math.nan)
+
+
+def _as_its_strongest(one, members):
+    """A suite's result, as one of the sort of its strongest member."""
+    if not members:
+        return one
+    strongest = max(members, key=lambda member: member.value)
+    return one._replace(sort=strongest.sort)
 
 
 def _with_less(candidate, one):
