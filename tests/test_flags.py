@@ -316,6 +316,9 @@ def test_a_larger_ball_must_not_give_less():
     assert flag.raised and flag.case[:3] == (pytest.approx(0.1 / 3), 5, 3.5)
     # Another attack makes up for it: the worst of all counts.
     assert not of_results(*reached, Reached("ascent", 5, 3.5, 3.2))["not monotone"].raised
+    # One that was not made in the larger ball says nothing of it.
+    strong = Reached("suite-l2", 5, 1.5, 9.0)
+    assert of_results(*reached, strong)["not monotone"].case.found == pytest.approx(0.1 / 3)
     # A fall that is spread over two sizes is one.
     slow = [Reached("apgd-l2", 0, size, 3 - 0.05 * size) for size in (1.0, 2.0, 3.0)]
     assert of_results(*slow)["not monotone"].case.found == pytest.approx(0.1 / 2.95)

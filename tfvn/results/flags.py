@@ -234,17 +234,21 @@ def _ahead(reached, sorts, others):
 
 
 def _falls(reached):
-    """By what share the best at a size is below the best at a smaller one, for each slice."""
+    """By what share the best at a size is below the best at a smaller one, for each slice.
+
+    At the smaller size those attacks count that were made at the larger one too.
+    """
     cases = []
-    for group in _grouped(reached, "ball", "attack", "slice"):
-        highest = None
-        for at_size in sorted(_grouped(group, "size"), key=lambda same: same[0].size):
-            best = _best(at_size)
+    for group in _grouped(reached, "ball", "slice"):
+        by_size = sorted(_grouped(group, "size"), key=lambda same: same[0].size)
+        for place, larger in enumerate(by_size):
+            made = {one.attack for one in larger}
+            smaller = [one for one in sum(by_size[:place], []) if one.attack in made]
+            best, highest = _best(larger), _best(smaller)
             if highest:
                 note = f"{best.value:.4g}, and {highest.value:.4g} at {highest.size:g}"
                 share = -_excess(best.value, highest.value)
                 cases.append(Case(share, best.slice, best.size, best.attack, note))
-            highest = _best([one for one in (highest, best) if one])
     return cases
 
 
