@@ -31,7 +31,7 @@ GOALS = ("effect", "error")
 # The share of the pixels that a window has at the beginning. It is halved after each of these
 # shares of the steps.
 _SHARE = 0.8
-_HALVED_AFTER = np.array([10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000]) / 10000
+_HALVED_AFTER = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 # A bump needs a few pixels.
 _SMALLEST = {"l2": 3, "linf": 1}
 # Bumps of the first r, along each side of the image.
@@ -206,7 +206,7 @@ def _window(canvas, side, draws):
 def _side(problem, canvas, step, steps):
     """The side of the windows in a step."""
     done = tf.cast(step, tf.float64) / tf.cast(steps, tf.float64)
-    halvings = tf.math.count_nonzero(done > _HALVED_AFTER)
+    halvings = tf.math.count_nonzero(done > tf.constant(_HALVED_AFTER, tf.float64))
     share = _SHARE * tf.pow(tf.constant(0.5, tf.float64), tf.cast(halvings, tf.float64))
     pixels = tf.cast(share, problem.radius.dtype) * canvas.size[0] * canvas.size[1]
     return tf.maximum(tf.round(tf.sqrt(pixels)), _SMALLEST[problem.threat.ball])
