@@ -100,8 +100,7 @@ def effects(result):
 
 @pytest.mark.parametrize("threat", THREATS)
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("region", [(), DISC])
-@pytest.mark.parametrize("reader", [False, True])
+@pytest.mark.parametrize("region, reader", [(DISC, False), ((), True)])
 def test_the_gradient_of_every_threat_and_goal_matches_central_differences(
     case, threat, goal, region, reader
 ):
