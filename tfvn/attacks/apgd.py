@@ -240,7 +240,7 @@ def _ascend(problem, start, plan, sparse):
     def body(number, state, history):
         value, gradient = problem.value_and_gradient(state.r)
         history = history.write(number, value)
-        state, gradient = _seen(state, value, gradient)
+        state = _seen(state, value, gradient)
         state, gradient = tf.cond(
             plan.checks[number],
             lambda: _checked(problem, state, gradient, plan.window[number], sparse),
@@ -275,14 +275,13 @@ def _seen(state, value, gradient):
     best_gradient, _ = loop.better(gradient, value, state.best_gradient, state.best_value)
     best, best_value = loop.better(state.r, value, state.best, state.best_value)
     grown = state.grown + tf.cast(value > state.last_value, value.dtype)
-    state = state._replace(
+    return state._replace(
         best=best,
         best_gradient=best_gradient,
         best_value=best_value,
         last_value=value,
         grown=grown,
     )
-    return state, gradient
 
 
 def _checked(problem, state, gradient, window, sparse):

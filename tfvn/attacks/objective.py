@@ -113,13 +113,13 @@ class Objective:
         self._gradient = gradient
         self._threat = threat
         self._goal = goal
-        self._given = reference
         self._support = support
         self._own_keys = model.keys(index)
         # Where no gradient is asked for, one graph serves all answers.
         self._answer_alone = one_graph(self._answer)
         self.like = threat.zero(model.sense, inputs)
-        self.reference = self._compared_with(self._own_keys)
+        self._clean = None if goal.needs_reference else self._clean_answer(self._own_keys)
+        self.reference = goal.compared_with(self._clean, reference)
         self._sets = sets
         if sets is None:
             return
@@ -129,7 +129,7 @@ class Objective:
         self._references = None
         if not goal.needs_reference:
             self._references = tf.map_fn(
-                self._compared_with,
+                lambda keys: goal.compared_with(self._clean_answer(keys), reference),
                 self._keys,
                 fn_output_signature=tf.TensorSpec(self.reference.shape, self.reference.dtype),
                 parallel_iterations=1,
@@ -160,8 +160,7 @@ class Objective:
 
     def left(self, image):
         """What is left of the way of an answer to a target, (batch,); None without a target."""
-        clean = self._answer_alone(tf.zeros_like(self.like), self._own_keys)
-        return self._goal.left(image, clean, self.reference)
+        return self._goal.left(image, self._clean, self.reference)
 
     def _mean(self, function):
         """The mean of what a function of the number of a set returns, a list, over all sets."""
@@ -186,12 +185,9 @@ class Objective:
             reference = self._references[number]
         return self._goal.value(answer(r, self._keys[number]), reference)
 
-    def _compared_with(self, keys):
-        """The image that answers to draws of these keys are compared with."""
-        if self._goal.needs_reference:
-            return self._given
-        clean = self._answer_alone(tf.zeros_like(self.like), keys)
-        return self._goal.compared_with(clean, None)
+    def _clean_answer(self, keys):
+        """The answer f(k) to draws of these keys."""
+        return self._answer_alone(tf.zeros_like(self.like), keys)
 
     def _answer(self, r, keys):
         if self._support is not None:

@@ -40,7 +40,7 @@ class ImageThreat:
             sense: the `Sense` of A.
             inputs: the measurement.
         """
-        return tf.zeros_like(measurement.zero_filled(sense, inputs))
+        return tf.zeros_like(sense.crop_readout(inputs["sensitivity_maps"][:, 0]))
 
     def support(self, inputs, like):
         """Where a change may differ from 0: zeros and ones that broadcast to `like`.

@@ -48,9 +48,11 @@ def flags_of_run(candidate, rows, certificates, probed=()):
             # Steps of an attack on a random model see other draws each, and draws make a largest
             # value larger.
             if row["num_samples"] == 1 and not row["noise"]:
-                members = _members(candidate, one)
+                path = candidate.attack_path(one.attack, one.size, one.slice)
+                stored = attack_files.read_attack(path, needed=("history",))
+                members = _members(one, stored)
                 one = _as_its_strongest(one, members)
-                reached.extend([*members, *_with_less(candidate, one)])
+                reached.extend([*members, *_with_less(one, stored)])
             reached.append(one)
     probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
     return merged(flags_of_results(reached), probed)
@@ -70,9 +72,8 @@ def _reached(row, bound):
     )
 
 
-def _members(candidate, one):
-    """What the members of a suite reached, on the draws that they saw."""
-    stored = attack_files.read_attack(candidate.attack_path(one.attack, one.size, one.slice))
+def _members(one, stored):
+    """What the members of a suite reached, on the draws that they saw; `stored` is its file."""
     found = []
     for name, sort, objective in attacks.of(one.attack).members_of(stored):
         effect = math.sqrt(2 * max(objective, 0))
@@ -99,14 +100,12 @@ def _as_its_strongest(one, members):
     return one._replace(sort=strongest.sort)
 
 
-def _with_less(candidate, one):
-    """The same attack with one search less, and with all, as its stored history says.
+def _with_less(one, stored):
+    """The same attack with one search less, and with all, as the history of its file says.
 
     A single search whose steps do not depend on their number is compared with the first half of
     it. The list is empty where the history says nothing of the effect.
     """
-    path = candidate.attack_path(one.attack, one.size, one.slice)
-    stored = attack_files.read_attack(path, needed=("history",))
     effects = np.sqrt(2 * np.maximum(stored["history"], 0))
     searches, steps = effects.shape
     whole = effects.max()

@@ -133,38 +133,32 @@ def write_results(results, table, output, show=()):
     """
     rows = results.rows
     worst = strongest(rows)
-    shown = wording.tables(table, results.maps)
-    worst_shown = wording.worst_tables(aggregate(worst), winners(rows))
-    text = wording.markdown(table, results.maps)
-    for part in worst_shown:
-        text += f"\n{part.as_text()}"
-        if part.note:
-            text += f"\n{part.note}\n"
-    shown += worst_shown
+    more = wording.worst_tables(aggregate(worst), winners(rows))
     certificates = {run.candidate.name: run.certificates for run in results.runs}
     claims = certified.certificates_of(table, rows, certificates)
     if claims:
-        claimed = certified.certificate_table(claims)
-        shown.append(claimed)
-        text += f"\n{claimed.as_text()}\n{claimed.note}\n"
+        more.append(certified.certificate_table(claims))
     flags = {run.candidate.name: run.flags for run in results.runs}
     flagged_table, notes = flagged.flag_table(flags), []
     if flagged_table:
-        shown.append(flagged_table)
-        text += f"\n{flagged_table.as_text()}\n{flagged_table.note}\n"
+        more.append(flagged_table)
     else:
         notes.append(flagged.flag_text(flags))
-        text += f"\n{notes[0]}\n"
     compared = wording.comparison_text(compare_attacks(rows))
     if compared:
         notes.append(compared)
-        text += f"\n{compared}\n"
+    shown = [*wording.tables(table, results.maps), *more]
+    text = wording.markdown(table, results.maps)
+    for part in more:
+        text += f"\n{part.as_text()}"
+        text += f"\n{part.note}\n" if part.note else ""
+    text += "".join(f"\n{note}\n" for note in notes)
     writers = {
         "results.csv": lambda path: tables.write_csv(path, rows),
         "table1.csv": lambda path: tables.write_csv(path, table),
         "table1.md": lambda path: tables.write_text(path, text),
         "flags.csv": lambda path: tables.write_csv(path, flagged.flag_rows(flags)),
-        **_figures(results, show),
+        **_figures(results, worst, show),
     }
     if claims:
         writers["certificates.csv"] = lambda path: tables.write_csv(path, claims)
@@ -177,21 +171,20 @@ def write_results(results, table, output, show=()):
     return [results.images_path, *write_all(output, writers)], text
 
 
-def _figures(results, show):
-    """The figures by their names: functions that write a path."""
+def _figures(results, worst, show):
+    """The figures by their names: functions that write a path. `worst` is of `strongest`."""
     rows, shown = results.rows, results.shown
     examples = [run.example for run in results.runs]
     chosen = _shown(examples, show)
     left_out = len(examples) - len(chosen)
-    balls = strongest(rows)
     others = _incomparable(rows)
     figures = {
         "figure1.png": lambda path: paper.figure1(path, *shown),
-        "figure2.png": lambda path: curves.figure2(path, balls),
+        "figure2.png": lambda path: curves.figure2(path, worst),
         "figure3.png": lambda path: paper.figure3(path, shown.reference, chosen, left_out),
     }
-    if others and not all(is_clean(row) for row in balls):
-        figures["figure4.png"] = lambda path: curves.figure4(path, balls, others)
+    if others and not all(is_clean(row) for row in worst):
+        figures["figure4.png"] = lambda path: curves.figure4(path, worst, others)
     return figures
 
 
