@@ -107,7 +107,7 @@ def test_the_gradient_of_every_threat_and_goal_matches_central_differences(
 ):
     inputs = case(dtype="complex128", height=24, width=20)
     model = KspaceReader(dtype="float64") if reader else vivid("float64")
-    changes = threat_of(threat, () if threat == "kspace" else region)
+    changes = threat_of(threat, () if threat in ("kspace", "maps") else region)
     given = model.measured(inputs)
     like = changes.zero(model.sense, given)
     objective = Objective(
@@ -118,12 +118,16 @@ def test_the_gradient_of_every_threat_and_goal_matches_central_differences(
         goal=goal_of(goal, region),
         reference=tf.constant(np.random.default_rng(5).random((1, 24, 20))),
         support=changes.support(inputs, like),
+        known=changes.known(model.sense, inputs),
     )
     rng = np.random.default_rng(7)
     point, direction = (
         tf.constant(0.1 * rng.standard_normal((*like.shape, 2)).view(complex)[..., 0])
         for _ in range(2)
     )
+    if threat == "maps":
+        # As a share of all maps, which is large.
+        point /= 30
     _, gradient = objective.value_and_gradient(point)
     along = tf.reduce_sum(tf.math.real(tf.math.conj(gradient) * direction))
     step = 1e-6
@@ -192,6 +196,7 @@ def test_without_a_region_a_lesion_is_in_the_middle():
         ({"goal_region": 5}, "goal_region must be a list of numbers"),
         ({"goal_region": [5, 5, -1]}, "goal_region must be a whole number >= 0"),
         ({"threat": "kspace", "threat_region": DISC}, "threat_region must be empty with threat="),
+        ({"threat": "maps", "threat_region": DISC}, "must be empty with threat='maps': it is a"),
         ({"steps": 0}, "steps must be a whole number >= 1"),
         ({"steps": 2, "start": "larger"}, "steps must be a whole number >= 3"),
         ({"start": "here"}, "start must be one of .'random', 'singular', 'larger'"),
@@ -225,11 +230,13 @@ SEARCHES = {
     "apgd l1": AutoProjectedGradient(steps=12, threat="l1"),
     "apgd linf": AutoProjectedGradient(steps=12, threat="linf"),
     "apgd kspace": AutoProjectedGradient(steps=12, threat="kspace"),
+    "apgd maps": AutoProjectedGradient(steps=12, threat="maps"),
     "apgd larger": AutoProjectedGradient(steps=12, start="larger", restarts=2),
     "apgd singular": AutoProjectedGradient(steps=12, start="singular"),
     "apgd region": AutoProjectedGradient(steps=12, threat_region=DISC),
     "power": PowerIteration(steps=8),
     "power kspace": PowerIteration(steps=8, threat="kspace"),
+    "power maps": PowerIteration(steps=8, threat="maps"),
 }
 EVERY_SEARCH = pytest.mark.parametrize("name", SEARCHES)
 
@@ -262,7 +269,12 @@ def test_a_search_is_stronger_than_random_changes_of_the_same_norm(found, networ
     like = attack.changes.zero(network.sense, batch)
     support = attack.changes.support(batch, like)
     objective = Objective(
-        network, network.measured(batch), tf.constant(INDEX), threat=attack.changes, support=support
+        network,
+        network.measured(batch),
+        tf.constant(INDEX),
+        threat=attack.changes,
+        support=support,
+        known=attack.changes.known(network.sense, batch),
     )
     for seed in range(3):
         keys = tf.constant([[seed, n] for n in range(3)])
@@ -331,7 +343,8 @@ def test_a_change_of_the_image_leaves_padding_as_it_is(network, padded, attack, 
     model = network if reads == "zero_filled" else KspaceReader()
     inputs = one(padded, 0)
     result = run(attack, model, inputs, attack.check_size(4))
-    change = attack.changes.in_kspace(model.sense, inputs, result.perturbation).numpy()
+    known = attack.changes.known(model.sense, inputs)
+    change = attack.changes.in_kspace(model.sense, inputs, result.perturbation, known).numpy()
     unmeasured = (inputs["kspace"] == 0).all((1, 2), keepdims=True)
     assert change.any() and not (change * unmeasured).any()
     # A r on all lines that the mask calls sampled is another change.

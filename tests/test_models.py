@@ -13,8 +13,10 @@ import tensorflow as tf
 
 from tfvn import load_model
 from tfvn.attacks import ProjectedGradientAscent
+from tfvn.attacks.threats import THREATS
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models import MODELS, ZeroFilled
+from tfvn.models.contract import check_gradient
 from tfvn.physics import measurement
 
 
@@ -87,6 +89,21 @@ class Small:
         self.inputs = self.model.measured(self.case(0))
         self.shape = self.model.zero_filled(self.case(0)).shape
         self._graph = tf.function(self._differentiate, autograph=False)
+        self._maps_graph = tf.function(self._differentiate_maps, autograph=False)
+
+    def _differentiate_maps(self, inputs, kspace, change, weight):
+        with tf.GradientTape() as tape:
+            tape.watch(change)
+            known = {"kspace": kspace}
+            changed = THREATS["maps"].enter(self.model.sense, inputs, change, known)
+            value = tf.reduce_sum(weight * self.model.answer(changed))
+        return value, tape.gradient(value, change)
+
+    def value_and_maps_gradient(self, change, weight):
+        """sum(weight * f) of wrong maps, and its gradient in their change; None without one."""
+        kspace = tf.constant(self.case(0)["kspace"])
+        found = self._maps_graph(self.inputs, kspace, tf.constant(change), tf.constant(weight))
+        return [None if x is None else x.numpy() for x in found]
 
     def _differentiate(self, inputs, perturbation, weight):
         with tf.GradientTape() as tape:
@@ -140,6 +157,37 @@ def test_the_gradient_in_the_perturbation_matches_central_differences(small):
         ends.append(np.sum(weight * image))
     expected = (ends[0] - ends[1]) / (2 * step)
     assert np.vdot(gradient, direction).real == pytest.approx(expected, rel=1e-6)
+
+
+@every_model
+def test_the_gradient_in_the_coil_maps_matches_central_differences_or_is_refused(small):
+    shape = small.inputs["sensitivity_maps"].shape
+    weight = np.random.default_rng(1).standard_normal(small.shape)
+    start, direction = (complex_normal(seed, shape) for seed in (2, 3))
+    start *= 0.003
+    # Maps are long: of a large step some unit of a network passes 0.
+    step = 1e-8
+    _, gradient = small.value_and_maps_gradient(start, weight)
+    ends = []
+    for sign in (1, -1):
+        value, _ = small.value_and_maps_gradient(start + sign * step * direction, weight)
+        ends.append(value)
+    expected = (ends[0] - ends[1]) / (2 * step)
+    if gradient is None:
+        # It reads no maps.
+        assert small.model.reads == "kspace" and expected == 0
+    elif small.model.has_maps_gradient:
+        assert np.vdot(gradient, direction).real == pytest.approx(expected, rel=1e-6)
+        assert abs(expected) > 1e-3
+    if gradient is None or not small.model.has_maps_gradient:
+        with pytest.raises(ValueError, match="has no gradient in sensitivity_maps"):
+            check_gradient(small.model, gradient, "sensitivity_maps")
+
+
+def test_only_models_that_are_differentiated_by_hand_have_no_gradient_in_the_maps():
+    without = {name for name, model in MODELS.items() if not model.has_maps_gradient}
+    assert without == {"total-variation", "wavelet"}
+    assert not Smoothed(ZeroFilled(), 0.1).has_maps_gradient
 
 
 @every_model

@@ -64,8 +64,9 @@ class Candidate(NamedTuple):
     config: config.Config
     run_dir: str = "runs/candidate"
 
-    def perturbation(self, kind, size, case, digest, shape):
+    def perturbation(self, kind, size, case, digest, like):
         rng = np.random.default_rng(round(10 * size))
+        shape = like.shape[1:]
         r = rng.standard_normal((1, *shape)) + 1j * rng.standard_normal((1, *shape))
         return tf.constant(size * r / np.linalg.norm(r), tf.complex64)
 
@@ -160,6 +161,19 @@ def test_any_certificate_of_a_model_is_tabulated(slice_):
     assert clean["certified_distance"] == pytest.approx(0.05 * found[0]["image_norm"])
     line = certified.certificate_table(claims).lines[1]
     assert line[:2] == ["model", "constant, l2"] and line[-1] == "yes"
+
+
+def test_nothing_is_claimed_of_attacks_that_change_the_operator(slice_):
+    class Certified(ZeroFilled):
+        certificates = (Lipschitz(),)
+
+    _, found = measured(Certified(), slice_, [("l2", 0.5), ("random-maps", 0.1)])
+    for key in ("kspace_norm", "kspace_l1", "total_variation"):
+        assert math.isnan(found[2][key]) and not math.isnan(found[1][key])
+    assert found[2]["norm"] == pytest.approx(0.1) and found[2]["effect"] > 0
+    table = aggregate.aggregate(found)
+    claims = certified.certificates_of(table, found, {"model": Certified.certificates})
+    assert [claim["attack"] for claim in claims] == ["none", "l2"]
 
 
 def test_estimates_without_a_level_of_confidence_claim_nothing():

@@ -109,6 +109,39 @@ def test_the_norm_is_at_most_one_for_maps_of_unit_root_sum_of_squares(
     assert 0.5 < np.linalg.norm(x) <= 1 + 1e-12
 
 
+@OPERATORS
+@pytest.mark.parametrize("mask", MASKS)
+def test_the_normal_operator_has_a_gradient_in_the_maps(case, mask, readout_oversampling):
+    sense, (maps, weights), x, _ = problem(case, (2, 8, 6), mask, readout_oversampling)
+    g, direction = tf.roll(x, 2, 1), tf.roll(maps, 1, 2)
+
+    def value(maps):
+        image = sense.normal(x, maps, weights)
+        return tf.reduce_sum(tf.math.real(tf.math.conj(g) * image))
+
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        found = value(maps)
+    gradient = tape.gradient(found, maps)
+    step = 1e-4
+    # It is a square of the maps: no third derivative.
+    expected = (value(maps + step * direction) - value(maps - step * direction)) / (2 * step)
+    along = tf.reduce_sum(tf.math.real(tf.math.conj(gradient) * direction))
+    assert gradient.shape == maps.shape and abs(expected) > 1e-3
+    np.testing.assert_allclose(along, expected, rtol=1e-8)
+
+
+def test_one_set_of_maps_for_a_batch_has_the_sum_of_their_gradients(case):
+    sense, (maps, mask), x, _ = problem(case, (2, 8, 6), "columns", batch=3)
+    maps, mask = maps[:1], mask[:1]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(maps)
+        values = [tf.reduce_sum(tf.abs(sense.normal(one, maps, mask))) for one in (x, *x[:, None])]
+    gradients = [tape.gradient(one, maps) for one in values]
+    assert gradients[0].shape == maps.shape
+    np.testing.assert_allclose(gradients[0], sum(gradients[1:]), rtol=0, atol=1e-12)
+
+
 def test_kspace_outside_the_mask_is_zero(case):
     sense, (maps, mask), x, _ = problem(case, (2, 8, 6), "points")
     outside = np.broadcast_to(mask.numpy() == 0, maps.shape)

@@ -15,7 +15,10 @@ from tfvn.runs.directory import open_run
 
 ATTACKS = [
     "data.num_test=2",
-    "attacks=suite,apgd,ascent,universal",
+    "attacks=suite,apgd,ascent,universal,random",
+    "attacks.random.sizes=0.1",
+    "attacks.random.steps=4",
+    "attacks.random.threat=maps",
     "attacks.suite.sizes=0.5,1",
     "attacks.apgd.sizes=1",
     "attacks.apgd.steps=4",
@@ -51,6 +54,21 @@ def test_a_change_of_kspace_is_stored_for_all_coils_and_measured(run_dir, rows):
     assert 0.5 < norm <= 1
     assert float(row["norm"]) == pytest.approx(norm, rel=1e-4)
     assert float(row["kspace_norm"]) == pytest.approx(norm, rel=1e-4)
+    assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
+
+
+def stored(run_dir, kind, size):
+    path = attack_files.attack_path(run_dir, size, 0, kind)
+    return attack_files.read_attack(path, attack=(kind, size))
+
+
+def test_wrong_maps_are_stored_and_measured(run_dir, rows):
+    found = stored(run_dir, "random-maps", 0.1)
+    row = rows["random-maps", 0.1, "0"]
+    assert found["perturbation"].shape == (2, 32, 24) and np.isnan(found["kspace_norm"])
+    assert float(row["norm"]) == pytest.approx(0.1, rel=1e-4)
+    assert float(row["relative_radius"]) == pytest.approx(0.1, rel=1e-4)
+    assert row["kspace_norm"] == row["kspace_l1"] == ""
     assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
 
 

@@ -25,7 +25,7 @@ __all__ = ["MinimumNorm"]
 
 METHODS = ("bisection", "ddn")
 # What ddn can do: threats of an l2 ball, and goals for which a larger change is a stronger one.
-_DDN = {"threat": ("l2", "kspace"), "goal": ("effect", "error")}
+_DDN = {"threat": ("l2", "kspace", "maps"), "goal": ("effect", "error")}
 # Halvings that scale a change down.
 _SCALINGS = 8
 # Of ddn: by what share the sphere grows or shrinks, and the first and the last length of a step as
@@ -48,7 +48,8 @@ class MinimumNorm(SearchedAttack):
             reached where the distance to the target is at most the threshold.
         threat: what the adversary changes, and the norm that is made small. "l2", "l1" and "linf"
             are an image r in a ball of that norm, k + A r; "kspace" are sampled entries of the
-            k-space in an l2 ball, k + e.
+            k-space in an l2 ball, k + e; "maps" are the coil maps, S + d, and the norm is that of
+            || d ||_2 / || S ||_2.
         goal: what the adversary wants: a large "effect" on the answer, a large "error" of it, to
             "erase" what it shows in `goal_region`, or to "insert" a lesion there.
         method: how it searches. "bisection" tries radii. "ddn" is an ascent on a sphere that grows
@@ -220,7 +221,7 @@ class _InUnitBall:
     The changes are z in a ball of radius 1, and E is that of radius * z.
 
     Args:
-        problem: the `tfvn.attacks.search.Problem`.
+        problem: the `tfvn.attacks.problem.Problem`.
         radii: (batch,).
         start: a change of every image to begin with. It is moved into the ball.
         first: the number of its first random start.

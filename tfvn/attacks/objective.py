@@ -153,18 +153,27 @@ class Objective:
             tape.watch(r)
             value = self._value(self._answer, r, step)
         gradient = tape.gradient(value, r)
-        key = "initial_image" if self._gradient == "initial-image" else self._model.reads
+        key = self._threat.changes or self._model.reads
+        if self._gradient == "initial-image":
+            key = "initial_image"
         check_gradient(self._model, gradient, key)
         return value, gradient
 
     def answer(self, r):
         """The model's answer f(k + A r) to its own draws, and E of it."""
         image = self._answer_alone(r, self._own_keys)
-        return image, self._goal.value(image, self.reference)
+        return image, self._goal.value(image, self._followed(self.reference, r))
 
-    def left(self, image):
+    def left(self, image, r):
         """What is left of the way of an answer to a target, (batch,); None without a target."""
-        return self._goal.left(image, self._clean, self.reference)
+        if self._clean is None:
+            return None
+        clean, target = (self._followed(x, r) for x in (self._clean, self.reference))
+        return self._goal.left(image, clean, target)
+
+    def _followed(self, reference, r):
+        """What the answer to a change r is compared with."""
+        return self._threat.follow(reference, r, self._known, self._goal.needs_reference)
 
     def _mean(self, function):
         """The mean of what a function of the number of a set returns, a list, over all sets."""
@@ -182,12 +191,12 @@ class Objective:
 
     def _value(self, answer, r, step):
         if self._sets is None:
-            return self._goal.value(answer(r, self._own_keys), self.reference)
+            return self._goal.value(answer(r, self._own_keys), self._followed(self.reference, r))
         number = step % tf.shape(self._keys)[0]
         reference = self.reference
         if self._references is not None:
             reference = self._references[number]
-        return self._goal.value(answer(r, self._keys[number]), reference)
+        return self._goal.value(answer(r, self._keys[number]), self._followed(reference, r))
 
     def _clean_answer(self, keys):
         """The answer f(k) to draws of these keys."""

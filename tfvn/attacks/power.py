@@ -28,7 +28,8 @@ class PowerIteration(SearchedAttack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
-            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
+            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e; "maps"
+            are the coil maps, S + d, and the radius is that of || d ||_2 / || S ||_2.
         goal: what the adversary wants: the largest "effect" on the answer, or the largest "error"
             of it.
         steps: the number of gradients.
@@ -89,7 +90,7 @@ def singular_start(problem, number):
     """A change of the size of the ball in the worst direction for small changes.
 
     Args:
-        problem: the `tfvn.attacks.search.Problem`.
+        problem: the `tfvn.attacks.problem.Problem`.
         number: of the random change that the iteration begins with.
     """
     small = tf.maximum(_SMALL * problem.radius, _SMALLEST)

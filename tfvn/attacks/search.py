@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import checks, ranges
-from tfvn.attacks import loop
 from tfvn.attacks.base import (
     Attack,
     check_result,
@@ -18,14 +17,14 @@ from tfvn.attacks.base import (
     numbers_of,
 )
 from tfvn.attacks.goals import GOALS, goal_of
-from tfvn.attacks.objective import NOISES, Objective, numbered_keys, takes_fresh_draws
+from tfvn.attacks.objective import NOISES, Objective, takes_fresh_draws
+from tfvn.attacks.problem import Problem
 from tfvn.attacks.region import check_region
-from tfvn.attacks.result import AttackResult
+from tfvn.attacks.result import AttackResult, Start
 from tfvn.attacks.threats import THREATS, threat_of
 from tfvn.physics import measurement
-from tfvn.physics import noise as noises
 
-__all__ = ["Found", "Problem", "SearchedAttack", "kinds_of"]
+__all__ = ["Found", "SearchedAttack", "kinds_of"]
 
 
 # The array that holds what is left of the way to a target.
@@ -47,19 +46,29 @@ class Found(NamedTuple):
 def kinds_of(name, goals=tuple(GOALS), threats=tuple(THREATS)):
     """The variants of a searched attack: those of each threat and goal that it knows.
 
+    The threat is no setting of an attack that has its name.
+
     >>> list(kinds_of("apgd"))[:2]
     ['apgd-l2', 'apgd-l2-error']
+    >>> list(kinds_of("lines", threats=["lines"]))[:2]
+    ['lines', 'lines-error']
     """
     found = {}
     for threat, goal in itertools.product(threats, goals):
-        found[_kind(name, threat, goal)] = {"threat": threat, "goal": goal}
+        settings = {"threat": threat, "goal": goal}
+        if threat == name:
+            settings = {"goal": goal}
+        found[_kind(name, threat, goal)] = settings
     return found
 
 
 def _kind(name, threat, goal):
-    if goal == "effect":
-        return f"{name}-{threat}"
-    return f"{name}-{threat}-{goal}"
+    parts = [name]
+    if threat != name:
+        parts.append(threat)
+    if goal != "effect":
+        parts.append(goal)
+    return "-".join(parts)
 
 
 class SearchedAttack(Attack):
@@ -68,7 +77,8 @@ class SearchedAttack(Attack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
-            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
+            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e; "maps"
+            are the coil maps, S + d, and the radius is that of || d ||_2 / || S ||_2.
         goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
             it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
         threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
@@ -83,19 +93,21 @@ class SearchedAttack(Attack):
         ValueError: for values outside the ranges above.
     """
 
+    # The threats that it may have, by the names that settings have.
+    threats = THREATS
     # The function that searches: (problem, numbers, *fixed) to `Found`. A static method.
     search = None
 
     def __init__(self, sizes, threat, goal, threat_region, goal_region, noise, draws, seed):
         self.sizes = self.check_sizes(sizes)
-        self.threat = checks.choice("threat", threat, THREATS)
+        self.threat = checks.choice("threat", threat, self.threats)
         self.goal = checks.choice("goal", goal, GOALS)
         self.threat_region = check_region("threat_region", threat_region)
         self.goal_region = check_region("goal_region", goal_region)
         self.noise = checks.choice("noise", noise, NOISES)
         self.draws = checks.whole("draws", draws, 1, most=ranges.MOST)
         self.seed = checks.whole("seed", seed)
-        self.changes = threat_of(self.threat, self.threat_region)
+        self.changes = threat_of(self.threat, self.threat_region, self.threats)
         self.wants = goal_of(self.goal, self.goal_region)
 
     @property
@@ -106,6 +118,8 @@ class SearchedAttack(Attack):
     @property
     def prefix(self):
         """The beginning of the names of its folders and datasets."""
+        if self.size_name == self.name:
+            return self.kind
         return f"{self.kind}_{self.size_name}"
 
     @property
@@ -121,12 +135,37 @@ class SearchedAttack(Attack):
     @property
     def needs_reference(self):
         """Whether `run` needs the true image."""
-        return self.wants.needs_reference
+        return self.wants.needs_reference or self.changes.needs_truth
 
     @property
     def measures_effect(self):
         """Whether E is half the squared change of the model's answer."""
         return self.goal == "effect" and not self.goal_region
+
+    def check_sizes(self, sizes):
+        """The radii; in ascending order, where each goes on from the one before."""
+        found = super().check_sizes(sizes)
+        if not self.continues:
+            return found
+        if len(set(found)) < len(found):
+            raise ValueError(
+                f"sizes must be different numbers. Received: sizes={checks.shown(sizes)}"
+            )
+        return tuple(sorted(found))
+
+    def identity(self, size):
+        """The same as of other attacks, with the radius that this one goes on from; 0 for none."""
+        found = super().identity(size)
+        if self.continues:
+            smaller = [other for other in self.sizes if other < size]
+            found["goes_on_from"] = max(smaller, default=0.0)
+        return found
+
+    def start_from(self, arrays, size):
+        """The `Start` that the stored arrays of the size before stand for."""
+        if not self.continues:
+            return super().start_from(arrays, size)
+        return Start(arrays["perturbation"][None], size=size)
 
     def norm_of(self, perturbation):
         """The norm of a change that a radius bounds, in double precision."""
@@ -170,7 +209,8 @@ class SearchedAttack(Attack):
             model: a `Reconstructor`.
             inputs: the measurement k, a dict of `kspace`, `sensitivity_maps` and `mask`.
             size: the radius.
-            reference: the true images, complex or real (batch, rows, width), for the goal "error".
+            reference: the true images, complex or real (batch, rows, width), for the goal "error";
+                complex for threats that need what was not measured.
             start: a `Start` whose change is one of those that the search begins with. None: it
                 chooses its own.
             index: whole numbers (batch,) that name the images. Random numbers of an image depend
@@ -188,9 +228,10 @@ class SearchedAttack(Attack):
         given = measured(model, inputs)
         index = numbers_of(index, given)
         like = self.changes.zero(model.sense, given)
+        truth = self._truth(model, given, reference)
         tensors = {
             "support": self.changes.support(inputs, like),
-            "known": self.changes.known(model.sense, inputs),
+            "known": self.changes.known(model.sense, inputs, truth),
             "reference": self._reference(model, given, reference),
             "start": _start(like, start),
         }
@@ -218,7 +259,7 @@ class SearchedAttack(Attack):
 
     def _reference(self, model, inputs, reference):
         """|y|, real (batch, rows, width), or None for a goal without."""
-        if not self.needs_reference:
+        if not self.wants.needs_reference:
             return None
         if reference is None:
             raise ValueError(
@@ -229,6 +270,20 @@ class SearchedAttack(Attack):
         like = measurement.zero_filled(model.sense, inputs)
         _check_shape("reference", image, like)
         return tf.cast(image, like.dtype.real_dtype)
+
+    def _truth(self, model, inputs, reference):
+        """The true images for a threat that needs them, complex (batch, rows, width), or None."""
+        if not self.changes.needs_truth or reference is None:
+            return None
+        image = finite_image("reference", reference)
+        like = measurement.zero_filled(model.sense, inputs)
+        _check_shape("reference", image, like)
+        if not image.dtype.is_complex:
+            raise ValueError(
+                f"reference must be complex for attacks={self.name}: the k-space of the object"
+                f" needs its phase. Received: {image.dtype.name}"
+            )
+        return tf.cast(image, like.dtype)
 
 
 def _start(like, start):
@@ -245,79 +300,6 @@ def _check_shape(name, image, like):
         raise ValueError(
             f"{name} must have the shape {tuple(like.shape)}. Received: {tuple(image.shape)}"
         )
-
-
-class Problem:
-    """What a search is to solve, inside a graph: a change in a ball with a large E.
-
-    Args:
-        objective: the `Objective`.
-        threat: what a change is.
-        goal: what is made large.
-        support: where a change may differ from 0; None for everywhere.
-        radius: of the ball, a tensor of one real number.
-        start: a change to begin with, or None.
-        index: int32 (batch,), the numbers that name the images.
-        seed: of random starts.
-
-    Attributes:
-        like: zeros of the shape of a change, complex (batch, ...).
-        radius: of the ball, a little less than what was asked for: rounding must not leave it.
-        start: as given, and 0 where it must be.
-        start_share: of the goal: what random starts are of the size of the ball.
-    """
-
-    def __init__(self, objective, threat, goal, support, radius, start, index, seed):
-        self.objective = objective
-        self.threat = threat
-        self.start_share = goal.start_share
-        self.like = objective.like
-        self.radius = radius * (1 - 1e-6)
-        self.start = start if start is None or support is None else support * start
-        self._support = support
-        self._index = index
-        self._seed = seed
-
-    def value(self, change, step=None):
-        """E of a change, (batch,): the mean over all draws, in every step."""
-        del step
-        return self.objective.value(change)
-
-    def value_and_gradient(self, change, step=None):
-        """E of a change and its gradient, which is 0 where a change must be."""
-        del step
-        return self.objective.value_and_gradient(change)
-
-    def project(self, change, radius=None):
-        """The nearest change inside the ball, or inside one of another radius."""
-        return self.threat.project(change, self.radius if radius is None else radius)
-
-    def keys(self, number):
-        """Keys for random numbers of every image, int32 (batch, 2).
-
-        Args:
-            number: which one of the random things of an attack they are for.
-        """
-        return numbered_keys(self._seed, noises.ATTACK_START, number, self._index)
-
-    def random(self, number, radius=None):
-        """A random change on the surface of the ball, or of one of another radius.
-
-        It is nearer to no change where the goal is a target.
-
-        Args:
-            number: of the change, a whole number.
-            radius: of the other ball.
-        """
-        radius = self.radius if radius is None else radius
-        radius *= self.start_share
-        if self._support is None:
-            return self.threat.draw(self.like, self.keys(number), radius)
-        # On the surface again after the entries outside are gone.
-        change = self._support * self.threat.draw(self.like, self.keys(number), radius)
-        size = loop.by_image(self.threat.size(change), change)
-        factor = tf.math.divide_no_nan(radius, size)
-        return self.project(loop.scaled(factor, change), radius)
 
 
 def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, numbers):
@@ -343,8 +325,9 @@ def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, nu
         tensors["start"],
         index,
         numbers["seed"],
+        tensors["known"],
     )
     found = search(problem, numbers, *fixed)
     answer, value = objective.answer(found.best)
-    left = objective.left(answer)
+    left = objective.left(answer, found.best)
     return AttackResult(found.best, answer, value, found.history, left=left)

@@ -100,7 +100,7 @@ class Square(SearchedAttack):
         canvas = _canvas(problem)
         propose = {"l2": _moved, "linf": _filled}[problem.threat.ball]
         # The first random numbers are those of the start.
-        draws = _uniform(problem, 1, [steps, _NUMBERS])
+        draws = problem.uniform(1, [steps, _NUMBERS])
         history = tf.TensorArray(
             problem.radius.dtype, size=steps + 1, element_shape=problem.like.shape[:1]
         )
@@ -212,19 +212,6 @@ def _side(problem, canvas, step, steps):
     return tf.maximum(tf.round(tf.sqrt(pixels)), _SMALLEST[problem.threat.ball])
 
 
-def _uniform(problem, number, shape):
-    """Random numbers in [0, 1) of each image, (batch, *shape).
-
-    number: which ones of the attack's random things they are.
-    """
-    real = problem.radius.dtype
-    return tf.map_fn(
-        lambda key: tf.random.stateless_uniform(shape, key, dtype=real),
-        problem.keys(number),
-        fn_output_signature=real,
-    )
-
-
 def _start(problem, canvas):
     """Where the search begins."""
     if problem.start is not None:
@@ -236,7 +223,7 @@ def _start(problem, canvas):
 def _striped(problem, canvas):
     """Columns of random signs."""
     height, width = canvas.allowed.shape
-    signs = _signs(_uniform(problem, 0, [1, width, 2]))
+    signs = _signs(problem.uniform(0, [1, width, 2]))
     return _at_the_corners(problem, canvas, tf.repeat(signs, height, axis=1))
 
 
@@ -252,7 +239,7 @@ def _tiled(problem, canvas):
         # What lies beyond the last tile is outside of its window.
         places.append(line - size * tile)
         sizes.append(size)
-    draws = _uniform(problem, 0, [_TILES * _TILES, 2])
+    draws = problem.uniform(0, [_TILES * _TILES, 2])
     draws = tf.gather(draws, tf.cast(_TILES * tiles[0] + tiles[1], tf.int32), axis=1)
     window = _Window(*places, tuple(sizes)).transposed(draws[..., 0] < 0.5)
     return _on_the_sphere(

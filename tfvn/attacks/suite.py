@@ -14,7 +14,7 @@ from tfvn import checks
 from tfvn.attacks import loop
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.power import PowerIteration
-from tfvn.attacks.result import AttackResult, Start
+from tfvn.attacks.result import AttackResult
 from tfvn.attacks.search import SearchedAttack, kinds_of
 from tfvn.attacks.square import Square
 
@@ -67,7 +67,8 @@ class Suite(SearchedAttack):
             "standard-1" 450, and 300 answers without a gradient. Square, which makes these, is
             left out for threats and goals that it does not know.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
-            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
+            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e; "maps"
+            are the coil maps, S + d, and the radius is that of || d ||_2 / || S ||_2.
         goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
             it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
         threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
@@ -117,26 +118,12 @@ class Suite(SearchedAttack):
         members = [self._attack(member) for member in self.members]
         return sum(member.num_steps for member in members) * len(self.sizes)
 
-    def check_sizes(self, sizes):
-        """The radii in ascending order: each goes on from the one before."""
-        found = super().check_sizes(sizes)
-        if len(set(found)) < len(found):
-            raise ValueError(
-                f"sizes must be different numbers. Received: sizes={checks.shown(sizes)}"
-            )
-        return tuple(sorted(found))
-
     def arrays(self, result):
         """What is stored beside the perturbation: E, and what each member reached."""
         found = super().arrays(result)
         for name, objective in result.reached.items():
             found[f"{_REACHED}{name}"] = objective[0].numpy()
         return found
-
-    def identity(self, size):
-        """The same as of other attacks, with the radius that this one goes on from; 0 for none."""
-        smaller = [other for other in self.sizes if other < size]
-        return {**super().identity(size), "goes_on_from": max(smaller, default=0.0)}
 
     def members_of(self, stored):
         found = []
@@ -155,10 +142,6 @@ class Suite(SearchedAttack):
             wins[max(names, key=lambda name: float(arrays[f"{_REACHED}{name}"]))] += 1
         strongest = ", ".join(f"{name} {wins[name]}" for name in names)
         return "; ".join([f"strongest: {strongest}", super().remark(found)]).rstrip("; ")
-
-    def start_from(self, arrays, size):
-        """The `Start` that the stored arrays of the size before stand for."""
-        return Start(arrays["perturbation"][None], size=size)
 
     def run(self, model, inputs, size, reference=None, start=None, index=None):
         """Attacks every image of a batch with all members, and keeps the strongest result of each.

@@ -2,6 +2,7 @@
 
     image     k + A r, r a complex image in a ball of the l2, l1 or linf norm
     k-space   k + e, e on the sampled entries, in a ball of the l2 norm
+    maps      S + d in place of the coil maps S, || d ||_2 <= radius || S ||_2; k stays as it is
 
 A line that holds nothing but zeros was never measured, whatever the mask says. It stays as it is:
 A r leaves it out, and so does e. An l2 ball of k-space holds all A r with || A r || <= radius and
@@ -18,21 +19,21 @@ from tfvn.attacks.region import window
 from tfvn.physics import measurement
 from tfvn.projections import BALLS, norm
 
-__all__ = ["IMAGE", "KSpaceThreat", "ImageThreat", "THREATS", "threat_of"]
+__all__ = ["IMAGE", "ImageThreat", "KSpaceThreat", "MapThreat", "THREATS", "Threat", "threat_of"]
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageThreat:
-    """An image r that the scanner would have measured too: k + A r.
+class Threat:
+    """What a change is. The ball is one of the l2 norm, unless a threat says otherwise.
 
-    ball: the norm of the ball that r stays in, a name of `tfvn.projections.BALLS`.
-    region: where r may differ from 0, as `tfvn.attacks.region.window` takes it; () for everywhere.
+    Attributes:
+        length: what the amount of a change is called, its l2 norm.
+        changes: the input of a model that a change goes into; None for the one that it reads.
+        needs_truth: whether `known` needs the true image.
     """
 
-    ball: str = "l2"
-    region: tuple = ()
-    # What a change is called.
-    symbol = "r"
+    length = ""
+    changes = None
+    needs_truth = False
 
     def zero(self, sense, inputs):
         """No change, of the shape that a change has.
@@ -41,7 +42,7 @@ class ImageThreat:
             sense: the `Sense` of A.
             inputs: the measurement.
         """
-        return tf.zeros_like(sense.crop_readout(inputs["sensitivity_maps"][:, 0]))
+        raise NotImplementedError
 
     def support(self, inputs, like):
         """Where a change may differ from 0: zeros and ones that broadcast to `like`.
@@ -52,10 +53,7 @@ class ImageThreat:
             inputs: the measurement as it came.
             like: what `zero` returns.
         """
-        del inputs
-        if not self.region:
-            return None
-        return tf.cast(window(self.region, *like.shape[-2:]), like.dtype)
+        del inputs, like
 
     def known(self, sense, inputs, reference=None):
         """What `enter` must know, and models are not told: a dict of tensors.
@@ -64,9 +62,12 @@ class ImageThreat:
             sense: the `Sense` of A.
             inputs: the measurement as it came.
             reference: the true images, complex (batch, rows, width), or None.
+
+        Raises:
+            ValueError: if something is missing.
         """
-        del sense, reference
-        return {"mask": measurement.without_padding(inputs)}
+        del sense, inputs, reference
+        return {}
 
     def enter(self, sense, inputs, change, known):
         """The measurement with the change in it.
@@ -74,31 +75,104 @@ class ImageThreat:
         Args:
             sense: the `Sense` of A.
             inputs: as a model reads it, see `tfvn.physics.measurement.read_as`.
-            change: r, complex (batch, rows, width).
+            change: of the shape of `zero`.
             known: what `known` returns.
         """
-        return measurement.perturbed(sense, inputs, change, known["mask"])
+        raise NotImplementedError
 
-    def in_kspace(self, sense, inputs, change):
-        """The change of the k-space, complex (batch, coils, height, width)."""
-        mask = measurement.without_padding(inputs)
-        return sense.forward(change, inputs["sensitivity_maps"], mask)
+    def in_kspace(self, sense, inputs, change, known):
+        """The change of the k-space, complex (batch, coils, height, width).
+
+        None stands for what no norm of it measures: another A, or an object that moved. Arguments
+        as for `enter`.
+        """
+        raise NotImplementedError
+
+    def follow(self, image, change, known, is_truth):
+        """What an answer to the changed measurement is compared with, in place of an image.
+
+        Args:
+            image: the true image, or one that comes from the answer f(k), (batch, rows, width).
+            change, known: as for `enter`.
+            is_truth: whether it is the true image.
+        """
+        del change, known, is_truth
+        return image
+
+    def amount(self, change):
+        """The number that `length` names, of a batch of one."""
+        return tf.norm(tf.abs(change))
 
     def full_size(self, inputs, reference):
-        """The norm that a radius is compared with: of the true image, (batch,)."""
+        """The number that the amount of a change is compared with, (batch,).
+
+        Args:
+            inputs: the measurement as it came.
+            reference: the true images.
+        """
+        raise NotImplementedError
+
+    def project(self, change, radius):
+        """The nearest change inside the ball."""
+        return BALLS["l2"](change, radius)
+
+    def size(self, change):
+        """The norm that a radius bounds, (batch,)."""
+        return norm(change)
+
+    def steepest(self, gradient):
+        """The change of size 1 in whose direction an objective of this gradient grows most."""
+        return _normalised(gradient)
+
+    def draw(self, like, keys, radius):
+        """A random change on the surface of the ball for every image, by its own key."""
+        return loop.on_the_sphere(like, keys, radius)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageThreat(Threat):
+    """An image r that the scanner would have measured too: k + A r.
+
+    ball: the norm of the ball that r stays in, a name of `tfvn.projections.BALLS`.
+    region: where r may differ from 0, as `tfvn.attacks.region.window` takes it; () for everywhere.
+    """
+
+    ball: str = "l2"
+    region: tuple = ()
+    length = "||r||_2"
+
+    def zero(self, sense, inputs):
+        return tf.zeros_like(sense.crop_readout(inputs["sensitivity_maps"][:, 0]))
+
+    def support(self, inputs, like):
+        del inputs
+        if not self.region:
+            return None
+        return tf.cast(window(self.region, *like.shape[-2:]), like.dtype)
+
+    def known(self, sense, inputs, reference=None):
+        """The mask of A r, without lines that were never measured."""
+        del sense, reference
+        return {"mask": measurement.without_padding(inputs)}
+
+    def enter(self, sense, inputs, change, known):
+        return measurement.perturbed(sense, inputs, change, known["mask"])
+
+    def in_kspace(self, sense, inputs, change, known):
+        return sense.forward(change, inputs["sensitivity_maps"], known["mask"])
+
+    def full_size(self, inputs, reference):
+        """The norm of the true image."""
         del inputs
         return tf.norm(tf.abs(reference), axis=[1, 2])
 
     def project(self, change, radius):
-        """The nearest change inside the ball."""
         return BALLS[self.ball](change, radius)
 
     def size(self, change):
-        """The norm that a radius bounds, (batch,)."""
         return norm(change, self.ball)
 
     def steepest(self, gradient):
-        """The change of size 1 in whose direction an objective of this gradient grows most."""
         if self.ball == "linf":
             return tf.complex(tf.sign(tf.math.real(gradient)), tf.sign(tf.math.imag(gradient)))
         if self.ball == "l1":
@@ -106,15 +180,14 @@ class ImageThreat:
         return _normalised(gradient)
 
     def draw(self, like, keys, radius):
-        """A random change on the surface of the ball for every image, by its own key."""
         return loop.on_the_sphere(like, keys, radius, self.ball)
 
 
 @dataclasses.dataclass(frozen=True)
-class KSpaceThreat:
-    """Entries e of the sampled k-space: k + e. The functions are those of `ImageThreat`."""
+class KSpaceThreat(Threat):
+    """Entries e of the sampled k-space: k + e."""
 
-    symbol = "e"
+    length = "||e||_2"
 
     def zero(self, sense, inputs):
         del sense
@@ -123,33 +196,59 @@ class KSpaceThreat:
     def support(self, inputs, like):
         return tf.cast(measurement.without_padding(inputs) != 0, like.dtype)
 
-    def known(self, sense, inputs, reference=None):
-        del sense, inputs, reference
-        return {}
-
     def enter(self, sense, inputs, change, known):
         del known
         return measurement.with_kspace(sense, inputs, change)
 
-    def in_kspace(self, sense, inputs, change):
-        del sense, inputs
+    def in_kspace(self, sense, inputs, change, known):
+        del sense, inputs, known
         return change
 
     def full_size(self, inputs, reference):
+        """The norm of the k-space."""
         del reference
         return norm(inputs["kspace"])
 
-    def project(self, change, radius):
-        return BALLS["l2"](change, radius)
 
-    def size(self, change):
-        return norm(change)
+@dataclasses.dataclass(frozen=True)
+class MapThreat(Threat):
+    """Wrong coil maps S + d, of the same data. A change is d / || S ||_2.
 
-    def steepest(self, gradient):
-        return _normalised(gradient)
+    A model is given the wrong maps, and the A^H k of them. They are not normalised again.
+    """
 
-    def draw(self, like, keys, radius):
-        return loop.on_the_sphere(like, keys, radius)
+    length = "||d||_2 / ||S||_2"
+    changes = "sensitivity_maps"
+
+    def zero(self, sense, inputs):
+        del sense
+        return tf.zeros_like(inputs["sensitivity_maps"])
+
+    def known(self, sense, inputs, reference=None):
+        """The k-space: A^H k is another one with every d."""
+        del sense, reference
+        if "kspace" not in inputs:
+            raise ValueError(
+                "threat='maps' needs kspace in the inputs, because A^H k changes with the maps."
+                f" Received: {sorted(map(str, inputs))}"
+            )
+        return {"kspace": tf.convert_to_tensor(inputs["kspace"])}
+
+    def enter(self, sense, inputs, change, known):
+        maps = inputs["sensitivity_maps"]
+        wrong = maps + loop.scaled(loop.by_image(norm(maps), maps), change)
+        found = {**inputs, "sensitivity_maps": wrong}
+        if "zero_filled" in inputs:
+            found["zero_filled"] = sense.adjoint(known["kspace"], wrong, inputs["mask"])
+        return found
+
+    def in_kspace(self, sense, inputs, change, known):
+        del sense, inputs, change, known
+
+    def full_size(self, inputs, reference):
+        """1: a change is a share of the maps."""
+        del reference
+        return tf.ones_like(norm(inputs["sensitivity_maps"]))
 
 
 def _normalised(gradient):
@@ -169,31 +268,33 @@ def _largest_part(gradient):
 
 # The paper's.
 IMAGE = ImageThreat()
-# By the names that settings have.
+# Of the searches that know changes in a ball, by the names that settings have.
 THREATS = {
     "l2": ImageThreat("l2"),
     "l1": ImageThreat("l1"),
     "linf": ImageThreat("linf"),
     "kspace": KSpaceThreat(),
+    "maps": MapThreat(),
 }
 
 
-def threat_of(name, region):
+def threat_of(name, region, threats=THREATS):
     """The threat of some settings.
 
     Args:
-        name: one of `THREATS`.
+        name: one of `threats`.
         region: where an image r may differ from 0, see `tfvn.attacks.region.check_region`.
+        threats: a dict of them.
 
     Raises:
-        ValueError: for a region of k-space.
+        ValueError: for a region of anything but an image.
     """
-    threat = THREATS[name]
+    threat = threats[name]
     if not region:
         return threat
-    if name == "kspace":
+    if not isinstance(threat, ImageThreat):
         raise ValueError(
-            "threat_region must be empty with threat='kspace': it is a region of the image."
+            f"threat_region must be empty with threat={name!r}: it is a region of the image."
             f" Received: threat_region={list(region)}"
         )
     return dataclasses.replace(threat, region=region)

@@ -23,7 +23,8 @@ class Universal(AutoProjectedGradient):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
-            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e.
+            norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e; "maps"
+            are the coil maps, S + d, and the radius is that of || d ||_2 / || S ||_2.
         goal: what the adversary wants: the largest "effect" on the answer, the largest "error" of
             it, to "erase" what it shows in `goal_region`, or to "insert" a lesion there.
         steps: the number of gradients of one search, each of all slices of the set.
@@ -135,7 +136,7 @@ class Universal(AutoProjectedGradient):
 
 
 class _Shared:
-    """A `tfvn.attacks.search.Problem` of a batch with one change for all images.
+    """A `tfvn.attacks.problem.Problem` of a batch with one change for all images.
 
     It is a batch of one: E is the mean over the images.
 

@@ -51,6 +51,11 @@ class Defence(Reconstructor):
         """Number of random draws of one answer: those of the model inside."""
         return self.model.draws
 
+    @property
+    def has_maps_gradient(self):
+        """Whether it has a gradient in the coil maps: whether the model inside has one."""
+        return self.model.has_maps_gradient
+
     def keys(self, index):
         """The keys of the draws, see `Reconstructor.keys`."""
         return self.model.keys(index)

@@ -74,6 +74,8 @@ class Smoothed(Defence):
     """
 
     computed_with = ("chunk_size",)
+    # Its draws are differentiated in what is measured alone.
+    has_maps_gradient = False
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class Reconstructor(keras.Model):
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
         has_phase: whether the phase of its image is that of the object.
+        has_maps_gradient: whether its gradient in `sensitivity_maps` is that of its answer.
         unit: the largest magnitude that images are expected to have.
         certificates: what is proved or estimated of this model, see `tfvn.certificates`.
         sense: the `Sense` of A.
@@ -81,6 +82,7 @@ class Reconstructor(keras.Model):
     reads_initial_image = False
     draws = 0
     has_phase = True
+    has_maps_gradient = True
     unit = 1.0
     certificates = ()
 
@@ -200,7 +202,7 @@ class Reconstructor(keras.Model):
     def reconstruct(self, inputs, key=None):
         """The reconstruction map f: the magnitude image, real (batch, rows, width).
 
-        Differentiable in the measurement, not in the weights: for those, call the model.
+        Differentiable in what is measured, not in coil maps and weights: call the model for those.
 
         Args:
             inputs: the measurement.
@@ -389,7 +391,9 @@ class Reconstructor(keras.Model):
 
 
 def _answer(model, inputs, key):
-    return model.answer(inputs, key)
+    # Whoever differentiates a compiled function pays for all of its gradients.
+    maps = tf.stop_gradient(inputs["sensitivity_maps"])
+    return model.answer({**inputs, "sensitivity_maps": maps}, key)
 
 
 def _measure(model, inputs, key):

@@ -28,6 +28,9 @@ class Bridged(Adapted):
     Arguments as for `Adapted`.
     """
 
+    # `pull` knows what is read alone.
+    has_maps_gradient = False
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         # Code of others may keep something between two calls. Devices attack in threads.

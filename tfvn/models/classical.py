@@ -107,6 +107,9 @@ class TotalVariation(Reconstructor):
         ValueError: for settings outside their ranges, and for inputs of wrong type, rank or sizes.
     """
 
+    # Its steps are differentiated in A^H k alone.
+    has_maps_gradient = False
+
     def __init__(self, weight=0.001, iterations=100, readout_oversampling=False, **kwargs):
         super().__init__(readout_oversampling, **kwargs)
         self.weight = checks.number("weight", weight, _LEAST_WEIGHT, limit=checks.LIMIT)

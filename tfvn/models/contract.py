@@ -40,11 +40,16 @@ def _advice(model, name):
 
 
 def check_gradient(model, gradient, key):
-    """Checks that a gradient of the model's answer in an input exists.
+    """Checks that a gradient of the model's answer in an input exists, and is the whole of it.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: where there is none, and of a model without one in the coil maps.
     """
+    if key == "sensitivity_maps" and not model.has_maps_gradient:
+        raise ValueError(
+            f"{type(model).__name__} has no gradient in sensitivity_maps: it is differentiated by"
+            " hand, in what is measured alone. Take a search without gradients, attacks=random."
+        )
     if gradient is None:
         raise ValueError(
             f"{type(model).__name__}.call has no gradient in {key}: it must read it from its "

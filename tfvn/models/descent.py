@@ -69,11 +69,12 @@ def descend(stages, image, zero_filled, sensitivity_maps, mask, wanted=None):
     descent = _descent(stages[0].formula, sizes_known)
 
     @tf.custom_gradient
-    def apply(image, zero_filled, *parameters):
+    def apply(image, zero_filled, sensitivity_maps, *parameters):
         # The gradient is given: without this TensorFlow would derive one of the call of `value` as
         # well.
         image = tf.stop_gradient(image)
         zero_filled = tf.stop_gradient(zero_filled)
+        sensitivity_maps = tf.stop_gradient(sensitivity_maps)
         parameters = _Parameters(*map(tf.stop_gradient, parameters))
         result, images, residuals = descent.value(
             image, zero_filled, parameters, sensitivity_maps, mask
@@ -85,11 +86,17 @@ def descend(stages, image, zero_filled, sensitivity_maps, mask, wanted=None):
             )
             names = [name for name in PARAMETERS if name in wanted]
             d_parameters = dict(zip(names, found))
-            return d_image, d_zero_filled, *map(d_parameters.get, PARAMETERS)
+            # By itself: where nobody asks for it, a graph leaves it out.
+            d_maps = descent.maps_gradient(
+                cotangent, images, residuals, parameters, sensitivity_maps, mask
+            )
+            return d_image, d_zero_filled, d_maps, *map(d_parameters.get, PARAMETERS)
 
         return result, gradient
 
-    return to_complex(apply(to_channels(image), to_channels(zero_filled), *stacked))
+    sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
+    images = (to_channels(image), to_channels(zero_filled))
+    return to_complex(apply(*images, sensitivity_maps, *stacked))
 
 
 def _stacked(stages, name):
@@ -119,6 +126,7 @@ class _Descent:
         # keep all features.
         self.value = one_graph(self._value)
         self.gradient = one_graph(self._gradient)
+        self.maps_gradient = one_graph(self._maps_gradient)
 
     def _value(self, image, zero_filled, parameters, sensitivity_maps, mask):
         """The last image; and of every stage the image it began with, and its residual A^H A u -
@@ -178,6 +186,33 @@ class _Descent:
             parallel_iterations=1,
         )
         return d_image, d_zero_filled, [array.stack() for array in arrays]
+
+    def _maps_gradient(self, cotangent, images, residuals, parameters, sensitivity_maps, mask):
+        """The gradient in the coil maps: that of A^H A in every stage, times -data_weight."""
+        parameters = _Parameters(*parameters)
+        stages = parameters.kernel.shape[0]
+
+        def body(stage, cotangent, total):
+            own = parameters.of(stage)
+            image = images[stage]
+            total += self.sense.maps_gradient(
+                to_complex(-own.data_weight * cotangent),
+                to_complex(image),
+                sensitivity_maps,
+                mask,
+            )
+            d_image, _, _ = self._stage_gradient(
+                (), cotangent, image, residuals[stage], own, sensitivity_maps, mask
+            )
+            return stage - 1, tf.ensure_shape(d_image, cotangent.shape), total
+
+        _, _, total = tf.while_loop(
+            lambda stage, *_: stage >= 0,
+            body,
+            (tf.constant(stages - 1), cotangent, tf.zeros_like(sensitivity_maps)),
+            parallel_iterations=1,
+        )
+        return total
 
     def _stage_value(self, image, zero_filled, parameters, sensitivity_maps, mask):
         kernel, rbf_weights, data_weight = parameters

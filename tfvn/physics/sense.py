@@ -73,19 +73,46 @@ class Sense(keras.layers.Layer):
         return self.crop_readout(tf.reduce_sum(tf.math.conj(sensitivity_maps) * coil_images, 1))
 
     def normal(self, image, sensitivity_maps, mask):
-        """A_S^H A_S image, differentiable in `image` alone (it is its own adjoint)."""
+        """A_S^H A_S image, its own adjoint; differentiable in `image` and `sensitivity_maps`."""
         image = tf.convert_to_tensor(image)
         sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
         self._check_operands("image", image, sensitivity_maps, mask)
 
-        def gradient(cotangent):
-            return self._normal(cotangent, sensitivity_maps, mask)
-
         @tf.custom_gradient
-        def apply(image):
+        def apply(image, sensitivity_maps):
+            def gradient(cotangent):
+                # In a graph, what nobody asks for is not computed.
+                d_image = self._normal(cotangent, sensitivity_maps, mask)
+                return d_image, self.maps_gradient(cotangent, image, sensitivity_maps, mask)
+
             return self._normal(image, sensitivity_maps, mask), gradient
 
-        return apply(image)
+        return apply(image, sensitivity_maps)
+
+    def maps_gradient(self, cotangent, image, sensitivity_maps, mask):
+        """The gradient of Re <g, A_S^H A_S u> in the maps S, of their shape.
+
+        With B = F^H M^2 F, of each coil conj(g) B(S_c u) + conj(u) B(S_c g).
+
+        Args:
+            cotangent, image: g and u, complex (batch, rows, width).
+            sensitivity_maps, mask: S and M.
+        """
+        u, g = (self.pad_readout(x, sensitivity_maps)[:, None] for x in (image, cotangent))
+        transform, inverse, axes = tf.signal.fft2d, tf.signal.ifft2d, (-2, -1)
+        if mask.shape[-2] == 1:
+            transform, inverse, axes = tf.signal.fft, tf.signal.ifft, (-1,)
+        weights = tf.square(unshifted(mask, image.dtype, axes))
+
+        def sampled(x):
+            return inverse(weights * transform(sensitivity_maps * x))
+
+        found = tf.math.conj(g) * sampled(u) + tf.math.conj(u) * sampled(g)
+        # One set of maps may be that of all images.
+        shape = tf.shape(sensitivity_maps)
+        axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(found))
+        found = tf.reshape(tf.reduce_sum(found, axes), shape)
+        return tf.ensure_shape(found, sensitivity_maps.shape)
 
     def rows(self, height):
         """How many rows of a readout of `height` lie above the image, in it and below it."""

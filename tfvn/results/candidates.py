@@ -89,14 +89,14 @@ class Candidate(NamedTuple):
         # Of several the last one: attacks are in the order of their strength.
         return max(reversed(balls), key=lambda ball: ball[1], default=None)
 
-    def perturbation(self, kind, size, case, digest, shape):
-        """The stored change of an attack on one slice, complex64 (1, ...): r, (1, rows, width).
+    def perturbation(self, kind, size, case, digest, like):
+        """The stored change of an attack on one slice, (1, ...), in single precision.
 
         Args:
             kind, size: the attack.
             case: the `Case`.
             digest: `tfvn.runs.models.model_hash` of the network that must have been attacked.
-            shape: that it must have.
+            like: no change, as the threat's `zero` gives it.
 
         Raises:
             ValueError: if the file is damaged, or of another model, attack or slice.
@@ -106,13 +106,15 @@ class Candidate(NamedTuple):
             path, None, digest, case.scale, case.signature(), (kind, size)
         )
         r, name = found["perturbation"], str(found.get("name", case.name))
-        if name != case.name or r.shape != tuple(shape):
+        shape = tuple(like.shape[1:])
+        if name != case.name or r.shape != shape or np.iscomplexobj(r) != like.dtype.is_complex:
             raise ValueError(
                 f"{path}: made for the slice {name!r} of shape {r.shape}, and this is"
-                f" {case.name!r} of shape {tuple(shape)}. The test data have changed: put the old"
+                f" {case.name!r} of shape {shape}. The test data have changed: put the old"
                 " ones back, or attack these in another run directory."
             )
-        return tf.convert_to_tensor(r.astype(np.complex64))[None]
+        single = np.complex64 if like.dtype.is_complex else np.float32
+        return tf.convert_to_tensor(r.astype(single))[None]
 
 
 def compared_data(config):

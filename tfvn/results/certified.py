@@ -72,7 +72,9 @@ def certificates_of(table, rows, certificates):
         statistics = Statistics(mean=None, deviation=None, largest_norm=np.array([largest]))
         for certificate in own:
             for entry in table:
-                if entry["model"] == model:
+                # Attacks that change A have no distance.
+                known = not math.isnan(entry[DISTANCES[certificate.norm]])
+                if entry["model"] == model and known:
                     claims.append(_claim(entry, certificate, statistics))
     return claims
 

@@ -59,13 +59,15 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     A row of `results.csv` is one image f(k + A r). Its columns:
 
     * `model`, `slice`, `name`: of the run and of the slice.
-    * `attack`: none, the norm of the ball (l2, l1 or linf), or antun.
+    * `attack`: none, the norm of the ball (l2, l1 or linf), antun, or the name of a search with
+      those of its threat and goal.
     * `radius` of the ball, 0 for a clean image; `steps` of antun.
-    * `norm` = ||r||_2, `kspace_norm` = ||A r||_2, and `kspace_l1` = ||A r||_1 of real and imaginary
-      parts.
+    * `norm` = ||r||_2, or what `Threat.length` says of another change; `kspace_norm` = ||A r||_2,
+      and `kspace_l1` = ||A r||_1 of real and imaginary parts, both empty where A is changed.
     * `total_variation` in the certificate of a smoothed model: its bound at ||A r||, as a share of
       the diameter of the range.
-    * `image_norm` = ||y||_2 and `relative_radius` = norm / image_norm.
+    * `image_norm` = ||y||_2 and `relative_radius` = norm / image_norm, or what the `full_size` of
+      another threat says.
     * `rmse` = || f - |y| ||_2, of which a set's RMSE is the root mean square.
     * `nrmse` = rmse / image_norm. It is of magnitudes, where the original code's is of complex
       images.

@@ -88,7 +88,9 @@ def _bound(row, rows, certificates):
     bounds = []
     for certificate in certificates:
         distance = np.array([row[DISTANCES[certificate.norm]]])
-        bounds.append(float(np.squeeze(certificate.bound(statistics, distance))))
+        # Nothing is claimed of another A.
+        if not np.isnan(distance).any():
+            bounds.append(float(np.squeeze(certificate.bound(statistics, distance))))
     return min(bounds, default=math.nan)
 
 

@@ -99,8 +99,8 @@ def _attacked_answers(candidate, case, loaded):
     keys = model.keys(case.inputs["sample_index"])
     for kind, size in candidate.attacks:
         changes = attacks.of(kind).changes
-        shape = changes.zero(model.sense, case.inputs).shape[1:]
-        perturbation = candidate.perturbation(kind, size, case, loaded.digest, shape)
+        like = changes.zero(model.sense, case.inputs)
+        perturbation = candidate.perturbation(kind, size, case, loaded.digest, like)
         known = changes.known(model.sense, case.inputs, case.reference)
         changed = changes.enter(model.sense, given, perturbation, known)
         yield Answer(kind, size, perturbation, model.statistics(changed, keys))
@@ -122,12 +122,19 @@ def measure(model, case, answer, clean):
         case: the `Case`.
         answer, clean: the `Answer` to measure, and that to the clean measurement.
     """
-    image, reference = answer.image, case.reference
     changes = IMAGE if answer.kind == CLEAN else attacks.of(answer.kind).changes
-    change = changes.in_kspace(model.sense, case.inputs, answer.perturbation)
-    norm = tf.norm(tf.abs(answer.perturbation))
+    known = changes.known(model.sense, case.inputs, case.reference)
+    change = changes.in_kspace(model.sense, case.inputs, answer.perturbation, known)
+    # The images that the answer is compared with.
+    along = answer.perturbation, known
+    reference = changes.follow(case.reference, *along, is_truth=True)
+    unchanged = changes.follow(clean.image, *along, is_truth=False)
+    image = answer.image
+    norm = changes.amount(answer.perturbation)
     image_norm = tf.norm(tf.abs(reference))
-    distances = {kind: projections.norm(change, kind) for kind in DISTANCES}
+    distances = dict.fromkeys(DISTANCES, tf.constant([math.nan]))
+    if change is not None:
+        distances = {kind: projections.norm(change, kind) for kind in DISTANCES}
     numbers = {
         "norm": norm,
         **{DISTANCES[kind]: distance for kind, distance in distances.items()},
@@ -139,7 +146,7 @@ def measure(model, case, answer, clean):
         "ssim": metrics.ssim(image, reference),
         "psnr": metrics.psnr(image, reference),
         "draw_norm": answer.statistics.largest_norm,
-        "effect": tf.norm(image - clean.image),
+        "effect": tf.norm(image - unchanged),
     }
     return {key: float(np.squeeze(value)) for key, value in numbers.items()}
 
@@ -147,12 +154,16 @@ def measure(model, case, answer, clean):
 def _share(model, statistics, distances):
     """What the first claim on a model allows at ||A r||, as a share of the diameter of its range.
 
-    Of a smoothed model it is the total variation. NaN of a model without claims.
+    Of a smoothed model it is the total variation. NaN of a model without claims, and of a change of
+    A, of which it claims nothing.
     """
     claims = claimed(model)
     if not claims:
         return math.nan
-    bound = claims[0].bound(statistics, np.asarray(distances[claims[0].norm], float))
+    distance = np.asarray(distances[claims[0].norm], float)
+    if np.isnan(distance).any():
+        return math.nan
+    bound = claims[0].bound(statistics, distance)
     return bound / diameter_of(statistics)
 
 

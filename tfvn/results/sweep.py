@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tfvn import attacks, data, metrics, progress, tables
 from tfvn.figures import curves
-from tfvn.physics import measurement
 from tfvn.results.candidates import cases, check_attacks, open_candidates
 from tfvn.results.measure import load
 from tfvn.results.writing import prepare_folder, write_all
@@ -148,8 +147,8 @@ def _measurements(candidate, case, loaded):
     ball = candidate.largest_ball()
     if ball is None:
         return _Measurements(index, clean, None)
-    shape = measurement.zero_filled(sense, clean).shape[1:]
-    perturbation = candidate.perturbation(*ball, case, loaded.digest, shape)
+    nothing = attacks.IMAGE.zero(sense, clean)
+    perturbation = candidate.perturbation(*ball, case, loaded.digest, nothing)
     known = attacks.IMAGE.known(sense, case.inputs)
     attacked = attacks.IMAGE.enter(sense, clean, perturbation, known)
     return _Measurements(index, clean, attacked)

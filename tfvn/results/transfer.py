@@ -120,11 +120,11 @@ def _rows(target, sources, digests, radii):
 
 def _strongest(model, case, clean, source, digest, radius):
     """What the r of a source does that changes the target's answer most."""
-    shape = clean.shape[1:]
+    nothing = attacks.IMAGE.zero(model.sense, case.inputs)
     results = []
     for kind, size in _balls(source):
         if size == radius:
-            r = source.perturbation(kind, size, case, digest, shape)
+            r = source.perturbation(kind, size, case, digest, nothing)
             image = _reconstruct(model, case, r)
             error = metrics.error_norm(image, case.reference)
             results.append(_Found(float(tf.norm(image - clean)), float(np.squeeze(error))))

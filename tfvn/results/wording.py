@@ -145,7 +145,7 @@ class _Block:
             lines.append(line)
         title = "Mean perturbation effect"
         if not self.attack.bounded_in_l2:
-            title += f", and mean ||{self.attack.changes.symbol}||_2"
+            title += f", and mean {self.attack.changes.length}"
         best = [""] * len(lines[0])
         if self.attack.comparable:
             best[3:] = ["lowest"] * (len(self.sizes) - 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -212,7 +213,7 @@ class _Job(NamedTuple):
             start=self._start(size, before, index, made_of),
             index=inputs["sample_index"],
         )
-        self._write(path, size, index, inputs, result, made_of)
+        self._write(path, size, index, (inputs, reference), result, made_of)
         return _Done(index, _history(result), was_there=False)
 
     def _check_reference(self, index, reference):
@@ -259,7 +260,7 @@ class _Job(NamedTuple):
         attack_files.write_attack(path, {"perturbation": perturbation}, attributes)
         return found
 
-    def _write(self, path, size, index, inputs, result, made_of):
+    def _write(self, path, size, index, case, result, made_of):
         """Writes what was found for one slice."""
         perturbation = result.perturbation[0].numpy()
         found = (perturbation, result.objective[0].numpy(), _history(result))
@@ -273,8 +274,6 @@ class _Job(NamedTuple):
             "history": _history(result),
             **self.attack.arrays(result),
         }
-        sense = self.models[0].network.sense
-        kspace = self.attack.changes.in_kspace(sense, inputs, result.perturbation)
         attributes = {
             "name": self.source.name(index),
             "scale": made_of["scale"],
@@ -283,11 +282,21 @@ class _Job(NamedTuple):
             "kind": self.attack.kind,
             self.attack.size_name: size,
             "norm": float(np.linalg.norm(perturbation)),
-            "kspace_norm": float(tf.norm(tf.abs(kspace))),
+            "kspace_norm": self._kspace_norm(case, result),
             "seed": self.config.seed,
             "settings": self.settings(size),
         }
         attack_files.write_attack(path, arrays, attributes)
+
+    def _kspace_norm(self, case, result):
+        """The norm of the change of the k-space; NaN where it is A that was changed."""
+        inputs, reference = case
+        sense, changes = self.models[0].network.sense, self.attack.changes
+        known = changes.known(sense, inputs, reference)
+        kspace = changes.in_kspace(sense, inputs, result.perturbation, known)
+        if kspace is None:
+            return math.nan
+        return float(tf.norm(tf.abs(kspace)))
 
     def log(self, size, before, done):
         """Writes the curve of a slice for TensorBoard."""
@@ -322,8 +331,9 @@ class _Job(NamedTuple):
 
     def _reached(self, size, found):
         """What the attacks of one size came to, in words."""
-        norms = [np.linalg.norm(attacked["perturbation"]) for attacked in found]
-        told = f"mean ||{self.attack.changes.symbol}||_2 {np.mean(norms):.4g}"
+        changes = self.attack.changes
+        norms = [changes.amount(attacked["perturbation"][None]) for attacked in found]
+        told = f"mean {changes.length} {np.mean(norms):.4g}"
         if self.attack.measures_effect:
             effects = []
             for attacked in found:

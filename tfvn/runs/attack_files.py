@@ -179,11 +179,13 @@ def _check_numbers(found):
 
 def _check_arrays(found, needed):
     r = found["perturbation"]
-    # An image, or the k-space of all coils.
-    if r.ndim not in (2, 3) or r.dtype.kind != "c" or not np.isfinite(r).all():
+    # An image, the k-space or the maps of all coils, or a real number for each line.
+    is_image = r.ndim in (2, 3) and r.dtype.kind == "c"
+    is_list = r.ndim == 1 and r.dtype.kind == "f"
+    if not (is_image or is_list) or not np.isfinite(r).all():
         raise ValueError(
-            f"perturbation must be finite complex numbers (rows, width) or (coils, height, width),"
-            f" not {r.dtype} of shape {r.shape}"
+            "perturbation must be finite, complex numbers (rows, width) or (coils, height, width)"
+            f" or a list of real ones, not {r.dtype} of shape {r.shape}"
         )
     for name in needed:
         if not np.isfinite(found[name]).all():
