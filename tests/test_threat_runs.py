@@ -15,10 +15,12 @@ from tfvn.runs.directory import open_run
 
 ATTACKS = [
     "data.num_test=2",
-    "attacks=suite,apgd,ascent,universal,random",
+    "attacks=suite,apgd,ascent,universal,random,lines",
     "attacks.random.sizes=0.1",
     "attacks.random.steps=4",
     "attacks.random.threat=maps",
+    "attacks.lines.sizes=1,2",
+    "attacks.lines.candidates=4",
     "attacks.suite.sizes=0.5,1",
     "attacks.apgd.sizes=1",
     "attacks.apgd.steps=4",
@@ -42,7 +44,8 @@ def rows(run_dir, tmp_path_factory):
     evaluate([run_dir], output)
     with open(output / "results.csv", newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
-    return {(row["attack"], float(row["radius"]), row["slice"]): row for row in found}
+    sizes = [float(row["lines"] or row["radius"]) for row in found]
+    return {(row["attack"], size, row["slice"]): row for row, size in zip(found, sizes)}
 
 
 def test_a_change_of_kspace_is_stored_for_all_coils_and_measured(run_dir, rows):
@@ -70,6 +73,35 @@ def test_wrong_maps_are_stored_and_measured(run_dir, rows):
     assert float(row["relative_radius"]) == pytest.approx(0.1, rel=1e-4)
     assert row["kspace_norm"] == row["kspace_l1"] == ""
     assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
+
+
+def test_exchanged_lines_are_stored_and_measured(run_dir, rows):
+    for size in (1, 2):
+        found = stored(run_dir, "lines", size)
+        row = rows["lines", size, "0"]
+        assert found["perturbation"].shape == (24,)
+        assert float(row["norm"]) == np.abs(found["perturbation"]).sum() / 2 == size
+        assert row["kspace_norm"] == "" and row["radius"] == ""
+        assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
+    first, second = (float(rows["lines", size, "0"]["effect"]) for size in (1, 2))
+    assert first <= second
+
+
+def test_a_list_of_lines_in_place_of_an_image_is_refused(run_dir, tmp_path):
+    found = stored(run_dir, "lines", 1)
+    for change, message in (
+        (np.full(24, 0.5), "has lines norm inf, beyond its radius 1"),
+        (1j * found["perturbation"], "perturbation must be finite, complex numbers"),
+        (found["perturbation"][None], "perturbation must be finite, complex numbers"),
+    ):
+        attributes = {**found, "norm": np.linalg.norm(change)}
+        arrays = {"perturbation": change}
+        for key in ("perturbation", "history", "objective"):
+            attributes.pop(key)
+        path = str(tmp_path / "slice_00000.h5")
+        attack_files.write_attack(path, arrays, attributes)
+        with pytest.raises(ValueError, match=message):
+            attack_files.read_attack(path, attack=("lines", 1))
 
 
 def test_a_suite_stores_what_each_member_reached(run_dir, rows):

@@ -1,10 +1,18 @@
-"""Threats that change what is known of a measurement."""
+"""Threats that change what is known of a measurement: coil maps, and lines of the mask."""
+
+import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.attacks import AutoProjectedGradient, RandomSearch, Start
+from tfvn.attacks import (
+    AutoProjectedGradient,
+    ExchangedLines,
+    RandomSearch,
+    Start,
+)
+from tfvn.attacks.lines import LineThreat
 from tfvn.attacks.threats import THREATS
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models.adapters import from_function
@@ -14,6 +22,7 @@ from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
 
 INDEX = np.array([4, 7, 2], np.int32)
+LINES = LineThreat()
 
 
 class KspaceReader(Reconstructor):
@@ -46,6 +55,18 @@ EVERY_MODEL = pytest.mark.parametrize("name", ["network", "reader"])
 @pytest.fixture(scope="module")
 def batch(case):
     return case(batch=3)
+
+
+@pytest.fixture(scope="module")
+def truth(batch):
+    """Complex images of bright discs, whose k-space is that of the batch on no line."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.ogrid[:24, :20]
+    found = []
+    for row, column in rng.uniform(6, 14, (3, 2)):
+        distance = np.hypot(rows - row, columns - column)
+        found.append(np.exp(1j * rows / 9) / (1 + np.exp(2 * (distance - 4))))
+    return np.array(found, np.complex64)
 
 
 def one(inputs, i):
@@ -134,3 +155,144 @@ def test_a_change_of_maps_is_none_of_the_kspace(batch):
     known = changes.known(Sense(), batch)
     assert changes.in_kspace(Sense(), batch, change, known) is None
     np.testing.assert_array_equal(changes.full_size(batch, None), [1, 1, 1])
+
+
+# Lines of the mask
+
+
+def exchanged(change):
+    """The numbers of lines that are left out and that are new, of each image."""
+    return (change == -1).sum(1), (change == 1).sum(1)
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("size", [1, 3])
+def test_lines_are_exchanged_and_the_model_gets_the_new_mask(models, batch, truth, name, size):
+    attack = ExchangedLines(candidates=8)
+    result = run(attack, models[name], batch, size, truth)
+    change = result.perturbation.numpy()
+    np.testing.assert_array_equal(np.unique(change), [-1, 0, 1])
+    for counts in exchanged(change):
+        assert (counts <= size).all() and (counts > 0).all()
+    sizes = [attack.norm_of(one) for one in change]
+    np.testing.assert_array_equal(sizes, exchanged(change)[0])
+    lines = change[:, None, None]
+    assert (batch["mask"][lines == -1] == 1).all() and (batch["mask"][lines == 1] == 0).all()
+    # The data of new lines are those of the truth.
+    every = Sense().forward(truth, batch["sensitivity_maps"], np.ones_like(batch["mask"]))
+    kspace = np.where(lines == 1, every, batch["kspace"]) * (lines != -1)
+    expected = models[name].reconstruct({**batch, "kspace": kspace, "mask": batch["mask"] + lines})
+    np.testing.assert_allclose(result.reconstruction, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_exchange_is_the_best_of_all(network, batch, truth):
+    inputs, truth = one(batch, 0), truth[:1]
+    known = LINES.known(Sense(), inputs, tf.constant(truth))
+    given = network.measured(inputs)
+    clean = network.answer(given)
+    values = []
+    for gone in np.flatnonzero(known["removable"][0]):
+        for new in np.flatnonzero(known["new"][0]):
+            change = np.zeros((1, 20), np.float32)
+            change[0, [gone, new]] = -1, 1
+            image = network.answer(LINES.enter(Sense(), given, tf.constant(change), known))
+            values.append(float(tf.reduce_sum(tf.square(image - clean)) / 2))
+    result = run(ExchangedLines(candidates=len(values)), network, inputs, 1, truth)
+    assert float(result.objective[0]) == pytest.approx(max(values), rel=1e-4)
+    fewer = run(ExchangedLines(candidates=len(values) // 4), network, inputs, 1, truth)
+    assert 0 < fewer.objective[0] < result.objective[0]
+
+
+def test_more_lines_never_give_less(network, batch, truth):
+    attack = ExchangedLines(candidates=6)
+    before = np.zeros(3)
+    for size in range(5):
+        result = run(attack, network, batch, size, truth)
+        objective = result.objective.numpy()
+        assert result.history.shape == (1, size + 1, 3)
+        assert (np.diff(result.history[0], axis=0) >= 0).all()
+        assert (objective >= before * (1 - 1e-6)).all()
+        before = objective
+    # Others than there are cannot be exchanged.
+    everything = run(attack, network, batch, 30, truth)
+    removable = LINES.known(Sense(), batch, tf.constant(truth))["removable"].numpy().sum(1)
+    assert (exchanged(everything.perturbation.numpy())[0] <= removable).all()
+    assert (everything.objective.numpy() >= before * (1 - 1e-6)).all()
+
+
+def test_no_lines_change_nothing(network, batch, truth):
+    result = run(ExchangedLines(candidates=3), network, batch, 0, truth)
+    assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
+    np.testing.assert_allclose(result.reconstruction, network.reconstruct(batch), atol=1e-6)
+
+
+def test_lines_are_the_same_with_the_same_seed_and_without_batch_mates(network, batch, truth):
+    attack = ExchangedLines(candidates=5)
+    result, again = (run(attack, network, batch, 2, truth) for _ in range(2))
+    np.testing.assert_array_equal(again.perturbation, result.perturbation)
+    np.testing.assert_array_equal(again.objective, result.objective)
+    alone = attack.run(network, one(batch, 1), 2, truth[1:2], index=INDEX[1:2])
+    np.testing.assert_array_equal(alone.perturbation[0], result.perturbation[1])
+    other = run(ExchangedLines(candidates=5, seed=1), network, batch, 2, truth)
+    assert (other.perturbation != result.perturbation).numpy().any()
+
+
+def test_the_centre_and_padding_take_no_part(case, truth):
+    inputs = case()
+    mask = np.zeros((1, 1, 1, 20), np.float32)
+    mask[..., [0, 1, 3, 8, 9, 10, 11, 15, 18]] = 1
+    maps = inputs["sensitivity_maps"]
+    kspace = Sense().forward(truth[:1], maps, mask).numpy()
+    # A line of padding, which the mask counts as sampled.
+    kspace[..., 0] = 0
+    known = LINES.known(Sense(), {**inputs, "kspace": kspace, "mask": mask}, truth[:1])
+    np.testing.assert_array_equal(np.flatnonzero(known["removable"][0]), [1, 3, 15, 18])
+    np.testing.assert_array_equal(known["new"][0], 1 - mask[0, 0, 0])
+    np.testing.assert_array_equal(known["kspace"][..., 0], kspace[..., 0])
+
+
+def test_data_that_are_there_are_taken_as_they_are(network, batch, truth):
+    rng = np.random.default_rng(0)
+    kspace = rng.standard_normal((*batch["kspace"].shape, 2)).astype(np.float32)
+    full = {**batch, "kspace": kspace.view(np.complex64)[..., 0] / 10}
+    for reference in (None, tf.constant(truth)):
+        known = LINES.known(Sense(), full, reference)
+        np.testing.assert_array_equal(known["kspace"], full["kspace"])
+    assert run(ExchangedLines(candidates=3), network, full, 1).objective.numpy().all()
+
+
+def test_a_size_of_lines_is_honest():
+    change = np.zeros((3, 8))
+    change[0, [1, 2, 5, 6]] = -1, -1, 1, 1
+    change[1, [1, 5]] = -1, 0.5
+    change[2, 1] = 1
+    np.testing.assert_array_equal(LINES.size(change), [2, math.inf, math.inf])
+
+
+@pytest.mark.parametrize("mask", ["points", "weights"])
+def test_a_mask_that_is_none_of_lines_is_refused(network, case, truth, mask):
+    with pytest.raises(ValueError, match="need a mask of lines, .* Received: mask.shape=.1, 1, 24"):
+        run(ExchangedLines(), network, case(mask=mask), 1, truth[:1])
+
+
+@pytest.mark.parametrize("attack", [ExchangedLines()], ids=lambda attack: attack.name)
+def test_the_true_image_must_be_there_and_complex(network, batch, truth, attack):
+    with pytest.raises(ValueError, match="Received: reference=None"):
+        run(attack, network, batch, 1)
+    with pytest.raises(ValueError, match=f"must be complex for attacks={attack.name}: .* float32"):
+        run(attack, network, batch, 1, np.abs(truth))
+    with pytest.raises(ValueError, match="reference must have the shape .3, 24, 20."):
+        run(attack, network, batch, 1, truth[:, :-1])
+
+
+@pytest.mark.parametrize(
+    "attack, settings, message",
+    [
+        (ExchangedLines, {"sizes": [1.5]}, "sizes must be a whole number >= 0"),
+        (ExchangedLines, {"candidates": 0}, "candidates must be a whole number >= 1"),
+        (ExchangedLines, {"goal": "harm"}, "goal must be one of"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(attack, settings, message):
+    with pytest.raises(ValueError, match=message):
+        attack(**settings)

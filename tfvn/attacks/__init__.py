@@ -3,6 +3,7 @@
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack
+from tfvn.attacks.lines import ExchangedLines
 from tfvn.attacks.minimum import MinimumNorm
 from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
@@ -19,6 +20,7 @@ __all__ = [
     "Attack",
     "AttackResult",
     "AutoProjectedGradient",
+    "ExchangedLines",
     "IMAGE",
     "MinimumNorm",
     "PenalisedGradientAscent",
@@ -37,10 +39,12 @@ __all__ = [
     "selected_by",
 ]
 
-# The paper's and that of Antun et al. first. The others are in the order of their strength.
+# The paper's and that of Antun et al. first, then what is no change of the image. The others are in
+# the order of their strength.
 ATTACKS = {
     "ascent": ProjectedGradientAscent,
     "antun": PenalisedGradientAscent,
+    "lines": ExchangedLines,
     "random": RandomSearch,
     "universal": Universal,
     "square": Square,
