@@ -15,12 +15,16 @@ from tfvn.runs.directory import open_run
 
 ATTACKS = [
     "data.num_test=2",
-    "attacks=suite,apgd,ascent,universal,random,lines",
+    "attacks=suite,apgd,ascent,universal,random,lines,motion",
     "attacks.random.sizes=0.1",
     "attacks.random.steps=4",
     "attacks.random.threat=maps",
     "attacks.lines.sizes=1,2",
     "attacks.lines.candidates=4",
+    "attacks.motion.sizes=1,2",
+    "attacks.motion.grid=3",
+    "attacks.motion.refinements=1",
+    "attacks.motion.goal=error",
     "attacks.suite.sizes=0.5,1",
     "attacks.apgd.sizes=1",
     "attacks.apgd.steps=4",
@@ -85,6 +89,20 @@ def test_exchanged_lines_are_stored_and_measured(run_dir, rows):
         assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
     first, second = (float(rows["lines", size, "0"]["effect"]) for size in (1, 2))
     assert first <= second
+
+
+def test_a_movement_is_stored_and_measured_against_what_moved_along(run_dir, rows):
+    errors = []
+    for size in (1.0, 2.0):
+        found = stored(run_dir, "motion-error", size)
+        row = rows["motion-error", size, "0"]
+        assert found["perturbation"].shape == (3,)
+        assert float(row["norm"]) == pytest.approx(np.abs(found["perturbation"]).max(), rel=1e-5)
+        assert 0 < float(row["norm"]) <= size
+        errors.append(float(row["rmse"]))
+        assert errors[-1] == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
+    assert errors[0] <= errors[1] * (1 + 1e-6)
+    assert float(rows["none", 0.0, "0"]["rmse"]) <= errors[0] * (1 + 1e-6)
 
 
 def test_a_list_of_lines_in_place_of_an_image_is_refused(run_dir, tmp_path):

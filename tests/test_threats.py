@@ -1,4 +1,6 @@
-"""Threats that change what is known of a measurement: coil maps, and lines of the mask."""
+"""Threats that change what is known of a measurement: coil maps, lines of the mask, the place of
+the object.
+"""
 
 import math
 
@@ -9,10 +11,12 @@ import tensorflow as tf
 from tfvn.attacks import (
     AutoProjectedGradient,
     ExchangedLines,
+    Motion,
     RandomSearch,
     Start,
 )
 from tfvn.attacks.lines import LineThreat
+from tfvn.attacks.motion import MotionThreat, moved
 from tfvn.attacks.threats import THREATS
 from tfvn.defences.smoothing import Smoothed
 from tfvn.models.adapters import from_function
@@ -22,7 +26,7 @@ from tfvn.models.variational import VariationalNetwork
 from tfvn.physics.sense import Sense
 
 INDEX = np.array([4, 7, 2], np.int32)
-LINES = LineThreat()
+LINES, MOTION = LineThreat(), MotionThreat()
 
 
 class KspaceReader(Reconstructor):
@@ -275,7 +279,7 @@ def test_a_mask_that_is_none_of_lines_is_refused(network, case, truth, mask):
         run(ExchangedLines(), network, case(mask=mask), 1, truth[:1])
 
 
-@pytest.mark.parametrize("attack", [ExchangedLines()], ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", [ExchangedLines(), Motion()], ids=lambda attack: attack.name)
 def test_the_true_image_must_be_there_and_complex(network, batch, truth, attack):
     with pytest.raises(ValueError, match="Received: reference=None"):
         run(attack, network, batch, 1)
@@ -291,8 +295,158 @@ def test_the_true_image_must_be_there_and_complex(network, batch, truth, attack)
         (ExchangedLines, {"sizes": [1.5]}, "sizes must be a whole number >= 0"),
         (ExchangedLines, {"candidates": 0}, "candidates must be a whole number >= 1"),
         (ExchangedLines, {"goal": "harm"}, "goal must be one of"),
+        (Motion, {"sizes": [1.0, 1.0]}, "sizes must be different numbers"),
+        (Motion, {"sizes": [46.0]}, "sizes must be a number >= 0 and <= 45"),
+        (Motion, {"movement": "jump"}, "movement must be one of .'rotation', 'shift', 'both'"),
+        (Motion, {"grid": 1}, "grid must be a whole number >= 2"),
+        (Motion, {"refinements": -1}, "refinements must be a whole number >= 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(attack, settings, message):
     with pytest.raises(ValueError, match=message):
         attack(**settings)
+
+
+# The object moved
+
+
+def movement(angle=0.0, down=0.0, right=0.0, count=3):
+    return tf.constant([[angle, down, right]] * count, tf.float64)
+
+
+def test_a_shift_by_whole_pixels_rolls_the_image(truth):
+    image = tf.constant(truth.astype(np.complex128))
+    found = moved(image, movement(down=2.0, right=-3.0))
+    np.testing.assert_allclose(found, tf.roll(image, [2, -3], [1, 2]), atol=1e-12)
+
+
+def test_a_shift_by_parts_of_pixels_is_a_ramp_on_the_phase(truth):
+    image = truth.astype(np.complex128)
+    frequency = np.fft.fftfreq(24)[:, None] * 0.3 + np.fft.fftfreq(20) * 1.7
+    expected = np.fft.ifft2(np.fft.fft2(image) * np.exp(-2j * np.pi * frequency))
+    found = moved(tf.constant(image), movement(down=0.3, right=1.7))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def blob(row, column):
+    """A smooth spot at a place, (1, 32, 28), which is small at the borders."""
+    rows, columns = np.ogrid[:32, :28]
+    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 8)[None] + 0j
+
+
+def test_a_rotation_turns_a_spot_about_the_middle_and_keeps_the_norm():
+    for degrees in (5.0, -30.0, 45.0):
+        angle = np.deg2rad(degrees)
+        down, right = 3.0, -4.0
+        row = 16 + np.sin(angle) * right + np.cos(angle) * down
+        column = 14 + np.cos(angle) * right - np.sin(angle) * down
+        image = tf.constant(blob(16 + down, 14 + right))
+        found = moved(image, movement(degrees, 1.5, -0.5, count=1))
+        np.testing.assert_allclose(found, blob(row + 1.5, column - 0.5), atol=1e-3)
+        assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(image), rel=1e-12)
+
+
+def test_no_movement_is_the_image_bit_for_bit(truth):
+    given = tf.constant([[0.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    found = moved(tf.constant(truth), given)
+    for i in (0, 2):
+        np.testing.assert_array_equal(found[i], truth[i])
+    assert np.abs(found[1] - truth[1]).max() > 0.1
+
+
+@EVERY_MODEL
+@pytest.mark.parametrize("kind", ["rotation", "shift", "both"])
+def test_a_movement_is_what_the_scanner_would_have_measured(models, batch, truth, name, kind):
+    attack = Motion(movement=kind, grid=3, refinements=1)
+    result = run(attack, models[name], batch, 2.0, truth)
+    change = result.perturbation.numpy()
+    moving = {"rotation": [1, 0, 0], "shift": [0, 1, 1], "both": [1, 1, 1]}[kind]
+    assert not change[:, np.equal(moving, 0)].any() and change.any(1).all()
+    assert max(attack.norm_of(one) for one in change) <= 2.0
+    maps, mask = batch["sensitivity_maps"], batch["mask"]
+    after = moved(tf.constant(truth), result.perturbation)
+    kspace = batch["kspace"] + Sense().forward(after - truth, maps, mask)
+    image = models[name].reconstruct({**batch, "kspace": kspace})
+    np.testing.assert_allclose(result.reconstruction, image, rtol=1e-3, atol=1e-4)
+    # The effect is what does not move along.
+    clean = tf.cast(models[name].reconstruct(batch), tf.complex64)
+    along = tf.math.real(moved(clean, result.perturbation))
+    expected = np.square(image - along).sum((1, 2)) / 2
+    np.testing.assert_allclose(result.objective, expected, rtol=1e-3)
+
+
+def test_the_error_of_a_movement_is_against_the_moved_truth(network, batch, truth):
+    result = run(Motion(grid=3, refinements=1, goal="error"), network, batch, 2.0, truth)
+    after = np.abs(moved(tf.constant(truth), result.perturbation))
+    expected = np.square(result.reconstruction - after).sum((1, 2)) / 2
+    np.testing.assert_allclose(result.objective, expected, rtol=1e-4)
+
+
+def test_a_model_that_follows_every_movement_has_no_effect(case):
+    inputs = case(batch=1, coils=1, height=32, width=28)
+    truth = blob(14, 12).astype(np.complex64)
+    inputs["sensitivity_maps"] = np.ones_like(inputs["sensitivity_maps"])
+    inputs["mask"] = np.ones_like(inputs["mask"])
+    inputs["kspace"] = Sense().forward(truth, inputs["sensitivity_maps"], inputs["mask"]).numpy()
+
+    class Real(Reconstructor):
+        def answer(self, inputs, key=None):
+            return tf.math.real(inputs["zero_filled"])
+
+    result = run(Motion(grid=3, refinements=0), Real(), inputs, 3.0, truth)
+    assert result.perturbation.numpy().any(1).all()
+    assert (np.sqrt(2 * result.objective) < 1e-4 * np.linalg.norm(truth)).all()
+
+
+def test_a_larger_movement_never_gives_less(network, batch, truth):
+    attack = Motion(grid=3, refinements=2)
+    small = run(attack, network, batch, 1.0, truth)
+    start = attack.start_from({"perturbation": small.perturbation[1].numpy()}, 1.0)
+    given = {"index": INDEX[1:2], "reference": truth[1:2], "start": start}
+    for size in (1.0 + 1e-5, 1.3, 4.0):
+        result = attack.run(network, one(batch, 1), size, **given)
+        assert result.objective[0] >= small.objective[1] * (1 - 1e-5)
+    assert Motion(sizes=[2.0, 1.0]).identity(2.0)["goes_on_from"] == 1.0
+
+
+def test_a_finer_grid_finds_no_less(network, batch, truth):
+    found = []
+    for refinements in (0, 3):
+        attack = Motion(grid=3, refinements=refinements)
+        result = run(attack, network, batch, 1.0, truth)
+        assert result.history.shape == (1, refinements + 2, 3)
+        assert (np.diff(result.history[0], axis=0) >= 0).all()
+        found.append(result.objective.numpy())
+    assert (found[1] >= found[0]).all() and (found[1] > found[0]).any()
+
+
+def test_no_radius_moves_nothing(network, batch, truth):
+    result = run(Motion(grid=2, refinements=1), network, batch, 0.0, truth)
+    assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
+
+
+def test_movements_are_the_same_again_and_without_batch_mates(network, batch, truth):
+    attack = Motion(grid=3, refinements=1)
+    result, again = (run(attack, network, batch, 2.0, truth) for _ in range(2))
+    np.testing.assert_array_equal(again.perturbation, result.perturbation)
+    alone = attack.run(network, one(batch, 1), 2.0, truth[1:2], index=INDEX[1:2])
+    np.testing.assert_allclose(alone.perturbation[0], result.perturbation[1], atol=1e-6)
+    np.testing.assert_allclose(alone.objective[0], result.objective[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("goal", ["erase", "insert"])
+def test_a_target_moves_along(network, batch, truth, goal):
+    attack = Motion(grid=3, refinements=1, goal=goal, goal_region=(11, 9, 4))
+    result = run(attack, network, batch, 1.0, truth)
+    assert np.isfinite(result.left).all() and (result.objective.numpy() < 0).all()
+    still = run(attack, network, batch, 0.0, truth)
+    assert (result.objective >= still.objective).numpy().all()
+    np.testing.assert_allclose(still.left, 1, rtol=1e-5)
+
+
+def test_random_models_are_searched_over_their_draws(batch, truth):
+    model = Smoothed(ZeroFilled(), 0.05, 2)
+    for attack in (ExchangedLines(candidates=3, draws=4), Motion(grid=2, refinements=0, draws=4)):
+        result = run(attack, model, batch, 1, truth)
+        assert (result.objective.numpy() > 0).all()
+        assert result.perturbation.numpy().any(1).all()

@@ -5,6 +5,7 @@ from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack
 from tfvn.attacks.lines import ExchangedLines
 from tfvn.attacks.minimum import MinimumNorm
+from tfvn.attacks.motion import Motion
 from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.random_search import RandomSearch
@@ -23,6 +24,7 @@ __all__ = [
     "ExchangedLines",
     "IMAGE",
     "MinimumNorm",
+    "Motion",
     "PenalisedGradientAscent",
     "PowerIteration",
     "ProjectedGradientAscent",
@@ -45,6 +47,7 @@ ATTACKS = {
     "ascent": ProjectedGradientAscent,
     "antun": PenalisedGradientAscent,
     "lines": ExchangedLines,
+    "motion": Motion,
     "random": RandomSearch,
     "universal": Universal,
     "square": Square,
