@@ -63,6 +63,7 @@ ONE_STACK = {
     "test_data_sampling",
     "test_data_sensitivity",
     "test_data_vlo",
+    "test_discs",
     "test_docs",
     "test_fastmri_weights",
     "test_features",
@@ -190,6 +191,7 @@ AS_TRACED = {
     "test_compiled",
     "test_conjugate_gradient",
     "test_dagan",
+    "test_discs",
     "test_docs",
     "test_e2e_varnet",
     "test_evaluation",
@@ -222,6 +224,7 @@ AS_TRACED = {
 # modules fuse them as users do.
 UNFUSED = {
     "test_apgd",
+    "test_discs",
     "test_docs",
     "test_evaluation",
     "test_figures",

@@ -15,7 +15,7 @@ from tfvn.runs.directory import open_run
 
 ATTACKS = [
     "data.num_test=2",
-    "attacks=suite,apgd,ascent,universal",
+    "attacks=suite,apgd,ascent,universal,discs",
     "attacks.suite.sizes=0.5,1",
     "attacks.apgd.sizes=1",
     "attacks.apgd.steps=4",
@@ -24,6 +24,9 @@ ATTACKS = [
     "attacks.universal.steps=4",
     "attacks.universal.num_slices=2",
     "data.num_train=3",
+    "attacks.discs.sizes=1",
+    "attacks.discs.steps=2",
+    "attacks.discs.disc=6",
 ]
 
 
@@ -33,10 +36,16 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(run_dir, tmp_path_factory):
-    """The rows of `results.csv`, by attack, radius and slice."""
+def output(run_dir, tmp_path_factory):
+    """The folder of an evaluation."""
     output = tmp_path_factory.mktemp("results")
     evaluate([run_dir], output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def rows(output):
+    """The rows of `results.csv`, by attack, radius and slice."""
     with open(output / "results.csv", newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     return {(row["attack"], float(row["radius"]), row["slice"]): row for row in found}
@@ -108,3 +117,16 @@ def test_a_universal_change_is_found_on_training_slices_and_given_to_all_test_sl
     again = attack_files.read_attack(paths[1])
     np.testing.assert_array_equal(again["perturbation"], found[1]["perturbation"])
     assert os.stat(changed).st_mtime_ns == before
+
+
+def test_discs_and_changes_for_all_slices_are_shown(run_dir, output, rows):
+    path = attack_files.attack_path(run_dir, 1.0, 0, "discs-l2")
+    found = attack_files.read_attack(path, needed=("history",))
+    # 32 x 24 pixels have 3 x 2 discs of radius 6.
+    assert found["history"].shape == (6, 3)
+    # The effect of the whole image is more than that of a disc.
+    effect = float(rows["discs-l2", 1.0, "0"]["effect"])
+    assert effect > np.sqrt(2 * found["history"].max())
+    assert (output / "targets.png").stat().st_size > 20_000
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "attack discs or all slices" in page

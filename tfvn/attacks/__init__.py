@@ -3,6 +3,7 @@
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack
+from tfvn.attacks.discs import WorstDisc
 from tfvn.attacks.minimum import MinimumNorm
 from tfvn.attacks.penalised import PenalisedGradientAscent
 from tfvn.attacks.power import PowerIteration
@@ -29,6 +30,7 @@ __all__ = [
     "Start",
     "Suite",
     "Universal",
+    "WorstDisc",
     "check_kinds",
     "keep_region",
     "kinds",
@@ -45,6 +47,7 @@ ATTACKS = {
     "universal": Universal,
     "square": Square,
     "minimum": MinimumNorm,
+    "discs": WorstDisc,
     "power": PowerIteration,
     "apgd": AutoProjectedGradient,
     "suite": Suite,

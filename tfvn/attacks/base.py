@@ -229,6 +229,18 @@ class Attack:
         del found
         return ""
 
+    def wanted(self, stored, clean):
+        """What the attack wanted of an image, where a picture shows more than a number does.
+
+        Args:
+            stored: the arrays and settings of the image's file.
+            clean: the model's answer to the clean measurement, real (rows, width).
+
+        Returns:
+            A `tfvn.attacks.result.Wanted`, or None.
+        """
+        del stored, clean
+
     def members_of(self, stored):
         """What members of the attack reached, where it has any.
 

@@ -13,10 +13,12 @@ answers to k and to k + A r see the same draws. Independent ones would add the v
 to E, and the attack would go after that.
 """
 
+import copy
+
 import tensorflow as tf
 
 from tfvn import checks
-from tfvn.attacks.goals import EFFECT
+from tfvn.attacks.goals import EFFECT, Counted
 from tfvn.attacks.threats import IMAGE
 from tfvn.choices import GRADIENTS, NOISES
 from tfvn.device import one_graph
@@ -134,6 +136,16 @@ class Objective:
                 fn_output_signature=tf.TensorSpec(self.reference.shape, self.reference.dtype),
                 parallel_iterations=1,
             )
+
+    def counting(self, inside):
+        """The same E, of a part of the image alone.
+
+        Args:
+            inside: which pixels count, bool (rows, width), known in the graph only.
+        """
+        other = copy.copy(self)
+        other._goal = Counted(self._goal, inside)
+        return other
 
     def value(self, r, step=None):
         """E(r) on the draws of a step, (batch,); without a step, the mean over all sets."""

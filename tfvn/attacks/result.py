@@ -2,11 +2,12 @@
 
 from typing import NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
 
-__all__ = ["AttackResult", "Start"]
+__all__ = ["AttackResult", "Start", "Wanted"]
 
 
 class AttackResult(NamedTuple):
@@ -57,3 +58,20 @@ class Start(NamedTuple):
     perturbation: tf.Tensor
     velocity: Optional[tf.Tensor] = None
     size: float = 0
+
+
+class Wanted(NamedTuple):
+    """What an attack wanted of an image, for a picture of it.
+
+    Attributes:
+        text: in a few words.
+        target: the image that the answer was to be, real (rows, width); None without one.
+        discs: parts of the image that were attacked one by one, (discs, 3) of row, column and
+            radius; None without.
+        reached: the effect or error in each of them, (discs,); None without.
+    """
+
+    text: str
+    target: Optional[np.ndarray] = None
+    discs: Optional[np.ndarray] = None
+    reached: Optional[np.ndarray] = None

@@ -1,5 +1,6 @@
 """Attacks that are made of a threat, a goal and a search, each chosen on its own."""
 
+import copy
 import itertools
 import math
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from tfvn.attacks.base import (
 from tfvn.attacks.goals import GOALS, goal_of
 from tfvn.attacks.objective import NOISES, Objective, numbered_keys, takes_fresh_draws
 from tfvn.attacks.region import check_region
-from tfvn.attacks.result import AttackResult
+from tfvn.attacks.result import AttackResult, Wanted
 from tfvn.attacks.threats import THREATS, threat_of
 from tfvn.physics import measurement
 from tfvn.physics import noise as noises
@@ -146,6 +147,14 @@ class SearchedAttack(Attack):
             return ""
         reached = sum(share < 0.5 for share in left)
         return f"{self.goal}: {reached} of {len(left)} (mean left {np.mean(left):.2f})"
+
+    def wanted(self, stored, clean):
+        """The target, of a goal that has one."""
+        region = tuple(stored["settings"].get("goal_region", ()))
+        target = goal_of(self.goal, region).target(tf.constant(clean[None]))
+        if target is None:
+            return None
+        return Wanted(self.goal, target[0].numpy())
 
     def numbers(self, real):
         """Settings of the search that may change without compiling anew, a dict of tensors.
@@ -276,6 +285,16 @@ class Problem:
         self._support = support
         self._index = index
         self._seed = seed
+
+    def counting(self, inside):
+        """The same problem, with a goal that counts in a part of the image alone.
+
+        Args:
+            inside: which pixels count, bool (rows, width).
+        """
+        other = copy.copy(self)
+        other.objective = self.objective.counting(inside)
+        return other
 
     def value(self, change, step=None):
         """E of a change, (batch,): the mean over all draws, in every step."""

@@ -9,6 +9,8 @@ These are its files:
     figure3.png             the middle slice as every model sees it
     figure4.png             effect against ||r|| of the projected attack and that of Antun et al.,
                             where there are both
+    targets.png             the middle slice under attacks that have a target, or attack discs or
+                            all slices at once, where there are any
     certificates.csv        of every smoothed model: its Lipschitz constant, and what it says of
                             each attack
     flags.csv               of every model: which rules say that its numbers are wrong, see
@@ -23,9 +25,13 @@ import os
 import shlex
 from typing import NamedTuple
 
+import numpy as np
+import tensorflow as tf
+
 from tfvn import attacks, data, files, progress
 from tfvn.data import Source
 from tfvn.figures import paper
+from tfvn.figures.targets import Aimed
 from tfvn.results import certified, flagged, measure, wording
 from tfvn.results.aggregate import aggregate
 from tfvn.results.candidates import Candidate, cases, check_attacks, compared_data, open_candidates
@@ -219,7 +225,7 @@ def _gather_run(evaluation, file, bar, workers, watch, probe):
     """Writes the images of one run. Returns what is `Evaluated`."""
     candidate, source = evaluation.candidate, evaluation.source
     loaded = evaluation.models[0]
-    rows, probed = [], []
+    rows, probed, aimed = [], [], []
     for case in cases(candidate.config, source):
         wait = watch.wait
         if case.index in workers.own(len(source)):
@@ -230,13 +236,14 @@ def _gather_run(evaluation, file, bar, workers, watch, probe):
         bar.update(len(found))
         if case.index == len(source) // 2:
             example = _example(candidate, case, images, found)
+            aimed = _aimed(candidate, case, loaded.model.sense, images)
             if probe:
                 index = case.inputs["sample_index"]
                 probed = flags_of_model(loaded.model, case.inputs, case.reference, index)
     certificates = certified.claimed(loaded.model)
     flags = flagged.flags_of_run(candidate, rows, certificates, probed)
     settings = loaded.network.get_config()
-    return Evaluated(candidate, rows, example, settings, certificates, flags)
+    return Evaluated(candidate, rows, example, aimed, settings, certificates, flags)
 
 
 def _example(candidate, case, images, rows):
@@ -257,6 +264,32 @@ def _example(candidate, case, images, rows):
         attacked=images[dataset],
         attacked_scores=scores[dataset],
     )
+
+
+def _aimed(candidate, case, sense, images):
+    """One slice under each kind of attack that wanted something of it, at its largest size."""
+    found = []
+    for kind, size in dict(candidate.attacks).items():
+        attack = attacks.of(kind)
+        path = candidate.attack_path(kind, size, case.index)
+        stored = attack_files.read_attack(path, needed=("history",))
+        wanted = attack.wanted(stored, images["clean"])
+        if wanted is None:
+            continue
+        perturbation = tf.constant(stored["perturbation"][None])
+        change = attack.changes.in_kspace(sense, case.inputs, perturbation)
+        image = sense.adjoint(change, case.inputs["sensitivity_maps"], case.inputs["mask"])
+        found.append(
+            Aimed(
+                candidate.name,
+                attack.label(size),
+                images["clean"],
+                images[attack.dataset(size)],
+                wanted,
+                np.abs(image[0].numpy()),
+            )
+        )
+    return found
 
 
 def _log_scores(results, table):
