@@ -121,7 +121,7 @@ def _draw_discs(axes, row, grey):
     circles = [Circle((column, middle), radius) for middle, column, radius in row.wanted.discs]
     drawn = PatchCollection(circles, cmap="inferno", alpha=0.6, linewidth=0)
     drawn.set_array(row.wanted.reached)
-    drawn.set_clim(0, row.wanted.reached.max())
+    drawn.set_clim(row.wanted.reached.min(), row.wanted.reached.max())
     axes.add_collection(drawn)
     middle, column, radius = _worst(row.wanted)
     axes.add_patch(Circle((column, middle), radius, fill=False, edgecolor=OUTLINE, linewidth=1))
