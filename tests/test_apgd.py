@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfvn import attacks
 from tfvn.attacks import (
     AutoProjectedGradient,
+    PenalisedGradientAscent,
     PowerIteration,
     ProjectedGradientAscent,
     Suite,
@@ -136,14 +137,14 @@ def test_a_change_of_kspace_enters_what_a_model_reads(case):
     change = np.random.default_rng(0).standard_normal((*inputs["kspace"].shape, 2))
     change = change.astype(np.float32).view(np.complex64)[..., 0]
     sampled = change * inputs["mask"]
-    in_kspace = changes.enter(sense, inputs, change)
+    in_kspace = changes.enter(sense, inputs, change, {})
     np.testing.assert_allclose(in_kspace["kspace"], inputs["kspace"] + sampled, atol=1e-6)
     zero_filled = {
         "zero_filled": sense.adjoint(*(inputs[key] for key in inputs)),
         "sensitivity_maps": inputs["sensitivity_maps"],
         "mask": inputs["mask"],
     }
-    seen = changes.enter(sense, zero_filled, change)["zero_filled"]
+    seen = changes.enter(sense, zero_filled, change, {})["zero_filled"]
     expected = sense.adjoint(inputs["kspace"] + sampled, inputs["sensitivity_maps"], inputs["mask"])
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
@@ -301,14 +302,45 @@ def test_a_change_in_a_region_is_zero_outside_of_it(found):
     assert change[:, inside].any() and not change[:, ~inside].any()
 
 
-def test_a_change_of_kspace_leaves_what_was_not_measured(network, batch):
-    batch = {**batch, "kspace": batch["kspace"].copy(), "mask": np.ones_like(batch["mask"])}
-    # Padding: lines of zeros that the mask calls sampled.
-    batch["kspace"][..., :4] = 0
-    unmeasured = (batch["kspace"] == 0).all((1, 2), keepdims=True)
+@pytest.fixture
+def padded(batch):
+    """The batch with padding: lines of zeros that the mask calls sampled."""
+    found = {**batch, "kspace": batch["kspace"].copy(), "mask": np.ones_like(batch["mask"])}
+    found["kspace"][..., :4] = 0
+    return found
+
+
+def test_a_change_of_kspace_leaves_what_was_not_measured(network, padded):
+    unmeasured = (padded["kspace"] == 0).all((1, 2), keepdims=True)
     assert unmeasured.sum() >= 12
-    change = run(SEARCHES["apgd kspace"], network, batch).perturbation.numpy()
+    change = run(SEARCHES["apgd kspace"], network, padded).perturbation.numpy()
     assert change.any() and not (change * unmeasured).any()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        AutoProjectedGradient(steps=4),
+        ProjectedGradientAscent(steps=4),
+        PenalisedGradientAscent(sizes=[4]),
+    ],
+    ids=lambda attack: attack.name,
+)
+@pytest.mark.parametrize("reads", ["zero_filled", "kspace"])
+def test_a_change_of_the_image_leaves_padding_as_it_is(network, padded, attack, reads):
+    model = network if reads == "zero_filled" else KspaceReader()
+    inputs = one(padded, 0)
+    result = run(attack, model, inputs, attack.check_size(4))
+    change = attack.changes.in_kspace(model.sense, inputs, result.perturbation).numpy()
+    unmeasured = (inputs["kspace"] == 0).all((1, 2), keepdims=True)
+    assert change.any() and not (change * unmeasured).any()
+    # A r on all lines that the mask calls sampled is another change.
+    everywhere = model.sense.forward(
+        result.perturbation, inputs["sensitivity_maps"], inputs["mask"]
+    )
+    assert np.abs(everywhere * unmeasured).max() > 0.1 * np.abs(change).max()
+    changed = model.reconstruct({**inputs, "kspace": inputs["kspace"] + change})
+    np.testing.assert_allclose(result.reconstruction, changed, atol=1e-4)
 
 
 def test_an_attack_on_kspace_is_at_least_as_strong_as_one_on_the_image(found, network, batch):

@@ -44,6 +44,23 @@ def test_a_model_is_handed_over_what_it_reads_and_no_more(case):
     assert measurement.measured_keys(found) == ["kspace", "initial_image"]
 
 
+@pytest.mark.parametrize("mask", MASKS)
+def test_where_nothing_is_empty_the_whole_mask_was_measured(case, mask):
+    inputs = case(2, mask=mask)
+    np.testing.assert_array_equal(measurement.without_padding(inputs), inputs["mask"])
+    without = {"mask": inputs["mask"]}
+    np.testing.assert_array_equal(measurement.without_padding(without), inputs["mask"])
+
+
+def test_lines_of_zeros_were_not_measured_whatever_the_mask_says(case):
+    inputs = case(2)
+    everywhere = {**inputs, "mask": np.ones([1, 1, 1, 20], np.float32)}
+    np.testing.assert_array_equal(measurement.without_padding(everywhere), inputs["mask"])
+    points = {**inputs, "mask": np.ones([2, 1, 24, 20], np.float32)}
+    expected = np.broadcast_to(inputs["mask"], (2, 1, 24, 20))
+    np.testing.assert_array_equal(measurement.without_padding(points), expected)
+
+
 @pytest.mark.parametrize("value", [None, 3, "kspace", np.ones(3), [1], ({}, 0)], ids=repr)
 def test_inputs_that_are_no_dict_are_refused(value):
     with pytest.raises(

@@ -28,6 +28,7 @@ from tfvn.attacks.objective import (
     takes_fresh_draws,
 )
 from tfvn.attacks.result import AttackResult
+from tfvn.attacks.threats import IMAGE
 from tfvn.physics import noise as noises
 from tfvn.projections import BALLS, norm
 
@@ -156,11 +157,12 @@ class ProjectedGradientAscent(Attack):
         radius = self.check_size(size)
         if start is not None:
             raise ValueError("start must be None: the ascent chooses its starts. Leave it out.")
-        inputs = measured(model, inputs)
-        index = numbers_of(index, inputs)
+        given = measured(model, inputs)
+        known = IMAGE.known(model.sense, inputs)
+        index = numbers_of(index, given)
         check_gradient_exists(model, self.gradient)
         fresh = takes_fresh_draws(model, self.noise)
-        real = inputs["sensitivity_maps"].dtype.real_dtype
+        real = given["sensitivity_maps"].dtype.real_dtype
         numbers = _Numbers(
             radius=tf.constant(radius, real),
             step_size=tf.constant(self.step_size, real),
@@ -170,7 +172,7 @@ class ProjectedGradientAscent(Attack):
             seed=tf.constant(self.seed),
         )
         settings = (self.norm, self.gradient, fresh)
-        result = compute(_attack, model, settings, inputs, index, numbers)
+        result = compute(_attack, model, settings, given, known, index, numbers)
         check_result(model, result)
         return result
 
@@ -186,12 +188,12 @@ class _Numbers(NamedTuple):
     seed: tf.Tensor
 
 
-def _attack(model, kind, gradient, fresh, inputs, index, numbers):
+def _attack(model, kind, gradient, fresh, inputs, known, index, numbers):
     """The result of all restarts, see `ProjectedGradientAscent.run`."""
     sets = None
     if fresh:
         sets = tf.minimum(NUM_SETS, numbers.steps + 1)
-    objective = Objective(model, inputs, index, gradient, sets, numbers.seed)
+    objective = Objective(model, inputs, index, gradient, sets, numbers.seed, known=known)
     like = objective.like
     # Rounding must not leave the ball.
     ball = numbers.radius * (1 - 1e-6)

@@ -91,6 +91,8 @@ class Objective:
         goal: what is made large, see `tfvn.attacks.goals`.
         reference: |y|, real (batch, rows, width), for goals that need it.
         support: where a change may differ from 0, as the threat's `support` gives it.
+        known: what the threat's `known` gives of the measurement as it came; None: what it gives of
+            the inputs.
 
     Attributes:
         like: zeros of the shape of a change r.
@@ -109,6 +111,7 @@ class Objective:
         goal=EFFECT,
         reference=None,
         support=None,
+        known=None,
     ):
         self._model = model
         self._inputs = inputs
@@ -116,6 +119,7 @@ class Objective:
         self._threat = threat
         self._goal = goal
         self._support = support
+        self._known = threat.known(model.sense, inputs) if known is None else known
         self._own_keys = model.keys(index)
         # Where no gradient is asked for, one graph serves all answers.
         self._answer_alone = one_graph(self._answer)
@@ -204,7 +208,7 @@ class Objective:
     def _answer(self, r, keys):
         if self._support is not None:
             r *= self._support
-        inputs = self._threat.enter(self._model.sense, self._inputs, r)
+        inputs = self._threat.enter(self._model.sense, self._inputs, r, self._known)
         if self._gradient == "initial-image":
             first = measurement.zero_filled(self._model.sense, inputs)
             for key in measurement.measured_keys(inputs):

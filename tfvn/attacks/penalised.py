@@ -36,6 +36,7 @@ from tfvn.attacks.objective import (
 )
 from tfvn.attacks.region import keep_region
 from tfvn.attacks.result import AttackResult, Start
+from tfvn.attacks.threats import IMAGE
 from tfvn.choices import REFERENCES
 from tfvn.physics import noise as noises
 
@@ -178,12 +179,13 @@ class PenalisedGradientAscent(Attack):
             raise ValueError(
                 f"size must be larger than that of the start, {steps_done}. Received: size={size}"
             )
-        inputs = measured(model, inputs)
-        index = numbers_of(index, inputs)
+        read = measured(model, inputs)
+        known = IMAGE.known(model.sense, inputs)
+        index = numbers_of(index, read)
         check_gradient_exists(model, self.gradient)
-        given = self._given(inputs, reference, start)
+        given = self._given(read, reference, start)
         fresh = takes_fresh_draws(model, self.noise)
-        real = inputs["sensitivity_maps"].dtype.real_dtype
+        real = read["sensitivity_maps"].dtype.real_dtype
         numbers = _Numbers(
             penalty=tf.constant(self.penalty, real),
             step_size=tf.constant(self.step_size, real),
@@ -194,7 +196,7 @@ class PenalisedGradientAscent(Attack):
             seed=tf.constant(self.seed),
         )
         settings = (self.gradient, fresh, self.region)
-        result = compute(_attack, model, settings, inputs, index, given, numbers)
+        result = compute(_attack, model, settings, read, known, index, given, numbers)
         check_result(model, result)
         return result
 
@@ -229,13 +231,21 @@ class _Numbers(NamedTuple):
     seed: tf.Tensor
 
 
-def _attack(model, gradient, fresh, region, inputs, index, given, numbers):
+def _attack(model, gradient, fresh, region, inputs, known, index, given, numbers):
     """The result of one ascent, see `PenalisedGradientAscent.run`."""
     sets = NUM_SETS if fresh else None
     reference = given.get("reference")
     goal = EFFECT if reference is None else Error()
     objective = Objective(
-        model, inputs, index, gradient, sets, numbers.seed, goal=goal, reference=reference
+        model,
+        inputs,
+        index,
+        gradient,
+        sets,
+        numbers.seed,
+        goal=goal,
+        reference=reference,
+        known=known,
     )
     like = objective.like
     for name, array in given.items():

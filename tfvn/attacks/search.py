@@ -199,6 +199,7 @@ class SearchedAttack(Attack):
         like = self.changes.zero(model.sense, given)
         tensors = {
             "support": self.changes.support(inputs, like),
+            "known": self.changes.known(model.sense, inputs),
             "reference": self._reference(model, given, reference),
             "start": _start(like, start),
         }
@@ -350,6 +351,7 @@ def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, nu
         goal=goal,
         reference=tensors["reference"],
         support=tensors["support"],
+        known=tensors["known"],
     )
     problem = Problem(
         objective,

@@ -3,9 +3,10 @@
     image     k + A r, r a complex image in a ball of the l2, l1 or linf norm
     k-space   k + e, e on the sampled entries, in a ball of the l2 norm
 
-Where all lines of the mask were measured, an l2 ball of k-space holds all A r with || A r || <=
-radius and more: with several coils the range of A is a proper subspace. Norms are those of the
-vector of real and imaginary parts.
+A line that holds nothing but zeros was never measured, whatever the mask says. It stays as it is:
+A r leaves it out, and so does e. An l2 ball of k-space holds all A r with || A r || <= radius and
+more: with several coils the range of A is a proper subspace. Norms are those of the vector of real
+and imaginary parts.
 """
 
 import dataclasses
@@ -56,19 +57,32 @@ class ImageThreat:
             return None
         return tf.cast(window(self.region, *like.shape[-2:]), like.dtype)
 
-    def enter(self, sense, inputs, change):
+    def known(self, sense, inputs, reference=None):
+        """What `enter` must know, and models are not told: a dict of tensors.
+
+        Args:
+            sense: the `Sense` of A.
+            inputs: the measurement as it came.
+            reference: the true images, complex (batch, rows, width), or None.
+        """
+        del sense, reference
+        return {"mask": measurement.without_padding(inputs)}
+
+    def enter(self, sense, inputs, change, known):
         """The measurement with the change in it.
 
         Args:
             sense: the `Sense` of A.
             inputs: as a model reads it, see `tfvn.physics.measurement.read_as`.
             change: r, complex (batch, rows, width).
+            known: what `known` returns.
         """
-        return measurement.perturbed(sense, inputs, change)
+        return measurement.perturbed(sense, inputs, change, known["mask"])
 
     def in_kspace(self, sense, inputs, change):
         """The change of the k-space, complex (batch, coils, height, width)."""
-        return sense.forward(change, inputs["sensitivity_maps"], inputs["mask"])
+        mask = measurement.without_padding(inputs)
+        return sense.forward(change, inputs["sensitivity_maps"], mask)
 
     def full_size(self, inputs, reference):
         """The norm that a radius is compared with: of the true image, (batch,)."""
@@ -98,11 +112,7 @@ class ImageThreat:
 
 @dataclasses.dataclass(frozen=True)
 class KSpaceThreat:
-    """Entries e of the sampled k-space: k + e. The functions are those of `ImageThreat`.
-
-    A line that holds nothing but zeros was never measured, whatever the mask says, and stays as it
-    is.
-    """
+    """Entries e of the sampled k-space: k + e. The functions are those of `ImageThreat`."""
 
     symbol = "e"
 
@@ -111,14 +121,14 @@ class KSpaceThreat:
         return tf.zeros_like(inputs["sensitivity_maps"])
 
     def support(self, inputs, like):
-        measured = tf.convert_to_tensor(inputs["mask"]) != 0
-        if "kspace" in inputs:
-            axes = [1, 2] if measured.shape[2] == 1 else [1]
-            kspace = tf.convert_to_tensor(inputs["kspace"])
-            measured &= tf.reduce_any(kspace != 0, axes, keepdims=True)
-        return tf.cast(measured, like.dtype)
+        return tf.cast(measurement.without_padding(inputs) != 0, like.dtype)
 
-    def enter(self, sense, inputs, change):
+    def known(self, sense, inputs, reference=None):
+        del sense, inputs, reference
+        return {}
+
+    def enter(self, sense, inputs, change, known):
+        del known
         return measurement.with_kspace(sense, inputs, change)
 
     def in_kspace(self, sense, inputs, change):

@@ -31,6 +31,7 @@ __all__ = [
     "perturbed",
     "read_as",
     "with_kspace",
+    "without_padding",
     "zero_filled",
 ]
 
@@ -74,15 +75,34 @@ def measured_keys(inputs):
     return [key for key in ("kspace", "zero_filled", "initial_image") if key in inputs]
 
 
-def perturbed(sense, inputs, perturbation):
+def without_padding(inputs):
+    """The mask of what was measured, real, of the shape of `mask` or one for each image.
+
+    A line that holds nothing but zeros was never measured, whatever the mask says; of a mask of
+    points, a point. Where there is no `kspace`, the mask is all that is known.
+
+    Args:
+        inputs: the measurement as it came.
+    """
+    mask = tf.convert_to_tensor(inputs["mask"])
+    if "kspace" not in inputs:
+        return mask
+    axes = [1, 2] if mask.shape[2] == 1 else [1]
+    holds = tf.reduce_any(tf.convert_to_tensor(inputs["kspace"]) != 0, axes, keepdims=True)
+    return tf.where(holds, mask, tf.zeros_like(mask))
+
+
+def perturbed(sense, inputs, perturbation, mask=None):
     """The measurement k + A r of an image perturbation r, complex (batch, rows, width).
 
     Args:
         sense: the `Sense` of A.
         inputs: as `read_as` gives them.
         perturbation: r.
+        mask: of the entries that A r has, as `without_padding` gives it; None: that of the inputs.
     """
-    operands = (perturbation, inputs["sensitivity_maps"], inputs["mask"])
+    mask = inputs["mask"] if mask is None else mask
+    operands = (perturbation, inputs["sensitivity_maps"], mask)
     if "zero_filled" in inputs:
         return {**inputs, "zero_filled": inputs["zero_filled"] + sense.normal(*operands)}
     return {**inputs, "kspace": inputs["kspace"] + sense.forward(*operands)}

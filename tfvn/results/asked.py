@@ -136,14 +136,14 @@ class Asked:
         return inputs or self.given, keys, change
 
     def forward(self, r):
-        """A r of images r."""
+        """A r of images r, on what was measured."""
         r = tf.constant(r, self._dtype)
         found = self.model.sense.forward(r, self.given["sensitivity_maps"], self.given["mask"])
-        return np.asarray(found, np.complex128)
+        return np.asarray(self.support * found, np.complex128)
 
     def adjoint(self, change):
-        """A^H e."""
-        change = tf.constant(change, self._dtype)
+        """A^H e of changes e, of what was measured."""
+        change = tf.constant(self.support * change, self._dtype)
         found = self.model.sense.adjoint(change, self.given["sensitivity_maps"], self.given["mask"])
         return np.asarray(found, np.complex128)
 

@@ -101,7 +101,8 @@ def _attacked_answers(candidate, case, loaded):
         changes = attacks.of(kind).changes
         shape = changes.zero(model.sense, case.inputs).shape[1:]
         perturbation = candidate.perturbation(kind, size, case, loaded.digest, shape)
-        changed = changes.enter(model.sense, given, perturbation)
+        known = changes.known(model.sense, case.inputs, case.reference)
+        changed = changes.enter(model.sense, given, perturbation, known)
         yield Answer(kind, size, perturbation, model.statistics(changed, keys))
 
 

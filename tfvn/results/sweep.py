@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfvn import data, metrics, progress, tables
+from tfvn import attacks, data, metrics, progress, tables
 from tfvn.figures import curves
 from tfvn.physics import measurement
 from tfvn.results.candidates import cases, check_attacks, open_candidates
@@ -150,7 +150,9 @@ def _measurements(candidate, case, loaded):
         return _Measurements(index, clean, None)
     shape = measurement.zero_filled(sense, clean).shape[1:]
     perturbation = candidate.perturbation(*ball, case, loaded.digest, shape)
-    return _Measurements(index, clean, measurement.perturbed(sense, clean, perturbation))
+    known = attacks.IMAGE.known(sense, case.inputs)
+    attacked = attacks.IMAGE.enter(sense, clean, perturbation, known)
+    return _Measurements(index, clean, attacked)
 
 
 def _measure(model, config, count, given, reference):

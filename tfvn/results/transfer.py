@@ -135,7 +135,8 @@ def _reconstruct(model, case, perturbation):
     """The answer to a slice, with r in it or None, to the model's own draws."""
     given = model.measured(case.inputs)
     if perturbation is not None:
-        given = attacks.IMAGE.enter(model.sense, given, perturbation)
+        known = attacks.IMAGE.known(model.sense, case.inputs)
+        given = attacks.IMAGE.enter(model.sense, given, perturbation, known)
     return model.reconstruct(given, model.keys(case.inputs["sample_index"]))
 
 
