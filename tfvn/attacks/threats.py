@@ -32,6 +32,8 @@ class ImageThreat:
     region: tuple = ()
     # What a change is called.
     symbol = "r"
+    # Whether it is an image, which enters as A r.
+    is_image = True
 
     def zero(self, sense, inputs):
         """No change, of the shape that a change has.
@@ -105,6 +107,7 @@ class KSpaceThreat:
     """
 
     symbol = "e"
+    is_image = False
 
     def zero(self, sense, inputs):
         del sense
