@@ -88,7 +88,7 @@ def test_members_of_a_suite_are_compared_with_each_other(tmp_path, square, state
     attributes = {"kind": "suite-l2", "scale": 1.0, "model_hash": "x", "settings": {"radius": 1.0}}
     attack_files.write_attack(path, arrays, attributes)
     candidate = SimpleNamespace(attack_path=lambda *_: path)
-    rows = [{**row("suite-l2", 1.0, best, 1.0), "draw_norm": 9.0}]
+    rows = [{**row("suite-l2", 1.0, best, 1.0), "draw_norm": 9.0, "operator_norm": 1.0}]
     flags = {flag.name: flag for flag in flagged.flags_of_run(candidate, rows, [])}
     assert flags["black box wins"].state == state
     assert flags["black box wins"].case.found == pytest.approx(square / 4 - 1, abs=1e-5)

@@ -33,6 +33,8 @@ class ImageThreat:
     region: tuple = ()
     # What a change is called.
     symbol = "r"
+    # Whether it is an image, which enters as A r.
+    is_image = True
 
     def zero(self, sense, inputs):
         """No change, of the shape that a change has.
@@ -115,6 +117,7 @@ class KSpaceThreat:
     """Entries e of the sampled k-space: k + e. The functions are those of `ImageThreat`."""
 
     symbol = "e"
+    is_image = False
 
     def zero(self, sense, inputs):
         del sense

@@ -141,7 +141,7 @@ class Smoothed(Defence):
     @property
     def certificates(self):
         if not self.sigma:
-            return ()
+            return self.model.certificates
         return (TotalVariation(self.sigma, self.law),)
 
     @property
@@ -216,7 +216,8 @@ class Smoothed(Defence):
             return draws.stream(add, [draws.zero, norm, scalar, draws.zero, draws.zero])
 
         parts = replicas.run(self.strategy, own_draws)
-        return self._merged(parts, draws)
+        operator_norm = self.sense.norm_bound(inputs["sensitivity_maps"], inputs["mask"])
+        return self._merged(parts, draws)._replace(operator_norm=operator_norm)
 
     def _merged(self, parts, draws):
         """The `Statistics` of what all replicas found of their own draws."""

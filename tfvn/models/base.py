@@ -42,11 +42,14 @@ class Statistics(NamedTuple):
         no error bar of the image: what all draws get wrong alike it does not show.
     largest_norm: (batch,) the largest L2 norm of a single draw's image, the range that these draws
         show.
+    operator_norm: (batch,) a bound of || A ||, see `tfvn.physics.Sense.norm_bound`; None where it
+        is not known.
     """
 
     mean: tf.Tensor
     deviation: Optional[tf.Tensor]
     largest_norm: tf.Tensor
+    operator_norm: Optional[tf.Tensor] = None
 
 
 class Reconstructor(keras.Model):
@@ -195,7 +198,8 @@ class Reconstructor(keras.Model):
     def measure(self, inputs, key=None):
         """`statistics`, to be called inside a graph."""
         image = self.answer(inputs, key)
-        return Statistics(image, None, tf.norm(image, axis=[1, 2]))
+        operator_norm = self.sense.norm_bound(inputs["sensitivity_maps"], inputs["mask"])
+        return Statistics(image, None, tf.norm(image, axis=[1, 2]), operator_norm)
 
     def reconstruct(self, inputs, key=None):
         """The reconstruction map f: the magnitude image, real (batch, rows, width).

@@ -76,7 +76,7 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     * `nrmse` = rmse / image_norm. It is of magnitudes, where the original code's is of complex
       images.
     * `ssim`, `psnr`.
-    * `draw_norm`, the largest norm of a single draw.
+    * `draw_norm`, the largest norm of a single draw, and `operator_norm`, a bound of ||A||.
     * `effect` = ||f(k + A r) - f(k)||_2.
     * `sigma`, `noise`, `num_samples` and `seed` of the model.
 

@@ -8,8 +8,7 @@ import math
 import numpy as np
 
 from tfvn import attacks
-from tfvn.models.base import Statistics
-from tfvn.results.certified import DISTANCES
+from tfvn.results.certified import bound_of, seen_in
 from tfvn.results.flags import NOT_CHECKED, Reached, flags_of_results, merged, row_of, unchecked
 from tfvn.results.rows import attack_of, is_clean, size_of
 from tfvn.results.rules import OF_MODELS
@@ -83,13 +82,9 @@ def _members(one, stored):
 
 def _bound(row, rows, certificates):
     """The smallest bound of a model's certificates on the effect of a row; NaN without any."""
-    largest = np.array([max(other["draw_norm"] for other in rows)])
-    statistics = Statistics(mean=None, deviation=None, largest_norm=largest)
-    bounds = []
-    for certificate in certificates:
-        distance = np.array([row[DISTANCES[certificate.norm]]])
-        bounds.append(float(np.squeeze(certificate.bound(statistics, distance))))
-    return min(bounds, default=math.nan)
+    statistics = seen_in(rows)
+    bounds = [bound_of(certificate, statistics, row) for certificate in certificates]
+    return min((float(np.squeeze(bound)) for bound in bounds), default=math.nan)
 
 
 def _as_its_strongest(one, members):

@@ -139,6 +139,9 @@ def measure(model, case, answer, clean):
         "ssim": metrics.ssim(image, reference),
         "psnr": metrics.psnr(image, reference),
         "draw_norm": answer.statistics.largest_norm,
+        "operator_norm": model.sense.norm_bound(
+            case.inputs["sensitivity_maps"], case.inputs["mask"]
+        ),
         "effect": tf.norm(image - clean.image),
     }
     return {key: float(np.squeeze(value)) for key, value in numbers.items()}
