@@ -9,6 +9,7 @@ from tensorflow import keras
 
 from tfvn import load_model
 from tfvn.attacks import AutoProjectedGradient, PowerIteration
+from tfvn.certificates.lipschitz import of_monotone
 from tfvn.models import CGSense, MonotoneVariationalNetwork, ZeroFilled, filter_bank
 from tfvn.models.monotone import Regulariser
 from tfvn.models.splines import MonotoneSpline
@@ -221,62 +222,63 @@ def batch_of(case, count=2):
     return inputs, ZeroFilled().zero_filled(inputs).numpy() * 1.5
 
 
+# One architecture, so that attacks are traced once.
+ATTACKED = dict(**SMALL, budget=4.0, largest_step=1.9)
+
+
 @pytest.fixture(scope="module")
 def trained(case):
     """Networks that begin with their own weights, with others, and that were trained for a while by
-    each optimizer.
+    an optimizer.
     """
     inputs, reference = batch_of(case)
     batch = {name: tf.constant(array) for name, array in inputs.items()}, tf.constant(reference)
-    found = {
-        "new": MonotoneVariationalNetwork(**SMALL),
-        "random": perturbed(MonotoneVariationalNetwork(**SMALL, budget=5.0), 3, 0.5),
-        "large steps": perturbed(MonotoneVariationalNetwork(**SMALL, largest_step=1.9), 4, 0.3),
-    }
-    for optimizer in (keras.optimizers.Adam(0.03), keras.optimizers.SGD(0.01), "ipalm"):
-        model = MonotoneVariationalNetwork(**SMALL, budget=4.0)
-        trainer = Trainer(model, optimizer)
-        before = float(trainer.batch_loss(*batch))
-        for _ in range(10):
-            trainer.train_step(batch)
-        assert float(trainer.batch_loss(*batch)) < before
-        found[optimizer if isinstance(optimizer, str) else optimizer.name] = model
+    found = {"new": MonotoneVariationalNetwork(**ATTACKED)}
+    for seed in (3, 4):
+        found[f"random {seed}"] = perturbed(MonotoneVariationalNetwork(**ATTACKED), seed, 0.5)
+    for name, optimizer in (("adam", keras.optimizers.Adam(0.03)), ("ipalm", "ipalm")):
+        found[name] = MonotoneVariationalNetwork(**ATTACKED)
+        trainer = Trainer(found[name], optimizer)
+        step = tf.function(trainer.train_step, autograph=False)
+        losses = [float(step(batch)["step_loss"]) for _ in range(12)]
+        assert losses[-1] < 0.95 * losses[0]
     return found
 
 
-@pytest.mark.parametrize("name", ["new", "random", "large steps", "adam", "sgd", "ipalm"])
+@pytest.mark.parametrize("name", ["new", "random 3", "random 4", "adam", "ipalm"])
 def test_no_attack_passes_the_constants(trained, case, name):
-    model = {key.lower(): one for key, one in trained.items()}[name]
+    model = trained[name]
     inputs, _ = batch_of(case)
-    clean = model.reconstruct(inputs)
     of_data, of_image = constants_of(model, inputs)
     assert 0 < of_image <= of_data < 50
-    for radius in (0.05, 1.0, 20.0):
-        for threat, constant in (("l2", of_image), ("kspace", of_data)):
-            for attack in (
-                AutoProjectedGradient(threat=threat, steps=8, restarts=1),
-                PowerIteration(threat=threat, steps=4),
-            ):
-                found = attack.run(model, inputs, radius).reconstruction
-                effect = np.linalg.norm((found - clean).numpy().reshape(2, -1), axis=1)
-                assert (effect <= constant * radius * (1 + 1e-4)).all()
-                assert (effect >= 0.02 * radius).any()
+    attacks = {
+        AutoProjectedGradient(threat="l2", steps=8): of_image,
+        PowerIteration(threat="kspace", steps=6): of_data,
+    }
+    for attack, constant in attacks.items():
+        for radius in (0.05, 1.0, 20.0):
+            effects = effects_of(attack, model, inputs, radius)
+            assert (effects <= constant * radius * (1 + 1e-4)).all()
+            assert (effects >= 0.1 * radius).all()
 
 
-def test_the_constants_of_linear_models_are_reached_by_an_attack(case):
+def effects_of(attack, model, inputs, radius):
+    """How far an attack moves the answer to each image, (batch,)."""
+    moved = attack.run(model, inputs, radius).reconstruction - model.reconstruct(inputs)
+    return np.linalg.norm(moved.numpy().reshape(len(moved), -1), axis=1)
+
+
+@pytest.mark.parametrize("model", [ZeroFilled(), CGSense(mu=0.05, tolerance=1e-7)], ids=repr)
+def test_an_attack_on_a_linear_model_comes_near_its_constants(case, model):
     inputs, _ = batch_of(case)
-    for model in (ZeroFilled(), CGSense(mu=0.05, tolerance=1e-7)):
-        (certificate,) = model.certificates
-        for threat in ("l2", "kspace"):
-            attack = PowerIteration(threat=threat, steps=30)
-            result = attack.run(model, inputs, 0.5)
-            statistics = model.statistics(inputs)
-            bound = certificate.image_bound if threat == "l2" else certificate.bound
-            allowed = bound(statistics, 0.5)
-            clean = model.reconstruct(inputs)
-            effect = np.linalg.norm((result.reconstruction - clean).numpy().reshape(2, -1), axis=1)
-            assert (effect <= allowed).all()
-            assert (effect > 0.5 * allowed).all()
+    (certificate,) = model.certificates
+    statistics = model.statistics(inputs)
+    bounds = {"l2": certificate.image_bound, "kspace": certificate.bound}
+    for threat, bound in bounds.items():
+        effects = effects_of(PowerIteration(threat=threat, steps=30), model, inputs, 0.5)
+        # The phase of the clean image hides a part of the change from its magnitude.
+        assert (effects <= bound(statistics, 0.5)).all()
+        assert (effects > 0.5 * bound(statistics, 0.5)).all()
 
 
 # What breaks the proof
@@ -305,35 +307,65 @@ class Loud(Regulariser):
 
 
 class Falling(MonotoneSpline):
-    """An activation of which one piece falls."""
+    """An activation whose first piece falls."""
 
     def slopes(self):
-        signs = np.where(np.arange(self.num_pieces) == 1, -3.0, 1.0)
+        signs = np.where(np.arange(self.num_pieces) == 0, -1.0, 1.0)
         return super().slopes() * tf.constant(signs, self.dtype)
+
+
+class Broken(MonotoneVariationalNetwork):
+    """A network whose layers are exchanged: no other shares its compiled functions."""
+
+    architecture = None
 
 
 def broken(name):
     """A network of which one condition does not hold, and what its own check says."""
-    model = MonotoneVariationalNetwork(**SMALL, dtype="float64", name="broken")
-    settings = model.regularisers[0].get_config()
+    # Activations are linear where they are used, and the first step takes nearly all of the data.
+    settings = dict(num_stages=8, data_steps=1, filters=3, kernel_size=5, num_pieces=3, reach=10.0)
+    model = Broken(**settings, budget=15.0, shared=True, name="broken")
+    model.raw_steps.assign([0.6] + 8 * [-1.5])
+    own = model.regularisers[0].get_config()
     if name == "mirrored":
-        model.regularisers[0] = Mirrored.from_config(settings)
+        model.regularisers[0] = Mirrored.from_config(own)
+        # The difference of two corners, of which a mirrored edge repeats one.
+        kernel = np.zeros((5, 5, 2, 3))
+        kernel[0, 0, 0, 0], kernel[4, 4, 0, 0] = 1, -1
+        model.regularisers[0].raw_kernel.assign(kernel)
         return model, r"broken: .*of regulariser 0 K\^T is not the transpose of K"
     if name == "loud":
-        model.regularisers[0] = Loud.from_config(settings)
+        model.regularisers[0] = Loud.from_config(own)
         return model, r"of regulariser 0 \|\| K \|\|\^2 is .* and not at most 1"
     if name == "falling":
-        model.regularisers[1].activation = Falling(3, 4, dtype="float64")
-        return model, r"of regulariser 1 phi has slopes from -.* and not in \[0, 1\]"
-    model.largest_step = 2.5
-    return model, "lambda_t must lie between 0 and 2, and are from 2.25 to 2.25"
+        model.regularisers[0].activation = Falling(3, 3, reach=10.0)
+        return model, r"of regulariser 0 phi has slopes from -.* and not in \[0, 1\]"
+    model.largest_step, model.budget = 2.5, 0.1
+    model.raw_steps.assign(9 * [0.5])
+    return model, "lambda_t must lie between 0 and 2, and are from 2.31 to 2.31"
 
 
-@pytest.mark.parametrize("name", ["mirrored", "loud", "falling", "step"])
+every_break = pytest.mark.parametrize("name", ["mirrored", "loud", "falling", "step"])
+
+
+@every_break
 def test_a_network_whose_conditions_do_not_hold_has_no_certificate(name):
     model, text = broken(name)
     with pytest.raises(ValueError, match=text):
         model.certificates  # noqa: B018
+
+
+@every_break
+def test_a_network_whose_conditions_do_not_hold_passes_the_constants(case, name):
+    model, _ = broken(name)
+    # Those that its weights would have, or the largest step that is allowed.
+    weights = np.minimum(model.data_weights().numpy(), 1.999)
+    constant = of_monotone(1.0, model.certified_gains(), weights, 1)[1]
+    inputs, _ = batch_of(case, 1)
+    everything = {**inputs, "mask": np.ones_like(inputs["mask"])}
+    effects = effects_of(PowerIteration(steps=15), model, everything, 0.1)
+    assert constant < np.inf
+    assert effects[0] > 1.2 * constant * 0.1
 
 
 # Files

@@ -23,6 +23,7 @@ class FromKspace(Reconstructor):
     """The zero-filled image, of a model that reads k-space."""
 
     reads = "kspace"
+    certificates = ZeroFilled.certificates
 
     def __init__(self):
         super().__init__()

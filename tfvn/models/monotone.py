@@ -49,7 +49,7 @@ _ROUNDING = {"float32": 1e-4, "float64": 1e-10}
 # Quotients of differences lose more digits.
 _SLOPE = 1e-3
 # Of the power iteration that looks for an image that K makes large.
-_POWER_STEPS = 20
+_POWER_STEPS = 10
 # Numbers of single precision may be so much too small.
 _UP = 1 + 1e-6
 

@@ -11,8 +11,8 @@ These are its files:
                             where there are both
     targets.png             the middle slice under attacks that have a target, or attack discs or
                             all slices at once, where there are any
-    certificates.csv        of every smoothed model: its Lipschitz constant, and what it says of
-                            each attack
+    certificates.csv        of every model of which something is proved: its Lipschitz constants,
+                            and what they say of each attack
     flags.csv               of every model: which rules say that its numbers are wrong, see
                             `tfvn.results.rules`
     reconstructions.h5      all images, see `tfvn.results.images`
@@ -70,7 +70,7 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     * `norm` = ||r||_2, `kspace_norm` = ||A r||_2, and `kspace_l1` = ||A r||_1 of real and imaginary
       parts.
     * `total_variation` in the certificate of a smoothed model: its bound at ||A r||, as a share of
-      the diameter of the range.
+      the diameter of the range. Of a model with Lipschitz constants the bound is L_k ||A r||.
     * `image_norm` = ||y||_2 and `relative_radius` = norm / image_norm.
     * `rmse` = || f - |y| ||_2, of which a set's RMSE is the root mean square.
     * `nrmse` = rmse / image_norm. It is of magnitudes, where the original code's is of complex
