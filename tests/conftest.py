@@ -137,6 +137,11 @@ SECOND_STACK = {
         "test_the_network_is_a_keras_model_for_reuse",
     },
     "test_searches": {"test_the_same_seed_gives_the_same_bytes"},
+    "test_tracks": {
+        "test_a_model_is_deterministic_unless_it_draws",
+        "test_the_track_is_read_back_with_a_model",
+        "test_of_a_model_without_steps_the_last_are_all",
+    },
     "test_serving": {
         "test_a_network_of_double_precision_and_half_the_rows_takes_the_same_inputs",
         "test_any_model_is_served_whatever_it_reads",
@@ -215,6 +220,7 @@ AS_TRACED = {
     "test_summaries",
     "test_training",
     "test_threat_runs",
+    "test_tracks",
     "test_transfer",
     "test_tuning",
     "test_unet",

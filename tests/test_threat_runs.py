@@ -2,6 +2,9 @@
 
 import csv
 import os
+import shutil
+import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +15,7 @@ from tfvn.results.evaluate import evaluate
 from tfvn.runs import attack_files
 from tfvn.runs.attack import attack_run
 from tfvn.runs.directory import open_run
+from tfvn.workers import Workers
 
 ATTACKS = [
     "data.num_test=2",
@@ -66,8 +70,8 @@ def test_a_change_of_kspace_is_stored_for_all_coils_and_measured(run_dir, rows):
 def test_a_suite_stores_what_each_member_reached(run_dir, rows):
     path = attack_files.attack_path(run_dir, 1.0, 1, "suite-l2")
     with h5py.File(path) as file:
-        reached = [file[f"reached_{name}"][()] for name in ("power", "apgd-larger")]
-        assert file["history"].shape == (3, 21)
+        reached = [file[f"reached_{name}"][()] for name in ("power", "one-step", "apgd-larger")]
+        assert file["history"].shape == (4, 21)
         assert file["objective"][()] == pytest.approx(max(reached), rel=1e-5)
         assert file["history"][()].max() == pytest.approx(max(reached), rel=1e-5)
     assert float(rows["suite-l2", 1.0, "1"]["effect"]) == pytest.approx(
@@ -130,3 +134,39 @@ def test_discs_and_changes_for_all_slices_are_shown(run_dir, output, rows):
     assert (output / "targets.png").stat().st_size > 20_000
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "attack discs or all slices" in page
+
+
+def test_two_workers_find_the_bytes_of_one(run_dir, tmp_path):
+    shared = tmp_path / "shared"
+    shutil.copytree(run_dir, shared, ignore=shutil.ignore_patterns("attacks"))
+    config, errors = open_run(shared), []
+
+    def work(own):
+        try:
+            attack_run(shared, config, own)
+        except Exception as error:
+            errors.append(error)
+
+    threads = []
+    for index in range(2):
+        own = Workers("multiworker", index, 2)
+        threads.append(threading.Thread(target=work, args=[own]))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=200)
+    assert not errors
+    found = stored(shared)
+    assert found == stored(run_dir)
+    kinds = {Path(path).parent.name.partition("_")[0] for path, _ in found}
+    assert kinds >= {"suite-l2", "universal-l2"}
+
+
+def stored(run_dir):
+    """The bytes of all arrays of the attacks of a run, by file and name."""
+    found = {}
+    for path in sorted(Path(run_dir, "attacks").rglob("*.h5")):
+        with h5py.File(path) as file:
+            for name in file:
+                found[f"{path.relative_to(run_dir)}", name] = file[name][()].tobytes()
+    return found

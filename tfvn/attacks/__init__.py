@@ -67,11 +67,13 @@ def kinds():
     return found
 
 
-def of(kind):
+def of(kind, settings=None):
     """An attack of a kind, with default settings for all else.
 
     Args:
         kind: a name of `kinds`, which stands in results and in files of perturbations.
+        settings: those that are no defaults, a dict. What is no keyword of the attack is passed
+            over: files hold more than that.
 
     Raises:
         ValueError: for another name.
@@ -79,8 +81,9 @@ def of(kind):
     known = kinds()
     if kind not in known:
         raise ValueError(f"attack must be one of {', '.join(known)}. Received: attack={kind!r}")
-    attack, settings = known[kind]
-    return attack(**settings)
+    attack, variant = known[kind]
+    own = {name: value for name, value in (settings or {}).items() if name in attack.keywords()}
+    return attack(**{**own, **variant})
 
 
 def selected_by(kind):

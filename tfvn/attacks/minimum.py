@@ -78,6 +78,10 @@ class MinimumNorm(SearchedAttack):
     # A threshold is no radius.
     bounded_in_l2 = False
 
+    def on_draws(self, stored):
+        """None: its history is of larger changes too."""
+        del stored
+
     def __init__(
         self,
         sizes=(1.0, 2.0, 4.0),
@@ -105,7 +109,7 @@ class MinimumNorm(SearchedAttack):
                 _check_ddn(name, getattr(self, name), choices)
 
     @property
-    def num_steps(self):
+    def num_gradients(self):
         """The number of gradients of all sizes together, for one image."""
         return self.steps * self.restarts * (self.halvings + 1) * len(self.sizes)
 
@@ -220,7 +224,7 @@ class _InUnitBall:
     The changes are z in a ball of radius 1, and E is that of radius * z.
 
     Args:
-        problem: the `tfvn.attacks.search.Problem`.
+        problem: the `tfvn.attacks.problem.Problem`.
         radii: (batch,).
         start: a change of every image to begin with. It is moved into the ball.
         first: the number of its first random start.

@@ -66,7 +66,12 @@ class PowerIteration(SearchedAttack):
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
 
     @property
-    def num_steps(self):
+    def sort(self):
+        """What it works with."""
+        return "single step" if self.steps == 1 else "gradient"
+
+    @property
+    def num_gradients(self):
         """The number of gradients of all sizes together, for one image."""
         return self.steps * len(self.sizes)
 
@@ -89,7 +94,7 @@ def singular_start(problem, number):
     """A change of the size of the ball in the worst direction for small changes.
 
     Args:
-        problem: the `tfvn.attacks.search.Problem`.
+        problem: the `tfvn.attacks.problem.Problem`.
         number: of the random change that the iteration begins with.
     """
     small = tf.maximum(_SMALL * problem.radius, _SMALLEST)

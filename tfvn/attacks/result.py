@@ -24,6 +24,8 @@ class AttackResult(NamedTuple):
         reached: what each member of a suite reached, a dict of names and E (batch,); else None.
         left: of an answer that is driven towards a target, the share of the way that is left,
             (batch,); else None.
+        unseen: of a model with random draws, E on draws that the attack has not seen, (batch,);
+            else None.
     """
 
     perturbation: tf.Tensor
@@ -34,6 +36,7 @@ class AttackResult(NamedTuple):
     iterate: Optional[tf.Tensor] = None
     reached: Optional[dict] = None
     left: Optional[tf.Tensor] = None
+    unseen: Optional[tf.Tensor] = None
 
     def __repr__(self):
         parts = [f"{name}={_short(array)}" for name, array in zip(self._fields, self)]

@@ -1,6 +1,5 @@
 """Attacks that are made of a threat, a goal and a search, each chosen on its own."""
 
-import copy
 import itertools
 import math
 from typing import NamedTuple
@@ -9,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import checks, ranges
-from tfvn.attacks import loop
 from tfvn.attacks.base import (
     Attack,
     check_result,
@@ -19,18 +17,21 @@ from tfvn.attacks.base import (
     numbers_of,
 )
 from tfvn.attacks.goals import GOALS, goal_of
-from tfvn.attacks.objective import NOISES, Objective, numbered_keys, takes_fresh_draws
+from tfvn.attacks.objective import CHECK_DRAWS, NOISES, Objective, takes_fresh_draws
+from tfvn.attacks.problem import Problem
 from tfvn.attacks.region import check_region
 from tfvn.attacks.result import AttackResult, Wanted
 from tfvn.attacks.threats import THREATS, threat_of
+from tfvn.choices import SURROGATE
+from tfvn.models.backward import check_gradient_exists
 from tfvn.physics import measurement
-from tfvn.physics import noise as noises
 
-__all__ = ["Found", "Problem", "SearchedAttack", "kinds_of"]
+__all__ = ["Found", "SearchedAttack", "kinds_of"]
 
 
-# The array that holds what is left of the way to a target.
-_LEFT = "left"
+# The arrays that hold what is left of the way to a target, and E on draws that the attack has not
+# seen.
+_LEFT, _UNSEEN = "left", "unseen"
 
 
 class Found(NamedTuple):
@@ -86,6 +87,10 @@ class SearchedAttack(Attack):
 
     # The function that searches: (problem, numbers, *fixed) to `Found`. A static method.
     search = None
+    # Which member of a suite it is. Each has random numbers of its own.
+    place = 0
+    # What the search takes for the gradient of the model, see `tfvn.models.backward`.
+    gradient = "full"
 
     def __init__(self, sizes, threat, goal, threat_region, goal_region, noise, draws, seed):
         self.sizes = self.check_sizes(sizes)
@@ -136,17 +141,33 @@ class SearchedAttack(Attack):
     def arrays(self, result):
         """What is stored beside the perturbation: E, and what is left of the way to a target."""
         found = super().arrays(result)
-        if result.left is not None:
-            found[_LEFT] = result.left[0].numpy()
+        for name, value in ((_LEFT, result.left), (_UNSEEN, result.unseen)):
+            if value is not None:
+                found[name] = value[0].numpy()
         return found
 
     def remark(self, found):
-        """On how many images the answer has gone half of the way to its target."""
+        """On how many images the answer has gone half of the way to its target, and what is left of
+        the effect on draws that the attack has not seen.
+        """
+        told = []
         left = [float(arrays[_LEFT]) for arrays in found if _LEFT in arrays]
-        if not left:
-            return ""
-        reached = sum(share < 0.5 for share in left)
-        return f"{self.goal}: {reached} of {len(left)} (mean left {np.mean(left):.2f})"
+        if left:
+            reached = sum(share < 0.5 for share in left)
+            told.append(f"{self.goal}: {reached} of {len(left)} (mean left {np.mean(left):.2f})")
+        both = [self.on_draws(arrays) for arrays in found]
+        both = [pair for pair in both if pair is not None]
+        if both:
+            seen, unseen = np.mean(both, axis=0)
+            told.append(f"on its own draws {seen:.4g}, on {CHECK_DRAWS} others {unseen:.4g}")
+        return "; ".join(told)
+
+    def on_draws(self, stored):
+        if _UNSEEN not in stored or self.wants.sign < 0:
+            return None
+        # Of all that a search came by, the largest E is kept.
+        seen, unseen = np.max(stored["history"]), stored[_UNSEEN]
+        return tuple(math.sqrt(2 * max(float(value), 0)) for value in (seen, unseen))
 
     def wanted(self, stored, clean):
         """The target, of a goal that has one."""
@@ -208,9 +229,13 @@ class SearchedAttack(Attack):
             "radius": tf.constant(radius, real),
             "seed": tf.constant(self.seed),
             "sets": tf.constant(self._sets(model)),
+            "check_sets": tf.constant(_sets_of(CHECK_DRAWS, model)),
+            "place": tf.constant(self.place),
             **self.numbers(real),
         }
-        settings = (type(self).search, self.fixed(), self.changes, self.wants, self._sees(model))
+        check_gradient_exists(model, self.gradient)
+        searched = (type(self).search, self.fixed(), self.gradient)
+        settings = (*searched, self.changes, self.wants, self._sees(model))
         result = compute(_solve, model, settings, given, index, tensors, numbers)
         check_result(model, result)
         return result
@@ -223,7 +248,7 @@ class SearchedAttack(Attack):
         """How many answers have at least as many draws as were asked for."""
         if not self._sees(model):
             return 1
-        return math.ceil(self.draws / model.draws)
+        return _sets_of(self.draws, model)
 
     def _reference(self, model, inputs, reference):
         """|y|, real (batch, rows, width), or None for a goal without."""
@@ -238,6 +263,11 @@ class SearchedAttack(Attack):
         like = measurement.zero_filled(model.sense, inputs)
         _check_shape("reference", image, like)
         return tf.cast(image, like.dtype.real_dtype)
+
+
+def _sets_of(draws, model):
+    """How many answers of a model have at least so many draws."""
+    return math.ceil(draws / max(model.draws, 1))
 
 
 def _start(like, start):
@@ -256,103 +286,25 @@ def _check_shape(name, image, like):
         )
 
 
-class Problem:
-    """What a search is to solve, inside a graph: a change in a ball with a large E.
-
-    Args:
-        objective: the `Objective`.
-        threat: what a change is.
-        goal: what is made large.
-        support: where a change may differ from 0; None for everywhere.
-        radius: of the ball, a tensor of one real number.
-        start: a change to begin with, or None.
-        index: int32 (batch,), the numbers that name the images.
-        seed: of random starts.
-
-    Attributes:
-        like: zeros of the shape of a change, complex (batch, ...).
-        radius: of the ball, a little less than what was asked for: rounding must not leave it.
-        start: as given, and 0 where it must be.
-        start_share: of the goal: what random starts are of the size of the ball.
-    """
-
-    def __init__(self, objective, threat, goal, support, radius, start, index, seed):
-        self.objective = objective
-        self.threat = threat
-        self.start_share = goal.start_share
-        self.like = objective.like
-        self.radius = radius * (1 - 1e-6)
-        self.start = start if start is None or support is None else support * start
-        self._support = support
-        self._index = index
-        self._seed = seed
-
-    def counting(self, inside):
-        """The same problem, with a goal that counts in a part of the image alone.
-
-        Args:
-            inside: which pixels count, bool (rows, width).
-        """
-        other = copy.copy(self)
-        other.objective = self.objective.counting(inside)
-        return other
-
-    def value(self, change, step=None):
-        """E of a change, (batch,): the mean over all draws, in every step."""
-        del step
-        return self.objective.value(change)
-
-    def value_and_gradient(self, change, step=None):
-        """E of a change and its gradient, which is 0 where a change must be."""
-        del step
-        return self.objective.value_and_gradient(change)
-
-    def project(self, change, radius=None):
-        """The nearest change inside the ball, or inside one of another radius."""
-        return self.threat.project(change, self.radius if radius is None else radius)
-
-    def keys(self, number):
-        """Keys for random numbers of every image, int32 (batch, 2).
-
-        Args:
-            number: which one of the random things of an attack they are for.
-        """
-        return numbered_keys(self._seed, noises.ATTACK_START, number, self._index)
-
-    def random(self, number, radius=None):
-        """A random change on the surface of the ball, or of one of another radius.
-
-        It is nearer to no change where the goal is a target.
-
-        Args:
-            number: of the change, a whole number.
-            radius: of the other ball.
-        """
-        radius = self.radius if radius is None else radius
-        radius *= self.start_share
-        if self._support is None:
-            return self.threat.draw(self.like, self.keys(number), radius)
-        # On the surface again after the entries outside are gone.
-        change = self._support * self.threat.draw(self.like, self.keys(number), radius)
-        size = loop.by_image(self.threat.size(change), change)
-        factor = tf.math.divide_no_nan(radius, size)
-        return self.project(loop.scaled(factor, change), radius)
-
-
-def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, numbers):
+def _solve(model, search, fixed, gradient, threat, goal, fresh, inputs, index, tensors, numbers):
     """The result of a search, see `SearchedAttack.run`."""
-    objective = Objective(
-        model,
-        inputs,
-        index,
-        sets=numbers["sets"] if fresh else None,
-        seed=numbers["seed"],
-        threat=threat,
-        goal=goal,
-        reference=tensors["reference"],
-        support=tensors["support"],
-        known=tensors["known"],
-    )
+
+    def objective_through(gradient):
+        return Objective(
+            model,
+            inputs,
+            index,
+            gradient,
+            sets=numbers["sets"] if fresh else None,
+            seed=numbers["seed"],
+            threat=threat,
+            goal=goal,
+            reference=tensors["reference"],
+            support=tensors["support"],
+            known=tensors["known"],
+        )
+
+    objective = objective_through(gradient)
     problem = Problem(
         objective,
         threat,
@@ -362,8 +314,14 @@ def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, nu
         tensors["start"],
         index,
         numbers["seed"],
+        numbers["place"],
     )
     found = search(problem, numbers, *fixed)
+    if gradient == SURROGATE:
+        # The search knows E of the surrogate alone. What counts is that of the model.
+        objective = objective_through("full")
+        found = found._replace(history=objective.value(found.best)[None, None])
     answer, value = objective.answer(found.best)
+    unseen = objective.unseen(found.best, numbers["check_sets"]) if fresh else None
     left = objective.left(answer)
-    return AttackResult(found.best, answer, value, found.history, left=left)
+    return AttackResult(found.best, answer, value, found.history, left=left, unseen=unseen)

@@ -140,7 +140,7 @@ class Universal(AutoProjectedGradient):
 
 
 class _Shared:
-    """A `tfvn.attacks.search.Problem` of a batch with one change for all images.
+    """A `tfvn.attacks.problem.Problem` of a batch with one change for all images.
 
     It is a batch of one: E is the mean over the images.
 

@@ -32,7 +32,7 @@ from tfvn import attacks, data, files, progress
 from tfvn.data import Source
 from tfvn.figures import paper
 from tfvn.figures.targets import Aimed
-from tfvn.results import certified, flagged, measure, wording
+from tfvn.results import certified, flagged, measure, transfer, wording
 from tfvn.results.aggregate import aggregate
 from tfvn.results.candidates import Candidate, cases, check_attacks, compared_data, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
@@ -78,7 +78,8 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     * `ssim`, `psnr`.
     * `draw_norm`, the largest norm of a single draw, and `operator_norm`, a bound of ||A||.
     * `effect` = ||f(k + A r) - f(k)||_2.
-    * `sigma`, `noise`, `num_samples` and `seed` of the model.
+    * `sigma`, `noise`, `num_samples` and `seed` of the model, and its `track`: how it must be
+      attacked, see `tfvn.choices.TRACKS`.
 
     Without a reference the columns that need one are empty.
 
@@ -208,6 +209,7 @@ def _gather(candidates, source, output, workers, watch, kept, probe):
     total = len(source) * sum(1 + len(candidate.attacks) for candidate in candidates)
     path = os.path.join(output, "reconstructions.h5")
     maps = data.maps_origin(candidates[0].config)
+    transferred = transfer.stored(output)
     runs = []
     with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(path) as file:
         file.attrs["coil_maps"] = maps
@@ -217,11 +219,12 @@ def _gather(candidates, source, output, workers, watch, kept, probe):
             loaded = measure.load(candidate)
             file.create_group(f"models/{candidate.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(candidate, source, [loaded], kept)
-            runs.append(_gather_run(evaluation, file, bar, workers, watch, probe))
+            run = _gather_run(evaluation, file, bar, workers, watch, probe, transferred)
+            runs.append(run)
     return Results(runs, path, maps, shown)
 
 
-def _gather_run(evaluation, file, bar, workers, watch, probe):
+def _gather_run(evaluation, file, bar, workers, watch, probe, transferred):
     """Writes the images of one run. Returns what is `Evaluated`."""
     candidate, source = evaluation.candidate, evaluation.source
     loaded = evaluation.models[0]
@@ -241,7 +244,7 @@ def _gather_run(evaluation, file, bar, workers, watch, probe):
                 index = case.inputs["sample_index"]
                 probed = flags_of_model(loaded.model, case.inputs, case.reference, index)
     certificates = certified.claimed(loaded.model)
-    flags = flagged.flags_of_run(candidate, rows, certificates, probed)
+    flags = flagged.flags_of_run(candidate, rows, certificates, probed, transferred)
     settings = loaded.network.get_config()
     return Evaluated(candidate, rows, example, aimed, settings, certificates, flags)
 

@@ -177,4 +177,5 @@ def _row(candidate, case, model, answer, numbers):
         "noise": identity.get("law", ""),
         "num_samples": model.draws or 1,
         "seed": candidate.config.seed,
+        "track": model.track,
     }

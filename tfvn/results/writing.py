@@ -150,9 +150,8 @@ def write_results(results, table, output, show=()):
         more.append(flagged_table)
     else:
         notes.append(flagged.flag_text(flags))
-    compared = wording.comparison_text(compare_attacks(rows))
-    if compared:
-        notes.append(compared)
+    told = [wording.comparison_text(compare_attacks(rows)), wording.tracks_text(table)]
+    notes.extend(text for text in told if text)
     shown = [*wording.tables(table, results.maps), *more]
     text = wording.markdown(table, results.maps)
     for part in more:
