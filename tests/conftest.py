@@ -63,6 +63,7 @@ ONE_STACK = {
     "test_data_sampling",
     "test_data_sensitivity",
     "test_data_vlo",
+    "test_discs",
     "test_docs",
     "test_fastmri_weights",
     "test_features",
@@ -136,6 +137,11 @@ SECOND_STACK = {
         "test_the_network_is_a_keras_model_for_reuse",
     },
     "test_searches": {"test_the_same_seed_gives_the_same_bytes"},
+    "test_tracks": {
+        "test_a_model_is_deterministic_unless_it_draws",
+        "test_the_track_is_read_back_with_a_model",
+        "test_of_a_model_without_steps_the_last_are_all",
+    },
     "test_serving": {
         "test_a_network_of_double_precision_and_half_the_rows_takes_the_same_inputs",
         "test_any_model_is_served_whatever_it_reads",
@@ -190,6 +196,7 @@ AS_TRACED = {
     "test_compiled",
     "test_conjugate_gradient",
     "test_dagan",
+    "test_discs",
     "test_docs",
     "test_e2e_varnet",
     "test_evaluation",
@@ -213,6 +220,7 @@ AS_TRACED = {
     "test_summaries",
     "test_training",
     "test_threat_runs",
+    "test_tracks",
     "test_transfer",
     "test_tuning",
     "test_unet",
@@ -222,6 +230,7 @@ AS_TRACED = {
 # modules fuse them as users do.
 UNFUSED = {
     "test_apgd",
+    "test_discs",
     "test_docs",
     "test_evaluation",
     "test_figures",

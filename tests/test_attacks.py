@@ -961,9 +961,9 @@ def test_attacks_are_made_as_configured():
     ascent, penalised = [part.make(seed=given.seed) for part in given.attacks]
     assert type(ascent) is ProjectedGradientAscent and ascent.sizes == (3.0, 1.0)
     assert (ascent.norm, ascent.steps, ascent.seed) == ("l1", 7, 4)
-    assert ascent.num_steps == 14
+    assert ascent.num_gradients == 14
     assert type(penalised) is PenalisedGradientAscent and penalised.sizes == (3, 9)
-    assert penalised.region and penalised.num_steps == 9 and penalised.seed == 4
+    assert penalised.region and penalised.num_gradients == 9 and penalised.seed == 4
 
 
 def test_what_an_attack_refuses_is_named_as_configured():

@@ -10,11 +10,13 @@ from scipy.stats import norm
 from tfvn.certificates import (
     CERTIFICATES,
     Certificate,
+    Lipschitz,
     Local,
     TotalVariation,
     local,
     total_variation,
 )
+from tfvn.certificates.lipschitz import of_zero_filled
 from tfvn.models.base import Statistics
 
 SIGMA = 0.3
@@ -340,10 +342,12 @@ STATISTICS = Statistics(
     mean=np.ones((2, 3, 4), np.float32),
     deviation=np.stack([np.full((3, 4), 0.1), np.zeros((3, 4))]).astype(np.float32),
     largest_norm=np.array([4.0, 5.0], np.float32),
+    operator_norm=np.array([1.0, 0.5], np.float32),
 )
 MADE = {
     "total-variation": [TotalVariation(SIGMA, law) for law in total_variation.NORMS],
     "local": [Local(SIGMA)],
+    "lipschitz": [Lipschitz(of_zero_filled)],
 }
 EVERY_CERTIFICATE = pytest.mark.parametrize(
     "certificate", [one for made in MADE.values() for one in made], ids=lambda one: one.name
@@ -373,6 +377,16 @@ def test_its_lipschitz_constant_is_the_slope_of_its_bound_at_zero(certificate):
 
 
 @EVERY_CERTIFICATE
+def test_what_is_known_of_image_changes_is_a_slope_or_nothing(certificate):
+    bound = certificate.image_bound(STATISTICS, np.array([0.2]))
+    slope = certificate.image_lipschitz(STATISTICS)
+    if np.isnan(slope).all():
+        assert bound == np.inf
+    else:
+        np.testing.assert_allclose(bound, 0.2 * slope)
+
+
+@EVERY_CERTIFICATE
 def test_its_certified_distance_is_where_its_bound_reaches_the_change(certificate):
     distances = certificate.certified_distance(STATISTICS, 0.2)
     assert distances.shape == (2,) and (distances > 0).all()
@@ -383,10 +397,14 @@ def test_its_certified_distance_is_where_its_bound_reaches_the_change(certificat
             assert certificate.bound(STATISTICS, 10 * SIGMA)[image] <= 0.2
 
 
-@EVERY_CERTIFICATE
-def test_a_certificate_without_noise_is_refused(certificate):
+@pytest.mark.parametrize("cls", [TotalVariation, Local])
+def test_a_certificate_without_noise_is_refused(cls):
     with pytest.raises(ValueError, match="sigma must be > 0.*Received: sigma=0"):
-        type(certificate)(0)
+        cls(0)
+
+
+@EVERY_CERTIFICATE
+def test_a_negative_change_is_refused(certificate):
     with pytest.raises(ValueError, match="change must be a number >= 0. Received: change=-1"):
         certificate.certified_distance(STATISTICS, -1)
 

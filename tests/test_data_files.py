@@ -1,9 +1,9 @@
 """Files appear whole or not at all, and a disk that refuses them is told in one sentence."""
 
+import json
 import os
 import subprocess
 import sys
-import textwrap
 
 import h5py
 import numpy as np
@@ -11,71 +11,87 @@ import pytest
 
 from tfvn import files
 
+# One process for all that is written there: TensorFlow takes long to start.
 _LIMITED = """
-import resource, signal, sys
+import functools, gc, json, resource, signal, sys
 import numpy as np
 from tfvn import files
 from tfvn.data import mat_files
+
+def write_hdf5(path):
+    with files.writing_hdf5(path) as file:
+        for number in range(50):
+            file.create_dataset(f"x{number}", data=np.random.rand(100, 100), compression="gzip")
+
+def write_mat(path, version=5):
+    mat_files.write_mat(path, {"x": np.random.rand(100, 100)}, version)
+
+def fail(path):
+    for attempt in range(5):
+        try:
+            with files.writing_hdf5(path) as file:
+                kept = [file.create_group(f"h/{number}") for number in range(200)]
+                for group in kept:
+                    group.attrs["name"] = "x" * 200
+                    group["z"] = np.ones((9, 9))
+                raise KeyError(attempt)
+        except (KeyError, ValueError) as error:
+            kept.append(error)
+    gc.collect()
+    raise ValueError("all is well")
+
+def error_of(write, path):
+    try:
+        write(path)
+    except ValueError as error:
+        return str(error)
+
 # As a quota: no file may grow beyond this.
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
-try:
-    {write}
-except ValueError as error:
-    print(error)
-    sys.exit(2)
-"""
-WRITERS = {
-    "hdf5": (
-        """
-    with files.writing_hdf5(sys.argv[1]) as file:
-        for number in range(50):
-            file.create_dataset(f"x{number}", data=np.random.rand(100, 100), compression="gzip")
-"""
-    ),
-    "mat 7.3": "mat_files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)}, '7.3')",
-    "mat 5": "mat_files.write_mat(sys.argv[1], {'x': np.random.rand(100, 100)})",
+writers = {
+    "hdf5": write_hdf5,
+    "mat 7.3": functools.partial(write_mat, version="7.3"),
+    "mat 5": write_mat,
+    "living": fail,
 }
-
-
-@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_full_disk_ends_in_one_sentence_and_leaves_what_was_there(tmp_path, write):
-    path = tmp_path / "x.mat"
-    path.write_text("before")
-    command = [sys.executable, "-c", _LIMITED.format(write=write), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout.startswith(f"cannot write {path}: File too large.")
-    assert len(done.stdout.splitlines()) == 1
-    assert path.read_text() == "before" and os.listdir(tmp_path) == ["x.mat"]
-
-
-def test_objects_of_a_file_that_found_no_room_may_live_on(tmp_path):
-    """HDF5 asks its file for a place long after an error, and ends the process where that fails."""
-    code = """
-import gc
-for attempt in range(5):
-    try:
-        with files.writing_hdf5(sys.argv[1]) as file:
-            kept = [file.create_group(f"h/{number}") for number in range(200)]
-            for group in kept:
-                group.attrs["name"] = "x" * 200
-                group["z"] = np.ones((9, 9))
-            raise KeyError(attempt)
-    except (KeyError, ValueError) as error:
-        kept.append(error)
-gc.collect()
-raise ValueError("all is well")
+print(json.dumps([error_of(writers[name], path) for name, path in json.loads(sys.argv[1])]))
 """
-    code = _LIMITED.replace("    {write}\n", textwrap.indent(code, "    "))
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "x.h5")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (2, "all is well\n", "")
-    assert not os.listdir(tmp_path)
+WRITERS = ("hdf5", "mat 7.3", "mat 5")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder of each writer, with a file that was there before."""
+    found = {name: tmp_path_factory.mktemp(name) for name in WRITERS}
+    for folder in found.values():
+        (folder / "x.mat").write_text("before")
+    found["living"] = tmp_path_factory.mktemp("living")
+    return found
+
+
+@pytest.fixture(scope="module")
+def errors(folders):
+    """What each writer says on a full disk."""
+    paths = [(name, str(folder / "x.mat")) for name, folder in folders.items()]
+    command = [sys.executable, "-c", _LIMITED, json.dumps(paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return dict(zip(folders, json.loads(done.stdout)))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_ends_in_one_sentence_and_leaves_what_was_there(folders, errors, name):
+    path = folders[name] / "x.mat"
+    assert errors[name].startswith(f"cannot write {path}: File too large.")
+    assert len(errors[name].splitlines()) == 1
+    assert path.read_text() == "before" and os.listdir(folders[name]) == ["x.mat"]
+
+
+def test_objects_of_a_file_that_found_no_room_may_live_on(folders, errors):
+    """HDF5 asks its file for a place long after an error, and ends the process where that fails."""
+    assert errors["living"] == "all is well"
+    assert not os.listdir(folders["living"])
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -688,7 +688,7 @@ def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run
     config = directory.open_run(run_dirs[1])
     model = config.defended(network_of(run_dirs[1], config))
     inputs, _ = next(iter(data.load(config, "test")))
-    mean, _, norm = model.statistics(inputs)
+    mean, _, norm, _ = model.statistics(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
     assert float(norm[0]) > float(tf.norm(mean))
     model.num_samples = 1

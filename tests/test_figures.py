@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from tfvn.figures import curves, insets, paper, stages
+from tfvn.attacks.result import Wanted
+from tfvn.figures import curves, insets, paper, stages, targets
 from tfvn.figures.paper import Example
 from tfvn.results import writing
 
@@ -205,3 +206,26 @@ def test_figure3_shows_the_chosen_models_or_the_first_ones():
     assert names == [[f"model_{number}" for number in range(6)], ["model_7", "model_0"]]
     with pytest.raises(ValueError, match=r"each once: a, b. Received: show=\['a', 'a'\]"):
         writing.check_shown(["a", "a"], ["a", "b"])
+
+
+def test_targets_are_drawn_one_attack_a_row(tmp_path):
+    rng = np.random.default_rng(3)
+    clean = np.abs(image(rng))
+    lesion = clean.copy()
+    lesion[20:26, 12:18] += 0.3
+    discs = np.array([[10, 8, 4], [10, 20, 4], [30, 12, 4]])
+    wanted = [
+        Wanted("insert", target=lesion),
+        Wanted("effect in a disc", discs=discs, reached=np.array([0.1, 0.4, 0.2])),
+        Wanted("one r for all slices"),
+    ]
+    change = np.abs(image(rng))
+    aimed = [
+        targets.Aimed("a_$_model", f"attack, radius {number}", clean, lesion, one, change)
+        for number, one in enumerate(wanted)
+    ]
+    targets.targets(tmp_path / "targets.png", aimed)
+    check(tmp_path / "targets.png")
+    one_row = tmp_path / "one.png"
+    targets.targets(one_row, aimed[:1])
+    assert imread(one_row).shape[0] < 0.6 * imread(tmp_path / "targets.png").shape[0]

@@ -1,6 +1,7 @@
 """The flags of an evaluation: its file, its table, and where their numbers come from."""
 
 import csv
+import shutil
 from types import SimpleNamespace
 
 import h5py
@@ -9,10 +10,12 @@ import pytest
 from test_evaluation import SMOOTHED, make_run
 from test_strongest import row
 
+from tfvn import tables
 from tfvn.results import flagged
 from tfvn.results.evaluate import evaluate
 from tfvn.results.flags import NOT_CHECKED, RAISED, Case, flag_of, unchecked
 from tfvn.results.rules import OF_MODELS, RULES
+from tfvn.results.transfer import transfer
 from tfvn.runs import attack_files
 
 TWO = ["data.num_test=2", "attacks.ascent.sizes=0.5,1"]
@@ -87,8 +90,8 @@ def test_members_of_a_suite_are_compared_with_each_other(tmp_path, square, state
     arrays["perturbation"] = np.ones((2, 2), np.complex64) / 2
     attributes = {"kind": "suite-l2", "scale": 1.0, "model_hash": "x", "settings": {"radius": 1.0}}
     attack_files.write_attack(path, arrays, attributes)
-    candidate = SimpleNamespace(attack_path=lambda *_: path)
-    rows = [{**row("suite-l2", 1.0, best, 1.0), "draw_norm": 9.0}]
+    candidate = SimpleNamespace(name="m", attack_path=lambda *_: path)
+    rows = [{**row("suite-l2", 1.0, best, 1.0), "draw_norm": 9.0, "operator_norm": 1.0}]
     flags = {flag.name: flag for flag in flagged.flags_of_run(candidate, rows, [])}
     assert flags["black box wins"].state == state
     assert flags["black box wins"].case.found == pytest.approx(square / 4 - 1, abs=1e-5)
@@ -119,3 +122,101 @@ def test_the_report_shows_a_raised_flag(original, tmp_path, monkeypatch):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "these say that a number is likely to be wrong" in text
         assert "square-l2" in text
+
+
+# Models with random draws
+
+
+def test_what_an_attack_has_learned_of_its_draws_is_read_from_its_files(tmp_path):
+    settings = [*SMOOTHED, "data.num_test=2", "defence.num_samples=1"]
+    settings += ["attacks=apgd,ascent"]
+    settings += ["attacks.apgd.sizes=0.5", "attacks.apgd.steps=8", "attacks.apgd.draws=1"]
+    run_dir = make_run(tmp_path / "smoothed", *settings)
+    seen, unseen = [], []
+    for index in range(2):
+        with h5py.File(attack_files.attack_path(run_dir, 0.5, index, "apgd-l2")) as file:
+            seen.append(np.sqrt(2 * file["history"][()].max()))
+            unseen.append(np.sqrt(2 * file["unseen"][()]))
+    evaluate([run_dir], tmp_path / "results")
+    row = read(tmp_path / "results")["EoT too small"]
+    gain = np.mean(seen) / np.mean(unseen) - 1
+    assert float(row["found"]) == pytest.approx(gain, rel=1e-4)
+    assert row["state"] == (RAISED if gain > 0.02 else "passed")
+    assert row["attack"] == "apgd-l2" and "on the draws that it saw" in row["note"]
+    text = (tmp_path / "results/table1.md").read_text(encoding="utf-8")
+    assert "Tracks, beside deterministic: smoothed random" in text
+
+
+# Several runs, and attacks of one step
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two runs, the first with an attack of one step, and a folder with their transfers."""
+    folder = tmp_path_factory.mktemp("pair")
+    several = ["attacks=power,ascent", "attacks.power.steps=1", "attacks.power.sizes=1.0"]
+    run_dirs = [make_run(folder / "one", "data.num_test=2", *several)]
+    run_dirs.append(make_run(folder / "other", "data.num_test=2", "model.filters=2"))
+    transfer(run_dirs, folder / "results")
+    return run_dirs, folder / "results"
+
+
+def read_transfer(folder):
+    with open(folder / "transfer.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def states_of(folder, name):
+    """What became of a rule, by the models."""
+    with open(folder / "flags.csv", newline="", encoding="utf-8") as file:
+        return {entry["model"]: entry for entry in csv.DictReader(file) if entry["flag"] == name}
+
+
+def test_changes_of_other_runs_are_compared_where_they_were_transferred(pair, tmp_path):
+    run_dirs, folder = pair
+    output = shutil.copytree(folder, tmp_path / "results")
+    evaluate(run_dirs, output)
+    effects = {}
+    for entry in read_transfer(folder):
+        place = entry["source"], entry["target"], float(entry["radius"])
+        effects[place] = float(entry["effect"])
+    for own, other in (("one", "other"), ("other", "one")):
+        gains = []
+        for radius in (0.5, 1.0):
+            gains.append(effects[other, own, radius] / effects[own, own, radius] - 1)
+        row = states_of(output, "transfer wins")[own]
+        assert float(row["found"]) == pytest.approx(max(gains), rel=1e-3, abs=1e-5)
+        assert row["state"] == (RAISED if max(gains) > 1e-3 else "passed")
+        assert row["attack"] == f"found for {other}" and row["slice"] == ""
+
+
+def test_transfers_of_other_attacks_count_for_nothing(pair, tmp_path):
+    run_dirs, folder = pair
+    output = shutil.copytree(folder, tmp_path / "results")
+    rows = read_transfer(folder)
+    for entry in rows:
+        entry["effect"] = 1.5 * float(entry["effect"])
+    tables.write_csv(output / "transfer.csv", rows)
+    evaluate(run_dirs[:1], output)
+    assert states_of(output, "transfer wins")["one"]["state"] == NOT_CHECKED
+    (output / "transfer.csv").write_text("source,target\n1,2\n")
+    evaluate(run_dirs[:1], output)
+    assert states_of(output, "transfer wins")["one"]["state"] == NOT_CHECKED
+
+
+def test_an_attack_of_one_step_is_compared_with_others(pair, tmp_path):
+    run_dirs, _ = pair
+    evaluate(run_dirs, tmp_path)
+    found = states_of(tmp_path, "single step wins")
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        rows = [entry for entry in csv.DictReader(file) if entry["model"] == "one"]
+    gains = []
+    for index in ("0", "1"):
+        effects = {}
+        for entry in rows:
+            if entry["slice"] == index and float(entry["radius"]) == 1:
+                effects[entry["attack"]] = float(entry["effect"])
+        gains.append(effects["power-l2"] / effects["l2"] - 1)
+    assert float(found["one"]["found"]) == pytest.approx(max(gains), rel=1e-3, abs=1e-5)
+    assert found["one"]["attack"] == "power-l2"
+    assert found["other"]["state"] == NOT_CHECKED

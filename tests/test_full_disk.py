@@ -16,6 +16,9 @@ import os, resource, shutil, signal, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path.insert(0, sys.argv[1])
 import attack, evaluate, train
+import tensorflow as tf
+# As in most tests, see AS_TRACED of conftest.py.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 smoke = os.path.join(sys.argv[1], "configs", "smoke.yaml")
 

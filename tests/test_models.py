@@ -54,6 +54,9 @@ ROWS = {
         dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0),
         dict(coils=1),
     ),
+    "monotone": Row(
+        "monotone", dict(num_stages=2, data_steps=2, filters=2, kernel_size=3, num_pieces=3)
+    ),
     "unet": Row("unet", dict(channels=2, pools=2)),
     "unet of magnitudes": Row("unet", dict(channels=2, pools=1, image="magnitude")),
     "e2e-varnet": Row("e2e-varnet", dict(num_cascades=1, channels=2, pools=1)),

@@ -158,6 +158,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tfvn.results import evaluate, measure
 from tfvn.runs import attack_files
 from tfvn import files
+from tfvn.attacks import apgd
 from tfvn.training import loop
 module, name, number = {module}, {name!r}, {number}
 original, calls = getattr(module, name), []
@@ -231,6 +232,22 @@ def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path):
     assert contents(run_dir) == contents(smoke)
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert not list(Path(run_dir).rglob("*.partial-*"))
+
+
+@pytest.mark.one_stack
+def test_a_suite_that_is_killed_between_its_members_goes_on_to_the_same_bytes(smoke, tmp_path):
+    suite = ["--set", "attacks=suite", "attacks.suite.sizes=0.5,1"]
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    for folder in (whole, killed):
+        shutil.copytree(smoke, folder, ignore=shutil.ignore_patterns("attacks"))
+    assert attack.main(["--run-dir", whole, *suite]) == 0
+    # In the first slice of the second radius, before its last member.
+    arguments = ["--run-dir", killed, *suite]
+    kill("attack", arguments, "apgd.AutoProjectedGradient", "run", 3)
+    found = list(Path(killed, "attacks").rglob("slice_?????.h5"))
+    assert len(found) == 2 and all("radius_0.5" in str(path) for path in found)
+    assert attack.main(arguments) == 0
+    assert contents(killed) == contents(whole)
 
 
 @pytest.mark.one_stack

@@ -441,7 +441,7 @@ def test_a_threshold_is_a_size_of_its_own():
     assert attack.head(2.0, 10.0) == "threshold 2"
     assert not attack.comparable and not MinimumNorm().bounded_in_l2
     assert attack.norm_of(np.ones((2, 2), complex)) is None
-    assert attack.num_steps == 3 * 2 * 9 * 25
+    assert attack.num_gradients == 3 * 2 * 9 * 25
 
 
 @pytest.mark.parametrize("threat", ["l1", "kspace"])

@@ -573,7 +573,7 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
     for model.num_samples in range(1, 7):
         sums.append(model.num_samples * np.float64(model.reconstruct(inputs)))
     draws = [after - before for before, after in zip(sums, sums[1:])]
-    mean, deviation, _ = model.statistics(inputs)
+    mean, deviation, *_ = model.statistics(inputs)
     np.testing.assert_allclose(mean, model.reconstruct(inputs), rtol=0, atol=1e-6)
     # Differences of single-precision sums.
     np.testing.assert_allclose(deviation, np.std(draws, 0, ddof=1), rtol=0, atol=1e-5)
@@ -607,7 +607,7 @@ def test_the_deviation_keeps_its_digits_far_from_zero(case):
 def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):
     deviation = Smoothed(network, 0.1, 1).statistics(case()).deviation
     assert np.isnan(deviation).all()
-    image, deviation, _ = Smoothed(network, 0, 5).statistics(case())
+    image, deviation, *_ = Smoothed(network, 0, 5).statistics(case())
     assert not np.any(deviation)
     np.testing.assert_array_equal(image, network.reconstruct(case()))
 

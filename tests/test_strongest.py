@@ -30,6 +30,7 @@ def row(attack, radius, effect, rmse, image=0, ssim=0.9):
         "noise": "",
         "num_samples": 1,
         "seed": 0,
+        "track": "deterministic",
     }
 
 

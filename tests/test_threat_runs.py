@@ -2,6 +2,9 @@
 
 import csv
 import os
+import shutil
+import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,10 +15,11 @@ from tfvn.results.evaluate import evaluate
 from tfvn.runs import attack_files
 from tfvn.runs.attack import attack_run
 from tfvn.runs.directory import open_run
+from tfvn.workers import Workers
 
 ATTACKS = [
     "data.num_test=2",
-    "attacks=suite,apgd,ascent,universal,random,lines,motion",
+    "attacks=suite,apgd,ascent,universal,discs,random,lines,motion",
     "attacks.random.sizes=0.1",
     "attacks.random.steps=4",
     "attacks.random.threat=maps",
@@ -33,6 +37,9 @@ ATTACKS = [
     "attacks.universal.steps=4",
     "attacks.universal.num_slices=2",
     "data.num_train=3",
+    "attacks.discs.sizes=1",
+    "attacks.discs.steps=2",
+    "attacks.discs.disc=6",
 ]
 
 
@@ -42,10 +49,16 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(run_dir, tmp_path_factory):
-    """The rows of `results.csv`, by attack, radius and slice."""
+def output(run_dir, tmp_path_factory):
+    """The folder of an evaluation."""
     output = tmp_path_factory.mktemp("results")
     evaluate([run_dir], output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def rows(output):
+    """The rows of `results.csv`, by attack, radius and slice."""
     with open(output / "results.csv", newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     sizes = [float(row["lines"] or row["radius"]) for row in found]
@@ -64,13 +77,13 @@ def test_a_change_of_kspace_is_stored_for_all_coils_and_measured(run_dir, rows):
     assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
 
 
-def stored(run_dir, kind, size):
+def one_of(run_dir, kind, size):
     path = attack_files.attack_path(run_dir, size, 0, kind)
     return attack_files.read_attack(path, attack=(kind, size))
 
 
 def test_wrong_maps_are_stored_and_measured(run_dir, rows):
-    found = stored(run_dir, "random-maps", 0.1)
+    found = one_of(run_dir, "random-maps", 0.1)
     row = rows["random-maps", 0.1, "0"]
     assert found["perturbation"].shape == (2, 32, 24) and np.isnan(found["kspace_norm"])
     assert float(row["norm"]) == pytest.approx(0.1, rel=1e-4)
@@ -81,7 +94,7 @@ def test_wrong_maps_are_stored_and_measured(run_dir, rows):
 
 def test_exchanged_lines_are_stored_and_measured(run_dir, rows):
     for size in (1, 2):
-        found = stored(run_dir, "lines", size)
+        found = one_of(run_dir, "lines", size)
         row = rows["lines", size, "0"]
         assert found["perturbation"].shape == (24,)
         assert float(row["norm"]) == np.abs(found["perturbation"]).sum() / 2 == size
@@ -94,7 +107,7 @@ def test_exchanged_lines_are_stored_and_measured(run_dir, rows):
 def test_a_movement_is_stored_and_measured_against_what_moved_along(run_dir, rows):
     errors = []
     for size in (1.0, 2.0):
-        found = stored(run_dir, "motion-error", size)
+        found = one_of(run_dir, "motion-error", size)
         row = rows["motion-error", size, "0"]
         assert found["perturbation"].shape == (3,)
         assert float(row["norm"]) == pytest.approx(np.abs(found["perturbation"]).max(), rel=1e-5)
@@ -106,7 +119,7 @@ def test_a_movement_is_stored_and_measured_against_what_moved_along(run_dir, row
 
 
 def test_a_list_of_lines_in_place_of_an_image_is_refused(run_dir, tmp_path):
-    found = stored(run_dir, "lines", 1)
+    found = one_of(run_dir, "lines", 1)
     for change, message in (
         (np.full(24, 0.5), "has lines norm inf, beyond its radius 1"),
         (1j * found["perturbation"], "perturbation must be finite, complex numbers"),
@@ -125,8 +138,8 @@ def test_a_list_of_lines_in_place_of_an_image_is_refused(run_dir, tmp_path):
 def test_a_suite_stores_what_each_member_reached(run_dir, rows):
     path = attack_files.attack_path(run_dir, 1.0, 1, "suite-l2")
     with h5py.File(path) as file:
-        reached = [file[f"reached_{name}"][()] for name in ("power", "apgd-larger")]
-        assert file["history"].shape == (3, 21)
+        reached = [file[f"reached_{name}"][()] for name in ("power", "one-step", "apgd-larger")]
+        assert file["history"].shape == (4, 21)
         assert file["objective"][()] == pytest.approx(max(reached), rel=1e-5)
         assert file["history"][()].max() == pytest.approx(max(reached), rel=1e-5)
     assert float(rows["suite-l2", 1.0, "1"]["effect"]) == pytest.approx(
@@ -176,3 +189,52 @@ def test_a_universal_change_is_found_on_training_slices_and_given_to_all_test_sl
     again = attack_files.read_attack(paths[1])
     np.testing.assert_array_equal(again["perturbation"], found[1]["perturbation"])
     assert os.stat(changed).st_mtime_ns == before
+
+
+def test_discs_and_changes_for_all_slices_are_shown(run_dir, output, rows):
+    path = attack_files.attack_path(run_dir, 1.0, 0, "discs-l2")
+    found = attack_files.read_attack(path, needed=("history",))
+    # 32 x 24 pixels have 3 x 2 discs of radius 6.
+    assert found["history"].shape == (6, 3)
+    # The effect of the whole image is more than that of a disc.
+    effect = float(rows["discs-l2", 1.0, "0"]["effect"])
+    assert effect > np.sqrt(2 * found["history"].max())
+    assert (output / "targets.png").stat().st_size > 20_000
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "attack discs or all slices" in page
+
+
+def test_two_workers_find_the_bytes_of_one(run_dir, tmp_path):
+    shared = tmp_path / "shared"
+    shutil.copytree(run_dir, shared, ignore=shutil.ignore_patterns("attacks"))
+    config, errors = open_run(shared), []
+
+    def work(own):
+        try:
+            attack_run(shared, config, own)
+        except Exception as error:
+            errors.append(error)
+
+    threads = []
+    for index in range(2):
+        own = Workers("multiworker", index, 2)
+        threads.append(threading.Thread(target=work, args=[own]))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=200)
+    assert not errors
+    found = stored(shared)
+    assert found == stored(run_dir)
+    kinds = {Path(path).parent.name.partition("_")[0] for path, _ in found}
+    assert kinds >= {"suite-l2", "universal-l2"}
+
+
+def stored(run_dir):
+    """The bytes of all arrays of the attacks of a run, by file and name."""
+    found = {}
+    for path in sorted(Path(run_dir, "attacks").rglob("*.h5")):
+        with h5py.File(path) as file:
+            for name in file:
+                found[f"{path.relative_to(run_dir)}", name] = file[name][()].tobytes()
+    return found

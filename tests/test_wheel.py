@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     for name in ("setup.py", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / "source")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    quietly = ["--no-deps", "--no-index", "--no-build-isolation"]
+    quietly = ["--no-deps", "--no-index", "--no-build-isolation", "--no-compile"]
     subprocess.run(
         [*pip, "install", *quietly, "--target", "site", "./source"], cwd=folder, check=True
     )

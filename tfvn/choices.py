@@ -12,15 +12,22 @@ __all__ = [
     "PADDING_LINES",
     "REFERENCES",
     "STRATEGIES",
+    "SURROGATE",
+    "TRACKS",
 ]
 
 # The distributions of noise, `tfvn.physics.noise`.
 LAWS = ("gaussian", "uniform", "laplace")
 # From what coil maps are estimated, `tfvn.data.measurement`.
 MAPS_FROM = ("measured", "fully-sampled")
-# Through what the gradient of an attack goes: every place where the model reads the measurement, or
-# the first iterate alone.
-GRADIENTS = ("full", "initial-image")
+# Through what the gradient of an attack goes, `tfvn.models.backward`: every place where the model
+# reads the measurement, the first iterate alone, the last steps, or a surrogate.
+GRADIENTS = ("full", "initial-image", "last-steps", "straight-through")
+# The same for an attack on the surrogate itself, whose result is given to the model.
+SURROGATE = "surrogate"
+# How a model must be attacked, the easiest first: it answers the same every time, it draws random
+# numbers, or it optimises or samples for each measurement.
+TRACKS = ("deterministic", "random", "dynamic")
 # The draws of an attack on a random model: its own, or those that the model is going to use.
 NOISES = ("fresh", "fixed")
 # What the penalised attack drives the reconstruction away from.

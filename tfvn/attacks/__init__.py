@@ -3,6 +3,7 @@
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack
+from tfvn.attacks.discs import WorstDisc
 from tfvn.attacks.lines import ExchangedLines
 from tfvn.attacks.minimum import MinimumNorm
 from tfvn.attacks.motion import Motion
@@ -33,6 +34,7 @@ __all__ = [
     "Start",
     "Suite",
     "Universal",
+    "WorstDisc",
     "check_kinds",
     "keep_region",
     "kinds",
@@ -52,6 +54,7 @@ ATTACKS = {
     "universal": Universal,
     "square": Square,
     "minimum": MinimumNorm,
+    "discs": WorstDisc,
     "power": PowerIteration,
     "apgd": AutoProjectedGradient,
     "suite": Suite,
@@ -71,11 +74,13 @@ def kinds():
     return found
 
 
-def of(kind):
+def of(kind, settings=None):
     """An attack of a kind, with default settings for all else.
 
     Args:
         kind: a name of `kinds`, which stands in results and in files of perturbations.
+        settings: those that are no defaults, a dict. What is no keyword of the attack is passed
+            over: files hold more than that.
 
     Raises:
         ValueError: for another name.
@@ -83,8 +88,9 @@ def of(kind):
     known = kinds()
     if kind not in known:
         raise ValueError(f"attack must be one of {', '.join(known)}. Received: attack={kind!r}")
-    attack, settings = known[kind]
-    return attack(**settings)
+    attack, variant = known[kind]
+    own = {name: value for name, value in (settings or {}).items() if name in attack.keywords()}
+    return attack(**{**own, **variant})
 
 
 def selected_by(kind):

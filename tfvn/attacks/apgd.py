@@ -20,6 +20,7 @@ from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.power import SINGULAR_STEPS, singular_start
 from tfvn.attacks.search import Found, SearchedAttack, kinds_of
+from tfvn.choices import GRADIENTS, SURROGATE
 
 __all__ = ["AutoProjectedGradient"]
 
@@ -44,6 +45,12 @@ class AutoProjectedGradient(SearchedAttack):
             "singular" the worst direction for infinitely small changes, which takes 10 gradients
             more, and "larger" a search in balls of 3 and 2 times the radius, which takes 60 % of
             the steps.
+        gradient: what the search takes for the gradient of the model. "full" is that of its answer.
+            "initial-image" goes through the first iterate alone, for models that read
+            `initial_image`. "last-steps" goes through the last steps of a model that optimises
+            for each measurement, "straight-through" is that of the model's surrogate, and with
+            "surrogate" the search sees nothing of the model but that: what it finds is
+            transferred.
         threat_region: where r may differ from 0, in pixels: a disc (row, column, radius) or a box
             (first row, last row, first column, last column); none for everywhere.
         goal_region: where effect or error count, or what is erased or inserted into.
@@ -67,6 +74,7 @@ class AutoProjectedGradient(SearchedAttack):
         steps=100,
         restarts=1,
         start="random",
+        gradient="full",
         threat_region=(),
         goal_region=(),
         noise="fresh",
@@ -75,13 +83,21 @@ class AutoProjectedGradient(SearchedAttack):
     ):
         super().__init__(sizes, threat, goal, threat_region, goal_region, noise, draws, seed)
         self.start = checks.choice("start", start, STARTS)
+        self.gradient = checks.choice("gradient", gradient, (*GRADIENTS, SURROGATE))
         # Each ball takes a step.
         fewest = len(_LARGER) if self.start == "larger" else 1
         self.steps = checks.whole("steps", steps, fewest, most=ranges.MOST)
         self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
 
     @property
-    def num_steps(self):
+    def sort(self):
+        """What it works with: a change that is found on a surrogate is a transferred one."""
+        if self.gradient == SURROGATE:
+            return "transfer"
+        return "single step" if self.steps == 1 else "gradient"
+
+    @property
+    def num_gradients(self):
         """The number of gradients of all sizes together, for one image."""
         before = SINGULAR_STEPS if self.start == "singular" else 0
         return (before + self.steps) * self.restarts * len(self.sizes)
@@ -242,12 +258,13 @@ def _ascend(problem, start, plan, sparse):
         value, gradient = problem.value_and_gradient(state.r)
         history = history.write(number, value)
         state = _seen(state, value, gradient)
+        radius = problem.radius * plan.radius[number]
+        longest = problem.start_share * radius
         state, gradient = tf.cond(
             plan.checks[number],
-            lambda: _checked(problem, state, gradient, plan.window[number], sparse),
+            lambda: _checked(state, gradient, plan.window[number], longest, sparse),
             lambda: (state, gradient),
         )
-        radius = problem.radius * plan.radius[number]
         state = _moved(problem, state, gradient, radius, plan.begins[number], sparse)
         next_radius = problem.radius * plan.radius[number + 1]
         state = tf.cond(
@@ -285,10 +302,18 @@ def _seen(state, value, gradient):
     )
 
 
-def _checked(problem, state, gradient, window, sparse):
-    """The state after a checkpoint, and the gradient to go on with."""
+def _checked(state, gradient, window, longest, sparse):
+    """The state after a checkpoint, and the gradient to go on with.
+
+    Args:
+        state: the `_State`.
+        gradient: at its r.
+        window: the number of steps since the last checkpoint.
+        longest: in an l1 ball, the longest step.
+        sparse: whether it is one.
+    """
     if sparse:
-        return _checked_sparse(problem, state, gradient)
+        return _checked_sparse(state, gradient, longest)
     often = state.grown > 0.75 * tf.cast(window, state.grown.dtype)
     stuck = ~state.was_reduced & (state.checked_value >= state.best_value)
     reduced = ~often | stuck
@@ -301,15 +326,15 @@ def _checked(problem, state, gradient, window, sparse):
     return _from_best(state, gradient, reduced)
 
 
-def _checked_sparse(problem, state, gradient):
+def _checked_sparse(state, gradient, longest):
     """The same in an l1 ball: the step is reset where the best r has become sparser."""
     parts = tf.stack([tf.math.real(state.best), tf.math.imag(state.best)], -1)
     axes = list(range(1, len(parts.shape)))
     nonzero = tf.cast(tf.math.count_nonzero(parts, axes), state.parts.dtype)
     sparser = nonzero < 0.95 * state.nonzero
-    shortened = tf.maximum(state.step / 1.5, problem.radius / 10)
+    shortened = tf.maximum(state.step / 1.5, longest / 10)
     state = state._replace(
-        step=tf.where(sparser, problem.radius, shortened),
+        step=tf.where(sparser, longest, shortened),
         parts=tf.maximum(tf.round(nonzero / 1.5), 1),
         nonzero=nonzero,
     )

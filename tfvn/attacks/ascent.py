@@ -23,12 +23,12 @@ from tfvn.attacks.objective import (
     NOISES,
     NUM_SETS,
     Objective,
-    check_gradient_exists,
     numbered_keys,
     takes_fresh_draws,
 )
 from tfvn.attacks.result import AttackResult
 from tfvn.attacks.threats import IMAGE
+from tfvn.models.backward import check_gradient_exists
 from tfvn.physics import noise as noises
 from tfvn.projections import BALLS, norm
 
@@ -113,8 +113,13 @@ class ProjectedGradientAscent(Attack):
         return self.norm == "l2"
 
     @property
-    def num_steps(self):
-        """The number of steps of all sizes together, for one image."""
+    def sort(self):
+        """What it works with."""
+        return "single step" if self.steps == 1 else "gradient"
+
+    @property
+    def num_gradients(self):
+        """The number of gradients of all sizes together, for one image."""
         return self.steps * self.restarts * len(self.sizes)
 
     def label(self, size, image_norm=math.nan):

@@ -117,9 +117,14 @@ class Attack:
         return f"attack {self.kind}"
 
     @property
-    def num_steps(self):
-        """The number of steps of all sizes together, for one image."""
+    def num_gradients(self):
+        """The number of gradients of all sizes together, for one image."""
         return len(self.sizes)
+
+    @property
+    def num_answers(self):
+        """The number of answers without a gradient, of a search that takes none. As above."""
+        return 0
 
     @property
     def continues(self):
@@ -229,6 +234,18 @@ class Attack:
         del found
         return ""
 
+    def wanted(self, stored, clean):
+        """What the attack wanted of an image, where a picture shows more than a number does.
+
+        Args:
+            stored: the arrays and settings of the image's file.
+            clean: the model's answer to the clean measurement, real (rows, width).
+
+        Returns:
+            A `tfvn.attacks.result.Wanted`, or None.
+        """
+        del stored, clean
+
     def members_of(self, stored):
         """What members of the attack reached, where it has any.
 
@@ -240,6 +257,17 @@ class Attack:
         """
         del stored
         return []
+
+    def on_draws(self, stored):
+        """The effect, or the error, on the draws that the attack saw, and on others, a pair.
+
+        Args:
+            stored: the arrays of one image, `history` and those of `arrays`.
+
+        Returns:
+            Two numbers; None where it has not been measured on others.
+        """
+        del stored
 
     def start_from(self, arrays, size):
         """The `Start` that the stored arrays of the size before stand for."""

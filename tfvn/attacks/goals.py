@@ -13,10 +13,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfvn.attacks.region import window
+from tfvn.attacks.region import usual_radius, window
 
 __all__ = [
     "CONTRAST",
+    "Counted",
     "EFFECT",
     "Effect",
     "Erase",
@@ -28,8 +29,6 @@ __all__ = [
     "target_without",
 ]
 
-# The radius of the disc in the middle: one of this many parts of the shorter side.
-_MIDDLE = 12
 # The brightness of an inserted lesion, as a share of the brightest pixel of f(k).
 CONTRAST = 0.3
 
@@ -57,6 +56,14 @@ class Effect:
         """
         del reference
         return clean
+
+    def target(self, clean):
+        """The image that the answer is to be, as `clean`; None where there is no target.
+
+        Args:
+            clean: as for `compared_with`.
+        """
+        del clean
 
     def value(self, image, other):
         """What an attack makes large, (batch,).
@@ -111,6 +118,9 @@ class Erase(Effect):
 
     def compared_with(self, clean, reference):
         del reference
+        return self.target(clean)
+
+    def target(self, clean):
         return target_without(clean, self.region)
 
     def left(self, image, clean, other):
@@ -127,9 +137,27 @@ class Insert(Erase):
     region: as for `Erase`.
     """
 
-    def compared_with(self, clean, reference):
-        del reference
+    def target(self, clean):
         return target_with(clean, self.region)
+
+
+class Counted:
+    """The value of a goal without a target, where only some pixels count.
+
+    Args:
+        goal: the `Effect` or `Error`.
+        inside: which pixels count, bool (rows, width).
+    """
+
+    def __init__(self, goal, inside):
+        self._goal = goal
+        self._inside = inside
+        self.needs_reference = goal.needs_reference
+
+    def value(self, image, other):
+        """As of the goal."""
+        inside = tf.cast(self._inside, image.dtype)
+        return self._goal.value(inside * image, inside * other)
 
 
 EFFECT = Effect()
@@ -200,7 +228,7 @@ def target_with(image, region):
 
 def _is_inside(region, height, width):
     if not region:
-        region = (height // 2, width // 2, min(height, width) // _MIDDLE)
+        region = (height // 2, width // 2, usual_radius(height, width))
     with tf.init_scope():
         return window(region, height, width).numpy()
 

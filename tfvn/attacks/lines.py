@@ -153,7 +153,12 @@ class ExchangedLines(SearchedAttack):
         self.candidates = checks.whole("candidates", candidates, 1, most=ranges.MOST)
 
     @property
-    def num_steps(self):
+    def num_gradients(self):
+        """None."""
+        return 0
+
+    @property
+    def num_answers(self):
         """The number of answers of all sizes together, for one image."""
         return self.candidates * sum(self.sizes)
 

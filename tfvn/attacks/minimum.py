@@ -79,6 +79,10 @@ class MinimumNorm(SearchedAttack):
     # A threshold is no radius.
     bounded_in_l2 = False
 
+    def on_draws(self, stored):
+        """None: its history is of larger changes too."""
+        del stored
+
     def __init__(
         self,
         sizes=(1.0, 2.0, 4.0),
@@ -106,7 +110,7 @@ class MinimumNorm(SearchedAttack):
                 _check_ddn(name, getattr(self, name), choices)
 
     @property
-    def num_steps(self):
+    def num_gradients(self):
         """The number of gradients of all sizes together, for one image."""
         return self.steps * self.restarts * (self.halvings + 1) * len(self.sizes)
 

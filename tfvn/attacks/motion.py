@@ -186,7 +186,12 @@ class Motion(SearchedAttack):
         self.refinements = checks.whole("refinements", refinements, 0, most=ranges.MOST)
 
     @property
-    def num_steps(self):
+    def num_gradients(self):
+        """None."""
+        return 0
+
+    @property
+    def num_answers(self):
         """The number of answers of all sizes together, for one image."""
         moving = sum(MOVEMENTS[self.movement])
         return len(self.sizes) * (1 + self.grid**moving + self.refinements * 3**moving)

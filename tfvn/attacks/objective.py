@@ -13,28 +13,33 @@ answers to k and to k + A r see the same draws. Independent ones would add the v
 to E, and the attack would go after that.
 """
 
+import copy
+import functools
+
 import tensorflow as tf
 
-from tfvn import checks
-from tfvn.attacks.goals import EFFECT
+from tfvn.attacks.goals import EFFECT, Counted
 from tfvn.attacks.threats import IMAGE
 from tfvn.choices import GRADIENTS, NOISES
 from tfvn.device import one_graph
+from tfvn.models.backward import answer_through, without_gradient
 from tfvn.models.contract import check_gradient
-from tfvn.physics import measurement, noise
+from tfvn.physics import noise
 
 __all__ = [
+    "CHECK_DRAWS",
     "GRADIENTS",
     "NOISES",
     "NUM_SETS",
     "Objective",
-    "check_gradient_exists",
     "numbered_keys",
     "takes_fresh_draws",
 ]
 
-# Sets of fresh draws.
+# Sets of fresh draws of the paper's attack and of that of Antun et al.
 NUM_SETS = 10
+# Of other draws, at least so many: a finished search is checked with them.
+CHECK_DRAWS = 100
 
 
 def numbered_keys(seed, stream, number, index):
@@ -62,19 +67,6 @@ def takes_fresh_draws(model, noises):
         return noises == "fresh" and model.draws > 0
 
 
-def check_gradient_exists(model, gradient):
-    """Checks that a model has a gradient of this kind.
-
-    Raises:
-        ValueError: if it has not.
-    """
-    if gradient == "initial-image" and not model.reads_initial_image:
-        raise ValueError(
-            "gradient='initial-image' needs a model that reads `initial_image`. Received: "
-            f"{checks.shown(model)}"
-        )
-
-
 class Objective:
     """E of a batch, to be built inside a graph.
 
@@ -82,7 +74,7 @@ class Objective:
         model: a `Reconstructor`.
         inputs: the measurement, as `tfvn.attacks.base.measured` gives it.
         index: int32 (batch,), the numbers that name the images.
-        gradient: one of `GRADIENTS`.
+        gradient: one of `GRADIENTS`, or `SURROGATE`: then all answers are the surrogate's.
         sets: the number of sets of fresh draws; None for the draws of the model's own.
         seed: the seed of fresh draws.
         threat: what a change is, see `tfvn.attacks.threats`.
@@ -118,9 +110,13 @@ class Objective:
         self._goal = goal
         self._support = support
         self._known = threat.known(model.sense, inputs) if known is None else known
+        self._seed = seed
+        self._index = index
+        self._truth = reference
         self._own_keys = model.keys(index)
         # Where no gradient is asked for, one graph serves all answers.
-        self._answer_alone = one_graph(self._answer)
+        through = without_gradient(gradient)
+        self._answer_alone = one_graph(functools.partial(self._answer, through=through))
         self.like = threat.zero(model.sense, inputs)
         self._clean = None if goal.needs_reference else self._clean_answer(self._own_keys)
         self.reference = goal.compared_with(self._clean, reference)
@@ -139,6 +135,16 @@ class Objective:
                 parallel_iterations=1,
             )
 
+    def counting(self, inside):
+        """The same E, of a part of the image alone.
+
+        Args:
+            inside: which pixels count, bool (rows, width), known in the graph only.
+        """
+        other = copy.copy(self)
+        other._goal = Counted(self._goal, inside)
+        return other
+
     def value(self, r, step=None):
         """E(r) on the draws of a step, (batch,); without a step, the mean over all sets."""
         if step is None and self._sets is not None:
@@ -151,8 +157,12 @@ class Objective:
             return self._mean(lambda number: self.value_and_gradient(r, number))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(r)
-            value = self._value(self._answer, r, step)
+            answer = functools.partial(self._answer, through=self._gradient)
+            value = self._value(answer, r, step)
         gradient = tape.gradient(value, r)
+        if gradient is None and self._gradient == "last-steps":
+            # A suite has other searches for a model that is led through no step at all.
+            return value, tf.zeros_like(r)
         key = self._threat.changes or self._model.reads
         if self._gradient == "initial-image":
             key = "initial_image"
@@ -163,6 +173,19 @@ class Objective:
         """The model's answer f(k + A r) to its own draws, and E of it."""
         image = self._answer_alone(r, self._own_keys)
         return image, self._goal.value(image, self._followed(self.reference, r))
+
+    def unseen(self, r, sets):
+        """E(r) on draws that no step has seen, the mean over a number of sets, (batch,)."""
+
+        def of_set(number):
+            keys = numbered_keys(self._seed, noise.ATTACK_CHECK, number, self._index)
+            reference = self.reference
+            if not self._goal.needs_reference:
+                reference = self._goal.compared_with(self._clean_answer(keys), self._truth)
+            image = self._answer_alone(r, keys)
+            return [self._goal.value(image, self._followed(reference, r))]
+
+        return _mean(of_set, sets)[0]
 
     def left(self, image, r):
         """What is left of the way of an answer to a target, (batch,); None without a target."""
@@ -177,17 +200,7 @@ class Objective:
 
     def _mean(self, function):
         """The mean of what a function of the number of a set returns, a list, over all sets."""
-        first = function(tf.constant(0))
-
-        def add(number, *total):
-            return (number + 1, *[one + more for one, more in zip(total, function(number))])
-
-        count = tf.shape(self._keys)[0]
-        begin = (tf.constant(1), *first)
-        _, *total = tf.while_loop(
-            lambda number, *_: number < count, add, begin, parallel_iterations=1
-        )
-        return [one / tf.cast(count, one.dtype) for one in total]
+        return _mean(function, tf.shape(self._keys)[0])
 
     def _value(self, answer, r, step):
         if self._sets is None:
@@ -202,13 +215,21 @@ class Objective:
         """The answer f(k) to draws of these keys."""
         return self._answer_alone(tf.zeros_like(self.like), keys)
 
-    def _answer(self, r, keys):
+    def _answer(self, r, keys, through):
+        """The answer f(k + A r) to draws of these keys, with a gradient of the name `through`."""
         if self._support is not None:
             r *= self._support
         inputs = self._threat.enter(self._model.sense, self._inputs, r, self._known)
-        if self._gradient == "initial-image":
-            first = measurement.zero_filled(self._model.sense, inputs)
-            for key in measurement.measured_keys(inputs):
-                inputs[key] = tf.stop_gradient(inputs[key])
-            inputs["initial_image"] = first
-        return self._model.answer(inputs, keys)
+        return answer_through(through, self._model, inputs, keys)
+
+
+def _mean(function, count):
+    """The mean of what a function of a number returns, a list, over the first `count` numbers."""
+    first = function(tf.constant(0))
+
+    def add(number, *total):
+        return (number + 1, *[one + more for one, more in zip(total, function(number))])
+
+    begin = (tf.constant(1), *first)
+    _, *total = tf.while_loop(lambda number, *_: number < count, add, begin, parallel_iterations=1)
+    return [one / tf.cast(count, one.dtype) for one in total]

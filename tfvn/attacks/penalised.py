@@ -31,13 +31,13 @@ from tfvn.attacks.objective import (
     NOISES,
     NUM_SETS,
     Objective,
-    check_gradient_exists,
     takes_fresh_draws,
 )
 from tfvn.attacks.region import keep_region
 from tfvn.attacks.result import AttackResult, Start
 from tfvn.attacks.threats import IMAGE
 from tfvn.choices import REFERENCES
+from tfvn.models.backward import check_gradient_exists
 from tfvn.physics import noise as noises
 
 __all__ = ["PenalisedGradientAscent"]
@@ -116,8 +116,8 @@ class PenalisedGradientAscent(Attack):
         return self.reference == "prediction" and not self.region
 
     @property
-    def num_steps(self):
-        """The number of steps of all sizes together: each goes on from the one before."""
+    def num_gradients(self):
+        """The gradients of all sizes together: each goes on from the one before."""
         return max(self.sizes, default=0)
 
     def head(self, size, image_norm=math.nan):

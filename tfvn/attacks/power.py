@@ -67,7 +67,12 @@ class PowerIteration(SearchedAttack):
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
 
     @property
-    def num_steps(self):
+    def sort(self):
+        """What it works with."""
+        return "single step" if self.steps == 1 else "gradient"
+
+    @property
+    def num_gradients(self):
         """The number of gradients of all sizes together, for one image."""
         return self.steps * len(self.sizes)
 

@@ -1,7 +1,10 @@
-"""What a search is given to solve: a change in a ball with a large E."""
+"""What a search is to solve: a change in a ball with a large E."""
+
+import copy
 
 import tensorflow as tf
 
+from tfvn import ranges
 from tfvn.attacks import loop
 from tfvn.attacks.objective import numbered_keys
 from tfvn.physics import noise
@@ -21,6 +24,7 @@ class Problem:
         start: a change to begin with, or None.
         index: int32 (batch,), the numbers that name the images.
         seed: of random starts.
+        place: which one it is of several problems of one seed, a tensor of one whole number.
         known: of the measurement, as the threat's `known` gives it.
 
     Attributes:
@@ -30,7 +34,7 @@ class Problem:
         start_share: of the goal: what random starts are of the size of the ball.
     """
 
-    def __init__(self, objective, threat, goal, support, radius, start, index, seed, known):
+    def __init__(self, objective, threat, goal, support, radius, start, index, seed, place, known):
         self.objective = objective
         self.threat = threat
         self.start_share = goal.start_share
@@ -41,6 +45,18 @@ class Problem:
         self._support = support
         self._index = index
         self._seed = seed
+        # No search counts further than that.
+        self._first = place * ranges.MOST
+
+    def counting(self, inside):
+        """The same problem, with a goal that counts in a part of the image alone.
+
+        Args:
+            inside: which pixels count, bool (rows, width).
+        """
+        other = copy.copy(self)
+        other.objective = self.objective.counting(inside)
+        return other
 
     def value(self, change, step=None):
         """E of a change, (batch,): the mean over all draws, in every step."""
@@ -62,6 +78,7 @@ class Problem:
         Args:
             number: which one of the random things of an attack they are for.
         """
+        number += self._first
         return numbered_keys(self._seed, noise.ATTACK_START, number, self._index)
 
     def uniform(self, number, shape):

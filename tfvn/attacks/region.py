@@ -4,7 +4,10 @@ import tensorflow as tf
 
 from tfvn import checks
 
-__all__ = ["check_region", "keep_region", "window"]
+__all__ = ["check_region", "in_disc", "keep_region", "usual_radius", "window"]
+
+# A disc that nobody sized has a radius of one of this many parts of the shorter side.
+_PARTS = 12
 
 
 def check_region(name, region):
@@ -35,6 +38,23 @@ def _items(name, region):
     raise ValueError(f"{name} must be a list of numbers. Received: {name}={checks.shown(region)}")
 
 
+def usual_radius(height, width):
+    """The radius of a disc that nobody sized, in pixels: that of a lesion."""
+    return min(height, width) // _PARTS
+
+
+def in_disc(row, column, radius, height, width):
+    """Which pixels lie in a disc, bool (height, width).
+
+    Args:
+        row, column: its centre, numbers or tensors.
+        radius: in pixels.
+        height, width: of the image.
+    """
+    rows, columns = tf.range(height)[:, None], tf.range(width)
+    return tf.square(rows - row) + tf.square(columns - column) <= radius**2
+
+
 def window(region, height, width):
     """Which pixels lie in a region, bool (height, width).
 
@@ -49,7 +69,7 @@ def window(region, height, width):
     if len(region) == 3:
         row, column, radius = region
         box = (row - radius, row + radius, column - radius, column + radius)
-        inside = tf.square(rows - row) + tf.square(columns - column) <= radius**2
+        inside = in_disc(row, column, radius, height, width)
     else:
         box = region
         inside = (rows >= box[0]) & (rows <= box[1]) & (columns >= box[2]) & (columns <= box[3])

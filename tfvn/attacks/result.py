@@ -2,11 +2,12 @@
 
 from typing import NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
 
-__all__ = ["AttackResult", "Start"]
+__all__ = ["AttackResult", "Start", "Wanted"]
 
 
 class AttackResult(NamedTuple):
@@ -23,6 +24,8 @@ class AttackResult(NamedTuple):
         reached: what each member of a suite reached, a dict of names and E (batch,); else None.
         left: of an answer that is driven towards a target, the share of the way that is left,
             (batch,); else None.
+        unseen: of a model with random draws, E on draws that the attack has not seen, (batch,);
+            else None.
     """
 
     perturbation: tf.Tensor
@@ -33,6 +36,7 @@ class AttackResult(NamedTuple):
     iterate: Optional[tf.Tensor] = None
     reached: Optional[dict] = None
     left: Optional[tf.Tensor] = None
+    unseen: Optional[tf.Tensor] = None
 
     def __repr__(self):
         parts = [f"{name}={_short(array)}" for name, array in zip(self._fields, self)]
@@ -57,3 +61,20 @@ class Start(NamedTuple):
     perturbation: tf.Tensor
     velocity: Optional[tf.Tensor] = None
     size: float = 0
+
+
+class Wanted(NamedTuple):
+    """What an attack wanted of an image, for a picture of it.
+
+    Attributes:
+        text: in a few words.
+        target: the image that the answer was to be, real (rows, width); None without one.
+        discs: parts of the image that were attacked one by one, (discs, 3) of row, column and
+            radius; None without.
+        reached: the effect or error in each of them, (discs,); None without.
+    """
+
+    text: str
+    target: Optional[np.ndarray] = None
+    discs: Optional[np.ndarray] = None
+    reached: Optional[np.ndarray] = None

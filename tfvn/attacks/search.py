@@ -17,18 +17,21 @@ from tfvn.attacks.base import (
     numbers_of,
 )
 from tfvn.attacks.goals import GOALS, goal_of
-from tfvn.attacks.objective import NOISES, Objective, takes_fresh_draws
+from tfvn.attacks.objective import CHECK_DRAWS, NOISES, Objective, takes_fresh_draws
 from tfvn.attacks.problem import Problem
 from tfvn.attacks.region import check_region
-from tfvn.attacks.result import AttackResult, Start
+from tfvn.attacks.result import AttackResult, Start, Wanted
 from tfvn.attacks.threats import THREATS, threat_of
+from tfvn.choices import SURROGATE
+from tfvn.models.backward import check_gradient_exists
 from tfvn.physics import measurement
 
 __all__ = ["Found", "SearchedAttack", "kinds_of"]
 
 
-# The array that holds what is left of the way to a target.
-_LEFT = "left"
+# The arrays that hold what is left of the way to a target, and E on draws that the attack has not
+# seen.
+_LEFT, _UNSEEN = "left", "unseen"
 
 
 class Found(NamedTuple):
@@ -97,6 +100,10 @@ class SearchedAttack(Attack):
     threats = THREATS
     # The function that searches: (problem, numbers, *fixed) to `Found`. A static method.
     search = None
+    # Which member of a suite it is. Each has random numbers of its own.
+    place = 0
+    # What the search takes for the gradient of the model, see `tfvn.models.backward`.
+    gradient = "full"
 
     def __init__(self, sizes, threat, goal, threat_region, goal_region, noise, draws, seed):
         self.sizes = self.check_sizes(sizes)
@@ -174,17 +181,41 @@ class SearchedAttack(Attack):
     def arrays(self, result):
         """What is stored beside the perturbation: E, and what is left of the way to a target."""
         found = super().arrays(result)
-        if result.left is not None:
-            found[_LEFT] = result.left[0].numpy()
+        for name, value in ((_LEFT, result.left), (_UNSEEN, result.unseen)):
+            if value is not None:
+                found[name] = value[0].numpy()
         return found
 
     def remark(self, found):
-        """On how many images the answer has gone half of the way to its target."""
+        """On how many images the answer has gone half of the way to its target, and what is left of
+        the effect on draws that the attack has not seen.
+        """
+        told = []
         left = [float(arrays[_LEFT]) for arrays in found if _LEFT in arrays]
-        if not left:
-            return ""
-        reached = sum(share < 0.5 for share in left)
-        return f"{self.goal}: {reached} of {len(left)} (mean left {np.mean(left):.2f})"
+        if left:
+            reached = sum(share < 0.5 for share in left)
+            told.append(f"{self.goal}: {reached} of {len(left)} (mean left {np.mean(left):.2f})")
+        both = [self.on_draws(arrays) for arrays in found]
+        both = [pair for pair in both if pair is not None]
+        if both:
+            seen, unseen = np.mean(both, axis=0)
+            told.append(f"on its own draws {seen:.4g}, on {CHECK_DRAWS} others {unseen:.4g}")
+        return "; ".join(told)
+
+    def on_draws(self, stored):
+        if _UNSEEN not in stored or self.wants.sign < 0:
+            return None
+        # Of all that a search came by, the largest E is kept.
+        seen, unseen = np.max(stored["history"]), stored[_UNSEEN]
+        return tuple(math.sqrt(2 * max(float(value), 0)) for value in (seen, unseen))
+
+    def wanted(self, stored, clean):
+        """The target, of a goal that has one."""
+        region = tuple(stored["settings"].get("goal_region", ()))
+        target = goal_of(self.goal, region).target(tf.constant(clean[None]))
+        if target is None:
+            return None
+        return Wanted(self.goal, target[0].numpy())
 
     def numbers(self, real):
         """Settings of the search that may change without compiling anew, a dict of tensors.
@@ -240,9 +271,13 @@ class SearchedAttack(Attack):
             "radius": tf.constant(radius, real),
             "seed": tf.constant(self.seed),
             "sets": tf.constant(self._sets(model)),
+            "check_sets": tf.constant(_sets_of(CHECK_DRAWS, model)),
+            "place": tf.constant(self.place),
             **self.numbers(real),
         }
-        settings = (type(self).search, self.fixed(), self.changes, self.wants, self._sees(model))
+        check_gradient_exists(model, self.gradient)
+        searched = (type(self).search, self.fixed(), self.gradient)
+        settings = (*searched, self.changes, self.wants, self._sees(model))
         result = compute(_solve, model, settings, given, index, tensors, numbers)
         check_result(model, result)
         return result
@@ -255,7 +290,7 @@ class SearchedAttack(Attack):
         """How many answers have at least as many draws as were asked for."""
         if not self._sees(model):
             return 1
-        return math.ceil(self.draws / model.draws)
+        return _sets_of(self.draws, model)
 
     def _reference(self, model, inputs, reference):
         """|y|, real (batch, rows, width), or None for a goal without."""
@@ -286,6 +321,11 @@ class SearchedAttack(Attack):
         return tf.cast(image, like.dtype)
 
 
+def _sets_of(draws, model):
+    """How many answers of a model have at least so many draws."""
+    return math.ceil(draws / max(model.draws, 1))
+
+
 def _start(like, start):
     """The change that a `Start` holds, or None."""
     if start is None:
@@ -302,20 +342,25 @@ def _check_shape(name, image, like):
         )
 
 
-def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, numbers):
+def _solve(model, search, fixed, gradient, threat, goal, fresh, inputs, index, tensors, numbers):
     """The result of a search, see `SearchedAttack.run`."""
-    objective = Objective(
-        model,
-        inputs,
-        index,
-        sets=numbers["sets"] if fresh else None,
-        seed=numbers["seed"],
-        threat=threat,
-        goal=goal,
-        reference=tensors["reference"],
-        support=tensors["support"],
-        known=tensors["known"],
-    )
+
+    def objective_through(gradient):
+        return Objective(
+            model,
+            inputs,
+            index,
+            gradient,
+            sets=numbers["sets"] if fresh else None,
+            seed=numbers["seed"],
+            threat=threat,
+            goal=goal,
+            reference=tensors["reference"],
+            support=tensors["support"],
+            known=tensors["known"],
+        )
+
+    objective = objective_through(gradient)
     problem = Problem(
         objective,
         threat,
@@ -325,9 +370,15 @@ def _solve(model, search, fixed, threat, goal, fresh, inputs, index, tensors, nu
         tensors["start"],
         index,
         numbers["seed"],
+        numbers["place"],
         tensors["known"],
     )
     found = search(problem, numbers, *fixed)
+    if gradient == SURROGATE:
+        # The search knows E of the surrogate alone. What counts is that of the model.
+        objective = objective_through("full")
+        found = found._replace(history=objective.value(found.best)[None, None])
     answer, value = objective.answer(found.best)
+    unseen = objective.unseen(found.best, numbers["check_sets"]) if fresh else None
     left = objective.left(answer, found.best)
-    return AttackResult(found.best, answer, value, found.history, left=left)
+    return AttackResult(found.best, answer, value, found.history, left=left, unseen=unseen)

@@ -86,8 +86,13 @@ class Square(SearchedAttack):
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)
 
     @property
-    def num_steps(self):
-        """The number of answers of all sizes together, for one image."""
+    def num_gradients(self):
+        """None is taken."""
+        return 0
+
+    @property
+    def num_answers(self):
+        """The answers of all sizes together, for one image."""
         return self.steps * len(self.sizes)
 
     def numbers(self, real):

@@ -17,6 +17,7 @@ from tfvn.attacks.power import PowerIteration
 from tfvn.attacks.result import AttackResult
 from tfvn.attacks.search import SearchedAttack, kinds_of
 from tfvn.attacks.square import Square
+from tfvn.choices import SURROGATE
 
 __all__ = ["Member", "SUITES", "Suite"]
 
@@ -36,21 +37,33 @@ class Member(NamedTuple):
 
 # How the names of arrays begin that hold what a member reached.
 _REACHED = "reached_"
-_POWER = Member("power", PowerIteration, {"steps": 20})
+_POWER = Member("power", PowerIteration, {"steps": 19})
+# Where it is ahead of the others, their gradient is useless.
+_ONE_STEP = Member("one-step", PowerIteration, {"steps": 1})
 _LARGER = {"steps": 50, "start": "larger"}
 SUITES = {
     # 120 gradients.
     "small-1": (
         _POWER,
+        _ONE_STEP,
         Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 2}),
     ),
     # 450 gradients, and 300 answers without one.
     "standard-1": (
         _POWER,
+        _ONE_STEP,
         Member("apgd-random", AutoProjectedGradient, {"steps": 60}),
         Member("apgd-singular", AutoProjectedGradient, {"steps": 60, "start": "singular"}),
         Member("square", Square, {"steps": 300}),
         Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 6}),
+    ),
+    # 180 gradients, and 300 answers without one: for models that optimise or sample for each
+    # measurement.
+    "dynamic-1": (
+        Member("last-steps", AutoProjectedGradient, {"steps": 60, "gradient": "last-steps"}),
+        Member("straight", AutoProjectedGradient, {"steps": 60, "gradient": "straight-through"}),
+        Member("surrogate", AutoProjectedGradient, {"steps": 60, "gradient": SURROGATE}),
+        Member("square", Square, {"steps": 300}),
     ),
 }
 
@@ -64,8 +77,10 @@ class Suite(SearchedAttack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         version: the list of searches. "small-1" takes 120 gradients a slice and radius,
-            "standard-1" 450, and 300 answers without a gradient. Square, which makes these, is
-            left out for threats and goals that it does not know.
+            "standard-1" 450, and 300 answers without a gradient. "dynamic-1" is for models that
+            optimise or sample for each measurement: it takes 180 gradients in three ways round one
+            that may be cut, and 300 answers. Square, which makes these, is left out for threats and
+            goals that it does not know.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
             norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e; "maps"
             are the coil maps, S + d, and the radius is that of || d ||_2 / || S ||_2.
@@ -113,10 +128,14 @@ class Suite(SearchedAttack):
         return found
 
     @property
-    def num_steps(self):
-        """The gradients, and the answers without one, of all sizes together, for one image."""
-        members = [self._attack(member) for member in self.members]
-        return sum(member.num_steps for member in members) * len(self.sizes)
+    def num_gradients(self):
+        """The number of gradients of all sizes together, for one image."""
+        return len(self.sizes) * sum(attack.num_gradients for attack in self._attacks())
+
+    @property
+    def num_answers(self):
+        """The number of answers of members that take no gradient. As above."""
+        return len(self.sizes) * sum(attack.num_answers for attack in self._attacks())
 
     def arrays(self, result):
         """What is stored beside the perturbation: E, and what each member reached."""
@@ -131,7 +150,8 @@ class Suite(SearchedAttack):
             for member in members:
                 name = f"{_REACHED}{member.name}"
                 if name in stored:
-                    found.append((member.name, member.attack.sort, float(stored[name])))
+                    sort = member.attack(**member.settings).sort
+                    found.append((member.name, sort, float(stored[name])))
         return list(dict.fromkeys(found))
 
     def remark(self, found):
@@ -153,8 +173,8 @@ class Suite(SearchedAttack):
             members, one after the other; shorter ones stay where they end.
         """
         best, reached, histories = None, {}, []
-        for member in self.members:
-            result = self._attack(member).run(model, inputs, size, reference, start, index)
+        for member, attack in zip(self.members, self._attacks()):
+            result = attack.run(model, inputs, size, reference, start, index)
             # One change of a smaller radius is enough to begin with.
             start = None
             # On the draws that the attack saw: it cannot know the model's.
@@ -166,25 +186,30 @@ class Suite(SearchedAttack):
             best, value = _where(improved, result, best), tf.maximum(reached[member.name], value)
         return best._replace(history=_side_by_side(histories), reached=reached)
 
-    def _attack(self, member):
-        """The attack of a member, for one size."""
-        return member.attack(
-            sizes=[1.0],
-            threat=self.threat,
-            goal=self.goal,
-            threat_region=self.threat_region,
-            goal_region=self.goal_region,
-            noise=self.noise,
-            draws=self.draws,
-            seed=self.seed,
-            **member.settings,
-        )
+    def _attacks(self):
+        """The attacks of its members, for one size."""
+        found = []
+        for place, member in enumerate(self.members):
+            attack = member.attack(
+                sizes=[1.0],
+                threat=self.threat,
+                goal=self.goal,
+                threat_region=self.threat_region,
+                goal_region=self.goal_region,
+                noise=self.noise,
+                draws=self.draws,
+                seed=self.seed,
+                **member.settings,
+            )
+            attack.place = place
+            found.append(attack)
+        return found
 
 
 def _where(improved, other, one):
     """Image by image, one of two results."""
     found = {}
-    for field in ("perturbation", "reconstruction", "objective", "left"):
+    for field in ("perturbation", "reconstruction", "objective", "left", "unseen"):
         new, old = getattr(other, field), getattr(one, field)
         if new is not None:
             found[field] = tf.where(loop.by_image(improved, new), new, old)

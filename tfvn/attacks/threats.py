@@ -27,13 +27,17 @@ class Threat:
 
     Attributes:
         length: what the amount of a change is called, its l2 norm.
+        symbol: what a change is called.
         changes: the input of a model that a change goes into; None for the one that it reads.
         needs_truth: whether `known` needs the true image.
+        is_image: whether a change is an image, which enters as A r.
     """
 
     length = ""
+    symbol = ""
     changes = None
     needs_truth = False
+    is_image = False
 
     def zero(self, sense, inputs):
         """No change, of the shape that a change has.
@@ -140,6 +144,8 @@ class ImageThreat(Threat):
     ball: str = "l2"
     region: tuple = ()
     length = "||r||_2"
+    symbol = "r"
+    is_image = True
 
     def zero(self, sense, inputs):
         return tf.zeros_like(sense.crop_readout(inputs["sensitivity_maps"][:, 0]))
@@ -188,6 +194,7 @@ class KSpaceThreat(Threat):
     """Entries e of the sampled k-space: k + e."""
 
     length = "||e||_2"
+    symbol = "e"
 
     def zero(self, sense, inputs):
         del sense
@@ -218,6 +225,7 @@ class MapThreat(Threat):
     """
 
     length = "||d||_2 / ||S||_2"
+    symbol = "d"
     changes = "sensitivity_maps"
 
     def zero(self, sense, inputs):

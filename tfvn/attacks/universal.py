@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfvn import checks, ranges
 from tfvn.attacks.apgd import AutoProjectedGradient
-from tfvn.attacks.result import Start
+from tfvn.attacks.result import Start, Wanted
 from tfvn.attacks.search import Found, kinds_of
 
 __all__ = ["Universal"]
@@ -85,6 +85,11 @@ class Universal(AutoProjectedGradient):
         count = tf.shape(problem.like)[0]
         history = tf.repeat(found.history, count, axis=2)
         return Found(_repeated(found.best, problem.like), history)
+
+    def wanted(self, stored, clean):
+        """That the change is the same for all slices, and the target, of a goal that has one."""
+        text = f"one {self.changes.symbol} for all slices"
+        return super().wanted(stored, clean) or Wanted(text)
 
     def run(self, model, inputs, size, reference=None, start=None, index=None):
         """Finds one change for a batch, or tells what a given one does.

@@ -20,8 +20,8 @@ class Certificate:
     """A bound on || g(k + d) - g(k) ||_2 over all d of a norm, from the draws of an answer.
 
     `statistics` are those of a model, see `tfvn.models.base.Statistics`: `mean` and `deviation`
-    (batch, rows, width), `largest_norm` (batch,). `distance` is the norm of what is added to the
-    measurement: that of A r for a perturbation r of the image.
+    (batch, rows, width), `largest_norm` and `operator_norm` (batch,). `distance` is the norm of
+    what is added to the measurement: that of A r for a perturbation r of the image.
 
     Attributes:
         name: the name in `tfvn.certificates.CERTIFICATES`.
@@ -45,6 +45,19 @@ class Certificate:
     def certified_distance(self, statistics, change):
         """The largest distance for which the bound is at most `change`, (batch,)."""
         raise NotImplementedError
+
+    def image_lipschitz(self, statistics):
+        """The slope of `image_bound` at size 0, (batch,); NaN where it has none."""
+        del statistics
+        return np.nan
+
+    def image_bound(self, statistics, size):
+        """The largest change of each image for any d = A r, || r ||_2 <= size, (batch,).
+
+        Infinite for a certificate that is about d alone.
+        """
+        del statistics, size
+        return np.inf
 
 
 def check_distance(distance):

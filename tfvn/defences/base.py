@@ -2,6 +2,7 @@
 
 import inspect
 
+from tfvn.choices import TRACKS
 from tfvn.models.base import Reconstructor
 from tfvn.models.contract import check_model
 
@@ -55,6 +56,23 @@ class Defence(Reconstructor):
     def has_maps_gradient(self):
         """Whether it has a gradient in the coil maps: whether the model inside has one."""
         return self.model.has_maps_gradient
+
+    @property
+    def track(self):
+        """How it must be attacked: as its draws ask for, or as the model inside if that is harder.
+
+        A defence that optimises or samples for each measurement says "dynamic".
+        """
+        return max(super().track, self.model.track, key=TRACKS.index)
+
+    def surrogate(self, inputs, key=None):
+        """The answer of the model inside, or its surrogate, see `Reconstructor.surrogate`."""
+        del key
+        inner = self.model.answer
+        if self.model.track == "dynamic":
+            inner = self.model.surrogate
+        # Keys of the defence are none of the model's.
+        return inner(inputs)
 
     def keys(self, index):
         """The keys of the draws, see `Reconstructor.keys`."""

@@ -143,7 +143,7 @@ class Smoothed(Defence):
     @property
     def certificates(self):
         if not self.sigma:
-            return ()
+            return self.model.certificates
         return (TotalVariation(self.sigma, self.law),)
 
     @property
@@ -160,7 +160,13 @@ class Smoothed(Defence):
 
     def answer(self, inputs, key=None):
         """The mean magnitude image over all draws, real (batch, rows, width)."""
-        draws = self._draws(inputs, key)
+        return self._mean(inputs, self._draws(inputs, key))
+
+    def last_steps(self, inputs, key=None):
+        return self._mean(inputs, self._draws(inputs, key, self.model.last_steps))
+
+    def _mean(self, inputs, draws):
+        """The mean image of the draws of a measurement, differentiable in it."""
         names = measurement.measured_keys(inputs)
 
         def mean(add, zeros):
@@ -218,7 +224,8 @@ class Smoothed(Defence):
             return draws.stream(add, [draws.zero, norm, scalar, draws.zero, draws.zero])
 
         parts = replicas.run(self.strategy, own_draws)
-        return self._merged(parts, draws)
+        operator_norm = self.sense.norm_bound(inputs["sensitivity_maps"], inputs["mask"])
+        return self._merged(parts, draws)._replace(operator_norm=operator_norm)
 
     def _merged(self, parts, draws):
         """The `Statistics` of what all replicas found of their own draws."""
@@ -244,7 +251,9 @@ class Smoothed(Defence):
             tf.reduce_max(norms, 0),
         )
 
-    def _draws(self, inputs, key):
+    def _draws(self, inputs, key, answer=None):
+        """The `_Draws` of a measurement; `answer` is that of a single draw, the model's without."""
+        answer = answer or self.model.answer
         names = measurement.measured_keys(inputs)
         fixed = {name: inputs[name] for name in ("sensitivity_maps", "mask")}
         shape = inputs["sensitivity_maps"].shape
@@ -271,7 +280,7 @@ class Smoothed(Defence):
             numbers = tf.repeat(tf.range(start, stop), batch)
             keys = noise.fold_in_each(repeat(key, times), numbers)
             copies = measurement.noisy(self.sense, copies, self._sigma, keys, self.law)
-            images = self.model.answer(copies, self._inner_keys(keys))
+            images = answer(copies, self._inner_keys(keys))
             images = tf.reshape(images, [times, batch, *tf.unstack(tf.shape(images)[1:])])
             return tf.ensure_shape(images, [None, *like.shape])
 

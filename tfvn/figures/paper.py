@@ -7,16 +7,12 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from tfvn.figures.insets import ENLARGED, region_of, show_with_inset, write_beside
+from tfvn.figures.panels import OUTLINE, WHITE, Layout, add_bar_beside
 from tfvn.figures.style import WIDTH, axes_at, label, shortened, show, styled
 
 __all__ = ["Example", "Panel", "figure1", "figure3"]
-
-_OUTLINE = "#F0E442"
-# Brighter pixels, a thousandth of all, are white too.
-_WHITE = 99.9
 
 
 class Example(NamedTuple):
@@ -96,7 +92,7 @@ def _kspace_panel(kspace_coil):
 
 def _grey_panel(title, image):
     magnitude = np.abs(image)
-    return Panel(title, magnitude, "gray", (0, np.percentile(magnitude, _WHITE)))
+    return Panel(title, magnitude, "gray", (0, np.percentile(magnitude, WHITE)))
 
 
 def _add_bar_below(figure, axes, drawn, panel):
@@ -131,7 +127,7 @@ def figure3(path, reference, examples, left_out=0):
         left_out: the number of models that are not shown, for the note below.
     """
     grid = _Grid(reference, examples)
-    layout = _Layout(len(examples), len(grid.columns), examples[0].clean.shape, grid.largest > 0)
+    layout = Layout(len(examples), len(grid.columns), examples[0].clean.shape, grid.largest > 0)
     figure = Figure(layout.size)
     drawn = None
     for column, (title, cells) in enumerate(grid.columns.items()):
@@ -145,7 +141,7 @@ def figure3(path, reference, examples, left_out=0):
             drawn = _draw_cell(axes, cell, grid) or drawn
     if grid.largest > 0:
         axes = axes_at(figure, *layout.bar_place())
-        _add_bar_beside(figure, axes, drawn, grid.word)
+        add_bar_beside(figure, axes, drawn, grid.word)
     note = (
         f"Grey scale: 0 to {grid.white:.3g}, the 99.9th percentile of the {grid.brightest}. Inset:"
         f" {ENLARGED:.1f} x."
@@ -192,7 +188,7 @@ class _Grid:
         else:
             truth = np.abs(reference)
             self.brightest, self.word = "ground truth", "error"
-        self.white = max(np.percentile(truth, _WHITE), 1e-12)
+        self.white = max(np.percentile(truth, WHITE), 1e-12)
         radii = {example.radius for example in examples if example.attacked is not None}
         self.is_attacked = bool(radii)
         # Where it is the same for all, the titles say it.
@@ -201,7 +197,7 @@ class _Grid:
             self.norm = f", $\\|r\\|_2 = {radii.pop():g}$"
         errors = [self._error(example) for example in examples]
         there = [error for error in errors if error is not None]
-        self.largest = max([np.percentile(np.abs(error), _WHITE) for error in there], default=0)
+        self.largest = max([np.percentile(np.abs(error), WHITE) for error in there], default=0)
         focus = examples[0].clean
         if there:
             focus = there[0]
@@ -270,43 +266,6 @@ def _told(scores):
     return f"RMSE {rmse:#.3g}\nSSIM {ssim:.3f}"
 
 
-class _Layout:
-    """Where the panels of figure 3 are, in inches.
-
-    Args:
-        rows, columns: numbers of panels.
-        shape: (rows, width) of the images.
-        with_bar: whether there is a colour bar at the right.
-    """
-
-    gap, head, foot, side = 0.04, 0.24, 0.2, 0.22
-
-    def __init__(self, rows, columns, shape, with_bar):
-        self.rows, self.columns = rows, columns
-        bar_side = 0.04
-        if with_bar:
-            bar_side = 0.74
-        free = WIDTH - self.side - bar_side - self.gap * (columns - 1)
-        self.panel = min(free / columns, 2.2)
-        self.step = self.panel * shape[0] / shape[1] + self.gap
-        # Wide enough for the note below.
-        width = max(self.side + bar_side + (self.panel + self.gap) * columns - self.gap, 4.8)
-        self.size = width, self.head + self.step * rows + self.foot
-
-    def place(self, row, column):
-        """Left, bottom, width and height of a panel."""
-        left = self.side + column * (self.panel + self.gap)
-        bottom = self.foot + self.gap / 2 + (self.rows - 1 - row) * self.step
-        return left, bottom, self.panel, self.step - self.gap
-
-    def bar_place(self):
-        """Left, bottom, width and height of the colour bar."""
-        height = min(self.step * self.rows - self.gap, 3.0)
-        middle = self.foot + self.step * self.rows / 2
-        left = self.side + (self.panel + self.gap) * self.columns + 0.03
-        return left, middle - height / 2, 0.08, height
-
-
 def _draw_cell(axes, cell, grid):
     """Draws a panel. Returns what was drawn of an error, for the colour bar."""
     if cell.image is None:
@@ -315,15 +274,7 @@ def _draw_cell(axes, cell, grid):
     if cell.is_error:
         limits = (-grid.largest, grid.largest)
         return show_with_inset(axes, cell.image, limits, "RdBu_r", grid.region, "black")
-    show_with_inset(axes, cell.image, (0, grid.white), "gray", grid.region, _OUTLINE)
+    show_with_inset(axes, cell.image, (0, grid.white), "gray", grid.region, OUTLINE)
     if cell.text:
         write_beside(axes, cell.text, grid.region, cell.image.shape)
     return None
-
-
-def _add_bar_beside(figure, axes, drawn, word):
-    bar = figure.colorbar(drawn, cax=axes)
-    bar.set_label(f"{word} (image units)", labelpad=1)
-    bar.ax.tick_params(length=2, pad=1)
-    bar.locator = MaxNLocator(5)
-    bar.update_ticks()

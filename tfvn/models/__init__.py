@@ -8,6 +8,7 @@ from tfvn.models.classical import CGSense, TotalVariation, Wavelet, ZeroFilled
 from tfvn.models.dagan import DAGAN
 from tfvn.models.e2e_varnet import E2EVarNet
 from tfvn.models.modl import MoDL
+from tfvn.models.monotone import MonotoneVariationalNetwork
 from tfvn.models.network_files import load_model
 from tfvn.models.rim import RIM
 from tfvn.models.unet import UNet
@@ -22,6 +23,7 @@ __all__ = [
     "Cascade",
     "E2EVarNet",
     "MoDL",
+    "MonotoneVariationalNetwork",
     "Reconstructor",
     "Statistics",
     "TotalVariation",
@@ -44,6 +46,7 @@ MODELS = {
     "dagan": DAGAN,
     "e2e-varnet": E2EVarNet,
     "modl": MoDL,
+    "monotone": MonotoneVariationalNetwork,
     "rim": RIM,
     "total-variation": TotalVariation,
     "unet": UNet,

@@ -32,7 +32,13 @@ __all__ = ["Function", "KerasModel", "from_function", "from_keras", "from_torch"
 
 
 def from_keras(
-    model, forward, reads="zero_filled", readout_oversampling=False, dtype="float32", name=None
+    model,
+    forward,
+    reads="zero_filled",
+    readout_oversampling=False,
+    dtype="float32",
+    name=None,
+    track="deterministic",
 ):
     """A Keras model as a `Reconstructor`.
 
@@ -44,6 +50,8 @@ def from_keras(
         readout_oversampling: of `tfvn.physics.sense.Sense`.
         dtype: "float32" or "float64", the precision of the measurement.
         name: as Keras has it.
+        track: "deterministic", or "dynamic" for a model that optimises for each measurement, always
+            with the same result. Its gradient may be cut: the suite "dynamic-1" is made for it.
 
     Raises:
         ValueError: for something that is no Keras model or no function. Later, of the first
@@ -56,11 +64,18 @@ def from_keras(
         readout_oversampling=readout_oversampling,
         dtype=dtype,
         name=name,
+        track=track,
     )
 
 
 def from_torch(
-    module, forward, reads="zero_filled", readout_oversampling=False, dtype="float32", name=None
+    module,
+    forward,
+    reads="zero_filled",
+    readout_oversampling=False,
+    dtype="float32",
+    name=None,
+    track="deterministic",
 ):
     """A PyTorch module as a `Reconstructor`. Its gradients come from PyTorch.
 
@@ -68,7 +83,7 @@ def from_torch(
         module: the `torch.nn.Module`. It is put into evaluation mode.
         forward: a function of the module and of the dict above, of torch tensors on the module's
             device, to the image.
-        reads, readout_oversampling, dtype, name: as for `from_keras`.
+        reads, readout_oversampling, dtype, name, track: as for `from_keras`.
 
     Raises:
         ValueError: as `from_keras`; and if PyTorch is not installed.
@@ -80,11 +95,18 @@ def from_torch(
         readout_oversampling=readout_oversampling,
         dtype=dtype,
         name=name,
+        track=track,
     )
 
 
 def from_function(
-    forward, vjp, reads="zero_filled", readout_oversampling=False, dtype="float32", name=None
+    forward,
+    vjp,
+    reads="zero_filled",
+    readout_oversampling=False,
+    dtype="float32",
+    name=None,
+    track="deterministic",
 ):
     """A function of NumPy arrays as a `Reconstructor`.
 
@@ -95,13 +117,19 @@ def from_function(
             the image, to the gradient of Re sum(conj(c) image) in what is read: its derivative in
             the real part, plus i times that in the imaginary part. Of a linear map it is the
             adjoint of c.
-        reads, readout_oversampling, dtype, name: as for `from_keras`.
+        reads, readout_oversampling, dtype, name, track: as for `from_keras`.
 
     Raises:
         ValueError: as `from_keras`.
     """
     return Function(
-        forward, vjp, reads=reads, readout_oversampling=readout_oversampling, dtype=dtype, name=name
+        forward,
+        vjp,
+        reads=reads,
+        readout_oversampling=readout_oversampling,
+        dtype=dtype,
+        name=name,
+        track=track,
     )
 
 

@@ -6,7 +6,6 @@ model.
 """
 
 import json
-from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -15,38 +14,15 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.compat import KERAS_3, variable_of, weights_in_order
 from tfvn.models import compiled
+from tfvn.models.answers import EPSILON, Statistics, magnitude
 from tfvn.models.failed_call import explain
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
 
 __all__ = ["EPSILON", "Reconstructor", "Statistics", "magnitude"]
 
-# Under the root of the magnitude, so that it is differentiable at 0. Images have a maximum of
-# about 1.
-EPSILON = 1e-12
-
 # The weights of one model stand in another order under Keras 2 than under Keras 3.
 _ORDER = "keras3" if KERAS_3 else "keras2"
-
-
-def magnitude(image):
-    """|image| = sqrt(re^2 + im^2 + EPSILON) of a complex tensor."""
-    return tf.sqrt(tf.square(tf.math.real(image)) + tf.square(tf.math.imag(image)) + EPSILON)
-
-
-class Statistics(NamedTuple):
-    """What the draws of an answer show.
-
-    mean: the answer, real (batch, rows, width).
-    deviation: standard deviation of a single draw's pixel, of that shape; None without draws. It is
-        no error bar of the image: what all draws get wrong alike it does not show.
-    largest_norm: (batch,) the largest L2 norm of a single draw's image, the range that these draws
-        show.
-    """
-
-    mean: tf.Tensor
-    deviation: Optional[tf.Tensor]
-    largest_norm: tf.Tensor
 
 
 class Reconstructor(keras.Model):
@@ -60,6 +36,8 @@ class Reconstructor(keras.Model):
         reads: "zero_filled", for a model that sees the data through A^H k alone, or "kspace".
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
+        track: how it must be attacked, see `tfvn.choices.TRACKS`. A model that optimises or samples
+            for each measurement says "dynamic".
         has_phase: whether the phase of its image is that of the object.
         has_maps_gradient: whether its gradient in `sensitivity_maps` is that of its answer.
         unit: the largest magnitude that images are expected to have.
@@ -94,6 +72,11 @@ class Reconstructor(keras.Model):
     def __call__(self, inputs, *args, **kwargs):
         # Before Keras, which puts lines of its own around an error.
         return super().__call__(self.measured(inputs), *args, **kwargs)
+
+    @property
+    def track(self):
+        """ "random" for a model with draws, and "deterministic" for others."""
+        return "random" if self.draws else "deterministic"
 
     @property
     def identity(self):
@@ -194,10 +177,27 @@ class Reconstructor(keras.Model):
         self._check_image(image, inputs)
         return magnitude(image)
 
+    def last_steps(self, inputs, key=None):
+        """The `answer`, with the gradient through the last steps of what is done for each
+        measurement: the largest part of them that an attack can be led through.
+
+        A model of the track "dynamic" overrides this. Of others it is the answer.
+        """
+        return self.answer(inputs, key)
+
+    def surrogate(self, inputs, key=None):
+        """What stands for the `answer` where that has no gradient, differentiable: |A^H k|.
+
+        A model that has a better one overrides this, such as the answer without a last step.
+        """
+        del key
+        return magnitude(measurement.zero_filled(self.sense, inputs))
+
     def measure(self, inputs, key=None):
         """`statistics`, to be called inside a graph."""
         image = self.answer(inputs, key)
-        return Statistics(image, None, tf.norm(image, axis=[1, 2]))
+        operator_norm = self.sense.norm_bound(inputs["sensitivity_maps"], inputs["mask"])
+        return Statistics(image, None, tf.norm(image, axis=[1, 2]), operator_norm)
 
     def reconstruct(self, inputs, key=None):
         """The reconstruction map f: the magnitude image, real (batch, rows, width).

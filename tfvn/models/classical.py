@@ -9,10 +9,13 @@ None of them has weights to train. `mu` and `weight` are chosen by validation: `
 tune`.
 """
 
+import functools
+
 import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.certificates.lipschitz import Lipschitz, of_regularised, of_zero_filled
 from tfvn.models import sparse
 from tfvn.models.base import Reconstructor
 from tfvn.models.conjugate_gradient import solve_regularised
@@ -30,6 +33,8 @@ class ZeroFilled(Reconstructor):
     """The zero-filled image A^H k: what every other model has to beat. Its largest change under
     || r || <= R is known in closed form, R times the largest eigenvalue of A^H A at most.
     """
+
+    certificates = (Lipschitz(of_zero_filled),)
 
     def __init__(self, readout_oversampling=False, **kwargs):
         super().__init__(readout_oversampling, **kwargs)
@@ -68,6 +73,20 @@ class CGSense(Reconstructor):
         self.tolerance = checks.number("tolerance", tolerance, above=0, below=1)
         self.iterations = checks.whole("iterations", iterations, 1, most=_MOST_ITERATIONS)
         self.built = True
+
+    @property
+    def certificates(self):
+        """The constants of the exact solution, and what conjugate gradients may be off by.
+
+        They end where the residual is below `tolerance` || A^H k ||, and || A^H k || is at most
+        (a + mu) || u ||. Divided by mu, that bounds the error of u. Where `iterations` end them
+        before, it does not.
+        """
+
+        def residue(power):
+            return self.tolerance * (power + self.mu) / self.mu
+
+        return (Lipschitz(functools.partial(of_regularised, mu=self.mu), residue),)
 
     def call(self, inputs):
         return solve_regularised(

@@ -129,7 +129,7 @@ def _attack(name, run_dir, config, watch):
     if os.path.exists(os.path.join(run_dir, "attacks")):
         attack()
         return
-    steps = sum(part.make(seed=config.seed).num_steps for part in config.attacks)
+    steps = sum(part.make(seed=config.seed).num_gradients for part in config.attacks)
     slices = len(data.source(config, "test"))
     watch.measure(f"attack on {name}, steps", steps * slices, attack)
 

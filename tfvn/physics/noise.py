@@ -21,6 +21,7 @@ from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = [
     "ATTACK",
+    "ATTACK_CHECK",
     "ATTACK_START",
     "INNER",
     "LAWS",
@@ -38,6 +39,8 @@ __all__ = [
 TRAINING, SMOOTHING, VALIDATION, ATTACK_START, ATTACK = range(5)
 # Folded into the key of a draw: the draws of a model inside that draw.
 INNER = 5
+# Another stream: the draws that a finished attack is checked with.
+ATTACK_CHECK = 6
 
 
 def keys(seed, stream, index):

@@ -6,6 +6,7 @@ root-sum-of-squares. A network of gradient steps on || A_S u - k ||^2 sees the d
 A_S^H k and A_S^H A_S: that is what makes smoothing and attacks cheap.
 """
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
@@ -21,6 +22,9 @@ SHAPES = {
     "sensitivity_maps": "(batch, coils, height, width)",
     "mask": "(batch, 1, 1, width) or (batch, 1, height, width)",
 }
+
+# Roundings of a norm bound beside those of its sum over coils.
+_ROUNDED = 8
 
 
 def sizes_fit(one, other):
@@ -113,6 +117,22 @@ class Sense(keras.layers.Layer):
         axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(found))
         found = tf.reshape(tf.reduce_sum(found, axes), shape)
         return tf.ensure_shape(found, sensitivity_maps.shape)
+
+    def norm_bound(self, sensitivity_maps, mask):
+        """An upper bound of || A_S ||, real (batch,): the largest root-sum-of-squares of the maps
+        at a pixel of the image, times the largest weight of the mask.
+
+        || A_S u ||^2 = sum_c || M F S_c u ||^2 <= max |M|^2 sum_p |u_p|^2 sum_c |S_c,p|^2.
+        """
+        sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
+        maps = self.crop_readout(sensitivity_maps)
+        real = maps.dtype.real_dtype
+        powers = tf.reduce_sum(tf.square(tf.abs(maps)), 1)
+        largest = tf.sqrt(tf.reduce_max(powers, [1, 2]))
+        weight = tf.reduce_max(tf.abs(tf.cast(mask, real)), [1, 2, 3])
+        # Rounded up: a sum over coils loses a digit's unit for each of them at most.
+        coils = tf.cast(tf.shape(maps)[1], real)
+        return weight * largest * (1 + np.finfo(real.as_numpy_dtype).eps * (coils + _ROUNDED))
 
     def rows(self, height):
         """How many rows of a readout of `height` lie above the image, in it and below it."""

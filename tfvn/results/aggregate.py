@@ -28,7 +28,7 @@ _MEANS = (
 # Of these numbers the count of images is kept, where some images have none.
 COUNTED = ("rmse", "ssim", "effect")
 # What a row says of its model.
-MODEL_KEYS = ("sigma", "noise", "num_samples", "seed")
+MODEL_KEYS = ("sigma", "noise", "num_samples", "seed", "track")
 
 
 def aggregate(rows):

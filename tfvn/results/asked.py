@@ -120,12 +120,12 @@ class Asked:
         arguments = self._arguments(change, keys, inputs)
         return np.asarray(compute(_answer, self.model, (), *arguments), np.float64)
 
-    def gradient(self, change, other):
+    def gradient(self, change, other, keys=None):
         """f(k + e), and the gradient of 1/2 || f(k + e) - other ||^2 in e, where that is finite; 0
-        elsewhere.
+        elsewhere. Arguments as for `image`.
         """
         other = tf.constant(other, self._dtype.real_dtype)
-        arguments = (*self._arguments(change), other)
+        arguments = (*self._arguments(change, keys), other)
         image, gradient = compute(_answer_and_gradient, self.model, (), *arguments)
         gradient = np.asarray(gradient, np.complex128)
         return np.asarray(image, np.float64), np.where(np.isfinite(gradient), gradient, 0)
@@ -226,6 +226,22 @@ class Asked:
     def search(self):
         """What a search at the radius found, see `climbed`."""
         return self.climbed(self.start, self.radius, self.clean, SEARCH_STEPS)
+
+    @functools.cached_property
+    def unforeseen(self):
+        """How far a search gets, on the model's own draws, that sees others in each step: (batch,).
+
+        It is the other search without the knowledge of the draws.
+        """
+        r = scaled(self.radius, unit(self.start))
+        furthest = np.zeros(len(r))
+        for step in range(SEARCH_STEPS):
+            keys = noise.keys(step, noise.ATTACK, self.numbers)
+            _, gradient = self.gradient(self.forward(r), self.image(keys=keys), keys)
+            r = scaled(self.radius, unit(self.adjoint(gradient), r))
+            moved = norms(self.image(self.forward(r)) - self.clean)
+            furthest = np.maximum(furthest, np.nan_to_num(moved, posinf=0))
+        return furthest
 
 
 def _answer(model, inputs, keys, change):

@@ -86,8 +86,13 @@ class Candidate(NamedTuple):
     def largest_ball(self):
         """The attack (kind, size) of the largest l2 ball; None where there is none."""
         balls = [attack for attack in self.attacks if attacks.of(attack[0]).bounded_in_l2]
-        # Of several the last one: attacks are in the order of their strength.
-        return max(reversed(balls), key=lambda ball: ball[1], default=None)
+
+        # What counts in a part of the image alone shows least of all of it. Of several the last
+        # one: attacks are in the order of their strength.
+        def order(ball):
+            return attacks.of(ball[0]).measures_effect, ball[1]
+
+        return max(reversed(balls), key=order, default=None)
 
     def perturbation(self, kind, size, case, digest, like):
         """The stored change of an attack on one slice, (1, ...), in single precision.

@@ -6,10 +6,18 @@ import numpy as np
 
 from tfvn.certificates.total_variation import range_diameter
 from tfvn.models.base import Statistics
-from tfvn.results.rows import is_clean, size_of
+from tfvn.results.rows import attack_of, is_clean, size_of
 from tfvn.tables import Table, digits
 
-__all__ = ["DISTANCES", "certificate_table", "certificates_of", "claimed", "diameter_of"]
+__all__ = [
+    "DISTANCES",
+    "bound_of",
+    "certificate_table",
+    "certificates_of",
+    "claimed",
+    "diameter_of",
+    "seen_in",
+]
 
 # The columns that hold ||A r||, by the norm.
 DISTANCES = {"l2": "kspace_norm", "l1": "kspace_l1"}
@@ -20,6 +28,7 @@ _HEADS = (
     "certificate",
     "D",
     "Lipschitz constant",
+    "of r",
     "certified to",
     "attack",
     "its A r",
@@ -42,6 +51,29 @@ def diameter_of(statistics):
     return range_diameter(np.asarray(statistics.largest_norm, float), non_negative=True)
 
 
+def seen_in(rows):
+    """The `Statistics` of all rows together: what the largest draw and the largest || A || show."""
+    largest = {}
+    for name in ("draw_norm", "operator_norm"):
+        largest[name] = np.array([max(row[name] for row in rows)])
+    return Statistics(None, None, largest["draw_norm"], largest["operator_norm"])
+
+
+def bound_of(certificate, statistics, row):
+    """The largest effect that a certificate allows of the change of a row, (1,).
+
+    || A r || bounds it, and || r ||_2 where the change is an image r. NaN for a change of A, of
+    which nothing is claimed.
+    """
+    distance = np.array([row[DISTANCES[certificate.norm]]])
+    if np.isnan(distance).any():
+        return np.array([math.nan])
+    bound = certificate.bound(statistics, distance)
+    if not is_clean(row) and not attack_of(row).changes.is_image:
+        return bound
+    return np.minimum(bound, certificate.image_bound(statistics, np.array([row["norm"]])))
+
+
 def certificates_of(table, rows, certificates):
     """What can be claimed of every model that has certificates.
 
@@ -51,10 +83,12 @@ def certificates_of(table, rows, certificates):
     * `diameter` is sqrt(2) times the largest norm of a single draw in `rows`. It is that of the map
       f whose images are scaled back to that norm, which changes none of the draws that were
       averaged here.
-    * `lipschitz` is the Lipschitz constant of the model, in the `norm` of the certificate.
+    * `lipschitz` is the Lipschitz constant of the model, in the `norm` of the certificate, and
+      `image_lipschitz` that for changes A r, by || r ||_2; NaN where none is known.
     * `certified_distance` is the largest ||A r|| in that norm that certifies a change below a tenth
       of the mean image norm.
-    * Of an attack: `distance`, its mean ||A r|| in that norm; `bound` at it; `total_variation`, the
+    * Of an attack: `distance`, its mean ||A r|| in that norm; `bound`, the certified effect, at it
+      and at its mean || r ||_2; `total_variation`, the
       bound as a share of the diameter; and the measured `effect`.
     * `certificate` is its name, and `confidence` its level: 1 for what is proved.
 
@@ -67,9 +101,7 @@ def certificates_of(table, rows, certificates):
     """
     claims = []
     for model, own in certificates.items():
-        largest = max(row["draw_norm"] for row in rows if row["model"] == model)
-        # Of all draws of the evaluation.
-        statistics = Statistics(mean=None, deviation=None, largest_norm=np.array([largest]))
+        statistics = seen_in([row for row in rows if row["model"] == model])
         for certificate in own:
             for entry in table:
                 # Attacks that change A have no distance.
@@ -86,10 +118,11 @@ def _claim(entry, certificate, statistics):
     certified = math.nan
     if not math.isnan(change):
         certified = certificate.certified_distance(statistics, change)
-    diameter, bound = diameter_of(statistics), certificate.bound(statistics, distance)
+    diameter, bound = diameter_of(statistics), bound_of(certificate, statistics, entry)
     numbers = {
         "diameter": diameter,
         "lipschitz": certificate.lipschitz(statistics),
+        "image_lipschitz": certificate.image_lipschitz(statistics),
         "certified_distance": certified,
         "distance": distance,
         "total_variation": bound / diameter,
@@ -120,11 +153,12 @@ def certificate_table(claims):
             if own:
                 lines.append(_line(own))
     note = (
-        "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; certified"
-        " to: the largest ||A r|| that cannot change the reconstruction by more than"
-        f" {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its mean norm of A"
-        " r, the bound at it and what it did; the bound says something where it is below half of"
-        " D. Norms of A r as the noise demands, of real and imaginary parts."
+        "D: diameter of the range, sqrt(2) times the largest norm of a single draw here; Lipschitz"
+        " constant: of any change of the data; of r: of changes A r, by ||r||_2, which says nothing"
+        " of noise; certified to: the largest ||A r|| that cannot change the reconstruction by more"
+        f" than {100 * _SHARE:g} % of the mean ||y||_2; attack: the weakest one, with its mean norm"
+        " of A r, the bound at it (and at its r) and what it did; the bound says something where it"
+        " is below half of D. Norms of A r as the noise demands, of real and imaginary parts."
     )
     title = "Certificates (docs/theorem.md)"
     return Table(title, lines, ("",) * len(_HEADS), note)
@@ -136,7 +170,8 @@ def _line(claims):
     # The weakest attack: where even that is beyond the certificate, the others are.
     claim = min(attacks, key=lambda claim: claim["total_variation"], default=claims[0])
     line = [claim["model"], f"{claim['certificate']}, {claim['norm']}"]
-    line += [digits(claim[key]) for key in ("diameter", "lipschitz", "certified_distance")]
+    numbers = ("diameter", "lipschitz", "image_lipschitz", "certified_distance")
+    line += [digits(claim[key]) for key in numbers]
     if not attacks:
         return line + ["-"] * 5
     line.append(f"{claim['attack']} {claim['size']:g}")

@@ -9,8 +9,10 @@ These are its files:
     figure3.png             the middle slice as every model sees it
     figure4.png             effect against ||r|| of the projected attack and that of Antun et al.,
                             where there are both
-    certificates.csv        of every smoothed model: its Lipschitz constant, and what it says of
-                            each attack
+    targets.png             the middle slice under attacks that have a target, or attack discs or
+                            all slices at once, where there are any
+    certificates.csv        of every model of which something is proved: its Lipschitz constants,
+                            and what they say of each attack
     flags.csv               of every model: which rules say that its numbers are wrong, see
                             `tfvn.results.rules`
     reconstructions.h5      all images, see `tfvn.results.images`
@@ -23,10 +25,15 @@ import os
 import shlex
 from typing import NamedTuple
 
+import numpy as np
+import tensorflow as tf
+
 from tfvn import attacks, data, files, progress
 from tfvn.data import Source
 from tfvn.figures import paper
-from tfvn.results import certified, flagged, measure, wording
+from tfvn.figures.targets import Aimed
+from tfvn.physics import measurement
+from tfvn.results import certified, flagged, measure, transfer, wording
 from tfvn.results.aggregate import aggregate
 from tfvn.results.candidates import Candidate, cases, check_attacks, compared_data, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
@@ -65,16 +72,17 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     * `norm` = ||r||_2, or what `Threat.length` says of another change; `kspace_norm` = ||A r||_2,
       and `kspace_l1` = ||A r||_1 of real and imaginary parts, both empty where A is changed.
     * `total_variation` in the certificate of a smoothed model: its bound at ||A r||, as a share of
-      the diameter of the range.
+      the diameter of the range. Of a model with Lipschitz constants the bound is L_k ||A r||.
     * `image_norm` = ||y||_2 and `relative_radius` = norm / image_norm, or what the `full_size` of
       another threat says.
     * `rmse` = || f - |y| ||_2, of which a set's RMSE is the root mean square.
     * `nrmse` = rmse / image_norm. It is of magnitudes, where the original code's is of complex
       images.
     * `ssim`, `psnr`.
-    * `draw_norm`, the largest norm of a single draw.
+    * `draw_norm`, the largest norm of a single draw, and `operator_norm`, a bound of ||A||.
     * `effect` = ||f(k + A r) - f(k)||_2.
-    * `sigma`, `noise`, `num_samples` and `seed` of the model.
+    * `sigma`, `noise`, `num_samples` and `seed` of the model, and its `track`: how it must be
+      attacked, see `tfvn.choices.TRACKS`.
 
     Without a reference the columns that need one are empty.
 
@@ -204,6 +212,7 @@ def _gather(candidates, source, output, workers, watch, kept, probe):
     total = len(source) * sum(1 + len(candidate.attacks) for candidate in candidates)
     path = os.path.join(output, "reconstructions.h5")
     maps = data.maps_origin(candidates[0].config)
+    transferred = transfer.stored(output)
     runs = []
     with progress.bar(total=total, unit="image") as bar, files.writing_hdf5(path) as file:
         file.attrs["coil_maps"] = maps
@@ -213,15 +222,16 @@ def _gather(candidates, source, output, workers, watch, kept, probe):
             loaded = measure.load(candidate)
             file.create_group(f"models/{candidate.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(candidate, source, [loaded], kept)
-            runs.append(_gather_run(evaluation, file, bar, workers, watch, probe))
+            run = _gather_run(evaluation, file, bar, workers, watch, probe, transferred)
+            runs.append(run)
     return Results(runs, path, maps, shown)
 
 
-def _gather_run(evaluation, file, bar, workers, watch, probe):
+def _gather_run(evaluation, file, bar, workers, watch, probe, transferred):
     """Writes the images of one run. Returns what is `Evaluated`."""
     candidate, source = evaluation.candidate, evaluation.source
     loaded = evaluation.models[0]
-    rows, probed = [], []
+    rows, probed, aimed = [], [], []
     for case in cases(candidate.config, source):
         wait = watch.wait
         if case.index in workers.own(len(source)):
@@ -232,13 +242,14 @@ def _gather_run(evaluation, file, bar, workers, watch, probe):
         bar.update(len(found))
         if case.index == len(source) // 2:
             example = _example(candidate, case, images, found)
+            aimed = _aimed(candidate, case, loaded.model.sense, images)
             if probe:
                 index = case.inputs["sample_index"]
                 probed = flags_of_model(loaded.model, case.inputs, case.reference, index)
     certificates = certified.claimed(loaded.model)
-    flags = flagged.flags_of_run(candidate, rows, certificates, probed)
+    flags = flagged.flags_of_run(candidate, rows, certificates, probed, transferred)
     settings = loaded.network.get_config()
-    return Evaluated(candidate, rows, example, settings, certificates, flags)
+    return Evaluated(candidate, rows, example, aimed, settings, certificates, flags)
 
 
 def _example(candidate, case, images, rows):
@@ -259,6 +270,34 @@ def _example(candidate, case, images, rows):
         attacked=images[dataset],
         attacked_scores=scores[dataset],
     )
+
+
+def _aimed(candidate, case, sense, images):
+    """One slice under each kind of attack that wanted something of it, at its largest size."""
+    found = []
+    read = measurement.read_as(sense, case.inputs, "zero_filled")
+    for kind, size in dict(candidate.attacks).items():
+        attack = attacks.of(kind)
+        path = candidate.attack_path(kind, size, case.index)
+        stored = attack_files.read_attack(path, needed=("history",))
+        wanted = attack.wanted(stored, images["clean"])
+        if wanted is None:
+            continue
+        perturbation = tf.constant(stored["perturbation"][None])
+        known = attack.changes.known(sense, case.inputs, case.reference)
+        changed = attack.changes.enter(sense, read, perturbation, known)
+        image = changed["zero_filled"] - read["zero_filled"]
+        found.append(
+            Aimed(
+                candidate.name,
+                attack.label(size),
+                images["clean"],
+                images[attack.dataset(size)],
+                wanted,
+                np.abs(image[0].numpy()),
+            )
+        )
+    return found
 
 
 def _log_scores(results, table):

@@ -8,9 +8,16 @@ import math
 import numpy as np
 
 from tfvn import attacks
-from tfvn.models.base import Statistics
-from tfvn.results.certified import DISTANCES
-from tfvn.results.flags import NOT_CHECKED, Reached, flags_of_results, merged, row_of, unchecked
+from tfvn.results.certified import bound_of, seen_in
+from tfvn.results.flags import (
+    NOT_CHECKED,
+    OF_OTHERS,
+    Reached,
+    flags_of_results,
+    merged,
+    row_of,
+    unchecked,
+)
 from tfvn.results.rows import attack_of, is_clean, size_of
 from tfvn.results.rules import OF_MODELS
 from tfvn.runs import attack_files
@@ -25,7 +32,7 @@ _NOT_PROBED = "Only evaluate.py --probe looks at the model."
 _SAME = 1e-2
 
 
-def flags_of_run(candidate, rows, certificates, probed=()):
+def flags_of_run(candidate, rows, certificates, probed=(), transferred=()):
     """The flags of one run.
 
     Args:
@@ -33,35 +40,29 @@ def flags_of_run(candidate, rows, certificates, probed=()):
         rows: its rows of `results.csv`.
         certificates: what is claimed of its model, a list of `Certificate`.
         probed: what `tfvn.results.probes.flags_of_model` found; nothing, if nobody asked.
+        transferred: the rows of a `transfer.csv`, as `tfvn.results.transfer.stored` reads them.
 
     Returns:
         A list with a `Flag` for every name of a rule.
     """
-    reached = []
+    reached = _of_others(candidate.name, rows, transferred)
     for row in rows:
-        # Of attacks with another goal the effect is no measure.
-        if is_clean(row) or not attack_of(row).measures_effect:
-            continue
-        # Other sizes bound no change, so that a larger one need not be worse.
-        if attack_of(row).comparable:
-            one = _reached(row, _bound(row, rows, certificates))
-            # Steps of an attack on a random model see other draws each, and draws make a largest
-            # value larger.
-            if row["num_samples"] == 1 and not row["noise"]:
-                path = candidate.attack_path(one.attack, one.size, one.slice)
-                stored = attack_files.read_attack(path, needed=("history",))
-                members = _members(one, stored)
-                one = _as_its_strongest(one, members)
-                reached.extend([*members, *_with_less(one, stored)])
-            reached.append(one)
+        if not is_clean(row):
+            reached.extend(_of_row(candidate, row, _bound(row, rows, certificates)))
     probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
-    return merged(flags_of_results(reached), probed)
+    return merged(flags_of_results(reached, rows[0]["track"]), probed)
 
 
-def _reached(row, bound):
-    """What a row says of its attack."""
-    attack = attack_of(row)
-    return Reached(
+def _of_row(candidate, row, bound):
+    """What a row and the file of its attack say, a list of `Reached`."""
+    path = candidate.attack_path(row["attack"], size_of(row), row["slice"])
+    stored = attack_files.read_attack(path, needed=("history",))
+    attack = attacks.of(row["attack"], stored["settings"])
+    # Of attacks with another goal the effect is no measure. Other sizes bound no change, so that a
+    # larger one need not be worse.
+    if not (attack.measures_effect and attack.comparable):
+        return []
+    one = Reached(
         attack.kind,
         row["slice"],
         size_of(row),
@@ -70,6 +71,61 @@ def _reached(row, bound):
         attack.ball,
         bound=bound,
     )
+    members = _members(one, stored)
+    one = one._replace(ways=tuple(member.sort for member in members))
+    # Steps of an attack on a random model see other draws each, and draws make a largest value
+    # larger.
+    if row["num_samples"] > 1 or row["noise"]:
+        return [_on_draws(one, attack.on_draws(stored))]
+    one = _as_its_strongest(one, members)
+    return [one, *members, *_with_less(one, attack, stored)]
+
+
+def _of_others(name, rows, transferred):
+    """What changes of other models do to the model of this name, and its own, in the mean.
+
+    Args:
+        name: of the model.
+        rows: its rows of `results.csv`.
+        transferred: as for `flags_of_run`. Those of other attacks than of these rows are left out.
+    """
+    found = []
+    for radius in sorted({row["radius"] for row in transferred}):
+        effects = {}
+        for row in transferred:
+            if row["target"] == name and row["radius"] == radius:
+                effects[row["source"]] = row["effect"]
+        own = effects.pop(name, math.nan)
+        if not _agree(own, _mean_of_the_worst(rows, radius)):
+            continue
+        found.append(Reached("its own attacks", None, radius, own))
+        for source, effect in effects.items():
+            found.append(Reached(f"found for {source}", None, radius, effect, "transfer"))
+    return found
+
+
+def _mean_of_the_worst(rows, radius):
+    """The mean over the slices of the largest effect in an l2 ball; NaN without any."""
+    worst = {}
+    for row in rows:
+        if not is_clean(row) and attack_of(row).bounded_in_l2 and size_of(row) == radius:
+            worst[row["slice"]] = max(worst.get(row["slice"], 0.0), row["effect"])
+    return float(np.mean(list(worst.values()))) if worst else math.nan
+
+
+def _agree(one, other):
+    """Whether two effects are one, up to rounding. NaN agrees with nothing."""
+    return abs(one - other) <= _SAME * other
+
+
+def _on_draws(one, both):
+    """The same, with what it is on the draws that the attack saw and on others, where both are
+    known.
+    """
+    if both is None:
+        return one
+    seen, unseen = both
+    return one._replace(seen=seen, unseen=unseen)
 
 
 def _members(one, stored):
@@ -83,15 +139,9 @@ def _members(one, stored):
 
 def _bound(row, rows, certificates):
     """The smallest bound of a model's certificates on the effect of a row; NaN without any."""
-    largest = np.array([max(other["draw_norm"] for other in rows)])
-    statistics = Statistics(mean=None, deviation=None, largest_norm=largest)
-    bounds = []
-    for certificate in certificates:
-        distance = np.array([row[DISTANCES[certificate.norm]]])
-        # Nothing is claimed of another A.
-        if not np.isnan(distance).any():
-            bounds.append(float(np.squeeze(certificate.bound(statistics, distance))))
-    return min(bounds, default=math.nan)
+    statistics = seen_in(rows)
+    bounds = [bound_of(certificate, statistics, row) for certificate in certificates]
+    return min((float(np.squeeze(bound)) for bound in bounds), default=math.nan)
 
 
 def _as_its_strongest(one, members):
@@ -102,7 +152,7 @@ def _as_its_strongest(one, members):
     return one._replace(sort=strongest.sort)
 
 
-def _with_less(one, stored):
+def _with_less(one, attack, stored):
     """The same attack with one search less, and with all, as the history of its file says.
 
     A single search whose steps do not depend on their number is compared with the first half of
@@ -111,11 +161,11 @@ def _with_less(one, stored):
     effects = np.sqrt(2 * np.maximum(stored["history"], 0))
     searches, steps = effects.shape
     whole = effects.max()
-    if not abs(whole - one.value) <= _SAME * one.value:
+    if not _agree(whole, one.value):
         return []
     if searches > 1:
         less, amounts = effects[:-1].max(), (searches - 1, searches)
-    elif attack_of({"attack": one.attack}).steady and steps > 2:
+    elif attack.steady and steps > 2:
         less, amounts = effects[0, : steps // 2 + 1].max(), (steps // 2, steps - 1)
     else:
         return []
@@ -159,7 +209,8 @@ def flag_text(flags):
     raised = [flag for flag in every if flag.raised]
     left = [flag for flag in every if flag.state == NOT_CHECKED]
     text = f"Flags: {len(raised)} raised of {len(every) - len(left)} that could be checked."
-    names = dict.fromkeys(flag.name for flag in left if flag.case.note != _NOT_PROBED)
+    known = (_NOT_PROBED, OF_OTHERS)
+    names = dict.fromkeys(flag.name for flag in left if flag.case.note not in known)
     if names:
         text += f" Not checked, of some model at least: {', '.join(names)}."
     if any(flag.case.note == _NOT_PROBED for flag in left):

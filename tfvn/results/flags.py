@@ -11,10 +11,12 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from tfvn import checks
+from tfvn.choices import TRACKS
 from tfvn.results.rules import OF_RESULTS, RULES, Rule
 
 __all__ = [
     "NOT_CHECKED",
+    "OF_OTHERS",
     "PASSED",
     "RAISED",
     "SORTS",
@@ -30,8 +32,12 @@ __all__ = [
 
 # What may have become of a rule.
 RAISED, PASSED, NOT_CHECKED = "raised", "passed", "not checked"
+# Why a rule is not checked that says nothing of such a model.
+OF_OTHERS = "It is a rule of other models."
 # What an attack works with. The last is a change that was found for another model.
 SORTS = ("gradient", "single step", "no gradient", "transfer")
+# Those that a dynamic model needs.
+_WAYS = ("gradient", "no gradient", "transfer")
 
 
 class Case(NamedTuple):
@@ -158,7 +164,7 @@ class Reached(NamedTuple):
     """What one attack reached on one slice.
 
     attack: its name.
-    slice: the number of the slice.
+    slice: the number of the slice; None for a mean over all.
     size: of the attack, such as the radius of the ball.
     value: how far the answer moved, || f(k') - f(k) ||, or any other number that all of these
         attacks are judged by, such as the error.
@@ -167,10 +173,12 @@ class Reached(NamedTuple):
     budget: the number of its gradients, or of its passes where it takes none; 0: not known.
     draws: of the mean that it made large; 0: none, or not known.
     bound: the largest value that a certificate allows; NaN without one.
+    seen, unseen: the value on the draws that the attack saw, and on others; NaN where it saw none.
+    ways: the sorts of its members, if it has any.
     """
 
     attack: str
-    slice: int
+    slice: Optional[int]
     size: float
     value: float
     sort: str = "gradient"
@@ -178,23 +186,28 @@ class Reached(NamedTuple):
     budget: int = 0
     draws: int = 0
     bound: float = math.nan
+    seen: float = math.nan
+    unseen: float = math.nan
+    ways: tuple = ()
 
 
-def flags_of_results(reached):
+def flags_of_results(reached, track="deterministic"):
     """Applies the rules on what attacks reached on one model.
 
     Args:
         reached: a list of `Reached`, in any order.
+        track: of the model, see `tfvn.choices.TRACKS`.
 
     Returns:
         A list with a `Flag` for every rule of `OF_RESULTS`.
 
     Raises:
-        ValueError: for a sort of attack that is none.
+        ValueError: for a sort of attack or a track that is none.
     """
     for one in reached:
         checks.choice("sort", one.sort, SORTS)
-    box, transfer, single, monotone, converged, bound, draws = OF_RESULTS
+    checks.choice("track", track, TRACKS)
+    box, transfer, single, monotone, converged, bound, ways, draws = OF_RESULTS
     own = ("gradient", "single step")
     first = [one for one in reached if one.sort != "transfer"]
     return [
@@ -216,7 +229,12 @@ def flags_of_results(reached):
         flag_of(monotone, _falls(reached), "No slice was attacked at two sizes."),
         flag_of(converged, _gains(first, "budget", "draws"), "No attack was run at two budgets."),
         flag_of(bound, _beyond(reached), "No certificate bounds these changes."),
-        flag_of(draws, _gains(first, "draws", "budget"), "No attack was run with more draws."),
+        flag_of(ways, _missing(reached, track), OF_OTHERS),
+        flag_of(
+            draws,
+            [*_gains(first, "draws", "budget"), *_losses(reached)],
+            "No attack was run with more draws, or checked with others.",
+        ),
     ]
 
 
@@ -283,6 +301,19 @@ def _gain(reached, field, few, many):
     return Case(_excess(after, before), None, one.size, one.attack, note)
 
 
+def _losses(reached):
+    """By what share the mean of an attack is higher on the draws that it saw than on others."""
+    cases = []
+    for group in _grouped(reached, "ball", "attack", "size"):
+        both = [one for one in group if not math.isnan(one.seen + one.unseen)]
+        if both:
+            seen = float(np.mean([one.seen for one in both]))
+            unseen = float(np.mean([one.unseen for one in both]))
+            note = f"{seen:.4g} on the draws that it saw, {unseen:.4g} on others"
+            cases.append(Case(_excess(seen, unseen), None, group[0].size, group[0].attack, note))
+    return cases
+
+
 def _beyond(reached):
     """By what share each value is above its bound."""
     cases = []
@@ -290,6 +321,20 @@ def _beyond(reached):
         note = f"{one.value:.4g}, and a bound of {one.bound:.4g}"
         share = _excess(one.value, one.bound)
         cases.append(Case(share, one.slice, one.size, one.attack, note))
+    return cases
+
+
+def _missing(reached, track):
+    """How many ways to attack a dynamic model are missing, for each slice and size."""
+    cases = []
+    # Of other models the gradient is whole.
+    groups = _grouped(reached, "ball", "slice", "size") if track == "dynamic" else []
+    for group in groups:
+        made = [way for one in group for way in (one.sort, *one.ways)]
+        missing = set(_WAYS) - set(made)
+        best = _best(group)
+        note = f"missing: {', '.join(sorted(missing))}" if missing else ""
+        cases.append(Case(float(len(missing)), best.slice, best.size, best.attack, note))
     return cases
 
 

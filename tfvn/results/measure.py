@@ -75,11 +75,13 @@ def measure_slice(candidate, case, loaded):
         ValueError: if a reconstruction is not finite, or an attack is of another model or slice.
     """
     images, rows = {}, []
+    # Once: a model may have to look at all its weights to know what is proved.
+    claims = claimed(loaded.model)
     clean = _clean_answer(case, loaded.model)
     for answer in [clean, *_attacked_answers(candidate, case, loaded)]:
-        numbers = measure(loaded.model, case, answer, clean)
+        _check_finite(candidate, case, answer)
+        numbers = measure(loaded.model, case, answer, clean, claims)
         row = _row(candidate, case, loaded.model, answer, numbers)
-        _check_finite(candidate, row, answer.image)
         images[dataset_of(row)] = answer.image[0].numpy()
         rows.append(row)
     return images, rows
@@ -106,21 +108,24 @@ def _attacked_answers(candidate, case, loaded):
         yield Answer(kind, size, perturbation, model.statistics(changed, keys))
 
 
-def _check_finite(candidate, row, image):
-    if not np.isfinite(image).all():
+def _check_finite(candidate, case, answer):
+    if not np.isfinite(answer.image).all():
+        attacked = {"attack": answer.kind, **size_columns(answer.kind, answer.size)}
         raise ValueError(
-            f"{candidate.run_dir}: the reconstruction of {row['name']} ({dataset_of(row)}) is not"
-            " finite. Leave this run out, or train its network again with a lower learning rate."
+            f"{candidate.run_dir}: the reconstruction of {case.name} ({dataset_of(attacked)}) is"
+            " not finite. Leave this run out, or train its network again with a lower learning"
+            " rate."
         )
 
 
-def measure(model, case, answer, clean):
+def measure(model, case, answer, clean, claims=()):
     """The numbers of one answer, as a dict of floats in the order of the columns.
 
     Args:
         model: the model that answered.
         case: the `Case`.
         answer, clean: the `Answer` to measure, and that to the clean measurement.
+        claims: what is claimed of the model, a list of `Certificate`.
     """
     changes = IMAGE if answer.kind == CLEAN else attacks.of(answer.kind).changes
     known = changes.known(model.sense, case.inputs, case.reference)
@@ -138,7 +143,7 @@ def measure(model, case, answer, clean):
     numbers = {
         "norm": norm,
         **{DISTANCES[kind]: distance for kind, distance in distances.items()},
-        "total_variation": _share(model, answer.statistics, distances),
+        "total_variation": _share(claims, answer.statistics, distances),
         "image_norm": image_norm,
         "relative_radius": norm / changes.full_size(case.inputs, reference),
         "rmse": metrics.error_norm(image, reference),
@@ -146,18 +151,20 @@ def measure(model, case, answer, clean):
         "ssim": metrics.ssim(image, reference),
         "psnr": metrics.psnr(image, reference),
         "draw_norm": answer.statistics.largest_norm,
+        "operator_norm": model.sense.norm_bound(
+            case.inputs["sensitivity_maps"], case.inputs["mask"]
+        ),
         "effect": tf.norm(image - unchanged),
     }
     return {key: float(np.squeeze(value)) for key, value in numbers.items()}
 
 
-def _share(model, statistics, distances):
-    """What the first claim on a model allows at ||A r||, as a share of the diameter of its range.
+def _share(claims, statistics, distances):
+    """What the first claim allows at ||A r||, as a share of the diameter of the model's range.
 
-    Of a smoothed model it is the total variation. NaN of a model without claims, and of a change of
-    A, of which it claims nothing.
+    Of a smoothed model it is the total variation. NaN without claims, and of a change of A, of
+    which nothing is claimed.
     """
-    claims = claimed(model)
     if not claims:
         return math.nan
     distance = np.asarray(distances[claims[0].norm], float)
@@ -181,4 +188,5 @@ def _row(candidate, case, model, answer, numbers):
         "noise": identity.get("law", ""),
         "num_samples": model.draws or 1,
         "seed": candidate.config.seed,
+        "track": model.track,
     }

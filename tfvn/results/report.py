@@ -39,6 +39,11 @@ _CAPTIONS = {
         "The middle slice as every model sees it, or as those do that evaluate.py --show names:"
         " clean and under the attack of the largest l2 radius, with the error."
     ),
+    "targets": (
+        "The middle slice under attacks that have a target, or attack discs or all slices at once,"
+        " each at its largest size. Discs are coloured by what was reached inside; the worst has an"
+        " outline. The change of the data is |A^H (k' - k)|."
+    ),
     "figure4": (
         "Perturbation effect against the norm of r: the projected attack and that of Antun et al."
     ),

@@ -117,6 +117,12 @@ OF_MODELS = (
         ROUNDING,
     ),
     Rule(
+        "known draws are no help",
+        "A search that knows the draws of the model does less on them than one that does not, by"
+        f" more than {100 * LOST:g} %.",
+        LOST,
+    ),
+    Rule(
         "unbounded attack fails",
         f"With a radius of ||y|| the error stays below {UNBOUNDED:g} ||y||.",
         UNBOUNDED,
@@ -164,8 +170,15 @@ OF_RESULTS = (
         ROUNDING,
     ),
     Rule(
+        "half attacked",
+        "A model that optimises or samples for each measurement was not attacked in all of three"
+        " ways: with a gradient, without one, and through its surrogate.",
+        0.0,
+    ),
+    Rule(
         "EoT too small",
-        f"More draws in the attack raise the mean by more than {100 * GAIN:g} %.",
+        f"More draws in the attack raise the mean by more than {100 * GAIN:g} %, or it is higher by"
+        " as much on the draws that the attack saw than on others.",
         GAIN,
     ),
 )

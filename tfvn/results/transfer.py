@@ -7,6 +7,8 @@ No attack is made anew. An attack that was made for another model and is stronge
 says that the own one has failed: its gradient is masked, or it has not converged.
 """
 
+import csv
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
 from tfvn.workers import ALONE
 
-__all__ = ["FILES", "transfer"]
+__all__ = ["FILES", "stored", "transfer"]
 
 # What it may write.
 FILES = ("transfer.csv", "transfer.md", "transfer.png")
@@ -56,6 +58,22 @@ def transfer(run_dirs, output, overrides=(), workers=ALONE):
         for target in candidates:
             rows.extend(_rows(target, candidates, digests, radii))
         return _write(rows, [candidate.name for candidate in candidates], radii, output)
+
+
+def stored(output):
+    """The rows of the `transfer.csv` in a folder of results, a list of dicts; empty where there is
+    none, or another file of that name.
+    """
+    path = os.path.join(output, FILES[0])
+    found = []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                numbers = {key: float(row[key]) for key in ("radius", "effect")}
+                found.append({"source": row["source"], "target": row["target"], **numbers})
+    except (OSError, KeyError, TypeError, ValueError):
+        return []
+    return found
 
 
 def _shared_radii(candidates):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tfvn import attacks
+from tfvn.choices import TRACKS
 from tfvn.results.aggregate import COUNTED
 from tfvn.results.rows import attack_of, dataset_of, is_clean, size_of
 from tfvn.tables import Table, decimals, digits
@@ -16,6 +17,7 @@ __all__ = [
     "markdown",
     "scores_of",
     "tables",
+    "tracks_text",
     "worst_tables",
 ]
 
@@ -52,6 +54,19 @@ def tables(table, maps=""):
         if len(block.sizes) > 1:
             parts.append(block.effects())
     return [parts[0]._replace(note=_note(table, maps)), *parts[1:]]
+
+
+def tracks_text(table):
+    """How the models must be attacked that are not deterministic; "" where all are.
+
+    Args:
+        table: the list of dicts of `aggregate`.
+    """
+    tracks = {entry["model"]: entry["track"] for entry in table}
+    told = [f"{name} {track}" for name, track in tracks.items() if track != TRACKS[0]]
+    if not told:
+        return ""
+    return f"Tracks, beside {TRACKS[0]}: {', '.join(told)} (docs/howto/attack.md)."
 
 
 def worst_tables(table, won):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tfvn import files, tables
 from tfvn.attacks import IMAGE
-from tfvn.figures import curves, paper
+from tfvn.figures import curves, paper, targets
 from tfvn.results import again, certified, flagged, report, wording
 from tfvn.results.aggregate import aggregate, compare_attacks
 from tfvn.results.candidates import Candidate
@@ -36,6 +36,7 @@ FILES = (
     "figure2.png",
     "figure3.png",
     "figure4.png",
+    "targets.png",
     "certificates.csv",
     "flags.csv",
     "reconstructions.h5",
@@ -43,6 +44,8 @@ FILES = (
 )
 # So many models figure 3 shows where nobody chose: a page has no room for more.
 SHOWN = 6
+# And so many attacks on parts of the image.
+AIMED = 8
 
 
 def check_shown(names, known):
@@ -86,6 +89,8 @@ class Evaluated(NamedTuple):
     candidate: the `Candidate`.
     rows: of `results.csv`.
     example: the middle slice as its model sees it.
+    aimed: the middle slice under attacks that wanted something of it, a list of
+        `tfvn.figures.targets.Aimed`.
     architecture: the settings of its network.
     certificates: what is claimed of its model, a list of `Certificate`.
     flags: what may be wrong with its numbers, a list of `tfvn.results.flags.Flag`.
@@ -94,6 +99,7 @@ class Evaluated(NamedTuple):
     candidate: Candidate
     rows: list
     example: paper.Example
+    aimed: list
     architecture: dict
     certificates: list
     flags: list
@@ -144,9 +150,8 @@ def write_results(results, table, output, show=()):
         more.append(flagged_table)
     else:
         notes.append(flagged.flag_text(flags))
-    compared = wording.comparison_text(compare_attacks(rows))
-    if compared:
-        notes.append(compared)
+    told = [wording.comparison_text(compare_attacks(rows)), wording.tracks_text(table)]
+    notes.extend(text for text in told if text)
     shown = [*wording.tables(table, results.maps), *more]
     text = wording.markdown(table, results.maps)
     for part in more:
@@ -166,7 +171,7 @@ def write_results(results, table, output, show=()):
     figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
     writers["report.html"] = functools.partial(_write_report, results, table, shown, figures, notes)
     # An earlier evaluation's would belong to another table.
-    for name in {"figure4.png", "certificates.csv"} - set(writers):
+    for name in {"figure4.png", "targets.png", "certificates.csv"} - set(writers):
         pathlib.Path(output, name).unlink(missing_ok=True)
     return [results.images_path, *write_all(output, writers)], text
 
@@ -185,6 +190,9 @@ def _figures(results, worst, show):
     }
     if others and not all(is_clean(row) for row in worst):
         figures["figure4.png"] = lambda path: curves.figure4(path, worst, others)
+    aimed = [one for run in results.runs for one in run.aimed][:AIMED]
+    if aimed:
+        figures["targets.png"] = lambda path: targets.targets(path, aimed)
     return figures
 
 
