@@ -13,6 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import processes
 import pytest
 from tensorflow import keras
 
@@ -152,9 +153,7 @@ def test_without_tensorflow_addons_its_callbacks_name_another_way(
 
 
 _KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import os, signal
 from tfvn.results import evaluate, measure
 from tfvn.runs import attack_files
 from tfvn import files
@@ -180,9 +179,9 @@ def kill(script, arguments, module, name, number):
     function.
     """
     code = _KILLED.format(
-        root=str(ROOT), script=script, arguments=arguments, module=module, name=name, number=number
+        script=script, arguments=arguments, module=module, name=name, number=number
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = processes.run(code, as_traced=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
