@@ -76,6 +76,7 @@ ONE_STACK = {
     "test_modl_weights",
     "test_noise",
     "test_paper",
+    "test_real_scan",
     "test_reconstruction",
     "test_repeat",
     "test_style",
