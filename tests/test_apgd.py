@@ -633,23 +633,6 @@ class _Ball:
     start_share = 1.0
 
 
-def test_the_small_suite_reaches_what_is_known_of_a_real_scan(shared_data):
-    # The 16-coil brain with the published network, at radius 1, of one random start.
-    weights = np.load(shared_data("vn_coronal_pd_fs.npz"))
-    scan = np.load(shared_data("vn_case.npz"))
-    model = VariationalNetwork(
-        10, 48, bandwidth=float(weights["rbf_sigma"]), scale=float(weights["rbf_scale"])
-    )
-    for number, stage in enumerate(model.stages):
-        stage.kernel.assign(weights["kernels"][number])
-        stage.rbf_weights.assign(weights["rbf_weights"][number])
-        stage.data_weight.assign(weights["data_term_weights"][number])
-    inputs = {key: scan[key][None] for key in ("kspace", "sensitivity_maps")}
-    inputs["mask"] = scan["mask"][None, None, None]
-    result = Suite().run(model, inputs, 1.0)
-    assert 1.37 <= effects(result)[0] < 1.42
-
-
 def test_radii_of_a_suite_are_sorted_and_not_doubled():
     assert Suite(sizes=[2.5, 1.5]).sizes == (1.5, 2.5)
     with pytest.raises(ValueError, match="sizes must be different numbers"):

@@ -233,9 +233,12 @@ def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path):
     assert not list(Path(run_dir).rglob("*.partial-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_suite_that_is_killed_between_its_members_goes_on_to_the_same_bytes(smoke, tmp_path):
     suite = ["--set", "attacks=suite", "attacks.suite.sizes=0.5,1"]
+    # Of the draws of a smoothed network one is enough.
+    suite += ["attacks.suite.num_samples=1", "attacks.suite.draws=1"]
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     for folder in (whole, killed):
         shutil.copytree(smoke, folder, ignore=shutil.ignore_patterns("attacks"))
