@@ -1,4 +1,5 @@
-# Two commands: `make demo` and `make test`. Each sets up all it needs in .venv; a second call reuses it.
+# Two commands: `make demo` and `make test`. Each sets up all it needs in .venv; a second call
+# reuses it.
 # STACK=keras3 does the same with TensorFlow 2.21 and Keras 3, in .venv-keras3.
 STACK ?= keras2
 ifeq ($(STACK),keras3)
@@ -14,7 +15,8 @@ VERSIONS := 3.11 3.10 3.9
 else
 $(error STACK=$(STACK) is unknown. It is keras2 or keras3)
 endif
-# The first of these Pythons that runs: by name, or of pyenv, whose names answer only for the version chosen.
+# The first of these Pythons that runs: by name, or of pyenv, whose names answer only for the
+# version chosen.
 PYTHON ?= $(shell for v in $(VERSIONS); do for p in python$$v python3 $$HOME/.pyenv/versions/$$v.*/bin/python; do \
 	test "$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = $$v && { command -v $$p; exit; }; done; done)
 STAMP := $(VENV)/installed

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -69,6 +70,7 @@ ONE_STACK = {
     "test_features",
     "test_first_edition",
     "test_full_disk",
+    "test_fused",
     "test_layers",
     "test_locks",
     "test_masks",
@@ -76,6 +78,7 @@ ONE_STACK = {
     "test_modl_weights",
     "test_noise",
     "test_paper",
+    "test_real_scan",
     "test_reconstruction",
     "test_repeat",
     "test_style",
@@ -197,6 +200,7 @@ AS_TRACED = {
     "test_conjugate_gradient",
     "test_dagan",
     "test_discs",
+    "test_distribution",
     "test_docs",
     "test_e2e_varnet",
     "test_evaluation",
@@ -207,14 +211,17 @@ AS_TRACED = {
     "test_flags",
     "test_gan",
     "test_given",
+    "test_house",
     "test_ipalm",
     "test_models",
     "test_modl",
     "test_network",
+    "test_paper",
     "test_repeat",
     "test_results",
     "test_rim",
     "test_run_models",
+    "test_scripts",
     "test_searches",
     "test_smoothing",
     "test_summaries",
@@ -240,6 +247,7 @@ UNFUSED = {
     "test_given",
     "test_house",
     "test_models",
+    "test_network",
     "test_paper",
     "test_results",
     "test_run_models",
@@ -256,10 +264,13 @@ UNFUSED = {
 UNDRAWN = {
     "test_distribution",
     "test_docs",
+    "test_flagged",
     "test_given",
     "test_house",
     "test_paper",
     "test_summaries",
+    "test_threat_runs",
+    "test_transfer",
 }
 # A process that holds more than LARGE bytes after a test drops what was compiled, and again when it
 # has grown by GROWTH.
@@ -277,16 +288,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker("one_stack")
         seen.add((module, test))
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: (order.get(item.path.stem, len(order)), _attacked(item)))
+    items.sort(key=lambda item: (order.get(item.path.stem, len(order)), _traced(item)))
 
 
-def _attacked(item):
-    """The name of the model that a test of attacks is of; "" for other tests.
+def _traced(item):
+    """What a test of attacks traces: the name of its model or of its search; "" for other tests.
 
-    All tests of a model run together, while its compiled functions are kept.
+    All tests of a name run together, while its compiled functions are kept.
     """
     found = getattr(item, "callspec", None)
-    if item.path.stem != "test_attacks" or not found:
+    if item.path.stem not in ("test_attacks", "test_apgd", "test_searches") or not found:
         return ""
     return str(found.params.get("name", ""))
 
@@ -532,7 +543,6 @@ def operations():
 
 _PEAK = """
 import os, sys
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def report_peak():
     # Not getrusage: its maximum includes the process that this one was forked from.
     with open("/proc/self/status") as file:
@@ -544,14 +554,19 @@ def report_peak():
 @pytest.fixture(scope="session")
 def peak_memory():
     """A function that runs Python code in a new process; what `report_peak()` saw there, in bytes,
-    call by call.
+    call by call. Environment variables are set before TensorFlow is imported.
     """
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory is read from /proc, which only Linux has")
 
-    def run(code, *arguments):
-        command = [sys.executable, "-c", _PEAK + code, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(code, *arguments, **environment):
+        if environment:
+            command = [sys.executable, "-c", _PEAK + code, *arguments]
+            environment = {**os.environ, **environment}
+            pipes = dict(capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=environment, **pipes)
+        else:
+            done = processes.run(_PEAK + code, *arguments)
         assert done.returncode == 0, done.stderr
         return [
             int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak ")

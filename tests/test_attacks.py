@@ -686,7 +686,7 @@ def test_attacks_and_results_show_what_they_are(network, case):
     rest = "objective=float32 (1,), history=float32 (1, 6, 1)"
     assert repr(ascend(network, case())) == (
         f"AttackResult(perturbation={image}, {rest}, velocity=None, iterate=None, reached=None,"
-        " left=None)"
+        " left=None, unseen=None)"
     )
 
 

@@ -48,6 +48,39 @@ def test_cg_sense_equals_the_dense_solution(case, mask, readout_oversampling):
     np.testing.assert_allclose(np.ravel(model(inputs)), expected, rtol=0, atol=1e-10)
 
 
+def test_with_the_shipped_settings_cg_sense_ends_by_its_tolerance(case):
+    model = config.load(CONFIGS / "models" / "cg_sense.yaml").model.make()
+    statistics = model.statistics(case(1, 4, 24, 20))
+    # Too few iterations prove nothing.
+    short = CGSense(model.mu, model.tolerance, 100)
+    assert model.certificates[0].bound(statistics, 1.0) < 100
+    assert short.certificates[0].bound(statistics, 1.0) == np.inf
+
+
+def test_with_a_small_mu_the_gradient_is_that_of_the_result(case):
+    inputs = case(1, 4, 24, 20, dtype="complex128")
+    model = CGSense(0.0003, 1e-10, dtype="float64")
+    given = model.measured(inputs)
+    direction = tf.constant(complex_normal(1, *given["zero_filled"].shape))
+    factor = tf.constant(complex_normal(2, *given["zero_filled"].shape))
+
+    @tf.function(autograph=False)
+    def value(step):
+        moved = {
+            **given,
+            "zero_filled": given["zero_filled"] + tf.cast(step, tf.complex128) * direction,
+        }
+        return tf.reduce_sum(tf.math.real(tf.math.conj(factor) * model.call(moved)))
+
+    step = tf.constant(0.0, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(step)
+        found = value(step)
+    found = tape.gradient(found, step)
+    expected = (value(tf.constant(1e-2, tf.float64)) - value(tf.constant(-1e-2, tf.float64))) / 2e-2
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
 # Sparse images
 
 

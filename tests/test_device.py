@@ -202,8 +202,6 @@ def test_an_image_takes_more_memory_the_more_of_anything_it_has(network):
 # The peak of a second gradient of three images, model by model. The first is traced and optimised.
 _GRADIENTS = """
 import ctypes, gc, json
-# Its allocator keeps what it once had.
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 import tensorflow as tf
 from tfvn.models import MODELS
 
@@ -248,7 +246,8 @@ LARGE_MODELS = [
 @pytest.mark.one_stack
 @pytest.mark.slow
 def test_what_an_image_takes_is_told_within_a_factor_of_two(peak_memory):
-    peaks = peak_memory(_GRADIENTS, json.dumps(LARGE_MODELS))
+    # The allocator of oneDNN keeps what it once had.
+    peaks = peak_memory(_GRADIENTS, json.dumps(LARGE_MODELS), TF_ENABLE_ONEDNN_OPTS="0")
     for (name, settings), before, after in zip(LARGE_MODELS, peaks[::2], peaks[1::2]):
         measured = (after - before) / 3
         told = MODELS[name](**settings).memory_per_image((3, 6, 128, 96))

@@ -1,5 +1,6 @@
-"""Two replicas give what one gives. This file is also the script that runs on two logical devices,
-in a process of its own: TensorFlow cannot change its devices once it has begun."""
+"""Two replicas give what one gives. Functions of this file run on two logical devices, in processes
+of their own: TensorFlow cannot change its devices once it has begun.
+"""
 
 import argparse
 import contextlib
@@ -9,8 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -18,8 +17,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import h5py
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
+from conftest import draw_pixels
 
 import train as train_script
 from tfvn import config as configs
@@ -143,7 +144,9 @@ def attack_on_two(folder, one):
     run_dir = Path(folder, "attacked")
     copy(one, run_dir)
     attack_run(run_dir, CONFIG, workers)
-    evaluate.evaluate([run_dir], Path(folder, "results"), workers=workers)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_pixels(patch)
+        evaluate.evaluate([run_dir], Path(folder, "results"), workers=workers)
 
 
 def train(run_dir, optimizer, workers=ALONE):
@@ -213,20 +216,9 @@ def attacked_on_two(one, tmp_path_factory):
     return folder
 
 
-def start_python(code, **environment):
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths, **environment}
-    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, **output)
-
-
 def run_python(code):
-    process = start_python(code)
-    try:
-        output, _ = process.communicate(timeout=400)
-    finally:
-        process.kill()
-    assert process.returncode == 0, output[-3000:]
+    done = processes.run(code, as_traced=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def check_weights(run_dir, other):
@@ -340,22 +332,17 @@ def pair(run_dir, last=(0, 0)):
         "training.optimizer=adam",
     ]
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports()]}
-    processes = []
+    started = []
     try:
         for index in range(2):
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            processes.append(
-                start_python(
-                    _WORKER.format(last=last[index], arguments=arguments),
-                    TF_CONFIG=json.dumps(task),
-                )
-            )
-        yield processes
+            code = _WORKER.format(last=last[index], arguments=arguments)
+            process = processes.Process(code, as_traced=True, TF_CONFIG=json.dumps(task))
+            started.append(process)
+        yield started
     finally:
-        for process in processes:
+        for process in started:
             process.kill()
-            process.wait()
-            process.stdout.close()
 
 
 def free_ports():
@@ -369,15 +356,14 @@ def free_ports():
 def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
     run_dir = tmp_path / "run"
     with pair(run_dir, last=(0, 3)) as (first, second):
-        output, _ = second.communicate(timeout=200)
-        assert second.returncode == -signal.SIGKILL, output[-3000:]
-        output, _ = first.communicate(timeout=200)
-        assert first.returncode == 2 and "another worker has stopped" in output, output[-3000:]
+        killed, left = second.wait(timeout=200), first.wait(timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert left.returncode == 2 and "another worker has stopped" in left.stderr, left.stderr[-3000:]
     assert not (run_dir / "model.keras").exists() and (run_dir / "checkpoints").exists()
-    with pair(run_dir) as processes:
-        outputs = [process.communicate(timeout=200)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], outputs
-    assert all("at iteration 2" in output for output in outputs)
+    with pair(run_dir) as both:
+        ended = [process.wait(timeout=200) for process in both]
+    assert [done.returncode for done in ended] == [0, 0], ended
+    assert all("at iteration 2" in done.stdout for done in ended)
     check_weights(one / "adam", run_dir)
     assert len((run_dir / "history.csv").read_text().splitlines()) == 3
 

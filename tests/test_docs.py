@@ -4,7 +4,6 @@ pages can be followed.
 
 import importlib
 import importlib.util
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 from conftest import DATA
 
@@ -27,17 +27,21 @@ PAGES = sorted(ROOT.glob("*.md")) + sorted(
     path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts
 )
 SCRIPTS = {"train.py": train, "attack.py": attack, "evaluate.py": evaluate}
-# The tutorial's networks and data, as small as they go: of fewer lines, 15 % are not enough for
-# coil maps.
+# Networks, data and attacks of the pages, as small as they go: of fewer lines than these, 15 % are
+# not enough for coil maps.
 STAMP = {
     "height=96, width=72, num_coils=8": "height=32, width=72, num_coils=4",
     "range(1, 9), range(11, 16)": "[1], [11, 12]",
+    "num_samples=32": "num_samples=2",
+    "Ascent(steps=20": "Ascent(steps=2",
+    "Ascent(steps=30": "Ascent(steps=2",
 }
 SMALL = [
     "model.num_stages=1",
     "model.filters=4",
     "model.kernel_size=5",
     "model.num_centers=11",
+    "model.iterations=3",
     "training.iterations=2",
     "training.checkpoint_every=2",
     "training.batch_size=2",
@@ -258,6 +262,7 @@ def smaller(what, arguments):
             argument.replace("search.iterations=9", "search.iterations=2") for argument in arguments
         ]
         searched = ["search.method=bayesian", "search.trials=1"]
+        searched += ["search.steps=2", "search.num_samples=2"]
         return [*arguments, "--set", *searched, *small_settings(arguments)]
     if what == "train.py":
         return [*arguments, "--set", *small_settings(arguments)]
@@ -282,22 +287,20 @@ def run_shell(block):
     if several:
         # Devices are split before TensorFlow computes anything: in a process of its own.
         calls = [f"{what.removesuffix('.py')}.main({arguments!r})" for what, arguments in several]
-        code = f"import sys, train, attack, evaluate\nsys.exit({' or '.join(calls)})"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        code = f"""
+import sys
+import attack, conftest, evaluate, pytest, train
+conftest.draw_pixels(pytest.MonkeyPatch())
+sys.exit({" or ".join(calls)})
+"""
+        done = processes.run(code, as_traced=True)
         assert done.returncode == 0, done.stderr
 
 
 def run_python(name, text, names):
     if "import torch" in text and importlib.util.find_spec("torch") is None:
         return
-    for large, small in (*STAMP.items(), ("num_samples=32", "num_samples=2")):
+    for large, small in STAMP.items():
         text = text.replace(large, small)
     exec(compile(text, name, "exec"), names)
 

@@ -460,8 +460,12 @@ def smoothed_run(run_dirs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kinds(smoothed_run, tmp_path_factory):
-    output = tmp_path_factory.mktemp("kinds")
-    evaluate.evaluate([smoothed_run], output)
+    output, figure4 = tmp_path_factory.mktemp("kinds"), curves.figure4
+    with pytest.MonkeyPatch.context() as patch:
+        # The others are drawn for `results`.
+        draw_pixels(patch)
+        patch.setattr(curves, "figure4", figure4)
+        evaluate.evaluate([smoothed_run], output)
     return output
 
 

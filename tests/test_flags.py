@@ -81,7 +81,7 @@ SOUND = {
     "U-Net": lambda: UNet(channels=4, pools=2),
     "CG-SENSE": CGSense,
     "zero-filled": ZeroFilled,
-    "smoothed": lambda: Smoothed(vivid(), 0.05, 3),
+    "smoothed": lambda: Smoothed(vivid(), 0.05, 2),
 }
 
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-import subprocess
-import sys
+import time
 
+import processes
 import pytest
 
 from tfvn import config as configs
@@ -113,29 +113,27 @@ def test_each_worker_is_alone_with_its_number(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_two_do_not_work_in_one_folder_at_once(tmp_path):
-    code = (
-        "import sys, time; from tfvn.runs import locks\n"
-        f"with locks.alone({str(tmp_path)!r}, 'trains it'):\n"
-        "    print('inside', flush=True); sys.stdin.read()\n"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def test_two_do_not_work_in_one_folder_at_once(tmp_path, tmp_path_factory):
+    code = """
+import os, sys, time
+from pathlib import Path
+from tfvn.runs import locks
+with locks.alone(sys.argv[1], "trains it"):
+    Path(sys.argv[2]).symlink_to(str(os.getpid()))
+    time.sleep(600)
+"""
+    inside = tmp_path_factory.mktemp("inside") / "process"
+    other = processes.Process(code, tmp_path, inside)
     try:
-        assert other.stdout.readline() == "inside\n"
-        with (
-            pytest.raises(
-                ValueError,
-                match=f"is in use: process {other.pid} on .* trains it. Wait for it or stop it",
-            ),
-            locks.alone(tmp_path, "trains it"),
-        ):
+        began = time.monotonic()
+        while not inside.is_symlink() and time.monotonic() < began + 60:
+            time.sleep(0.1)
+        told = f"is in use: process {os.readlink(inside)} on .* trains it. Wait for it or stop it"
+        with pytest.raises(ValueError, match=told), locks.alone(tmp_path, "trains it"):
             pass
     finally:
         # As if the machine had taken it: its lock is gone with it, its file may stay.
         other.kill()
-        other.communicate()
     with locks.alone(tmp_path, "trains it"):
         assert str(os.getpid()) in (tmp_path / ".tfvn-lock").read_text()
     assert not os.listdir(tmp_path)

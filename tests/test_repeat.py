@@ -64,5 +64,5 @@ report_peak()
 
 def test_the_memory_grows_with_the_root_of_the_count(peak_memory):
     # A state has 4 MB. All of 400 would take 1600 MB.
-    before, after = peak_memory(_MEMORY, 400)
+    before, after = peak_memory(_MEMORY, "400")
     assert after - before < 400e6

@@ -427,7 +427,7 @@ model = Smoothed(Reader() if sys.argv[1] == "kspace" else network, 0.1, 1)
 # Nothing is traced for the second number, as a trace takes memory too.
 for model.num_samples in map(int, sys.argv[2:]):
     # Its last step is a prediction.
-    ProjectedGradientAscent(steps=1).run(model, inputs, 1.0)
+    ProjectedGradientAscent(steps=1, noise="fixed").run(model, inputs, 1.0)
     report_peak()
 """
 
@@ -436,9 +436,9 @@ for model.num_samples in map(int, sys.argv[2:]):
 @pytest.mark.slow
 @pytest.mark.parametrize("reads", ["zero_filled", "kspace"])
 def test_memory_does_not_grow_with_the_number_of_draws(peak_memory, reads):
-    # All 64 draws of an attack held at once (chunk_size=64) take 1.8 times the memory of 4.
-    few, many = peak_memory(_MEMORY, reads, 4, 64)
-    assert many <= 1.1 * few, f"{few / 1e6:.0f} MB with 4 draws, {many / 1e6:.0f} MB with 64"
+    # All 32 draws of an attack held at once (chunk_size=32) take 1.4 times the memory of 4.
+    few, many = peak_memory(_MEMORY, reads, 4, 32)
+    assert many <= 1.1 * few, f"{few / 1e6:.0f} MB with 4 draws, {many / 1e6:.0f} MB with 32"
 
 
 # Errors by their words

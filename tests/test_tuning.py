@@ -4,13 +4,11 @@ pretend to train.
 
 import csv
 import itertools
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 
@@ -386,9 +384,9 @@ def test_chief_and_worker_search_together(tmp_path):
         port = free.getsockname()[1]
     settings = ["search.parameters=learning_rate", "training.optimizer=adam"]
     settings += ["search.method=bayesian", "search.trials=2", "search.iterations=2"]
-    arguments = ["--config", SMOKE, "--run-dir", tmp_path, "--tune", "--set", *SETTINGS, *settings]
-    command = [sys.executable, ROOT / "train.py", *arguments]
-    processes = {}
+    words = ["--config", SMOKE, "--run-dir", str(tmp_path), "--tune", "--set", *SETTINGS, *settings]
+    code = f"import train\nraise SystemExit(train.main({words!r}))"
+    started = {}
     try:
         for name in ("chief", "tuner0"):
             address = dict(
@@ -396,15 +394,13 @@ def test_chief_and_worker_search_together(tmp_path):
                 KERASTUNER_ORACLE_IP="127.0.0.1",
                 KERASTUNER_ORACLE_PORT=str(port),
             )
-            pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            processes[name] = subprocess.Popen(
-                command, env={**os.environ, **address}, cwd=tmp_path, **pipes
-            )
-        told = {name: process.communicate(timeout=600)[0] for name, process in processes.items()}
+            started[name] = processes.Process(code, folder=tmp_path, as_traced=True, **address)
+        ended = {name: process.wait() for name, process in started.items()}
     finally:
-        for process in processes.values():
+        for process in started.values():
             process.kill()
-    assert [process.returncode for process in processes.values()] == [0, 0], told
+    assert [done.returncode for done in ended.values()] == [0, 0], ended
+    told = {name: done.stdout + done.stderr for name, done in ended.items()}
     assert told["tuner0"].count("attacked_rmse") == 2 and "best.yaml" not in told["tuner0"]
     assert "best.yaml" in told["chief"]
     assert (

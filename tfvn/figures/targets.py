@@ -7,7 +7,6 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from tfvn.attacks.result import Wanted
 from tfvn.figures.insets import region_of, show_with_inset, write_beside
 from tfvn.figures.panels import OUTLINE, WHITE, Layout, add_bar_beside
 from tfvn.figures.style import axes_at, label, shortened, show, styled
@@ -30,7 +29,7 @@ class Aimed(NamedTuple):
     model: its name.
     title: what the attack is called.
     clean, attacked: the answers, real (rows, width).
-    wanted: a `Wanted`.
+    wanted: a `tfvn.attacks.result.Wanted`.
     change: the change of the zero-filled image A^H k, magnitude (rows, width).
     """
 
@@ -38,7 +37,7 @@ class Aimed(NamedTuple):
     title: str
     clean: np.ndarray
     attacked: np.ndarray
-    wanted: Wanted
+    wanted: object
     change: np.ndarray
 
     @property

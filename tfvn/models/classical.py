@@ -66,7 +66,7 @@ class CGSense(Reconstructor):
     """
 
     def __init__(
-        self, mu=0.01, tolerance=1e-6, iterations=100, readout_oversampling=False, **kwargs
+        self, mu=0.01, tolerance=1e-6, iterations=1000, readout_oversampling=False, **kwargs
     ):
         super().__init__(readout_oversampling, **kwargs)
         self.mu = checks.number("mu", mu, above=0, limit=checks.LIMIT)
@@ -78,13 +78,19 @@ class CGSense(Reconstructor):
     def certificates(self):
         """The constants of the exact solution, and what conjugate gradients may be off by.
 
-        They end where the residual is below `tolerance` || A^H k ||, and || A^H k || is at most
-        (a + mu) || u ||. Divided by mu, that bounds the error of u. Where `iterations` end them
-        before, it does not.
+        They end where the residual is below `tolerance` || A^H k ||, or after `iterations`. Then it
+        is at most 2 sqrt(c) ((sqrt(c) - 1) / (sqrt(c) + 1))^iterations || A^H k || with the
+        condition c = (a + mu) / mu (Saad, Iterative Methods for Sparse Linear Systems, 2003,
+        section 6.11.3). || A^H k || is at most (a + mu) || u ||. Divided by mu, the residual bounds
+        the error of u.
         """
 
         def residue(power):
-            return self.tolerance * (power + self.mu) / self.mu
+            condition = (power + self.mu) / self.mu
+            root = condition**0.5
+            # Too few iterations prove nothing: then it is large.
+            left = 2 * root * ((root - 1) / (root + 1)) ** self.iterations
+            return max(self.tolerance, left) * condition
 
         return (Lipschitz(functools.partial(of_regularised, mu=self.mu), residue),)
 
@@ -118,8 +124,10 @@ class TotalVariation(Reconstructor):
 
     Args:
         weight: of the total variation.
-        iterations: of the solver. After 100 the objective was within 0.1 % of its minimum on knees
-            and a brain.
+        iterations: of the solver. A small weight and few lines need more of them: on a brain the
+            objective was within 0.1 % of its minimum after 100, on the built-in knees with 15 % of
+            the lines 1 % above it. What has not ended is another model, and has another best
+            weight.
         readout_oversampling: the image is the central half of the readout (height).
 
     Raises:
