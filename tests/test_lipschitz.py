@@ -112,7 +112,8 @@ def test_linear_regularisers_come_within_five_percent_of_the_constants(of_image)
     design = ([1.9, 1.9], [1.0, 1.0, 1.0], 2)
     a = operator(1, rows=2, columns=3, smallest=0.8)
     constant = of_monotone(1.0, *design)[of_image]
-    assert 0.95 * constant <= worst_found(a, design, of_image, 0, trials=400) <= constant
+    found = max(worst_found(a, design, of_image, seed, trials=400) for seed in range(3))
+    assert 0.95 * constant <= found <= constant
 
 
 @every_design
