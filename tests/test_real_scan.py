@@ -8,7 +8,7 @@ from tfvn.models.variational import VariationalNetwork
 
 
 # Less than the weakest of several random starts found. small-1 takes 40 seconds of CPU time, and
-# standard-1 150.
+# standard-1 190.
 @pytest.mark.slow
 @pytest.mark.parametrize("version, least", [("small-1", 1.37), ("standard-1", 1.39)])
 def test_a_suite_reaches_what_is_known_of_a_real_scan(shared_data, version, least):
