@@ -48,14 +48,14 @@ SUITES = {
         _ONE_STEP,
         Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 2}),
     ),
-    # 450 gradients, and 300 answers without one.
+    # 550 gradients, and 300 answers without one.
     "standard-1": (
         _POWER,
         _ONE_STEP,
         Member("apgd-random", AutoProjectedGradient, {"steps": 60}),
         Member("apgd-singular", AutoProjectedGradient, {"steps": 60, "start": "singular"}),
         Member("square", Square, {"steps": 300}),
-        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 6}),
+        Member("apgd-larger", AutoProjectedGradient, {**_LARGER, "restarts": 8}),
     ),
     # 180 gradients, and 300 answers without one: for models that optimise or sample for each
     # measurement.
@@ -77,7 +77,7 @@ class Suite(SearchedAttack):
     Args:
         sizes: the radii of the ball, >= 0, in units of images of maximum 1.
         version: the list of searches. "small-1" takes 120 gradients a slice and radius,
-            "standard-1" 450, and 300 answers without a gradient. "dynamic-1" is for models that
+            "standard-1" 550, and 300 answers without a gradient. "dynamic-1" is for models that
             optimise or sample for each measurement: it takes 180 gradients in three ways round one
             that may be cut, and 300 answers. Square, which makes these, is left out for threats and
             goals that it does not know.
