@@ -79,7 +79,6 @@ ONE_STACK = {
     "test_modl_weights",
     "test_noise",
     "test_paper",
-    "test_real_scan",
     "test_reconstruction",
     "test_repeat",
     "test_style",
