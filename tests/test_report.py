@@ -50,7 +50,7 @@ def row(model, index, attack, size, reference, rng):
         "norm": norm,
         "effect": float(norm * rng.uniform(1, 2)),
         **numbers,
-        **{"sigma": 0.0, "noise": "", "num_samples": 1, "seed": 0},
+        **{"sigma": 0.0, "noise": "", "num_samples": 1, "seed": 0, "track": "deterministic"},
     }
 
 
