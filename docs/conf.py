@@ -45,7 +45,7 @@ napoleon_use_rtype = False
 napoleon_custom_sections = [("Call arguments", "params_style")]
 # Bases of our classes; no inventory of other projects is fetched to link to them.
 nitpick_ignore_regex = [
-    ("py:class", r"(keras|tensorflow|tf_keras)\..*"),
+    ("py:class", r"(keras|numpy|tensorflow|tf_keras)\..*"),
     ("py:exc", r"zlib\.error"),
     # The default of an argument that has none.
     ("py:class", r"inspect\._empty"),

@@ -7,13 +7,12 @@ change of the data.
 L_r is at most || A || L_k, and often far less. It says nothing of noise, so the two are never told
 apart from each other. N = A^H A has its eigenvalues s in [0, a], a = || A ||^2.
 
-zero-filled     f(k) = A^H k                        L_k = sqrt(a),   L_r = a
-regularised     f(k) = (N + mu)^-1 A^H k            L_k = 1 / (2 sqrt(mu)) if mu <= a, and
-                                                    sqrt(a) / (a + mu) otherwise; L_r = a / (a + mu)
-monotone        tfvn.models.monotone: `of_monotone`
+    zero-filled    f(k) = A^H k                 L_k = sqrt(a), L_r = a
+    regularised    f(k) = (N + mu)^-1 A^H k     L_k = sqrt(m) / (m + mu), L_r = a / (a + mu)
+    monotone       tfvn.models.monotone         see `of_monotone`
 
-Each is proved in docs/theorem.md. They hold for the complex image, and so for its magnitude, which
-changes by no more.
+with m = min(a, mu). Each is proved in docs/theorem.md. They hold for the complex image, and so for
+its magnitude, which changes by no more.
 """
 
 import numpy as np

@@ -28,16 +28,13 @@ _ORDER = "keras3" if KERAS_3 else "keras2"
 class Reconstructor(keras.Model):
     """A reconstruction model.
 
-    A subclass has `call(inputs)` from the measurement to a complex image (batch, rows, width). Its
-    `inputs` are a dict of what it `reads`, `sensitivity_maps` and `mask`, see
-    `tfvn.physics.measurement`.
+    A subclass has `call(inputs)` from the measurement to a complex image (batch, rows, width).
+    `inputs` are a dict of what it `reads`, maps and mask, see `tfvn.physics.measurement`.
 
     Attributes:
         reads: "zero_filled", for a model that sees the data through A^H k alone, or "kspace".
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
-        track: how it must be attacked, see `tfvn.choices.TRACKS`. A model that optimises or samples
-            for each measurement says "dynamic".
         has_phase: whether the phase of its image is that of the object.
         has_maps_gradient: whether its gradient in `sensitivity_maps` is that of its answer.
         unit: the largest magnitude that images are expected to have.
@@ -75,7 +72,11 @@ class Reconstructor(keras.Model):
 
     @property
     def track(self):
-        """ "random" for a model with draws, and "deterministic" for others."""
+        """How it must be attacked, see `tfvn.choices.TRACKS`.
+
+        It is "random" for a model with draws, and "deterministic" for others. A model that
+        optimises or samples for each measurement says "dynamic".
+        """
         return "random" if self.draws else "deterministic"
 
     @property
