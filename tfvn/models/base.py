@@ -72,10 +72,8 @@ class Reconstructor(keras.Model):
 
     @property
     def track(self):
-        """How it must be attacked, see `tfvn.choices.TRACKS`.
-
-        It is "random" for a model with draws, and "deterministic" for others. A model that
-        optimises or samples for each measurement says "dynamic".
+        """How it must be attacked: "random" with draws, and "deterministic" without. A model that
+        optimises or samples for each measurement says "dynamic", see `tfvn.choices.TRACKS`.
         """
         return "random" if self.draws else "deterministic"
 
