@@ -83,19 +83,24 @@ def _draw_row(axes, row, grey, limits):
     for place, image in ((0, row.clean), (2, row.attacked)):
         show_with_inset(axes[place], image, grey, "gray", region, OUTLINE)
     write_beside(axes[0], label(row.title).replace(", ", "\n"), region, shape)
-    if row.wanted.target is not None:
-        show_with_inset(axes[1], row.wanted.target, grey, "gray", region, OUTLINE)
-    elif row.wanted.discs is not None:
-        _draw_discs(axes[1], row, grey)
-    if row.wanted.target is None and row.wanted.discs is None:
-        text = row.wanted.text
-        axes[1].text(0.5, 0.5, text, transform=axes[1].transAxes, ha="center", color="0.5")
-        axes[1].spines[:].set_visible(False)
-    else:
-        write_beside(axes[1], row.wanted.text, region, shape)
+    _draw_wanted(axes[1], row, grey, region)
     show(axes[4], row.change, (0, row.change.max()), "viridis")
     write_beside(axes[4], f"up to {digits(row.change.max())}", region, shape)
     return show_with_inset(axes[3], row.difference, limits, "RdBu_r", region, "black")
+
+
+def _draw_wanted(axes, row, grey, region):
+    """Draws the target or the discs, or says in words what was wanted."""
+    wanted = row.wanted
+    if wanted.target is None and wanted.discs is None:
+        axes.text(0.5, 0.5, wanted.text, transform=axes.transAxes, ha="center", color="0.5")
+        axes.spines[:].set_visible(False)
+        return
+    if wanted.discs is not None:
+        _draw_discs(axes, row, grey)
+    else:
+        show_with_inset(axes, wanted.target, grey, "gray", region, OUTLINE)
+    write_beside(axes, wanted.text, region, row.clean.shape)
 
 
 def _region(row):

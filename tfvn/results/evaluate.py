@@ -275,7 +275,6 @@ def _example(candidate, case, images, rows):
 def _aimed(candidate, case, sense, images):
     """One slice under each kind of attack that wanted something of it, at its largest size."""
     found = []
-    read = measurement.read_as(sense, case.inputs, "zero_filled")
     for kind, size in dict(candidate.attacks).items():
         attack = attacks.of(kind)
         path = candidate.attack_path(kind, size, case.index)
@@ -283,6 +282,7 @@ def _aimed(candidate, case, sense, images):
         wanted = attack.wanted(stored, images["clean"])
         if wanted is None:
             continue
+        read = measurement.read_as(sense, case.inputs, "zero_filled")
         perturbation = tf.constant(stored["perturbation"][None])
         known = attack.changes.known(sense, case.inputs, case.reference)
         changed = attack.changes.enter(sense, read, perturbation, known)
