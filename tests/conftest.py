@@ -450,9 +450,11 @@ def let_go():
     from tensorflow import keras
 
     from tfvn.models import compiled
+    from tfvn.physics import noise
 
     compiled._kept.clear()
     compiled._own.clear()
+    noise._drawing.cache_clear()
     keras.backend.clear_session()
     gc.collect()
     # Without it the C library keeps a quarter of what was freed.

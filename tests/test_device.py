@@ -17,6 +17,7 @@ from tfvn.models import MODELS
 from tfvn.models.activations import RBFActivation
 from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
+from tfvn.physics import noise
 from tfvn.physics.noise import image_noise
 from tfvn.physics.sense import Sense
 
@@ -43,7 +44,13 @@ def two_gpus(monkeypatch):
 @pytest.fixture
 def pretend(monkeypatch):
     """A function that makes a module believe that there is an accelerator."""
-    return lambda module: monkeypatch.setattr(f"tfvn.{module}.on_accelerator", lambda: True)
+
+    def set_accelerator(module):
+        noise._drawing.cache_clear()
+        monkeypatch.setattr(f"tfvn.{module}.on_accelerator", lambda: True)
+
+    yield set_accelerator
+    noise._drawing.cache_clear()
 
 
 # What there is

@@ -146,30 +146,32 @@ class _Kernels:
             yield _Term(block, q, gauss, own_up, own_down)
 
     @staticmethod
-    def _polynomial(table, term):
-        """The polynomial of a block with coefficients from a table, by Horner's rule from both ends
-        towards the middle.
+    def _polynomial(rows, term):
+        """The polynomial of a block with coefficients from the rows of a table, by Horner's rule
+        from both ends towards the middle.
         """
         first, end, middle = term.block
         positive = tf.zeros_like(term.up)
         for j in range(end - 1, middle, -1):
-            positive = (positive + table[j]) * term.up
+            positive = (positive + rows[j]) * term.up
         negative = tf.zeros_like(term.up)
         for j in range(first, middle):
-            negative = (negative + table[j]) * term.down
-        return positive + negative + table[middle]
+            negative = (negative + rows[j]) * term.down
+        return positive + negative + rows[middle]
 
     def _value(self, x, value_table):
+        rows = tf.unstack(value_table)
         result = 0
         for term in self._terms(x):
-            result += term.gauss * self._polynomial(value_table, term)
+            result += term.gauss * self._polynomial(rows, term)
         return result
 
     def _derivative(self, x, value_table, derivative_table):
+        value_rows, derivative_rows = tf.unstack(value_table), tf.unstack(derivative_table)
         result = 0.0
         for term in self._terms(x):
-            inner = tf.clip_by_value(term.q, -1e6, 1e6) * self._polynomial(value_table, term)
-            result += term.gauss * (self._polynomial(derivative_table, term) - inner)
+            inner = tf.clip_by_value(term.q, -1e6, 1e6) * self._polynomial(value_rows, term)
+            result += term.gauss * (self._polynomial(derivative_rows, term) - inner)
         return result * self._inverse
 
     def _derivative_product(self, x, cotangent, value_table, derivative_table):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfvn.device import one_graph
+from tfvn.gradients import with_gradient
 from tfvn.models.activations import RBFActivation
 from tfvn.models.convolutions import correlate, correlate_transpose, kernel_gradient, phases
 from tfvn.physics.sense import Sense
@@ -68,35 +69,27 @@ def descend(stages, image, zero_filled, sensitivity_maps, mask, wanted=None):
     sizes_known = all(x.shape.is_fully_defined() for x in arrays)
     descent = _descent(stages[0].formula, sizes_known)
 
-    @tf.custom_gradient
-    def apply(image, zero_filled, sensitivity_maps, *parameters):
-        # The gradient is given: without this TensorFlow would derive one of the call of `value` as
-        # well.
-        image = tf.stop_gradient(image)
-        zero_filled = tf.stop_gradient(zero_filled)
-        sensitivity_maps = tf.stop_gradient(sensitivity_maps)
-        parameters = _Parameters(*map(tf.stop_gradient, parameters))
-        result, images, residuals = descent.value(
-            image, zero_filled, parameters, sensitivity_maps, mask
-        )
-
-        def gradient(cotangent):
-            d_image, d_zero_filled, found = descent.gradient(
-                wanted, cotangent, images, residuals, parameters, sensitivity_maps, mask
-            )
-            names = [name for name in PARAMETERS if name in wanted]
-            d_parameters = dict(zip(names, found))
-            # By itself: where nobody asks for it, a graph leaves it out.
-            d_maps = descent.maps_gradient(
-                cotangent, images, residuals, parameters, sensitivity_maps, mask
-            )
-            return d_image, d_zero_filled, d_maps, *map(d_parameters.get, PARAMETERS)
-
-        return result, gradient
-
     sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
-    images = (to_channels(image), to_channels(zero_filled))
-    return to_complex(apply(*images, sensitivity_maps, *stacked))
+    sources = [to_channels(image), to_channels(zero_filled), *stacked]
+    # Without this TensorFlow would derive a gradient of the call of `value` as well.
+    image, zero_filled, *parameters = map(tf.stop_gradient, sources)
+    operands = (_Parameters(*parameters), tf.stop_gradient(sensitivity_maps), mask)
+    value, images, residuals = descent.value(image, zero_filled, *operands)
+
+    def gradient(cotangent):
+        d_image, d_zero_filled, found = descent.gradient(
+            wanted, cotangent, images, residuals, *operands
+        )
+        names = [name for name in PARAMETERS if name in wanted]
+        d_parameters = dict(zip(names, found))
+        return d_image, d_zero_filled, *map(d_parameters.get, PARAMETERS)
+
+    def maps_gradient(cotangent):
+        return descent.maps_gradient(cotangent, images, residuals, *operands)
+
+    # Few ask for the gradient in the maps, so it is that of a part by itself.
+    nothing = with_gradient(tf.zeros_like(value), [sensitivity_maps], maps_gradient)
+    return to_complex(with_gradient(value, sources, gradient) + nothing)
 
 
 def _stacked(stages, name):

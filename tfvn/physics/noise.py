@@ -9,6 +9,7 @@ A key is a pair of int32, and an image has a key of its own: nothing depends on 
 Real and imaginary part of each sampled entry are independent, of mean 0 and variance 1.
 """
 
+import functools
 import math
 
 import tensorflow as tf
@@ -16,7 +17,7 @@ import tensorflow as tf
 from tfvn import checks
 from tfvn.choices import LAWS
 from tfvn.physics.fourier import fft2c
-from tfvn.physics.sense import sum_over_coils, unshifted
+from tfvn.physics.sense import Sense, sum_over_coils, unshifted
 from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = [
@@ -63,7 +64,18 @@ def fold_in(key, number):
 
 def fold_in_each(keys, numbers):
     """`fold_in` of every pair out of (batch, 2) and (batch,)."""
+    found = _fold_in_each(keys, numbers)
+    found.set_shape(keys.shape)
+    return found
+
+
+def _each_folded(keys, numbers):
     return tf.map_fn(lambda pair: fold_in(*pair), (keys, numbers), fn_output_signature=tf.int32)
+
+
+# It stands many times in the graph of an attack, and is traced once in a process.
+_KEYS_AND_NUMBERS = [tf.TensorSpec([None, 2], tf.int32), tf.TensorSpec([None], tf.int32)]
+_fold_in_each = tf.function(_each_folded, _KEYS_AND_NUMBERS, autograph=False)
 
 
 def image_noise(sense, sensitivity_maps, mask, keys, law="gaussian"):
@@ -79,8 +91,7 @@ def image_noise(sense, sensitivity_maps, mask, keys, law="gaussian"):
         ValueError: for another law.
     """
     like = sense.crop_readout(sensitivity_maps[:1, 0])[0]
-    by_lines, by_points = _image_by_lines, _image_by_points
-    return _drawn(sense, by_lines, by_points, like, sensitivity_maps, mask, keys, law)
+    return _drawn(sense, "image", like, sensitivity_maps, mask, keys, law)
 
 
 def kspace_noise(sense, sensitivity_maps, mask, keys, law="gaussian"):
@@ -88,24 +99,39 @@ def kspace_noise(sense, sensitivity_maps, mask, keys, law="gaussian"):
     not sampled.
     """
     like = sensitivity_maps[0]
-    by_lines, by_points = _kspace_by_lines, _kspace_by_points
-    return _drawn(sense, by_lines, by_points, like, sensitivity_maps, mask, keys, law)
+    return _drawn(sense, "kspace", like, sensitivity_maps, mask, keys, law)
 
 
-def _drawn(sense, by_lines, by_points, like, sensitivity_maps, mask, keys, law):
-    """What one of two functions draws for every image, each of the shape of `like`."""
+def _drawn(sense, view, like, sensitivity_maps, mask, keys, law):
+    """One view of a draw for every image, each of the shape of `like`."""
     checks.choice("law", law, LAWS)
     shape = tf.concat([tf.shape(sensitivity_maps)[:1], tf.shape(mask)[1:]], 0)
     mask = tf.broadcast_to(mask, shape)
-    spec = tf.TensorSpec(like.shape, like.dtype)
+    by_lines = law == "gaussian" and mask.shape[-2] == 1
+    draw = _drawing(sense.readout_oversampling, view, by_lines, law)
+    found = tf.stop_gradient(draw(*map(tf.stop_gradient, (sensitivity_maps, mask, keys))))
+    found.set_shape([sensitivity_maps.shape[0], *like.shape])
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _drawing(readout_oversampling, view, by_lines, law):
+    """A function of maps, masks and keys. It stands in every answer of a smoothed model, and is
+    traced once for all of them.
+    """
+    sense = Sense(readout_oversampling)
+    of_lines, of_points = _VIEWS[view]
 
     def draw(sample):
-        if law == "gaussian" and mask.shape[-2] == 1:
-            return by_lines(sense, *sample)
-        return by_points(sense, *sample, _COMPLEX[law])
+        if by_lines:
+            return of_lines(sense, *sample)
+        return of_points(sense, *sample, _COMPLEX[law])
 
-    found = tf.map_fn(draw, (sensitivity_maps, mask, keys), fn_output_signature=spec)
-    return tf.stop_gradient(found)
+    def drawn(sensitivity_maps, mask, keys):
+        like = sensitivity_maps.dtype
+        return tf.map_fn(draw, (sensitivity_maps, mask, keys), fn_output_signature=like)
+
+    return tf.function(drawn, autograph=False)
 
 
 def _image_by_points(sense, sensitivity_maps, mask, key, law):
@@ -185,3 +211,8 @@ def _complex_laplace(shape, key, dtype):
 
 
 _COMPLEX = {"gaussian": _complex_normal, "uniform": _complex_uniform, "laplace": _complex_laplace}
+# One draw in two ways: by lines, and by points.
+_VIEWS = {
+    "image": (_image_by_lines, _image_by_points),
+    "kspace": (_kspace_by_lines, _kspace_by_points),
+}

@@ -12,6 +12,7 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.device import on_accelerator
+from tfvn.gradients import with_gradient
 from tfvn.physics.fourier import fft2c, ifft2c
 from tfvn.shapes import static_or_dynamic_shape
 
@@ -82,16 +83,17 @@ class Sense(keras.layers.Layer):
         sensitivity_maps = tf.convert_to_tensor(sensitivity_maps)
         self._check_operands("image", image, sensitivity_maps, mask)
 
-        @tf.custom_gradient
-        def apply(image, sensitivity_maps):
-            def gradient(cotangent):
-                # In a graph, what nobody asks for is not computed.
-                d_image = self._normal(cotangent, sensitivity_maps, mask)
-                return d_image, self.maps_gradient(cotangent, image, sensitivity_maps, mask)
+        value = self._normal(tf.stop_gradient(image), tf.stop_gradient(sensitivity_maps), mask)
 
-            return self._normal(image, sensitivity_maps, mask), gradient
+        def image_gradient(cotangent):
+            return self._normal(cotangent, sensitivity_maps, mask)
 
-        return apply(image, sensitivity_maps)
+        def maps_gradient(cotangent):
+            return self.maps_gradient(cotangent, image, sensitivity_maps, mask)
+
+        # Few ask for the gradient in the maps, so it is that of a part by itself.
+        nothing = with_gradient(tf.zeros_like(value), [sensitivity_maps], maps_gradient)
+        return with_gradient(value, [image], image_gradient) + nothing
 
     def maps_gradient(self, cotangent, image, sensitivity_maps, mask):
         """The gradient of Re <g, A_S^H A_S u> in the maps S, of their shape.
