@@ -118,8 +118,9 @@ def kernel_gradient(image, features, kernel_size, padding=0):
             padding="VALID",
         )
 
-    gradients = []
-    for start, stop in zip(edges, edges[1:]):
+    gradients = [part(start, stop) for start, stop in zip(edges, edges[1:])]
+    if not isinstance(height, int):
         # Of no rows TensorFlow returns memory as it finds it, not zeros.
-        gradients.append(tf.where(stop > start, part(start, stop), 0))
+        filled = [stop > start for start, stop in zip(edges, edges[1:])]
+        gradients = [tf.where(*pair, 0) for pair in zip(filled, gradients)]
     return tf.add_n(gradients)

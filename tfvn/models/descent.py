@@ -42,7 +42,7 @@ class _Parameters(NamedTuple):
     data_weight: Any
 
     def of(self, stage):
-        return _Parameters(*(x[stage] for x in self))
+        return _Parameters(*(tf.gather(x, stage) for x in self))
 
 
 def to_channels(image):
@@ -52,7 +52,7 @@ def to_channels(image):
 
 def to_complex(channels):
     """Real (..., h, w, 2) to complex (..., h, w)."""
-    return tf.complex(channels[..., 0], channels[..., 1])
+    return tf.complex(*tf.unstack(channels, axis=-1))
 
 
 def descend(stages, image, zero_filled, sensitivity_maps, mask, wanted=None):
@@ -157,8 +157,8 @@ class _Descent:
             d_image, d_stage, d_own = self._stage_gradient(
                 wanted,
                 cotangent,
-                images[stage],
-                residuals[stage],
+                tf.gather(images, stage),
+                tf.gather(residuals, stage),
                 parameters.of(stage),
                 sensitivity_maps,
                 mask,
@@ -187,7 +187,7 @@ class _Descent:
 
         def body(stage, cotangent, total):
             own = parameters.of(stage)
-            image = images[stage]
+            image = tf.gather(images, stage)
             total += self.sense.maps_gradient(
                 to_complex(-own.data_weight * cotangent),
                 to_complex(image),
@@ -195,7 +195,7 @@ class _Descent:
                 mask,
             )
             d_image, _, _ = self._stage_gradient(
-                (), cotangent, image, residuals[stage], own, sensitivity_maps, mask
+                (), cotangent, image, tf.gather(residuals, stage), own, sensitivity_maps, mask
             )
             return stage - 1, tf.ensure_shape(d_image, cotangent.shape), total
 

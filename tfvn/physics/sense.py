@@ -13,7 +13,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.device import on_accelerator
 from tfvn.gradients import with_gradient
-from tfvn.physics.fourier import fft2c, ifft2c
+from tfvn.physics.fourier import fft2c, ifft2c, ifftshift
 from tfvn.shapes import static_or_dynamic_shape
 
 __all__ = ["SHAPES", "Sense", "sizes_fit", "sum_over_coils", "unshifted"]
@@ -229,7 +229,7 @@ def sum_over_coils(term, like, *arrays):
         return tf.reduce_sum(term(*arrays), -3)
 
     def add(coil, total):
-        own = [x[..., coil, None, :, :] for x in arrays]
+        own = [tf.gather(x, coil[None], axis=-3) for x in arrays]
         return coil + 1, total + term(*own)
 
     coils = static_or_dynamic_shape(arrays[0])[-3]
@@ -240,4 +240,4 @@ def sum_over_coils(term, like, *arrays):
 
 def unshifted(mask, dtype, axes):
     """A mask whose origin is at index 0, where the Fourier transform of TensorFlow has it."""
-    return tf.signal.ifftshift(tf.cast(mask, dtype), axes=axes)
+    return ifftshift(tf.cast(mask, dtype), axes)

@@ -343,5 +343,10 @@ def _slice(inputs, index):
     """
     taken = {}
     for key, array in inputs.items():
-        taken[key] = array[tf.minimum(index, tf.shape(array)[0] - 1)][None]
+        own = index
+        if array.shape[0] is None:
+            own = tf.minimum(index, tf.shape(array)[0] - 1)
+        elif array.shape[0] == 1:
+            own = tf.constant(0)
+        taken[key] = tf.gather(array, own[None])
     return taken
