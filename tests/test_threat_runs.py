@@ -48,6 +48,33 @@ def run_dir(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "several", *ATTACKS)
 
 
+# First, while all that the fixture traced is there.
+def test_two_workers_find_the_bytes_of_one(run_dir, tmp_path):
+    shared = tmp_path / "shared"
+    shutil.copytree(run_dir, shared, ignore=shutil.ignore_patterns("attacks"))
+    config, errors = open_run(shared), []
+
+    def work(own):
+        try:
+            attack_run(shared, config, own)
+        except Exception as error:
+            errors.append(error)
+
+    threads = []
+    for index in range(2):
+        own = Workers("multiworker", index, 2)
+        threads.append(threading.Thread(target=work, args=[own]))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=200)
+    assert not errors
+    found = stored(shared)
+    assert found == stored(run_dir)
+    kinds = {Path(path).parent.name.partition("_")[0] for path, _ in found}
+    assert kinds >= {"suite-l2", "universal-l2"}
+
+
 @pytest.fixture(scope="module")
 def output(run_dir, tmp_path_factory):
     """The folder of an evaluation."""
@@ -202,32 +229,6 @@ def test_discs_and_changes_for_all_slices_are_shown(run_dir, output, rows):
     assert (output / "targets.png").stat().st_size > 20_000
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "attack discs or all slices" in page
-
-
-def test_two_workers_find_the_bytes_of_one(run_dir, tmp_path):
-    shared = tmp_path / "shared"
-    shutil.copytree(run_dir, shared, ignore=shutil.ignore_patterns("attacks"))
-    config, errors = open_run(shared), []
-
-    def work(own):
-        try:
-            attack_run(shared, config, own)
-        except Exception as error:
-            errors.append(error)
-
-    threads = []
-    for index in range(2):
-        own = Workers("multiworker", index, 2)
-        threads.append(threading.Thread(target=work, args=[own]))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=200)
-    assert not errors
-    found = stored(shared)
-    assert found == stored(run_dir)
-    kinds = {Path(path).parent.name.partition("_")[0] for path, _ in found}
-    assert kinds >= {"suite-l2", "universal-l2"}
 
 
 def stored(run_dir):
