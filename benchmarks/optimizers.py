@@ -11,7 +11,6 @@ is printed.
 """
 
 import argparse
-import csv
 import os
 import tempfile
 import time
@@ -22,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from tfvn import config as configs
-from tfvn import data
+from tfvn import data, tables
 from tfvn.models.variational import VariationalNetwork
 from tfvn.training.first_order import AdamSteps, FrankWolfeSteps, RadamLookaheadSteps
 from tfvn.training.ipalm_steps import IPALMSteps
@@ -129,13 +128,11 @@ def print_table(curves, seconds):
 
 
 def write_csv(curves, path):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["optimizer", *Point._fields])
-        for name, points in curves.items():
-            for point in points:
-                row = [name, f"{point.seconds:.3f}", point.steps, f"{point.loss:.6g}"]
-                writer.writerow(row)
+    rows = []
+    for name, points in curves.items():
+        for point in points:
+            rows.append({"optimizer": name, **point._asdict()})
+    tables.write_csv(path, rows)
 
 
 def plot(curves, path):

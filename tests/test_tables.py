@@ -48,3 +48,17 @@ def test_a_csv_file_has_its_columns_eight_digits_and_no_nan(tmp_path):
     assert found == [["b", "a", "c"], ["x", "0.33333333", ""], ["'-y", "", "7"]]
     with pytest.raises(ValueError, match="'c'"):
         tables.write_csv(path, rows)
+
+
+def test_a_csv_file_is_read_as_its_columns_and_rows_of_text(tmp_path):
+    path = tmp_path / "table.csv"
+    tables.write_csv(path, [{"a": 0.5, "b": "x"}, {"a": math.nan, "b": "y"}])
+    assert tables.read_csv(path) == (["a", "b"], [{"a": "0.5", "b": "x"}, {"a": "", "b": "y"}])
+    path.write_text("a,b\n1\n2,3,4\n")
+    assert tables.read_csv(path)[1] == [{"a": "1", "b": None}, {"a": "2", "b": "3", None: ["4"]}]
+    path.write_text("")
+    assert tables.read_csv(path) == ([], [])
+    path.write_bytes(b"a\n\xff\n")
+    with pytest.raises(ValueError, match="utf-8"):
+        tables.read_csv(path)
+    assert tables.read_csv(path, errors="replace") == (["a"], [{"a": "�"}])

@@ -11,6 +11,7 @@ __all__ = [
     "decimals",
     "digits",
     "printable",
+    "read_csv",
     "write_csv",
     "write_text",
 ]
@@ -99,6 +100,27 @@ def write_csv(path, rows, columns=None):
         writer.writeheader()
         for row in rows:
             writer.writerow({key: csv_field(value) for key, value in row.items()})
+
+
+def read_csv(path, errors="strict"):
+    """The columns of a CSV file, a list of names, and its rows, a list of dicts of text.
+
+    An empty file has neither. A row with too many fields has the rest under None, and one with too
+    few has None in those that it lacks.
+
+    Args:
+        path: file to read.
+        errors: what is done with bytes that are no UTF-8, as for `open`.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: for bytes that are no UTF-8.
+        csv.Error: for what is no CSV file.
+    """
+    with open(path, newline="", encoding="utf-8", errors=errors) as file:
+        reader = csv.DictReader(file)
+        columns = list(reader.fieldnames or [])
+        return columns, list(reader)
 
 
 def csv_field(value):

@@ -1,6 +1,5 @@
 """The paper's printed Table 1 beside the numbers of an evaluation."""
 
-import csv
 import os
 
 from tfvn import files, tables
@@ -33,7 +32,8 @@ def compare(table_path, printed_path, output):
     for metric in _METRICS:
         heads += [f"{metric.upper()} printed", "here", "difference"]
     lines = [heads]
-    for row in _read(printed_path):
+    _, printed = tables.read_csv(printed_path)
+    for row in printed:
         lines.append(_line(row, measured, printed_path))
     text = tables.aligned(lines)
     with files.replacing(output) as temporary:
@@ -41,15 +41,11 @@ def compare(table_path, printed_path, output):
     print(f"wrote {output}\n\n{text}", end="")
 
 
-def _read(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def _read_measured(table_path):
     """The rows of an evaluation's table by model and radius."""
     measured = {}
-    for row in _read(table_path):
+    _, rows = tables.read_csv(table_path)
+    for row in rows:
         if row["attack"] in _ATTACKS:
             measured[row["model"], float(row["radius"])] = row
     return measured

@@ -10,7 +10,6 @@ The table has the mean over the seeds and, behind +-, half of the range that the
 models.csv and models.md of the run directory; results/ has what `evaluate.py` writes of all runs.
 """
 
-import csv
 import os
 import time
 
@@ -123,9 +122,9 @@ def _training_of(run_dir):
 def _by_model(path):
     """The lines of a table of models and attacks, by the name of the model."""
     found = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            found.setdefault(line["model"], []).append(line)
+    _, lines = tables.read_csv(path)
+    for line in lines:
+        found.setdefault(line["model"], []).append(line)
     return found
 
 

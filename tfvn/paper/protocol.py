@@ -4,7 +4,6 @@ The demo and the paper's own run use it. Everything happens in one process, whic
 commands that would do the same one by one. Run again, it continues where it stopped.
 """
 
-import csv
 import gc
 import os
 import pathlib
@@ -165,12 +164,8 @@ class Stopwatch:
 
 def _read_times(path):
     """The rows of an earlier run, as far as its lines are whole."""
-    rows = []
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
-            if set(row) == set(_COLUMNS) and None not in row.values():
-                rows.append(row)
-    return rows
+    _, rows = tables.read_csv(path, errors="replace")
+    return [row for row in rows if set(row) == set(_COLUMNS) and None not in row.values()]
 
 
 def _peak_bytes():

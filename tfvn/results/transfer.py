@@ -7,7 +7,6 @@ No attack is made anew. An attack that was made for another model and is stronge
 says that the own one has failed: its gradient is masked, or it has not converged.
 """
 
-import csv
 import os
 from typing import NamedTuple
 
@@ -67,10 +66,10 @@ def stored(output):
     path = os.path.join(output, FILES[0])
     found = []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                numbers = {key: float(row[key]) for key in ("radius", "effect")}
-                found.append({"source": row["source"], "target": row["target"], **numbers})
+        _, rows = tables.read_csv(path)
+        for row in rows:
+            numbers = {key: float(row[key]) for key in ("radius", "effect")}
+            found.append({"source": row["source"], "target": row["target"], **numbers})
     except (OSError, KeyError, TypeError, ValueError):
         return []
     return found

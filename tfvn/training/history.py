@@ -8,6 +8,7 @@ import csv
 import math
 import os
 
+from tfvn import tables
 from tfvn.files import replacing
 
 __all__ = ["add_row", "last_row", "read_history", "validation_scores"]
@@ -22,11 +23,9 @@ def read_history(path):
     if not os.path.exists(path):
         return []
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if reader.fieldnames and reader.fieldnames[0] != "iteration":
-            raise ValueError(f"columns {reader.fieldnames}")
+        columns, rows = tables.read_csv(path)
+        if columns and columns[0] != "iteration":
+            raise ValueError(f"columns {columns}")
         for row in rows:
             _check_row(row)
     except OSError as error:
@@ -98,6 +97,7 @@ def add_row(path, iteration, logs):
         replacing(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
+        # Rows of before stay as they were, digit for digit.
         writer = csv.DictWriter(file, fieldnames=list(columns))
         writer.writeheader()
         writer.writerows(rows)
