@@ -66,6 +66,7 @@ ONE_STACK = {
     "test_data_vlo",
     "test_discs",
     "test_docs",
+    "test_draws",
     "test_fastmri_weights",
     "test_features",
     "test_first_edition",
