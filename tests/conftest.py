@@ -87,6 +87,7 @@ ONE_STACK = {
     "test_tensorboard",
     "test_wheel",
     # What is written of answers is the same whatever gives them. test_house writes it on both.
+    "test_drawn",
     "test_evaluation",
     "test_figures",
     "test_flagged",
@@ -154,6 +155,7 @@ SECOND_STACK = {
     "test_smoothing": {
         "test_without_noise_it_is_the_network",
         "test_the_chunk_size_does_not_matter",
+        "test_single_draws_are_those_whose_mean_is_the_answer",
         "test_the_same_seed_gives_the_same_bytes",
         "test_there_is_no_gradient_in_the_weights",
         "test_with_other_draws_it_keeps_its_other_settings",
@@ -209,6 +211,7 @@ AS_TRACED = {
     "test_discs",
     "test_distribution",
     "test_docs",
+    "test_drawn",
     "test_e2e_varnet",
     "test_evaluation",
     "test_fastmri_weights",

@@ -18,6 +18,7 @@ from tfvn.certificates import (
     Covariance,
     Draws,
     ExpectedError,
+    FromDraws,
     Median,
     NextPatient,
     counts,
@@ -118,13 +119,13 @@ def peak_of(count):
     """The largest memory of all certificates from so many draws, in bytes."""
     rng = np.random.default_rng(0)
     reference = np.ones((10, 10), "f4")
-    made = [Median(), Center(0.1, 5, 0.3), ExpectedError(reference), Covariance(most=20)]
+    made = [Median(), Center(0.1, 5, 0.3), ExpectedError(), Covariance(most=20)]
     tracemalloc.start()
     with Draws(reference.shape, at_once=2**14) as draws:
         for _ in range(count):
             draws.append(reference + rng.standard_normal(reference.shape, "f4"))
         for certificate in made:
-            certificate.claims(draws, 1.0, [0.1, 0.2])
+            certificate.claims(draws, 1.0, [0.1, 0.2], reference)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak
@@ -307,26 +308,27 @@ def test_an_expected_error_rises_no_more_than_claimed():
         return (error * stats.norm.pdf(nodes)).sum() * (nodes[1] - nodes[0])
 
     noise = SIGMA * np.random.default_rng(10).standard_normal((3000, 1))
-    certificate = ExpectedError(np.ones(1))
     with drawn(noise + 1) as draws:
-        claims = certificate.claims(draws, SIGMA, [0.1, 0.5, 1.0])
+        claims = ExpectedError().claims(draws, SIGMA, [0.1, 0.5, 1.0], np.ones(1))
     for claim in claims:
         assert expected(claim.radius) <= claim.bound <= 1
     assert claims[0].bound < expected(0) + 0.1
 
 
 def test_without_errors_so_many_draws_end_the_bet():
-    certificate = ExpectedError(np.ones(2))
+    certificate, truth = ExpectedError(), np.ones(2)
     needed = certificate.needed(2, 1.0)
     with drawn(np.ones((needed, 2))) as enough, drawn(np.ones((needed - 1, 2))) as few:
-        assert not certificate.claims(enough, 1.0, [1.0])[0].abstains
-        assert certificate.claims(few, 1.0, [1.0])[0].abstains
+        assert not certificate.claims(enough, 1.0, [1.0], truth)[0].abstains
+        assert certificate.claims(few, 1.0, [1.0], truth)[0].abstains
 
 
-@pytest.mark.parametrize("reference", [np.zeros(3), np.array([1, np.nan])])
-def test_errors_are_no_shares_of_nothing(reference):
-    with pytest.raises(ValueError, match="reference must be a finite image that is not 0"):
-        ExpectedError(reference)
+@pytest.mark.parametrize("reference", [None, np.zeros(2)])
+def test_without_a_truth_nothing_is_said_of_errors(reference):
+    with drawn(np.ones((50, 2))) as draws:
+        assert ExpectedError().claims(draws, 1.0, [1.0], reference)[0].abstains
+        with pytest.raises(ValueError, match="the norm of the reference must be a number >= 0"):
+            ExpectedError().claims(draws, 1.0, [1.0], np.array([1, np.nan]))
 
 
 # Covariance
@@ -400,42 +402,39 @@ def test_the_next_patient_is_below_the_bound_as_often_as_claimed():
 
 # All
 
-MADE = {
-    "median": lambda: Median(),
-    "center": lambda: Center(),
-    "covariance": lambda: Covariance(),
-    "expected-error": lambda: ExpectedError(np.ones((2, 3))),
-}
-
 
 @pytest.mark.parametrize("name", FROM_DRAWS)
 def test_claims_grow_with_the_radius_and_say_what_was_needed(name):
-    certificate = MADE[name]()
-    assert isinstance(certificate, FROM_DRAWS[name]) and certificate.name == name
-    images = 1 + 0.1 * np.random.default_rng(15).standard_normal((700, 2, 3))
-    with drawn(images) as draws:
-        claims = certificate.claims(draws, 0.1, [0.02, 0.05, 0.1])
+    certificate = FROM_DRAWS[name]()
+    assert isinstance(certificate, FromDraws) and certificate.name == name
+    rng, truth = np.random.default_rng(15), np.full((2, 3), 2 + 0j)
+    with drawn(1 + 0.1 * rng.standard_normal((700, 2, 3))) as draws:
+        claims = certificate.claims(draws, 0.1, [0.02, 0.05, 0.1], truth)
         with pytest.raises(ValueError, match="radius must be a number > 0. Received: radius=0"):
-            certificate.claims(draws, 0.1, [0])
+            certificate.claims(draws, 0.1, [0], truth)
         with pytest.raises(ValueError, match="sigma must be > 0.*Received: sigma=0"):
-            certificate.bounds(draws, 0, [0.1])
+            certificate.answer(draws, 0, [0.1], truth)
     bounds = [claim.bound for claim in claims]
     assert bounds == sorted(bounds) and bounds[0] < bounds[2]
     for claim in claims:
         assert claim.certificate == name and claim.about == certificate.about
         assert claim.needed == certificate.needed(6, claim.radius / 0.1) <= claim.draws == 700
+        # All images are 1 in the mean, and the truth is 2.
+        if name == "expected-error":
+            assert math.isnan(claim.error) and claim.bound > math.sqrt(6)
+        else:
+            assert claim.error == pytest.approx(math.sqrt(6), rel=0.05)
 
 
 @pytest.mark.parametrize("name", FROM_DRAWS)
 def test_three_draws_prove_nothing(name):
-    certificate = MADE[name]()
     with drawn(np.ones((3, 2, 3))) as draws:
-        (claim,) = certificate.claims(draws, 0.1, [0.1])
+        (claim,) = FROM_DRAWS[name]().claims(draws, 0.1, [0.1], np.ones((2, 3)))
     assert claim.abstains and claim.draws == 3 < claim.needed
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, float("nan"), "0.1", None])
 def test_a_level_outside_of_0_and_1_is_refused(alpha):
-    for make in (Median, Center, lambda alpha: ExpectedError(np.ones(2), alpha)):
+    for make in (Median, Center, ExpectedError):
         with pytest.raises(ValueError, match="alpha must be a number .*Received: alpha="):
             make(alpha)

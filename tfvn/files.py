@@ -44,6 +44,8 @@ _BEGINNINGS = {
     "flags.csv": "model,flag,state,",
     "num_samples.csv": "model,num_samples,radius,",
     "num_samples.md": "| model",
+    "draws.csv": "model,slice,name,certificate,",
+    "draws.md": "| certificate",
     "comparison.md": "| model",
     "tuning.csv": "trial,",
     "best.yaml": "# The best of the ",

@@ -137,11 +137,13 @@ class Center(FromDraws):
             bounds.append(3 * found.distances[place - 1] if place else np.nan)
         return np.array(bounds)
 
-    def bounds(self, draws, sigma, radii):
-        """3 r of each radius, (radii,)."""
+    def answer(self, draws, sigma, radii, reference=None):
+        """The centre, None from too few draws, and 3 r of each radius."""
+        del reference
         if len(draws) < self.candidates + self.judges:
-            return np.full(len(radii), np.nan)
-        return self.bounds_of(self.found(draws), sigma, radii)
+            return None, np.full(len(radii), np.nan)
+        found = self.found(draws)
+        return found.image, self.bounds_of(found, sigma, radii)
 
 
 def _distances(images, other):

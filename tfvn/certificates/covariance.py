@@ -70,12 +70,15 @@ class Covariance(FromDraws):
         largest = np.linalg.eigvalsh(products)[-1] / (count - 1)
         return Spectrum(largest, products.trace() / (count - 1), _seen(products))
 
-    def bounds(self, draws, sigma, radii):
-        """The bound of each radius, (radii,)."""
-        radii = np.array(check_radii(radii))
+    def answer(self, draws, sigma, radii, reference=None):
+        """The mean of the draws, and the bound of each radius."""
+        del reference
+        radii, mean = np.array(check_radii(radii)), np.zeros(draws.shape)
+        for image in draws.images():
+            mean += image / len(draws)
         if len(draws) < self.needed(draws.pixels, None):
-            return np.full(len(radii), np.nan)
-        return local_bound(radii, sigma, self.spectrum(draws).largest)
+            return mean, np.full(len(radii), np.nan)
+        return mean, local_bound(radii, sigma, self.spectrum(draws).largest)
 
 
 def _seen(products):

@@ -103,15 +103,17 @@ class Claim(NamedTuple):
     draws: how many there were.
     bound: the largest value of what it is about; NaN where it abstains.
     about: what the bound is about, in words.
+    error: the error to the truth of the image that the bound is around; NaN where there is none.
     """
 
     certificate: str
     radius: float
     confidence: float
-    needed: int
+    needed: float
     draws: int
     bound: float
     about: str
+    error: float = math.nan
 
     @property
     def abstains(self):
@@ -140,25 +142,32 @@ class FromDraws:
         """
         raise NotImplementedError
 
-    def bounds(self, draws, sigma, radii):
-        """The bound at each radius, (radii,); NaN where it abstains.
+    def answer(self, draws, sigma, radii, reference=None):
+        """The image that the bounds are around, and the bound at each radius.
 
         Args:
             draws: the `Draws`.
             sigma: the deviation of each real component of the noise.
             radii: of || d ||_2, a list.
+            reference: the truth, an image of the draws' shape; None where it is not known.
+
+        Returns:
+            The image, or None where they are around none, and the bounds, (radii,); NaN where it
+            abstains.
         """
         raise NotImplementedError
 
-    def claims(self, draws, sigma, radii):
-        """A `Claim` for each radius. Arguments as for `bounds`."""
+    def claims(self, draws, sigma, radii, reference=None):
+        """A `Claim` for each radius. Arguments as for `answer`."""
+        error = math.nan
+        image, bounds = self.answer(draws, sigma, radii, reference)
+        if image is not None and reference is not None:
+            error = float(np.linalg.norm(image - np.abs(reference).astype(float)))
         found = []
-        for radius, bound in zip(radii, self.bounds(draws, sigma, radii)):
-            needed = self.needed(draws.pixels, radius / sigma)
-            claim = Claim(
-                self.name, radius, self.confidence, needed, len(draws), float(bound), self.about
-            )
-            found.append(claim)
+        for radius, bound in zip(radii, bounds):
+            needed, bound = self.needed(draws.pixels, radius / sigma), float(bound)
+            made = (self.name, radius, self.confidence, needed, len(draws), bound, self.about)
+            found.append(Claim(*made, error))
         return found
 
 

@@ -21,7 +21,7 @@ bound on scores is the lemma of Neyman and Pearson, as in Salman et al., NeurIPS
 import numpy as np
 
 from tfvn.certificates import counts
-from tfvn.certificates.base import check_sigma
+from tfvn.certificates.base import check_number, check_sigma
 from tfvn.certificates.draws import FromDraws, check_alpha, check_radii
 
 __all__ = ["ExpectedError", "largest_mean"]
@@ -32,32 +32,24 @@ _HALVINGS = 50
 
 
 class ExpectedError(FromDraws):
-    """The expected error of a single draw, for which the truth must be known.
+    """The expected error of a single draw. It abstains where the truth is not known.
 
     It is about min(error, || y ||_2) of single draws. The error of their mean is at most its mean,
     where no draw is off by more than || y ||_2.
 
     Args:
-        reference: the truth, an image of the draws' shape.
-        alpha: the probability that a bound does not hold.
+        alpha: the probability that the bounds do not hold.
 
     Raises:
-        ValueError: for an alpha that is not in (0, 1), and for a reference that is 0 or not finite.
+        ValueError: for an alpha that is not in (0, 1).
     """
 
     name = "expected-error"
-    about = "expected error to the truth of one draw at any k + d, at most ||y||"
+    about = "expected error to the truth of one draw at any k + d, cut at ||y||"
 
-    def __init__(self, reference, alpha=0.001):
+    def __init__(self, alpha=0.001):
         self.alpha = check_alpha(alpha)
         self.confidence = 1 - self.alpha
-        self.reference = np.abs(reference).astype(float)
-        self.largest = np.linalg.norm(self.reference)
-        if not 0 < self.largest < np.inf:
-            raise ValueError(
-                "reference must be a finite image that is not 0: errors are shares of its norm."
-                f" Received: a norm of {self.largest:g}"
-            )
 
     def needed(self, pixels, ratio):
         """The fewest draws with which the bound can be below || y ||_2: those of a perfect model
@@ -66,19 +58,22 @@ class ExpectedError(FromDraws):
         del pixels, ratio
         return int(np.ceil(np.log(1 / self.alpha) / np.log1p(_MOST_STAKE)))
 
-    def scores(self, draws):
-        """The score of each draw, (draws,)."""
-        errors = [np.linalg.norm(image - self.reference) for image in draws.images()]
-        return np.minimum(np.array(errors) / self.largest, 1)
-
-    def bounds(self, draws, sigma, radii):
-        """The largest expected error of each radius, (radii,)."""
+    def answer(self, draws, sigma, radii, reference=None):
+        """No image, and the largest expected error of each radius."""
         check_sigma(sigma)
         radii = np.array(check_radii(radii))
-        mean = largest_mean(self.scores(draws), self.alpha)
+        nothing = None, np.full(len(radii), np.nan)
+        if reference is None:
+            return nothing
+        reference = np.abs(reference).astype(float)
+        largest = check_number("the norm of the reference", np.linalg.norm(reference))
+        if not largest:
+            return nothing
+        errors = np.array([np.linalg.norm(image - reference) for image in draws.images()])
+        mean = largest_mean(np.minimum(errors / largest, 1), self.alpha)
         if mean >= 1:
-            return np.full(len(radii), np.nan)
-        return self.largest * counts.moved(mean, radii / sigma)
+            return nothing
+        return None, largest * counts.moved(mean, radii / sigma)
 
 
 def largest_mean(scores, alpha):

@@ -81,7 +81,7 @@ class Median(FromDraws):
         return self.alpha / (2 * pixels)
 
     def intervals(self, draws: Draws, sigma, radii):
-        """The `Intervals` of draws. Arguments as for `FromDraws.bounds`."""
+        """The `Intervals` of draws. Arguments as for `FromDraws.answer`."""
         check_sigma(sigma)
         radii, count = check_radii(radii), len(draws)
         places = [self.places(count, draws.pixels, radius / sigma) for radius in radii]
@@ -97,6 +97,8 @@ class Median(FromDraws):
         lower, upper = bounds.reshape(2, len(radii), *draws.shape)
         return Intervals(image.reshape(draws.shape), lower, upper)
 
-    def bounds(self, draws, sigma, radii):
-        """The largest || m(k + d) - image ||_2 of each radius, (radii,)."""
-        return self.intervals(draws, sigma, radii).distance()
+    def answer(self, draws, sigma, radii, reference=None):
+        """The median of the draws, and the largest || m(k + d) - it ||_2 of each radius."""
+        del reference
+        found = self.intervals(draws, sigma, radii)
+        return found.image, found.distance()
