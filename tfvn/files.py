@@ -46,6 +46,8 @@ _BEGINNINGS = {
     "num_samples.md": "| model",
     "draws.csv": "model,slice,name,certificate,",
     "draws.md": "| certificate",
+    "floor.csv": "slice,name,kind,radius,",
+    "floor.md": "| floor",
     "comparison.md": "| model",
     "tuning.csv": "trial,",
     "best.yaml": "# The best of the ",

@@ -14,8 +14,10 @@ the truth, the error of the next patient, and an estimate of the local bound.
 
     {0} runs/sigma_0.05 --dry-run
     {0} runs/sigma_0.05 --radii 0.01 0.05 --num-draws 1000
+    {0} runs/original --floor --radii 1.5 2.5 3.5
 
 The first tells what could be certified with how many draws, and how long it takes.
+The last writes floor.csv and floor.md: the error that no method can be below.
 docs/howto/certify.md says which certificate answers which question.
 """
 
@@ -55,18 +57,29 @@ def _add_flags(parser):
         "--dry-run", action="store_true", help="tell what would be certified, and how long it takes"
     )
     parser.add_argument(
+        "--floor",
+        action="store_true",
+        help="instead: the error that no method can be below on these slices, of any run (default"
+        " of --radii: those of its attacks)",
+    )
+    parser.add_argument(
         "--output", metavar="DIR", help="where the files go (default: RUN_DIR/results)"
     )
     cli.add_set(parser, "override defence.chunk_size or data.cache_dir")
 
 
 def _work(arguments, parser, words):
-    del parser, words
+    del words
+    if arguments.floor and (arguments.dry_run or arguments.num_draws):
+        parser.error("--floor makes no draws: leave out --dry-run and --num-draws")
     output = arguments.output or os.path.join(arguments.run_dir, "results")
 
     def certify():
-        from tfvn.results import drawn
+        from tfvn.results import drawn, floor
 
+        if arguments.floor:
+            floor.floor_of_run(arguments.run_dir, output, arguments.radii, arguments.set)
+            return
         plan = drawn.Plan(
             arguments.alpha, arguments.miss, tuple(arguments.radii), arguments.num_draws
         )
