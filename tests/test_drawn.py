@@ -49,7 +49,7 @@ def read_csv(path):
 
 
 def test_every_slice_has_a_row_of_each_certificate_and_radius(rows):
-    names = ("median", "center", "expected-error", "covariance")
+    names = ("median", "center", "trace", "expected-error", "covariance")
     found = {(row["slice"], row["certificate"], float(row["radius"])) for row in rows[0]}
     expected = {(str(i), name, r) for i in range(3) for name in names for r in PLAN.radii}
     assert found == expected | {("-1", "next-patient", r) for r in PLAN.radii}
@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_is_needed_and_makes_nothing(run_dir, capsys):
         if line.startswith("|"):
             name, _, ratio, needed, there, claims = (cell.strip() for cell in line.split("|")[1:-1])
             lines[name, ratio] = needed, there, claims
-    assert len(lines) == 2 + 3 * 5
+    assert len(lines) == 2 + 3 * 6
     assert lines["median", "0.5"] == (f"{Median().needed(256, 0.5)} draws", "50", "yes")
     assert lines["median", "1"] == (f"{Median().needed(256, 1)} draws", "50", "no")
     assert lines["next-patient", "1"] == ("88 patients", "3", "no")

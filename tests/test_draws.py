@@ -21,9 +21,10 @@ from tfvn.certificates import (
     FromDraws,
     Median,
     NextPatient,
+    Trace,
     counts,
 )
-from tfvn.certificates.expected import largest_mean
+from tfvn.certificates.bets import fewest, largest_mean
 from tfvn.certificates.local import local_bound
 
 REPEATS = 1000
@@ -120,10 +121,11 @@ def peak_of(count):
     rng = np.random.default_rng(0)
     reference = np.ones((10, 10), "f4")
     made = [Median(), Center(0.1, 5, 0.3), ExpectedError(), Covariance(most=20)]
+    made.append(Trace())
     tracemalloc.start()
     with Draws(reference.shape, at_once=2**14) as draws:
         for _ in range(count):
-            draws.append(reference + rng.standard_normal(reference.shape, "f4"))
+            draws.append(reference + rng.random(reference.shape, "f4"))
         for certificate in made:
             certificate.claims(draws, 1.0, [0.1, 0.2], reference)
     _, peak = tracemalloc.get_traced_memory()
@@ -297,7 +299,7 @@ def test_a_mean_is_below_its_bound_as_often_as_claimed(law, count):
 
 def test_scores_that_do_not_vary_bound_a_mean_closely():
     assert 0.3 < largest_mean(np.full(1000, 0.3), 0.001) < 0.31
-    assert largest_mean(np.ones(1000), 0.001) == 1
+    assert largest_mean(np.ones(1000), 0.001) == largest_mean([], 0.001) == 1
 
 
 def test_an_expected_error_rises_no_more_than_claimed():
@@ -372,6 +374,47 @@ def test_a_line_of_draws_that_are_all_equal_has_no_spread():
         assert Covariance().spectrum(draws) == (0, 0, 0)
 
 
+# Trace
+
+
+def test_a_variance_is_below_its_bound_as_often_as_claimed():
+    # One image of four at a time is not 0: the variance is far from what a normal law has.
+    rng, certificate, held, bounds = np.random.default_rng(16), Trace(alpha=0.2), 0, []
+    truth = 4 * 9 * 0.25 * 0.75
+    for _ in range(REPEATS):
+        images = 3.0 * (rng.random((40, 4)) < 0.25)
+        images[0] = 3
+        with drawn(images) as draws:
+            _, variance = certificate.variance(draws)
+        held += not variance < truth
+        bounds.append(variance)
+    assert held >= 0.8 * REPEATS and np.nanmean(bounds) < 4 * truth
+
+
+def test_the_trace_of_many_draws_is_that_of_numpy():
+    images = 10 + 0.3 * np.random.default_rng(17).standard_normal((4000, 2, 3)).astype("f4")
+    with drawn(images) as draws:
+        mean, variance = Trace().variance(draws)
+        (claim,) = Trace().claims(draws, SIGMA, [0.1], np.full((2, 3), 10))
+    np.testing.assert_allclose(mean, images.mean(0, dtype=float), rtol=1e-6)
+    assert images.var(0).sum() < variance < images.var(0).sum() + 4
+    assert claim.bound == local_bound(0.1, SIGMA, variance) and claim.confidence == 0.999
+
+
+def test_draws_larger_than_the_norm_are_scaled_back():
+    images = np.ones((30, 2, 2))
+    images[5:] = 100
+    with drawn(images) as draws:
+        mean, variance = Trace(alpha=0.5, room=2).variance(draws)
+    assert mean.max() < 2 and variance < 2 * 4**2
+
+
+def test_a_draw_below_zero_is_no_magnitude():
+    for images in (np.array([[1.0], [-1.0]]), np.array([[-1.0], [1.0]])):
+        with drawn(images) as draws, pytest.raises(ValueError, match="magnitude images.*-1"):
+            Trace().variance(draws)
+
+
 # Next patient
 
 
@@ -426,15 +469,16 @@ def test_claims_grow_with_the_radius_and_say_what_was_needed(name):
             assert claim.error == pytest.approx(math.sqrt(6), rel=0.05)
 
 
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("name", FROM_DRAWS)
-def test_three_draws_prove_nothing(name):
-    with drawn(np.ones((3, 2, 3))) as draws:
+def test_three_draws_prove_nothing(name, count):
+    with drawn(np.ones((count, 2, 3))) as draws:
         (claim,) = FROM_DRAWS[name]().claims(draws, 0.1, [0.1], np.ones((2, 3)))
-    assert claim.abstains and claim.draws == 3 < claim.needed
+    assert claim.abstains and claim.draws == count < claim.needed
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, float("nan"), "0.1", None])
 def test_a_level_outside_of_0_and_1_is_refused(alpha):
-    for make in (Median, Center, ExpectedError):
+    for make in (Median, Center, ExpectedError, Trace, fewest):
         with pytest.raises(ValueError, match="alpha must be a number .*Received: alpha="):
             make(alpha)

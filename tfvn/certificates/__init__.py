@@ -10,6 +10,7 @@ from tfvn.certificates.lipschitz import Lipschitz
 from tfvn.certificates.local import Local
 from tfvn.certificates.median import Median
 from tfvn.certificates.total_variation import TotalVariation
+from tfvn.certificates.trace import Trace
 
 __all__ = [
     "CERTIFICATES",
@@ -26,6 +27,7 @@ __all__ = [
     "Median",
     "NextPatient",
     "TotalVariation",
+    "Trace",
 ]
 
 CERTIFICATES = {"total-variation": TotalVariation, "local": Local, "lipschitz": Lipschitz}
@@ -33,6 +35,7 @@ CERTIFICATES = {"total-variation": TotalVariation, "local": Local, "lipschitz": 
 FROM_DRAWS = {
     "median": Median,
     "center": Center,
+    "trace": Trace,
     "covariance": Covariance,
     "expected-error": ExpectedError,
 }

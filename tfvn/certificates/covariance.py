@@ -6,9 +6,8 @@ differences from the mean, n x n, over n - 1. It is computed exactly from blocks
 
 It stands for lambda_max(C) as an estimate. The covariance of the draws has the mean C, and
 lambda_max is convex, so in the mean it is too large: by far, where the draws spread over more
-directions than there are draws. No level of confidence is possible without an assumption on f. Of
-images in a ball of norm 28 and 1000 draws, an interval that holds for all laws is some hundreds
-wide, and the eigenvalue is below 1.
+directions than there are draws. It claims no level of confidence. `tfvn.certificates.trace` does,
+and is much wider, because it must allow for draws that were not seen.
 """
 
 from typing import NamedTuple
@@ -53,6 +52,12 @@ class Covariance(FromDraws):
 
     def __init__(self, most=1000):
         self.most = checks.whole("most", most, 4)
+
+    @classmethod
+    def at_level(cls, alpha):
+        """An estimate has no level."""
+        del alpha
+        return cls()
 
     def needed(self, pixels, ratio):
         """Four draws: two in each half."""

@@ -133,6 +133,11 @@ class FromDraws:
     about = ""
     confidence = 0.0
 
+    @classmethod
+    def at_level(cls, alpha):
+        """That of a level. Of an estimate there is one, which has none."""
+        return cls(alpha)
+
     def needed(self, pixels, ratio):
         """The fewest draws with which something can be claimed.
 

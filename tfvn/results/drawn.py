@@ -15,21 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvn import checks, data, progress, tables
-from tfvn.certificates import (
-    Center,
-    Covariance,
-    Draws,
-    ExpectedError,
-    Median,
-    NextPatient,
-)
+from tfvn.certificates import FROM_DRAWS, Draws, NextPatient
 from tfvn.certificates.draws import check_radii
 from tfvn.defences import Smoothed
 from tfvn.physics import noise
 from tfvn.results.candidates import cases, compared_data, open_candidates
 from tfvn.results.measure import load
 from tfvn.results.partial import Kept
-from tfvn.results.writing import prepare_folder, write_all
+from tfvn.results.writing import prepare_folder, write_table
 from tfvn.runs import locks
 
 __all__ = ["FILES", "Plan", "RATIOS", "certify", "dry_run"]
@@ -58,8 +51,7 @@ class Plan(NamedTuple):
 
     def certificates(self):
         """The certificates of single slices."""
-        levelled = [one(self.alpha) for one in (Median, Center, ExpectedError)]
-        return (*levelled, Covariance())
+        return tuple(kind.at_level(self.alpha) for kind in FROM_DRAWS.values())
 
     def next_patient(self):
         """The certificate of the next patient."""
@@ -312,16 +304,7 @@ def _of_patients(run, scores):
 
 def _write(rows, output):
     """Writes and prints the rows. Returns the paths of the files."""
-    text = _text(rows)
-    writers = {
-        "draws.csv": lambda path: tables.write_csv(path, rows),
-        "draws.md": lambda path: tables.write_text(path, text),
-    }
-    paths = write_all(output, writers)
-    for path in paths:
-        print(f"wrote {path}")
-    print(f"\n{text}", end="")
-    return paths
+    return write_table(output, "draws", rows, _text(rows))
 
 
 def _text(rows):

@@ -35,7 +35,7 @@ from tfvn.attacks.region import in_disc
 from tfvn.certificates.draws import check_radii
 from tfvn.physics.sense import Sense
 from tfvn.results.candidates import cases, open_candidates
-from tfvn.results.writing import prepare_folder, write_all
+from tfvn.results.writing import prepare_folder, write_table
 from tfvn.runs import locks
 
 __all__ = [
@@ -267,12 +267,4 @@ def _write(rows, output):
         " twice the radius. lesion: the slice with a disc of another brightness; texture: with what"
         " its data show least in a disc; pair: with the magnitude of the slice before it.\n"
     )
-    writers = {
-        "floor.csv": lambda path: tables.write_csv(path, rows),
-        "floor.md": lambda path: tables.write_text(path, text),
-    }
-    paths = write_all(output, writers)
-    for path in paths:
-        print(f"wrote {path}")
-    print(f"\n{text}", end="")
-    return paths
+    return write_table(output, "floor", rows, text)
