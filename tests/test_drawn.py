@@ -4,6 +4,7 @@ import csv
 import math
 import os
 
+import h5py
 import numpy as np
 import pytest
 
@@ -35,12 +36,12 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(run_dir, tmp_path_factory):
-    """The rows of `draws.csv`, and what `draws.md` says."""
+    """The rows of `draws.csv`, what `draws.md` says, and the path of `draws.h5`."""
     output = tmp_path_factory.mktemp("certified")
     paths = drawn.certify(run_dir, output, PLAN)
     assert [os.path.basename(path) for path in paths] == list(drawn.FILES)
     assert sorted(os.listdir(output)) == sorted(drawn.FILES)
-    return read_csv(paths[0]), (output / "draws.md").read_text(encoding="utf-8")
+    return read_csv(paths[0]), (output / "draws.md").read_text(encoding="utf-8"), paths[2]
 
 
 def read_csv(path):
@@ -87,6 +88,22 @@ def test_a_row_is_the_claim_of_the_slice_s_own_draws(run_dir, rows):
     assert int(row["needed"]) == Median(PLAN.alpha).needed(256, PLAN.radii[0] / SIGMA)
 
 
+def test_the_images_between_which_every_pixel_lies_are_written(run_dir, rows):
+    _, _, path = rows
+    images, truth = draws_of(run_dir, 1, int(rows[0][0]["draws"]))
+    with h5py.File(path, "r") as file:
+        group = file["models/smoothed/slice_00001"]
+        np.testing.assert_allclose(group["median"], np.median(images, 0), rtol=1e-6)
+        np.testing.assert_allclose(group["trace"], images.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(file["slices/slice_00001/reference"], truth, rtol=1e-6)
+        names = [f"median_{side}_{r}" for side in ("lower", "upper") for r in PLAN.radii]
+        assert set(group) == {"median", "center", "trace", "covariance", *names}
+        lower, upper = Median(PLAN.alpha).places(len(images), 256, PLAN.radii[1] / SIGMA)
+        ordered = np.sort(images, 0)
+        np.testing.assert_array_equal(group["median_lower_0.05"], ordered[lower - 1])
+        np.testing.assert_array_equal(group["median_upper_0.05"], ordered[upper - 1])
+
+
 def test_the_next_patient_is_bounded_by_the_first_draws_of_the_others(run_dir, rows):
     scores = []
     for number in range(3):
@@ -106,7 +123,7 @@ def test_a_map_without_expansion_changes_less_than_all_bounds(rows):
 
 
 def test_the_table_tells_means_and_what_they_are_about(rows):
-    _, text = rows
+    _, text, _ = rows
     own = [row for row in rows[0] if row["certificate"] == "center"][::2]
     mean = np.mean([float(row["bound"]) for row in own])
     (line,) = [line for line in text.splitlines() if line.startswith("| center") and "0.02" in line]

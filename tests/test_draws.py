@@ -381,14 +381,14 @@ def test_a_variance_is_below_its_bound_as_often_as_claimed():
     # One image of four at a time is not 0: the variance is far from what a normal law has.
     rng, certificate, held, bounds = np.random.default_rng(16), Trace(alpha=0.2), 0, []
     truth = 4 * 9 * 0.25 * 0.75
-    for _ in range(REPEATS):
+    for _ in range(300):
         images = 3.0 * (rng.random((40, 4)) < 0.25)
         images[0] = 3
         with drawn(images) as draws:
             _, variance = certificate.variance(draws)
         held += not variance < truth
         bounds.append(variance)
-    assert held >= 0.8 * REPEATS and np.nanmean(bounds) < 4 * truth
+    assert held >= 0.8 * 300 and np.nanmean(bounds) < 4 * truth
 
 
 def test_the_trace_of_many_draws_is_that_of_numpy():
@@ -474,7 +474,10 @@ def test_claims_grow_with_the_radius_and_say_what_was_needed(name):
 def test_three_draws_prove_nothing(name, count):
     with drawn(np.ones((count, 2, 3))) as draws:
         (claim,) = FROM_DRAWS[name]().claims(draws, 0.1, [0.1], np.ones((2, 3)))
-    assert claim.abstains and claim.draws == count < claim.needed
+        assert claim.abstains and claim.draws == count < claim.needed
+        answer = FROM_DRAWS[name]().answer(draws, 0.1, [0.1])
+    # Bounds that are not there make no images.
+    assert set(answer.images(name, [0.1])) <= {name}
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, float("nan"), "0.1", None])

@@ -4,7 +4,7 @@ from tfvn.certificates.base import Certificate
 from tfvn.certificates.center import Center
 from tfvn.certificates.conformal import NextPatient
 from tfvn.certificates.covariance import Covariance
-from tfvn.certificates.draws import Claim, Draws, FromDraws
+from tfvn.certificates.draws import Answer, Claim, Draws, FromDraws
 from tfvn.certificates.expected import ExpectedError
 from tfvn.certificates.lipschitz import Lipschitz
 from tfvn.certificates.local import Local
@@ -13,6 +13,7 @@ from tfvn.certificates.total_variation import TotalVariation
 from tfvn.certificates.trace import Trace
 
 __all__ = [
+    "Answer",
     "CERTIFICATES",
     "Center",
     "Certificate",

@@ -29,7 +29,7 @@ from scipy.special import bdtr
 from tfvn import checks
 from tfvn.certificates import counts
 from tfvn.certificates.base import check_sigma
-from tfvn.certificates.draws import FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_alpha, check_radii
 
 __all__ = ["Center", "Found"]
 
@@ -141,9 +141,9 @@ class Center(FromDraws):
         """The centre, None from too few draws, and 3 r of each radius."""
         del reference
         if len(draws) < self.candidates + self.judges:
-            return None, np.full(len(radii), np.nan)
+            return Answer(None, np.full(len(radii), np.nan))
         found = self.found(draws)
-        return found.image, self.bounds_of(found, sigma, radii)
+        return Answer(found.image, self.bounds_of(found, sigma, radii))
 
 
 def _distances(images, other):

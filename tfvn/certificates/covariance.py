@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvn import checks
-from tfvn.certificates.draws import FromDraws, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_radii
 from tfvn.certificates.local import local_bound
 
 __all__ = ["Covariance", "Spectrum"]
@@ -82,8 +82,8 @@ class Covariance(FromDraws):
         for image in draws.images():
             mean += image / len(draws)
         if len(draws) < self.needed(draws.pixels, None):
-            return mean, np.full(len(radii), np.nan)
-        return mean, local_bound(radii, sigma, self.spectrum(draws).largest)
+            return Answer(mean, np.full(len(radii), np.nan))
+        return Answer(mean, local_bound(radii, sigma, self.spectrum(draws).largest))
 
 
 def _seen(products):

@@ -8,13 +8,13 @@ by blocks of pixels. Memory does not depend on the number of draws.
 import math
 import os
 import tempfile
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
 from tfvn import checks
 
-__all__ = ["Claim", "Draws", "FromDraws", "check_alpha", "check_radii"]
+__all__ = ["Answer", "Claim", "Draws", "FromDraws", "check_alpha", "check_radii"]
 
 # Values that are in memory at once: 64 MB.
 _AT_ONCE = 2**24
@@ -93,6 +93,33 @@ class Draws:
         return np.frombuffer(self._file.read(_BYTES * (stop - start)), np.float32)
 
 
+class Answer(NamedTuple):
+    """What a certificate makes of draws.
+
+    image: the image that the bounds are around; None where there is none.
+    bounds: at each radius, (radii,); NaN where it abstains.
+    lower, upper: below and above which no pixel lies, (radii, ...); None where pixels have no
+        bounds.
+    """
+
+    image: Optional[np.ndarray]
+    bounds: np.ndarray
+    lower: Optional[np.ndarray] = None
+    upper: Optional[np.ndarray] = None
+
+    def images(self, name, radii):
+        """All its images, a dict from their names, which begin with that of the certificate."""
+        found = {}
+        if self.image is not None:
+            found[name] = self.image
+        if self.lower is not None:
+            for radius, bound, lower, upper in zip(radii, self.bounds, self.lower, self.upper):
+                if not math.isnan(bound):
+                    found[f"{name}_lower_{radius:g}"] = lower
+                    found[f"{name}_upper_{radius:g}"] = upper
+        return found
+
+
 class Claim(NamedTuple):
     """What is claimed of one answer, for every change of the data up to a radius.
 
@@ -148,28 +175,28 @@ class FromDraws:
         raise NotImplementedError
 
     def answer(self, draws, sigma, radii, reference=None):
-        """The image that the bounds are around, and the bound at each radius.
+        """What is bounded, an `Answer`.
 
         Args:
             draws: the `Draws`.
             sigma: the deviation of each real component of the noise.
             radii: of || d ||_2, a list.
             reference: the truth, an image of the draws' shape; None where it is not known.
-
-        Returns:
-            The image, or None where they are around none, and the bounds, (radii,); NaN where it
-            abstains.
         """
         raise NotImplementedError
 
     def claims(self, draws, sigma, radii, reference=None):
         """A `Claim` for each radius. Arguments as for `answer`."""
+        answer = self.answer(draws, sigma, radii, reference)
+        return self.claims_of(answer, draws, sigma, radii, reference)
+
+    def claims_of(self, answer, draws, sigma, radii, reference=None):
+        """A `Claim` for each radius, from the `Answer` to the other arguments."""
         error = math.nan
-        image, bounds = self.answer(draws, sigma, radii, reference)
-        if image is not None and reference is not None:
-            error = float(np.linalg.norm(image - np.abs(reference).astype(float)))
+        if answer.image is not None and reference is not None:
+            error = float(np.linalg.norm(answer.image - np.abs(reference).astype(float)))
         found = []
-        for radius, bound in zip(radii, bounds):
+        for radius, bound in zip(radii, answer.bounds):
             needed, bound = self.needed(draws.pixels, radius / sigma), float(bound)
             made = (self.name, radius, self.confidence, needed, len(draws), bound, self.about)
             found.append(Claim(*made, error))

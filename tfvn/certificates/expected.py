@@ -15,7 +15,7 @@ import numpy as np
 
 from tfvn.certificates import bets, counts
 from tfvn.certificates.base import check_number, check_sigma
-from tfvn.certificates.draws import FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_alpha, check_radii
 
 __all__ = ["ExpectedError"]
 
@@ -51,7 +51,7 @@ class ExpectedError(FromDraws):
         """No image, and the largest expected error of each radius."""
         check_sigma(sigma)
         radii = np.array(check_radii(radii))
-        nothing = None, np.full(len(radii), np.nan)
+        nothing = Answer(None, np.full(len(radii), np.nan))
         if reference is None:
             return nothing
         reference = np.abs(reference).astype(float)
@@ -62,4 +62,4 @@ class ExpectedError(FromDraws):
         mean = bets.largest_mean(np.minimum(errors / largest, 1), self.alpha)
         if mean >= 1:
             return nothing
-        return None, largest * counts.moved(mean, radii / sigma)
+        return Answer(None, largest * counts.moved(mean, radii / sigma))

@@ -20,7 +20,7 @@ import numpy as np
 
 from tfvn.certificates import counts
 from tfvn.certificates.base import check_sigma
-from tfvn.certificates.draws import Draws, FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, Draws, FromDraws, check_alpha, check_radii
 
 __all__ = ["Intervals", "Median"]
 
@@ -101,4 +101,4 @@ class Median(FromDraws):
         """The median of the draws, and the largest || m(k + d) - it ||_2 of each radius."""
         del reference
         found = self.intervals(draws, sigma, radii)
-        return found.image, found.distance()
+        return Answer(found.image, found.distance(), found.lower, found.upper)

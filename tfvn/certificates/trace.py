@@ -19,7 +19,7 @@ import numpy as np
 
 from tfvn import checks
 from tfvn.certificates import bets
-from tfvn.certificates.draws import FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_alpha, check_radii
 from tfvn.certificates.local import local_bound
 
 __all__ = ["Trace"]
@@ -72,8 +72,8 @@ class Trace(FromDraws):
         radii = np.array(check_radii(radii))
         mean, variance = self.variance(draws)
         if np.isnan(variance):
-            return mean, np.full(len(radii), np.nan)
-        return mean, local_bound(radii, sigma, variance)
+            return Answer(mean, np.full(len(radii), np.nan))
+        return Answer(mean, local_bound(radii, sigma, variance))
 
 
 def _check_magnitude(image):

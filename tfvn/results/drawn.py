@@ -2,6 +2,8 @@
 
 draws.csv   a row for each slice, certificate and radius, and of all patients for each radius
 draws.md    their means over the slices
+draws.h5    the images that the bounds are around, and between which each pixel of a median is:
+            `median`, `median_lower_RADIUS` and so on, as of a model in `tfvn.results.images`
 
 Slices that are done are kept, and an interrupted call goes on after them.
 """
@@ -14,12 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfvn import checks, data, progress, tables
+from tfvn import checks, data, files, progress, tables
 from tfvn.certificates import FROM_DRAWS, Draws, NextPatient
 from tfvn.certificates.draws import check_radii
 from tfvn.defences import Smoothed
 from tfvn.physics import noise
 from tfvn.results.candidates import cases, compared_data, open_candidates
+from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import load
 from tfvn.results.partial import Kept
 from tfvn.results.writing import prepare_folder, write_table
@@ -27,7 +30,7 @@ from tfvn.runs import locks
 
 __all__ = ["FILES", "Plan", "RATIOS", "certify", "dry_run"]
 
-FILES = ("draws.csv", "draws.md")
+FILES = ("draws.csv", "draws.md", "draws.h5")
 # Radii where none are given, by the deviation of the noise.
 RATIOS = (0.25, 0.5, 1.0)
 _UNFINISHED = ".uncertified"
@@ -225,25 +228,36 @@ def certify(run_dir, output, plan, overrides=()):
     run, _ = _opened(run_dir, plan, overrides)
     prepare_folder(output, (*FILES, _UNFINISHED))
     kept = Kept(os.path.join(output, _UNFINISHED))
-    patients, scores, rows = set(run.patients()), [], []
     with locks.alone(output, "certifies into it"):
-        total = len(run.source)
-        name = f"certify {run.candidate.name}"
-        with progress.bar(total=total, desc=name, unit="slice") as bar:
-            for case in cases(run.candidate.config, run.source):
-                found = _certified(run, case, kept, output)
-                rows.extend(found["rows"])
-                if case.index in patients and found["score"] is not None:
-                    scores.append(found["score"])
-                bar.update()
-        rows.extend(_of_patients(run, scores))
-        paths = _write(rows, output)
+        path = os.path.join(output, "draws.h5")
+        with files.writing_hdf5(path) as file:
+            rows = _certify_all(run, output, kept, file)
+        print(f"wrote {path}")
+        paths = [*_write(rows, output), path]
         kept.remove()
     return paths
 
 
+def _certify_all(run, output, kept, file):
+    """The rows of all slices and of the next patient. It writes their images to an HDF5 file."""
+    candidate, source = run.candidate, run.source
+    patients, scores, rows = set(run.patients()), [], []
+    write_slices(file, candidate.config, source)
+    with progress.bar(total=len(source), desc=f"certify {candidate.name}", unit="slice") as bar:
+        for case in cases(candidate.config, source):
+            images, found = _certified(run, case, kept, output)
+            write_model_slice(file, candidate.name, case, images)
+            rows.extend(found["rows"])
+            if case.index in patients and found["score"] is not None:
+                scores.append(found["score"])
+            bar.update()
+    return rows + _of_patients(run, scores)
+
+
 def _certified(run, case, kept, output):
-    """What is certified of a slice: `rows`, and the `score` of its first draw, a dict."""
+    """What is certified of a slice: its images, and a dict with `rows` and the `score` of its first
+    draw.
+    """
     settings, states = run.source.fingerprint(case.index)
     plan, model = run.plan._asdict(), run.loaded.model.identity
     made_of = [run.loaded.digest, model, run.candidate.config.seed, plan, settings, states]
@@ -252,26 +266,28 @@ def _certified(run, case, kept, output):
     path = kept.path(run.candidate.name, case.index)
     done = kept.read(path, key, numbers)
     if done is None:
-        found = _certify(run, case, output)
-        kept.write(path, key, numbers, {}, found)
-        return found
-    return done[1]
+        done = _certify(run, case, output)
+        kept.write(path, key, numbers, *done)
+    return done
 
 
 def _certify(run, case, output):
     reference = np.abs(case.reference[0].numpy())
     if not np.isfinite(reference).all():
         reference = None
-    rows, score = [], None
+    rows, score, images = [], None, {}
     with Draws(case.reference.shape[1:], output) as draws:
         for image in run.draws(case, run.plan.num_draws):
             draws.append(image)
         if reference is not None:
             score = float(np.linalg.norm(next(draws.images()) - reference))
         for one in run.plan.certificates():
-            for claim in one.claims(draws, run.sigma, run.plan.radii, reference):
+            asked = (draws, run.sigma, run.plan.radii, reference)
+            answer = one.answer(*asked)
+            images.update(answer.images(one.name, run.plan.radii))
+            for claim in one.claims_of(answer, *asked):
                 rows.append(_row(run, claim, case, reference))
-    return {"rows": rows, "score": score}
+    return images, {"rows": rows, "score": score}
 
 
 def _row(run, claim, case=None, reference=None):
