@@ -29,7 +29,7 @@ from scipy.special import bdtr
 from tfvn import checks
 from tfvn.certificates import counts
 from tfvn.certificates.base import check_sigma
-from tfvn.certificates.draws import Answer, FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_radii
 
 __all__ = ["Center", "Found"]
 
@@ -69,10 +69,9 @@ class Center(FromDraws):
     about = "distance of the centre at any k + d from that of these draws"
 
     def __init__(self, alpha=0.001, candidates=30, excess=0.1):
-        self.alpha = check_alpha(alpha)
+        super().__init__(alpha)
         self.candidates = checks.whole("candidates", candidates, 1)
         self.excess = checks.number("excess", excess, above=0, below=0.5)
-        self.confidence = 1 - self.alpha
         self.judges = self._judges()
 
     def failure(self, judges):

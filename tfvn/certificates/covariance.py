@@ -49,6 +49,7 @@ class Covariance(FromDraws):
 
     name = "covariance"
     about = "change of the mean of all draws at any k + d, an estimate"
+    confidence = 0.0
 
     def __init__(self, most=1000):
         self.most = checks.whole("most", most, 4)

@@ -150,15 +150,24 @@ class Claim(NamedTuple):
 class FromDraws:
     """A certificate that is made of single draws of one answer, under normal noise.
 
+    Args:
+        alpha: the probability that a bound does not hold.
+
     Attributes:
         name: of the certificate.
         about: what its bounds are about, in words.
         confidence: 1 - alpha of each bound; 0 for an estimate.
+
+    Raises:
+        ValueError: for an alpha that is not in (0, 1).
     """
 
     name = ""
     about = ""
-    confidence = 0.0
+
+    def __init__(self, alpha=0.001):
+        self.alpha = check_alpha(alpha)
+        self.confidence = 1 - self.alpha
 
     @classmethod
     def at_level(cls, alpha):

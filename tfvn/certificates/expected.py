@@ -15,7 +15,7 @@ import numpy as np
 
 from tfvn.certificates import bets, counts
 from tfvn.certificates.base import check_number, check_sigma
-from tfvn.certificates.draws import Answer, FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_radii
 
 __all__ = ["ExpectedError"]
 
@@ -35,10 +35,6 @@ class ExpectedError(FromDraws):
 
     name = "expected-error"
     about = "expected error to the truth of one draw at any k + d, cut at ||y||"
-
-    def __init__(self, alpha=0.001):
-        self.alpha = check_alpha(alpha)
-        self.confidence = 1 - self.alpha
 
     def needed(self, pixels, ratio):
         """The fewest draws with which the bound can be below || y ||_2: those of a perfect model

@@ -20,7 +20,7 @@ import numpy as np
 
 from tfvn.certificates import counts
 from tfvn.certificates.base import check_sigma
-from tfvn.certificates.draws import Answer, Draws, FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, Draws, FromDraws, check_radii
 
 __all__ = ["Intervals", "Median"]
 
@@ -62,10 +62,6 @@ class Median(FromDraws):
 
     name = "median"
     about = "distance of the median image at any k + d from that of these draws"
-
-    def __init__(self, alpha=0.001):
-        self.alpha = check_alpha(alpha)
-        self.confidence = 1 - self.alpha
 
     def needed(self, pixels, ratio):
         """The fewest draws with which all pixels have bounds."""

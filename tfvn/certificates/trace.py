@@ -19,7 +19,7 @@ import numpy as np
 
 from tfvn import checks
 from tfvn.certificates import bets
-from tfvn.certificates.draws import Answer, FromDraws, check_alpha, check_radii
+from tfvn.certificates.draws import Answer, FromDraws, check_radii
 from tfvn.certificates.local import local_bound
 
 __all__ = ["Trace"]
@@ -41,9 +41,8 @@ class Trace(FromDraws):
     about = "change of the mean of all draws at any k + d, of images scaled back to a norm"
 
     def __init__(self, alpha=0.001, room=1.1):
-        self.alpha = check_alpha(alpha)
+        super().__init__(alpha)
         self.room = checks.number("room", room, above=1)
-        self.confidence = 1 - self.alpha
 
     def needed(self, pixels, ratio):
         """The fewest draws with which it is less than what any map has."""
