@@ -167,7 +167,8 @@ def test_a_dry_run_says_what_is_needed_and_makes_nothing(run_dir, capsys):
     assert lines["median", "0.5"] == (f"{Median().needed(256, 0.5)} draws", "50", "yes")
     assert lines["median", "1"] == (f"{Median().needed(256, 1)} draws", "50", "no")
     assert lines["next-patient", "1"] == ("88 patients", "3", "no")
-    assert "3 slices of 256 pixels, 50 draws each: about " in text and "0.0512 MB" in text
+    assert "Slices: 3, of 256 pixels at most, with 50 draws each. Time: about " in text
+    assert "at a time: 0.0512 MB" in text
     assert sorted(os.listdir(run_dir)) == before
 
 
@@ -196,6 +197,14 @@ def test_other_noise_is_refused(law, tmp_path):
     made = make_run(tmp_path / "run", *SMOOTHED, f"defence.law={law}")
     with pytest.raises(ValueError, match="and the law gaussian"):
         drawn.dry_run(made, PLAN)
+
+
+def test_data_that_the_network_was_trained_on_are_told(run_dir, monkeypatch):
+    told = []
+    monkeypatch.setattr(drawn.trained_on, "warn_of_data", lambda *call: told.append(call))
+    drawn.dry_run(run_dir, PLAN._replace(num_draws=4))
+    ((file, configured),) = told
+    assert file == configured.model.file and os.path.basename(file) == given.NAME
 
 
 def test_it_is_alone_in_its_folder(run_dir, tmp_path):

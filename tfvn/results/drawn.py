@@ -26,7 +26,7 @@ from tfvn.results.images import write_model_slice, write_slices
 from tfvn.results.measure import load
 from tfvn.results.partial import Kept
 from tfvn.results.writing import prepare_folder, write_table
-from tfvn.runs import locks
+from tfvn.runs import locks, trained_on
 
 __all__ = ["FILES", "Plan", "RATIOS", "certify", "dry_run"]
 
@@ -36,6 +36,8 @@ RATIOS = (0.25, 0.5, 1.0)
 _UNFINISHED = ".uncertified"
 # Draws that say how long one takes, after one that compiles.
 _TIMED = 3
+# Of a pixel of a draw in a file.
+_BYTES = 4
 
 
 class Plan(NamedTuple):
@@ -116,7 +118,7 @@ class _Run(NamedTuple):
 
 
 def _opened(run_dir, plan, overrides):
-    """The `_Run` of a directory.
+    """The `_Run` of a directory, and the number of pixels of its largest image.
 
     Raises:
         ValueError: if it has no defence with normal noise.
@@ -131,6 +133,9 @@ def _opened(run_dir, plan, overrides):
             f" the law gaussian. Received: {told}. Train or attack a run with defence=smoothed"
             " defence.sigma=0.05."
         )
+    file = candidate.config.model.file
+    if file:
+        trained_on.warn_of_data(file, candidate.config)
     source = data.source(candidate.config, "test")
     pixels = 0
     for index in range(len(source)):
@@ -166,8 +171,9 @@ def dry_run(run_dir, plan, overrides=()):
         lines.append(_line(one.name, radius, ratio, one.needed(ratio), patients, "patients"))
     seconds = _seconds_of_a_draw(run) * count * total
     text = (
-        f"{tables.aligned(lines)}\n{total} slices of {pixels} pixels, {count} draws each: about"
-        f" {_told(seconds)}, and {4e-6 * pixels * count:.3g} MB of disk for one slice at a time.\n"
+        f"{tables.aligned(lines)}\nSlices: {total}, of {pixels} pixels at most, with {count} draws"
+        f" each. Time: about {_told(seconds)}. Disk, for one slice at a time:"
+        f" {_BYTES * pixels * count / 1e6:.3g} MB.\n"
     )
     print(text, end="")
     return text
