@@ -35,6 +35,7 @@ def test_written_slices_come_back(tmp_path, version):
     slices = write(tmp_path, version, mask=MASK)
     source = folder(tmp_path, mask=read_mat(mask_path(tmp_path, "pd", "mask"))["mask"])
     assert len(source) == 4 and source.name(2) == "patient2/slice11"
+    assert [source.patient(index) for index in range(4)] == ["1", "1", "2", "2"]
     assert source.shape(1) == (COILS, HEIGHT, WIDTH) and source.mask_height == 1
     for index in range(4):
         sample, written = source[index], slices[index]

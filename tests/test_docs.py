@@ -264,6 +264,8 @@ def smaller(what, arguments):
         searched = ["search.method=bayesian", "search.trials=1"]
         searched += ["search.steps=2", "search.num_samples=2"]
         return [*arguments, "--set", *searched, *small_settings(arguments)]
+    if arguments[:1] == ["certify"] and not {"--floor", "--dry-run"} & set(arguments):
+        return [*arguments, "--num-draws", "5"]
     if what == "train.py":
         return [*arguments, "--set", *small_settings(arguments)]
     if "configs/brain.yaml" in arguments:

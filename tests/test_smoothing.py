@@ -66,6 +66,17 @@ def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_
     assert (error**2).sum() == pytest.approx(expected, rel=0.4)
 
 
+@pytest.mark.parametrize("chunk_size", [1, 3])
+def test_single_draws_are_those_whose_mean_is_the_answer(case, network, chunk_size):
+    model, inputs = Smoothed(network, 0.1, 7, chunk_size), case(batch=2)
+    key = model.keys([4, 5])
+    draws = [draw.numpy() for draw in model.single_draws(inputs, key, 7)]
+    assert len(draws) == 7 and draws[0].shape == (2, 24, 20)
+    np.testing.assert_allclose(np.mean(draws, 0), model.reconstruct(inputs, key), atol=1e-6)
+    spread = model.statistics(inputs, key).deviation
+    np.testing.assert_allclose(np.std(draws, 0, ddof=1), spread, atol=1e-6)
+
+
 @pytest.mark.parametrize("chunk_size", [3, 7, 20])
 def test_the_chunk_size_does_not_matter(case, network, chunk_size):
     inputs = case(batch=2)

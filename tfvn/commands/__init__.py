@@ -4,6 +4,7 @@ The scripts train.py, attack.py and evaluate.py are three of them.
 """
 
 from tfvn import cli
+from tfvn.commands.certify import CERTIFY
 from tfvn.commands.evaluate import EVALUATE
 from tfvn.commands.experiment import ATTACK, TRAIN, TUNE
 from tfvn.commands.export import EXPORT
@@ -17,6 +18,7 @@ COMMANDS = {
     "tune": TUNE,
     "attack": ATTACK,
     "evaluate": EVALUATE,
+    "certify": CERTIFY,
     "reconstruct": RECONSTRUCT,
     "export": EXPORT,
     "keys": KEYS,

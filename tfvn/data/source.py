@@ -24,3 +24,10 @@ class Source:
         """The texts of the warnings of a slice that was read."""
         del index  # There are none.
         return []
+
+    def patient(self, index):
+        """What tells the patient of a slice from others. Of a source that does not know, all slices
+        are of one.
+        """
+        del index
+        return ""

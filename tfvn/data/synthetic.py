@@ -158,6 +158,10 @@ class SyntheticKnee(Source):
     def name(self, index):
         return f"synthetic-{index:04d}"
 
+    def patient(self, index):
+        """What tells the patient of a slice from others: each slice is of another knee."""
+        return self.name(index)
+
     def shape(self, index):
         """(coils, height, width) of a slice, known without making it."""
         del index  # all are equal

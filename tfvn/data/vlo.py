@@ -108,6 +108,10 @@ class VLOKnee(Source):
     def name(self, index):
         return "patient{}/slice{}".format(*self._slices[index])
 
+    def patient(self, index):
+        """The number of the patient of a slice, as text."""
+        return str(self._slices[index][0])
+
     def shape(self, index):
         """(coils, height, width) of a slice, from the header of its file."""
         height, width, *coils = mat_shape(self._paths[index][0], "rawdata")

@@ -19,6 +19,7 @@ from tfvn.certificates import TotalVariation
 from tfvn.compat import variable_of
 from tfvn.defences.base import Defence
 from tfvn.device import free_memory
+from tfvn.models import compiled
 from tfvn.models.base import Statistics
 from tfvn.models.contract import check_gradient
 from tfvn.physics import measurement, noise
@@ -196,6 +197,19 @@ class Smoothed(Defence):
 
         return smoothed(*draws.measured)
 
+    def single_draws(self, inputs, key, count):
+        """Yields the images of the draws 0, ..., count - 1, each real (batch, rows, width).
+
+        They are those whose mean is the answer of as many draws with this key. Arguments as for
+        `reconstruct`.
+        """
+        arguments = (self._checked(inputs), self._checked_key(key))
+        step = self._chunk_size(arguments[0]["sensitivity_maps"].shape)
+        call = compiled.shared(self, _draw)
+        for start in range(0, count, step):
+            stop = tf.constant(min(start + step, count))
+            yield from call(*arguments, tf.constant(start), stop)
+
     def measure(self, inputs, key=None):
         """The mean, the standard deviation and the largest norm of the draws. The deviation is
         that of all draws about their mean, divided by K - 1: NaN of one draw, 0 without noise.
@@ -362,6 +376,11 @@ class Smoothed(Defence):
             "smoothed.model.save(path), and smooth it again; for TensorFlow Serving call "
             "tfvn.tools.serving.export."
         )
+
+
+def _draw(model, inputs, key, start, stop):
+    draws = model._draws(inputs, key)
+    return draws.chunk(draws.measured, start, stop)
 
 
 def _broadcast(x, batch):

@@ -24,6 +24,7 @@ __all__ = [
     "ATTACK",
     "ATTACK_CHECK",
     "ATTACK_START",
+    "CERTIFYING",
     "INNER",
     "LAWS",
     "SMOOTHING",
@@ -40,8 +41,8 @@ __all__ = [
 TRAINING, SMOOTHING, VALIDATION, ATTACK_START, ATTACK = range(5)
 # Folded into the key of a draw: the draws of a model inside that draw.
 INNER = 5
-# Another stream: the draws that a finished attack is checked with.
-ATTACK_CHECK = 6
+# Other streams: the draws that a finished attack is checked with, and those that prove something.
+ATTACK_CHECK, CERTIFYING = 6, 7
 
 
 def keys(seed, stream, index):

@@ -25,6 +25,7 @@ __all__ = [
     "prepare_folder",
     "write_all",
     "write_results",
+    "write_table",
 ]
 
 # What an evaluation may write.
@@ -222,6 +223,26 @@ def _write_report(results, table, shown, figures, notes, path):
         runs.append(report.Run(name, run_dir, config, again.commands(run.candidate)))
     labels = wording.labels_of(table)
     report.write(path, rows, labels, shown, runs, results.images_path, figures, notes)
+
+
+def write_table(output, name, rows, text):
+    """Writes NAME.csv and NAME.md, and prints their paths and the text. Returns the paths.
+
+    Args:
+        output: the folder.
+        name: of both files.
+        rows: a list of dicts, the lines of NAME.csv.
+        text: what NAME.md says.
+    """
+    writers = {
+        f"{name}.csv": lambda path: tables.write_csv(path, rows),
+        f"{name}.md": lambda path: tables.write_text(path, text),
+    }
+    paths = write_all(output, writers)
+    for path in paths:
+        print(f"wrote {path}")
+    print(f"\n{text}", end="")
+    return paths
 
 
 def write_all(output, writers):
