@@ -106,7 +106,7 @@ def read_csv(path, errors="strict"):
     """The columns of a CSV file, a list of names, and its rows, a list of dicts of text.
 
     An empty file has neither. A row with too many fields has the rest under None, and one with too
-    few has None in those that it lacks.
+    few has None in those that it lacks. What is no CSV file ends in an error of the module csv.
 
     Args:
         path: file to read.
@@ -115,7 +115,6 @@ def read_csv(path, errors="strict"):
     Raises:
         OSError: if the file cannot be read.
         ValueError: for bytes that are no UTF-8.
-        csv.Error: for what is no CSV file.
     """
     with open(path, newline="", encoding="utf-8", errors=errors) as file:
         reader = csv.DictReader(file)

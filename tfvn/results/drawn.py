@@ -1,9 +1,9 @@
 """What single draws prove of a smoothed run: `python -m tfvn certify`.
 
-draws.csv   a row for each slice, certificate and radius, and of all patients for each radius
-draws.md    their means over the slices
-draws.h5    the images that the bounds are around, and between which each pixel of a median is:
-            `median`, `median_lower_RADIUS` and so on, as of a model in `tfvn.results.images`
+* `draws.csv`: a row for each slice, certificate and radius, and of all patients for each radius.
+* `draws.md`: their means over the slices.
+* `draws.h5`: the images that the bounds are around, and those between which each pixel of a median
+  is: `median`, `median_lower_RADIUS` and so on, as of a model in `tfvn.results.images`.
 
 Slices that are done are kept, and an interrupted call goes on after them.
 """
