@@ -127,7 +127,7 @@ def _draw_bounds(axes, models, rows):
         points = _points(rows, model, "bound")
         if len(points) > 1:
             bounds[number] = points
-    # Room for bounds that say something: one that is ten times as high would hide what was measured.
+    # A bound that is ten times as high would hide what was measured.
     top = axes.get_ylim()[1]
     ends = [points[-1, 1] for points in bounds.values() if points[-1, 1] <= _ROOM * top]
     if not ends:
