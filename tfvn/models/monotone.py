@@ -71,7 +71,7 @@ class Regulariser(keras.layers.Layer):
         ValueError: for settings outside their ranges.
     """
 
-    def __init__(self, filters=16, kernel_size=7, num_pieces=9, reach=0.4, seed=0, **kwargs):
+    def __init__(self, filters=16, kernel_size=7, num_pieces=9, reach=0.03, seed=0, **kwargs):
         super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
         self.filters = checks.whole("filters", filters, 1)
         self.kernel_size = checks.whole("kernel_size", kernel_size, 3)
@@ -200,7 +200,7 @@ class MonotoneVariationalNetwork(Reconstructor):
         filters=16,
         kernel_size=7,
         num_pieces=9,
-        reach=0.4,
+        reach=0.03,
         largest_step=1.0,
         budget=2.5,
         shared=False,

@@ -24,8 +24,11 @@ __all__ = ["RATE", "MonotoneSpline"]
 # Weights inside a sigmoid, an exponential or a softmax count so many times. The step of an
 # optimizer that suits filters would hardly move them.
 RATE = 5.0
-# The slopes at the start fall from the first to the last piece between the sigmoids of these.
-_FIRST, _LAST = 2.0, -1.6
+# The slopes at the start fall from the first to the last piece between the sigmoids of these: from
+# 0.95 to 0. So phi begins as a clip at a small value, and u - K^T phi(K u) as a shrinkage of filter
+# responses. Activations that begin nearly linear stay so, and the network learns little more than a
+# linear filter.
+_FIRST, _LAST = 3.0, -6.0
 # More would be tables that no cache holds.
 _MOST_PIECES = 1024
 
@@ -46,7 +49,7 @@ class MonotoneSpline(keras.layers.Layer):
         ValueError: for settings outside their ranges, and for another x.
     """
 
-    def __init__(self, channels, num_pieces=9, reach=0.4, **kwargs):
+    def __init__(self, channels, num_pieces=9, reach=0.03, **kwargs):
         super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
         self.channels = checks.whole("channels", channels, 1)
         self.num_pieces = checks.whole("num_pieces", num_pieces, 1, most=_MOST_PIECES)
@@ -126,6 +129,6 @@ class MonotoneSpline(keras.layers.Layer):
 
 
 def _falling(shape, dtype=None):
-    """Weights of slopes that fall from piece to piece, as those of a soft clip."""
+    """Weights of slopes that fall from piece to piece, as those of a clip."""
     row = np.linspace(_FIRST, _LAST, shape[-1]) / RATE
     return tf.cast(tf.broadcast_to(row, shape), dtype or "float32")
