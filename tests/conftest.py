@@ -93,6 +93,7 @@ ONE_STACK = {
     "test_results",
     "test_strongest",
     "test_threat_runs",
+    "test_trade",
     "test_transfer",
 }
 # Of these modules the second stack runs the tests named here alone, and of each the first case.
@@ -219,6 +220,7 @@ AS_TRACED = {
     "test_given",
     "test_house",
     "test_ipalm",
+    "test_lipschitz",
     "test_models",
     "test_modl",
     "test_monotone",
