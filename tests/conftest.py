@@ -105,6 +105,7 @@ ONE_STACK = {
     "test_results",
     "test_strongest",
     "test_threat_runs",
+    "test_trade",
     "test_transfer",
 }
 # Of these modules the second stack runs the tests named here alone, and of each the first case.
@@ -234,6 +235,7 @@ AS_TRACED = {
     "test_given",
     "test_house",
     "test_ipalm",
+    "test_lipschitz",
     "test_models",
     "test_modl",
     "test_monotone",

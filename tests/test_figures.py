@@ -87,6 +87,23 @@ def test_figure2_does_without_attacks_or_reference(tmp_path, radii, image_norm):
     check(tmp_path / "figure2.png")
 
 
+def test_figure2_shows_the_bounds_that_are_near_what_was_measured(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    factors = {"model_0": 1.2, "model_1": 40.0, "model_2": np.nan}
+    bounded = [{**row, "bound": factors[row["model"]] * row["norm"]} for row in rows()]
+    curves.figure2(tmp_path / "figure2.png", bounded)
+    curves.figure2(tmp_path / "figure2.png", rows())
+    panels = [figure.axes[0] for figure in drawn]
+    dashed = [[line for line in axes.lines if line.get_marker() == "None"] for axes in panels]
+    assert [len(lines) for lines in dashed] == [2, 0]
+    bound, in_legend = dashed[0]
+    np.testing.assert_allclose(bound.get_xydata(), [[0, 0], [1.5, 1.8], [3.5, 4.2]])
+    assert bound.get_color() == panels[0].lines[0].get_color()
+    assert in_legend.get_label() == "certified" and not len(in_legend.get_xdata())
+    assert panels[0].get_ylim()[1] < 10
+
+
 def test_the_band_of_figure2_is_the_middle_half_of_the_images():
     values = [1.0, 2.0, 3.0, 10.0, 4.0]
     chosen = [{"radius": 2.0, "norm": 1.9, "effect": value} for value in values]

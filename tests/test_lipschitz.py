@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from tfvn.attacks import PowerIteration
 from tfvn.certificates import Lipschitz
 from tfvn.certificates.lipschitz import _Steps, of_monotone, of_regularised, of_zero_filled
+from tfvn.models import TotalVariation, Wavelet, sparse
 from tfvn.models.base import Statistics
 
 # Regularisers, weights of the data steps, and steps with each.
@@ -202,3 +204,86 @@ def test_statistics_without_a_norm_are_refused():
     text = "statistics must hold operator_norm.*Received: operator_norm=None"
     with pytest.raises(ValueError, match=text):
         Lipschitz(of_zero_filled).bound(statistics(None), 1.0)
+
+
+# Total variation and wavelets
+
+
+def box(radius):
+    """The projection on a box."""
+    return lambda q: np.clip(q, -radius, radius)
+
+
+def line(vector):
+    """The projection on a line through 0: a convex set too, and linear."""
+    unit = vector / np.linalg.norm(vector)
+    return lambda q: unit * (unit @ q)
+
+
+def sparse_map(a, differences, iterations, project, step=1.5):
+    """The function from data to the image after so many iterations of `tfvn.models.sparse`."""
+    dual_step = 1 / (step * np.linalg.norm(differences, 2) ** 2)
+
+    def image_of(k):
+        image, dual = a.T @ k, np.zeros(len(differences))
+        for _ in range(iterations):
+            lower = image - step * (a.T @ (a @ image - k))
+            guess = lower - step * differences.T @ dual
+            dual = project(dual + dual_step * differences @ guess)
+            image = lower - step * differences.T @ dual
+        return image
+
+    return image_of
+
+
+@pytest.mark.parametrize("iterations", [1, 4, 15])
+def test_the_iterations_of_a_sparse_image_do_not_pass_their_constants(iterations):
+    of_data, of_image = sparse.constants(1.0, iterations)
+    largest = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        a = operator(seed, smallest=10.0 ** -(seed % 4))
+        radius = 10.0 ** rng.uniform(-3, 0)
+        image_of = sparse_map(a, rng.standard_normal((9, 6)), iterations, box(radius))
+        for _ in range(20):
+            k, d, r = rng.standard_normal(5), rng.standard_normal(5), rng.standard_normal(6)
+            for change, size, constant in ((d, d, of_data), (a @ r, r, of_image)):
+                change, size = 0.1 * change, 0.1 * np.linalg.norm(size)
+                reached = np.linalg.norm(image_of(k + change) - image_of(k)) / size
+                assert reached <= constant * (1 + 1e-9)
+                largest = max(largest, reached / constant)
+    assert largest > 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_linear_projections_of_the_dual_image_do_not_pass_the_constants(seed):
+    rng = np.random.default_rng(seed)
+    a = operator(seed, smallest=0.1)
+    largest = 0
+    for _ in range(200):
+        set_ = line(rng.standard_normal(4))
+        image_of = sparse_map(a, rng.standard_normal((4, 6)), 6, set_)
+        columns = [image_of(k) for k in np.eye(5)]
+        largest = max(largest, np.linalg.norm(columns, 2))
+    constant = sparse.constants(1.0, 6)[0]
+    assert 0.4 * constant < largest <= constant
+
+
+def test_the_constants_are_of_the_norm_and_the_iterations_of_the_model():
+    (certificate,) = TotalVariation(iterations=4).certificates
+    found = certificate.constants(statistics(0.5))
+    np.testing.assert_allclose(np.ravel(found), sparse.constants(0.25, 4))
+    (other,) = Wavelet(iterations=5).certificates
+    assert other.lipschitz(statistics(0.5)) > certificate.lipschitz(statistics(0.5))
+    assert TotalVariation(iterations=sparse.MOST_PROVED + 1).certificates == ()
+
+
+@pytest.mark.parametrize("model", [TotalVariation(0.02, 4), Wavelet(0.02, 2, 4)])
+def test_no_attack_passes_the_constants_of_a_sparse_image(case, model):
+    inputs = case(2, coils=3, height=16, width=12)
+    (certificate,) = model.certificates
+    constant = float(certificate.lipschitz(model.statistics(inputs)).max())
+    clean = model.reconstruct(inputs).numpy()
+    result = PowerIteration(threat="kspace", steps=5).run(model, inputs, 0.5)
+    moved = np.linalg.norm((result.reconstruction.numpy() - clean).reshape(2, -1), axis=1)
+    assert (moved <= 0.5 * constant * (1 + 1e-4)).all() and (moved > 0.1).all()

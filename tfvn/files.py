@@ -53,6 +53,7 @@ _BEGINNINGS = {
     "best.yaml": "# The best of the ",
     "history.csv": "iteration,",
     "times.csv": "what,units,seconds",
+    "trade.csv": "model,family,",
 }
 # What these kinds of files are is told by their content, see `_is_ours`.
 _KNOWN_KINDS = (".h5", ".png", ".html")
@@ -311,7 +312,7 @@ def _is_beside_results(path):
     The picture itself tells only what drew it.
     """
     folder = os.path.dirname(path)
-    tables = ("results.csv", "num_samples.csv")
+    tables = ("results.csv", "num_samples.csv", "trade.csv")
     return any(_is_ours(os.path.join(folder, table)) for table in tables)
 
 

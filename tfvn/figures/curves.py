@@ -17,6 +17,9 @@ __all__ = ["curve", "figure2", "figure4", "figure5"]
 _EFFECT = "$\\|f(k + Ar) - f(k)\\|_2$"
 _ERROR = "$\\|f(k + Ar) - |y|\\,\\|_2$"
 _DASHES = ("-", "--", ":", "-.")
+# A bound, and how much higher than what was measured it is still shown.
+_CERTIFIED = dict(linestyle=(0, (3, 2)), linewidth=0.9)
+_ROOM = 1.5
 
 
 def curve(rows, key):
@@ -49,13 +52,14 @@ def figure2(path, rows):
     """Perturbation effect and error against ||r||.
 
     The effect is ||f(k + A r) - f(k)||, and the error || f(k + A r) - |y| ||. Bands reach from the
-    25th to the 75th percentile of the slices.
+    25th to the 75th percentile of the slices. A dashed line without marks is the certified effect,
+    as far as the axes reach, which are made for what was measured.
 
     Args:
         path: file to write.
         rows: a dict for each image, as in `results.csv`. It has `model`, `radius`, which is 0 for a
-            clean image, `norm` = ||r||, `effect`, `rmse`, which is NaN without a reference, and
-            `image_norm` = ||y||.
+            clean image, `norm` = ||r||, `effect`, `rmse`, which is NaN without a reference,
+            `image_norm` = ||y||, and, where effects are certified, `bound`.
     """
     models = _models_of(rows)
     # As many names side by side as fit at 8 points.
@@ -77,6 +81,8 @@ def figure2(path, rows):
             axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center")
         elif norms:
             _add_percent(axes, np.mean(norms))
+    if effects:
+        _draw_bounds(effect, models, [row for row in rows if "bound" in row])
     effect.set_ylabel(f"perturbation effect {_EFFECT}")
     error.set_ylabel(f"error {_ERROR}")
     _add_legend(figure, (effect, error), columns)
@@ -112,6 +118,26 @@ def _draw_models(axes, models, points_of):
     axes.set_xlabel(f"$\\|r\\|_2$ ({UNITS})")
     open_axes(axes)
     axes.set(xlim=(0, None), ylim=(0, None))
+
+
+def _draw_bounds(axes, models, rows):
+    """What is certified of each model. Lines above the panel are left out."""
+    bounds = {}
+    for number, model in enumerate(models):
+        points = _points(rows, model, "bound")
+        if len(points) > 1:
+            bounds[number] = points
+    # A bound that is ten times as high would hide what was measured.
+    top = axes.get_ylim()[1]
+    ends = [points[-1, 1] for points in bounds.values() if points[-1, 1] <= _ROOM * top]
+    if not ends:
+        return
+    axes.set_ylim(0, max(top, 1.05 * max(ends)))
+    for number, points in bounds.items():
+        if points[-1, 1] <= _ROOM * top:
+            axes.plot(points[:, 0], points[:, 1], color=_look(number)[0], **_CERTIFIED)
+    # The legend has them once, whatever their colours are.
+    axes.plot([], [], color=COLORS[0], label="certified", **_CERTIFIED)
 
 
 def _look(number):

@@ -144,6 +144,17 @@ class TotalVariation(Reconstructor):
         self.built = True
 
     @property
+    def certificates(self):
+        """The constants of so many iterations; none of more than `sparse.MOST_PROVED`.
+
+        They grow with about the root of half of the iterations times their step. They hold of the
+        iterations, whether these have ended at a minimum or not.
+        """
+        if self.iterations > sparse.MOST_PROVED:
+            return ()
+        return (Lipschitz(functools.partial(sparse.constants, iterations=self.iterations)),)
+
+    @property
     def transform(self):
         """The transform after which images are sparse."""
         return sparse.Differences()

@@ -48,6 +48,8 @@ _MOST_STAGES = 100
 _ROUNDING = {"float32": 1e-4, "float64": 1e-10}
 # Quotients of differences lose more digits.
 _SLOPE = 1e-3
+# Settings of an activation that regularisers and networks hand on.
+_OF_SPLINES = ("num_pieces", "reach", "first_slope", "last_slope")
 # Of the power iteration that looks for an image that K makes large.
 _POWER_STEPS = 10
 # Numbers of single precision may be so much too small.
@@ -60,7 +62,7 @@ class Regulariser(keras.layers.Layer):
 
     Args:
         filters, kernel_size: number and side of the filters, which must be odd.
-        num_pieces, reach: of the `MonotoneSpline`.
+        num_pieces, reach, first_slope, last_slope: of the `MonotoneSpline`.
         seed: of the initial filters.
 
     Call arguments:
@@ -71,7 +73,17 @@ class Regulariser(keras.layers.Layer):
         ValueError: for settings outside their ranges.
     """
 
-    def __init__(self, filters=16, kernel_size=7, num_pieces=9, reach=0.4, seed=0, **kwargs):
+    def __init__(
+        self,
+        filters=16,
+        kernel_size=7,
+        num_pieces=9,
+        reach=0.03,
+        first_slope=0.95,
+        last_slope=0.0025,
+        seed=0,
+        **kwargs,
+    ):
         super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
         self.filters = checks.whole("filters", filters, 1)
         self.kernel_size = checks.whole("kernel_size", kernel_size, 3)
@@ -89,7 +101,9 @@ class Regulariser(keras.layers.Layer):
                 stddev=1 / self.kernel_size, seed=initial_seed(self.seed)
             ),
         )
-        self.activation = MonotoneSpline(self.filters, num_pieces, reach, dtype=self.dtype)
+        self.activation = MonotoneSpline(
+            self.filters, num_pieces, reach, first_slope, last_slope, dtype=self.dtype
+        )
         self.built = True
 
     def get_config(self):
@@ -97,8 +111,7 @@ class Regulariser(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "kernel_size": self.kernel_size,
-            "num_pieces": self.activation.num_pieces,
-            "reach": self.activation.reach,
+            **{name: getattr(self.activation, name) for name in _OF_SPLINES},
             "seed": self.seed,
         }
 
@@ -178,6 +191,9 @@ class MonotoneVariationalNetwork(Reconstructor):
         kernel_size: side of a filter, odd.
         num_pieces: linear pieces of an activation, for |x|.
         reach: where the last of them begins, before the training.
+        first_slope, last_slope: of the activations, before the training. They begin as clips at
+            small values, and so the regularisers as shrinkages of filter responses. Activations
+            that begin nearly linear stay so.
         largest_step: lambda_t stays below it; below 2. Up to 1 the data steps overshoot nothing.
         budget: the sum of all j_t. L_r^2 is about 1 + budget / 2 with many data steps.
         shared: whether all stages have one regulariser, each with its own j_t.
@@ -200,7 +216,9 @@ class MonotoneVariationalNetwork(Reconstructor):
         filters=16,
         kernel_size=7,
         num_pieces=9,
-        reach=0.4,
+        reach=0.03,
+        first_slope=0.95,
+        last_slope=0.0025,
         largest_step=1.0,
         budget=2.5,
         shared=False,
@@ -223,6 +241,8 @@ class MonotoneVariationalNetwork(Reconstructor):
             regulariser = Regulariser(
                 **sizes,
                 reach=reach,
+                first_slope=first_slope,
+                last_slope=last_slope,
                 seed=self.seed * 1000 + number,
                 name=f"regulariser_{number}",
                 dtype=self.dtype,
@@ -247,7 +267,7 @@ class MonotoneVariationalNetwork(Reconstructor):
             **super().get_config(),
             "num_stages": self.num_stages,
             "data_steps": self.data_steps,
-            **{name: own[name] for name in ("filters", "kernel_size", "num_pieces", "reach")},
+            **{name: own[name] for name in ("filters", "kernel_size", *_OF_SPLINES)},
             "largest_step": self.largest_step,
             "budget": self.budget,
             "shared": self.shared,

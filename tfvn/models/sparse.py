@@ -22,17 +22,22 @@ Source: Loris and Verhoeven, Inverse Problems 27, 2011, 125007, Eq. 3; for the r
 Chen, Huang and Zhang, Inverse Problems 29, 2013, 025011, Theorem 3.4.
 """
 
+import functools
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from tfvn.certificates.lipschitz import of_monotone
 from tfvn.models.repeat import repeat
 
-__all__ = ["Differences", "Haar", "minimise", "objective"]
+__all__ = ["MOST_PROVED", "Differences", "Haar", "constants", "minimise", "objective"]
 
 # Times 1 / L: any below 2 converges. On the built-in knees and on a brain this one was fast for all
 # weights from 3e-4 to 1e-2.
 _STEP = 1.5
+# The constants of more iterations would take minutes, and be above 27.
+MOST_PROVED = 1000
 
 
 class Differences:
@@ -149,6 +154,21 @@ def minimise(sense, inputs, transform, weight, iterations):
     start = (zero_filled, tf.zeros_like(transform.analyse(zero_filled)))
     image, _ = repeat(step, iterations, start, (zero_filled,))
     return image
+
+
+@functools.lru_cache(maxsize=256)
+def constants(power, iterations):
+    """(L_k, L_r) of what `minimise` computes, for || A ||^2 <= a = `power`.
+
+    docs/theorem.md proves that an iteration changes as a step on the data and a regulariser of gain
+    1 do in a monotone network, whatever D and the weight are. The start A^H k is a step of weight 1
+    from u = 0. Behind the last step, a regulariser adds nothing.
+    """
+    gains = np.ones(iterations)
+    gains[0] = 0
+    weights = np.full(iterations + 1, _STEP / power)
+    weights[0] = 1
+    return of_monotone(power, gains, weights, 1)
 
 
 def _squared_norm(maps, mask):

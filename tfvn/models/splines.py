@@ -24,8 +24,6 @@ __all__ = ["RATE", "MonotoneSpline"]
 # Weights inside a sigmoid, an exponential or a softmax count so many times. The step of an
 # optimizer that suits filters would hardly move them.
 RATE = 5.0
-# The slopes at the start fall from the first to the last piece between the sigmoids of these.
-_FIRST, _LAST = 2.0, -1.6
 # More would be tables that no cache holds.
 _MOST_PIECES = 1024
 
@@ -38,6 +36,8 @@ class MonotoneSpline(keras.layers.Layer):
         channels: the channels.
         num_pieces: n, the linear pieces of |x|.
         reach: where the last piece begins, before the training.
+        first_slope, last_slope: of the first and the last piece, before the training. In between
+            slopes fall from the one to the other.
 
     Call arguments:
         x: real tensor (..., channels).
@@ -46,15 +46,23 @@ class MonotoneSpline(keras.layers.Layer):
         ValueError: for settings outside their ranges, and for another x.
     """
 
-    def __init__(self, channels, num_pieces=9, reach=0.4, **kwargs):
+    def __init__(
+        self,
+        channels,
+        num_pieces=9,
+        reach=0.03,
+        first_slope=0.95,
+        last_slope=0.0025,
+        **kwargs,
+    ):
         super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
         self.channels = checks.whole("channels", channels, 1)
         self.num_pieces = checks.whole("num_pieces", num_pieces, 1, most=_MOST_PIECES)
         self.reach = checks.number("reach", reach, above=0, limit=checks.LIMIT)
+        self.first_slope = checks.number("first_slope", first_slope, above=0, below=1)
+        self.last_slope = checks.number("last_slope", last_slope, above=0, below=1)
         self.raw_slopes = self.add_weight(
-            name="raw_slopes",
-            shape=(self.channels, self.num_pieces),
-            initializer=_falling,
+            name="raw_slopes", shape=(self.channels, self.num_pieces), initializer=self._falling
         )
         self.raw_reach = self.add_weight(
             name="raw_reach", shape=(self.channels,), initializer="zeros"
@@ -67,7 +75,15 @@ class MonotoneSpline(keras.layers.Layer):
             "channels": self.channels,
             "num_pieces": self.num_pieces,
             "reach": self.reach,
+            "first_slope": self.first_slope,
+            "last_slope": self.last_slope,
         }
+
+    def _falling(self, shape, dtype=None):
+        """Weights whose sigmoids are the slopes at the start, of the shape of `raw_slopes`."""
+        ends = [np.log(slope / (1 - slope)) for slope in (self.first_slope, self.last_slope)]
+        row = np.linspace(*ends, shape[-1]) / RATE
+        return tf.cast(tf.broadcast_to(row, shape), dtype or "float32")
 
     def slopes(self):
         """s, in (0, 1), (channels, num_pieces)."""
@@ -123,9 +139,3 @@ class MonotoneSpline(keras.layers.Layer):
         points = np.sort(np.concatenate([-points[1:], points]), 0).astype(self.dtype)
         values = self(tf.constant(points)).numpy().astype(float)
         return np.diff(values, axis=0) / np.diff(points.astype(float), axis=0)
-
-
-def _falling(shape, dtype=None):
-    """Weights of slopes that fall from piece to piece, as those of a soft clip."""
-    row = np.linspace(_FIRST, _LAST, shape[-1]) / RATE
-    return tf.cast(tf.broadcast_to(row, shape), dtype or "float32")

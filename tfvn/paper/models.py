@@ -28,6 +28,7 @@ COMPARED = (
     "cg_sense",
     "total_variation",
     "wavelet",
+    "monotone",
     "unet",
     "modl",
     "cascade",

@@ -17,6 +17,7 @@ __all__ = [
     "claimed",
     "diameter_of",
     "seen_in",
+    "smallest_bound",
 ]
 
 # The columns that hold ||A r||, by the norm.
@@ -72,6 +73,18 @@ def bound_of(certificate, statistics, row):
     if not is_clean(row) and not attack_of(row).changes.is_image:
         return bound
     return np.minimum(bound, certificate.image_bound(statistics, np.array([row["norm"]])))
+
+
+def smallest_bound(row, rows, certificates):
+    """The smallest bound of a model's certificates on the effect of a row; NaN without any.
+
+    Args:
+        row: one of `rows`, which are those of the model.
+        certificates: what is `claimed` of it.
+    """
+    statistics = seen_in(rows)
+    bounds = [bound_of(certificate, statistics, row) for certificate in certificates]
+    return min((float(np.squeeze(bound)) for bound in bounds), default=math.nan)
 
 
 def certificates_of(table, rows, certificates):

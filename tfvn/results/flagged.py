@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from tfvn import attacks
-from tfvn.results.certified import bound_of, seen_in
+from tfvn.results.certified import smallest_bound
 from tfvn.results.flags import (
     NOT_CHECKED,
     OF_OTHERS,
@@ -48,7 +48,7 @@ def flags_of_run(candidate, rows, certificates, probed=(), transferred=()):
     reached = _of_others(candidate.name, rows, transferred)
     for row in rows:
         if not is_clean(row):
-            reached.extend(_of_row(candidate, row, _bound(row, rows, certificates)))
+            reached.extend(_of_row(candidate, row, smallest_bound(row, rows, certificates)))
     probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
     return merged(flags_of_results(reached, rows[0]["track"]), probed)
 
@@ -135,13 +135,6 @@ def _members(one, stored):
         effect = math.sqrt(2 * max(objective, 0))
         found.append(one._replace(attack=f"{one.attack}, {name}", value=effect, sort=sort))
     return found
-
-
-def _bound(row, rows, certificates):
-    """The smallest bound of a model's certificates on the effect of a row; NaN without any."""
-    statistics = seen_in(rows)
-    bounds = [bound_of(certificate, statistics, row) for certificate in certificates]
-    return min((float(np.squeeze(bound)) for bound in bounds), default=math.nan)
 
 
 def _as_its_strongest(one, members):

@@ -33,7 +33,8 @@ _CAPTIONS = {
     ),
     "figure2": (
         "Perturbation effect and error against the norm of r, every model: mean and 25 to 75 % band"
-        " over the slices. Of several attacks in l2 balls, the worst on each image."
+        " over the slices. Of several attacks in l2 balls, the worst on each image. Dashed: the"
+        " largest effect that is proved, where that is near."
     ),
     "figure3": (
         "The middle slice as every model sees it, or as those do that evaluate.py --show names:"

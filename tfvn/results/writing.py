@@ -186,7 +186,7 @@ def _figures(results, worst, show):
     others = _incomparable(rows)
     figures = {
         "figure1.png": lambda path: paper.figure1(path, *shown),
-        "figure2.png": lambda path: curves.figure2(path, worst),
+        "figure2.png": lambda path: curves.figure2(path, _bounded(worst, results.runs)),
         "figure3.png": lambda path: paper.figure3(path, shown.reference, chosen, left_out),
     }
     if others and not all(is_clean(row) for row in worst):
@@ -195,6 +195,17 @@ def _figures(results, worst, show):
     if aimed:
         figures["targets.png"] = lambda path: targets.targets(path, aimed)
     return figures
+
+
+def _bounded(rows, runs):
+    """The rows with `bound`, the largest effect that is certified of each; NaN where none is."""
+    found = []
+    for run in runs:
+        for row in rows:
+            if row["model"] == run.candidate.name:
+                bound = certified.smallest_bound(row, run.rows, run.certificates)
+                found.append({**row, "bound": bound})
+    return found
 
 
 def _incomparable(rows):
