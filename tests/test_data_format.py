@@ -45,6 +45,13 @@ REFUSED = [
     ("sampling", dict(fraction=0.0), "sampling.fraction must be a number > 0 and <= 1"),
     ("sampling", dict(mask="equispaced", acceleration=0.5), "sampling.acceleration must be a"),
     ("sampling", dict(mask="random", center_fraction=1.5), "Received: sampling.center_fraction"),
+    ("sampling", dict(mask="fastmri", kind="radial"), "Received: sampling.kind='radial'"),
+    (
+        "sampling",
+        dict(mask="fastmri", accelerations=[4, 8]),
+        "sampling.accelerations must be a list as long as sampling.center_fractions",
+    ),
+    ("sampling", dict(mask="fastmri", accelerations=[0.5]), "must be a number >= 1"),
     ("sampling", dict(mask="random", seed=-1), "sampling.seed must be a whole number >= 0"),
 ]
 
@@ -81,6 +88,9 @@ def test_the_cache_knows_a_mask_by_its_function_and_settings():
         ),
         mask_choice.Random(3, 0.1, 4): functools.partial(
             masks.random, acceleration=3.0, center_fraction=0.1, seed=4
+        ),
+        mask_choice.FastMRI("magic"): functools.partial(
+            masks.fastmri, kind="magic", accelerations=(4.0,), center_fractions=(0.08,), name=""
         ),
         mask_choice.Measured(): None,
     }
