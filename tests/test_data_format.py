@@ -49,7 +49,7 @@ REFUSED = [
     (
         "sampling",
         dict(mask="fastmri", accelerations=[4, 8]),
-        "sampling.accelerations must be a list as long as sampling.center_fractions",
+        "sampling.accelerations must be a list as long as center_fractions",
     ),
     ("sampling", dict(mask="fastmri", accelerations=[0.5]), "must be a number >= 1"),
     ("sampling", dict(mask="random", seed=-1), "sampling.seed must be a whole number >= 0"),

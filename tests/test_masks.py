@@ -219,7 +219,7 @@ def test_fastmris_equispaced_fraction_samples_the_share_that_was_asked_for():
         numbers.append(mask.sum())
         outer = lines(mask)[lines(mask) < 160]
         assert set(np.diff(outer)) <= {5, 6}  # 339 lines, of which 63 are to be sampled: 5.4
-    assert 92 == pytest.approx(np.mean(numbers), abs=1)
+    assert np.mean(numbers) == pytest.approx(92, abs=1)
 
 
 @pytest.mark.parametrize("width", [368, 371])
@@ -241,7 +241,7 @@ def test_a_mask_of_fastmri_belongs_to_its_file(kind):
     first, again = (masks.fastmri(368, kind, name=VOLUME) for _ in range(2))
     assert first.dtype == np.float32 and (first == again).all()
     others = [masks.fastmri(368, kind, name=f"file{number}.h5") for number in range(8)]
-    assert len(np.unique(others, axis=0)) > 2
+    assert len(np.unique(others, axis=0)) > 1
     assert masks.fastmri(368, kind).any()
 
 
