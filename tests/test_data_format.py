@@ -36,7 +36,7 @@ REFUSED = [
         dict(format="measurement", calibration_lines=3),
         "data.calibration_lines must be 4 or more, or 0",
     ),
-    ("data", dict(format="measurement", maps_from="all"), "data.maps_from must be one of measured"),
+    ("data", dict(format="measurement", maps_from="all"), "data.maps_from must be one of"),
     (
         "data",
         dict(format="measurement", maps_from="fully-sampled", sensitivity_path="maps.npy"),
@@ -100,7 +100,8 @@ def test_the_cache_knows_a_mask_by_its_function_and_settings():
 
 def test_only_the_synthetic_format_knows_its_size_without_reading():
     sizes = {name: maker().kspace_size() for name, maker in data.FORMATS.items()}
-    assert sizes == {"synthetic": (640, 368), "vlo": None, "measurement": None}
+    assert sizes.pop("synthetic") == (640, 368)
+    assert set(sizes.values()) == {None}
 
 
 def test_slices_of_files_are_named_by_their_files(tmp_path):

@@ -5,6 +5,7 @@ from tfvn.data import (
     agreement,
     anatomy,
     array_files,
+    fastmri,
     mask_choice,
     mat_files,
     measurement,
@@ -15,9 +16,11 @@ from tfvn.data import (
     synthetic,
     vlo,
     vlo_folder,
+    volumes,
 )
 from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
+from tfvn.data.fastmri import FastMRIFormat
 from tfvn.data.format import Format
 from tfvn.data.mask_choice import MASKS
 from tfvn.data.measurement import Measurement
@@ -36,6 +39,7 @@ from tfvn.data.vlo_format import VLOFormat
 FORMATS = {
     "synthetic": SyntheticFormat,
     "vlo": VLOFormat,
+    "fastmri": FastMRIFormat,
     "measurement": MeasurementFormat,
 }
 
@@ -43,6 +47,7 @@ __all__ = [
     "Batches",
     "DataWarning",
     "FORMATS",
+    "FastMRIFormat",
     "Format",
     "MASKS",
     "Measurement",
@@ -66,6 +71,7 @@ __all__ = [
     "agreement",
     "anatomy",
     "array_files",
+    "fastmri",
     "mask_choice",
     "mat_files",
     "measurement",
@@ -76,4 +82,5 @@ __all__ = [
     "synthetic",
     "vlo",
     "vlo_folder",
+    "volumes",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "find_format",
     "is_matlab",
     "open_array",
+    "open_arrays",
     "opened",
     "read_array",
     "read_arrays",
@@ -121,6 +122,17 @@ def _all_arrays(content, path):
         needed += math.prod(stored.shape) * stored.dtype.itemsize
     recognise.check_size("the file", needed, os.path.getsize(path), _ALWAYS_OF_ALL)
     return arrays
+
+
+def open_arrays(path, names):
+    """The arrays of these names that a file holds, a dict, as `open_array` gives them.
+
+    Raises:
+        ValueError: as `read_arrays`.
+    """
+    with opened(path, find_format(path)) as content:
+        arrays = {name: content.named(name) for name in names}
+        return {name: stored for name, stored in arrays.items() if stored is not None}
 
 
 def read_array(path, names, array="", setting=""):
