@@ -6,6 +6,7 @@ from tfvn.data import (
     anatomy,
     array_files,
     fastmri,
+    ismrmrd,
     mask_choice,
     mat_files,
     measurement,
@@ -22,6 +23,7 @@ from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
 from tfvn.data.fastmri import FastMRIFormat
 from tfvn.data.format import Format
+from tfvn.data.ismrmrd import ISMRMRDFormat
 from tfvn.data.mask_choice import MASKS
 from tfvn.data.measurement import Measurement
 from tfvn.data.measurement_format import MeasurementFormat
@@ -40,6 +42,7 @@ FORMATS = {
     "synthetic": SyntheticFormat,
     "vlo": VLOFormat,
     "fastmri": FastMRIFormat,
+    "ismrmrd": ISMRMRDFormat,
     "measurement": MeasurementFormat,
 }
 
@@ -49,6 +52,7 @@ __all__ = [
     "FORMATS",
     "FastMRIFormat",
     "Format",
+    "ISMRMRDFormat",
     "MASKS",
     "Measurement",
     "MeasurementFormat",
@@ -72,6 +76,7 @@ __all__ = [
     "anatomy",
     "array_files",
     "fastmri",
+    "ismrmrd",
     "mask_choice",
     "mat_files",
     "measurement",

@@ -346,8 +346,8 @@ def _nothing_of(names, arrays, others, setting):
     text = f"expected a variable named {' or '.join(names)}. Received: {_told(arrays, others)}."
     if any("ISMRMRD" in str(meaning) for meaning in others.values()):
         return (
-            f"{text} Such acquisitions, a line each, are not sorted here. Sort them into an array"
-            " (coils, height, width) with the ismrmrd package and write that as .npy or .h5."
+            f"{text} Such acquisitions, a line each, are sorted by data.format: ismrmrd. For one"
+            " array of a scan, write what it gives, (coils, height, width), as .npy or .h5."
         )
     if arrays and setting:
         return f"{text} Say which one it is by {setting}."

@@ -64,6 +64,10 @@ class Volume:
         """The reconstruction of a slice that the file holds, a magnitude; None if there is none."""
         del number
 
+    def calibration(self, number):
+        """K-space of a calibration scan apart, complex64 (coils, height, width); None without."""
+        del number
+
 
 class VolumeSlices(Source):
     """The slices of volumes, one volume after the other.
@@ -162,9 +166,16 @@ class VolumeSlices(Source):
         root = np.sqrt((images.real**2 + images.imag**2).sum(0))
         texts += _image_doubts(volume, number, root)
         self._tell(index, texts, kspace, mask)
-        maps, _ = self._calibration.maps(kspace, found.mask, mask, is_full)
+        maps = self._maps(volume.calibration(number), kspace, found.mask, mask, is_full)
         reference = self._reference(kspace, images, root, found.mask, is_full)
         return Sample(kspace * mask, maps, mask, reference)
+
+    def _maps(self, apart, kspace, measured, mask, is_full):
+        """Coil maps of a slice, of a calibration scan apart where there is one."""
+        if apart is not None:
+            kspace = apart
+            measured = mask = zeros(apart).mask
+        return self._calibration.maps(kspace, measured, mask, is_full)[0]
 
     def _tell(self, index, texts, kspace, mask):
         """Warns of what is doubtful, once for each slice."""
