@@ -97,6 +97,7 @@ ONE_STACK = {
     "test_style",
     "test_tables",
     "test_tensorboard",
+    "test_volume_protocol",
     "test_wheel",
     # What is written of answers is the same whatever gives them. test_house writes it on both.
     "test_drawn",

@@ -6,6 +6,7 @@ import os
 import pytest
 from volumes import knees, write_volume
 
+from tfvn.results import volume_protocol
 from tfvn.results.evaluate import evaluate
 from tfvn.runs import directory
 from tfvn.runs.attack import attack_run
@@ -57,6 +58,11 @@ def test_volumes_of_different_sizes_are_trained_on_attacked_and_evaluated(root, 
         assert 0 < float(row["ssim"]) < 1
     attacked = [row for row in rows if row["radius"] == "0.5"]
     assert len(attacked) == 2 and all(float(row["effect"]) > 0 for row in attacked)
+    volumes = volume_protocol.measured(results / "reconstructions.h5")
+    assert {volume[:3] for volume in volumes} == {
+        ("run", name, answer) for name in "01" for answer in ("clean", "radius_0.5")
+    }
+    assert all(0 < scores.nmse < 0.1 for *_, scores in volumes)
     report = (results / "report.html").read_text(encoding="utf-8")
     for word in ("equispaced-fraction", "target: rss", "centre lines"):
         assert word in report, word
