@@ -39,7 +39,9 @@ setup(
         f"numpy; {_KERAS_3}",
         "scikit-learn>=1.3",  # Keras Tuner's Bayesian search, which does not bring it
         "scipy>=1.9",  # MATLAB v5 files, the error function of the certificates
-        "h5py>=3.8",  # MATLAB v7.3 and .h5 scans; attacks and reconstructions are written as HDF5
+        # MATLAB v7.3 and .h5 scans, fastMRI and ISMRMRD: the tables of acquisitions have named
+        # columns, so that the ismrmrd package is not needed; attacks and reconstructions are HDF5
+        "h5py>=3.8",
         "matplotlib>=3.7",  # figures
         "pillow>=9",  # 8-bit grey images, which matplotlib does not write
         "jinja2>=3.1",  # the HTML report: templates that escape all they are given

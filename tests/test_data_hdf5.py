@@ -72,7 +72,7 @@ UNCLEAR = {
         lambda file: file.create_dataset(
             "dataset/data", (4,), [("head", "f4", 3), ("data", h5py.vlen_dtype("f4"))]
         ),
-        r"dataset/data \(raw acquisitions in the format of ISMRMRD\).* ismrmrd package",
+        r"dataset/data \(raw acquisitions in the format of ISMRMRD\).* data.format: ismrmrd",
     ),
     "a name that is none": (
         lambda file: file.create_group("kspace"),

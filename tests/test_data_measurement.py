@@ -279,7 +279,7 @@ def test_as_many_centre_lines_as_the_mask_leaves_make_the_maps(npy, scan, centre
         ),
         (
             dict(maps_from="all"),
-            "maps_from must be one of measured, fully-sampled. Received: maps_from='all'",
+            "maps_from must be one of .'measured', 'fully-sampled'.. Received: maps_from='all'",
         ),
         (
             dict(maps_from="fully-sampled", sensitivity_path="scan.npy"),

@@ -181,3 +181,87 @@ def test_a_sampled_share_outside_the_lines_is_refused(fraction):
 def test_more_centre_lines_than_lines_are_refused(center_lines):
     with pytest.raises(ValueError, match=f"Received: center_lines={center_lines}"):
         masks.constant(20, center_lines=center_lines)
+
+
+VOLUME = "file1000000.h5"
+
+
+def draws(name=VOLUME):
+    """The generator of a volume's mask after the choice of an acceleration."""
+    generator = np.random.RandomState(tuple(map(ord, name)))
+    generator.randint(1)
+    return generator
+
+
+def centre(width, number):
+    first = (width - number + 1) // 2
+    return set(range(first, first + number))
+
+
+@pytest.mark.parametrize("width", [368, 371])
+def test_fastmris_random_lines_have_one_probability_outside_the_centre(width):
+    number = round(0.08 * width)
+    probability = (width / 4 - number) / (width - number)
+    drawn = set(np.flatnonzero(draws().uniform(size=width) < probability).tolist())
+    assert set(lines(masks.fastmri(width, name=VOLUME))) == drawn | centre(width, number)
+
+
+@pytest.mark.parametrize("width", [368, 371])
+def test_fastmris_equispaced_lines_begin_at_an_offset_that_is_drawn(width):
+    expected = set(range(draws().randint(0, 4), width, 4)) | centre(width, round(0.08 * width))
+    assert set(lines(masks.fastmri(width, "equispaced", name=VOLUME))) == expected
+
+
+def test_fastmris_equispaced_fraction_samples_the_share_that_was_asked_for():
+    numbers = []
+    for number in range(20):
+        mask = masks.fastmri(368, "equispaced-fraction", name=f"file{number}.h5")
+        numbers.append(mask.sum())
+        outer = lines(mask)[lines(mask) < 160]
+        assert set(np.diff(outer)) <= {5, 6}  # 339 lines, of which 63 are to be sampled: 5.4
+    assert np.mean(numbers) == pytest.approx(92, abs=1)
+
+
+@pytest.mark.parametrize("width", [368, 371])
+def test_fastmris_magic_lines_fill_the_gaps_of_their_mirror(width):
+    for number in range(6):
+        mask = masks.fastmri(width, "magic", (4,), (0.0,), f"file{number}.h5")
+        distances = lines(mask) - width // 2
+        assert set(np.diff(distances[distances >= 0])) == {4}
+        assert set(np.diff(distances[distances < 0])) == {4}
+        # Lines at equal distances on both sides are conjugates: none is measured twice, and with
+        # the mirrored ones every second line is known.
+        assert not set(distances) & set(-distances)
+        known = np.sort(np.concatenate([distances, -distances]))
+        assert set(np.diff(known[known > 0])) == {2}
+
+
+@pytest.mark.parametrize("kind", masks.FASTMRI)
+def test_a_mask_of_fastmri_belongs_to_its_file(kind):
+    first, again = (masks.fastmri(368, kind, name=VOLUME) for _ in range(2))
+    assert first.dtype == np.float32 and (first == again).all()
+    others = [masks.fastmri(368, kind, name=f"file{number}.h5") for number in range(8)]
+    assert len(np.unique(others, axis=0)) > 1
+    assert masks.fastmri(368, kind).any()
+
+
+def test_fastmri_draws_one_of_several_accelerations():
+    sums = set()
+    for number in range(8):
+        mask = masks.fastmri(400, "equispaced", (4, 8), (0.08, 0.04), f"file{number}.h5")
+        sums.add(int(mask.sum()))
+    assert max(sums) < 130 and min(sums) < 65 and max(sums) > 115
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(kind="spiral"), "Received: kind='spiral'"),
+        (dict(accelerations=(4, 8)), "lists of one length. Received: accelerations=\\[4, 8\\]"),
+        (dict(accelerations=(8,), center_fractions=(0.2,)), "80 lines in the centre and 50 in all"),
+        (dict(kind="magic", accelerations=(4.5,)), "Received: acceleration=4.5"),
+    ],
+)
+def test_masks_that_fastmri_does_not_make_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        masks.fastmri(400, **values)

@@ -13,6 +13,7 @@ __all__ = [
     "REFERENCES",
     "STRATEGIES",
     "SURROGATE",
+    "TARGETS",
     "TRACKS",
 ]
 
@@ -34,5 +35,8 @@ NOISES = ("fresh", "fixed")
 REFERENCES = ("prediction", "truth")
 # What lines are that were never measured, `tfvn.data.vlo`.
 PADDING_LINES = ("measured", "unmeasured")
+# What the reference of a volume is, `tfvn.data.volumes`: coil images combined by the maps, or their
+# root-sum-of-squares.
+TARGETS = ("combined", "rss")
 # How work is split between devices, `tfvn.workers`.
 STRATEGIES = ("none", "mirrored", "multiworker")

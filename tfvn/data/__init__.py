@@ -5,6 +5,8 @@ from tfvn.data import (
     agreement,
     anatomy,
     array_files,
+    fastmri,
+    ismrmrd,
     mask_choice,
     mat_files,
     measurement,
@@ -15,10 +17,13 @@ from tfvn.data import (
     synthetic,
     vlo,
     vlo_folder,
+    volumes,
 )
 from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
+from tfvn.data.fastmri import FastMRIFormat
 from tfvn.data.format import Format
+from tfvn.data.ismrmrd import ISMRMRDFormat
 from tfvn.data.mask_choice import MASKS
 from tfvn.data.measurement import Measurement
 from tfvn.data.measurement_format import MeasurementFormat
@@ -36,6 +41,8 @@ from tfvn.data.vlo_format import VLOFormat
 FORMATS = {
     "synthetic": SyntheticFormat,
     "vlo": VLOFormat,
+    "fastmri": FastMRIFormat,
+    "ismrmrd": ISMRMRDFormat,
     "measurement": MeasurementFormat,
 }
 
@@ -43,7 +50,9 @@ __all__ = [
     "Batches",
     "DataWarning",
     "FORMATS",
+    "FastMRIFormat",
     "Format",
+    "ISMRMRDFormat",
     "MASKS",
     "Measurement",
     "MeasurementFormat",
@@ -66,6 +75,8 @@ __all__ = [
     "agreement",
     "anatomy",
     "array_files",
+    "fastmri",
+    "ismrmrd",
     "mask_choice",
     "mat_files",
     "measurement",
@@ -76,4 +87,5 @@ __all__ = [
     "synthetic",
     "vlo",
     "vlo_folder",
+    "volumes",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "find_format",
     "is_matlab",
     "open_array",
+    "open_arrays",
     "opened",
     "read_array",
     "read_arrays",
@@ -121,6 +122,17 @@ def _all_arrays(content, path):
         needed += math.prod(stored.shape) * stored.dtype.itemsize
     recognise.check_size("the file", needed, os.path.getsize(path), _ALWAYS_OF_ALL)
     return arrays
+
+
+def open_arrays(path, names):
+    """The arrays of these names that a file holds, a dict, as `open_array` gives them.
+
+    Raises:
+        ValueError: as `read_arrays`.
+    """
+    with opened(path, find_format(path)) as content:
+        arrays = {name: content.named(name) for name in names}
+        return {name: stored for name, stored in arrays.items() if stored is not None}
 
 
 def read_array(path, names, array="", setting=""):
@@ -334,8 +346,8 @@ def _nothing_of(names, arrays, others, setting):
     text = f"expected a variable named {' or '.join(names)}. Received: {_told(arrays, others)}."
     if any("ISMRMRD" in str(meaning) for meaning in others.values()):
         return (
-            f"{text} Such acquisitions, a line each, are not sorted here. Sort them into an array"
-            " (coils, height, width) with the ismrmrd package and write that as .npy or .h5."
+            f"{text} Such acquisitions, a line each, are sorted by data.format: ismrmrd. For one"
+            " array of a scan, write what it gives, (coils, height, width), as .npy or .h5."
         )
     if arrays and setting:
         return f"{text} Say which one it is by {setting}."

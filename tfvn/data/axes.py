@@ -8,7 +8,6 @@ number of channels of a scanner whose coils were combined, counts only where not
 there. An axis that is given always wins, with a warning if the file says otherwise.
 """
 
-import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -16,6 +15,7 @@ from typing import NamedTuple, Optional
 import h5py
 
 from tfvn.checks import DataWarning
+from tfvn.data import header
 from tfvn.data.array_files import is_matlab
 from tfvn.data.hdf5 import member
 
@@ -27,8 +27,6 @@ BY_RULE, NO_AXIS = -1, -2
 SHORTEST = 8
 _MAPS = ("sensitivity_maps", "sensitivities", "maps")
 _IMAGES = ("reconstruction", "target", "reference")
-# Of the header, a text that may have any size.
-_LONGEST_HEADER = 2**20
 
 
 class Axes(NamedTuple):
@@ -241,7 +239,7 @@ class _Told:
         self.maps = []
         self.emulated = False
         self.layout = False
-        header = ""
+        text = ""
         folder = file
         if name:
             folder = member(file, name).parent
@@ -249,9 +247,9 @@ class _Told:
             self._look_beside(group)
             self.emulated |= "reconstruction_esc" in group
             self.layout |= "acquisition" in group.attrs or {"max", "norm"} <= set(group.attrs)
-            header = header or _header(group)
-        self.channels = _number("receiverChannels", header)
-        self.slices = _number("maximum", _element("slice", header))
+            text = text or header.text_of(group)
+        self.channels = header.number("receiverChannels", text)
+        self.slices = header.number("maximum", header.element("slice", text))
         if self.slices is not None:
             self.slices += 1  # They are counted from 0.
 
@@ -271,37 +269,6 @@ def _shape(file, name):
         return getattr(member(file, name), "shape", None) or ()
     except (ValueError, KeyError):
         return ()
-
-
-def _header(file):
-    """The scanner's text, searched and not parsed: it may be damaged or hostile."""
-    try:
-        text = member(file, "ismrmrd_header")
-        if text.size != 1 or text.dtype.itemsize > _LONGEST_HEADER:
-            return ""
-        text = text[()]
-    # It may be anything: a broken header is no reason not to read a scan.
-    except Exception:
-        return ""
-    text = getattr(text, "flat", [text])[0]
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    return str(text)[:_LONGEST_HEADER]
-
-
-def _element(name, text):
-    """What stands in the first element of this name, '' if there is none."""
-    found = re.search(rf"<(?:\w+:)?{name}>(.{{0,1000}}?)</(?:\w+:)?{name}>", text, re.DOTALL)
-    if not found:
-        return ""
-    return found[1]
-
-
-def _number(name, text):
-    text = _element(name, text).strip()
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
-        return None
-    return int(text)
 
 
 def _of_slices(told, shape):

@@ -62,7 +62,8 @@ def review(config, splits=("train", "test")):
         if found.kspace is not None:
             found = twins.compare(found, place.split)
         if key in in_both:
-            text = dataset.in_both(len(in_both), in_both[0][0])
+            first_files, _ = in_both[0]
+            text = dataset.in_both(len(in_both), first_files[0])
             found.problems.insert(0, text)
         problems += found.problems
         unusable += bool(found.problems)
@@ -107,7 +108,7 @@ def _places(dataset, splits):
     # Training first: of a slice in both splits it asks more.
     for split in sorted(splits, reverse=True):
         for part in dataset.parts(split):
-            key = part.files or (split, part.index)
+            key = (part.files or split, part.index)
             places.setdefault(key, []).append(_Place(part, split))
     return places
 

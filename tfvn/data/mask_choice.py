@@ -12,7 +12,7 @@ from tfvn.data.array_files import read_array
 from tfvn.data.sample import check_mask
 from tfvn.physics import masks
 
-__all__ = ["MASKS", "Constant", "Equispaced", "Mask", "MaskFile", "Measured", "Random"]
+__all__ = ["MASKS", "Constant", "Equispaced", "FastMRI", "Mask", "MaskFile", "Measured", "Random"]
 
 
 class Mask:
@@ -31,6 +31,16 @@ class Mask:
             ValueError: naming the mask's file, if it cannot be read or holds no mask.
         """
         raise NotImplementedError
+
+    def of_volume(self, locate, name):
+        """The mask of a volume, as `read` returns it; the same for all volumes but of `FastMRI`.
+
+        Args:
+            locate: as for `read`.
+            name: of the volume's file, with its ending.
+        """
+        del name
+        return self.read(locate)
 
     def file(self, locate):
         """The path of the mask's file, '' if the mask comes from none.
@@ -114,6 +124,47 @@ class Random(Mask):
         )
 
 
+class FastMRI(Mask):
+    """A mask of the fastMRI challenges: each volume has its own, drawn by the name of its file.
+
+    Args:
+        kind: random | equispaced | equispaced-fraction | magic, see docs/howto/data.md.
+        accelerations: for each volume one is drawn.
+        center_fractions: shares of the width that the sampled centre has, one per acceleration.
+
+    Raises:
+        ValueError: for another kind, lists of two lengths, and values outside their limits.
+    """
+
+    def __init__(self, kind="random", accelerations=(4.0,), center_fractions=(0.08,)):
+        self.kind = checks.choice("kind", kind, tuple(masks.FASTMRI))
+        self.accelerations = tuple(accelerations)
+        self.center_fractions = tuple(center_fractions)
+        if not 0 < len(self.accelerations) == len(self.center_fractions):
+            raise ValueError(
+                "accelerations must be a list as long as center_fractions. Received:"
+                f" accelerations={list(accelerations)}, center_fractions={list(center_fractions)}"
+            )
+        for value in self.accelerations:
+            checks.number("accelerations", value, least=1)
+        for value in self.center_fractions:
+            checks.number("center_fractions", value, least=0, most=1)
+
+    def read(self, locate):
+        """Of a scan that is no volume of a folder: the mask of the name ''."""
+        return self.of_volume(locate, "")
+
+    def of_volume(self, locate, name):
+        del locate
+        return functools.partial(
+            masks.fastmri,
+            kind=self.kind,
+            accelerations=self.accelerations,
+            center_fractions=self.center_fractions,
+            name=name,
+        )
+
+
 class MaskFile(Mask):
     """A mask in a file.
 
@@ -147,6 +198,7 @@ MASKS = {
     "constant": Constant,
     "equispaced": Equispaced,
     "random": Random,
+    "fastmri": FastMRI,
     "file": MaskFile,
     "measured": Measured,
 }

@@ -17,8 +17,8 @@ import numpy as np
 
 from tfvn import checks
 from tfvn.checks import DataWarning
-from tfvn.choices import MAPS_FROM
 from tfvn.data import agreement, axes, recognise
+from tfvn.data.calibration import Calibration
 from tfvn.data.sample import (
     Sample,
     check_finite,
@@ -36,7 +36,6 @@ from tfvn.data.scan_file import (
     open_maps,
     slices_as_coils,
 )
-from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
 from tfvn.data.source import Source
 from tfvn.files import state
 
@@ -114,8 +113,8 @@ class Measurement(Source):
         self._path, self._sensitivity_path = Path(path), sensitivity_path
         self._mask, self._mask_name = mask, str(mask_name)
         self._axes = dict(coil_axis=coil_axis, slice_index=slice_index, transpose=transpose)
-        self._calibration_lines, self.readout_oversampling = calibration_lines, readout_oversampling
-        self._maps_from = maps_from
+        self._calibration = Calibration(calibration_lines, maps_from)
+        self.readout_oversampling = readout_oversampling
         self._arrays = dict(array=array, sensitivity_array=sensitivity_array)
         self._doubts = []
 
@@ -144,7 +143,7 @@ class Measurement(Source):
                 " removes"
             )
         lines = self._read_once[1]
-        if self._maps_from == "measured":
+        if self._calibration.maps_from == "measured":
             return f"estimated from {lines} centre lines, all measured"
         return f"estimated from {lines} centre lines of the fully sampled scan, before the mask"
 
@@ -165,8 +164,8 @@ class Measurement(Source):
             **self._arrays,
             source="measurement",
             mask=mask_digest(self._mask),
-            calibration_lines=self._calibration_lines,
-            maps_from=self._maps_from,
+            calibration_lines=self._calibration.lines,
+            maps_from=self._calibration.maps_from,
             readout_oversampling=self.readout_oversampling,
         )
         return settings, self._states
@@ -208,7 +207,7 @@ class Measurement(Source):
         if stored is not None:
             maps, lines = stored, 0
         else:
-            maps, lines = self._estimated(kspace, found.mask, mask, is_full)
+            maps, lines = self._calibration.maps(kspace, found.mask, mask, is_full)
         reference = self._reference(kspace, maps, found.mask, is_full)
         return Sample(kspace * mask, maps, mask, reference), lines
 
@@ -274,25 +273,11 @@ class Measurement(Source):
             raise ValueError(f"{path}: {error} (the maps of {self._path})") from error
         return maps
 
-    def _estimated(self, kspace, measured, mask, is_full):
-        """Maps, and the number of centre lines that they are made of."""
-        height, width = kspace.shape[1:]
-        if self._maps_from == "fully-sampled":
-            if not is_full:
-                raise ValueError(
-                    "maps from a fully sampled scan need one. Received: k-space of which "
-                    f"{measured.mean():.0%} was measured. Set data.maps_from (--maps-from) to"
-                    " measured."
-                )
-            mask = measured
-        lines = centre_lines(mask, height, width, self._calibration_lines)
-        return low_resolution_maps(kspace, lines, mask), min(lines, width)
-
     def _reference(self, kspace, maps, measured, is_full):
         if not is_full:
             return np.full_like(combine(kspace, maps, self.readout_oversampling), np.nan)
         if not self._sensitivity_path:
-            maps = low_resolution_maps(kspace, self._calibration_lines, measured)
+            maps = self._calibration.maps_of_reference(kspace, measured)
         return combine(ifft2c(kspace), maps, self.readout_oversampling)
 
 
@@ -308,16 +293,7 @@ def check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensiti
             f" coil_axis={coil_axis}"
         )
     checks.whole("slice_index", slice_index, 0)
-    if calibration_lines and calibration_lines < LEAST_LINES:
-        raise ValueError(
-            f"calibration_lines must be {LEAST_LINES} or more, or 0 for as many as are "
-            f"measured. Received: calibration_lines={calibration_lines}"
-        )
-    if maps_from not in MAPS_FROM:
-        raise ValueError(
-            f"maps_from must be one of {', '.join(MAPS_FROM)}. Received:"
-            f" maps_from={checks.shown(maps_from)}"
-        )
+    Calibration(calibration_lines, maps_from).check()
     if sensitivity_path and maps_from != "measured":
         raise ValueError(
             "maps come from a file or are estimated, not both. Received: "

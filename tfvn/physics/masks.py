@@ -9,7 +9,7 @@ import numbers
 
 import numpy as np
 
-__all__ = ["constant", "equispaced", "random"]
+__all__ = ["FASTMRI", "constant", "equispaced", "fastmri", "random"]
 
 # The protocol of the knee data (Hammernik et al., MRM 79(6), 2018; Wolf, 2019): 28 centre lines of
 # 368.
@@ -123,3 +123,112 @@ def random(width, acceleration=4, center_fraction=0.08, seed=0):
     others = np.setdiff1d(np.arange(width), center)
     number = total - len(center)
     return _mask(width, center, np.random.default_rng(seed).choice(others, number, replace=False))
+
+
+def fastmri(width, kind="random", accelerations=(4,), center_fractions=(0.08,), name=""):
+    """A mask of the fastMRI challenges, line by line the one that their code draws for a volume.
+
+    A pair (acceleration, center_fraction) is drawn, then the lines. The centre block is the same
+    for all kinds: `round(center_fraction * width)` lines.
+
+    random: each line outside the centre with one probability, `width / acceleration` in the mean.
+    equispaced: every `acceleration`-th line from an offset that is drawn.
+    equispaced-fraction: the same with a distance that makes `width / acceleration` lines in all,
+        as in the public test data.
+    magic: every `acceleration`-th line, with another offset on each side of the zero frequency, so
+        that conjugate symmetry fills gaps (Defazio, arXiv:1912.01101).
+
+    Source: Zbontar et al., arXiv:1811.08839, and the published code of the challenge
+    (`fastmri.data.subsample`): NumPy's legacy generator, seeded by the letters of the file's name.
+
+    Args:
+        kind: one of `FASTMRI`.
+        accelerations, center_fractions: lists of one length, of which a pair is drawn.
+        name: of the volume's file, with its ending: 'file1000000.h5'. '' has a seed of its own.
+
+    Raises:
+        ValueError: for values outside their limits, for two lengths, and for a centre that alone
+            has more lines than are to be sampled.
+    """
+    if kind not in FASTMRI:
+        raise ValueError(f"kind must be one of {', '.join(FASTMRI)}. Received: kind={kind!r}")
+    if not 0 < len(accelerations) == len(center_fractions):
+        raise ValueError(
+            "accelerations and center_fractions must be lists of one length. Received:"
+            f" accelerations={list(accelerations)}, center_fractions={list(center_fractions)}"
+        )
+    seed = tuple(map(ord, name)) or (0,)
+    generator = np.random.RandomState(seed)
+    choice = generator.randint(len(accelerations))
+    acceleration, center_fraction = accelerations[choice], center_fractions[choice]
+    _check(width, acceleration, center_fraction)
+    center_lines = round(width * center_fraction)
+    values = f"acceleration={acceleration}, center_fraction={center_fraction}, width={width}"
+    remedy = "Make center_fractions or accelerations smaller."
+    _check_centre(center_lines, int(width / acceleration), values, remedy)
+    mask = np.asarray(FASTMRI[kind](generator, width, acceleration, center_lines), np.float32)
+    first = (width - center_lines + 1) // 2
+    mask[first : first + center_lines] = 1
+    return mask
+
+
+def _fastmri_random(generator, width, acceleration, center_lines):
+    if center_lines == width:
+        return np.ones(width)
+    probability = (width / acceleration - center_lines) / (width - center_lines)
+    return generator.uniform(size=width) < probability
+
+
+def _fastmri_equispaced(generator, width, acceleration, center_lines):
+    del center_lines
+    _check_whole(acceleration)
+    mask = np.zeros(width)
+    mask[generator.randint(0, int(acceleration)) :: int(acceleration)] = 1
+    return mask
+
+
+def _fastmri_equispaced_fraction(generator, width, acceleration, center_lines):
+    mask = np.zeros(width)
+    missing = width - center_lines * acceleration
+    if missing <= 0:
+        # The centre has all the lines that are to be sampled.
+        return mask
+    distance = acceleration * (width - center_lines) / missing
+    offset = generator.randint(0, round(distance))
+    lines = np.around(np.arange(offset, width - 1, distance)).astype(int)
+    mask[lines] = 1
+    return mask
+
+
+def _fastmri_magic(generator, width, acceleration, center_lines):
+    del center_lines
+    _check_whole(acceleration)
+    acceleration = int(acceleration)
+    offset = generator.randint(0, acceleration)
+    if offset % 2 == 0:
+        above, below = offset + 1, offset + 2
+    else:
+        above, below = offset + 2, offset - 1
+    # From the zero frequency outwards, on both sides.
+    positive = np.zeros((width + 1) // 2)
+    negative = np.zeros(width // 2)
+    positive[above::acceleration] = 1
+    negative[below::acceleration] = 1
+    return np.concatenate([negative[::-1], positive])
+
+
+def _check_whole(acceleration):
+    if acceleration != int(acceleration):
+        raise ValueError(
+            "lines at equal distances need a whole acceleration. Received:"
+            f" acceleration={acceleration}. Round it, or take the kind equispaced-fraction."
+        )
+
+
+# The kinds of `fastmri`.
+FASTMRI = {
+    "random": _fastmri_random,
+    "equispaced": _fastmri_equispaced,
+    "equispaced-fraction": _fastmri_equispaced_fraction,
+    "magic": _fastmri_magic,
+}
