@@ -13,20 +13,19 @@ The share of the parts follows from how many of the best r differ from zero.
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.power import SINGULAR_STEPS, singular_start
+from tfvn.attacks.problem import MOVES
+from tfvn.attacks.schedule import BALLS, ONE_BALL, plan_of
 from tfvn.attacks.search import Found, SearchedAttack, kinds_of
 from tfvn.choices import GRADIENTS, SURROGATE
 
 __all__ = ["AutoProjectedGradient"]
 
-STARTS = ("random", "singular", "larger")
-# Of a search that comes from larger balls: their radii, and their shares of the steps.
-_LARGER = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
+STARTS = ("random", "singular", "larger", "moved")
 
 
 class AutoProjectedGradient(SearchedAttack):
@@ -44,7 +43,8 @@ class AutoProjectedGradient(SearchedAttack):
         start: where a search begins. "random" is a random point on the surface of the ball,
             "singular" the worst direction for infinitely small changes, which takes 10 gradients
             more, and "larger" a search in balls of 3 and 2 times the radius, which takes 60 % of
-            the steps.
+            the steps. "moved" is a search like that, and then a second one: it takes the last 35 %
+            of the steps, and begins with the r that was found, moved by a pixel.
         gradient: what the search takes for the gradient of the model. "full" is that of its answer.
             "initial-image" goes through the first iterate alone, for models that read
             `initial_image`. "last-steps" goes through the last steps of a model that optimises
@@ -85,8 +85,7 @@ class AutoProjectedGradient(SearchedAttack):
         self.start = checks.choice("start", start, STARTS)
         self.gradient = checks.choice("gradient", gradient, (*GRADIENTS, SURROGATE))
         # Each ball takes a step.
-        fewest = len(_LARGER) if self.start == "larger" else 1
-        self.steps = checks.whole("steps", steps, fewest, most=ranges.MOST)
+        self.steps = checks.whole("steps", steps, len(self._balls), most=ranges.MOST)
         self.restarts = checks.whole("restarts", restarts, 1, most=ranges.MOST)
 
     @property
@@ -102,69 +101,35 @@ class AutoProjectedGradient(SearchedAttack):
         before = SINGULAR_STEPS if self.start == "singular" else 0
         return (before + self.steps) * self.restarts * len(self.sizes)
 
+    @property
+    def num_answers(self):
+        """The number of answers of all sizes together that take no gradient, for one image."""
+        moves = len(MOVES) if self._moves else 0
+        return moves * self.restarts * len(self.sizes)
+
+    @property
+    def _balls(self):
+        return BALLS.get(self.start, ONE_BALL)
+
+    @property
+    def _moves(self):
+        """Whether a change is moved: an image can be."""
+        return self.start == "moved" and self.changes.is_image
+
     @staticmethod
-    def search(problem, numbers, from_singular, sparse):
-        return _search(problem, numbers, from_singular, sparse)
+    def search(problem, numbers, start, sparse):
+        return _search(problem, numbers, start, sparse)
 
     def numbers(self, real):
-        phases = _LARGER if self.start == "larger" else ((1.0, 1.0),)
         return {
             "restarts": tf.constant(self.restarts),
-            "plan": _plan(self.steps, phases, self.threat == "l1", real),
+            "plan": plan_of(self.steps, self._balls, self.threat == "l1", real),
         }
 
     def fixed(self):
-        return (self.start == "singular", self.threat == "l1")
-
-
-class _Plan(NamedTuple):
-    """What is done in which step, tensors (steps + 1,). The last step is none, and looked at only.
-
-    radius: of the ball, as a share of the attack's.
-    begins: whether the search in a ball begins.
-    checks: whether the step is a checkpoint.
-    window: how many steps there were since the last one.
-    """
-
-    radius: tf.Tensor
-    begins: tf.Tensor
-    checks: tf.Tensor
-    window: tf.Tensor
-
-
-def _plan(steps, phases, sparse, real):
-    ends = np.rint(np.cumsum([share for _, share in phases]) * steps).astype(int)
-    radii = np.zeros(steps + 1)
-    begins, are_checks = np.zeros(steps + 1, bool), np.zeros(steps + 1, bool)
-    windows = np.ones(steps + 1, np.int32)
-    first = 0
-    for (radius, _), end in zip(phases, ends):
-        radii[first:] = radius
-        begins[first] = end > first
-        for place, window in _checkpoints(end - first, sparse):
-            are_checks[first + place] = True
-            windows[first + place] = window
-        first = end
-    return _Plan(
-        tf.constant(radii, real),
-        tf.constant(begins),
-        tf.constant(are_checks),
-        tf.constant(windows),
-    )
-
-
-def _checkpoints(steps, sparse):
-    """The checkpoints of a search, as pairs of a step and the number of steps since the last."""
-    window, shorter, shortest = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
-    if sparse:
-        window, shorter, shortest = max(int(0.04 * steps), 1), 0, 1
-    found = []
-    place = window
-    while place < steps:
-        found.append((place, window))
-        window = max(window - shorter, shortest)
-        place += window
-    return found
+        # Random starts and larger balls are one function, of other numbers.
+        start = "singular" if self.start == "singular" else "random"
+        return ("moved" if self._moves else start, self.threat == "l1")
 
 
 class _State(NamedTuple):
@@ -217,15 +182,15 @@ def _begin(problem, r, radius, sparse):
     )
 
 
-def _search(problem, numbers, from_singular, sparse):
+def _search(problem, numbers, start, sparse):
     """The best of all restarts."""
     plan = numbers["plan"]
     shape = [None, *problem.like.shape[:1]]
     histories = tf.TensorArray(problem.radius.dtype, size=numbers["restarts"], element_shape=shape)
 
     def body(restart, best, best_value, histories):
-        start = _first(problem, restart, plan, from_singular)
-        found, value = _ascend(problem, start, plan, sparse)
+        first = _first(problem, restart, plan, start == "singular")
+        found, value = _ascend(problem, first, plan, sparse, start == "moved")
         best, best_value = loop.better(found.best, value, best, best_value)
         return restart + 1, best, best_value, histories.write(restart, found.history)
 
@@ -247,14 +212,16 @@ def _first(problem, restart, plan, from_singular):
     return tf.where(restart == 0, given, first)
 
 
-def _ascend(problem, start, plan, sparse):
+def _ascend(problem, start, plan, sparse, moves):
     """One search: what it `Found`, and E of that, (batch,)."""
     steps = tf.shape(plan.radius)[0] - 1
     history = tf.TensorArray(
         problem.radius.dtype, size=steps + 1, element_shape=problem.like.shape[:1]
     )
 
-    def body(number, state, history):
+    nothing = loop.nothing_yet(problem.like)
+
+    def body(number, state, kept, kept_value, history):
         value, gradient = problem.value_and_gradient(state.r)
         history = history.write(number, value)
         state = _seen(state, value, gradient)
@@ -267,22 +234,31 @@ def _ascend(problem, start, plan, sparse):
         )
         state = _moved(problem, state, gradient, radius, plan.begins[number], sparse)
         next_radius = problem.radius * plan.radius[number + 1]
-        state = tf.cond(
-            plan.begins[number + 1],
-            lambda: _begin(problem, problem.project(state.best, next_radius), next_radius, sparse),
-            lambda: state,
-        )
-        return number + 1, state, history
+        begins = plan.begins[number + 1]
+        same = plan.radius[number] == plan.radius[number + 1]
+        # What is left behind in the ball itself counts.
+        left = tf.where(begins & same, state.best_value, nothing)
+        kept, kept_value = loop.better(state.best, left, kept, kept_value)
+
+        def next_ball():
+            first = problem.project(state.best, next_radius)
+            if moves:
+                first = tf.cond(same, lambda: problem.neighbour(first), lambda: first)
+            return _begin(problem, first, next_radius, sparse)
+
+        state = tf.cond(begins, next_ball, lambda: state)
+        return number + 1, state, kept, kept_value, history
 
     state = _begin(problem, start, problem.radius * plan.radius[0], sparse)
-    _, state, history = tf.while_loop(
+    _, state, kept, kept_value, history = tf.while_loop(
         lambda number, *_: number < steps,
         body,
-        (tf.constant(0), state, history),
+        (tf.constant(0), state, start, nothing, history),
         parallel_iterations=1,
     )
     value = problem.value(state.r)
     best, best_value = loop.better(state.r, value, state.best, state.best_value)
+    best, best_value = loop.better(kept, kept_value, best, best_value)
     # What was seen in larger balls is no E of a change in this one.
     inside = tf.boolean_mask(history.write(steps, value).stack(), plan.radius == 1)
     return Found(best, inside), best_value

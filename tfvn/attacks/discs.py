@@ -78,7 +78,7 @@ class WorstDisc(AutoProjectedGradient):
         return (*super().fixed(), self.disc)
 
     @staticmethod
-    def search(problem, numbers, from_singular, sparse, disc):
+    def search(problem, numbers, start, sparse, disc):
         """The change of the worst disc, and E in every disc along its search."""
         shape = problem.objective.reference.shape[1:]
         places = grid(disc, *shape)
@@ -90,9 +90,7 @@ class WorstDisc(AutoProjectedGradient):
         def body(number, best, best_value, histories):
             row, column, radius = tf.unstack(discs[number])
             inside = in_disc(row, column, radius, *shape)
-            one = AutoProjectedGradient.search(
-                problem.counting(inside), numbers, from_singular, sparse
-            )
+            one = AutoProjectedGradient.search(problem.counting(inside), numbers, start, sparse)
             value = tf.reduce_max(one.history, [0, 1])
             best, best_value = loop.better(one.best, value, best, best_value)
             return number + 1, best, best_value, histories.write(number, one.history[0])

@@ -267,7 +267,7 @@ def _bisected(problem, numbers, needed, sparse):
     def body(number, last, failed, found, history):
         radii = tf.where(found.is_there, (failed + found.size) / 2, numbers["largest"])
         ball = _InUnitBall(problem, radii, last, number * numbers["restarts"])
-        searched = AutoProjectedGradient.search(ball, numbers, False, sparse)
+        searched = AutoProjectedGradient.search(ball, numbers, "random", sparse)
         history = history.write(number, searched.history)
         last = _times(radii, searched.best)
         failed, found = _judged(problem, last, needed, radii, failed, found)

@@ -9,7 +9,10 @@ from tfvn.attacks import loop
 from tfvn.attacks.objective import numbered_keys
 from tfvn.physics import noise
 
-__all__ = ["Problem"]
+__all__ = ["MOVES", "Problem"]
+
+# The rows and columns by which a change is moved to its neighbours.
+MOVES = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
 class Problem:
@@ -71,6 +74,32 @@ class Problem:
     def project(self, change, radius=None):
         """The nearest change inside the ball, or inside one of another radius."""
         return self.threat.project(change, self.radius if radius is None else radius)
+
+    def neighbour(self, image):
+        """The strongest of the changes that are this one, moved by a pixel in each direction.
+
+        What changes an answer most has stripes. Moved by a part of their period, they are on the
+        way to another maximum of E, which a gradient does not lead to.
+
+        Args:
+            image: a change that is an image, complex (batch, rows, width).
+        """
+        moves = tf.constant(MOVES)
+
+        def body(number, best, best_value):
+            moved = tf.roll(image, moves[number], [1, 2])
+            if self._support is not None:
+                moved = self.project(self._support * moved)
+            best, best_value = loop.better(moved, self.value(moved), best, best_value)
+            return number + 1, best, best_value
+
+        _, best, _ = tf.while_loop(
+            lambda number, *_: number < len(MOVES),
+            body,
+            (tf.constant(0), image, loop.nothing_yet(image)),
+            parallel_iterations=1,
+        )
+        return best
 
     def keys(self, number):
         """Keys for random numbers of every image, int32 (batch, 2).

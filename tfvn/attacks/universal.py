@@ -76,12 +76,12 @@ class Universal(AutoProjectedGradient):
         self.num_slices = checks.whole("num_slices", num_slices, 1, most=ranges.MOST)
 
     @staticmethod
-    def search(problem, numbers, from_singular, sparse):
+    def search(problem, numbers, start, sparse):
         if problem.start is not None:
             # It has been found on other slices.
             change = problem.project(problem.start)
             return Found(change, problem.value(change)[None, None])
-        found = AutoProjectedGradient.search(_Shared(problem), numbers, from_singular, sparse)
+        found = AutoProjectedGradient.search(_Shared(problem), numbers, start, sparse)
         count = tf.shape(problem.like)[0]
         history = tf.repeat(found.history, count, axis=2)
         return Found(_repeated(found.best, problem.like), history)
