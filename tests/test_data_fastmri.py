@@ -1,6 +1,7 @@
 """Volumes of fastMRI: what is read of them, and the ways they can be wrong."""
 
 import re
+import warnings
 
 import h5py
 import numpy as np
@@ -220,6 +221,30 @@ def test_padding_that_is_not_zero_and_another_reconstruction_are_told(tmp_path, 
     assert texts == source.doubts(0) and sample.mask.sum() == WIDTH - 5
     assert "a/slice0: 5 lines that the header calls padding are not zero" in texts[0]
     assert "the reconstruction in the file is not that of its kspace: they differ by" in texts[1]
+
+
+def test_a_doubt_is_told_once_however_often_a_slice_is_read(tmp_path, kspace):
+    path = tmp_path / "a.h5"
+    write_volume(path, kspace, (3, 2), changes={"kspace": kspace})
+    source = read(path)
+    with pytest.warns(DataWarning):
+        first = source[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = source[0]
+    for one, two in zip(first, again):
+        assert one.tobytes() == two.tobytes()
+
+
+def test_volumes_of_one_patient_are_known_as_such(folder):
+    paths = sorted((folder / "multicoil_train").iterdir())
+    source = FastMRIFormat(folder, mask=FULL).source("train")
+    assert [source.patient(index) for index in (0, 3)] == list(map(str, paths))
+    for path in paths:
+        with h5py.File(path, "r+") as file:
+            file.attrs["patient_id"] = "0f3a"
+    source = FastMRIFormat(folder, mask=FULL).source("train")
+    assert {source.patient(index) for index in range(5)} == {"0f3a"}
 
 
 def test_numbers_that_are_none_are_named_with_their_slice(tmp_path, kspace):

@@ -26,6 +26,8 @@ from tfvn.data.volumes import Volume
 
 __all__ = ["FastMRIFormat", "FastMRIVolume"]
 
+# Of a patient, a text that may have any size.
+_LONGEST_NAME = 200
 _IMAGES = ("reconstruction_rss", "reconstruction_esc")
 
 
@@ -97,9 +99,10 @@ class FastMRIVolume(Volume):
         self._kspace = open_array(path, ("kspace",), "kspace")
         found = open_arrays(path, ("mask", *_IMAGES))
         self._image = found.get(_IMAGES[0], found.get(_IMAGES[1]))
+        text, self.patient = _head(path)
         try:
             self.shape = _shape(self._kspace)
-            self.measured = self._measured()
+            self.measured = _measured(text, *self.shape[2:])
             self._check_images()
         except ValueError as error:
             if str(path) in str(error):
@@ -107,27 +110,6 @@ class FastMRIVolume(Volume):
             raise ValueError(f"{path}: {error}") from error
         if "mask" in found:
             self.mask = np.squeeze(found["mask"][...])
-
-    def _measured(self):
-        """The lines that the header calls measured."""
-        with recognise.reading(self.path, "an HDF5 file"), h5py.File(self.path, "r") as file:
-            encodings = header.encodings(header.text_of(file))
-        if not encodings or encodings[0].measured_lines() is None:
-            return slice(None)
-        height, width = self.shape[2:]
-        rows, columns = encodings[0].encoded[:2]
-        lines = encodings[0].measured_lines()
-        if (rows, columns) != (height, width):
-            raise ValueError(
-                f"the header and kspace must agree. Received: a header of {rows} x {columns} "
-                f"samples, and kspace of {height} x {width}. Is it the header of this scan?"
-            )
-        if not 0 <= lines.start < lines.stop <= width:
-            raise ValueError(
-                "the header must tell which lines of kspace were measured. Received: lines "
-                f"{lines.start} to {lines.stop - 1} of {width}. Is it the header of this scan?"
-            )
-        return lines
 
     def _check_images(self):
         if self._image is not None and self._image.shape[0] != self.shape[0]:
@@ -144,6 +126,32 @@ class FastMRIVolume(Volume):
         if self._image is None:
             return None
         return self._image[(number, *[slice(None)] * (self._image.ndim - 1))]
+
+
+def _head(path):
+    """The header of a file, and what it calls its patient."""
+    with recognise.reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        return header.text_of(file), str(file.attrs.get("patient_id", ""))[:_LONGEST_NAME]
+
+
+def _measured(text, height, width):
+    """The lines of k-space that a header calls measured, a slice of the width."""
+    encodings = header.encodings(text)
+    if not encodings or encodings[0].measured_lines() is None:
+        return slice(None)
+    rows, columns = encodings[0].encoded[:2]
+    lines = encodings[0].measured_lines()
+    if (rows, columns) != (height, width):
+        raise ValueError(
+            f"the header and kspace must agree. Received: a header of {rows} x {columns} "
+            f"samples, and kspace of {height} x {width}. Is it the header of this scan?"
+        )
+    if not 0 <= lines.start < lines.stop <= width:
+        raise ValueError(
+            "the header must tell which lines of kspace were measured. Received: lines "
+            f"{lines.start} to {lines.stop - 1} of {width}. Is it the header of this scan?"
+        )
+    return lines
 
 
 def _shape(kspace):

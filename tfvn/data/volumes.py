@@ -4,11 +4,8 @@ What kind of file it is only a `Volume` knows, which opens one. Here slices are 
 and given coil maps and references. Maps are estimated from each slice's own k-space.
 """
 
-import warnings
-
 import numpy as np
 
-from tfvn.checks import DataWarning
 from tfvn.data import agreement
 from tfvn.data.sample import (
     Sample,
@@ -44,6 +41,7 @@ class Volume:
         mask: 0/1 array (width,) of an undersampled scan, None if the file holds none.
         measured: the lines that its header calls measured, a slice of the width.
         settings: what a slice depends on but its file, a dict of plain values.
+        patient: what tells its patient from others, a text; '' if only the file does.
     """
 
     path = None
@@ -51,6 +49,7 @@ class Volume:
     mask = None
     measured = slice(None)
     settings = {}
+    patient = ""
 
     def kspace(self, number):
         """K-space of a slice, complex64 (coils, height, width).
@@ -117,6 +116,11 @@ class VolumeSlices(Source):
         volume, _, number = self._slices[index]
         return f"{volume.path.stem}/slice{number}"
 
+    def patient(self, index):
+        """What tells the patient of a slice from others: what the file says, or else its name."""
+        volume = self._slices[index][0]
+        return volume.patient or str(volume.path)
+
     def shape(self, index):
         """(coils, height, width) of a slice, from the header of its file."""
         return self._slices[index][0].shape[1:]
@@ -178,13 +182,13 @@ class VolumeSlices(Source):
         return self._calibration.maps(kspace, measured, mask, is_full)[0]
 
     def _tell(self, index, texts, kspace, mask):
-        """Warns of what is doubtful, once for each slice."""
+        """Warns of what is doubtful, once in this process for each slice and mask."""
+        volume, asked, number = self._slices[index]
         name = self.name(index)
         texts = [f"{name}: {text}" for text in [*texts, *agreement.mask_doubts(kspace, mask)]]
-        for text in texts:
-            warnings.warn(text, DataWarning, stacklevel=3)
-        key = repr(self.fingerprint(index)[1] + [name, self.readout_oversampling])
-        others = agreement.check(kspace, name, None, None, self.readout_oversampling, key)
+        read = [state(volume.path), volume.settings, number, self.readout_oversampling]
+        agreement.tell(texts, repr([*read, asked, "volume"]))
+        others = agreement.check(kspace, name, None, None, self.readout_oversampling, repr(read))
         self._doubts[index] = [*texts, *others]
 
     def _reference(self, kspace, images, root, measured, is_full):
