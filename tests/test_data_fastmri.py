@@ -6,10 +6,10 @@ import warnings
 import h5py
 import numpy as np
 import pytest
-from volumes import SCALE, knees, write_volume
+from volumes import HEADER, SCALE, knees, write_volume
 
 from tfvn import config, data
-from tfvn.data import DataWarning, FastMRIFormat, PreparedSlices, mask_choice
+from tfvn.data import DataWarning, FastMRIFormat, PreparedSlices, header, mask_choice
 from tfvn.data.fastmri import FastMRIVolume
 from tfvn.data.sample import ifft2c, image_rows
 from tfvn.physics import masks
@@ -63,6 +63,18 @@ def test_volumes_and_slices_are_chosen_by_number(folder):
         FastMRIFormat(folder, train_slices="7").source("train")
     with pytest.raises(ValueError, match="no such folder.*multicoil_test"):
         FastMRIFormat(folder, test_folder="multicoil_test").source("test")
+
+
+def test_volumes_of_one_contrast_are_counted_alone(folder):
+    with h5py.File(folder / "multicoil_train/a.h5", "r+") as file:
+        file.attrs["acquisition"] = "AXT2"
+    for contrast, number in (("AXT2", 3), ("CORPD_FBK", 2), ("", 5)):
+        chosen = FastMRIFormat(folder, acquisition=contrast, train_volumes="", mask=FULL)
+        assert len(chosen.source("train")) == number
+    chosen = FastMRIFormat(folder, acquisition="CORPD_FBK", train_volumes="0", mask=FULL)
+    assert chosen.source("train").name(0) == "b/slice0"
+    with pytest.raises(ValueError, match="data.acquisition='AXT1' must be .* 2 volumes of others"):
+        FastMRIFormat(folder, acquisition="AXT1").source("train")
 
 
 @pytest.mark.parametrize("readout_oversampling", [False, True])
@@ -262,6 +274,17 @@ def test_a_volume_without_calibration_lines_is_refused(tmp_path, kspace):
     write_volume(tmp_path / "a.h5", kspace, mask=masks.equispaced(WIDTH, 3, 0.0))
     with pytest.raises(ValueError, match="a.h5: an estimate of coil maps needs 4 centre lines"):
         read(tmp_path / "a.h5")[0]
+
+
+def test_a_header_is_searched_for_its_encodings():
+    text = HEADER.format(height=48, width=32, rows=24, last=28, center=15)
+    first, second = header.encodings(text + text.replace(">32<", ">36<"))
+    assert first.encoded == (48, 32, 1) and first.image == (24, 32, 1)
+    assert first.lines == (0, 28, 15) and first.partitions is None
+    assert first.measured_lines() == slice(1, 30) and second.measured_lines() == slice(3, 32)
+    assert first.trajectory == "cartesian"
+    assert header.encodings("<encoding></encoding>")[0].measured_lines() is None
+    assert header.encodings("no text of a header") == []
 
 
 def test_the_phantom_is_read(shared_data):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from volumes import HEADER, knees
 
-from tfvn import data
+from tfvn import config, data
 from tfvn.data import ISMRMRDFormat, mask_choice
 from tfvn.data.acquisitions import COUNTERS
 from tfvn.data.fastmri import FastMRIVolume
@@ -287,6 +287,21 @@ def test_a_file_that_holds_no_acquisitions_or_is_cut_short_is_named(path, kspace
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=f"{path} .*cut short"):
         ISMRMRDVolume(path)
+
+
+def test_damaged_scans_are_named_before_a_training(path, kspace):
+    for number in range(3):
+        scan = knees(1, COILS, HEIGHT, WIDTH, number)
+        write(path.parent / f"{number}.h5", lines_of(scan))
+    words = f"data.format=ismrmrd data.path={path.parent} data.train_volumes=0-1"
+    words += " data.test_volumes=2 sampling.mask=measured"
+    configured = config.load(None, words.split())
+    assert data.check(configured) == 3
+    write(path.parent / "1.h5", lines_of(kspace[:1])[:20] + lines_of(kspace[:1])[21:])
+    with pytest.raises(ValueError) as caught:
+        data.check(configured)
+    told = str(caught.value).splitlines()
+    assert len(told) == 2 and "1.h5: a scan must hold all its lines" in told[1]
 
 
 def test_every_counter_is_a_key_that_takes_a_number(tmp_path):

@@ -18,6 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tfvn import checks
 from tfvn.data import header, recognise
 from tfvn.data.array_files import open_array, open_arrays
 from tfvn.data.calibration import Calibration
@@ -26,7 +27,7 @@ from tfvn.data.volumes import Volume
 
 __all__ = ["FastMRIFormat", "FastMRIVolume"]
 
-# Of a patient, a text that may have any size.
+# Of a patient and a contrast, texts that may have any size.
 _LONGEST_NAME = 200
 _IMAGES = ("reconstruction_rss", "reconstruction_esc")
 
@@ -42,6 +43,7 @@ class FastMRIFormat(VolumeFormat):
         test_volumes: the same of the test.
         train_slices: which slices of each volume, from 0; empty: all.
         test_slices: the same of the test.
+        acquisition: only volumes of this contrast, such as CORPD_FBK or AXT2; empty: of all.
         target: the reference: combined (by the maps of the full scan) | rss (root-sum-of-squares).
         calibration_lines: centre lines of the estimate of the maps; 0: as many as are measured, 24
             at most.
@@ -56,6 +58,7 @@ class FastMRIFormat(VolumeFormat):
     """
 
     key = "fastmri"
+    training_keys = (*VolumeFormat.training_keys, "acquisition")
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class FastMRIFormat(VolumeFormat):
         test_volumes="",
         train_slices="",
         test_slices="",
+        acquisition="",
         target="combined",
         calibration_lines=0,
         maps_from="measured",
@@ -77,8 +81,20 @@ class FastMRIFormat(VolumeFormat):
         calibration = Calibration(calibration_lines, maps_from)
         super().__init__(path, train, test, calibration, target, readout_oversampling, mask)
 
+        self.acquisition = acquisition
+        self.meaning = f"data.acquisition={checks.shown(acquisition)}"
+
     def volume(self, path):
         return FastMRIVolume(path)
+
+    def is_meant(self, path):
+        """Whether a file has the acquisition; one that cannot be read is named later."""
+        if not self.acquisition:
+            return True
+        try:
+            return FastMRIVolume(path).acquisition == self.acquisition
+        except ValueError:
+            return True
 
 
 class FastMRIVolume(Volume):
@@ -99,7 +115,7 @@ class FastMRIVolume(Volume):
         self._kspace = open_array(path, ("kspace",), "kspace")
         found = open_arrays(path, ("mask", *_IMAGES))
         self._image = found.get(_IMAGES[0], found.get(_IMAGES[1]))
-        text, self.patient = _head(path)
+        text, self.patient, self.acquisition = _head(path)
         try:
             self.shape = _shape(self._kspace)
             self.measured = _measured(text, *self.shape[2:])
@@ -129,9 +145,10 @@ class FastMRIVolume(Volume):
 
 
 def _head(path):
-    """The header of a file, and what it calls its patient."""
+    """The header of a file, and what it calls its patient and its contrast."""
     with recognise.reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
-        return header.text_of(file), str(file.attrs.get("patient_id", ""))[:_LONGEST_NAME]
+        names = [str(file.attrs.get(key, "")) for key in ("patient_id", "acquisition")]
+        return header.text_of(file), *(name[:_LONGEST_NAME] for name in names)
 
 
 def _measured(text, height, width):

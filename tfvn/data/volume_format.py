@@ -53,8 +53,9 @@ class VolumeFormat(Format):
         ValueError: for values outside their limits.
     """
 
-    # Of the section `data` in messages.
+    # In messages: the name of the format, and the setting that `is_meant` asks for.
     key = ""
+    meaning = ""
     training_keys = ("train_folder", "train_volumes", "train_slices")
 
     def __init__(self, path, train, test, calibration, target, readout_oversampling, mask):
@@ -73,6 +74,11 @@ class VolumeFormat(Format):
             ValueError: naming the file, if it is none.
         """
         raise NotImplementedError
+
+    def is_meant(self, path):
+        """Whether a file of a folder is one of those that are counted."""
+        del path
+        return True
 
     def source(self, split):
         """The slices of a split, see `tfvn.data.format.Format.source`."""
@@ -106,6 +112,13 @@ class VolumeFormat(Format):
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
         if not paths:
             raise ValueError(f"no .h5 files in {folder}. Name the folder of the volumes.")
+        count = len(paths)
+        paths = [path for path in paths if self.is_meant(path)]
+        if not paths:
+            raise ValueError(
+                f"{self.meaning} must be that of a volume. Received: {count} volumes of others in "
+                f"{folder}. Leave it empty to take all."
+            )
         if chosen.volumes == "":
             return paths
         numbers = ranges.numbers(chosen.volumes)
