@@ -15,7 +15,8 @@ class OneSlice(NamedTuple):
     Args:
         open: a function without arguments that returns a source which holds the slice.
         index: of the slice in that source.
-        files: the paths that it is read from, a tuple; () if there are none.
+        files: the paths that it is read from, a tuple; () if there are none. A slice of the same
+            files and the same index is the same one.
     """
 
     open: object
