@@ -69,6 +69,8 @@ TEXTS = {
         "model.file",
         "search.parameters",
     ],
+    "fastmri": ["data.path", "data.train_folder", "data.test_folder", "data.acquisition"],
+    "ismrmrd": ["data.path", "data.train_folder", "data.test_folder", "data.group"],
 }
 RANGES = [
     "data.train_patients",
@@ -264,11 +266,11 @@ def test_a_name_comes_before_the_keys_of_its_place_wherever_it_stands(tmp_path):
     [
         (
             ["data=knee"],
-            "data.format must be one of synthetic, vlo, measurement. Received: data.for",
+            "data.format must be one of synthetic, vlo, fastmri, ismrmrd, measurement. Rec",
         ),
         (
             ["sampling=spiral"],
-            "sampling.mask must be one of constant, equispaced, random, file, mea",
+            "sampling.mask must be one of constant, equispaced, random, fastmri, file, mea",
         ),
         (
             ["model=variation"],
