@@ -137,6 +137,18 @@ def test_an_asymmetric_echo_and_discarded_samples_are_put_in_their_place(path, k
     assert not sorted_[:, :10].any() and not sorted_[:, -1].any()
 
 
+def test_a_scan_that_lacks_samples_has_no_reference_and_one_that_lacks_outer_lines_has(
+    path, kspace
+):
+    write(path, lines_of(kspace[:1, :, 8:], center=HEIGHT // 2 - 8))
+    sample = ISMRMRDFormat(path.parent).source("test")[0]
+    assert sample.mask.shape == (1, HEIGHT, WIDTH) and not sample.mask[0, :8].any()
+    assert np.isnan(sample.reference).all()
+    write(path, lines_of(kspace[:1])[6:])
+    sample = ISMRMRDFormat(path.parent).source("test")[0]
+    assert sample.mask.sum() == WIDTH - 6 and np.isfinite(sample.reference).all()
+
+
 def test_lines_of_no_image_are_left_out(path, kspace):
     aside = line(np.ones((COILS, 7), np.complex64), [NAVIGATION], kspace_encode_step_1=3)
     write(path, [aside, *lines_of(kspace)])
@@ -267,6 +279,15 @@ def test_a_line_that_the_header_does_not_have_is_refused(path, kspace):
 def test_other_kinds_of_scans_are_refused_by_name(path, kspace, options, message):
     write(path, lines_of(kspace), **options)
     with pytest.raises(ValueError, match=message):
+        ISMRMRDVolume(path)
+
+
+def test_a_header_of_a_size_that_no_file_holds_is_refused(path, kspace):
+    write(path, lines_of(kspace[:1]))
+    with h5py.File(path, "r+") as file:
+        text = file["dataset/xml"][0].decode()
+        file["dataset/xml"][0] = text.replace("<y>32", "<y>999999")
+    with pytest.raises(ValueError, match="scan.h5: .*a slice"):
         ISMRMRDVolume(path)
 
 

@@ -8,13 +8,15 @@ scan and of an asymmetric echo, are zero.
 The file is read by h5py alone: heads are tables with named columns, which need no package.
 """
 
+import math
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 
 from tfvn import checks
-from tfvn.data import header
+from tfvn.data import header, recognise
 from tfvn.data.acquisitions import COUNTERS, Acquisitions, flagged
 from tfvn.data.calibration import Calibration
 from tfvn.data.volume_format import Chosen, VolumeFormat
@@ -131,10 +133,13 @@ class ISMRMRDVolume(Volume):
         try:
             chosen = _chosen(self._scan, counters, np.flatnonzero(~is_noise))
             encoding = _encoding(self._scan, chosen)
-            self._samples = _samples(heads[chosen], encoding)
+            self._taken, self.rows = _samples(heads[chosen], encoding)
             self._places = dict(zip(chosen, _lines(heads[chosen], encoding)))
             self._apart, self._image = _apart(heads, chosen)
             self.shape = _shape(heads[chosen], heads[self._image], encoding)
+            # Sizes in a header cost a file a few bytes.
+            needed = np.dtype(np.complex64).itemsize * math.prod(self.shape[1:])
+            recognise.check_size("a slice", needed, os.path.getsize(path))
             lines = [self._places[place] for place in self._image]
             _check_lines(heads["idx"][self._image], lines)
             self._whitening = None
@@ -158,15 +163,14 @@ class ISMRMRDVolume(Volume):
         """The lines of a slice, complex64 (coils, height, width); a mean where one came again."""
         places = places[self._scan.heads["idx"]["slice"][places] == number]
         lines = np.array([self._places[place] for place in places])
-        taken, rows = self._samples
         kspace = np.zeros(self.shape[1:], np.complex64)
         seen = set()
         for line, samples in zip(lines, self._scan.read(places)):
-            part = samples[:, taken]
+            part = samples[:, self._taken]
             if line in seen:
-                part = part + kspace[:, rows, line]
+                part = part + kspace[:, self.rows, line]
             seen.add(line)
-            kspace[:, rows, line] = part
+            kspace[:, self.rows, line] = part
         columns, counts = np.unique(lines, return_counts=True)
         again = counts > 1
         kspace[..., columns[again]] /= counts[again].astype(np.float32)

@@ -40,6 +40,7 @@ class Volume:
         shape: (slices, coils, height, width).
         mask: 0/1 array (width,) of an undersampled scan, None if the file holds none.
         measured: the lines that its header calls measured, a slice of the width.
+        rows: the samples of each line that were taken, a slice of the height.
         settings: what a slice depends on but its file, a dict of plain values.
         patient: what tells its patient from others, a text; '' if only the file does.
     """
@@ -48,6 +49,7 @@ class Volume:
     shape = ()
     mask = None
     measured = slice(None)
+    rows = slice(None)
     settings = {}
     patient = ""
 
@@ -226,7 +228,11 @@ def _sampling(volume, asked, found):
     if volume.mask is not None:
         asked = mask_array(volume.mask, height, width)[0] * inside
     if asked is None:
-        return found.mask * inside, [*texts, *filter(None, [doubt_of_points(found)])]
+        doubt = ""
+        # Of an asymmetric echo the file says why points are missing.
+        if len(range(*volume.rows.indices(height))) == height:
+            doubt = doubt_of_points(found)
+        return found.mask * inside, [*texts, *filter(None, [doubt])]
     mask, doubt = undersampling(asked, found)
     return mask * inside, [*texts, *filter(None, [doubt])]
 
