@@ -123,12 +123,16 @@ def test_lines_that_the_header_calls_padding_are_not_in_the_mask(folder):
     assert np.isfinite(source[0].reference).all()
 
 
-def test_an_undersampled_volume_keeps_its_own_mask_and_has_no_reference(tmp_path, kspace):
-    mask = masks.equispaced(WIDTH, 3, 0.3)
-    write_volume(tmp_path / "a.h5", kspace, mask=mask)
+@pytest.mark.parametrize("kind", [np.float32, bool])
+def test_an_undersampled_volume_keeps_its_own_mask_and_has_no_reference(tmp_path, kspace, kind):
+    mask = masks.equispaced(WIDTH, 3, 0.3).astype(kind)
+    # Lines of the padding count as little as in other masks.
+    write_volume(tmp_path / "a.h5", kspace, (3, 4), mask)
+    expected = mask.copy()
+    expected[:3] = expected[WIDTH - 4 :] = 0
     for asked in (FULL, DRAWN):
         sample = read(tmp_path / "a.h5", asked)[0]
-        np.testing.assert_array_equal(sample.mask[0, 0], mask)
+        np.testing.assert_array_equal(sample.mask[0, 0], expected)
         assert np.isnan(sample.reference).all()
 
 
@@ -170,6 +174,14 @@ def test_a_volume_that_is_cut_short_is_named_before_a_training(folder):
     lines = str(caught.value).splitlines()
     assert len(lines) == 2 and "1 of 3 slices cannot be used" in lines[0]
     assert str(path) in lines[1] and "cut short" in lines[1]
+
+
+def test_a_volume_that_is_cut_short_meanwhile_is_named(folder):
+    batches = data.Batches(PreparedSlices(FastMRIFormat(folder).source("train")), range(3, 5), 1)
+    path = folder / "multicoil_train/b.h5"
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(ValueError, match=f"{path} .*cut short"):
+        list(batches)
 
 
 def test_slices_of_one_volume_are_told_apart_and_may_not_be_in_both(folder):
