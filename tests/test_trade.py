@@ -19,6 +19,7 @@ NUMBERS = {
     "zero_filled": (4.0, 1.0, (1.0, 1.0)),
     "undefended": (1.0, 9.0, None),
     "smoothed": (1.5, 6.0, None),
+    **{f"total_variation-{number}": (2.2, 2.0, (4.0, 4.0)) for number in (10, 30, 100)},
 }
 
 

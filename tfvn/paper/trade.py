@@ -4,8 +4,9 @@
 
 It trains the monotone network of configs/models/monotone.yaml once for each number of stages and
 each budget. Beside them stand the zero-filled image, CG-SENSE with the constants of all these
-networks, the undefended variational network and a smoothed one. All are attacked, by the paper's
-search and by power iteration on the k-space. Run again, it continues where it stopped.
+networks, total variation after a few numbers of iterations, the undefended variational network and
+a smoothed one. All are attacked, by the paper's search and by power iteration on the k-space. Run
+again, it continues where it stopped.
 
 trade.csv has a line for each model. trade.png is the figure; results/ has what `evaluate.py` writes
 of all runs.
@@ -28,6 +29,8 @@ _CONFIGS = os.path.join(protocol.CONFIGS, "models")
 _STAGES, _BUDGETS = (1, 2, 4, 8), (0.5, 2.5)
 # Of the smoothed network: the noise, in training and in use, and the draws of an answer.
 _SIGMA, _DRAWS = 0.05, 5
+# Of total variation: its constant grows with them.
+_ITERATIONS = (10, 30, 100)
 # The image threat bounds L_r from below, and the k-space threat L_k.
 _ATTACKS = ("attacks=ascent,power", "attacks.power.threat=kspace")
 _COLUMNS = (
@@ -107,6 +110,7 @@ def trade(stages, budgets, parent, overrides=()):
         _Model("zero_filled", "zero-filled"),
         _Model("variational", "undefended"),
         _Model("variational", "smoothed", own=_smoothed()),
+        *[_total_variation(iterations) for iterations in _ITERATIONS],
     ]
     models = [*networks, *references]
     for model in models:
@@ -139,6 +143,11 @@ def _linear(constant):
     return _Model("cg_sense", "CG-SENSE", own=(f"model.mu={mu}",))
 
 
+def _total_variation(iterations):
+    own = (f"model.iterations={iterations}",)
+    return _Model("total_variation", "total variation", own=own)
+
+
 class _Model:
     """A model of the table.
 
@@ -161,8 +170,8 @@ class _Model:
         """The name of its run."""
         if self.stages is not None:
             return f"monotone-{self.stages}-{self.budget:g}"
-        if self.family == "CG-SENSE":
-            return f"cg_sense-{self.own[0].partition('=')[2]}"
+        if self.family in ("CG-SENSE", "total variation"):
+            return f"{self.name}-{self.own[0].partition('=')[2]}"
         return self.family.replace("-", "_")
 
     def settings(self, overrides):
