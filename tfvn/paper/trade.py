@@ -44,6 +44,9 @@ _COLUMNS = (
     "image_lipschitz",
     "amplification",
     "image_amplification",
+    "radius",
+    "effect",
+    "rmse_attacked",
 )
 _NAMES = ("trade.csv", "trade.png")
 
@@ -212,23 +215,32 @@ def _read(path):
 
 
 def _row(model, rows, claim):
-    """The line of a model: means over the clean slices, and the largest of all attacks."""
+    """The line of a model: means over the slices, and the largest amplification by any attack."""
     clean = [row for row in rows if row["attack"] == "none"]
     attacked = [row for row in rows if row["attack"] != "none"]
     of_images = [row for row in attacked if row["attack"] == "l2"]
+    radius = max(float(row["radius"]) for row in of_images)
+    largest = [row for row in of_images if float(row["radius"]) == radius]
     return {
         "model": model.run,
         "family": model.family,
         "stages": math.nan if model.stages is None else model.stages,
         "budget": math.nan if model.budget is None else model.budget,
-        # The root mean square over the slices, as in table1.csv.
-        "rmse": math.sqrt(np.mean([float(row["rmse"]) ** 2 for row in clean])),
+        "rmse": _rmse(clean),
         "ssim": float(np.mean([float(row["ssim"]) for row in clean])),
         "lipschitz": float(claim["lipschitz"]) if claim else math.nan,
         "image_lipschitz": float(claim["image_lipschitz"]) if claim else math.nan,
         "amplification": _largest(attacked, "kspace_norm"),
         "image_amplification": _largest(of_images, "norm"),
+        "radius": radius,
+        "effect": float(np.mean([float(row["effect"]) for row in largest])),
+        "rmse_attacked": _rmse(largest),
     }
+
+
+def _rmse(rows):
+    """The root mean square over the slices, as in table1.csv."""
+    return math.sqrt(np.mean([float(row["rmse"]) ** 2 for row in rows]))
 
 
 def _largest(rows, size):
