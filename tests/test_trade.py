@@ -19,6 +19,7 @@ NUMBERS = {
     "zero_filled": (4.0, 1.0, (1.0, 1.0)),
     "undefended": (1.0, 9.0, None),
     "smoothed": (1.5, 6.0, None),
+    **{f"total_variation-{number}": (2.2, 2.0, (4.0, 4.0)) for number in (10, 30, 100)},
 }
 
 
@@ -28,12 +29,16 @@ def fake_results(run_dirs, output):
     for run_dir in run_dirs:
         name = os.path.basename(run_dir)
         error, effect, constants = NUMBERS.get(name, (2.5, 1.0, (2.5, 0.9)))
-        common = {"model": name, "rmse": error, "ssim": 0.5}
+        common = {"model": name, "rmse": error, "ssim": 0.5, "radius": 0}
         rows.append({**common, "attack": "none", "kspace_norm": 0, "norm": 0, "effect": 0})
         rows.append({**rows[0], **common, "rmse": 7 * error})
-        for attack, norm in (("l2", 4.0), ("power-kspace", 2.0)):
-            sizes = {"attack": attack, "kspace_norm": 2.0, "norm": norm, "effect": effect}
-            rows.append({**common, **sizes})
+        for attack, radius, norm, share in (
+            ("l2", 2.5, 2.0, 0.25),
+            ("l2", 3.5, 4.0, 1.0),
+            ("power-kspace", 0.5, 2.0, 1.0),
+        ):
+            sizes = {"attack": attack, "radius": radius, "kspace_norm": 2.0, "norm": norm}
+            rows.append({**common, **sizes, "effect": share * effect})
         certificate = "lipschitz" if constants else "total-variation"
         told = dict(zip(("lipschitz", "image_lipschitz"), constants or (400.0, "nan")))
         claims.append({"model": name, "certificate": certificate, **told})
@@ -81,6 +86,7 @@ def test_every_network_stands_beside_the_linear_filter_of_its_constant(made, tmp
     assert [float(row[key]) for key in ("lipschitz", "image_lipschitz")] == [5.0, 1.1]
     # The effect is 4, by a change of the data of norm 2 and an image of norm 4.
     assert [float(row[key]) for key in ("amplification", "image_amplification")] == [2.0, 1.0]
+    assert [float(row[key]) for key in ("radius", "effect", "rmse_attacked")] == [3.5, 4.0, 2.0]
     assert rows["smoothed"]["lipschitz"] == rows["undefended"]["lipschitz"] == ""
     assert imread(tmp_path / "trade.png")[..., :3].std() > 0.05
     assert "| undefended " in capsys.readouterr().out

@@ -38,8 +38,7 @@ def figure6(path, rows):
             _draw(axes, own, key, color, marker)
         axes.set(xscale="log", xlabel=_CONSTANT, ylabel=title)
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="x", which="minor", labelsize=6)
+        axes.xaxis.set_minor_formatter(_few)
         open_axes(axes)
     handles = []
     for name, (color, marker) in looks.items():
@@ -49,6 +48,11 @@ def figure6(path, rows):
         handles.append(Line2D([], [], label=text, **mark))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
+
+
+def _few(value, _):
+    """The text of a minor tick: those that begin with 2, 3 or 5 have one."""
+    return f"{value:g}" if f"{value:.0e}"[0] in "235" else ""
 
 
 def _group(row):

@@ -4,8 +4,9 @@
 
 It trains the monotone network of configs/models/monotone.yaml once for each number of stages and
 each budget. Beside them stand the zero-filled image, CG-SENSE with the constants of all these
-networks, the undefended variational network and a smoothed one. All are attacked, by the paper's
-search and by power iteration on the k-space. Run again, it continues where it stopped.
+networks, total variation after a few numbers of iterations, the undefended variational network and
+a smoothed one. All are attacked, by the paper's search and by power iteration on the k-space. Run
+again, it continues where it stopped.
 
 trade.csv has a line for each model. trade.png is the figure; results/ has what `evaluate.py` writes
 of all runs.
@@ -28,6 +29,8 @@ _CONFIGS = os.path.join(protocol.CONFIGS, "models")
 _STAGES, _BUDGETS = (1, 2, 4, 8), (0.5, 2.5)
 # Of the smoothed network: the noise, in training and in use, and the draws of an answer.
 _SIGMA, _DRAWS = 0.05, 5
+# Of total variation: its constant grows with them.
+_ITERATIONS = (10, 30, 100)
 # The image threat bounds L_r from below, and the k-space threat L_k.
 _ATTACKS = ("attacks=ascent,power", "attacks.power.threat=kspace")
 _COLUMNS = (
@@ -41,6 +44,9 @@ _COLUMNS = (
     "image_lipschitz",
     "amplification",
     "image_amplification",
+    "radius",
+    "effect",
+    "rmse_attacked",
 )
 _NAMES = ("trade.csv", "trade.png")
 
@@ -107,6 +113,7 @@ def trade(stages, budgets, parent, overrides=()):
         _Model("zero_filled", "zero-filled"),
         _Model("variational", "undefended"),
         _Model("variational", "smoothed", own=_smoothed()),
+        *[_total_variation(iterations) for iterations in _ITERATIONS],
     ]
     models = [*networks, *references]
     for model in models:
@@ -139,6 +146,11 @@ def _linear(constant):
     return _Model("cg_sense", "CG-SENSE", own=(f"model.mu={mu}",))
 
 
+def _total_variation(iterations):
+    own = (f"model.iterations={iterations}",)
+    return _Model("total_variation", "total variation", own=own)
+
+
 class _Model:
     """A model of the table.
 
@@ -161,8 +173,8 @@ class _Model:
         """The name of its run."""
         if self.stages is not None:
             return f"monotone-{self.stages}-{self.budget:g}"
-        if self.family == "CG-SENSE":
-            return f"cg_sense-{self.own[0].partition('=')[2]}"
+        if self.family in ("CG-SENSE", "total variation"):
+            return f"{self.name}-{self.own[0].partition('=')[2]}"
         return self.family.replace("-", "_")
 
     def settings(self, overrides):
@@ -203,23 +215,32 @@ def _read(path):
 
 
 def _row(model, rows, claim):
-    """The line of a model: means over the clean slices, and the largest of all attacks."""
+    """The line of a model: means over the slices, and the largest amplification by any attack."""
     clean = [row for row in rows if row["attack"] == "none"]
     attacked = [row for row in rows if row["attack"] != "none"]
     of_images = [row for row in attacked if row["attack"] == "l2"]
+    radius = max(float(row["radius"]) for row in of_images)
+    largest = [row for row in of_images if float(row["radius"]) == radius]
     return {
         "model": model.run,
         "family": model.family,
         "stages": math.nan if model.stages is None else model.stages,
         "budget": math.nan if model.budget is None else model.budget,
-        # The root mean square over the slices, as in table1.csv.
-        "rmse": math.sqrt(np.mean([float(row["rmse"]) ** 2 for row in clean])),
+        "rmse": _rmse(clean),
         "ssim": float(np.mean([float(row["ssim"]) for row in clean])),
         "lipschitz": float(claim["lipschitz"]) if claim else math.nan,
         "image_lipschitz": float(claim["image_lipschitz"]) if claim else math.nan,
         "amplification": _largest(attacked, "kspace_norm"),
         "image_amplification": _largest(of_images, "norm"),
+        "radius": radius,
+        "effect": float(np.mean([float(row["effect"]) for row in largest])),
+        "rmse_attacked": _rmse(largest),
     }
+
+
+def _rmse(rows):
+    """The root mean square over the slices, as in table1.csv."""
+    return math.sqrt(np.mean([float(row["rmse"]) ** 2 for row in rows]))
 
 
 def _largest(rows, size):
