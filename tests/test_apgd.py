@@ -637,8 +637,8 @@ VERSIONS = {
         ("one-step", "power", {"steps": 1}),
         ("apgd-singular", "apgd", {"steps": 30, "start": "singular"}),
         ("square", "square", {"steps": 300}),
-        ("apgd-moved", "apgd", {"steps": 75, "restarts": 6, "start": "moved"}),
-        ("apgd-best", "apgd", {"steps": 90}),
+        ("apgd-moved", "apgd", {"steps": 70, "restarts": 7, "start": "moved"}),
+        ("apgd-best", "apgd", {"steps": 50}),
     ],
     "dynamic-1": [
         ("last-steps", "apgd", {"steps": 60, "gradient": "last-steps"}),

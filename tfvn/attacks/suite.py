@@ -57,8 +57,8 @@ SUITES = {
         _ONE_STEP,
         Member("apgd-singular", AutoProjectedGradient, {"steps": 30, "start": "singular"}),
         Member("square", Square, {"steps": 300}),
-        Member("apgd-moved", AutoProjectedGradient, {"steps": 75, "start": "moved", "restarts": 6}),
-        Member("apgd-best", AutoProjectedGradient, {"steps": 90}, goes_on=True),
+        Member("apgd-moved", AutoProjectedGradient, {"steps": 70, "start": "moved", "restarts": 7}),
+        Member("apgd-best", AutoProjectedGradient, {"steps": 50}, goes_on=True),
     ),
     # 180 gradients, and 300 answers without one: for models that optimise or sample for each
     # measurement.
