@@ -13,7 +13,7 @@ from tfvn.attacks.discs import grid
 from tfvn.models import ZeroFilled
 from tfvn.physics.sense import Sense
 from tfvn.results import floor
-from tfvn.results.candidates import Case
+from tfvn.results.candidates import Case, open_candidates
 from tfvn.runs import given
 
 DISC = 2
@@ -172,6 +172,13 @@ def test_floors_need_radii_and_no_draws(run_dir, tmp_path, capsys):
     with pytest.raises(SystemExit):
         program.main(["certify", run_dir, "--floor", "--dry-run"])
     assert "--floor makes no draws" in capsys.readouterr().err
+
+
+def test_radii_are_those_of_balls_of_kspace(run_dir):
+    (candidate,) = open_candidates([run_dir], ())
+    made = [("l2", 1.5), ("apgd-kspace", 2.0), ("power-kspace", 0.5), ("apgd-l2", 2.5)]
+    made += [("minimum-kspace", 3.0), ("apgd-maps", 3.5), ("random-kspace-error", 2.0)]
+    assert floor._radii_of(candidate._replace(attacks=made)) == [0.5, 2.0]
 
 
 def test_without_a_reference_there_is_no_floor(run_dir, tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def _add_flags(parser):
         "--floor",
         action="store_true",
         help="instead: the error that no method can be below on these slices, of any run (default"
-        " of --radii: those of its attacks)",
+        " of --radii: those of its attacks on k-space)",
     )
     parser.add_argument(
         "--output", metavar="DIR", help="where the files go (default: RUN_DIR/results)"
