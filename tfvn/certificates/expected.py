@@ -34,6 +34,7 @@ class ExpectedError(FromDraws):
     """
 
     name = "expected-error"
+    suffices = False
     about = "expected error to the truth of one draw at any k + d, cut at ||y||"
 
     def needed(self, pixels, ratio):

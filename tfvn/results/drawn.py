@@ -46,7 +46,8 @@ class Plan(NamedTuple):
     alpha: the probability that a bound does not hold.
     miss: the share of patients for whom the bound on the next patient may not hold.
     radii: of || A r ||_2; none for `RATIOS` times the deviation of the noise.
-    num_draws: of each slice; 0 for as many as all certificates need.
+    num_draws: of each slice; 0 for as many as make sure that the median and the centre have bounds.
+        Of others it depends on the draws.
     """
 
     alpha: float = 0.001
@@ -75,7 +76,7 @@ class Plan(NamedTuple):
         made = self.certificates()
         if not count:
             ratio = max(radii) / sigma
-            count = max(one.needed(pixels, ratio) for one in made)
+            count = max(one.needed(pixels, ratio) for one in made if one.suffices)
         if not math.isfinite(count):
             raise ValueError(
                 f"no number of draws is enough for a radius of {max(radii):g} with noise of"
@@ -216,7 +217,9 @@ def certify(run_dir, output, plan, overrides=()):
     * `abstains`: 1 where too few draws were made, else 0. `needed` is the least number, `draws`
       that which was made, both of patients for the next patient.
     * `bound`, and `share`, that of || y ||_2; empty where it abstains.
-    * `error`: that of the image which the bound is around.
+    * `error`: that of the image which the bound is around; empty where that is not known.
+    * `norm` and `scaled`, of `trace`: to which norm larger images were scaled back, and the share
+      of draws that were.
 
     Args:
         run_dir: a run directory, of a trained network with a defence `smoothed` and normal noise.
@@ -314,6 +317,8 @@ def _row(run, claim, case=None, reference=None):
         "bound": claim.bound,
         "share": share,
         "error": claim.error,
+        "norm": claim.norm,
+        "scaled": claim.scaled,
         "about": claim.about,
     }
 

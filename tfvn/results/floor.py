@@ -19,8 +19,8 @@ Lesions change no magnitude by more than a share of the largest one: y' must be 
 could be. The Gram matrix on pixels p and q is sum_c conj(S_c,p) S_c,q T(p - q), T the point spread
 of the squared mask. It is exact, and no operator is applied.
 
-Both are in units of the scale of y, max |A^H k| of its data, and have its maps. They are held fixed:
-a pipeline that computes them again from the changed data is no map of k alone.
+Both are in units of the scale of y, max |A^H k| of its data, and have its maps. Both are held fixed
+while the data change.
 
     floor.csv   a row for each slice, kind of pair and radius
     floor.md    their means over the slices
