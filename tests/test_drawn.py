@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import warnings
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from tfvn import __main__ as program
 from tfvn import config, data
 from tfvn.certificates import Draws, Median
 from tfvn.certificates.total_variation import NORMS
+from tfvn.data.vlo_folder import write_folder
 from tfvn.models import ZeroFilled
 from tfvn.physics import noise
 from tfvn.results import drawn
@@ -198,12 +200,39 @@ def test_other_noise_is_refused(law, tmp_path):
         drawn.dry_run(made, PLAN)
 
 
-def test_data_that_the_network_was_trained_on_are_told(run_dir, monkeypatch):
-    told = []
-    monkeypatch.setattr(drawn.trained_on, "warn_of_data", lambda *call: told.append(call))
-    drawn.dry_run(run_dir, PLAN._replace(num_draws=4))
-    ((file, configured),) = told
-    assert file == configured.model.file and os.path.basename(file) == given.NAME
+def test_patients_whom_the_network_was_trained_on_are_told(run_dir, tmp_path, monkeypatch):
+    slices = data.SyntheticKnee(4, 16, 16, 2, None, 0.01, 0)
+    write_folder(tmp_path / "knees", "pd", [1, 2], [11, 12], slices, 5, mask=np.ones(16))
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def configured(**keys):
+        keys = dict(format="vlo", path=tmp_path / "knees", protocol="pd", train_slices=11) | keys
+        words = [f"data.{key}={value}" for key, value in keys.items()]
+        return config.load(None, [*words, "sampling.mask=file", "sampling.path=mask"])
+
+    def told(made):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            drawn._warn_of_training(made)
+        return [str(one.message) for one in caught if one.category is data.DataWarning]
+
+    trained = configured(train_patients="1", test_patients="1-2", test_slices="12")
+    (run / "config.yaml").write_text(trained.to_yaml())
+    text = "1 of 2 slices to test on are of patients of whom other slices trained the network"
+    (sentence,) = told(trained)
+    assert sentence.startswith(f"{text}, the first pd 1 12")
+    model = {"model": {"file": str(run / "model.keras")}}
+    leaking = configured(train_patients="2", test_patients="1-2", test_slices="11-12")
+    found = told(leaking.changed(model))
+    assert f"1 of 4 slices to test on trained the model {run / 'model.keras'}" in found[0]
+    assert found[1].startswith("1 of 4 slices to test on are of patients")
+    clean = configured(train_patients="1", test_patients="2", test_slices="11-12")
+    assert not told(clean) and not told(clean.changed(model))
+    # Before a draw is made.
+    monkeypatch.setattr(drawn, "_warn_of_training", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        drawn.dry_run(run_dir, PLAN._replace(num_draws=4))
 
 
 def test_it_is_alone_in_its_folder(run_dir, tmp_path):

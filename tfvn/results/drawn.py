@@ -134,9 +134,7 @@ def _opened(run_dir, plan, overrides):
             f" the law gaussian. Received: {told}. Train or attack a run with defence=smoothed"
             " defence.sigma=0.05."
         )
-    file = candidate.config.model.file
-    if file:
-        trained_on.warn_of_data(file, candidate.config)
+    _warn_of_training(candidate.config)
     source = data.source(candidate.config, "test")
     pixels = 0
     for index in range(len(source)):
@@ -144,6 +142,14 @@ def _opened(run_dir, plan, overrides):
         _, rows, _ = loaded.model.sense.rows(height)
         pixels = max(pixels, rows * width)
     return _Run(candidate, source, loaded, plan.completed(loaded.model.sigma, pixels)), pixels
+
+
+def _warn_of_training(config):
+    """Warns of data that make errors too small, and of those that are unlike the training's."""
+    trained_on.warn_of_trained_slices(config)
+    trained_on.warn_of_trained_scans(config)
+    if config.model.file:
+        trained_on.warn_of_data(config.model.file, config)
 
 
 def dry_run(run_dir, plan, overrides=()):
