@@ -335,6 +335,12 @@ def test_without_a_truth_nothing_is_said_of_errors(reference):
             ExpectedError().claims(draws, 1.0, [1.0], np.array([1, np.nan]))
 
 
+def test_what_holds_of_every_error_is_no_claim():
+    with drawn(np.ones((50, 2))) as draws:
+        claims = ExpectedError().claims(draws, 0.1, [0.1, 2.0], np.ones(2))
+    assert [claim.abstains for claim in claims] == [False, True]
+
+
 # Covariance
 
 

@@ -53,7 +53,8 @@ class Center(FromDraws):
     """The centre of the draws, in l2. It abstains where they are too few.
 
     The first draws are candidates, those after them choose one, and all others say how far it is
-    from what is drawn. The first two kinds must be made again at k + d, as many.
+    from what is drawn. The first two kinds must be made again at k + d, as many. They must be
+    independent of d and of the draws at k: with another seed.
 
     Args:
         alpha: the probability that a bound does not hold, at one k and one k + d: half for each.
