@@ -180,6 +180,10 @@ def test_radii_are_shares_of_the_noise_and_draws_what_they_need_unless_they_are_
     assert drawn.Plan(radii=(0.2,)).completed(SIGMA, 640 * 368).num_draws == 1079
     assert drawn.Plan(radii=(0.3,)).completed(SIGMA, 640 * 368).num_draws == 14785
     assert drawn.Plan(num_draws=7).completed(SIGMA, 9).num_draws == 7
+    # The centre abstains alone.
+    sure = drawn.Plan(alpha=1e-12).completed(SIGMA, 9)
+    assert sure.num_draws == Median(1e-12).needed(9, 1.0)
+    assert drawn.Plan(radii=(0.1, 0.1)).completed(SIGMA, 9).radii == (0.1,)
     with pytest.raises(ValueError, match="no number of draws is enough for a radius of 5 with"):
         drawn.Plan(radii=(5.0,)).completed(SIGMA, 9)
     assert math.isfinite(drawn.Plan(radii=(5.0,), num_draws=9).completed(SIGMA, 9).num_draws)
@@ -196,7 +200,7 @@ def test_a_run_without_noise_is_refused(settings, tmp_path):
 @pytest.mark.parametrize("law", sorted(set(NORMS) - {"gaussian"}))
 def test_other_noise_is_refused(law, tmp_path):
     made = make_run(tmp_path / "run", *SMOOTHED, f"defence.law={law}")
-    with pytest.raises(ValueError, match="and the law gaussian"):
+    with pytest.raises(ValueError, match=f"and the law gaussian.*Received: .*law={law}"):
         drawn.dry_run(made, PLAN)
 
 
@@ -246,6 +250,12 @@ def test_values_that_make_no_certificate_are_told_in_a_sentence(run_dir, words, 
     assert program.main(["certify", run_dir, f"{flag}={value}"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and f"={value}" in told and "Traceback" not in told
+
+
+def test_of_an_image_without_signal_nothing_is_a_share(run_dir):
+    run, _ = drawn._opened(run_dir, PLAN, ())
+    (claim,) = run.plan.next_patient().claims([1.0] * 9, SIGMA, [0.01])
+    assert claim.bound == 1 and math.isnan(drawn._row(run, claim, None, np.zeros((2, 2)))["share"])
 
 
 def test_one_slice_of_each_patient_counts(run_dir):

@@ -278,9 +278,12 @@ def test_the_draws_of_a_centre_are_known_before():
         assert center.claims(fewer, 1.0, [1.0])[0].abstains
 
 
-def test_a_choice_that_no_number_of_draws_makes_sure_is_refused():
-    with pytest.raises(ValueError, match="alpha must leave room.*candidates=2.*Received: alpha"):
-        Center(alpha=0.001, candidates=2)
+@pytest.mark.parametrize("settings", [{"candidates": 2}, {"alpha": 1e-12}])
+def test_a_choice_that_no_number_of_draws_makes_sure_is_not_made(settings):
+    center = Center(**settings)
+    assert center.needed(9, 1.0) == math.inf
+    with drawn(np.ones((50, 2))) as draws:
+        assert center.claims(draws, 1.0, [1.0])[0].abstains
 
 
 # Expected error
@@ -507,15 +510,22 @@ def test_claims_grow_with_the_radius_and_say_what_was_needed(name):
             assert claim.error == pytest.approx(math.sqrt(6), rel=0.05)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 3])
 @pytest.mark.parametrize("name", FROM_DRAWS)
 def test_three_draws_prove_nothing(name, count):
     with drawn(np.ones((count, 2, 3))) as draws:
         (claim,) = FROM_DRAWS[name]().claims(draws, 0.1, [0.1], np.ones((2, 3)))
         assert claim.abstains and claim.draws == count < claim.needed
         answer = FROM_DRAWS[name]().answer(draws, 0.1, [0.1])
-    # Bounds that are not there make no images.
-    assert set(answer.images(name, [0.1])) <= {name}
+    # Bounds that are not there make no images, and neither does no draw.
+    assert set(answer.images(name, [0.1])) <= ({name} if count else set())
+
+
+def test_images_of_radii_that_are_nearly_equal_have_names_of_their_own():
+    radii = [0.1, 0.1000000001]
+    with drawn(np.random.default_rng(19).random((60, 2))) as draws:
+        found = Median(0.1).answer(draws, 0.1, radii).images("median", radii)
+    assert len(found) == 5 and "median_upper_0.1" in found
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.1, float("nan"), "0.1", None])

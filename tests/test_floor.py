@@ -87,6 +87,19 @@ def test_a_floor_grows_until_the_contrast_ends_it(case):
     assert lesions[4] == pytest.approx(np.sqrt(13) * largest / 2)
 
 
+def test_a_floor_never_falls_with_the_radius(case):
+    # A pattern as large as the dark image beside it is folded by the magnitude.
+    one, sense = made(case, "columns", False)
+    image = one.reference.numpy()
+    image[..., ::2] *= 0.05
+    dark = one._replace(reference=tf.constant(image))
+    radii = np.geomspace(0.01, 100, 40)
+    for kind in ("lesion", "texture"):
+        found = floor.lesion_floors(dark, sense, [*radii[::-1]], DISC)
+        errors = [one.error for one in found if one.kind == kind]
+        assert errors == sorted(errors, reverse=True) and errors[0] > errors[-1]
+
+
 def test_outside_of_the_object_there_is_no_lesion(case):
     one, sense = made(case, "columns", False)
     image = one.reference.numpy()
@@ -169,9 +182,10 @@ def test_the_floors_of_a_run_are_written_whatever_its_model(run_dir, tmp_path, c
 def test_floors_need_radii_and_no_draws(run_dir, tmp_path, capsys):
     assert program.main(["certify", run_dir, "--floor", "--output", str(tmp_path / "out")]) == 2
     assert "radii must be given" in capsys.readouterr().err and not (tmp_path / "out").exists()
-    with pytest.raises(SystemExit):
-        program.main(["certify", run_dir, "--floor", "--dry-run"])
-    assert "--floor makes no draws" in capsys.readouterr().err
+    for flag in ("--dry-run", "--alpha=0.1", "--miss=0.1", "--num-draws=3"):
+        with pytest.raises(SystemExit):
+            program.main(["certify", run_dir, "--floor", flag])
+        assert "--floor makes no draws" in capsys.readouterr().err
 
 
 def test_radii_are_those_of_balls_of_kspace(run_dir):

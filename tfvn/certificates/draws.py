@@ -119,8 +119,8 @@ class Answer(NamedTuple):
         if self.lower is not None:
             for radius, bound, lower, upper in zip(radii, self.bounds, self.lower, self.upper):
                 if not math.isnan(bound):
-                    found[f"{name}_lower_{radius:g}"] = lower
-                    found[f"{name}_upper_{radius:g}"] = upper
+                    found[f"{name}_lower_{radius!r}"] = lower
+                    found[f"{name}_upper_{radius!r}"] = upper
         return found
 
 

@@ -76,13 +76,15 @@ class Plan(NamedTuple):
         made = self.certificates()
         if not count:
             ratio = max(radii) / sigma
-            count = max(one.needed(pixels, ratio) for one in made if one.suffices)
+            counts = [one.needed(pixels, ratio) for one in made if one.suffices]
+            # One that no number of draws is enough for abstains alone.
+            count = max(filter(math.isfinite, counts), default=math.inf)
         if not math.isfinite(count):
             raise ValueError(
                 f"no number of draws is enough for a radius of {max(radii):g} with noise of"
                 f" {sigma:g}. Take radii below 5 times the noise."
             )
-        return self._replace(radii=tuple(radii), num_draws=count)
+        return self._replace(radii=tuple(dict.fromkeys(radii)), num_draws=count)
 
 
 class _Run(NamedTuple):
@@ -129,6 +131,8 @@ def _opened(run_dir, plan, overrides):
     loaded = load(candidate) if defence.get("sigma", 0) else None
     if loaded is None or not isinstance(loaded.model, Smoothed) or loaded.model.law != "gaussian":
         told = f"defence={defence.name}, sigma={defence.get('sigma', 0)}"
+        if defence.get("law"):
+            told += f", law={defence.get('law')}"
         raise ValueError(
             f"{run_dir}: draws prove something of the defence smoothed alone, with sigma > 0 and"
             f" the law gaussian. Received: {told}. Train or attack a run with defence=smoothed"
@@ -173,9 +177,11 @@ def dry_run(run_dir, plan, overrides=()):
     for radius in run.plan.radii:
         ratio = radius / run.sigma
         for one in run.plan.certificates():
-            lines.append(_line(one.name, radius, ratio, one.needed(pixels, ratio), count, "draws"))
+            sure = "yes" if one.suffices else "may"
+            needed = one.needed(pixels, ratio)
+            lines.append(_line(one.name, radius, ratio, needed, count, "draws", sure))
         one = run.plan.next_patient()
-        lines.append(_line(one.name, radius, ratio, one.needed(ratio), patients, "patients"))
+        lines.append(_line(one.name, radius, ratio, one.needed(ratio), patients, "patients", "yes"))
     seconds = _seconds_of_a_draw(run) * count * total
     text = (
         f"{tables.aligned(lines)}\nSlices: {total}, of {pixels} pixels at most, with {count} draws"
@@ -186,9 +192,10 @@ def dry_run(run_dir, plan, overrides=()):
     return text
 
 
-def _line(name, radius, ratio, needed, count, unit):
+def _line(name, radius, ratio, needed, count, unit, sure):
+    """A line of the table; `sure` is the answer where there are enough."""
     told = "no number" if math.isinf(needed) else f"{needed} {unit}"
-    answer = "yes" if needed <= count else "no"
+    answer = sure if needed <= count else "no"
     return [name, tables.digits(radius), f"{ratio:.3g}", told, str(count), answer]
 
 
@@ -306,9 +313,9 @@ def _certify(run, case, output):
 
 
 def _row(run, claim, case=None, reference=None):
-    share = math.nan
-    if reference is not None:
-        share = claim.bound / float(np.linalg.norm(reference))
+    norm = 0.0 if reference is None else float(np.linalg.norm(reference))
+    # Of an image without signal nothing is a share.
+    share = claim.bound / norm if norm else math.nan
     return {
         "model": run.candidate.name,
         "slice": -1 if case is None else case.index,

@@ -142,8 +142,10 @@ def lesion_floors(case, sense, radii, disc=_RADIUS, contrast=_CONTRAST):
         for kind, changes in (("lesion", lesion), ("texture", textures)):
             own = _largest(np.abs(there), changes, matrix, np.array(radii), contrast * largest)
             errors[kind] = np.maximum(errors[kind], own)
-    found = []
+    found, order = [], np.argsort(radii)
     for kind, values in errors.items():
+        # A pair within a radius is within every larger one, where another change may be less.
+        values[order] = np.maximum.accumulate(values[order])
         found += [Floor(kind, r, float(error)) for r, error in zip(radii, values)]
     return found
 
