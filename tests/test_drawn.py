@@ -17,6 +17,7 @@ from tfvn.data.vlo_folder import write_folder
 from tfvn.models import ZeroFilled
 from tfvn.physics import noise
 from tfvn.results import drawn
+from tfvn.results.writing import prepare_folder
 from tfvn.runs import given, locks
 
 SIGMA = 0.1
@@ -237,6 +238,16 @@ def test_patients_whom_the_network_was_trained_on_are_told(run_dir, tmp_path, mo
     monkeypatch.setattr(drawn, "_warn_of_training", lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         drawn.dry_run(run_dir, PLAN._replace(num_draws=4))
+
+
+def test_results_do_not_lie_among_attacks(run_dir, tmp_path):
+    output = os.path.join(run_dir, "attacks")
+    with pytest.raises(ValueError, match="results must not lie among the attacks .*output="):
+        drawn.certify(run_dir, output, PLAN)
+    assert not os.path.exists(output)
+    # Of no run it is a folder as any other.
+    prepare_folder(tmp_path / "attacks", drawn.FILES)
+    assert (tmp_path / "attacks").is_dir()
 
 
 def test_it_is_alone_in_its_folder(run_dir, tmp_path):
