@@ -290,13 +290,7 @@ def warn_of_trained_slices(config):
     known_slices = set(_trained(config)) if model_path else set()
     tested = config.dataset.identities("test")
     both = [identity for identity in tested if identity in known_slices]
-    if both:
-        first = " ".join(map(str, both[0][1:]))
-        text = (
-            f"{len(both)} of {len(tested)} slices to test on trained the model {model_path}, the"
-            f" first {first}: errors on others will be larger."
-        )
-        warnings.warn(text, DataWarning, stacklevel=2)
+    _warn_of(both, tested, f"trained the model {model_path}", "others")
 
 
 def warn_of_trained_scans(config):
@@ -314,13 +308,19 @@ def warn_of_trained_scans(config):
         # The last of its names is the number of the slice.
         if identity not in known_slices and identity[:-1] in known_scans:
             found.append(identity)
+    what = "are of patients of whom other slices trained the network"
+    _warn_of(found, tested, what, "other patients")
+
+
+def _warn_of(found, tested, what, others):
+    """Warns of the slices that were found among those to test on, if there are any."""
     if found:
         first = " ".join(map(str, found[0][1:]))
         text = (
-            f"{len(found)} of {len(tested)} slices to test on are of patients of whom other slices"
-            f" trained the network, the first {first}: errors on other patients will be larger."
+            f"{len(found)} of {len(tested)} slices to test on {what}, the first {first}: errors on"
+            f" {others} will be larger."
         )
-        warnings.warn(text, DataWarning, stacklevel=2)
+        warnings.warn(text, DataWarning, stacklevel=3)
 
 
 def _trained(config):
