@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import warnings
 
 import h5py
 import numpy as np
@@ -12,9 +13,11 @@ from tfvn import __main__ as program
 from tfvn import config, data
 from tfvn.certificates import Draws, Median
 from tfvn.certificates.total_variation import NORMS
+from tfvn.data.vlo_folder import write_folder
 from tfvn.models import ZeroFilled
 from tfvn.physics import noise
 from tfvn.results import drawn
+from tfvn.results.writing import prepare_folder
 from tfvn.runs import given, locks
 
 SIGMA = 0.1
@@ -94,10 +97,9 @@ def test_the_images_between_which_every_pixel_lies_are_written(run_dir, rows):
     with h5py.File(path, "r") as file:
         group = file["models/smoothed/slice_00001"]
         np.testing.assert_allclose(group["median"], np.median(images, 0), rtol=1e-6)
-        np.testing.assert_allclose(group["trace"], images.mean(0), rtol=1e-5)
         np.testing.assert_allclose(file["slices/slice_00001/reference"], truth, rtol=1e-6)
         names = [f"median_{side}_{r}" for side in ("lower", "upper") for r in PLAN.radii]
-        assert set(group) == {"median", "center", "trace", "covariance", *names}
+        assert set(group) == {"median", "center", *names}
         lower, upper = Median(PLAN.alpha).places(len(images), 256, PLAN.radii[1] / SIGMA)
         ordered = np.sort(images, 0)
         np.testing.assert_array_equal(group["median_lower_0.05"], ordered[lower - 1])
@@ -179,6 +181,10 @@ def test_radii_are_shares_of_the_noise_and_draws_what_they_need_unless_they_are_
     assert drawn.Plan(radii=(0.2,)).completed(SIGMA, 640 * 368).num_draws == 1079
     assert drawn.Plan(radii=(0.3,)).completed(SIGMA, 640 * 368).num_draws == 14785
     assert drawn.Plan(num_draws=7).completed(SIGMA, 9).num_draws == 7
+    # The centre abstains alone.
+    sure = drawn.Plan(alpha=1e-12).completed(SIGMA, 9)
+    assert sure.num_draws == Median(1e-12).needed(9, 1.0)
+    assert drawn.Plan(radii=(0.1, 0.1)).completed(SIGMA, 9).radii == (0.1,)
     with pytest.raises(ValueError, match="no number of draws is enough for a radius of 5 with"):
         drawn.Plan(radii=(5.0,)).completed(SIGMA, 9)
     assert math.isfinite(drawn.Plan(radii=(5.0,), num_draws=9).completed(SIGMA, 9).num_draws)
@@ -195,16 +201,53 @@ def test_a_run_without_noise_is_refused(settings, tmp_path):
 @pytest.mark.parametrize("law", sorted(set(NORMS) - {"gaussian"}))
 def test_other_noise_is_refused(law, tmp_path):
     made = make_run(tmp_path / "run", *SMOOTHED, f"defence.law={law}")
-    with pytest.raises(ValueError, match="and the law gaussian"):
+    with pytest.raises(ValueError, match=f"and the law gaussian.*Received: .*law={law}"):
         drawn.dry_run(made, PLAN)
 
 
-def test_data_that_the_network_was_trained_on_are_told(run_dir, monkeypatch):
-    told = []
-    monkeypatch.setattr(drawn.trained_on, "warn_of_data", lambda *call: told.append(call))
-    drawn.dry_run(run_dir, PLAN._replace(num_draws=4))
-    ((file, configured),) = told
-    assert file == configured.model.file and os.path.basename(file) == given.NAME
+def test_patients_whom_the_network_was_trained_on_are_told(run_dir, tmp_path, monkeypatch):
+    slices = data.SyntheticKnee(4, 16, 16, 2, None, 0.01, 0)
+    write_folder(tmp_path / "knees", "pd", [1, 2], [11, 12], slices, 5, mask=np.ones(16))
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def configured(**keys):
+        keys = dict(format="vlo", path=tmp_path / "knees", protocol="pd", train_slices=11) | keys
+        words = [f"data.{key}={value}" for key, value in keys.items()]
+        return config.load(None, [*words, "sampling.mask=file", "sampling.path=mask"])
+
+    def told(made):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            drawn._warn_of_training(made)
+        return [str(one.message) for one in caught if one.category is data.DataWarning]
+
+    trained = configured(train_patients="1", test_patients="1-2", test_slices="12")
+    (run / "config.yaml").write_text(trained.to_yaml())
+    text = "1 of 2 slices to test on are of patients of whom other slices trained the network"
+    (sentence,) = told(trained)
+    assert sentence.startswith(f"{text}, the first pd 1 12")
+    model = {"model": {"file": str(run / "model.keras")}}
+    leaking = configured(train_patients="2", test_patients="1-2", test_slices="11-12")
+    found = told(leaking.changed(model))
+    assert f"1 of 4 slices to test on trained the model {run / 'model.keras'}" in found[0]
+    assert found[1].startswith("1 of 4 slices to test on are of patients")
+    clean = configured(train_patients="1", test_patients="2", test_slices="11-12")
+    assert not told(clean) and not told(clean.changed(model))
+    # Before a draw is made.
+    monkeypatch.setattr(drawn, "_warn_of_training", lambda config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        drawn.dry_run(run_dir, PLAN._replace(num_draws=4))
+
+
+def test_results_do_not_lie_among_attacks(run_dir, tmp_path):
+    output = os.path.join(run_dir, "attacks")
+    with pytest.raises(ValueError, match="results must not lie among the attacks .*output="):
+        drawn.certify(run_dir, output, PLAN)
+    assert not os.path.exists(output)
+    # Of no run it is a folder as any other.
+    prepare_folder(tmp_path / "attacks", drawn.FILES)
+    assert (tmp_path / "attacks").is_dir()
 
 
 def test_it_is_alone_in_its_folder(run_dir, tmp_path):
@@ -218,6 +261,12 @@ def test_values_that_make_no_certificate_are_told_in_a_sentence(run_dir, words, 
     assert program.main(["certify", run_dir, f"{flag}={value}"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and f"={value}" in told and "Traceback" not in told
+
+
+def test_of_an_image_without_signal_nothing_is_a_share(run_dir):
+    run, _ = drawn._opened(run_dir, PLAN, ())
+    (claim,) = run.plan.next_patient().claims([1.0] * 9, SIGMA, [0.01])
+    assert claim.bound == 1 and math.isnan(drawn._row(run, claim, None, np.zeros((2, 2)))["share"])
 
 
 def test_one_slice_of_each_patient_counts(run_dir):

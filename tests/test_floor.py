@@ -13,7 +13,7 @@ from tfvn.attacks.discs import grid
 from tfvn.models import ZeroFilled
 from tfvn.physics.sense import Sense
 from tfvn.results import floor
-from tfvn.results.candidates import Case
+from tfvn.results.candidates import Case, open_candidates
 from tfvn.runs import given
 
 DISC = 2
@@ -85,6 +85,14 @@ def test_a_floor_grows_until_the_contrast_ends_it(case):
     # 13 pixels of the largest change.
     largest = 0.3 * np.abs(one.reference).max()
     assert lesions[4] == pytest.approx(np.sqrt(13) * largest / 2)
+
+
+def test_a_floor_never_falls_with_the_radius(case, monkeypatch):
+    # The magnitude folds large changes, so the largest of one radius may be below a smaller one's.
+    one, sense = made(case, "columns", False)
+    monkeypatch.setattr(floor, "_largest", lambda *_: np.array([1.0, 0.5, 2.0]))
+    found = floor.lesion_floors(one, sense, [5.0, 1.0, 3.0], DISC)
+    assert [one.error for one in found] == 2 * [2.0, 0.5, 2.0]
 
 
 def test_outside_of_the_object_there_is_no_lesion(case):
@@ -169,9 +177,17 @@ def test_the_floors_of_a_run_are_written_whatever_its_model(run_dir, tmp_path, c
 def test_floors_need_radii_and_no_draws(run_dir, tmp_path, capsys):
     assert program.main(["certify", run_dir, "--floor", "--output", str(tmp_path / "out")]) == 2
     assert "radii must be given" in capsys.readouterr().err and not (tmp_path / "out").exists()
-    with pytest.raises(SystemExit):
-        program.main(["certify", run_dir, "--floor", "--dry-run"])
-    assert "--floor makes no draws" in capsys.readouterr().err
+    for flag in ("--dry-run", "--alpha=0.1", "--miss=0.1", "--num-draws=3"):
+        with pytest.raises(SystemExit):
+            program.main(["certify", run_dir, "--floor", flag])
+        assert "--floor makes no draws" in capsys.readouterr().err
+
+
+def test_radii_are_those_of_balls_of_kspace(run_dir):
+    (candidate,) = open_candidates([run_dir], ())
+    made = [("l2", 1.5), ("apgd-kspace", 2.0), ("power-kspace", 0.5), ("apgd-l2", 2.5)]
+    made += [("minimum-kspace", 3.0), ("apgd-maps", 3.5), ("random-kspace-error", 2.0)]
+    assert floor._radii_of(candidate._replace(attacks=made)) == [0.5, 2.0]
 
 
 def test_without_a_reference_there_is_no_floor(run_dir, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ on those before, too, if each has, given those, at least the mean that is bounde
 Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, JRSS B 2024.
 """
 
+import math
+
 import numpy as np
 
 from tfvn.certificates.draws import check_alpha
@@ -20,11 +22,33 @@ __all__ = ["fewest", "largest_mean"]
 # The largest share of the capital at stake.
 _MOST_STAKE = 0.95
 _HALVINGS = 50
+_MOST_DRAWS = 10**6
 
 
-def fewest(alpha):
-    """The fewest draws, all of them 0, with which the bound is below 1."""
-    return int(np.ceil(np.log(1 / check_alpha(alpha)) / np.log1p(_MOST_STAKE)))
+def fewest(alpha, bound=1.0):
+    """The fewest draws, all of them 0, with which the bound of the mean is at most `bound`.
+
+    It is infinite where that are more than `_MOST_DRAWS`.
+
+    Args:
+        alpha: the probability that the mean is larger.
+        bound: in (0, 1]. With 1 it is below 1.
+    """
+    alpha = check_alpha(alpha)
+
+    def enough(count):
+        gains = np.log1p(bound * _stakes(np.zeros(count), alpha))
+        return gains.sum() >= np.log(1 / alpha)
+
+    low, high = 0, 1
+    while high <= _MOST_DRAWS and not enough(high):
+        low, high = high, 2 * high
+    if high > _MOST_DRAWS:
+        return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def largest_mean(scores, alpha):

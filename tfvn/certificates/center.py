@@ -21,6 +21,7 @@ sure. Here exact probabilities of all candidates together stand in the place of 
 known before a draw is made whether there are enough.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -52,8 +53,12 @@ class Found(NamedTuple):
 class Center(FromDraws):
     """The centre of the draws, in l2. It abstains where they are too few.
 
+    With an alpha or an excess so small that a million draws would choose no centre it always does.
+    More candidates or a larger excess make room for a smaller alpha.
+
     The first draws are candidates, those after them choose one, and all others say how far it is
-    from what is drawn. The first two kinds must be made again at k + d, as many.
+    from what is drawn. The first two kinds must be made again at k + d, as many. They must be
+    independent of d and of the draws at k: with another seed.
 
     Args:
         alpha: the probability that a bound does not hold, at one k and one k + d: half for each.
@@ -61,8 +66,7 @@ class Center(FromDraws):
         excess: x, in (0, 1/2). A smaller one makes bounds smaller, and needs more draws.
 
     Raises:
-        ValueError: for values outside the ranges above, and for an excess or an alpha so small that
-            a million draws would not do.
+        ValueError: for values outside the ranges above.
     """
 
     name = "center"
@@ -87,14 +91,13 @@ class Center(FromDraws):
         return missed + (1 + self.candidates + 1) * misjudged
 
     def _judges(self):
-        """The fewest draws that choose a centre with a failure of half of alpha at most, odd."""
+        """The fewest draws that choose a centre with a failure of half of alpha at most, odd.
+
+        It is infinite where that are more than `_MOST_JUDGES`.
+        """
         low, high = -1, _MOST_JUDGES // 2
         if self.failure(2 * high + 1) > self.alpha / 2:
-            raise ValueError(
-                f"alpha must leave room for a choice among candidates={self.candidates} with"
-                f" excess={self.excess:g}. Received: alpha={self.alpha:g}. Take more candidates, a"
-                " larger excess or a larger alpha."
-            )
+            return math.inf
         while high - low > 1:
             middle = (low + high) // 2
             if self.failure(2 * middle + 1) > self.alpha / 2:

@@ -6,9 +6,10 @@ score: the error to the truth. Let the next patient be exchangeable with them. W
     b = Phi(Phi^-1(1 - miss) + rho / sigma)
 
 let t be the score number ceil(b (n + 1)), from the smallest. Then for every attack || d ||_2 <= rho
-that does not see the noise, the error of f(k + d + e) of the next patient is at most t with a
-probability of at least 1 - miss. It is that over patients, calibration and noise together, and not
-over the noise of each patient.
+that does not see the noise, the error of f(k + d + e), one draw of the next patient, is at most t
+with a probability of at least 1 - miss. It is that over patients, calibration and noise together,
+and not over the noise of each patient. It is about slices that are chosen as those of the n
+patients: of a run the middle one of each.
 
 Without an attack the next score is at most t with probability b at least. At each patient an attack
 takes a probability p to Phi(Phi^-1(p) - rho / sigma) at least. That is convex in p, so the mean
@@ -43,7 +44,10 @@ class NextPatient:
     """
 
     name = "next-patient"
-    about = "error to the truth of one draw at any k + d, for the next patient"
+    about = (
+        "error to the truth of one draw on the middle slice of the next patient at k + d, d of an"
+        " attack that does not see the noise; over calibration, patients and noise together"
+    )
 
     def __init__(self, miss=0.1):
         self.miss = checks.number("miss", miss, above=0, below=1)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfvn import checks
+from tfvn.certificates.base import check_sigma
 from tfvn.certificates.draws import Answer, FromDraws, check_radii
 from tfvn.certificates.local import local_bound
 
@@ -50,6 +51,7 @@ class Covariance(FromDraws):
     name = "covariance"
     about = "change of the mean of all draws at any k + d, an estimate"
     confidence = 0.0
+    suffices = False
 
     def __init__(self, most=1000):
         self.most = checks.whole("most", most, 4)
@@ -77,14 +79,13 @@ class Covariance(FromDraws):
         return Spectrum(largest, products.trace() / (count - 1), _seen(products))
 
     def answer(self, draws, sigma, radii, reference=None):
-        """The mean of the draws, and the bound of each radius."""
+        """The bound of each radius. It is around g, the mean of all draws, which nobody knows."""
         del reference
-        radii, mean = np.array(check_radii(radii)), np.zeros(draws.shape)
-        for image in draws.images():
-            mean += image / len(draws)
+        radii = np.array(check_radii(radii))
+        check_sigma(sigma)
         if len(draws) < self.needed(draws.pixels, None):
-            return Answer(mean, np.full(len(radii), np.nan))
-        return Answer(mean, local_bound(radii, sigma, self.spectrum(draws).largest))
+            return Answer(None, np.full(len(radii), np.nan))
+        return Answer(None, local_bound(radii, sigma, self.spectrum(draws).largest))
 
 
 def _seen(products):

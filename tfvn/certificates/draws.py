@@ -96,16 +96,20 @@ class Draws:
 class Answer(NamedTuple):
     """What a certificate makes of draws.
 
-    image: the image that the bounds are around; None where there is none.
+    image: the image that the bounds are around; None where they are around none that is known.
     bounds: at each radius, (radii,); NaN where it abstains.
     lower, upper: below and above which no pixel lies, (radii, ...); None where pixels have no
         bounds.
+    norm: to which larger images were scaled back; NaN where none are.
+    scaled: the share of the draws that were.
     """
 
     image: Optional[np.ndarray]
     bounds: np.ndarray
     lower: Optional[np.ndarray] = None
     upper: Optional[np.ndarray] = None
+    norm: float = math.nan
+    scaled: float = math.nan
 
     def images(self, name, radii):
         """All its images, a dict from their names, which begin with that of the certificate."""
@@ -115,8 +119,8 @@ class Answer(NamedTuple):
         if self.lower is not None:
             for radius, bound, lower, upper in zip(radii, self.bounds, self.lower, self.upper):
                 if not math.isnan(bound):
-                    found[f"{name}_lower_{radius:g}"] = lower
-                    found[f"{name}_upper_{radius:g}"] = upper
+                    found[f"{name}_lower_{radius!r}"] = lower
+                    found[f"{name}_upper_{radius!r}"] = upper
         return found
 
 
@@ -131,6 +135,7 @@ class Claim(NamedTuple):
     bound: the largest value of what it is about; NaN where it abstains.
     about: what the bound is about, in words.
     error: the error to the truth of the image that the bound is around; NaN where there is none.
+    norm, scaled: those of the `Answer`.
     """
 
     certificate: str
@@ -141,6 +146,8 @@ class Claim(NamedTuple):
     bound: float
     about: str
     error: float = math.nan
+    norm: float = math.nan
+    scaled: float = math.nan
 
     @property
     def abstains(self):
@@ -157,6 +164,7 @@ class FromDraws:
         name: of the certificate.
         about: what its bounds are about, in words.
         confidence: 1 - alpha of each bound; 0 for an estimate.
+        suffices: whether it claims something of all draws that are as many as it needs.
 
     Raises:
         ValueError: for an alpha that is not in (0, 1).
@@ -164,6 +172,7 @@ class FromDraws:
 
     name = ""
     about = ""
+    suffices = True
 
     def __init__(self, alpha=0.001):
         self.alpha = check_alpha(alpha)
@@ -206,9 +215,11 @@ class FromDraws:
             error = float(np.linalg.norm(answer.image - np.abs(reference).astype(float)))
         found = []
         for radius, bound in zip(radii, answer.bounds):
-            needed, bound = self.needed(draws.pixels, radius / sigma), float(bound)
+            needed = self.needed(draws.pixels, radius / sigma)
+            # An infinite bound claims nothing.
+            bound = float(bound) if np.isfinite(bound) else math.nan
             made = (self.name, radius, self.confidence, needed, len(draws), bound, self.about)
-            found.append(Claim(*made, error))
+            found.append(Claim(*made, error, answer.norm, answer.scaled))
         return found
 
 

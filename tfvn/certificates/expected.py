@@ -23,8 +23,9 @@ __all__ = ["ExpectedError"]
 class ExpectedError(FromDraws):
     """The expected error of a single draw. It abstains where the truth is not known.
 
-    It is about min(error, || y ||_2) of single draws. The error of their mean is at most its mean,
-    where no draw is off by more than || y ||_2.
+    It is about min(error, || y ||_2) of single draws, and not about the error of their mean: that
+    is at most the mean of the errors, but not of errors that are cut. Where its bound is || y ||_2
+    itself it abstains.
 
     Args:
         alpha: the probability that the bounds do not hold.
@@ -34,6 +35,7 @@ class ExpectedError(FromDraws):
     """
 
     name = "expected-error"
+    suffices = False
     about = "expected error to the truth of one draw at any k + d, cut at ||y||"
 
     def needed(self, pixels, ratio):
@@ -58,4 +60,5 @@ class ExpectedError(FromDraws):
         mean = bets.largest_mean(np.minimum(errors / largest, 1), self.alpha)
         if mean >= 1:
             return nothing
-        return Answer(None, largest * counts.moved(mean, radii / sigma))
+        shares = counts.moved(mean, radii / sigma)
+        return Answer(None, largest * np.where(shares < 1, shares, np.nan))

@@ -80,4 +80,7 @@ def local_bound(distance, sigma, variance):
     sigma = check_sigma(sigma)
     variance = check_finite("variance", variance)
     check_together(distance=distance, sigma=sigma, variance=variance)
-    return np.sqrt(variance * np.expm1(np.square(distance / sigma)))
+    # It is infinite at large distances; 0 of what does not vary, at all of them.
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = variance * np.expm1(np.square(distance / sigma))
+    return np.sqrt(np.where(variance > 0, squared, 0.0))[()]

@@ -85,7 +85,7 @@ class Median(FromDraws):
         bounds = np.full((2, len(radii), draws.pixels), np.nan, np.float32)
         for pixels, values in draws.blocks():
             values.sort(axis=0)
-            image[pixels] = (values[(count - 1) // 2] + values[count // 2]) / 2
+            image[pixels] = (values[(count - 1) // 2] + values[count // 2]) / 2 if count else np.nan
             for number, place in enumerate(places):
                 if place is not None:
                     for side, index in zip(bounds, place):
@@ -97,4 +97,6 @@ class Median(FromDraws):
         """The median of the draws, and the largest || m(k + d) - it ||_2 of each radius."""
         del reference
         found = self.intervals(draws, sigma, radii)
+        if not len(draws):
+            return Answer(None, found.distance())
         return Answer(found.image, found.distance(), found.lower, found.upper)

@@ -9,8 +9,9 @@ __all__ = ["CERTIFY"]
 
 _DESCRIPTION = """Certifies the test slices of a smoothed run from single draws of its answers.
 
-It writes draws.csv and draws.md: median and center smoothing, the expected error to
-the truth, the error of the next patient, and an estimate of the local bound.
+It writes draws.csv and draws.md: median and center smoothing, the local bound with
+a level (trace) and as an estimate (covariance), the expected error to the truth, and
+the error of the next patient.
 
     {0} runs/sigma_0.05 --dry-run
     {0} runs/sigma_0.05 --radii 0.01 0.05 --num-draws 1000
@@ -37,20 +38,21 @@ def _add_flags(parser):
         metavar="K",
         type=cli.whole_number,
         default=0,
-        help="draws of each slice (default: as many as the largest radius needs)",
+        help="draws of each slice (default: as many as median and center need at the largest"
+        " radius)",
     )
     parser.add_argument(
         "--alpha",
         metavar="A",
         type=float,
-        default=0.001,
+        default=None,
         help="the probability that a bound does not hold (0.001)",
     )
     parser.add_argument(
         "--miss",
         metavar="M",
         type=float,
-        default=0.1,
+        default=None,
         help="the share of patients for whom the bound of the next patient may not hold (0.1)",
     )
     parser.add_argument(
@@ -60,7 +62,7 @@ def _add_flags(parser):
         "--floor",
         action="store_true",
         help="instead: the error that no method can be below on these slices, of any run (default"
-        " of --radii: those of its attacks)",
+        " of --radii: those of its attacks on k-space)",
     )
     parser.add_argument(
         "--output", metavar="DIR", help="where the files go (default: RUN_DIR/results)"
@@ -70,8 +72,10 @@ def _add_flags(parser):
 
 def _work(arguments, parser, words):
     del words
-    if arguments.floor and (arguments.dry_run or arguments.num_draws):
-        parser.error("--floor makes no draws: leave out --dry-run and --num-draws")
+    levels = {"alpha": arguments.alpha, "miss": arguments.miss}
+    levels = {name: level for name, level in levels.items() if level is not None}
+    if arguments.floor and (arguments.dry_run or arguments.num_draws or levels):
+        parser.error("--floor makes no draws: leave out --dry-run, --num-draws, --alpha and --miss")
     output = arguments.output or os.path.join(arguments.run_dir, "results")
 
     def certify():
@@ -80,9 +84,7 @@ def _work(arguments, parser, words):
         if arguments.floor:
             floor.floor_of_run(arguments.run_dir, output, arguments.radii, arguments.set)
             return
-        plan = drawn.Plan(
-            arguments.alpha, arguments.miss, tuple(arguments.radii), arguments.num_draws
-        )
+        plan = drawn.Plan(radii=tuple(arguments.radii), num_draws=arguments.num_draws, **levels)
         if arguments.dry_run:
             drawn.dry_run(arguments.run_dir, plan, arguments.set)
         else:

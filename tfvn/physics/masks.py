@@ -131,12 +131,13 @@ def fastmri(width, kind="random", accelerations=(4,), center_fractions=(0.08,), 
     A pair (acceleration, center_fraction) is drawn, then the lines. The centre block is the same
     for all kinds: `round(center_fraction * width)` lines.
 
-    random: each line outside the centre with one probability, `width / acceleration` in the mean.
-    equispaced: every `acceleration`-th line from an offset that is drawn.
-    equispaced-fraction: the same with a distance that makes `width / acceleration` lines in all,
-        as in the public test data.
-    magic: every `acceleration`-th line, with another offset on each side of the zero frequency, so
-        that conjugate symmetry fills gaps (Defazio, arXiv:1912.01101).
+    * `random`: each line outside the centre with one probability, `width / acceleration` in the
+      mean.
+    * `equispaced`: every `acceleration`-th line from an offset that is drawn.
+    * `equispaced-fraction`: the same with a distance that makes `width / acceleration` lines in
+      all, as in the public test data.
+    * `magic`: every `acceleration`-th line, with another offset on each side of the zero frequency,
+      so that conjugate symmetry fills gaps (Defazio, arXiv:1912.01101).
 
     Source: Zbontar et al., arXiv:1811.08839, and the published code of the challenge
     (`fastmri.data.subsample`): NumPy's legacy generator, seeded by the letters of the file's name.

@@ -46,7 +46,8 @@ class Plan(NamedTuple):
     alpha: the probability that a bound does not hold.
     miss: the share of patients for whom the bound on the next patient may not hold.
     radii: of || A r ||_2; none for `RATIOS` times the deviation of the noise.
-    num_draws: of each slice; 0 for as many as all certificates need.
+    num_draws: of each slice; 0 for as many as make sure that the median and the centre have bounds.
+        Of others it depends on the draws.
     """
 
     alpha: float = 0.001
@@ -75,13 +76,15 @@ class Plan(NamedTuple):
         made = self.certificates()
         if not count:
             ratio = max(radii) / sigma
-            count = max(one.needed(pixels, ratio) for one in made)
+            counts = [one.needed(pixels, ratio) for one in made if one.suffices]
+            # One that no number of draws is enough for abstains alone.
+            count = max(filter(math.isfinite, counts), default=math.inf)
         if not math.isfinite(count):
             raise ValueError(
                 f"no number of draws is enough for a radius of {max(radii):g} with noise of"
                 f" {sigma:g}. Take radii below 5 times the noise."
             )
-        return self._replace(radii=tuple(radii), num_draws=count)
+        return self._replace(radii=tuple(dict.fromkeys(radii)), num_draws=count)
 
 
 class _Run(NamedTuple):
@@ -128,14 +131,14 @@ def _opened(run_dir, plan, overrides):
     loaded = load(candidate) if defence.get("sigma", 0) else None
     if loaded is None or not isinstance(loaded.model, Smoothed) or loaded.model.law != "gaussian":
         told = f"defence={defence.name}, sigma={defence.get('sigma', 0)}"
+        if defence.get("law"):
+            told += f", law={defence.get('law')}"
         raise ValueError(
             f"{run_dir}: draws prove something of the defence smoothed alone, with sigma > 0 and"
             f" the law gaussian. Received: {told}. Train or attack a run with defence=smoothed"
             " defence.sigma=0.05."
         )
-    file = candidate.config.model.file
-    if file:
-        trained_on.warn_of_data(file, candidate.config)
+    _warn_of_training(candidate.config)
     source = data.source(candidate.config, "test")
     pixels = 0
     for index in range(len(source)):
@@ -143,6 +146,14 @@ def _opened(run_dir, plan, overrides):
         _, rows, _ = loaded.model.sense.rows(height)
         pixels = max(pixels, rows * width)
     return _Run(candidate, source, loaded, plan.completed(loaded.model.sigma, pixels)), pixels
+
+
+def _warn_of_training(config):
+    """Warns of data that make errors too small, and of those that are unlike the training's."""
+    trained_on.warn_of_trained_slices(config)
+    trained_on.warn_of_trained_scans(config)
+    if config.model.file:
+        trained_on.warn_of_data(config.model.file, config)
 
 
 def dry_run(run_dir, plan, overrides=()):
@@ -166,9 +177,11 @@ def dry_run(run_dir, plan, overrides=()):
     for radius in run.plan.radii:
         ratio = radius / run.sigma
         for one in run.plan.certificates():
-            lines.append(_line(one.name, radius, ratio, one.needed(pixels, ratio), count, "draws"))
+            sure = "yes" if one.suffices else "may"
+            needed = one.needed(pixels, ratio)
+            lines.append(_line(one.name, radius, ratio, needed, count, "draws", sure))
         one = run.plan.next_patient()
-        lines.append(_line(one.name, radius, ratio, one.needed(ratio), patients, "patients"))
+        lines.append(_line(one.name, radius, ratio, one.needed(ratio), patients, "patients", "yes"))
     seconds = _seconds_of_a_draw(run) * count * total
     text = (
         f"{tables.aligned(lines)}\nSlices: {total}, of {pixels} pixels at most, with {count} draws"
@@ -179,9 +192,10 @@ def dry_run(run_dir, plan, overrides=()):
     return text
 
 
-def _line(name, radius, ratio, needed, count, unit):
+def _line(name, radius, ratio, needed, count, unit, sure):
+    """A line of the table; `sure` is the answer where there are enough."""
     told = "no number" if math.isinf(needed) else f"{needed} {unit}"
-    answer = "yes" if needed <= count else "no"
+    answer = sure if needed <= count else "no"
     return [name, tables.digits(radius), f"{ratio:.3g}", told, str(count), answer]
 
 
@@ -216,7 +230,9 @@ def certify(run_dir, output, plan, overrides=()):
     * `abstains`: 1 where too few draws were made, else 0. `needed` is the least number, `draws`
       that which was made, both of patients for the next patient.
     * `bound`, and `share`, that of || y ||_2; empty where it abstains.
-    * `error`: that of the image which the bound is around.
+    * `error`: that of the image which the bound is around; empty where that is not known.
+    * `norm` and `scaled`, of `trace`: to which norm larger images were scaled back, and the share
+      of draws that were.
 
     Args:
         run_dir: a run directory, of a trained network with a defence `smoothed` and normal noise.
@@ -297,9 +313,9 @@ def _certify(run, case, output):
 
 
 def _row(run, claim, case=None, reference=None):
-    share = math.nan
-    if reference is not None:
-        share = claim.bound / float(np.linalg.norm(reference))
+    norm = 0.0 if reference is None else float(np.linalg.norm(reference))
+    # Of an image without signal nothing is a share.
+    share = claim.bound / norm if norm else math.nan
     return {
         "model": run.candidate.name,
         "slice": -1 if case is None else case.index,
@@ -314,6 +330,8 @@ def _row(run, claim, case=None, reference=None):
         "bound": claim.bound,
         "share": share,
         "error": claim.error,
+        "norm": claim.norm,
+        "scaled": claim.scaled,
         "about": claim.about,
     }
 

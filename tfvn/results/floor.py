@@ -5,9 +5,11 @@ The data halfway between are within rho of both. A method has one answer u to th
 
     max( || u - |y| ||, || u - |y'| || )  >=  || |y'| - |y| || / 2.
 
-This holds for every map from data to images, and for changes A r alone. It is a statement about the
-pair: a method may be right about one of both. The larger || y' - y || is by || A (y' - y) ||, the
-more it says. y' is here
+This holds for every map from data to images, and for changes A r alone. So no method can keep the
+worst error over all || d ||_2 <= rho below it for both images of the pair. It is a statement about
+the pair: a method may be right about one of both. An attack that stays below it at y proves nothing
+of y': it may have missed the worst d, and y is only one of both. The larger || y' - y || is by
+|| A (y' - y) ||, the more it says. y' is here
 
 * y with a lesion, a disc that is brighter or darker by one number, with the phase of y;
 * y with a texture in such a disc, the one of the Gram matrix of A in it that the data show least;
@@ -17,7 +19,8 @@ Lesions change no magnitude by more than a share of the largest one: y' must be 
 could be. The Gram matrix on pixels p and q is sum_c conj(S_c,p) S_c,q T(p - q), T the point spread
 of the squared mask. It is exact, and no operator is applied.
 
-Both images have data of the same scale and maps, so a method cannot tell them apart by those.
+Both are in units of the scale of y, max |A^H k| of its data, and have its maps. Both are held fixed
+while the data change.
 
     floor.csv   a row for each slice, kind of pair and radius
     floor.md    their means over the slices
@@ -58,6 +61,8 @@ _RADIUS = 4
 _CONTRAST = 0.5
 # A disc lies in the object if its mean magnitude is at least this share of the largest one.
 _IN_OBJECT = 0.1
+# The threat whose radius is that of a floor.
+_BALL = "kspace"
 
 
 class Floor(NamedTuple):
@@ -137,8 +142,10 @@ def lesion_floors(case, sense, radii, disc=_RADIUS, contrast=_CONTRAST):
         for kind, changes in (("lesion", lesion), ("texture", textures)):
             own = _largest(np.abs(there), changes, matrix, np.array(radii), contrast * largest)
             errors[kind] = np.maximum(errors[kind], own)
-    found = []
+    found, order = [], np.argsort(radii)
     for kind, values in errors.items():
+        # A pair within a radius is within every larger one, where another change may be less.
+        values[order] = np.maximum.accumulate(values[order])
         found += [Floor(kind, r, float(error)) for r, error in zip(radii, values)]
     return found
 
@@ -212,7 +219,8 @@ def floor_of_run(run_dir, output, radii=(), overrides=()):
     Args:
         run_dir: a run directory; its data count.
         output: the folder of the files.
-        radii: of || A r ||_2; none for the radii of the l2 balls that the run was attacked with.
+        radii: of || A r ||_2; none for the radii of the balls of k-space that the run was attacked
+            in. A ball of r has another radius: || A r || is not || r ||.
         overrides: as for `tfvn.results.evaluate.evaluate`.
 
     Returns:
@@ -225,8 +233,9 @@ def floor_of_run(run_dir, output, radii=(), overrides=()):
     radii = check_radii(radii or _radii_of(candidate))
     if not radii:
         raise ValueError(
-            f"radii must be given: {run_dir} has no attack in an l2 ball whose radii they could be."
-            " Add --radii 1.5 2.5 3.5."
+            f"radii must be given: {run_dir} has no attack in a ball of k-space whose radii they"
+            " could be. They are norms of what is added to the data, and not of an image r. Add"
+            " --radii 1.5 2.5 3.5."
         )
     source = data.source(candidate.config, "test")
     sense = Sense(candidate.config.dataset.readout_oversampling)
@@ -248,9 +257,13 @@ def floor_of_run(run_dir, output, radii=(), overrides=()):
 
 
 def _radii_of(candidate):
-    """The radii of the l2 balls that a run was attacked with, in their order."""
-    balls = [size for kind, size in candidate.attacks if attacks.of(kind).bounded_in_l2]
-    return sorted(set(balls))
+    """The radii of the l2 balls of k-space that a run was attacked in, in their order."""
+    radii = set()
+    for kind, size in candidate.attacks:
+        attack = attacks.of(kind)
+        if attack.ball == _BALL and attack.comparable:
+            radii.add(size)
+    return sorted(radii)
 
 
 def _write(rows, output):
@@ -262,9 +275,10 @@ def _write(rows, output):
         mean = tables.digits(float(np.mean(own)))
         lines.append([kind, tables.digits(radius), mean, f"{there} of {len(own)}"])
     text = (
-        f"{tables.aligned(lines)}\nError: mean over the slices. Under changes ||A r||_2 up to the"
-        " radius, no method is better than this at both images of a pair whose data are within"
-        " twice the radius. lesion: the slice with a disc of another brightness; texture: with what"
+        f"{tables.aligned(lines)}\nError: mean over the slices. No method can keep its worst"
+        " error over all changes of the data with a norm up to the radius below it for both images"
+        " of the pair. Compare it slice by slice, and with attacks on k-space of that radius alone"
+        " (threat=kspace). lesion: the slice with a disc of another brightness; texture: with what"
         " its data show least in a disc; pair: with the magnitude of the slice before it.\n"
     )
     return write_table(output, "floor", rows, text)

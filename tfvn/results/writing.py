@@ -14,7 +14,7 @@ from tfvn.results.candidates import Candidate
 from tfvn.results.images import Shown
 from tfvn.results.rows import attack_of, dataset_of, is_clean, size_of
 from tfvn.results.strongest import strongest, winners
-from tfvn.runs import directory
+from tfvn.runs import attack_files, directory
 
 __all__ = [
     "FILES",
@@ -75,10 +75,15 @@ def prepare_folder(output, names):
     """Makes a folder for results, in which nothing else is lost.
 
     Raises:
-        ValueError: if one of the names is there and no earlier result, or the folder cannot be
-            made.
+        ValueError: if one of the names is there and no earlier result, if the folder holds the
+            attacks of a run, or if it cannot be made.
     """
     directory.check_name(output, "the folder of results")
+    if attack_files.holds_attacks(output):
+        raise ValueError(
+            f"results must not lie among the attacks of a run. Received: output={str(output)!r}."
+            " Name another folder (--output)."
+        )
     files.check_replaceable(output, names)
     directory.make_folder(output)
     files.remove_stale(output)

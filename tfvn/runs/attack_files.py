@@ -21,6 +21,7 @@ __all__ = [
     "attack_path",
     "attacks_of",
     "configured",
+    "holds_attacks",
     "read_attack",
     "stored_array",
     "write_attack",
@@ -65,6 +66,12 @@ def attacks_of(run_dir):
             found.append(attack)
     order = list(attacks.kinds())
     return sorted(found, key=lambda attack: (order.index(attack[0]), attack[1]))
+
+
+def holds_attacks(folder):
+    """Whether a folder is that of the attacks of a run."""
+    run_dir, name = os.path.split(os.path.realpath(folder))
+    return name == _FOLDER and os.path.exists(os.path.join(run_dir, directory.CONFIG))
 
 
 def write_attack(path, arrays, attributes):

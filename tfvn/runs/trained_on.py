@@ -35,6 +35,7 @@ __all__ = [
     "known",
     "warn",
     "warn_of_data",
+    "warn_of_trained_scans",
     "warn_of_trained_slices",
     "write",
     "write_untrained",
@@ -286,23 +287,51 @@ def warn_of_trained_slices(config):
         DataWarning: with the number of these slices and the name of the first one.
     """
     model_path = config.model.file
+    known_slices = set(_trained(config)) if model_path else set()
+    tested = config.dataset.identities("test")
+    both = [identity for identity in tested if identity in known_slices]
+    _warn_of(both, tested, f"trained the model {model_path}", "others")
+
+
+def warn_of_trained_scans(config):
+    """Warns where slices to test on are of patients of whom other slices trained the network.
+
+    It is the network of the configuration itself, or the given one.
+
+    Warns:
+        DataWarning: with the number of these slices and the name of the first one.
+    """
+    known_slices = set(_trained(config))
+    known_scans = {identity[:-1] for identity in known_slices}
+    tested, found = config.dataset.identities("test"), []
+    for identity in tested:
+        # The last of its names is the number of the slice.
+        if identity not in known_slices and identity[:-1] in known_scans:
+            found.append(identity)
+    what = "are of patients of whom other slices trained the network"
+    _warn_of(found, tested, what, "other patients")
+
+
+def _warn_of(found, tested, what, others):
+    """Warns of the slices that were found among those to test on, if there are any."""
+    if found:
+        first = " ".join(map(str, found[0][1:]))
+        text = (
+            f"{len(found)} of {len(tested)} slices to test on {what}, the first {first}: errors on"
+            f" {others} will be larger."
+        )
+        warnings.warn(text, DataWarning, stacklevel=3)
+
+
+def _trained(config):
+    """What names the slices that trained the network of a configuration; none if unknown."""
+    model_path = config.model.file
     if not model_path:
-        return
+        return config.dataset.identities("train")
     try:
         trained = configuration.load(os.path.join(os.path.dirname(model_path), directory.CONFIG))
     except (OSError, ValueError):
         # It has none, or one of another version.
-        return
-    if trained.model.file:
-        # A run whose model was given has trained nothing.
-        return
-    known_slices = set(trained.dataset.identities("train"))
-    tested = config.dataset.identities("test")
-    both = [identity for identity in tested if identity in known_slices]
-    if both:
-        first = " ".join(map(str, both[0][1:]))
-        text = (
-            f"{len(both)} of {len(tested)} slices to test on trained the model {model_path}, the"
-            f" first {first}: errors on others will be larger."
-        )
-        warnings.warn(text, DataWarning, stacklevel=2)
+        return []
+    # A run whose model was given has trained nothing.
+    return [] if trained.model.file else trained.dataset.identities("train")
