@@ -3,7 +3,7 @@
     python -m benchmarks.suites [small-1 standard-1] [--seeds 5]
 
 The scan is the 16-coil brain of `../shared/data`, and the network that of its pretrained weights,
-at radius 1. `small-1` takes 40 seconds of processor time for each start, and `standard-1` 220.
+at radius 1. `small-1` takes 40 seconds of processor time for each start, and `standard-1` 210.
 """
 
 import argparse
