@@ -25,7 +25,7 @@ from tfvn.choices import GRADIENTS, SURROGATE
 
 __all__ = ["AutoProjectedGradient"]
 
-STARTS = ("random", "singular", "larger", "moved")
+STARTS = ("random", "singular", "larger", "moved", "beside")
 
 
 class AutoProjectedGradient(SearchedAttack):
@@ -44,7 +44,9 @@ class AutoProjectedGradient(SearchedAttack):
             "singular" the worst direction for infinitely small changes, which takes 10 gradients
             more, and "larger" a search in balls of 3 and 2 times the radius, which takes 60 % of
             the steps. "moved" is a search like that, and then a second one: it takes the last 35 %
-            of the steps, and begins with the r that was found, moved by a pixel.
+            of the steps, and begins with the r that was found, moved by a pixel. "beside" is a
+            search from a random point, or from a given r, and two more, with 40 % of the steps
+            each, that begin with what was found, moved by a pixel.
         gradient: what the search takes for the gradient of the model. "full" is that of its answer.
             "initial-image" goes through the first iterate alone, for models that read
             `initial_image`. "last-steps" goes through the last steps of a model that optimises
@@ -104,8 +106,11 @@ class AutoProjectedGradient(SearchedAttack):
     @property
     def num_answers(self):
         """The number of answers of all sizes together that take no gradient, for one image."""
-        moves = len(MOVES) if self._moves else 0
-        return moves * self.restarts * len(self.sizes)
+        radii = [radius for radius, _ in self._balls]
+        moves = sum(now == then for now, then in zip(radii, radii[1:]))
+        if not self._moves:
+            moves = 0
+        return moves * len(MOVES) * self.restarts * len(self.sizes)
 
     @property
     def _balls(self):
@@ -114,7 +119,7 @@ class AutoProjectedGradient(SearchedAttack):
     @property
     def _moves(self):
         """Whether a change is moved: an image can be."""
-        return self.start == "moved" and self.changes.is_image
+        return self.start in ("moved", "beside") and self.changes.is_image
 
     @staticmethod
     def search(problem, numbers, start, sparse):
