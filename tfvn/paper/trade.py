@@ -12,7 +12,6 @@ trade.csv has a line for each model. trade.png is the figure; results/ has what 
 of all runs.
 """
 
-import csv
 import math
 import os
 
@@ -200,18 +199,15 @@ def _evaluated(parent, models):
     output = os.path.join(parent, "results")
     protocol.evaluate([os.path.join(parent, model.run) for model in models], output)
     images, claims = {}, {}
-    for row in _read(os.path.join(output, "results.csv")):
+    _, measured = tables.read_csv(os.path.join(output, "results.csv"))
+    _, claimed = tables.read_csv(os.path.join(output, "certificates.csv"))
+    for row in measured:
         images.setdefault(row["model"], []).append(row)
-    for row in _read(os.path.join(output, "certificates.csv")):
+    for row in claimed:
         # A smoothed model has a constant too, which says nothing at the size of attacks.
         if row["certificate"] == "lipschitz":
             claims[row["model"]] = row
     return [_row(model, images[model.run], claims.get(model.run)) for model in models]
-
-
-def _read(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _row(model, rows, claim):
