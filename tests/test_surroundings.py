@@ -235,6 +235,12 @@ print(type(tf.keras.models.load_model("model.keras")).__name__)
     assert (done.stdout, done.stderr) == ("VariationalNetwork\n", "")
 
 
+def test_keras_may_be_imported_after_the_package_and_before_tensorflow(tmp_path):
+    code = "import sys, tfvn, keras; print('tfvn.models.variational' in sys.modules)"
+    done = python("-c", code, folder=tmp_path)
+    assert done.stdout == "True\n"
+
+
 def test_another_backend_of_keras_that_is_in_use_is_named(monkeypatch):
     other = types.SimpleNamespace(backend=types.SimpleNamespace(backend=lambda: "jax"))
     monkeypatch.setitem(sys.modules, "keras", other)

@@ -139,11 +139,16 @@ def _deprecated():
         yield
 
 
-_AROUND = {"tensorflow": quietly, "matplotlib": _any_backend, "matplotlib.figure": _deprecated}
+_AROUND = {
+    "tensorflow": quietly,
+    "keras": contextlib.nullcontext,
+    "matplotlib": _any_backend,
+    "matplotlib.figure": _deprecated,
+}
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Loads TensorFlow and Matplotlib inside the contexts of `_AROUND`.
+    """Loads TensorFlow, Keras and Matplotlib inside the contexts of `_AROUND`.
 
     It finds them where they are, whichever module imports them first.
     """
@@ -178,20 +183,28 @@ def _load(load, module):
                 f"{module.__name__} cannot be imported without docstrings. "
                 "Received: PYTHONOPTIMIZE=2 or python -OO. Use 1 at most."
             ) from error
-    if module.__name__ == "tensorflow":
-        register()
+    if module.__name__ in ("tensorflow", "keras"):
+        register(module)
 
 
-def register():
+def register(loaded=None):
     """Imports the classes of networks, without which Keras does not find them in saved files.
 
-    It is called as soon as there is a TensorFlow. In the middle of a module of this package it does
-    nothing: that module imports what it needs.
+    It is called as soon as there is a TensorFlow, and a Keras where that is imported first. In the
+    middle of Keras it does nothing: it is called again at the end. In the middle of a module of
+    this package it does nothing: that module imports what it needs.
+
+    Args:
+        loaded: the module that has just been executed, which still counts as being imported.
     """
     for name, module in list(sys.modules.items()):
-        is_ours = name.startswith("tfvn.")
-        if is_ours and getattr(module.__spec__, "_initializing", False):
+        if module is loaded:
+            continue
+        is_waited_for = name == "keras" or name.startswith("tfvn.")
+        if is_waited_for and getattr(module.__spec__, "_initializing", False):
             return
+    if "tensorflow" not in sys.modules:
+        return
     importlib.import_module("tfvn.models.variational")
 
 
