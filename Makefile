@@ -20,7 +20,12 @@ endif
 PYTHON ?= $(shell for v in $(VERSIONS); do for p in python$$v python3 $$HOME/.pyenv/versions/$$v.*/bin/python; do \
 	test "$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = $$v && { command -v $$p; exit; }; done; done)
 STAMP := $(VENV)/installed
+# UV is the path of a uv that installs instead.
+ifdef UV
+PIP := $(UV) pip install --quiet --python $(VENV)/bin/python
+else
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+endif
 
 .PHONY: demo paper rehearsal models style test docs tensorboard setup clean
 
