@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.attacks import AutoProjectedGradient, PowerIteration
+from tfvn.attacks import PowerIteration
 from tfvn.models import CGSense, ConvexRidge
 from tfvn.models.regulariser import Regulariser
 
@@ -69,16 +69,14 @@ def test_the_gradients_in_the_weights_match_central_differences(exact):
     assert {len(block) for block in model.parameter_blocks.values()} == {1, 2}
     start = model.get_weights()
     rng = np.random.default_rng(2)
-    for i, gradient in enumerate(gradients):
-        direction = rng.standard_normal(gradient.shape)
-        ends = []
-        for step in (1e-6, -1e-6):
-            moved = list(start)
-            moved[i] = start[i] + step * direction
-            model.set_weights(moved)
-            ends.append(float(value()))
-        model.set_weights(start)
-        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(np.vdot(gradient, direction), rel=1e-5)
+    directions = [rng.standard_normal(gradient.shape) for gradient in gradients]
+    ends = []
+    for step in (1e-6, -1e-6):
+        model.set_weights([w + step * d for w, d in zip(start, directions)])
+        ends.append(float(value()))
+    model.set_weights(start)
+    expected = sum(np.vdot(g, d) for g, d in zip(gradients, directions))
+    assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(expected, rel=1e-6)
 
 
 def test_batch_mates_do_not_change_where_the_solver_ends(case):
@@ -109,11 +107,8 @@ def test_no_attack_passes_the_constants(case):
     (certificate,) = model.certificates
     of_data, of_image = certificate.constants(statistics)
     assert (of_data == pytest.approx(1 / (2 * 0.1**0.5))) and (of_image < of_data).all()
-    searches = {
-        AutoProjectedGradient(threat="l2", steps=8): certificate.image_bound,
-        PowerIteration(threat="kspace", steps=6): certificate.bound,
-    }
-    for search, bound in searches.items():
+    for threat, bound in (("l2", certificate.image_bound), ("kspace", certificate.bound)):
+        search = PowerIteration(threat=threat, steps=6)
         moved = search.run(model, inputs, 1.0).reconstruction - model.reconstruct(inputs)
         effects = np.linalg.norm(moved.numpy(), axis=(1, 2))
         assert (effects <= bound(statistics, 1.0)).all() and (effects > 0.3).all()

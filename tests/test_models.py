@@ -60,7 +60,12 @@ ROWS = {
     "convex-ridge": Row(
         "convex-ridge",
         dict(
-            mu=1.0, filters=2, kernel_size=3, num_pieces=3, tolerance=1e-12, gradient_tolerance=1e-12
+            mu=1.0,
+            filters=2,
+            kernel_size=3,
+            num_pieces=3,
+            tolerance=1e-12,
+            gradient_tolerance=1e-12,
         ),
     ),
     "unet": Row("unet", dict(channels=2, pools=2)),
