@@ -225,6 +225,7 @@ AS_TRACED = {
     "test_classical",
     "test_compiled",
     "test_conjugate_gradient",
+    "test_convex_ridge",
     "test_dagan",
     "test_discs",
     "test_distribution",
@@ -270,6 +271,7 @@ AS_TRACED = {
 # modules fuse them as users do.
 UNFUSED = {
     "test_apgd",
+    "test_convex_ridge",
     "test_discs",
     "test_docs",
     "test_evaluation",

@@ -710,7 +710,7 @@ def test_a_model_of_another_class_is_read_under_the_keras_that_wrote_it(
     tmp_path, two_layers, monkeypatch
 ):
     two_layers.make_weights()
-    monkeypatch.setattr(tfvn.models.base, "_ORDER", "another")
+    monkeypatch.setattr(tfvn.models.stored, "_ORDER", "another")
     two_layers.save(tmp_path / "model.keras")
     monkeypatch.undo()
     monkeypatch.setitem(tfvn.models.MODELS, "two-layers", TwoLayers)

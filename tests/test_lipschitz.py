@@ -8,7 +8,13 @@ from scipy.optimize import minimize
 
 from tfvn.attacks import PowerIteration
 from tfvn.certificates import Lipschitz
-from tfvn.certificates.lipschitz import _Steps, of_monotone, of_regularised, of_zero_filled
+from tfvn.certificates.lipschitz import (
+    _Steps,
+    of_convex,
+    of_monotone,
+    of_regularised,
+    of_zero_filled,
+)
 from tfvn.models import TotalVariation, Wavelet, sparse
 from tfvn.models.base import Statistics
 
@@ -204,6 +210,49 @@ def test_statistics_without_a_norm_are_refused():
     text = "statistics must hold operator_norm.*Received: operator_norm=None"
     with pytest.raises(ValueError, match=text):
         Lipschitz(of_zero_filled).bound(statistics(None), 1.0)
+
+
+# The minimum of a convex function
+
+CONVEX = [(1.0, 0.007, 1.65), (1.0, 0.5, 0.3), (0.8, 0.02, 10.0), (1.0, 2.0, 1.0)]
+
+
+@pytest.mark.parametrize("power, mu, strength", CONVEX)
+def test_the_minimum_of_a_convex_function_reaches_its_constants_and_passes_none(
+    power, mu, strength
+):
+    constants = of_convex(power, mu, strength)
+    # Two pixels, of which A sees one, or one fully and one as the worst data need it.
+    normals = [np.diag([0.0, power]), np.diag([min(mu, power), power])]
+    largest = np.zeros(2)
+    for normal in normals:
+        for angle in np.linspace(0, np.pi, 1001):
+            unit = np.array([np.cos(angle), np.sin(angle)])
+            for size in (0.0, strength):
+                hessian = normal + mu * np.eye(2) + size * np.outer(unit, unit)
+                solved = np.linalg.inv(hessian)
+                reached = [np.linalg.norm(solved @ x, 2) for x in (np.sqrt(normal), normal)]
+                largest = np.maximum(largest, reached)
+    assert (largest <= np.array(constants) * (1 + 1e-12)).all()
+    np.testing.assert_allclose(largest, constants, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_convex_regulariser_passes_the_constants(seed):
+    rng = np.random.default_rng(seed)
+    a, mu, strength = operator(seed), 10 ** rng.uniform(-3, 0), 10 ** rng.uniform(-1, 1)
+    constants = of_convex(1.0, mu, strength)
+    for rank in range(1, 6):
+        basis = np.linalg.qr(rng.standard_normal((6, 6)))[0][:, :rank]
+        hessian = a.T @ a + mu * np.eye(6) + strength * basis * rng.uniform(0, 1, rank) @ basis.T
+        solved = np.linalg.inv(hessian)
+        for matrix, constant in ((a.T, constants[0]), (a.T @ a, constants[1])):
+            assert np.linalg.norm(solved @ matrix, 2) <= constant
+
+
+def test_without_a_regulariser_the_constants_are_those_of_cg_sense():
+    assert of_convex(0.9, 0.1, 0.0) == of_regularised(0.9, 0.1)
+    np.testing.assert_allclose(of_convex(0.9, 0.1, 1e-9), of_regularised(0.9, 0.1), rtol=1e-6)
 
 
 # Total variation and wavelets

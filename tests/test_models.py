@@ -57,6 +57,17 @@ ROWS = {
     "monotone": Row(
         "monotone", dict(num_stages=2, data_steps=2, filters=2, kernel_size=3, num_pieces=3)
     ),
+    "convex-ridge": Row(
+        "convex-ridge",
+        dict(
+            mu=1.0,
+            filters=2,
+            kernel_size=3,
+            num_pieces=3,
+            tolerance=1e-12,
+            gradient_tolerance=1e-12,
+        ),
+    ),
     "unet": Row("unet", dict(channels=2, pools=2)),
     "unet of magnitudes": Row("unet", dict(channels=2, pools=1, image="magnitude")),
     "e2e-varnet": Row("e2e-varnet", dict(num_cascades=1, channels=2, pools=1)),

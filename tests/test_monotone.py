@@ -11,7 +11,7 @@ from tfvn import load_model
 from tfvn.attacks import AutoProjectedGradient, PowerIteration
 from tfvn.certificates.lipschitz import of_monotone
 from tfvn.models import CGSense, MonotoneVariationalNetwork, ZeroFilled, filter_bank
-from tfvn.models.monotone import Regulariser
+from tfvn.models.regulariser import Regulariser
 from tfvn.models.splines import MonotoneSpline
 from tfvn.training import Trainer
 

@@ -33,9 +33,10 @@ def fake_results(run_dirs, output):
         rows.append({**common, "attack": "none", "kspace_norm": 0, "norm": 0, "effect": 0})
         rows.append({**rows[0], **common, "rmse": 7 * error})
         for attack, radius, norm, share in (
-            ("l2", 2.5, 2.0, 0.25),
-            ("l2", 3.5, 4.0, 1.0),
+            ("suite-l2", 2.5, 2.0, 0.25),
+            ("suite-l2", 3.5, 4.0, 1.0),
             ("power-kspace", 0.5, 2.0, 1.0),
+            ("random-kspace", 2.6, 2.0, 0.1),
         ):
             sizes = {"attack": attack, "radius": radius, "kspace_norm": 2.0, "norm": norm}
             rows.append({**common, **sizes, "effect": share * effect})
@@ -62,6 +63,7 @@ def made(monkeypatch):
     monkeypatch.setattr(protocol, "train", train)
     monkeypatch.setattr(protocol, "attack", lambda run_dir, config: None)
     monkeypatch.setattr(protocol, "evaluate", fake_results)
+    monkeypatch.setattr(protocol, "size_and_time", lambda run_dir: (1, 0.25))
     return found
 
 
@@ -86,7 +88,8 @@ def test_every_network_stands_beside_the_linear_filter_of_its_constant(made, tmp
     assert [float(row[key]) for key in ("lipschitz", "image_lipschitz")] == [5.0, 1.1]
     # The effect is 4, by a change of the data of norm 2 and an image of norm 4.
     assert [float(row[key]) for key in ("amplification", "image_amplification")] == [2.0, 1.0]
-    assert [float(row[key]) for key in ("radius", "effect", "rmse_attacked")] == [3.5, 4.0, 2.0]
+    columns = ("effect_2.5", "effect_3.5", "rmse_3.5", "noise", "rmse_noise", "seconds_a_slice")
+    assert [float(row[key]) for key in columns] == [1.0, 4.0, 2.0, 2.0, 2.0, 0.25]
     assert rows["smoothed"]["lipschitz"] == rows["undefended"]["lipschitz"] == ""
     assert imread(tmp_path / "trade.png")[..., :3].std() > 0.05
     assert "| undefended " in capsys.readouterr().out

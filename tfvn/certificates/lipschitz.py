@@ -9,6 +9,7 @@ apart from each other. N = A^H A has its eigenvalues s in [0, a], a = || A ||^2.
 
     zero-filled    f(k) = A^H k                 L_k = sqrt(a), L_r = a
     regularised    f(k) = (N + mu)^-1 A^H k     L_k = sqrt(m) / (m + mu), L_r = a / (a + mu)
+    minimum        tfvn.models.convex_ridge     see `of_convex`
     monotone       tfvn.models.monotone         see `of_monotone`
 
 with m = min(a, mu). Each is proved in docs/theorem.md. They hold for the complex image, and so for
@@ -19,7 +20,7 @@ import numpy as np
 
 from tfvn.certificates.base import Certificate, check_distance, check_finite, check_number
 
-__all__ = ["Lipschitz", "of_monotone", "of_regularised", "of_zero_filled"]
+__all__ = ["Lipschitz", "of_convex", "of_monotone", "of_regularised", "of_zero_filled"]
 
 # Parts of [0, a], narrower towards 0: at s = a (i / parts)^2.
 _PARTS = 2000
@@ -112,6 +113,26 @@ def of_regularised(power, mu):
     """
     largest = min(power, mu)
     return np.sqrt(largest) / (largest + mu), power / (power + mu)
+
+
+def of_convex(power, mu, strength):
+    """(L_k, L_r) of the u that minimises 1/2 || A u - k ||^2 + mu / 2 || u ||^2 + R(u), for a =
+    `power` and a convex R whose gradient changes by at most `strength` times what u does.
+
+    L_k is that without R. L_r^2 is the least of
+
+        t a^2 (4 + t b^2) / (4 (t (a + mu) (a + mu + b) - 1))    over t >= 1 / (mu (mu + b))
+
+    with b = `strength`, and L_r <= sqrt(a) L_k as for every model. Without R it is a / (a + mu).
+    """
+    of_data, without = of_regularised(power, mu)
+    if strength <= 0:
+        return of_data, without
+    total = power + mu
+    # Of all t the expression is least at the first of these.
+    t = max(2 / (total * strength), 1 / (mu * (mu + strength)))
+    square = t * power**2 * (4 + t * strength**2) / (4 * (t * total * (total + strength) - 1))
+    return of_data, min(np.sqrt(square), np.sqrt(power) * of_data)
 
 
 def of_monotone(power, gains, data_weights, data_steps):

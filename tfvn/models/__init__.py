@@ -5,6 +5,7 @@ from tfvn.models.automap import AUTOMAP
 from tfvn.models.base import Reconstructor, Statistics, magnitude
 from tfvn.models.cascade import Cascade
 from tfvn.models.classical import CGSense, TotalVariation, Wavelet, ZeroFilled
+from tfvn.models.convex_ridge import ConvexRidge
 from tfvn.models.dagan import DAGAN
 from tfvn.models.e2e_varnet import E2EVarNet
 from tfvn.models.modl import MoDL
@@ -21,6 +22,7 @@ __all__ = [
     "RIM",
     "CGSense",
     "Cascade",
+    "ConvexRidge",
     "E2EVarNet",
     "MoDL",
     "MonotoneVariationalNetwork",
@@ -43,6 +45,7 @@ MODELS = {
     "automap": AUTOMAP,
     "cascade": Cascade,
     "cg-sense": CGSense,
+    "convex-ridge": ConvexRidge,
     "dagan": DAGAN,
     "e2e-varnet": E2EVarNet,
     "modl": MoDL,

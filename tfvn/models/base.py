@@ -7,25 +7,21 @@ model.
 
 import json
 
-import numpy as np
 import tensorflow as tf
-from tensorflow import keras
 
 from tfvn import checks
-from tfvn.compat import KERAS_3, variable_of, weights_in_order
+from tfvn.compat import variable_of, weights_in_order
 from tfvn.models import compiled
 from tfvn.models.answers import EPSILON, Statistics, magnitude
 from tfvn.models.failed_call import explain
+from tfvn.models.stored import Stored
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
 
 __all__ = ["EPSILON", "Reconstructor", "Statistics", "magnitude"]
 
-# The weights of one model stand in another order under Keras 2 than under Keras 3.
-_ORDER = "keras3" if KERAS_3 else "keras2"
 
-
-class Reconstructor(keras.Model):
+class Reconstructor(Stored):
     """A reconstruction model.
 
     A subclass has `call(inputs)` from the measurement to a complex image (batch, rows, width).
@@ -271,26 +267,6 @@ class Reconstructor(keras.Model):
                 f"{(maps.shape[0], rows, maps.shape[3])}. Received: {image.shape}"
             )
 
-    def save(self, filepath, *args, **kwargs):
-        """Writes the model to a file NAME.keras, as Keras does, that `tfvn.load_model` reads.
-
-        Raises:
-            ValueError: for another kind of file, and for weights that are not finite: neither could
-                be read.
-        """
-        if not str(filepath).endswith(".keras"):
-            raise ValueError(
-                "A network is saved to a file with the ending .keras. Received: "
-                f"filepath={checks.shown(filepath)}. For weights alone call save_weights, for "
-                "TensorFlow Serving tfvn.tools.serving.export."
-            )
-        if not all(np.isfinite(weight).all() for weight in self.get_weights()):
-            raise ValueError(
-                f"{filepath}: the network's weights are NaN or infinite: it has diverged and is "
-                "not saved. Train it again with a lower learning rate."
-            )
-        return super().save(filepath, *args, **kwargs)
-
     def get_config(self):
         """The settings that `from_config` makes an equal model of. A subclass adds its own."""
         return {
@@ -322,30 +298,6 @@ class Reconstructor(keras.Model):
             "zero_filled": tf.TensorSpec([1, rows, 256], complex_type),
         }
         tf.function(lambda given: self(given), autograph=False).get_concrete_function(inputs)
-
-    # How its file is read, see `tfvn.models.network_files`.
-
-    def places(self, names):
-        """Where the weights lie in the file of weights: a dict from paths to weights.
-
-        Args:
-            names: of what lies at the top of the file.
-        """
-        del names
-        found = {}
-        for number, weight in enumerate(weights_in_order(self)):
-            found[f"vars/{_ORDER}_{number}"] = weight
-        return found
-
-    def save_own_variables(self, store):
-        # Keras also writes those of each layer by themselves, under names that depend on more than
-        # the class.
-        for number, weight in enumerate(weights_in_order(self)):
-            store[f"{_ORDER}_{number}"] = np.array(weight)
-
-    def load_own_variables(self, store):
-        for number, weight in enumerate(weights_in_order(self)):
-            weight.assign(store[f"{_ORDER}_{number}"])
 
     # What compiled functions are shared by, see `tfvn.models.compiled`.
 

@@ -5,15 +5,13 @@
     u <- u - j_t K_t^T phi_t(K_t u)
     u <- u - lambda_t (A^H A u - A^H k)                    m times
 
-K_t are real filters on real and imaginary part with || K_t || <= 1, see `tfvn.models.filter_bank`,
-and phi_t nondecreasing activations with slopes in (0, 1), see `tfvn.models.splines`. So each
-regulariser is the gradient of a convex function, and takes away at most j_t < 2 times what it sees.
+K_t^T phi_t(K_t u) is the gradient of a convex function, see `tfvn.models.regulariser`. So each
+regulariser takes away at most j_t < 2 times what it sees.
 With 0 < lambda_t || A ||^2 < 2 the whole network has Lipschitz constants that are computed from j_t
 and lambda_t alone, see `tfvn.certificates.lipschitz` and docs/theorem.md.
 
 No weight can leave these sets, whatever an optimizer does to it. j_t are a softmax of weights times
-`budget`, and lambda_t a sigmoid of weights times `largest_step`. Filters lose their mean, and are
-divided by the root of a bound of their norm.
+`budget`, and lambda_t a sigmoid of weights times `largest_step`.
 
 Source of the network: Hammernik et al., MRM 79(6), 2018; of convex regularisers with learned
 splines: Goujon et al., IEEE TCI 9, 2023. The constants are derived in docs/theorem.md.
@@ -27,157 +25,21 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.certificates.lipschitz import Lipschitz, of_monotone
-from tfvn.compat import initial_seed
-from tfvn.models import filter_bank
 from tfvn.models.base import Reconstructor
 from tfvn.models.features import as_channels, as_complex, as_image
-from tfvn.models.splines import RATE, MonotoneSpline
-from tfvn.network_size import LARGEST_FILE
+from tfvn.models.regulariser import OF_SPLINES, Regulariser, check_proved, check_size
+from tfvn.models.splines import RATE
 
-__all__ = ["MonotoneVariationalNetwork", "Regulariser"]
+__all__ = ["MonotoneVariationalNetwork"]
 
 # j_t beyond would leave nothing of the bound: at 2 it is infinite.
 _LARGEST_GAIN = 1.9
 # lambda_t at the start, as a part of the largest one.
 _FIRST_STEP = 0.9
-# Filters whose norm is 0 stay 0.
-_TINY = 1e-12
 # More would take longer to trace than anyone waits.
 _MOST_STAGES = 100
-# What the conditions may be off by: rounding, in single and in double precision.
-_ROUNDING = {"float32": 1e-4, "float64": 1e-10}
-# Quotients of differences lose more digits.
-_SLOPE = 1e-3
-# Settings of an activation that regularisers and networks hand on.
-_OF_SPLINES = ("num_pieces", "reach", "first_slope", "last_slope")
-# Of the power iteration that looks for an image that K makes large.
-_POWER_STEPS = 10
 # Numbers of single precision may be so much too small.
 _UP = 1 + 1e-6
-
-
-@keras.utils.register_keras_serializable(package="tfvn")
-class Regulariser(keras.layers.Layer):
-    """K^T phi(K u), with || K || <= 1 and phi nondecreasing with slopes in (0, 1).
-
-    Args:
-        filters, kernel_size: number and side of the filters, which must be odd.
-        num_pieces, reach, first_slope, last_slope: of the `MonotoneSpline`.
-        seed: of the initial filters.
-
-    Call arguments:
-        channels: real (batch, rows, width, 2).
-        kernel: what `kernel()` returns; None: it is made.
-
-    Raises:
-        ValueError: for settings outside their ranges.
-    """
-
-    def __init__(
-        self,
-        filters=16,
-        kernel_size=7,
-        num_pieces=9,
-        reach=0.03,
-        first_slope=0.95,
-        last_slope=0.0025,
-        seed=0,
-        **kwargs,
-    ):
-        super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
-        self.filters = checks.whole("filters", filters, 1)
-        self.kernel_size = checks.whole("kernel_size", kernel_size, 3)
-        if self.kernel_size % 2 == 0:
-            raise ValueError(
-                "kernel_size must be odd: filters and their transpose have one centre. Received:"
-                f" kernel_size={kernel_size}"
-            )
-        # Those of a network's regularisers are a thousand times its own.
-        self.seed = checks.whole("seed", seed, limit=2**63)
-        self.raw_kernel = self.add_weight(
-            name="raw_kernel",
-            shape=(self.kernel_size, self.kernel_size, 2, self.filters),
-            initializer=keras.initializers.RandomNormal(
-                stddev=1 / self.kernel_size, seed=initial_seed(self.seed)
-            ),
-        )
-        self.activation = MonotoneSpline(
-            self.filters, num_pieces, reach, first_slope, last_slope, dtype=self.dtype
-        )
-        self.built = True
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            **{name: getattr(self.activation, name) for name in _OF_SPLINES},
-            "seed": self.seed,
-        }
-
-    def kernel(self):
-        """The filters of K, (k, k, 2, filters): of zero mean, and with || K || <= 1."""
-        raw = tf.convert_to_tensor(self.raw_kernel)
-        kernel = raw - tf.reduce_mean(raw, [0, 1], keepdims=True)
-        return kernel / tf.sqrt(filter_bank.norm_bound(kernel) + _TINY)
-
-    def analyse(self, channels, kernel):
-        """K channels."""
-        return filter_bank.analyse(channels, kernel)
-
-    def synthesise(self, features, kernel, like):
-        """K^T features, an image of the size of `like`."""
-        return filter_bank.synthesise(features, kernel, like)
-
-    def call(self, channels, kernel=None):
-        if kernel is None:
-            kernel = self.kernel()
-        features = self.activation(self.analyse(channels, kernel))
-        return self.synthesise(features, kernel, channels)
-
-    def gain(self):
-        """A bound of || K ||^2 times the largest slope of phi, in double precision, a number.
-
-        It is made of the filters and slopes that `call` uses, and larger by what rounding may do.
-        """
-        kernel = tf.cast(self.kernel(), tf.float64)
-        norm = filter_bank.norm_bound(kernel, filter_bank.FINE_POINTS)
-        return float(norm) * float(tf.reduce_max(self.activation.slopes())) * _UP
-
-    def broken_conditions(self):
-        """Which of what the certificate demands of this layer does not hold, as sentences.
-
-        It is measured: of what `analyse`, `synthesise` and `activation` compute, whatever class
-        they are of.
-        """
-        allowed = _ROUNDING[self.dtype]
-        kernel = self.kernel()
-        shape = (1, self.kernel_size + 2, self.kernel_size + 1, 2)
-        image = tf.random.stateless_normal(shape, [0, 0], dtype=self.dtype)
-        features = self.analyse(image, kernel)
-        other = tf.random.stateless_normal(features.shape, [1, 0], dtype=self.dtype)
-        back = self.synthesise(other, kernel, image)
-        broken = []
-        gap = abs(float(tf.reduce_sum(features * other) - tf.reduce_sum(image * back)))
-        if not gap <= allowed * float(tf.norm(image) * tf.norm(other)):
-            broken.append(f"K^T is not the transpose of K (<K u, v> - <u, K^T v> = {gap:.2g})")
-        norm = self._stretched(image, kernel)
-        bound = float(filter_bank.norm_bound(tf.cast(kernel, tf.float64)))
-        if not norm <= bound + allowed:
-            broken.append(f"|| K ||^2 is {norm:.3g} and not at most {bound:.3g}")
-        slopes = self.activation.measured_slopes()
-        if not (slopes.min() >= -_SLOPE and slopes.max() <= 1 + _SLOPE):
-            broken.append(
-                f"phi has slopes from {slopes.min():.3g} to {slopes.max():.3g} and not in [0, 1]"
-            )
-        return broken
-
-    def _stretched(self, image, kernel):
-        """|| K u ||^2 / || u ||^2 of an image u that K makes large, a number."""
-        for _ in range(_POWER_STEPS):
-            image = self.synthesise(self.analyse(image, kernel), kernel, image)
-            image /= tf.norm(image) + _TINY
-        return float(tf.reduce_sum(tf.square(self.analyse(image, kernel))))
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -236,7 +98,7 @@ class MonotoneVariationalNetwork(Reconstructor):
         self.regularisers = []
         sizes = {"filters": filters, "kernel_size": kernel_size, "num_pieces": num_pieces}
         count = 1 if self.shared else self.num_stages
-        _check_size(count, **sizes)
+        check_size(count, **sizes)
         for number in range(count):
             regulariser = Regulariser(
                 **sizes,
@@ -267,7 +129,7 @@ class MonotoneVariationalNetwork(Reconstructor):
             **super().get_config(),
             "num_stages": self.num_stages,
             "data_steps": self.data_steps,
-            **{name: own[name] for name in ("filters", "kernel_size", *_OF_SPLINES)},
+            **{name: own[name] for name in ("filters", "kernel_size", *OF_SPLINES)},
             "largest_step": self.largest_step,
             "budget": self.budget,
             "shared": self.shared,
@@ -326,12 +188,7 @@ class MonotoneVariationalNetwork(Reconstructor):
         Raises:
             ValueError: if one does not.
         """
-        broken = self.broken_conditions()
-        if broken:
-            raise ValueError(
-                f"{self.name}: no Lipschitz constant is proved: {'; '.join(broken)}. The layers"
-                " must compute what docs/theorem.md demands."
-            )
+        check_proved(self.name, self.broken_conditions())
         constants = functools.partial(
             of_monotone,
             gains=self.certified_gains(),
@@ -369,18 +226,3 @@ class MonotoneVariationalNetwork(Reconstructor):
         steps = self.data_steps * (self.num_stages + 1)
         numbers = 4 * self.regularisers[0].filters * self.num_stages + 2 * steps + 8 * coils
         return tf.as_dtype(self.dtype).size * height * width * numbers
-
-
-def _check_size(count, filters, kernel_size, num_pieces):
-    """Checks that the weights of so many regularisers fit a file, before there are any."""
-    filters = checks.whole("filters", filters, 1)
-    kernel_size = checks.whole("kernel_size", kernel_size, 3)
-    num_pieces = checks.whole("num_pieces", num_pieces, 1)
-    # A file may hold each weight in double precision, twice more for an optimizer, and once more.
-    most = LARGEST_FILE // 32
-    if count * filters * (2 * kernel_size**2 + num_pieces + 1) > most:
-        raise ValueError(
-            f"A network has at most {most} weights. Received: filters={filters}, "
-            f"kernel_size={kernel_size}, num_pieces={num_pieces}, of {count} regularisers. Make one"
-            " of them smaller."
-        )

@@ -121,6 +121,11 @@ class MonotoneSpline(keras.layers.Layer):
         slope = tf.gather(tf.reshape(slopes, [-1]), pieces)
         return tf.sign(x) * offset + slope * x
 
+    def derivative(self, x):
+        """phi'(x), of the shape of x, that is (..., channels)."""
+        slopes, pieces = self.slopes(), self._pieces(x, self.reaches())
+        return tf.gather(tf.reshape(slopes, [-1]), pieces)
+
     def _pieces(self, x, reaches):
         """Which entry of the tables every x needs, int32 of its shape."""
         last = self.num_pieces - 1

@@ -11,11 +11,10 @@ models.csv and models.md of the run directory; results/ has what `evaluate.py` w
 """
 
 import os
-import time
 
 import numpy as np
 
-from tfvn import cli, data, files, tables
+from tfvn import cli, files, tables
 from tfvn import config as configs
 from tfvn.paper import protocol
 from tfvn.runs.models import network_of
@@ -38,8 +37,6 @@ COMPARED = (
     "variational",
 )
 _CONFIGS = os.path.join(protocol.CONFIGS, "models")
-# Calls of a model whose median is its time.
-_TIMED_CALLS = 5
 
 
 @cli.command
@@ -133,7 +130,7 @@ def _row(name, run_dirs, measured, watch):
     """A line of the table: every column with the values of all seeds."""
     row = {"model": name, "parameters": [], "seconds_a_slice": [], "training_minutes": []}
     for run_dir in run_dirs:
-        parameters, seconds = _size_and_time(run_dir)
+        parameters, seconds = protocol.size_and_time(run_dir)
         row["parameters"].append(parameters)
         row["seconds_a_slice"].append(seconds)
         if parameters:
@@ -144,20 +141,6 @@ def _row(name, run_dirs, measured, watch):
             for column, value in _columns(line):
                 row.setdefault(column, []).append(float(value))
     return row
-
-
-def _size_and_time(run_dir):
-    """The number of trained parameters of a run's network, and the seconds of a slice."""
-    config = configs.load(os.path.join(run_dir, "config.yaml"))
-    network = network_of(run_dir, config)
-    inputs, _ = next(iter(data.load(config, "test")))
-    seconds = []
-    for _ in range(_TIMED_CALLS):
-        start = time.perf_counter()
-        network.reconstruct(inputs).numpy()
-        seconds.append(time.perf_counter() - start)
-    parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    return parameters, float(np.median(seconds)) / len(inputs["mask"])
 
 
 def _columns(line):

@@ -12,10 +12,14 @@ import shutil
 import sys
 import time
 
+import numpy as np
+
+from tfvn import config as configs
 from tfvn import data, files, ranges, tables
 from tfvn.results import evaluate as results
 from tfvn.runs import directory
 from tfvn.runs.attack import attack_run
+from tfvn.runs.models import network_of
 from tfvn.runs.train import train_run
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "Stopwatch",
     "attack",
     "evaluate",
+    "size_and_time",
     "train",
     "write_knees",
 ]
@@ -36,6 +41,8 @@ CONFIGS = _INSTALLED if os.path.isdir(_INSTALLED) else _CHECKOUT
 MODELS = ("original", "sigma_0.01", "sigma_0.02", "sigma_0.05", "sigma_0.1")
 _COLUMNS = ("what", "units", "seconds", "seconds_per_unit", "peak_bytes")
 _SPLITS = ("train", "test")
+# Calls of a model whose median is its time.
+_TIMED_CALLS = 5
 
 
 def write_knees(root, config, size, receiver_noise, version=5):
@@ -126,6 +133,24 @@ def evaluate(run_dirs, output):
     words += ["--output", directory.as_argument(output)]
     print(f"\n$ {directory.command('python', 'evaluate.py', *words)}", flush=True)
     return results.evaluate(run_dirs, output)
+
+
+def size_and_time(run_dir):
+    """The number of trained parameters of a run's network, and the seconds of a slice.
+
+    It is the median of some calls of the network in its defence, on the first test batch.
+    """
+    config = configs.load(os.path.join(run_dir, "config.yaml"))
+    network = network_of(run_dir, config)
+    model = config.defended(network)
+    inputs, _ = next(iter(data.load(config, "test")))
+    seconds = []
+    for _ in range(_TIMED_CALLS):
+        start = time.perf_counter()
+        model.reconstruct(inputs).numpy()
+        seconds.append(time.perf_counter() - start)
+    parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    return parameters, float(np.median(seconds)) / len(inputs["mask"])
 
 
 class Stopwatch:

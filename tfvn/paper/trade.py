@@ -5,8 +5,8 @@
 It trains the monotone network of configs/models/monotone.yaml once for each number of stages and
 each budget. Beside them stand the zero-filled image, CG-SENSE with the constants of all these
 networks, total variation after a few numbers of iterations, the undefended variational network and
-a smoothed one. All are attacked, by the paper's search and by power iteration on the k-space. Run
-again, it continues where it stopped.
+a smoothed one. All are attacked, by the suite `small-1` at three radii and by power iteration on
+the k-space, and are given data with noise. Run again, it continues where it stopped.
 
 trade.csv has a line for each model. trade.png is the figure; results/ has what `evaluate.py` writes
 of all runs.
@@ -30,8 +30,20 @@ _STAGES, _BUDGETS = (1, 2, 4, 8), (0.5, 2.5)
 _SIGMA, _DRAWS = 0.05, 5
 # Of total variation: its constant grows with them.
 _ITERATIONS = (10, 30, 100)
-# The image threat bounds L_r from below, and the k-space threat L_k.
-_ATTACKS = ("attacks=ascent,power", "attacks.power.threat=kspace")
+# The image threat bounds L_r from below, and the k-space threat L_k. One random change of the
+# k-space is noise of this norm: a deviation of 0.02 of every number of a test slice.
+_ATTACKS = (
+    "attacks=suite,power,random",
+    "attacks.power.threat=kspace",
+    "attacks.power.sizes=2.5",
+    "attacks.random.threat=kspace",
+    "attacks.random.sizes=2.6",
+    "attacks.random.steps=1",
+)
+# How their rows are named.
+_OF_IMAGES, _NOISE = "suite-l2", "random-kspace"
+# Of the smoothed network: noise that the attacks see.
+_ATTACKED_DRAWS = 2
 _COLUMNS = (
     "model",
     "family",
@@ -43,9 +55,9 @@ _COLUMNS = (
     "image_lipschitz",
     "amplification",
     "image_amplification",
-    "radius",
-    "effect",
-    "rmse_attacked",
+    "noise",
+    "rmse_noise",
+    "seconds_a_slice",
 )
 _NAMES = ("trade.csv", "trade.png")
 
@@ -136,6 +148,8 @@ def _smoothed():
         "defence=smoothed",
         f"defence.sigma={_SIGMA}",
         f"defence.num_samples={_DRAWS}",
+        f"attacks.suite.draws={_ATTACKED_DRAWS}",
+        f"attacks.power.draws={_ATTACKED_DRAWS}",
     )
 
 
@@ -207,17 +221,21 @@ def _evaluated(parent, models):
         # A smoothed model has a constant too, which says nothing at the size of attacks.
         if row["certificate"] == "lipschitz":
             claims[row["model"]] = row
-    return [_row(model, images[model.run], claims.get(model.run)) for model in models]
+    rows = []
+    for model in models:
+        row = _row(model, images[model.run], claims.get(model.run))
+        _, row["seconds_a_slice"] = protocol.size_and_time(os.path.join(parent, model.run))
+        rows.append(row)
+    return rows
 
 
 def _row(model, rows, claim):
     """The line of a model: means over the slices, and the largest amplification by any attack."""
     clean = [row for row in rows if row["attack"] == "none"]
     attacked = [row for row in rows if row["attack"] != "none"]
-    of_images = [row for row in attacked if row["attack"] == "l2"]
-    radius = max(float(row["radius"]) for row in of_images)
-    largest = [row for row in of_images if float(row["radius"]) == radius]
-    return {
+    of_images = [row for row in attacked if row["attack"] == _OF_IMAGES]
+    noisy = [row for row in attacked if row["attack"] == _NOISE]
+    found = {
         "model": model.run,
         "family": model.family,
         "stages": math.nan if model.stages is None else model.stages,
@@ -228,10 +246,14 @@ def _row(model, rows, claim):
         "image_lipschitz": float(claim["image_lipschitz"]) if claim else math.nan,
         "amplification": _largest(attacked, "kspace_norm"),
         "image_amplification": _largest(of_images, "norm"),
-        "radius": radius,
-        "effect": float(np.mean([float(row["effect"]) for row in largest])),
-        "rmse_attacked": _rmse(largest),
+        "noise": max(float(row["kspace_norm"]) for row in noisy),
+        "rmse_noise": _rmse(noisy),
     }
+    for radius in sorted({float(row["radius"]) for row in of_images}):
+        own = [row for row in of_images if float(row["radius"]) == radius]
+        found[f"effect_{radius:g}"] = float(np.mean([float(row["effect"]) for row in own]))
+        found[f"rmse_{radius:g}"] = _rmse(own)
+    return found
 
 
 def _rmse(rows):
@@ -247,13 +269,14 @@ def _largest(rows, size):
 def _write(rows, parent):
     """Writes trade.csv and trade.png, and prints the table."""
     paths = [os.path.join(parent, name) for name in _NAMES]
+    columns = [*_COLUMNS, *(name for name in rows[0] if name not in _COLUMNS)]
     with files.replacing(paths[0]) as temporary:
-        tables.write_csv(temporary, rows, _COLUMNS)
+        tables.write_csv(temporary, rows, columns)
     with files.replacing(paths[1]) as temporary:
         figure6(temporary, rows)
-    lines = [list(_COLUMNS)]
+    lines = [columns]
     for row in rows:
-        lines.append([_told(row[column]) for column in _COLUMNS])
+        lines.append([_told(row[column]) for column in columns])
     print(f"wrote {paths[0]}\nwrote {paths[1]}\n\n{tables.aligned(lines)}", end="")
 
 

@@ -150,8 +150,7 @@ def _opened(run_dir, plan, overrides):
 
 def _warn_of_training(config):
     """Warns of data that make errors too small, and of those that are unlike the training's."""
-    trained_on.warn_of_trained_slices(config)
-    trained_on.warn_of_trained_scans(config)
+    trained_on.warn_of_trained_slices(config, scans=True)
     if config.model.file:
         trained_on.warn_of_data(config.model.file, config)
 

@@ -35,7 +35,6 @@ __all__ = [
     "known",
     "warn",
     "warn_of_data",
-    "warn_of_trained_scans",
     "warn_of_trained_slices",
     "write",
     "write_untrained",
@@ -280,36 +279,29 @@ def warn_of_data(model_path, config):
         warn(model_path, sample, source.name(index), config.dataset.readout_oversampling)
 
 
-def warn_of_trained_slices(config):
+def warn_of_trained_slices(config, scans=False):
     """Warns where slices to test on trained the given model, as its run directory tells.
+
+    Args:
+        config: the configuration.
+        scans: whether to warn also of slices of patients of whom others trained the network. It is
+            the given one, or that of the configuration itself.
 
     Warns:
         DataWarning: with the number of these slices and the name of the first one.
     """
     model_path = config.model.file
-    known_slices = set(_trained(config)) if model_path else set()
     tested = config.dataset.identities("test")
-    both = [identity for identity in tested if identity in known_slices]
-    _warn_of(both, tested, f"trained the model {model_path}", "others")
-
-
-def warn_of_trained_scans(config):
-    """Warns where slices to test on are of patients of whom other slices trained the network.
-
-    It is the network of the configuration itself, or the given one.
-
-    Warns:
-        DataWarning: with the number of these slices and the name of the first one.
-    """
-    known_slices = set(_trained(config))
-    known_scans = {identity[:-1] for identity in known_slices}
-    tested, found = config.dataset.identities("test"), []
-    for identity in tested:
+    known_slices = set(_trained(config)) if model_path or scans else set()
+    if model_path:
+        both = [identity for identity in tested if identity in known_slices]
+        _warn_of(both, tested, f"trained the model {model_path}", "others")
+    if scans:
         # The last of its names is the number of the slice.
-        if identity not in known_slices and identity[:-1] in known_scans:
-            found.append(identity)
-    what = "are of patients of whom other slices trained the network"
-    _warn_of(found, tested, what, "other patients")
+        known_scans = {identity[:-1] for identity in known_slices}
+        others = [x for x in tested if x not in known_slices and x[:-1] in known_scans]
+        what = "are of patients of whom other slices trained the network"
+        _warn_of(others, tested, what, "other patients")
 
 
 def _warn_of(found, tested, what, others):
