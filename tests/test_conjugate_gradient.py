@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfvn.models.conjugate_gradient import solve, solve_regularised
+from tfvn.models.conjugate_gradient import after_steps, solve, solve_regularised
 from tfvn.physics.sense import Sense
 
 MU = 0.3
@@ -171,6 +171,59 @@ def test_a_sample_ends_by_itself_and_its_batch_mates_do_not_matter(case):
         assert (len(counted) == 1) == (sample == 0)
         residual = rhs[own] - operator(alone, maps[own], mask[own])
         assert tf.norm(residual).numpy().real <= 1e-4 * tf.norm(rhs[own]).numpy().real
+
+
+def test_after_few_steps_the_gradients_are_those_of_the_steps(case):
+    sense, *operands = small(case, batch=2)
+    rhs, maps, mask = operands
+    mu = tf.constant(MU, "float64")
+    weights = 2 - 1j * rhs
+
+    def gradients(solver):
+        with tf.GradientTape() as tape:
+            tape.watch((rhs, maps, mu))
+            image = solver(sense, rhs, maps, mask, mu, 1e-13, 3)
+            result = value(image, weights)
+        return image, tape.gradient(result, (rhs, maps, mu))
+
+    image, found = gradients(after_steps)
+    expected, of_the_solution = gradients(solve_regularised)
+    np.testing.assert_array_equal(image, expected)
+    rng = np.random.default_rng(5)
+    for number, operand in enumerate((rhs, maps, mu)):
+        direction = rng.standard_normal(operand.shape)
+        if operand.dtype.is_complex:
+            direction = direction + 1j * rng.standard_normal(operand.shape)
+        ends = []
+        for sign in (1, -1):
+            moved = [rhs, maps, mask, mu]
+            place = (0, 1, 3)[number]
+            moved[place] += tf.cast(sign * 1e-6 * direction, operand.dtype)
+            ends.append(value(after_steps(sense, *moved, 1e-13, 3), weights))
+        central = float(ends[0] - ends[1]) / 2e-6
+        slopes = [np.vdot(x[number], direction).real for x in (found, of_the_solution)]
+        assert slopes[0] == pytest.approx(central, rel=1e-7)
+        assert slopes[1] != pytest.approx(central, rel=1e-3)
+
+
+def test_steps_that_change_nothing_any_more_leave_the_gradient_finite(case):
+    double = small(case)
+    rhs, maps, mask = (tf.cast(x, x.dtype.name.replace("128", "64")) for x in double[1:])
+    mask = tf.cast(mask, "float32")
+
+    @tf.function(autograph=False)
+    def image_and_gradient(rhs):
+        with tf.GradientTape() as tape:
+            tape.watch(rhs)
+            # After about 20, more divide by energies of 0. The second sample is 0 at once.
+            both = tf.concat([rhs, 0 * rhs], 0)
+            image = after_steps(Sense(dtype="float32"), both, maps, mask, MU, 0.0, 50)
+            result = value(image, 2.0 + 1j)
+        return image, tape.gradient(result, rhs)
+
+    image, gradient = image_and_gradient(rhs)
+    np.testing.assert_allclose(image[:1], solved_densely(*double, MU), rtol=0, atol=1e-5)
+    assert np.isfinite(gradient).all()
 
 
 def test_it_ends_after_the_most_iterations_and_at_once_for_zero(case):

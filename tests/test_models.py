@@ -42,12 +42,11 @@ ROWS = {
     "rim": Row("rim", dict(filters=3, num_steps=2)),
     "modl": Row(
         "modl",
-        dict(
-            num_iterations=2, num_layers=2, filters=3, initial_lambda=3.0, cg_steps=10, tolerance=0
-        ),
+        # Far from solved: the gradient is that of the steps.
+        dict(num_iterations=2, num_layers=2, filters=3, cg_steps=3, tolerance=0),
     ),
     "cascade": Row(
-        "cascade", dict(num_cascades=2, num_layers=2, filters=3, mu=3.0, cg_steps=10, tolerance=0)
+        "cascade", dict(num_cascades=2, num_layers=2, filters=3, cg_steps=3, tolerance=0)
     ),
     "cascade of replaced samples": Row(
         "cascade",

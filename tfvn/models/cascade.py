@@ -27,7 +27,7 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.models.base import Reconstructor
-from tfvn.models.conjugate_gradient import solve_regularised
+from tfvn.models.conjugate_gradient import after_steps
 from tfvn.models.residual import ResidualNetwork, check_size
 
 __all__ = ["DATA_STEPS", "Cascade"]
@@ -128,7 +128,7 @@ class Cascade(Reconstructor):
         """What the data step adds to an image, of its residual A^H k - A^H A z."""
         if self.data_step == "replace":
             return residual / (1 + self.mu)
-        return solve_regularised(
+        return after_steps(
             self.sense,
             residual,
             sensitivity_maps,

@@ -6,23 +6,30 @@ In this package H = A^H A + mu I, of `tfvn.physics.Sense` A: x is then the image
 Every sample ends its iterations by itself, as soon as its residual is small enough, and does not
 change any more. Batch mates do not matter.
 
-The gradient is that of the solution, not that of the iterations. From H x = b follows
-H dx = db - dH x. With the cotangent g of x, and y = H^-1 g from a second solve, the gradient with
-respect to b is y, and that with respect to the operands of H is the one of -Re <y, H x> at fixed x
-and y. Both solves are differentiable again in the same way, so that second derivatives exist. No
-iteration is kept in memory. The gradient is as exact as both solves are.
+There are two gradients.
 
-Source: Hestenes and Stiefel, J. Res. NBS 49(6), 1952, section 3; the gradient as in MoDL (Aggarwal,
-Mani and Jacob, IEEE TMI 38(2), 2019, section III-C), with respect to the data too.
+`solve` has that of the solution. From H x = b follows H dx = db - dH x. With the cotangent g of x,
+and y = H^-1 g from a second solve, the gradient with respect to b is y, and that with respect to
+the operands of H is the one of -Re <y, H x> at fixed x and y. Both solves are differentiable again
+in the same way, so that second derivatives exist. No iteration is kept in memory. The gradient is
+as exact as both solves are.
+
+`after_steps` has that of its iterations, which is exact after however few. There x is not linear in
+b, as the lengths of the steps depend on it.
+
+Source: Hestenes and Stiefel, J. Res. NBS 49(6), 1952, section 3; the gradient of the solution as in
+MoDL (Aggarwal, Mani and Jacob, IEEE TMI 38(2), 2019, section III-C), with respect to the data too.
 """
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfvn.models.features import as_complex
+from tfvn.models.repeat import repeat
 
-__all__ = ["solve", "solve_regularised"]
+__all__ = ["after_steps", "solve", "solve_regularised"]
 
 
 def solve_regularised(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, iterations=100):
@@ -50,6 +57,35 @@ def solve_regularised(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, it
         as_complex(tf.convert_to_tensor(mu, real)),
     )
     return solve(fast, rhs, operands, tolerance, iterations, differentiable)
+
+
+def after_steps(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, iterations=10):
+    """What `solve_regularised` computes, differentiated through its iterations.
+
+    It is differentiable once, in `rhs`, `sensitivity_maps` and `mu`. All iterations take their
+    time, also those in which every sample has ended.
+
+    Args:
+        sense, rhs, sensitivity_maps, mask, mu, tolerance: as for `solve_regularised`.
+        iterations: the most of them, at least 1.
+    """
+    rhs = tf.convert_to_tensor(rhs)
+    real = rhs.dtype.real_dtype
+    # A constant of the caller could not be captured by a loop that is differentiated.
+    mask = tf.identity(tf.cast(mask, real))
+    operands = tf.convert_to_tensor(sensitivity_maps), as_complex(tf.convert_to_tensor(mu, real))
+
+    def operator(image, maps, mu):
+        return sense.normal(image, maps, mask) + mu * image
+
+    start = _start(rhs)
+    enough = tf.stop_gradient(_enough(tolerance, start.energy))
+
+    def step(*tensors):
+        size = len(start)
+        return tuple(_step(operator, _Iterate(*tensors[:size]), enough, tensors[size:]))
+
+    return _Iterate(*repeat(step, iterations, tuple(start), operands)).solution
 
 
 def solve(operator, rhs, operands=(), tolerance=1e-6, iterations=100, differentiable=None):
@@ -126,10 +162,24 @@ class _Iterate(NamedTuple):
     energy: tf.Tensor
 
 
+def _start(rhs):
+    """Where the iterations begin: x = 0."""
+    return _Iterate(tf.zeros_like(rhs), rhs, rhs, _energy(rhs))
+
+
+def _enough(tolerance, energy):
+    """The energy of a residual that ends the iterations, from that of the right-hand side.
+
+    A residual below the roundings of the right-hand side says nothing. A gradient divides by it.
+    """
+    real = energy.dtype
+    return tf.constant(max(tolerance, np.finfo(real.as_numpy_dtype).eps), real) ** 2 * energy
+
+
 def _iterate(system, rhs, operands):
     """The iterations from x = 0 on."""
-    start = _Iterate(tf.zeros_like(rhs), rhs, rhs, _energy(rhs))
-    enough = tf.constant(system.tolerance, start.energy.dtype) ** 2 * start.energy
+    start = _start(rhs)
+    enough = _enough(system.tolerance, start.energy)
 
     def is_busy(*state):
         return tf.reduce_any(_Iterate(*state).energy > enough)
@@ -146,10 +196,10 @@ def _step(operator, now, enough, operands):
     busy = now.energy > enough
     image = operator(now.direction, *operands)
     curvature = _inner(now.direction, image)
-    length = _where(busy, tf.math.divide_no_nan(now.energy, curvature), image.dtype)
+    length = _where(busy, tf.math.divide_no_nan(now.energy, curvature))
     residual = now.residual - length * image
     energy = tf.where(busy, _energy(residual), now.energy)
-    momentum = _where(busy, tf.math.divide_no_nan(energy, now.energy), image.dtype)
+    momentum = _where(busy, tf.math.divide_no_nan(energy, now.energy))
     return _Iterate(
         now.solution + length * now.direction,
         residual,
@@ -158,9 +208,9 @@ def _step(operator, now, enough, operands):
     )
 
 
-def _where(busy, number, dtype):
-    """A number of each sample that is busy, 0 for the others."""
-    return tf.cast(tf.where(busy, number, tf.zeros_like(number)), dtype)
+def _where(busy, number):
+    """A number of each sample that is busy, 0 for the others, as a complex one."""
+    return as_complex(tf.where(busy, number, tf.zeros_like(number)))
 
 
 def _inner(one, other):

@@ -27,7 +27,7 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.models.base import Reconstructor
-from tfvn.models.conjugate_gradient import solve_regularised
+from tfvn.models.conjugate_gradient import after_steps
 from tfvn.models.features import as_complex
 from tfvn.models.residual import ResidualNetwork, check_size
 
@@ -140,7 +140,7 @@ class MoDL(Reconstructor):
         image = zero_filled
         for number in range(self.num_iterations):
             denoised = self.denoisers[number % len(self.denoisers)](image)
-            image = solve_regularised(
+            image = after_steps(
                 self.sense,
                 zero_filled + as_complex(regularisation) * denoised,
                 inputs["sensitivity_maps"],

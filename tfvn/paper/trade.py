@@ -28,8 +28,8 @@ _CONFIGS = os.path.join(protocol.CONFIGS, "models")
 _STAGES, _BUDGETS = (1, 2, 4, 8), (0.5, 2.5)
 # Of the smoothed network: the noise, in training and in use, and the draws of an answer.
 _SIGMA, _DRAWS = 0.05, 5
-# Of total variation: its constant grows with them.
-_ITERATIONS = (10, 30, 100)
+# Of total variation: its constant grows with its iterations. The weight is for so few of them.
+_ITERATIONS, _WEIGHT = (10, 30, 100), 0.002
 # The image threat bounds L_r from below, and the k-space threat L_k. One random change of the
 # k-space is noise of this norm: a deviation of 0.02 of every number of a test slice.
 _ATTACKS = (
@@ -160,7 +160,7 @@ def _linear(constant):
 
 
 def _total_variation(iterations):
-    own = (f"model.iterations={iterations}",)
+    own = (f"model.iterations={iterations}", f"model.weight={_WEIGHT}")
     return _Model("total_variation", "total variation", own=own)
 
 
