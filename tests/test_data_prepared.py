@@ -288,6 +288,8 @@ VARIANTS = {
             dict(mask=POINTS),
             dict(noise=0.011),
             dict(seed=1),
+            dict(blur=0.5),
+            dict(detail=0.5),
             dict(readout_oversampling=True),
         ],
     ),

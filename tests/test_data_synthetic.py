@@ -89,6 +89,33 @@ def test_coil_fields_are_smooth_different_and_of_order_one():
     )
 
 
+def differences(image):
+    """The mean of all differences between two pixels beside each other."""
+    return np.abs(np.diff(image, axis=0)).mean() + np.abs(np.diff(image, axis=1)).mean()
+
+
+def test_blur_smooths_the_anatomy_and_keeps_its_brightness():
+    sharp, blurred = (knee_slice(64, 48, seed=3, blur=blur) for blur in (0, 1.5))
+    assert blurred.dtype == sharp.dtype
+    assert differences(blurred) < 0.6 * differences(sharp)
+    inner = slice(8, -8), slice(8, -8)
+    assert blurred[inner].mean() == pytest.approx(sharp[inner].mean(), rel=0.05)
+    plain, smooth = make()[1], make(blur=1.5)[1]
+    assert differences(smooth.reference) < differences(plain.reference)
+
+
+def test_without_detail_edges_stay_and_tissues_are_smooth():
+    full, half, none = (np.abs(knee_slice(96, 72, 3, detail=detail)) for detail in (1, 0.5, 0))
+    # The marrow of the femur is flat, and the joint is as bright as before.
+    marrow = slice(15, 25), slice(34, 40)
+    assert differences(none[marrow]) < 0.7 * differences(half[marrow])
+    assert differences(half[marrow]) < 0.7 * differences(full[marrow])
+    assert np.abs(none - full).mean() < 0.05
+    largest = [np.abs(np.diff(image, axis=0)).max() for image in (full, none)]
+    assert largest[1] == pytest.approx(largest[0], rel=0.2)
+    assert np.abs(make()[0].reference - make(detail=0.5)[0].reference).max() > 0.01
+
+
 @pytest.mark.parametrize("readout_oversampling", [False, True])
 def test_reference_is_the_adjoint_of_the_fully_sampled_data(readout_oversampling):
     sample = make(readout_oversampling=readout_oversampling)[2]
@@ -195,6 +222,8 @@ def test_a_mask_that_does_not_fit_is_refused(mask, message):
         (dict(num_coils="4"), "num_coils='4'"),
         (dict(width=40.5), "width=40.5"),
         (dict(height=None), "height=None"),
+        (dict(blur=-1), "blur=-1"),
+        (dict(detail=-0.5), "detail=-0.5"),
         (dict(seed=-1), "seed=-1"),
         (dict(seed=0.5), "seed=0.5"),
     ],

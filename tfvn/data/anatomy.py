@@ -10,6 +10,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from tfvn.data.drawing import (
     Canvas,
@@ -50,13 +51,16 @@ class _Bones(NamedTuple):
     notch: np.ndarray
 
 
-def knee_slice(height, width, seed):
+def knee_slice(height, width, seed, blur=0.0, detail=1.0):
     """A coronal, fat-suppressed, proton-density knee.
 
     Args:
         height, width: pixels, at least 16 each. Pixels are square; a longer side shows more of the
             leg.
         seed: a whole number >= 0 or a sequence of them: the subject.
+        blur: deviation of a Gaussian that smooths the image, in pixels; 0: none does.
+        detail: strength of the fine random texture in the tissues, such as fibres, septa and
+            trabeculae; 0: the tissues have none, and only vessels and edges are fine.
 
     Returns:
         complex64 (height, width): magnitude in [0, 1], smooth phase.
@@ -68,7 +72,7 @@ def knee_slice(height, width, seed):
     y, x = y[:, None], x[None]
     numbers = np.atleast_1d(seed).tolist()
     rng = np.random.default_rng([0, *numbers])
-    texture = Texture((height, width), pixel, numbers)
+    texture = Texture((height, width), pixel, numbers, detail)
     u, v = _deform(y, x, rng, texture)
     subject = _Subject(u, v, rng, texture, texture.octaves(0.1, 5))
     canvas = Canvas(u.shape, pixel)
@@ -80,7 +84,10 @@ def knee_slice(height, width, seed):
         _draw_lesion(canvas, subject, bones)
     magnitude = np.clip(canvas.image * (1 + 0.06 * texture.field(0.9)), 0, 1)
     phase = _phase(y, x, rng, texture)
-    return (magnitude * np.exp(1j * phase)).astype(np.complex64)
+    image = (magnitude * np.exp(1j * phase)).astype(np.complex64)
+    if blur:
+        image = gaussian_filter(image, blur)
+    return image
 
 
 def _deform(y, x, rng, texture):
@@ -105,13 +112,13 @@ def _draw_soft_tissue(canvas, subject):
     waist = 0.06 * np.exp(-(((v - 0.1) / 0.35) ** 2))
     leg = np.abs(u) - (0.82 - waist - 0.06 * smoothstep((v - 0.2) / 1.6))
     muscle = leg + rng.uniform(0.08, 0.14) + 0.015 * texture.field(0.5)
-    septa = np.exp(-((texture.field(0.09, 0.7) / 0.12) ** 2))
+    septa = texture.detail * np.exp(-((texture.field(0.09, 0.7) / 0.12) ** 2))
     canvas.fill(leg, 0.30 + 0.04 * fine)
     canvas.fill(leg + 0.016, 0.14 + 0.025 * fine + 0.08 * septa)
     waves = 2 * np.pi * (9 * u + 2.5 * v * np.sign(u)) + 2.2 * texture.field(0.35, 2)
-    visible = 0.5 * smoothstep(1 / (18 * canvas.pixel) - 0.7)
+    visible = 0.5 * texture.detail * smoothstep(1 / (18 * canvas.pixel) - 0.7)
     fibres = visible * np.sin(waves) + texture.octaves(0.06, 4, stretch=5)
-    fascia = np.exp(-((texture.field(0.3, 2.5) / 0.07) ** 2))
+    fascia = texture.detail * np.exp(-((texture.field(0.3, 2.5) / 0.07) ** 2))
     canvas.fill(muscle, 0.37 * (1 + 0.16 * fibres + 0.06 * fine) - 0.2 * fascia)
     canvas.stroke(muscle, 0.008, 0.10)
     _draw_vessels(canvas, subject, muscle)
@@ -184,7 +191,7 @@ def _draw_joint(canvas, subject, bones):
     u, v, rng, texture, fine = subject
     femur, tibia = bones.femur, bones.tibia
     hull = ellipse(u, v, (0, 0.08), (0.60, 0.36))
-    folds = np.exp(-((texture.field(0.07) / 0.2) ** 2))
+    folds = texture.detail * np.exp(-((texture.field(0.07) / 0.2) ** 2))
     canvas.fill(hull, 0.25 + 0.05 * fine + 0.06 * folds)
     canvas.stroke(hull, 0.010, 0.08)
     fluid = np.maximum(np.maximum(femur, tibia) - 0.10, hull + 0.03)

@@ -111,12 +111,14 @@ class Texture:
         shape: (height, width).
         pixel: size of a pixel.
         seed: a list of whole numbers.
+        detail: the deviation of sums of fields, see `octaves`.
     """
 
-    def __init__(self, shape, pixel, seed):
+    def __init__(self, shape, pixel, seed, detail=1.0):
         self.shape = shape
         self.pixel = pixel
         self.seed = seed
+        self.detail = float(detail)
         self.count = 0
 
     def field(self, cell, stretch=1.0):
@@ -137,9 +139,9 @@ class Texture:
         return np.float32(fade / _SQUARED_WEIGHTS) * (rows @ noise @ columns.T)
 
     def octaves(self, cell, number, stretch=1.0):
-        """The mean of fields of cells cell, cell / 2, cell / 4, ..., of unit variance again."""
+        """The mean of fields of cells cell, cell / 2, cell / 4, ..., of the deviation `detail`."""
         total = sum(self.field(cell / 2**n, stretch) for n in range(number))
-        return total / np.float32(np.sqrt(number))
+        return self.detail * (total / np.float32(np.sqrt(number)))
 
 
 class Canvas:

@@ -119,6 +119,7 @@ class SyntheticKnee(Source):
             the largest value of the coil-combined image.
         seed: a whole number >= 0.
         readout_oversampling: see `tfvn.physics.sense.Sense`.
+        blur, detail: see `tfvn.data.anatomy.knee_slice`.
 
     Raises:
         ValueError: for sizes or a mask that make no slice.
@@ -136,11 +137,15 @@ class SyntheticKnee(Source):
         receiver_noise,
         seed,
         readout_oversampling=False,
+        blur=0.0,
+        detail=1.0,
     ):
         self._num_slices = whole("num_slices", num_slices, 1)
         num_coils = whole("num_coils", num_coils, 1)
         self._receiver_noise = number("receiver_noise", receiver_noise, 0)
         self._seed = whole("seed", seed, 0)
+        self._blur = number("blur", blur, 0)
+        self._detail = number("detail", detail, 0)
         height = whole("height", height, 16)
         width = whole("width", width, 16)
         self._shape = (num_coils, height, width)
@@ -176,6 +181,8 @@ class SyntheticKnee(Source):
             receiver_noise=self._receiver_noise,
             seed=self._seed,
             index=index,
+            blur=self._blur,
+            detail=self._detail,
             readout_oversampling=self.readout_oversampling,
         )
         return settings, []
@@ -190,7 +197,8 @@ class SyntheticKnee(Source):
         fields = coil_maps(num_coils, height, width, key)
         shading = np.sqrt((fields.real**2 + fields.imag**2).sum(0))
         image = np.zeros((height, width), np.complex64)
-        image[rows] = knee_slice(rows.stop - rows.start, width, key) * shading[rows]
+        knee = knee_slice(rows.stop - rows.start, width, key, self._blur, self._detail)
+        image[rows] = knee * shading[rows]
         maps = fields / shading
         deviation = np.float32(self._receiver_noise * np.abs(image).max())
         noise = np.random.default_rng([2, *key]).standard_normal(
@@ -214,6 +222,8 @@ class SyntheticFormat(Format):
         num_train: training slices.
         num_test: test slices.
         readout_oversampling: the image is the central half of the readout (height).
+        blur: deviation of a Gaussian that smooths the anatomy, in pixels; 0: none does.
+        detail: strength of the fine random texture in the tissues; 0: they have none.
         mask: a `tfvn.data.mask_choice.Mask`; None: all samples.
 
     Raises:
@@ -232,6 +242,8 @@ class SyntheticFormat(Format):
         num_train=200,
         num_test=10,
         readout_oversampling=False,
+        blur=0.0,
+        detail=1.0,
         mask=None,
     ):
         super().__init__(readout_oversampling, mask)
@@ -239,6 +251,8 @@ class SyntheticFormat(Format):
         self.width = whole("width", width, 16, most=_MOST_PIXELS)
         self.num_coils = whole("num_coils", num_coils, 1, most=_MOST_COILS)
         self.receiver_noise = number("receiver_noise", receiver_noise, 0)
+        self.blur = number("blur", blur, 0)
+        self.detail = number("detail", detail, 0)
         self._counts = {
             "train": whole("num_train", num_train, 1, most=ranges.MOST),
             "test": whole("num_test", num_test, 1, most=ranges.MOST),
@@ -266,4 +280,6 @@ class SyntheticFormat(Format):
             self.receiver_noise,
             _SEEDS[split],
             readout_oversampling=self.readout_oversampling,
+            blur=self.blur,
+            detail=self.detail,
         )
