@@ -67,6 +67,8 @@ ONE_STACK = {
     "test_data_axes",
     "test_data_check",
     "test_data_coils",
+    "test_data_compression",
+    "test_data_espirit",
     "test_data_fastmri",
     "test_data_files",
     "test_data_hdf5",

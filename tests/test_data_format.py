@@ -42,6 +42,33 @@ REFUSED = [
         dict(format="measurement", maps_from="fully-sampled", sensitivity_path="maps.npy"),
         "Received: data.sensitivity_path='maps.npy' and data.maps_from='fully-sampled'",
     ),
+    (
+        "data",
+        dict(format="measurement", maps=dict(method="espirit"), sensitivity_path="maps.npy"),
+        "Received: data.sensitivity_path='maps.npy' and maps that are estimated by ESPIRiT",
+    ),
+    (
+        "data",
+        dict(format="vlo", maps=dict(method="espirit")),
+        "data.maps must be low_resolution, as data of this format have maps and none are estimated",
+    ),
+    (
+        "data",
+        dict(format="fastmri", maps=dict(method="espirit", kernel_size=1)),
+        "data.maps.kernel_size must be a whole number >= 2 and <= 12",
+    ),
+    (
+        "data",
+        dict(format="fastmri", maps=dict(method="espirit", threshold=0)),
+        "data.maps.threshold must be a number > 0 and < 1",
+    ),
+    (
+        "data",
+        dict(format="fastmri", maps=dict(method="espirit", crop=1)),
+        "data.maps.crop must be a number >= 0 and < 1",
+    ),
+    ("data", dict(format="fastmri", maps="sense"), "data.maps.method must be one of low_reso"),
+    ("data", dict(format="fastmri", compressed_coils=-1), "data.compressed_coils must be a whole"),
     ("sampling", dict(fraction=0.0), "sampling.fraction must be a number > 0 and <= 1"),
     ("sampling", dict(mask="equispaced", acceleration=0.5), "sampling.acceleration must be a"),
     ("sampling", dict(mask="random", center_fraction=1.5), "Received: sampling.center_fraction"),
@@ -73,9 +100,11 @@ def test_a_format_reads_no_file_before_it_is_asked(name, monkeypatch):
     assert made.has_files == (name != "synthetic")
 
 
-@pytest.mark.parametrize("maker", [*data.FORMATS.values(), *data.MASKS.values()])
+@pytest.mark.parametrize(
+    "maker", [*data.FORMATS.values(), *data.MASKS.values(), *data.MAPS.values()]
+)
 def test_every_key_has_its_help(maker):
-    for key in keys_of(maker, without=("mask",)).values():
+    for key in keys_of(maker, without=("mask", "maps")).values():
         assert 0 < len(key.meaning) <= 160, key.name
 
 

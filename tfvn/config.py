@@ -51,8 +51,17 @@ SECTIONS = {
         data.FORMATS,
         "format",
         "synthetic",
-        given=("mask",),
+        given=("mask", "maps"),
         common=_of_data,
+        inside={
+            "maps": Section(
+                "data.maps",
+                "how coil maps are estimated where the data have none",
+                data.MAPS,
+                "method",
+                "low_resolution",
+            ),
+        },
     ),
     "sampling": Section(
         "sampling", "the mask that undersamples the slices", data.MASKS, "mask", "constant"
@@ -149,7 +158,9 @@ class Config:
     @functools.cached_property
     def dataset(self):
         """The `tfvn.data.format.Format` of the data."""
-        return self.data.make(mask=self.sampling.make())
+        found = self.data.make(mask=self.sampling.make(), maps=self.data.maps.make())
+        found.check_maps(self.data.maps.name)
+        return found
 
     def defended(self, model, strategy=None):
         """A model in the configured defence, or itself if there is none.

@@ -5,6 +5,7 @@ from tfvn.data import (
     agreement,
     anatomy,
     array_files,
+    espirit,
     fastmri,
     ismrmrd,
     mask_choice,
@@ -24,6 +25,7 @@ from tfvn.data.check import check, review
 from tfvn.data.fastmri import FastMRIFormat
 from tfvn.data.format import Format
 from tfvn.data.ismrmrd import ISMRMRDFormat
+from tfvn.data.maps import MAPS
 from tfvn.data.mask_choice import MASKS
 from tfvn.data.measurement import Measurement
 from tfvn.data.measurement_format import MeasurementFormat
@@ -53,6 +55,7 @@ __all__ = [
     "FastMRIFormat",
     "Format",
     "ISMRMRDFormat",
+    "MAPS",
     "MASKS",
     "Measurement",
     "MeasurementFormat",
@@ -75,6 +78,7 @@ __all__ = [
     "agreement",
     "anatomy",
     "array_files",
+    "espirit",
     "fastmri",
     "ismrmrd",
     "mask_choice",

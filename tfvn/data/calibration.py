@@ -6,11 +6,27 @@ such as the paper's data set has them, know what the mask removes: a setting of 
 
 from typing import NamedTuple
 
+import numpy as np
+
 from tfvn import checks
 from tfvn.choices import MAPS_FROM
-from tfvn.data.sensitivity import LEAST_LINES, centre_lines, low_resolution_maps
+from tfvn.data.maps import LOW_RESOLUTION, MapMethod
+from tfvn.data.sensitivity import LEAST_LINES, centre_lines
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "Estimated"]
+
+
+class Estimated(NamedTuple):
+    """Maps that were estimated.
+
+    sensitivity_maps: complex64 (coils, height, width).
+    lines: the number of centre lines that they are made of.
+    doubts: sentences on what is doubtful, a list.
+    """
+
+    sensitivity_maps: np.ndarray
+    lines: int
+    doubts: list
 
 
 class Calibration(NamedTuple):
@@ -20,10 +36,17 @@ class Calibration(NamedTuple):
         lines: how many centre lines; 0: as many as there are, 24 at most.
         maps_from: 'measured', what the mask leaves, so that neither maps nor k-space depend on what
             it removes; 'fully-sampled', the scan before the mask.
+        method: a `tfvn.data.maps.MapMethod`.
     """
 
     lines: int = 0
     maps_from: str = "measured"
+    method: MapMethod = LOW_RESOLUTION
+
+    @property
+    def settings(self):
+        """What maps depend on, a dict of plain values."""
+        return dict(self.method.settings, lines=self.lines, maps_from=self.maps_from)
 
     def check(self):
         """Checks both settings.
@@ -50,24 +73,33 @@ class Calibration(NamedTuple):
             is_full: whether the scan is fully sampled.
 
         Returns:
-            Maps, complex64 (coils, height, width), and the number of centre lines that they are
-            made of.
+            `Estimated`.
 
         Raises:
             ValueError: if too few lines were measured, or a fully sampled scan is asked for and
                 this is none.
         """
         height, width = kspace.shape[1:]
-        if self.maps_from == "fully-sampled":
-            if not is_full:
-                raise ValueError(
-                    "maps from a fully sampled scan need one. Received: k-space of which "
-                    f"{measured.mean():.0%} was measured. Set data.maps_from (--maps-from) to"
-                    " measured."
-                )
-            mask = measured
+        mask = self.seen(measured, mask, is_full)
         lines = centre_lines(mask, height, width, self.lines)
-        return low_resolution_maps(kspace, lines, mask), min(lines, width)
+        maps, doubts = self.method.estimate(kspace, lines, mask)
+        return Estimated(maps, min(lines, width), doubts)
+
+    def seen(self, measured, mask, is_full):
+        """Where k-space is used, 0/1 (1, 1 or height, width).
+
+        Args:
+            measured, mask, is_full: as for `maps`.
+        """
+        if self.maps_from == "measured":
+            return mask
+        if not is_full:
+            raise ValueError(
+                "maps from a fully sampled scan need one. Received: k-space of which "
+                f"{measured.mean():.0%} was measured. Set data.maps_from (--maps-from) to"
+                " measured."
+            )
+        return measured
 
     def maps_of_reference(self, kspace, measured):
         """Maps for the reference, from the whole scan in either case.
@@ -79,4 +111,4 @@ class Calibration(NamedTuple):
         Args:
             kspace, measured: as for `maps`.
         """
-        return low_resolution_maps(kspace, self.lines, measured)
+        return self.method.estimate(kspace, self.lines, measured)[0]

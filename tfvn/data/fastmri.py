@@ -22,6 +22,7 @@ from tfvn import checks
 from tfvn.data import header, recognise
 from tfvn.data.array_files import open_array, open_arrays
 from tfvn.data.calibration import Calibration
+from tfvn.data.maps import LOW_RESOLUTION
 from tfvn.data.volume_format import Chosen, VolumeFormat
 from tfvn.data.volumes import Volume
 
@@ -49,6 +50,7 @@ class FastMRIFormat(VolumeFormat):
             at most.
         maps_from: k-space of that estimate: measured (what the mask leaves) | fully-sampled (all
             of the scan).
+        compressed_coils: so many combinations of coils take the place of the coils; 0: none.
         readout_oversampling: the image is the central half of the readout (height).
         mask: a `tfvn.data.mask_choice.Mask`; None: what was measured. Volumes with a mask of their
             own keep it.
@@ -73,13 +75,16 @@ class FastMRIFormat(VolumeFormat):
         target="combined",
         calibration_lines=0,
         maps_from="measured",
+        compressed_coils=0,
         readout_oversampling=False,
         mask=None,
+        maps=LOW_RESOLUTION,
     ):
         train = Chosen(train_folder, train_volumes, train_slices)
         test = Chosen(test_folder, test_volumes, test_slices)
-        calibration = Calibration(calibration_lines, maps_from)
-        super().__init__(path, train, test, calibration, target, readout_oversampling, mask)
+        calibration = Calibration(calibration_lines, maps_from, maps)
+        choices = target, readout_oversampling, mask, compressed_coils
+        super().__init__(path, train, test, calibration, *choices)
 
         self.acquisition = acquisition
         self.meaning = f"data.acquisition={checks.shown(acquisition)}"

@@ -4,6 +4,7 @@ import functools
 from typing import NamedTuple
 
 from tfvn import checks
+from tfvn.data.maps import MAPS
 from tfvn.data.mask_choice import Measured
 
 __all__ = ["Format", "OneSlice"]
@@ -37,16 +38,31 @@ class Format:
     Attributes:
         has_files: whether the slices lie in files, which are checked before a training.
         splits_share: whether training and test may hold the same slice.
+        estimates_maps: whether coil maps are estimated, so that there is a choice of how.
         training_keys: the keywords that decide what is trained on, and nothing else.
     """
 
     has_files = True
     splits_share = False
+    estimates_maps = False
     training_keys = ()
 
     def __init__(self, readout_oversampling=False, mask=None):
         self.readout_oversampling = checks.flag("readout_oversampling", readout_oversampling)
         self.mask = mask or Measured()
+
+    def check_maps(self, name):
+        """Checks the name of the way in which coil maps are estimated, of `tfvn.data.maps.MAPS`.
+
+        Raises:
+            ValueError: if maps are estimated in no way, and it is not the default.
+        """
+        default = next(iter(MAPS))
+        if not self.estimates_maps and name != default:
+            raise ValueError(
+                f"data.maps must be {default}, as data of this format have maps and none are "
+                f"estimated. Received: data.maps={name}"
+            )
 
     def source(self, split):
         """The source of the slices of a split.

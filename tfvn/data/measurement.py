@@ -19,6 +19,7 @@ from tfvn import checks
 from tfvn.checks import DataWarning
 from tfvn.data import agreement, axes, recognise
 from tfvn.data.calibration import Calibration
+from tfvn.data.maps import LOW_RESOLUTION, LowResolution
 from tfvn.data.sample import (
     Sample,
     check_finite,
@@ -71,6 +72,7 @@ class Measurement(Source):
         array, sensitivity_array: names of the k-space and of the maps in their files, such as
             'scan/kspace'; '' takes those named above, or the only ones that they can be, see
             `tfvn.data.array_files.open_array`.
+        maps: the `tfvn.data.maps.MapMethod` of an estimate.
 
     The reference is the coil-combined image if the file holds a fully sampled scan (but for lines
     of zeros at the two ends, a quarter at most, which scanners leave out), else NaN. Its maps are
@@ -103,8 +105,10 @@ class Measurement(Source):
         mask_name="",
         array="",
         sensitivity_array="",
+        maps=LOW_RESOLUTION,
     ):
-        check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensitivity_path)
+        calibration = Calibration(calibration_lines, maps_from, maps)
+        check_settings(coil_axis, slice_index, calibration, sensitivity_path)
         for file in filter(None, (path, sensitivity_path)):
             recognise.head(file)
         # Of now, as the scan is read once: a file that changes later is another scan to the next
@@ -113,7 +117,7 @@ class Measurement(Source):
         self._path, self._sensitivity_path = Path(path), sensitivity_path
         self._mask, self._mask_name = mask, str(mask_name)
         self._axes = dict(coil_axis=coil_axis, slice_index=slice_index, transpose=transpose)
-        self._calibration = Calibration(calibration_lines, maps_from)
+        self._calibration = calibration
         self.readout_oversampling = readout_oversampling
         self._arrays = dict(array=array, sensitivity_array=sensitivity_array)
         self._doubts = []
@@ -143,9 +147,10 @@ class Measurement(Source):
                 " removes"
             )
         lines = self._read_once[1]
+        made = self._calibration.method.words
         if self._calibration.maps_from == "measured":
-            return f"estimated from {lines} centre lines, all measured"
-        return f"estimated from {lines} centre lines of the fully sampled scan, before the mask"
+            return f"{made} from {lines} centre lines, all measured"
+        return f"{made} from {lines} centre lines of the fully sampled scan, before the mask"
 
     def doubts(self, index):
         """The texts of the warnings of the slice, if it was read."""
@@ -164,8 +169,7 @@ class Measurement(Source):
             **self._arrays,
             source="measurement",
             mask=mask_digest(self._mask),
-            calibration_lines=self._calibration.lines,
-            maps_from=self._calibration.maps_from,
+            calibration=self._calibration.settings,
             readout_oversampling=self.readout_oversampling,
         )
         return settings, self._states
@@ -207,7 +211,9 @@ class Measurement(Source):
         if stored is not None:
             maps, lines = stored, 0
         else:
-            maps, lines = self._calibration.maps(kspace, found.mask, mask, is_full)
+            maps, lines, doubts = self._calibration.maps(kspace, found.mask, mask, is_full)
+            for text in doubts:
+                self._tell(f"{self._path}: {text}")
         reference = self._reference(kspace, maps, found.mask, is_full)
         return Sample(kspace * mask, maps, mask, reference), lines
 
@@ -281,8 +287,12 @@ class Measurement(Source):
         return combine(ifft2c(kspace), maps, self.readout_oversampling)
 
 
-def check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensitivity_path):
+def check_settings(coil_axis, slice_index, calibration, sensitivity_path):
     """Checks arguments of `Measurement`, of which no file needs to be read.
+
+    Args:
+        coil_axis, slice_index, sensitivity_path: as for `Measurement`.
+        calibration: the `tfvn.data.calibration.Calibration`.
 
     Raises:
         ValueError: for values outside their limits, and for two origins of the maps.
@@ -293,12 +303,20 @@ def check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensiti
             f" coil_axis={coil_axis}"
         )
     checks.whole("slice_index", slice_index, 0)
-    Calibration(calibration_lines, maps_from).check()
-    if sensitivity_path and maps_from != "measured":
+    calibration.check()
+    if not sensitivity_path:
+        return
+    if calibration.maps_from != "measured":
         raise ValueError(
             "maps come from a file or are estimated, not both. Received: "
-            f"sensitivity_path={str(sensitivity_path)!r} and maps_from={maps_from!r}. Set one "
-            "of the two."
+            f"sensitivity_path={str(sensitivity_path)!r} and maps_from={calibration.maps_from!r}. "
+            "Set one of the two."
+        )
+    if not isinstance(calibration.method, LowResolution):
+        raise ValueError(
+            "maps come from a file or are estimated, not both. Received: "
+            f"sensitivity_path={str(sensitivity_path)!r} and maps that are "
+            f"{calibration.method.words}. Leave one of the two out."
         )
 
 

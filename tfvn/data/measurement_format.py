@@ -5,7 +5,9 @@ import os
 
 from tfvn import checks
 from tfvn.data import axes
+from tfvn.data.calibration import Calibration
 from tfvn.data.format import Format, OneSlice
+from tfvn.data.maps import LOW_RESOLUTION
 from tfvn.data.measurement import Measurement, check_settings
 from tfvn.data.scan_file import scan_shape
 
@@ -30,12 +32,14 @@ class MeasurementFormat(Format):
         slice_index: which slice of a file of several.
         readout_oversampling: the image is the central half of the readout (height).
         mask: a `tfvn.data.mask_choice.Mask`; None: what was measured.
+        maps: a `tfvn.data.maps.MapMethod`.
 
     Raises:
         ValueError: for values outside their limits, and for two origins of the maps.
     """
 
     splits_share = True
+    estimates_maps = True
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class MeasurementFormat(Format):
         slice_index=0,
         readout_oversampling=False,
         mask=None,
+        maps=LOW_RESOLUTION,
     ):
         super().__init__(readout_oversampling, mask)
         self.path = path
@@ -61,7 +66,9 @@ class MeasurementFormat(Format):
         self.coil_axis = checks.whole("coil_axis", coil_axis)
         self.transpose = checks.flag("transpose", transpose)
         self.slice_index = checks.whole("slice_index", slice_index, 0)
-        check_settings(coil_axis, slice_index, calibration_lines, maps_from, sensitivity_path)
+        self.maps = maps
+        calibration = Calibration(calibration_lines, maps_from, maps)
+        check_settings(coil_axis, slice_index, calibration, sensitivity_path)
 
     def source(self, split):
         """The scan, the same for both splits, see `tfvn.data.format.Format.source`."""
@@ -76,6 +83,7 @@ class MeasurementFormat(Format):
             slice_index=self.slice_index,
             calibration_lines=self.calibration_lines,
             maps_from=self.maps_from,
+            maps=self.maps,
             mask_name=self.mask_file(),
             readout_oversampling=self.readout_oversampling,
             transpose=self.transpose,

@@ -12,7 +12,14 @@ import numpy as np
 from tfvn.data import centre
 from tfvn.data.sample import ifft2c, mask_array, measured_mask
 
-__all__ = ["LEAST_LINES", "MOST_LINES", "centre_lines", "low_resolution_maps"]
+__all__ = [
+    "LEAST_LINES",
+    "MOST_LINES",
+    "calibration_block",
+    "centre_lines",
+    "low_resolution_images",
+    "low_resolution_maps",
+]
 
 # Below this part of the largest root-sum-of-squares a pixel holds rounding errors: its map is 0.
 _FLOOR = 1e-6
@@ -83,6 +90,21 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
     Raises:
         ValueError: if fewer centre lines are measured; the message says how many there are.
     """
+    images = low_resolution_images(kspace, calibration_block(kspace, calibration_lines, mask))
+    root = np.sqrt((images.real**2 + images.imag**2).sum(0))
+    inside = root > _FLOOR * root.max()
+    return np.where(inside, images / np.where(inside, root, 1), 0).astype(np.complex64)
+
+
+def calibration_block(kspace, calibration_lines=0, mask=None):
+    """The centre of k-space that maps are made of, an index of the last two axes.
+
+    Args:
+        kspace, calibration_lines, mask: as for `low_resolution_maps`.
+
+    Raises:
+        ValueError: as `low_resolution_maps`.
+    """
     if kspace.ndim != 3:
         raise ValueError(
             f"kspace must have shape (coils, height, width). Received: kspace.shape={kspace.shape}"
@@ -91,14 +113,21 @@ def low_resolution_maps(kspace, calibration_lines=0, mask=None):
     if mask is None:
         mask = measured_mask(kspace)
     lines = centre_lines(mask, height, width, calibration_lines)
-    block = centre.block((height, width), lines)
+    return centre.block((height, width), lines)
+
+
+def low_resolution_images(kspace, block):
+    """Images of a block of k-space through a Hann window, complex64 (coils, height, width).
+
+    They are in units in which squares neither vanish nor overflow: a power of two changes no digit.
+
+    Args:
+        kspace: complex (coils, height, width).
+        block: an index of its last two axes.
+    """
     part = kspace[block]
     part = part * centre.hann_window(part.shape[1:])
-    # In units in which squares neither vanish nor overflow: a power of two changes no digit.
     exponent = np.frexp(np.abs(part).max())[1]
     low = np.zeros_like(kspace, np.complex64)
     low[block] = part / 2.0**exponent
-    images = ifft2c(low)
-    root = np.sqrt((images.real**2 + images.imag**2).sum(0))
-    inside = root > _FLOOR * root.max()
-    return np.where(inside, images / np.where(inside, root, 1), 0).astype(np.complex64)
+    return ifft2c(low)

@@ -13,6 +13,7 @@ from tfvn.data.volumes import VolumeSlices
 __all__ = ["Chosen", "VolumeFormat"]
 
 _ENDINGS = (".h5", ".hdf5")
+_MOST_COILS = 1024
 _EXAMPLES = "numbers such as '0-9' or '0,3', or '' for all"
 
 
@@ -48,20 +49,23 @@ class VolumeFormat(Format):
         calibration: a `tfvn.data.calibration.Calibration`.
         target: what the reference is, of `tfvn.choices.TARGETS`.
         readout_oversampling, mask: as for `tfvn.data.format.Format`.
+        coils: k-space is compressed to so many; 0: it is not.
 
     Raises:
         ValueError: for values outside their limits.
     """
 
+    estimates_maps = True
     # In messages: the name of the format, and the setting that `is_meant` asks for.
     key = ""
     meaning = ""
     training_keys = ("train_folder", "train_volumes", "train_slices")
 
-    def __init__(self, path, train, test, calibration, target, readout_oversampling, mask):
+    def __init__(self, path, train, test, calibration, target, readout_oversampling, mask, coils=0):
         super().__init__(readout_oversampling, mask)
         self.path = path
         self.target = checks.choice("target", target, TARGETS)
+        self.compressed_coils = checks.whole("compressed_coils", coils, 0, most=_MOST_COILS)
         self._calibration = calibration.check()
         self._chosen = {"train": train, "test": test}
         for split, chosen in self._chosen.items():
@@ -87,8 +91,15 @@ class VolumeFormat(Format):
     def _source_of(self, paths, numbers):
         volumes = [self.volume(path) for path in paths]
         masks = [self.mask.of_volume(self.locate_mask, path.name) for path in paths]
-        arguments = self._calibration, self.target, self.readout_oversampling
-        return VolumeSlices(volumes, masks, numbers, *arguments)
+        return VolumeSlices(
+            volumes,
+            masks,
+            numbers,
+            self._calibration,
+            self.target,
+            self.readout_oversampling,
+            self.compressed_coils,
+        )
 
     def _numbers(self, split):
         """The slices of each volume, None for all."""

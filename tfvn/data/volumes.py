@@ -7,6 +7,7 @@ and given coil maps and references. Maps are estimated from each slice's own k-s
 import numpy as np
 
 from tfvn.data import agreement
+from tfvn.data.compression import compressed, compression
 from tfvn.data.sample import (
     Sample,
     check_finite,
@@ -83,6 +84,8 @@ class VolumeSlices(Source):
         target: the reference: 'combined', coil images combined by maps of the whole scan, or 'rss',
             the root of the sum of their squares.
         readout_oversampling: images are the central half of the height.
+        coils: k-space and maps are compressed to so many, see `tfvn.data.compression`; 0: to none.
+            Scans of fewer keep theirs. The reference is that of all coils.
 
     Raises:
         ValueError: at construction if no slice is left; when one is read, if it is damaged or its
@@ -93,7 +96,9 @@ class VolumeSlices(Source):
             and lines and images that the file says otherwise of.
     """
 
-    def __init__(self, volumes, masks, numbers, calibration, target, readout_oversampling=False):
+    def __init__(
+        self, volumes, masks, numbers, calibration, target, readout_oversampling=False, coils=0
+    ):
         self._slices = []
         for volume, mask in zip(volumes, masks):
             count = volume.shape[0]
@@ -107,6 +112,7 @@ class VolumeSlices(Source):
             )
         self._calibration = calibration
         self._target = target
+        self._coils = coils
         self.readout_oversampling = readout_oversampling
         self.mask_height = _common_height(self._slices)
         self._doubts = {}
@@ -125,14 +131,18 @@ class VolumeSlices(Source):
 
     def shape(self, index):
         """(coils, height, width) of a slice, from the header of its file."""
-        return self._slices[index][0].shape[1:]
+        coils, height, width = self._slices[index][0].shape[1:]
+        if self._coils:
+            coils = min(coils, self._coils)
+        return coils, height, width
 
     @property
     def maps_origin(self):
         """Where the coil maps come from, in words."""
+        made = self._calibration.method.words
         if self._calibration.maps_from == "measured":
-            return "estimated from each slice's centre lines, all measured"
-        return "estimated from each slice's centre lines of the full scan, before the mask"
+            return f"{made} from each slice's centre lines, all measured"
+        return f"{made} from each slice's centre lines of the full scan, before the mask"
 
     def fingerprint(self, index):
         """What a slice is made of: settings, and the state of its file."""
@@ -141,8 +151,9 @@ class VolumeSlices(Source):
             volume.settings,
             slice=number,
             mask=mask_digest(mask),
-            calibration=list(self._calibration),
+            calibration=self._calibration.settings,
             target=self._target,
+            coils=self._coils,
             readout_oversampling=self.readout_oversampling,
         )
         return settings, [state(volume.path)]
@@ -171,27 +182,51 @@ class VolumeSlices(Source):
         images = ifft2c(kspace)
         root = np.sqrt((images.real**2 + images.imag**2).sum(0))
         texts += _image_doubts(volume, number, root)
-        self._tell(index, texts, kspace, mask)
-        maps = self._maps(volume.calibration(number), kspace, found.mask, mask, is_full)
+        texts += agreement.mask_doubts(kspace, mask)
+        told = self._tell(index, texts, asked) + self._compare(index, kspace)
         reference = self._reference(kspace, images, root, found.mask, is_full)
-        return Sample(kspace * mask, maps, mask, reference)
+        given, maps, doubts = self._seen(volume.calibration(number), kspace, found.mask, mask)
+        self._doubts[index] = told + self._tell(index, doubts, [asked, self._calibration.settings])
+        return Sample(given * mask, maps, mask, reference)
 
-    def _maps(self, apart, kspace, measured, mask, is_full):
-        """Coil maps of a slice, of a calibration scan apart where there is one."""
+    def _seen(self, apart, kspace, measured, mask):
+        """K-space and coil maps of a slice, and what is doubtful of the maps.
+
+        They are of as many coils as were asked for. Both come from a calibration scan apart where
+        there is one.
+        """
+        is_full = is_fully_sampled(measured)
+        calibrated = kspace
         if apart is not None:
-            kspace = apart
+            calibrated = apart
             measured = mask = zeros(apart).mask
-        return self._calibration.maps(kspace, measured, mask, is_full)[0]
+        if self._coils:
+            seen = self._calibration.seen(measured, mask, is_full)
+            matrix = compression(calibrated * seen, self._coils)
+            calibrated = compressed(calibrated, matrix)
+            kspace = compressed(kspace, matrix)
+        found = self._calibration.maps(calibrated, measured, mask, is_full)
+        return kspace, found.sensitivity_maps, found.doubts
 
-    def _tell(self, index, texts, kspace, mask):
-        """Warns of what is doubtful, once in this process for each slice and mask."""
-        volume, asked, number = self._slices[index]
-        name = self.name(index)
-        texts = [f"{name}: {text}" for text in [*texts, *agreement.mask_doubts(kspace, mask)]]
-        read = [state(volume.path), volume.settings, number, self.readout_oversampling]
-        agreement.tell(texts, repr([*read, asked, "volume"]))
-        others = agreement.check(kspace, name, None, None, self.readout_oversampling, repr(read))
-        self._doubts[index] = [*texts, *others]
+    def _tell(self, index, texts, settings):
+        """Warns of what is doubtful, once in this process for each slice and settings.
+
+        Returns:
+            The texts of the warnings.
+        """
+        texts = [f"{self.name(index)}: {text}" for text in texts]
+        agreement.tell(texts, repr([*self._read_from(index), settings, "volume"]))
+        return texts
+
+    def _compare(self, index, kspace):
+        """Compares k-space with the conventions, see `tfvn.data.agreement.check`."""
+        key = repr(self._read_from(index))
+        oversampling = self.readout_oversampling
+        return agreement.check(kspace, self.name(index), None, None, oversampling, key)
+
+    def _read_from(self, index):
+        volume, _, number = self._slices[index]
+        return [state(volume.path), volume.settings, number, self.readout_oversampling]
 
     def _reference(self, kspace, images, root, measured, is_full):
         rows = image_rows(kspace.shape[1], self.readout_oversampling)
