@@ -161,6 +161,10 @@ SECOND_STACK = {
         "test_without_tensorflow_addons_its_callbacks_name_another_way",
         "test_the_network_is_a_keras_model_for_reuse",
     },
+    "test_recipes": {
+        "test_the_generator_raises_what_the_network_lowers",
+        "test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoint",
+    },
     "test_searches": {"test_the_same_seed_gives_the_same_bytes"},
     "test_tracks": {
         "test_a_model_is_deterministic_unless_it_draws",
@@ -252,6 +256,7 @@ AS_TRACED = {
     "test_monotone",
     "test_network",
     "test_paper",
+    "test_recipes",
     "test_repeat",
     "test_results",
     "test_rim",

@@ -51,6 +51,7 @@ def row(model, index, attack, size, reference, rng):
         "effect": float(norm * rng.uniform(1, 2)),
         **numbers,
         **{"sigma": 0.0, "noise": "", "num_samples": 1, "seed": 0, "track": "deterministic"},
+        **{"gradients": float("nan"), "missed": float("nan")},
     }
 
 

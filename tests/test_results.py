@@ -64,6 +64,7 @@ class Candidate(NamedTuple):
     attacks: list
     config: config.Config
     run_dir: str = "runs/candidate"
+    gradients: float = math.nan
 
     def perturbation(self, kind, size, case, digest, like):
         rng = np.random.default_rng(round(10 * size))
@@ -192,6 +193,7 @@ def test_a_mean_is_over_the_images_that_have_a_number():
     base.update(dict.fromkeys(("total_variation", "image_norm", "relative_radius"), 1.0))
     base.update(model="m", attack="none", radius=0.0, steps=math.nan)
     base.update(sigma=0.0, noise="", num_samples=1, seed=0, track="deterministic")
+    base.update(missed=math.nan, gradients=math.nan)
     numbers = [(3.0, 0.5, 0.0), (4.0, math.nan, 2.0)]
     found = [{**base, "rmse": a, "ssim": b, "effect": c} for a, b, c in numbers]
     (entry,) = aggregate.aggregate(found)

@@ -31,6 +31,8 @@ def row(attack, radius, effect, rmse, image=0, ssim=0.9):
         "num_samples": 1,
         "seed": 0,
         "track": "deterministic",
+        "gradients": 10,
+        "missed": math.nan,
     }
 
 

@@ -3,6 +3,7 @@
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.ascent import ProjectedGradientAscent
 from tfvn.attacks.base import Attack
+from tfvn.attacks.blobs import Blobs
 from tfvn.attacks.discs import WorstDisc
 from tfvn.attacks.lines import ExchangedLines
 from tfvn.attacks.minimum import MinimumNorm
@@ -22,6 +23,7 @@ __all__ = [
     "Attack",
     "AttackResult",
     "AutoProjectedGradient",
+    "Blobs",
     "ExchangedLines",
     "IMAGE",
     "MinimumNorm",
@@ -50,6 +52,7 @@ ATTACKS = {
     "antun": PenalisedGradientAscent,
     "lines": ExchangedLines,
     "motion": Motion,
+    "features": Blobs,
     "random": RandomSearch,
     "universal": Universal,
     "square": Square,

@@ -11,6 +11,7 @@ and imaginary parts.
 """
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -106,6 +107,16 @@ class Threat:
     def amount(self, change):
         """The number that `length` names, of a batch of one."""
         return tf.norm(tf.abs(change))
+
+    def missed(self, effect, amount):
+        """Whether an answer lacks a feature that a change is, 1 or 0; NaN of other changes.
+
+        Args:
+            effect: the norm of the change of an answer, a number.
+            amount: of the change, a number.
+        """
+        del effect, amount
+        return math.nan
 
     def full_size(self, inputs, reference):
         """The number that the amount of a change is compared with, (batch,).

@@ -129,7 +129,8 @@ def noisy(sense, inputs, sigma, keys, law="gaussian"):
     Args:
         sense: the `Sense` of A.
         inputs: as `read_as` gives them. An `initial_image` is changed as `zero_filled` is.
-        sigma: standard deviation of each real component, a scalar of any type.
+        sigma: standard deviation of each real component, a number of any type, or one for each
+            image, (batch,).
         keys: int32 (batch, 2), one an image.
         law: the distribution of e.
     """
@@ -138,6 +139,8 @@ def noisy(sense, inputs, sigma, keys, law="gaussian"):
         # By itself TensorFlow would take a number of Python in single precision.
         sigma = tf.constant(sigma, maps.dtype.real_dtype)
     sigma = tf.cast(sigma, maps.dtype)
+    if sigma.shape.rank:
+        sigma = tf.reshape(sigma, [-1, *[1] * (3 if "zero_filled" not in inputs else 2)])
     if "zero_filled" not in inputs:
         added = sigma * noise.kspace_noise(sense, maps, mask, keys, law)
         return {**inputs, "kspace": inputs["kspace"] + added}

@@ -24,11 +24,12 @@ _MEANS = (
     "image_norm",
     "relative_radius",
     "effect",
+    "missed",
 )
 # Of these numbers the count of images is kept, where some images have none.
 COUNTED = ("rmse", "ssim", "effect")
 # What a row says of its model.
-MODEL_KEYS = ("sigma", "noise", "num_samples", "seed", "track")
+MODEL_KEYS = ("sigma", "noise", "num_samples", "seed", "track", "gradients")
 
 
 def aggregate(rows):

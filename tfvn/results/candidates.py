@@ -4,6 +4,7 @@ Before any work, `open_candidates` and `check_attacks` make sure that all runs c
 table: they have the same test data, and attacks of one kind have the same settings.
 """
 
+import math
 import os
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tfvn import attacks, data
 from tfvn import config as configs
-from tfvn.runs import attack_files, directory, signature
+from tfvn.runs import attack_files, directory, signature, trained_on
 
 __all__ = [
     "Case",
@@ -74,6 +75,12 @@ class Candidate(NamedTuple):
     run_dir: str
     config: configs.Config
     attacks: list
+
+    @property
+    def gradients(self):
+        """How many gradients of a slice trained its network; NaN where that is unknown."""
+        found = trained_on.gradients(self.run_dir)
+        return math.nan if found is None else found
 
     def attack_path(self, kind, size, index):
         """The file of one attack on one slice."""

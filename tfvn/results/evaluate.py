@@ -81,8 +81,9 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     * `ssim`, `psnr`.
     * `draw_norm`, the largest norm of a single draw, and `operator_norm`, a bound of ||A||.
     * `effect` = ||f(k + A r) - f(k)||_2.
+    * `missed` = 1 where the change is a feature that the answer lacks, and 0 where it shows it.
     * `sigma`, `noise`, `num_samples` and `seed` of the model, and its `track`: how it must be
-      attacked, see `tfvn.choices.TRACKS`.
+      attacked, see `tfvn.choices.TRACKS`. `gradients` = how many gradients of a slice trained it.
 
     Without a reference the columns that need one are empty.
 

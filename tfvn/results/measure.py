@@ -156,7 +156,8 @@ def measure(model, case, answer, clean, claims=()):
         ),
         "effect": tf.norm(image - unchanged),
     }
-    return {key: float(np.squeeze(value)) for key, value in numbers.items()}
+    numbers = {key: float(np.squeeze(value)) for key, value in numbers.items()}
+    return {**numbers, "missed": changes.missed(numbers["effect"], numbers["norm"])}
 
 
 def _share(claims, statistics, distances):
@@ -189,4 +190,5 @@ def _row(candidate, case, model, answer, numbers):
         "num_samples": model.draws or 1,
         "seed": candidate.config.seed,
         "track": model.track,
+        "gradients": candidate.gradients,
     }

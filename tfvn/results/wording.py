@@ -95,6 +95,10 @@ def _note(table, maps):
         f" of the smoothing; K: draws of the smoothed prediction; {count}"
         f" {'slice' if count == 1 else 'slices'}, normalised to max |A^H k| = 1."
     )
+    if not all(math.isnan(entry["gradients"]) for entry in table):
+        note += (
+            " Gradients: those of a slice that the training took, with that of its initial weights."
+        )
     if any(_is_partial(entry, count) for entry in table):
         note += (
             " (n): a mean over n slices alone, as the others have no such number (no reference, or"
@@ -152,10 +156,13 @@ class _Block:
 
     def effects(self):
         """The mean effects as a `Table`; where the size is no l2 norm, this stands beside them."""
-        lines = [["model", "sigma", "K", *self.heads[1:]]]
-        for model in self.models:
-            clean = self.cells[model, 0.0]
-            line = [model, f"{clean['sigma']:g}{_noise_name(clean)}", _draws(clean)]
+        rows = [["gradients", "sigma", "K"]]
+        rows += [_of_model(self.cells[model, 0.0]) for model in self.models]
+        if all(row[0] == "-" for row in rows[1:]):
+            rows = [row[1:] for row in rows]
+        lines = [["model", *rows[0], *self.heads[1:]]]
+        for model, row in zip(self.models, rows[1:]):
+            line = [model, *row]
             line += [self._effect(model, size) for size in self.sizes[1:]]
             lines.append(line)
         title = "Mean perturbation effect"
@@ -163,7 +170,8 @@ class _Block:
             title += f", and mean {self.attack.changes.length}"
         best = [""] * len(lines[0])
         if self.attack.comparable:
-            best[3:] = ["lowest"] * (len(self.sizes) - 1)
+            attacked = len(self.sizes) - 1
+            best[-attacked:] = ["lowest"] * attacked
         return Table(f"{title}{self._named()}", lines, tuple(best))
 
     def cell(self, model, size, key, form):
@@ -178,6 +186,9 @@ class _Block:
 
     def _effect(self, model, size):
         effect = self.cell(model, size, "effect", digits)
+        missed = self.cells.get((model, size), {}).get("missed", math.nan)
+        if not math.isnan(missed):
+            effect += f" ({missed:.0%} missed)"
         if self.attack.bounded_in_l2 or effect == "-":
             return effect
         return f"{effect}, {self.cell(model, size, 'norm', digits)}"
@@ -187,6 +198,12 @@ class _Block:
         if not self.title:
             return ""
         return f", {self.title}"
+
+
+def _of_model(entry):
+    """What a table says of a model, column by column."""
+    gradients = "-" if math.isnan(entry["gradients"]) else f"{entry['gradients']:.0f}"
+    return [gradients, f"{entry['sigma']:g}{_noise_name(entry)}", _draws(entry)]
 
 
 def _draws(entry):

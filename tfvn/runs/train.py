@@ -95,7 +95,8 @@ def trainer_of(network, config, strategy=None):
     """The `Trainer` of a network that is there, as configured."""
     steps = config.training.optimizer.make(iterations=config.training.iterations)
     recipe = config.training.recipe.make()
-    return Trainer(network, steps, recipe, seed=config.seed, strategy=strategy)
+    averaging = config.training.averaging
+    return Trainer(network, steps, recipe, config.seed, strategy, averaging)
 
 
 def train_run(run_dir, config, checked=False, workers=ALONE):
@@ -246,7 +247,8 @@ def _train(run_dir, config, trainer, workers):
     writes = workers.index == 0
     # At the end the data may be gone, and the network must be saved all the same.
     if writes and done < config.training.iterations:
-        trained_on.write(run_dir, config)
+        slices = config.training.iterations * config.training.batch_size
+        trained_on.write(run_dir, config, slices * trainer.gradients_of_slice)
     try:
         _iterate(run_dir, config, trainer, checkpoints, writes)
     except FloatingPointError as error:
@@ -302,7 +304,7 @@ def _write(run_dir, iterations, trainer):
     done = int(trainer.steps_done)
     unfinished = os.path.join(run_dir, _UNFINISHED)
     if done < iterations:
-        save_network(trainer.network, run_dir, _UNFINISHED)
+        save_network(trainer.trained_network(), run_dir, _UNFINISHED)
         there = directory.attack_elsewhere(run_dir, unfinished, f"{run_dir}-unfinished")
         print(
             f"stopped by the time budget at iteration {done} of {iterations}. The same"
@@ -310,7 +312,7 @@ def _write(run_dir, iterations, trainer):
             f" {directory.command(*there)}"
         )
         return
-    save_network(trainer.network, run_dir)
+    save_network(trainer.trained_network(), run_dir)
     if os.path.exists(unfinished):
         os.remove(unfinished)
     for name in (_CURVE, "logs", "checkpoints"):

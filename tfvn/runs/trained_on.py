@@ -10,6 +10,9 @@ says, of some of its training slices:
     height, width   of k-space
     rms             root mean square of |A^H k|, whose maximum is 1
 
+Beside it stands `gradients`: how many gradients of a slice its training takes, with that of its
+initial weights. It is left out where theirs is not known.
+
 Of runs that have none the configuration tells some of it. Nothing is said where nothing is known.
 """
 
@@ -32,6 +35,7 @@ __all__ = [
     "NAME",
     "describe",
     "differences",
+    "gradients",
     "known",
     "warn",
     "warn_of_data",
@@ -92,11 +96,15 @@ def _centre_lines(lines):
     return count
 
 
-def write(run_dir, config):
+def write(run_dir, config, own_gradients=None):
     """Writes `trained_on.json` into a run directory, unless it is there.
 
     It holds medians over some slices. Of a run that uses a given network it holds what is known of
     that one.
+
+    Args:
+        run_dir, config: the run.
+        own_gradients: how many gradients of a slice its own training takes; None: unknown.
 
     Raises:
         ValueError: as `tfvn.data.source`, and if the file cannot be written.
@@ -105,9 +113,29 @@ def write(run_dir, config):
     if os.path.exists(path):
         return
     given = config.model.file
-    found = known(given) if given else _of_slices(config)
+    found = known(given) if given else {**_of_slices(config), **_effort(config, own_gradients)}
     if found:
         _store(path, found)
+
+
+def _effort(config, own_gradients):
+    """The entry `gradients` as a dict, empty where it is not known."""
+    before = 0
+    if config.training.initial_weights:
+        before = gradients(config.training.initial_weights)
+    if own_gradients is None or before is None:
+        return {}
+    return {"gradients": own_gradients + before}
+
+
+def gradients(model_path):
+    """How many gradients of a slice the training of a model takes; None where that is unknown.
+
+    Args:
+        model_path: as for `known`.
+    """
+    found = known(model_path).get("gradients")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def write_untrained(run_dir):

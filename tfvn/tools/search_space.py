@@ -25,9 +25,12 @@ _TYPES = {
     "learning_rate": float,
     "mu": float,
     "weight": float,
+    "recipe_radius": float,
+    "recipe_weight": float,
+    "averaging": float,
 }
 # Their ranges have as many values in each decade.
-_OF_ANY_SCALE = ("learning_rate", "mu", "weight")
+_OF_ANY_SCALE = ("learning_rate", "mu", "weight", "recipe_weight")
 # The keys of a configuration that they are values of. The noise, sigma, is one of two sections.
 _KEYS = {
     "num_stages": "model.num_stages",
@@ -36,6 +39,9 @@ _KEYS = {
     "learning_rate": "training.optimizer.learning_rate",
     "mu": "model.mu",
     "weight": "model.weight",
+    "recipe_radius": "training.recipe.radius",
+    "recipe_weight": "training.recipe.weight",
+    "averaging": "training.averaging",
 }
 # Each round of Hyperband trains so many times longer, and so many times fewer trials.
 _FACTOR = 3

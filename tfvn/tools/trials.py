@@ -121,7 +121,7 @@ def train(config, iterations, folder):
 
     every = config.training.checkpoint_every
     train_to(iterations, trainer, batches, every, checkpoints=checkpoints)
-    return trainer.network
+    return trainer.trained_network()
 
 
 def judge(network, config):

@@ -61,6 +61,7 @@ class IPALMSteps(Steps):
             self._places = _stages_of(blocks, network)
         else:
             self._places = _whole(blocks)
+        self.gradients = len(self._places)
         chosen = [blocks[place.name][place.weights] for place in self._places.values()]
         projections = [block[0].constraint or tf.identity for block in chosen]
         self.ipalm = IPALM(chosen, projections, dtype=network.dtype, **self._settings)

@@ -5,7 +5,11 @@ import tensorflow as tf
 from tfvn import checks
 from tfvn.physics import measurement
 from tfvn.physics.noise import LAWS
+from tfvn.training.attacked import Adversarial, EffectPenalty, OneStep
+from tfvn.training.features import Features
 from tfvn.training.gan import GAN
+from tfvn.training.generator import Generator
+from tfvn.training.jitter import Jitter
 from tfvn.training.recipe import Recipe
 
 __all__ = ["RECIPES", "Clean", "Noise", "Scaled"]
@@ -75,4 +79,15 @@ class Scaled(Recipe):
 
 
 # Recipes by the names that a configuration has for them.
-RECIPES = {"clean": Clean, "noise": Noise, "scaled": Scaled, "gan": GAN}
+RECIPES = {
+    "clean": Clean,
+    "noise": Noise,
+    "jitter": Jitter,
+    "adversarial": Adversarial,
+    "one-step": OneStep,
+    "effect-penalty": EffectPenalty,
+    "features": Features,
+    "generator": Generator,
+    "scaled": Scaled,
+    "gan": GAN,
+}

@@ -15,6 +15,7 @@ class Training:
         iterations: training iterations, one batch each.
         batch_size: slices of a training batch.
         initial_weights: start from these: a run directory or a model file.
+        averaging: share of the weights' average that a step keeps, such as 0.999; 0: no average.
         checkpoint_every: iterations between checkpoints and validations.
         log_images_every: validations between sets of pictures in TensorBoard; 0: none.
         profile: iterations for TensorFlow's profiler, as in '11-15'; empty: none.
@@ -30,6 +31,7 @@ class Training:
         iterations=1000,
         batch_size=10,
         initial_weights="",
+        averaging=0.0,
         checkpoint_every=50,
         log_images_every=1,
         profile="",
@@ -39,6 +41,7 @@ class Training:
         self.iterations = checks.whole("iterations", iterations, 0)
         self.batch_size = checks.whole("batch_size", batch_size, 1, most=10**4)
         self.initial_weights = initial_weights
+        self.averaging = checks.number("averaging", averaging, 0, below=1)
         self.checkpoint_every = checks.whole("checkpoint_every", checkpoint_every, 1)
         self.log_images_every = checks.whole("log_images_every", log_images_every, 0)
         self.profile = profile
@@ -53,7 +56,7 @@ class Search:
 
     Args:
         parameters: what is searched, different ones of sigma, num_stages, filters, momentum,
-            learning_rate, mu, weight.
+            learning_rate, mu, weight, recipe_radius, recipe_weight, averaging.
         sigma: two numbers: from, to; other lists: these values (so all below).
         num_stages: stages to try.
         filters: filters to try.
@@ -61,6 +64,9 @@ class Search:
         learning_rate: of all but ipalm, learning rates to try, as many in each decade.
         mu: of models that have one, such as cg-sense, to try, as many in each decade.
         weight: of models that have one, such as total-variation, to try, as many in each decade.
+        recipe_radius: radii to try, of recipes that have one, such as adversarial.
+        recipe_weight: weights to try, of recipes that have one, such as effect-penalty.
+        averaging: shares of the weights' average to try.
         method: hyperband (many short trials, the best go on) | bayesian (Gaussian process).
         trials: bayesian: trials.
         iterations: training iterations of a whole trial.
@@ -84,6 +90,9 @@ class Search:
         learning_rate=(1e-4, 1e-2),
         mu=(1e-4, 1e-1),
         weight=(1e-4, 1e-2),
+        recipe_radius=(0.5, 3.5),
+        recipe_weight=(0.1, 10.0),
+        averaging=(0.9, 0.99, 0.999),
         method="hyperband",
         trials=20,
         iterations=90,
@@ -101,6 +110,9 @@ class Search:
         self.learning_rate = _numbers("learning_rate", learning_rate, above=0)
         self.mu = _numbers("mu", mu, above=0)
         self.weight = _numbers("weight", weight, above=0)
+        self.recipe_radius = _numbers("recipe_radius", recipe_radius, least=0)
+        self.recipe_weight = _numbers("recipe_weight", recipe_weight, above=0)
+        self.averaging = _numbers("averaging", averaging, least=0, below=1)
         self.method = checks.choice("method", method, ("hyperband", "bayesian"))
         self.trials = checks.whole("trials", trials, 1)
         self.iterations = checks.whole("iterations", iterations, 1)

@@ -13,6 +13,7 @@ class Steps(abc.ABC):
     Attributes:
         optimizer: the optimizer that Keras is told of, once they are built.
         ipalm, filter_optimizer: what holds more state than `optimizer`; None where nothing does.
+        gradients: of the loss in some of the weights, in one step. Known once they are built.
         on_one_device: whether they cannot be taken over the replicas of a `tf.distribute` strategy.
     """
 
@@ -20,6 +21,7 @@ class Steps(abc.ABC):
     optimizer = None
     ipalm = None
     filter_optimizer = None
+    gradients = 1
     on_one_device = False
 
     def build(self, network, steps_done, strategy, beside):

@@ -19,9 +19,11 @@ from tensorflow import keras
 from tfvn import checks, compat, metrics, replicas
 from tfvn.device import one_graph
 from tfvn.models.contract import check_model
+from tfvn.physics import measurement
 from tfvn.physics.noise import TRAINING, VALIDATION, fold_in
+from tfvn.training.averaging import WeightAverage, averaged
 from tfvn.training.optimizers import steps_of
-from tfvn.training.recipe import recipe_of
+from tfvn.training.recipe import MEASURED_MASK, recipe_of, slice_of
 
 __all__ = ["Objective", "Trainer"]
 
@@ -91,7 +93,16 @@ class Trainer(keras.Model):
             does not fit the strategy.
     """
 
-    def __init__(self, network, optimizer="ipalm", recipe=None, seed=0, strategy=None, **kwargs):
+    def __init__(
+        self,
+        network,
+        optimizer="ipalm",
+        recipe=None,
+        seed=0,
+        strategy=None,
+        averaging=0.0,
+        **kwargs,
+    ):
         check_model(network, "network")
         # Under a policy of mixed precision Keras would scale the loss for the optimizer.
         super().__init__(**{"dtype": network.dtype, **kwargs})
@@ -116,6 +127,8 @@ class Trainer(keras.Model):
         self.steps_done = self.add_weight(
             name="steps_done", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
+        averaging = checks.number("averaging", averaging, 0, below=1)
+        self.average = WeightAverage(network, averaging, strategy) if averaging else None
         self._trackers = {name: keras.metrics.Mean(name=name) for name in ("loss", "nrmse", "ssim")}
         steps.build(network, self.steps_done, strategy, beside)
         self.compile(optimizer=steps.optimizer, jit_compile=False)
@@ -128,6 +141,19 @@ class Trainer(keras.Model):
     def checkpoint(self):
         """A `tf.train.Checkpoint` of all that an interrupted training goes on from."""
         return tf.train.Checkpoint(trainer=self, variables=compat.hidden_variables(self))
+
+    @property
+    def gradients_of_slice(self):
+        """How many gradients a step takes of each slice of its batch, in the weights or in the
+        data. Answers alone, such as the trials of iPALM, do not count.
+        """
+        return self.recipe.gradients_before + self._steps.gradients * self.recipe.gradients_of_loss
+
+    def trained_network(self):
+        """The network, with the averaged weights where there are any."""
+        if self.average is not None:
+            self.average.take()
+        return self.network
 
     @property
     def metrics(self):
@@ -154,6 +180,8 @@ class Trainer(keras.Model):
         """`training_inputs` with keys of the slices, so that every validation sees the same."""
         batch = tf.shape(inputs["sensitivity_maps"])[0]
         index = inputs.get("sample_index", tf.range(batch))
+        if not self.recipe.validates_as_trained:
+            return self._measured(inputs)
         stream = tf.fill(tf.shape(index), VALIDATION)
         keys = tf.stack([tf.cast(index, tf.int32), stream], 1)
         return self.training_inputs(inputs, reference, keys)
@@ -162,11 +190,12 @@ class Trainer(keras.Model):
         """The measurements of a batch as the network reads them. A^H k is made slice by slice."""
         if self.network.reads not in inputs:
             inputs = {**inputs, "zero_filled": self._zero_filled(inputs)}
-        return self.network.measured(inputs)
+        found = self.network.measured(inputs)
+        return {**found, MEASURED_MASK: measurement.without_padding(inputs)}
 
     def _zero_filled(self, inputs):
         def one(index):
-            return self.network.zero_filled(_slice(inputs, index))[0]
+            return self.network.zero_filled(slice_of(inputs, index))[0]
 
         maps = inputs["sensitivity_maps"]
         numbers = tf.range(tf.shape(maps)[0])
@@ -200,7 +229,7 @@ class Trainer(keras.Model):
         def add(index, total, *sums):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
-                slice_ = _slice(inputs, index), reference[index][None]
+                slice_ = slice_of(inputs, index), reference[index][None]
                 error = self.recipe.loss(self.network, *slice_, wanted)
                 loss = error / tf.cast(batch, error.dtype)
             gradients = self._checked_gradients(tape.gradient(loss, weights), weights)
@@ -237,6 +266,8 @@ class Trainer(keras.Model):
         inputs, reference = data
         share = self._shares(inputs, reference)
         loss = self._steps.step(Objective(self._parts, share, self.strategy))
+        if self.average is not None:
+            self.average.update(self.steps_done)
         self.steps_done.assign_add(1)
         self._trackers["loss"].update_state(loss)
         return {
@@ -271,7 +302,8 @@ class Trainer(keras.Model):
         complex images, and of magnitudes where the network gives no phase.
         """
         inputs, reference = data
-        image = self.network(self.validation_inputs(inputs, reference))
+        with averaged(self.average):
+            image = self.network(self.validation_inputs(inputs, reference))
         squares = tf.square(metrics.error_norm(image, reference))
         self._trackers["loss"].update_state(tf.reduce_mean(squares) / 2)
         compared = (image, reference)
@@ -334,19 +366,3 @@ def _layers_of(network):
         elif isinstance(value, keras.layers.Layer):
             yield value
             waiting.extend(vars(value).values())
-
-
-def _slice(inputs, index):
-    """The inputs of one slice of a batch, as a batch of one.
-
-    What all slices share has a batch of one already.
-    """
-    taken = {}
-    for key, array in inputs.items():
-        own = index
-        if array.shape[0] is None:
-            own = tf.minimum(index, tf.shape(array)[0] - 1)
-        elif array.shape[0] == 1:
-            own = tf.constant(0)
-        taken[key] = tf.gather(array, own[None])
-    return taken

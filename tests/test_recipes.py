@@ -1,0 +1,366 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from tfvn.attacks.blobs import Blobs, blob
+from tfvn.attacks.objective import Objective
+from tfvn.compat import variable_of
+from tfvn.models.base import Reconstructor
+from tfvn.models.classical import ZeroFilled
+from tfvn.physics import measurement
+from tfvn.projections import norm
+from tfvn.training.attacked import Adversarial, EffectPenalty, OneStep
+from tfvn.training.averaging import WeightAverage, averaged
+from tfvn.training.checkpoints import Checkpoints
+from tfvn.training.features import Features
+from tfvn.training.first_order import AdamSteps
+from tfvn.training.generator import Generator
+from tfvn.training.jitter import Jitter, linear_energy
+from tfvn.training.recipe import MEASURED_MASK, Recipe
+from tfvn.training.trainer import Trainer
+
+KEYS = tf.constant([[1, 2], [3, 4]])
+
+
+@keras.utils.register_keras_serializable(package="recipes")
+class Curved(Reconstructor):
+    """a u + b |u|^2 u of the zero-filled image u: a network with two weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        start = keras.initializers.Constant(0.7)
+        self.slope = self.add_weight(name="slope", shape=(2,), initializer=start)
+
+    def call(self, inputs):
+        image = inputs["zero_filled"]
+        slope = tf.convert_to_tensor(self.slope)
+        factor = slope[0] + slope[1] * tf.abs(image) ** 2
+        return tf.complex(factor, tf.zeros_like(factor)) * image
+
+    def get_config(self):
+        return super().get_config()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Curved(dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def batch(case, network):
+    """Inputs as a recipe is given them, and references, of two slices in double precision."""
+    given = case(2, height=16, width=14, dtype="complex128")
+    inputs = {**network.measured(given), MEASURED_MASK: tf.constant(given["mask"])}
+    rng = np.random.default_rng(1)
+    noise = 0.1 * rng.standard_normal((2, 16, 14))
+    return inputs, 0.8 * inputs["zero_filled"] + noise
+
+
+@pytest.fixture(scope="module")
+def slice_(batch):
+    """The first of them, as a batch of one."""
+    return tf.nest.map_structure(lambda array: array[:1], batch)
+
+
+@pytest.fixture(scope="module")
+def change(slice_):
+    """An r of the norm 1."""
+    rng = np.random.default_rng(2)
+    r = rng.standard_normal((1, 16, 14)) + 1j * rng.standard_normal((1, 16, 14))
+    return tf.constant(r / np.linalg.norm(r))
+
+
+def generator(network, **settings):
+    recipe = Generator(channels=1, pools=1, **settings)
+    recipe.build(network, 0)
+    return recipe
+
+
+def of_slice(recipe, network, slice_, wanted=()):
+    return recipe.loss(network, *slice_, wanted)
+
+
+def differences(loss, weight, entries, step=1e-6):
+    """Central differences of a loss in some entries of a weight."""
+    start, found = weight.numpy(), []
+    for entry in entries:
+        both = []
+        for sign in (1, -1):
+            moved = start.copy()
+            moved[entry] += sign * step
+            weight.assign(moved)
+            both.append(float(loss()))
+        found.append((both[0] - both[1]) / (2 * step))
+    weight.assign(start)
+    return found
+
+
+# The loss
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [Adversarial(clean=0.3), Adversarial(clean=0.0), EffectPenalty(weight=0.7), Features()],
+    ids=["both", "attacked", "penalty", "features"],
+)
+def test_the_gradient_of_a_loss_matches_central_differences(network, slice_, change, recipe):
+    inputs, reference = slice_
+    feature = tf.cast(tf.abs(change) > 0.05, change.dtype)
+    inputs = {**inputs, "perturbation": change, "feature": feature}
+    weight = variable_of(network.slope)
+
+    def loss():
+        return recipe.loss(network, inputs, reference, ("weights",))
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    expected = differences(loss, weight, [0, 1])
+    np.testing.assert_allclose(tape.gradient(value, weight), expected, rtol=1e-6)
+
+
+def test_the_losses_are_their_formulas(network, slice_, change):
+    inputs, reference = slice_
+    moved = measurement.perturbed(network.sense, inputs, change)
+    clean, attacked = (np.abs(network(given)) for given in (inputs, moved))
+    truth = np.abs(reference)
+    inputs = {**inputs, "perturbation": change}
+    errors = [np.sum((image - truth) ** 2) / 2 for image in (clean, attacked)]
+    found = Adversarial(clean=0.3).loss(network, inputs, reference, ())
+    assert float(found) == pytest.approx(0.3 * errors[0] + 0.7 * errors[1])
+    found = EffectPenalty(weight=0.7).loss(network, inputs, reference, ())
+    effect = np.sum((attacked - clean) ** 2) / 2
+    assert float(found) == pytest.approx(errors[0] + 0.7 * effect)
+
+
+def test_the_generator_raises_what_the_network_lowers(network, slice_):
+    recipe = generator(network, radius=0.5, weight=2.0)
+    slope, bias = (variable_of(x) for x in (network.slope, recipe.generator.bias))
+    assert norm(recipe.change(network, slice_[0])) <= 0.5 * (1 + 1e-12)
+    with tf.GradientTape() as tape:
+        value = of_slice(recipe, network, slice_, ("weights", "generator"))
+    lowered, raised = tape.gradient(value, [slope, bias])
+
+    def loss():
+        return of_slice(recipe, network, slice_)
+
+    np.testing.assert_allclose(lowered, differences(loss, slope, [0, 1]), rtol=1e-5)
+    expected = differences(loss, bias, [0, 1])
+    np.testing.assert_allclose(raised, np.negative(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Jitter(radius=0),
+        Adversarial(radius=0),
+        OneStep(radius=0),
+        EffectPenalty(radius=0),
+        Features(brightness=0),
+        Generator(radius=0),
+    ],
+    ids=lambda recipe: type(recipe).__name__,
+)
+def test_of_radius_0_a_recipe_is_the_plain_one_bit_for_bit(network, batch, slice_, recipe):
+    recipe.build(network, 0)
+    assert recipe(network, *batch, KEYS) is batch[0]
+    plain = Recipe()
+    assert float(of_slice(recipe, network, slice_)) == float(of_slice(plain, network, slice_))
+    assert recipe.parameter_blocks == {}
+    assert (recipe.gradients_before, recipe.gradients_of_loss) == (0, 1)
+
+
+# What is learned from
+
+
+def test_the_ascent_ends_inside_a_ball_of_its_own_and_above_random_changes(network, batch):
+    recipe = Adversarial(radius=2.0, steps=4)
+    attacked = tf.function(lambda *given: recipe(network, *given)["perturbation"], autograph=False)
+    inputs, reference = batch
+    found = attacked(inputs, reference, KEYS)
+    sizes = norm(found).numpy()
+    assert (sizes > 0).all() and (sizes <= 2).all() and sizes[0] != sizes[1]
+    turned = tf.nest.map_structure(lambda array: array[::-1], (inputs, reference, KEYS))
+    np.testing.assert_array_equal(attacked(*turned)[::-1], found)
+
+    def errors(change):
+        moved = measurement.perturbed(network.sense, inputs, change)
+        wrong = tf.abs(network(moved)) - tf.abs(reference)
+        return tf.reduce_sum(tf.square(wrong), [1, 2]).numpy()
+
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        change = tf.constant(rng.standard_normal((2, 16, 14)) + 0j)
+        change *= tf.cast(sizes / norm(change), change.dtype)[:, None, None]
+        assert (errors(found) > errors(change)).all()
+
+
+def test_jitter_has_the_energy_of_its_radius(network, batch):
+    inputs, reference = batch
+    recipe = Jitter(radius=2.0)
+    deviations = recipe.deviation(network.sense, inputs, reference, KEYS).numpy()
+    count = 2 * 2 * 16 * inputs["mask"].numpy().sum((1, 2, 3))
+    sizes = deviations * np.sqrt(count)
+    assert (sizes > 0).all() and (sizes < 2).all() and sizes[0] != sizes[1]
+    noisy = recipe(network, inputs, reference, KEYS)["zero_filled"] - inputs["zero_filled"]
+    # The adjoint leaves no more of it than there is.
+    assert (norm(noisy).numpy() < 1.3 * sizes).all() and (norm(noisy).numpy() > 0).all()
+    linear = Jitter(radius=0.1, rule="linear", noise=0.01)
+    assert (linear.deviation(network.sense, inputs, reference, KEYS).numpy() > 0).all()
+
+
+def test_the_linear_rule_gives_the_best_answer_to_the_worst_change():
+    radius, signal, noise = 0.5, 2.0, 0.3
+
+    def worst(share):
+        still = np.sqrt((1 - share) ** 2 * signal**2 + share**2 * noise)
+        return (still + share * radius) ** 2
+
+    shares = np.linspace(0, 1, 100001)
+    best = shares[np.argmin(worst(shares))]
+    energy = float(linear_energy(*(tf.constant(x, tf.float64) for x in (radius, signal, noise))))
+    assert signal**2 / (signal**2 + noise + energy) == pytest.approx(best, abs=1e-5)
+
+
+def test_the_linear_rule_needs_noise_in_the_data():
+    with pytest.raises(ValueError, match="noise must be above 0 with rule=linear.*noise=0.0"):
+        Jitter(rule="linear")
+
+
+def test_a_feature_is_connected_of_few_pixels_and_in_the_image():
+    for number in range(8):
+        found = blob((12, 9), tf.constant([number, 0]), 3, 9, tf.float64).numpy()
+        assert found.min() == 0 and found.max() == 1
+        places = {tuple(place) for place in np.argwhere(found)}
+        assert 1 <= len(places) <= 9
+        reached, waiting = set(), [min(places)]
+        while waiting:
+            row, column = waiting.pop()
+            if (row, column) in places - reached:
+                reached.add((row, column))
+                waiting += [(row + 1, column), (row - 1, column)]
+                waiting += [(row, column + 1), (row, column - 1)]
+        assert reached == places
+
+
+def test_the_worst_of_several_features_is_taken(network, slice_):
+    recipe = Features(brightness=0.5, positions=3)
+    inputs, reference = slice_
+    found = recipe.worst(network, inputs, reference, KEYS[0])
+    assert float(tf.reduce_max(found)) == pytest.approx(0.5)
+    known = {"object": reference, "mask": inputs[MEASURED_MASK]}
+    objective = Objective(
+        network, inputs, tf.zeros([1], tf.int32), threat=recipe.threat, known=known
+    )
+    first = Features(brightness=0.5, positions=1).worst(network, inputs, reference, KEYS[0])
+    assert float(objective.value(found)[0]) >= float(objective.value(first)[0]) > 0
+
+
+def test_a_model_that_sees_all_misses_no_feature_and_one_that_sees_little_does(case):
+    inputs, model = case(1, height=16, width=14), ZeroFilled()
+    reference = model.zero_filled(inputs)
+    attack = Blobs(sizes=(0.5,), steps=2)
+    found = []
+    for lines in (np.ones(14), np.eye(14)[7]):
+        mask = lines.reshape(1, 1, 1, 14).astype("float32")
+        kspace = model.sense.forward(reference, inputs["sensitivity_maps"], mask)
+        given = {**inputs, "kspace": kspace, "mask": mask}
+        result = attack.run(model, given, 0.5, reference=reference)
+        found.append(attack.arrays(result))
+    assert attack.remark(found).startswith("missed 1 of 2")
+    assert found[0]["lost"] < 1e-3
+    assert [attack.changes.missed(arrays["lost"], 1.0) for arrays in found] == [0, 1]
+
+
+# The average of the weights
+
+
+def test_the_average_is_its_formula_and_leaves_the_weights_alone(network):
+    weight = variable_of(network.slope)
+    start = weight.numpy()
+    average = WeightAverage(network, 0.2)
+    expected = start
+    for step, kept in enumerate((0.1, 2 / 11, 0.2)):
+        weight.assign(start + step)
+        average.update(step)
+        expected = kept * expected + (1 - kept) * (start + step)
+    with averaged(average):
+        np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-15)
+    np.testing.assert_array_equal(weight.numpy(), start + 2)
+    average.take()
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-15)
+    weight.assign(start)
+
+
+def trainer(averaging, radius=0.5):
+    recipe = Generator(radius=radius, channels=1, pools=1)
+    return Trainer(Curved(), AdamSteps(learning_rate=0.01), recipe, averaging=averaging)
+
+
+def fit(model, data, steps):
+    model.fit(data, steps_per_epoch=1, epochs=steps, shuffle=False, verbose=0)
+
+
+def all_weights(model):
+    found = [*model.network.get_weights(), *model.weights_of_recipe, *model.average.averages]
+    return [np.array(weight) for weight in found]
+
+
+@pytest.fixture(scope="module")
+def data(case):
+    inputs = case(2, height=16, width=14)
+    reference = 0.8 * Curved().zero_filled(inputs)
+    return tf.data.Dataset.from_tensors((inputs, reference)).repeat()
+
+
+def test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoint(data, tmp_path):
+    model = trainer(0.9)
+    before = all_weights(model)
+    fit(model, data, 1)
+    assert np.mean([(a != b).any() for a, b in zip(before, all_weights(model))]) > 0.9
+    Checkpoints(model.checkpoint(), tmp_path).save(1)
+    fit(model, data, 1)
+
+    again = trainer(0.9)
+    Checkpoints(again.checkpoint(), tmp_path).restore()
+    fit(again, data, 1)
+    for a, b in zip(all_weights(model), all_weights(again)):
+        np.testing.assert_array_equal(a, b)
+    own = again.network.get_weights()[0]
+    inputs, reference = next(iter(data))
+    again.reset_metrics()
+    loss = float(again.test_step((inputs, reference))["loss"])
+    np.testing.assert_array_equal(again.network.get_weights()[0], own)
+    trained = again.trained_network()
+    assert (trained.get_weights()[0] != own).any()
+    # A validation is of the average, and of the measurements as they are.
+    errors = np.abs(trained(inputs)) - np.abs(reference)
+    assert loss == pytest.approx(np.sum(errors**2) / 4, rel=1e-5)
+
+
+def test_gradients_are_counted(network):
+    counts = []
+    for recipe in (None, Adversarial(), Adversarial(clean=0.0), OneStep(), EffectPenalty()):
+        counts.append(Trainer(network, AdamSteps(), recipe).gradients_of_slice)
+    assert counts == [1, 7, 6, 3, 7]
+    assert Trainer(network, "adam", generator(network)).gradients_of_slice == 2
+    # One block of weights.
+    assert Trainer(network, "ipalm").gradients_of_slice == 1
+
+
+@pytest.mark.parametrize(
+    "recipe, name, value",
+    [
+        (Adversarial, "radius", -1),
+        (Adversarial, "steps", 0),
+        (Adversarial, "clean", 1),
+        (EffectPenalty, "weight", -1),
+        (OneStep, "goal", "insert"),
+        (Features, "largest", 2),
+        (Generator, "channels", 0),
+        (Jitter, "rule", "none"),
+    ],
+)
+def test_settings_outside_their_limits_are_refused(recipe, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .* Received: {name}={value!r}"):
+        recipe(**{name: value})
