@@ -160,3 +160,21 @@ def test_the_end_to_end_network_equals_that_of_fastmri(fastmri, case, tmp_path, 
     np.testing.assert_allclose(tf.math.real(network(inputs)), expected, rtol=0, atol=1e-5)
     found = network.found_maps(tf.constant(inputs["kspace"]), tf.constant(inputs["mask"]))
     np.testing.assert_allclose(found, maps, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_in_double_precision_the_networks_of_published_size_are_equal(fastmri, case, tmp_path):
+    torch = fastmri.torch
+    module = fastmri.models.VarNet(12, 8, 4, 18, 4)
+    torch.save(module.state_dict(), tmp_path / "varnet.pt")
+    read = tfvn.load_model(tmp_path / "varnet.pt")
+    network = E2EVarNet.from_config({**read.get_config(), "dtype": "float64"})
+    network.set_weights([weight.astype("float64") for weight in read.get_weights()])
+    inputs = case(1, 3, 63, 46, dtype="complex128")
+    inputs["mask"][..., 19:27] = 1
+    inputs["kspace"] = inputs["mask"] * fft2c(inputs["sensitivity_maps"]).numpy()
+    with torch.no_grad():
+        kspace = torch.view_as_real(torch.tensor(inputs["kspace"]))
+        expected = module.double()(kspace, torch.tensor(inputs["mask"])[..., None].bool()).numpy()
+    result = tf.math.real(network(inputs)).numpy()
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-9)

@@ -17,9 +17,8 @@ for the others. For one coil with maps of magnitude 1 both steps are this one. W
 is then the exact replacement of the published network, v = infinity. For several coils "cg_sense"
 solves the same problem, and "replace" is one gradient step on the data term.
 
-The smaller mu, the more steps of conjugate gradients are needed. The gradient is that of the
-solution, see `tfvn.models.conjugate_gradient`: after too few steps it is another one than that of
-the result, and an attack that follows it finds less.
+The smaller mu, the more steps of conjugate gradients are needed. The gradient is that of the steps,
+however few there are, see `tfvn.models.conjugate_gradient`.
 """
 
 import tensorflow as tf
@@ -27,7 +26,7 @@ from tensorflow import keras
 
 from tfvn import checks
 from tfvn.models.base import Reconstructor
-from tfvn.models.conjugate_gradient import after_steps
+from tfvn.models.conjugate_gradient import after_steps, kept_by_steps
 from tfvn.models.residual import ResidualNetwork, check_size
 
 __all__ = ["DATA_STEPS", "Cascade"]
@@ -50,7 +49,7 @@ class Cascade(Reconstructor):
             for one coil with maps of magnitude 1.
         mu: 1/v of the data step, the trust in the network's k-space against the measured one. Above
             0 for "cg_sense".
-        cg_steps: steps of conjugate gradients at most, in the result and in its gradient.
+        cg_steps: steps of conjugate gradients at most.
         tolerance: they end before where the residual is this part of what it began with.
         readout_oversampling: the image is the central half of the readout (height).
         seed: of the initial kernels.
@@ -140,8 +139,10 @@ class Cascade(Reconstructor):
 
     def memory_per_image(self, shape):
         """About the bytes that an image of (batch, coils, height, width) takes in a gradient pass:
-        what the networks keep, and four arrays of coils.
+        what the networks and the data steps keep, and four arrays of coils.
         """
         _, coils, height, width = shape
         numbers = self.networks[0].numbers_kept(len(self.networks)) + 8 * coils
+        if self.data_step == "cg_sense":
+            numbers += len(self.networks) * kept_by_steps(self.cg_steps)
         return tf.as_dtype(self.dtype).size * height * width * numbers

@@ -27,9 +27,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn.models.features import as_complex
-from tfvn.models.repeat import repeat
 
-__all__ = ["after_steps", "solve", "solve_regularised"]
+__all__ = ["after_steps", "kept_by_steps", "solve", "solve_regularised"]
+
+# Real numbers a pixel that an iteration keeps: the direction, H of it, the residual and conjugates.
+_KEPT = 10
 
 
 def solve_regularised(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, iterations=100):
@@ -62,30 +64,31 @@ def solve_regularised(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, it
 def after_steps(sense, rhs, sensitivity_maps, mask, mu, tolerance=1e-6, iterations=10):
     """What `solve_regularised` computes, differentiated through its iterations.
 
-    It is differentiable once, in `rhs`, `sensitivity_maps` and `mu`. All iterations take their
-    time, also those in which every sample has ended.
+    It is differentiable in `rhs`, `sensitivity_maps` and `mu`. `kept_by_steps` says what the
+    gradient keeps.
 
     Args:
         sense, rhs, sensitivity_maps, mask, mu, tolerance: as for `solve_regularised`.
-        iterations: the most of them, at least 1.
+        iterations: the most of them.
     """
     rhs = tf.convert_to_tensor(rhs)
     real = rhs.dtype.real_dtype
     # A constant of the caller could not be captured by a loop that is differentiated.
-    mask = tf.identity(tf.cast(mask, real))
-    operands = tf.convert_to_tensor(sensitivity_maps), as_complex(tf.convert_to_tensor(mu, real))
+    maps, mask, mu = (
+        tf.identity(tf.convert_to_tensor(sensitivity_maps)),
+        tf.identity(tf.cast(mask, real)),
+        as_complex(tf.convert_to_tensor(mu, real)),
+    )
 
-    def operator(image, maps, mu):
-        return sense.normal(image, maps, mask) + mu * image
+    def operator(image):
+        return sense.normal(image, maps, tf.stop_gradient(mask)) + mu * image
 
-    start = _start(rhs)
-    enough = tf.stop_gradient(_enough(tolerance, start.energy))
+    return _iterate(_System(operator, operator, tolerance, iterations), rhs, ())
 
-    def step(*tensors):
-        size = len(start)
-        return tuple(_step(operator, _Iterate(*tensors[:size]), enough, tensors[size:]))
 
-    return _Iterate(*repeat(step, iterations, tuple(start), operands)).solution
+def kept_by_steps(iterations):
+    """About how many real numbers a pixel `after_steps` keeps for its gradient."""
+    return _KEPT * iterations
 
 
 def solve(operator, rhs, operands=(), tolerance=1e-6, iterations=100, differentiable=None):
