@@ -148,6 +148,16 @@ def test_the_constants_bound_what_lies_between_the_edges_of_the_parts(design):
     assert (s * totals).max() <= of_image**2 <= 1.01 * (s * totals).max()
 
 
+@every_design
+def test_the_chosen_numbers_are_no_worse_than_none(design):
+    _, weights, steps = design
+    closed = np.sqrt(steps * sum(w / (2 - w) for w in weights))
+    assert of_monotone(1.0, *design)[0] <= closed * (1 + 1e-6)
+    # Before a regulariser of gain 2 no number is worth anything.
+    assert of_monotone(1.0, [1.999] * 4, [1.0] * 5, 1)[0] == pytest.approx(5**0.5, rel=1e-3)
+    assert of_monotone(1.0, [0.1] * 8, [1.0] * 9, 1)[0] == pytest.approx(2.0, abs=0.05)
+
+
 def test_fewer_than_two_is_demanded_of_regularisers_and_steps():
     assert of_monotone(1.0, [2.0], [1.0, 1.0], 1) == (np.inf, np.inf)
     assert of_monotone(1.0, [0.5], [1.0, 2.0], 1) == (np.inf, np.inf)

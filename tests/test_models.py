@@ -59,12 +59,14 @@ ROWS = {
     "convex-ridge": Row(
         "convex-ridge",
         dict(
-            mu=1.0,
+            mu=30.0,
+            strength=1.0,
             filters=2,
             kernel_size=3,
             num_pieces=3,
             tolerance=1e-12,
             gradient_tolerance=1e-12,
+            iterations=16,
         ),
     ),
     "unet": Row("unet", dict(channels=2, pools=2)),

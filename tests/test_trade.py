@@ -79,6 +79,7 @@ def test_every_network_stands_beside_the_linear_filter_of_its_constant(made, tmp
     path, settings = made["monotone-4-0.5"]
     assert path == "monotone.yaml" and settings[-1] == "data.height=48"
     assert {"model.num_stages=4", "model.budget=0.5"} <= set(settings)
+    assert "attacks.suite.draws=2" in made["smoothed"][1]
     assert (
         "defence=smoothed" in made["smoothed"][1]
         and "defence=smoothed" not in made["undefended"][1]
@@ -111,6 +112,13 @@ def test_a_wrong_setting_is_told_before_any_training(
     with pytest.raises(ValueError, match=text):
         trade.trade(stages, budgets, str(tmp_path), settings)
     assert not made and not list(tmp_path.iterdir())
+
+
+def test_other_attacks_replace_those_of_the_trade(made, tmp_path):
+    trade.trade([1], [0.5], str(tmp_path), ["attacks=ascent", "attacks.ascent.steps=2"])
+    for name in ("smoothed", "monotone-1-0.5"):
+        chosen = [setting for setting in made[name][1] if setting.startswith("attacks")]
+        assert chosen == ["attacks=ascent", "attacks.ascent.steps=2"]
 
 
 def test_a_file_of_the_users_own_is_not_replaced(made, tmp_path):

@@ -59,7 +59,8 @@ class ConvexRidge(Reconstructor):
         first_slope, last_slope: of the activations, before the training.
         strength: b before the training.
         tolerance: a slice is done when || G || is this part of || A^H k ||. An answer may be off by
-            this times (a + mu + b) / mu, as a part of its norm. The certificate adds it.
+            this times (a + mu + b) / mu, as a part of its norm. The certificate adds it. Single
+            precision does not reach less than about 1e-6.
         training_tolerance: the same in a training, and of its gradients.
         gradient_tolerance: of the conjugate gradients of all other gradients.
         iterations: the most of them.

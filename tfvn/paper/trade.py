@@ -6,7 +6,8 @@ It trains the monotone network of configs/models/monotone.yaml once for each num
 each budget. Beside them stand the zero-filled image, CG-SENSE with the constants of all these
 networks, total variation after a few numbers of iterations, the undefended variational network and
 a smoothed one. All are attacked, by the suite `small-1` at three radii and by power iteration on
-the k-space, and are given data with noise. Run again, it continues where it stopped.
+the k-space, and are given data with noise; `--set attacks=ascent,power` takes others. Run again, it
+continues where it stopped.
 
 trade.csv has a line for each model. trade.png is the figure; results/ has what `evaluate.py` writes
 of all runs.
@@ -21,6 +22,7 @@ from tfvn import checks, cli, files, tables
 from tfvn import config as configs
 from tfvn.figures.trade import figure6
 from tfvn.paper import protocol
+from tfvn.results.rows import attack_of
 
 __all__ = ["main", "trade"]
 
@@ -40,10 +42,10 @@ _ATTACKS = (
     "attacks.random.sizes=2.6",
     "attacks.random.steps=1",
 )
-# How their rows are named.
-_OF_IMAGES, _NOISE = "suite-l2", "random-kspace"
-# Of the smoothed network: noise that the attacks see.
-_ATTACKED_DRAWS = 2
+# How the rows of noise are named.
+_NOISE = "random-kspace"
+# Of the smoothed network: noise that these attacks see.
+_OF_SMOOTHED = ("attacks.suite.draws=2", "attacks.power.draws=2")
 _COLUMNS = (
     "model",
     "family",
@@ -93,7 +95,8 @@ def main(argv=None):
         metavar="KEY=VALUE",
         nargs="+",
         default=[],
-        help="settings of all configurations, such as data.height=48",
+        help="settings of all configurations, such as data.height=48; attacks=NAME replaces all"
+        " attacks",
     )
     arguments = parser.parse_args(argv)
     return cli.guarded(
@@ -148,8 +151,6 @@ def _smoothed():
         "defence=smoothed",
         f"defence.sigma={_SIGMA}",
         f"defence.num_samples={_DRAWS}",
-        f"attacks.suite.draws={_ATTACKED_DRAWS}",
-        f"attacks.power.draws={_ATTACKED_DRAWS}",
     )
 
 
@@ -193,8 +194,11 @@ class _Model:
     def settings(self, overrides):
         """Its configuration and all its overrides."""
         path = os.path.join(_CONFIGS, f"{self.name}.yaml")
+        if any(setting.startswith("attacks=") for setting in overrides):
+            return path, [*self.own, *overrides]
         # `attacks` chooses what the others may change.
-        return path, [*_ATTACKS, *self.own, *overrides]
+        drawn = _OF_SMOOTHED if self.family == "smoothed" else ()
+        return path, [*_ATTACKS, *drawn, *self.own, *overrides]
 
     def check(self, overrides):
         """Raises a ValueError where the settings are wrong."""
@@ -233,7 +237,7 @@ def _row(model, rows, claim):
     """The line of a model: means over the slices, and the largest amplification by any attack."""
     clean = [row for row in rows if row["attack"] == "none"]
     attacked = [row for row in rows if row["attack"] != "none"]
-    of_images = [row for row in attacked if row["attack"] == _OF_IMAGES]
+    of_images = [row for row in attacked if attack_of(row).changes.is_image]
     noisy = [row for row in attacked if row["attack"] == _NOISE]
     found = {
         "model": model.run,
@@ -246,8 +250,8 @@ def _row(model, rows, claim):
         "image_lipschitz": float(claim["image_lipschitz"]) if claim else math.nan,
         "amplification": _largest(attacked, "kspace_norm"),
         "image_amplification": _largest(of_images, "norm"),
-        "noise": max(float(row["kspace_norm"]) for row in noisy),
-        "rmse_noise": _rmse(noisy),
+        "noise": max((float(row["kspace_norm"]) for row in noisy), default=math.nan),
+        "rmse_noise": _rmse(noisy) if noisy else math.nan,
     }
     for radius in sorted({float(row["radius"]) for row in of_images}):
         own = [row for row in of_images if float(row["radius"]) == radius]
