@@ -22,7 +22,7 @@ from tfvn.data.drawing import (
     union,
 )
 
-__all__ = ["knee_slice"]
+__all__ = ["knee_slice", "smooth_phase"]
 
 
 class _Subject(NamedTuple):
@@ -81,6 +81,25 @@ def knee_slice(height, width, seed):
     magnitude = np.clip(canvas.image * (1 + 0.06 * texture.field(0.9)), 0, 1)
     phase = _phase(y, x, rng, texture)
     return (magnitude * np.exp(1j * phase)).astype(np.complex64)
+
+
+def smooth_phase(height, width, seed):
+    """The smooth phase of an image, as a knee has it.
+
+    Args:
+        height, width: pixels, at least 16 each.
+        seed: a whole number >= 0 or a sequence of them.
+
+    Returns:
+        float32 (height, width), in radians.
+
+    Raises:
+        ValueError: for a side below 16 pixels.
+    """
+    y, x, pixel = axes(height, width)
+    numbers = np.atleast_1d(seed).tolist()
+    texture = Texture((height, width), pixel, numbers)
+    return _phase(y[:, None], x[None], np.random.default_rng([3, *numbers]), texture)
 
 
 def _deform(y, x, rng, texture):
