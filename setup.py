@@ -49,6 +49,11 @@ setup(
         "tqdm>=4.60",  # progress bars with the time left
     ],
     extras_require={
+        # Raw files of Siemens' scanners. Their format is not published, and changes with the
+        # software of the scanner: who reads them keeps up with it.
+        "siemens": ["twixtools>=0.24"],
+        # Real magnitude images to train on: NIfTI and DICOM.
+        "images": ["nibabel>=5", "pydicom>=2.4"],
         "test": [
             "pytest>=7",
             "pytest-xdist>=3.8",  # both cores at once: most of a test is tracing, on one

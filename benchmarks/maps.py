@@ -61,7 +61,8 @@ start = time.perf_counter()
 code = os.spawnvp(os.P_WAIT, "bart", ["bart", "ecalib", "-m1", "-r24", "-k6", "kspace", "maps"])
 wall = time.perf_counter() - start
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps(dict(seconds=used.ru_utime + used.ru_stime, wall=wall, memory=1024 * used.ru_maxrss)))
+seconds, memory = used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss
+print(json.dumps(dict(seconds=seconds, wall=wall, memory=memory)))
 sys.exit(code)
 """
 

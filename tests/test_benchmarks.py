@@ -78,3 +78,15 @@ def test_the_network_of_bart_computes_what_ours_does(benchmarks, tmp_path):
     times, difference = bart.compared(command, bart.SMALL, 1, tmp_path)
     assert times.shape == (2, 2) and times[0].min() > 0
     assert difference < 1e-5
+
+
+def test_maps_of_bart_are_read_in_the_order_in_which_k_space_is_written(benchmarks, tmp_path):
+    from benchmarks import maps
+
+    kspace = np.arange(2 * 4 * 3).reshape(2, 4, 3).astype(np.complex64)
+    maps.write_cfl(tmp_path / "kspace", kspace)
+    assert (tmp_path / "kspace.hdr").read_text() == "# Dimensions\n4 3 1 2\n"
+    np.testing.assert_array_equal(maps.read_cfl(tmp_path / "kspace", kspace.shape), kspace)
+    assert maps.distance(kspace, -2j * kspace) < 1e-3
+    orthogonal = np.conj(kspace[::-1]) * np.array([1, -1])[:, None, None]
+    assert maps.distance(kspace, orthogonal) == 1

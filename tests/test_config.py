@@ -37,6 +37,9 @@ def _places_of(section):
             place = f"{section.place}.{name}"
         elif section.picked_by:
             words.append(f"{section.place}={name}")
+        if section.place == "data.maps":
+            # Data of other formats have maps.
+            words.insert(0, "data=fastmri")
         keys = section.keys(name).values()
         words += [f"{place}.{key.name}=1" for key in keys if key.default is REQUIRED]
         for key in keys:
@@ -266,7 +269,7 @@ def test_a_name_comes_before_the_keys_of_its_place_wherever_it_stands(tmp_path):
     [
         (
             ["data=knee"],
-            "data.format must be one of synthetic, vlo, fastmri, ismrmrd, measurement. Rec",
+            "data.format must be one of synthetic, vlo, fastmri, ismrmrd, siemens, images, mea",
         ),
         (
             ["sampling=spiral"],
@@ -1251,7 +1254,7 @@ def test_flat_keys_are_those_that_can_be_set():
     assert load(settings=flat) == settings == load().changed(flat)
     known = {place.name for place in PLACES}
     names = {"attacks", "data.format", "sampling.mask", "model.name", "defence.name"}
-    names |= {"training.optimizer.name", "training.recipe.name"}
+    names |= {"training.optimizer.name", "training.recipe.name", "data.maps.method"}
     assert set(flat) <= known | names
 
 

@@ -230,6 +230,15 @@ def test_a_header_that_contradicts_the_data_is_refused(tmp_path, kspace, before,
         read(path)
 
 
+def test_a_readout_along_the_width_is_refused(tmp_path, kspace):
+    path = tmp_path / "a.h5"
+    turned = np.ascontiguousarray(np.swapaxes(kspace, -1, -2))
+    write_volume(path, kspace, changes={"kspace": turned})
+    text = "a header of 48 samples of 32 lines, and kspace of 32 x 48. Exchange the last two axes"
+    with pytest.raises(ValueError, match=f"a.h5: the readout must run along the height.*{text}"):
+        read(path)
+
+
 def test_a_volume_without_a_header_is_read(tmp_path, kspace):
     write_volume(tmp_path / "a.h5", kspace, changes={"ismrmrd_header": None})
     assert read(tmp_path / "a.h5")[0].mask.all()

@@ -137,16 +137,53 @@ def test_an_asymmetric_echo_and_discarded_samples_are_put_in_their_place(path, k
     assert not sorted_[:, :10].any() and not sorted_[:, -1].any()
 
 
-def test_a_scan_that_lacks_samples_has_no_reference_and_one_that_lacks_outer_lines_has(
-    path, kspace
-):
-    write(path, lines_of(kspace[:1, :, 8:], center=HEIGHT // 2 - 8))
+def test_a_scan_that_lacks_outer_lines_or_samples_is_the_full_one_without_them(path, kspace):
+    write(path, lines_of(kspace[:1, :, 8:], center=HEIGHT // 2 - 8)[6:])
     sample = ISMRMRDFormat(path.parent).source("test")[0]
-    assert sample.mask.shape == (1, HEIGHT, WIDTH) and not sample.mask[0, :8].any()
+    cut = np.zeros((1, HEIGHT, WIDTH))
+    cut[:, 8:, 6:] = 1
+    np.testing.assert_array_equal(sample.mask, cut)
+    np.testing.assert_array_equal(sample.kspace, kspace[0] * cut)
+    images = ifft2c(kspace[0] * cut)
+    explained = (sample.sensitivity_maps.conj() * images).sum(0)
+    np.testing.assert_allclose(sample.reference, explained, atol=1e-9)
+    full = np.linalg.norm(ifft2c(kspace[0]), axis=0)
+    assert np.linalg.norm(np.abs(sample.reference) - full) < 0.2 * np.linalg.norm(full)
+    undersampled = ISMRMRDFormat(path.parent, mask=mask_choice.Equispaced(2, 0.3)).source("test")[0]
+    assert undersampled.mask.sum() < 0.7 * cut.sum() and (undersampled.mask <= cut).all()
+    np.testing.assert_array_equal(undersampled.reference, sample.reference)
+
+
+def test_a_scan_that_lacks_a_third_of_its_samples_has_no_reference(path, kspace):
+    write(path, lines_of(kspace[:1, :, 16:], center=HEIGHT // 2 - 16))
+    sample = ISMRMRDFormat(path.parent).source("test")[0]
+    assert sample.mask.shape == (1, HEIGHT, WIDTH) and not sample.mask[0, :16].any()
     assert np.isnan(sample.reference).all()
-    write(path, lines_of(kspace[:1])[6:])
-    sample = ISMRMRDFormat(path.parent).source("test")[0]
-    assert sample.mask.sum() == WIDTH - 6 and np.isfinite(sample.reference).all()
+
+
+def test_the_phantom_with_an_asymmetric_echo_is_the_full_one_without_its_first_samples(
+    path, shared_data
+):
+    """No such scan is at hand: it is made of the full one."""
+    full = shared_data("phantom_2ch_gre_ismrmrd.h5")
+    with h5py.File(full, "r") as file:
+        table, text = file["dataset/data"][()], file["dataset/xml"][()]
+    for row in table:
+        samples = row["data"].reshape(2, 320, 2)[:, 60:]
+        row["data"] = np.ascontiguousarray(samples).ravel()
+        row["head"]["number_of_samples"] = 260
+        row["head"]["center_sample"] -= 60
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset/data", data=table)
+        file.create_dataset("dataset/xml", data=text, dtype=h5py.string_dtype())
+    expected = ISMRMRDVolume(full).kspace(0)
+    expected[:, :60] = 0
+    assert ISMRMRDVolume(path).kspace(0).tobytes() == expected.tobytes()
+    source = ISMRMRDFormat(path.parent, readout_oversampling=True).source("test")
+    cut = source[0].reference
+    whole = ISMRMRDVolume(full)
+    images = np.linalg.norm(ifft2c(whole.kspace(0)), axis=0)[81:241]
+    assert np.linalg.norm(np.abs(cut) - images) < 0.15 * np.linalg.norm(images)
 
 
 def test_lines_of_no_image_are_left_out(path, kspace):

@@ -347,7 +347,12 @@ def test_rows_of_zeros_are_no_more_measured_than_lines(tmp_path, scan):
     kspace = scan.kspace.copy()
     kspace[:, : HEIGHT // 5] = 0
     np.save(tmp_path / "echo.npy", kspace)
-    with pytest.raises(ValueError, match=f"samples {HEIGHT // 5} empty lines or rows"):
+    sample = Measurement(tmp_path / "echo.npy", mask=np.ones(WIDTH))[0]
+    assert not sample.mask[:, : HEIGHT // 5].any() and sample.mask[:, HEIGHT // 5 :].all()
+    assert np.isfinite(sample.reference).all()
+    kspace[:, : HEIGHT // 3] = 0
+    np.save(tmp_path / "echo.npy", kspace)
+    with pytest.raises(ValueError, match=f"samples {HEIGHT // 3} empty lines or rows"):
         Measurement(tmp_path / "echo.npy", mask=np.ones(WIDTH))[0]
 
 

@@ -63,6 +63,12 @@ def test_volumes_of_different_sizes_are_trained_on_attacked_and_evaluated(root, 
         ("run", name, answer) for name in "01" for answer in ("clean", "radius_0.5")
     }
     assert all(0 < scores.nmse < 0.1 for *_, scores in volumes)
+    with open(results / "volumes.csv", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert [float(row["nmse"]) for row in written] == [
+        pytest.approx(scores.nmse, rel=1e-5) for *_, scores in volumes
+    ]
+    assert "Errors of volumes, as fastMRI" in (results / "table1.md").read_text(encoding="utf-8")
     report = (results / "report.html").read_text(encoding="utf-8")
     for word in ("equispaced-fraction", "target: rss", "centre lines"):
         assert word in report, word

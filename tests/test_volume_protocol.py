@@ -84,3 +84,19 @@ def test_a_file_of_other_things_is_named(tmp_path):
         file["kspace"] = np.ones(3)
     with pytest.raises(ValueError, match="other.h5"):
         volume_protocol.measured(path)
+
+
+def test_the_table_is_of_means_over_volumes():
+    found = [
+        ("net", "a", "clean", 3, volume_protocol.Scores(0.1, 30.0, 0.5)),
+        ("net", "b", "clean", 2, volume_protocol.Scores(0.3, 20.0, 0.7)),
+        ("net", "a", "radius_1", 3, volume_protocol.Scores(0.5, 10.0, 0.25)),
+    ]
+    table = volume_protocol.table_of(found)
+    assert table.lines[1:] == [
+        ["net", "clean", "2", "0.200", "25.0", "0.600"],
+        ["net", "radius_1", "1", "0.500", "10.0", "0.250"],
+    ]
+    assert volume_protocol.rows_of(found)[1] == dict(
+        model="net", volume="b", answer="clean", slices=2, nmse=0.3, psnr=20.0, ssim=0.7
+    )

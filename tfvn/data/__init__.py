@@ -24,6 +24,7 @@ from tfvn.data.arrays import prepare
 from tfvn.data.check import check, review
 from tfvn.data.fastmri import FastMRIFormat
 from tfvn.data.format import Format
+from tfvn.data.images import ImagesFormat
 from tfvn.data.ismrmrd import ISMRMRDFormat
 from tfvn.data.maps import MAPS
 from tfvn.data.mask_choice import MASKS
@@ -33,6 +34,7 @@ from tfvn.data.pipeline import Batches, clear_errors, load, maps_origin, source
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
+from tfvn.data.siemens import SiemensFormat
 from tfvn.data.source import Source
 from tfvn.data.synthetic import SyntheticFormat, SyntheticKnee
 from tfvn.data.vlo import VLOKnee
@@ -45,6 +47,8 @@ FORMATS = {
     "vlo": VLOFormat,
     "fastmri": FastMRIFormat,
     "ismrmrd": ISMRMRDFormat,
+    "siemens": SiemensFormat,
+    "images": ImagesFormat,
     "measurement": MeasurementFormat,
 }
 
@@ -55,12 +59,14 @@ __all__ = [
     "FastMRIFormat",
     "Format",
     "ISMRMRDFormat",
+    "ImagesFormat",
     "MAPS",
     "MASKS",
     "Measurement",
     "MeasurementFormat",
     "PreparedSlices",
     "Sample",
+    "SiemensFormat",
     "Source",
     "SyntheticFormat",
     "SyntheticKnee",

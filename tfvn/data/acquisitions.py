@@ -12,11 +12,11 @@ import numpy as np
 
 from tfvn.data import hdf5, header, recognise
 
-__all__ = ["COUNTERS", "Acquisitions", "flagged"]
+__all__ = ["COUNTERS", "FLAGS", "Acquisitions", "flagged"]
 
 # What a head counts beside lines, partitions and slices; and which encoding it belongs to.
 COUNTERS = ("average", "contrast", "phase", "repetition", "set", "encoding")
-_FLAGS = {
+FLAGS = {
     "noise": 19,
     "calibration": 20,
     "calibration and imaging": 21,
@@ -31,7 +31,7 @@ _FLAGS = {
     "phase stabilisation": 31,
 }
 # Lines of no image.
-_ASIDE = tuple(_FLAGS)[4:]
+_ASIDE = tuple(FLAGS)[4:]
 # Of data that were packed by one of four methods.
 _COMPRESSED = (53, 54, 55, 56)
 _MOST = 10
@@ -70,6 +70,10 @@ class Acquisitions:
                 f"{path}: its acquisitions are compressed. Write them without compression."
             )
 
+    def encodings(self):
+        """The `tfvn.data.header.Encoding`s of the header, a list."""
+        return header.encodings(self.header)
+
     def counter(self, name):
         """The values of a counter of all heads, an integer array."""
         if name == "encoding":
@@ -105,7 +109,7 @@ class Acquisitions:
 
 def flagged(heads, *names):
     """Which heads have one of these flags, bool."""
-    return _has(heads, [_FLAGS[name] for name in names])
+    return _has(heads, [FLAGS[name] for name in names])
 
 
 def _has(heads, flags):

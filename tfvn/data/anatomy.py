@@ -23,7 +23,7 @@ from tfvn.data.drawing import (
     union,
 )
 
-__all__ = ["knee_slice"]
+__all__ = ["knee_slice", "smooth_phase"]
 
 
 class _Subject(NamedTuple):
@@ -88,6 +88,25 @@ def knee_slice(height, width, seed, blur=0.0, detail=1.0):
     if blur:
         image = gaussian_filter(image, blur)
     return image
+
+
+def smooth_phase(height, width, seed):
+    """The smooth phase of an image, as a knee has it.
+
+    Args:
+        height, width: pixels, at least 16 each.
+        seed: a whole number >= 0 or a sequence of them.
+
+    Returns:
+        float32 (height, width), in radians.
+
+    Raises:
+        ValueError: for a side below 16 pixels.
+    """
+    y, x, pixel = axes(height, width)
+    numbers = np.atleast_1d(seed).tolist()
+    texture = Texture((height, width), pixel, numbers)
+    return _phase(y[:, None], x[None], np.random.default_rng([3, *numbers]), texture)
 
 
 def _deform(y, x, rng, texture):

@@ -180,7 +180,8 @@ def _looked_at(place, config):
             name, kspace = _read(place, config)
         except ValueError as error:
             # The first file that cannot be read hides the others of its slice.
-            unreadable = [_error(read_arrays, file) for file in place.part.files]
+            files = place.part.files if place.part.holds_arrays else ()
+            unreadable = [_error(read_arrays, file) for file in files]
             problems = list(filter(None, unreadable)) or [_line(error)]
     doubts = []
     for warning in caught:

@@ -11,7 +11,9 @@ images is an eigenvector of the eigenvalue 1. Where the object is folded, two of
 
 Of each pixel the largest eigenvalue is found by Chebyshev's polynomials, which grow above an
 interval and nowhere else. They begin with the image of low resolution. So the map keeps its phase,
-as in `tfvn.data.sensitivity`, and combined coils are nearly real and positive.
+as in `tfvn.data.sensitivity`, and combined coils are nearly real and positive. A second set is
+found in the same way in G - lambda S S^H. It begins with the combination of coils that holds most
+of the energy.
 
 Source: Uecker et al., MRM 71(3), 2014.
 """
@@ -36,7 +38,7 @@ __all__ = [
 
 LEAST_KERNEL, LARGEST_KERNEL = 2, 12
 
-# Steps of the iteration: more change maps by less than rounding, where the object is.
+# Steps of the iteration: 30 more turn the maps of three brains by 0.001 in the mean at most.
 _STEPS = 10
 # Upper end of the interval in which polynomials stay small: a part of what the first image gives,
 # and the least one, of which powers do not overflow.
@@ -47,7 +49,8 @@ _TINY = np.float32(1e-30)
 class Kernel(NamedTuple):
     """What the centre of k-space tells of the coils.
 
-    convolution: G in k-space, complex64 (2 size - 1, 2 size - 1, coils, coils).
+    convolution: G in k-space, complex64 (2 rows - 1, 2 columns - 1, coils, coils), of windows of
+        so many rows and columns.
     block: the centre, an index of the last two axes of k-space.
     strongest: the combination of coils that holds most of the energy, (coils,).
     """

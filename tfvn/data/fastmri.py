@@ -163,6 +163,12 @@ def _measured(text, height, width):
         return slice(None)
     rows, columns = encodings[0].encoded[:2]
     lines = encodings[0].measured_lines()
+    if (rows, columns) == (width, height) != (height, width):
+        raise ValueError(
+            "the readout must run along the height, the first image axis. Received: a header of "
+            f"{rows} samples of {columns} lines, and kspace of {height} x {width}. Exchange the "
+            "last two axes of kspace."
+        )
     if (rows, columns) != (height, width):
         raise ValueError(
             f"the header and kspace must agree. Received: a header of {rows} x {columns} "

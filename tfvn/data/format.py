@@ -18,11 +18,13 @@ class OneSlice(NamedTuple):
         index: of the slice in that source.
         files: the paths that it is read from, a tuple; () if there are none. A slice of the same
             files and the same index is the same one.
+        holds_arrays: whether the files can be read as arrays, one by one.
     """
 
     open: object
     index: int
     files: tuple
+    holds_arrays: bool = True
 
 
 class Format:
@@ -38,12 +40,14 @@ class Format:
     Attributes:
         has_files: whether the slices lie in files, which are checked before a training.
         splits_share: whether training and test may hold the same slice.
+        holds_volumes: whether slices are those of volumes, of which errors are told too.
         estimates_maps: whether coil maps are estimated, so that there is a choice of how.
         training_keys: the keywords that decide what is trained on, and nothing else.
     """
 
     has_files = True
     splits_share = False
+    holds_volumes = False
     estimates_maps = False
     training_keys = ()
 

@@ -17,14 +17,23 @@ _DOUBTFUL_SHARE = 0.25
 
 
 def is_fully_sampled(measured):
-    """Whether all lines were measured, or all but some at the two ends.
+    """Whether all lines were measured, or all but some at the two ends; and of each all samples, or
+    all but the same ones at its ends, as those of an asymmetric echo.
 
     Args:
         measured: 0/1 (1, 1 or height, width).
     """
-    lines = np.flatnonzero(measured[0, 0])
-    contiguous = measured.shape[1] == 1 and len(lines) == lines[-1] - lines[0] + 1
-    return contiguous and len(lines) >= (1 - _LARGEST_PADDING) * measured.shape[2]
+    points = measured[0] > 0
+    lines, samples = points.any(0), points.any(1)
+    is_block = (points == (samples[:, None] & lines)).all()
+    return bool(is_block and _is_nearly_full(lines) and _is_nearly_full(samples))
+
+
+def _is_nearly_full(sampled):
+    """Whether an axis lacks nothing but a few places at its ends."""
+    places = np.flatnonzero(sampled)
+    contiguous = len(places) == places[-1] - places[0] + 1
+    return contiguous and len(places) >= (1 - _LARGEST_PADDING) * len(sampled)
 
 
 def undersampling(mask, found):
@@ -76,7 +85,9 @@ def doubt_of_points(found):
     Args:
         found: the `tfvn.data.sample.Zeros` of a k-space that is not fully sampled.
     """
-    if found.mask.shape[1] == 1 or found.share > _DOUBTFUL_SHARE:
+    if found.mask.shape[1] == 1 or is_fully_sampled(found.mask):
+        return ""
+    if found.share > _DOUBTFUL_SHARE:
         return ""
     return (
         f"{found.share:.1%} of the positions in its lines are zero in all "

@@ -12,7 +12,6 @@ from tfvn.data.volumes import VolumeSlices
 
 __all__ = ["Chosen", "VolumeFormat"]
 
-_ENDINGS = (".h5", ".hdf5")
 _MOST_COILS = 1024
 _EXAMPLES = "numbers such as '0-9' or '0,3', or '' for all"
 
@@ -55,10 +54,14 @@ class VolumeFormat(Format):
         ValueError: for values outside their limits.
     """
 
+    holds_volumes = True
     estimates_maps = True
     # In messages: the name of the format, and the setting that `is_meant` asks for.
     key = ""
     meaning = ""
+    # Of the files of volumes: how their names end, and whether they can be read as arrays.
+    endings = (".h5", ".hdf5")
+    holds_arrays = True
     training_keys = ("train_folder", "train_volumes", "train_slices")
 
     def __init__(self, path, train, test, calibration, target, readout_oversampling, mask, coils=0):
@@ -120,9 +123,11 @@ class VolumeFormat(Format):
                 f"no such folder: {folder}. Set data.path and data.{split}_folder to the folder of "
                 "the volumes."
             )
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in self.endings)
         if not paths:
-            raise ValueError(f"no .h5 files in {folder}. Name the folder of the volumes.")
+            raise ValueError(
+                f"no {self.endings[0]} files in {folder}. Name the folder of the volumes."
+            )
         count = len(paths)
         paths = [path for path in paths if self.is_meant(path)]
         if not paths:
@@ -149,7 +154,8 @@ class VolumeFormat(Format):
         parts = []
         for path, numbers in self._slices(split):
             read = functools.partial(self._source_of, [path], None)
-            parts += [OneSlice(read, number, (str(path),)) for number in numbers]
+            files = (str(path),)
+            parts += [OneSlice(read, number, files, self.holds_arrays) for number in numbers]
         return parts
 
     def _slices(self, split):

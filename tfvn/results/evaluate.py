@@ -15,6 +15,8 @@ These are its files:
                             and what they say of each attack
     flags.csv               of every model: which rules say that its numbers are wrong, see
                             `tfvn.results.rules`
+    volumes.csv             of data of volumes: their errors as fastMRI tells them, see
+                            `tfvn.results.volume_protocol`
     reconstructions.h5      all images, see `tfvn.results.images`
     report.html             all of it on one page, with curves to read values from and images to
                             compare: a single file
@@ -33,7 +35,7 @@ from tfvn.data import Source
 from tfvn.figures import paper
 from tfvn.figures.targets import Aimed
 from tfvn.physics import measurement
-from tfvn.results import certified, flagged, measure, transfer, wording
+from tfvn.results import certified, flagged, measure, transfer, volume_protocol, wording
 from tfvn.results.aggregate import aggregate
 from tfvn.results.candidates import Candidate, cases, check_attacks, compared_data, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
@@ -225,7 +227,10 @@ def _gather(candidates, source, output, workers, watch, kept, probe):
             evaluation = Evaluation(candidate, source, [loaded], kept)
             run = _gather_run(evaluation, file, bar, workers, watch, probe, transferred)
             runs.append(run)
-    return Results(runs, path, maps, shown)
+    volumes = []
+    if candidates[0].config.dataset.holds_volumes:
+        volumes = volume_protocol.measured(path)
+    return Results(runs, path, maps, shown, volumes)
 
 
 def _gather_run(evaluation, file, bar, workers, watch, probe, transferred):

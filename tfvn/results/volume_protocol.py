@@ -14,8 +14,9 @@ import numpy as np
 import scipy.ndimage
 
 from tfvn.data.recognise import reading
+from tfvn.tables import Table, digits
 
-__all__ = ["CROP", "Scores", "measured", "scores"]
+__all__ = ["CROP", "Scores", "measured", "rows_of", "scores", "table_of"]
 
 CROP = 320
 # Of the structural similarity (Wang et al., 2004).
@@ -60,6 +61,33 @@ def measured(path, crop=CROP):
                 images, references = (np.stack(side) for side in zip(*pairs))
                 found.append((model, *key, len(pairs), scores(images, references, crop)))
         return found
+
+
+def rows_of(found):
+    """The rows of `volumes.csv`: of what `measured` found, a dict for each volume and answer."""
+    rows = []
+    for model, volume, answer, slices, errors in found:
+        rows.append(
+            dict(model=model, volume=volume, answer=answer, slices=slices, **errors._asdict())
+        )
+    return rows
+
+
+def table_of(found):
+    """The means over volumes for every model and answer, a `Table`."""
+    means = {}
+    for model, _, answer, _, errors in found:
+        means.setdefault((model, answer), []).append(errors)
+    lines = [["model", "image", "volumes", "NMSE", "PSNR in dB", "SSIM"]]
+    for (model, answer), errors in means.items():
+        numbers = [digits(float(number)) for number in np.mean(errors, 0)]
+        lines.append([model, answer, str(len(errors)), *numbers])
+    note = (
+        f"Of magnitudes in the scanner's units on their central {CROP} x {CROP} pixels. All slices "
+        "of a volume have one data range. Volumes one by one are in volumes.csv."
+    )
+    best = ("", "", "", "lowest", "highest", "highest")
+    return Table("Errors of volumes, as fastMRI tells them", lines, best, note)
 
 
 def _by_volume(slices, references):

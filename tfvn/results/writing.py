@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tfvn import files, tables
 from tfvn.attacks import IMAGE
 from tfvn.figures import curves, paper, targets
-from tfvn.results import again, certified, flagged, report, wording
+from tfvn.results import again, certified, flagged, report, volume_protocol, wording
 from tfvn.results.aggregate import aggregate, compare_attacks
 from tfvn.results.candidates import Candidate
 from tfvn.results.images import Shown
@@ -40,9 +40,12 @@ FILES = (
     "targets.png",
     "certificates.csv",
     "flags.csv",
+    "volumes.csv",
     "reconstructions.h5",
     "report.html",
 )
+# Those of them that not every evaluation writes.
+_SOMETIMES = {"figure4.png", "targets.png", "certificates.csv", "volumes.csv"}
 # So many models figure 3 shows where nobody chose: a page has no room for more.
 SHOWN = 6
 # And so many attacks on parts of the image.
@@ -118,12 +121,14 @@ class Results(NamedTuple):
     images_path: `reconstructions.h5`, which is written.
     maps: where the coil maps come from, in words.
     shown: the middle slice's data, a `Shown`.
+    volumes: what `tfvn.results.volume_protocol.measured` found, where the data are volumes.
     """
 
     runs: list
     images_path: str
     maps: str
     shown: Shown
+    volumes: list = []
 
     @property
     def rows(self):
@@ -150,6 +155,8 @@ def write_results(results, table, output, show=()):
     claims = certified.certificates_of(table, rows, certificates)
     if claims:
         more.append(certified.certificate_table(claims))
+    if results.volumes:
+        more.append(volume_protocol.table_of(results.volumes))
     flags = {run.candidate.name: run.flags for run in results.runs}
     flagged_table, notes = flagged.flag_table(flags), []
     if flagged_table:
@@ -173,11 +180,14 @@ def write_results(results, table, output, show=()):
     }
     if claims:
         writers["certificates.csv"] = lambda path: tables.write_csv(path, claims)
+    if results.volumes:
+        volumes = volume_protocol.rows_of(results.volumes)
+        writers["volumes.csv"] = lambda path: tables.write_csv(path, volumes)
     # Last, as it shows the figures.
     figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
     writers["report.html"] = functools.partial(_write_report, results, table, shown, figures, notes)
     # An earlier evaluation's would belong to another table.
-    for name in {"figure4.png", "targets.png", "certificates.csv"} - set(writers):
+    for name in _SOMETIMES - set(writers):
         pathlib.Path(output, name).unlink(missing_ok=True)
     return [results.images_path, *write_all(output, writers)], text
 
