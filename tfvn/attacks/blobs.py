@@ -72,7 +72,7 @@ def phase_of(image):
 
 @dataclasses.dataclass(frozen=True)
 class BlobThreat(Threat):
-    """A blob b, real (batch, rows, width), in a ball of the linf norm.
+    """A blob b, complex (batch, rows, width) without imaginary parts, in a ball of the linf norm.
 
     smallest, largest: as for `blob`.
     """
@@ -84,7 +84,7 @@ class BlobThreat(Threat):
     needs_truth = True
 
     def zero(self, sense, inputs):
-        return tf.math.real(sense.crop_readout(tf.zeros_like(inputs["sensitivity_maps"][:, 0])))
+        return tf.zeros_like(sense.crop_readout(inputs["sensitivity_maps"][:, 0]))
 
     def known(self, sense, inputs, reference=None):
         """The object, and the mask without lines that were never measured.
@@ -102,7 +102,7 @@ class BlobThreat(Threat):
         return {"object": tf.convert_to_tensor(reference), "mask": mask}
 
     def enter(self, sense, inputs, change, known):
-        image = as_complex(change) * phase_of(known["object"])
+        image = change * phase_of(known["object"])
         return measurement.perturbed(sense, inputs, image, known["mask"])
 
     def in_kspace(self, sense, inputs, change, known):
@@ -112,7 +112,7 @@ class BlobThreat(Threat):
     def follow(self, image, change, known, is_truth):
         if is_truth:
             image = tf.abs(known["object"])
-        return image + change
+        return image + tf.math.real(change)
 
     def full_size(self, inputs, reference):
         """The norm of the true image."""
@@ -120,16 +120,18 @@ class BlobThreat(Threat):
         return tf.norm(tf.abs(reference), axis=[1, 2])
 
     def project(self, change, radius):
-        return tf.clip_by_value(change, 0, radius)
+        return as_complex(tf.clip_by_value(tf.math.real(change), 0, radius))
 
     def size(self, change):
-        return tf.reduce_max(change, [1, 2])
+        return norm(change, "linf")
 
     def draw(self, like, keys, radius):
-        def one(key):
-            return radius * blob(like.shape[1:], key, self.smallest, self.largest, like.dtype)
+        real = like.dtype.real_dtype
 
-        found = tf.map_fn(one, keys, fn_output_signature=like.dtype)
+        def one(key):
+            return radius * blob(like.shape[1:], key, self.smallest, self.largest, real)
+
+        found = as_complex(tf.map_fn(one, keys, fn_output_signature=real))
         return tf.ensure_shape(found, like.shape)
 
     def missed(self, effect, amount):
@@ -184,7 +186,7 @@ class Blobs(RandomSearch):
         found = super().arrays(result)
         if self.measures_effect:
             wrong = tf.sqrt(2 * result.objective[0])
-            found[_LOST] = (wrong / norm(as_complex(result.perturbation))[0]).numpy()
+            found[_LOST] = (wrong / norm(result.perturbation)[0]).numpy()
         return found
 
     def remark(self, found):

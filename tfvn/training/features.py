@@ -16,13 +16,12 @@ from tfvn.attacks import loop
 from tfvn.attacks.blobs import BlobThreat, checked_sizes, phase_of
 from tfvn.attacks.objective import Objective
 from tfvn.models.base import magnitude
-from tfvn.models.features import as_complex
 from tfvn.physics.noise import fold_in
 from tfvn.training.recipe import MEASURED_MASK, Recipe, each_slice
 
 __all__ = ["Features"]
 
-# Where the inputs of a loss hold b, as a complex image.
+# Where the inputs of a loss hold b.
 _FEATURE = "feature"
 _MOST_POSITIONS = 10**4
 
@@ -53,12 +52,12 @@ class Features(Recipe):
             return inputs
 
         def worst(inputs, reference, key):
-            return as_complex(self.worst(network, inputs, reference, key))
+            return self.worst(network, inputs, reference, key)
 
         return {**inputs, _FEATURE: each_slice(worst, inputs, reference, keys)}
 
     def worst(self, network, inputs, reference, key):
-        """The blob of one slice, real (1, rows, width).
+        """The blob of one slice, complex (1, rows, width).
 
         Args:
             network: the model.
@@ -70,18 +69,17 @@ class Features(Recipe):
             network, inputs, tf.zeros([1], tf.int32), threat=self.threat, known=known
         )
         like = objective.like
-        brightness = tf.constant(self.brightness, like.dtype)
+        brightness = tf.constant(self.brightness, like.dtype.real_dtype)
 
         def body(number, best, best_value):
             found = self.threat.draw(like, fold_in(key, number)[None], brightness)
             best, best_value = loop.better(found, objective.value(found), best, best_value)
             return number + 1, best, best_value
 
-        nothing = tf.fill([1], tf.constant(float("-inf"), like.dtype))
         _, best, _ = tf.while_loop(
             lambda number, *_: number < self.positions,
             body,
-            (tf.constant(0), like, nothing),
+            (tf.constant(0), like, loop.nothing_yet(like)),
             parallel_iterations=1,
         )
         return best
@@ -89,11 +87,11 @@ class Features(Recipe):
     def loss(self, network, inputs, reference, wanted):
         if _FEATURE not in inputs:
             return super().loss(network, inputs, reference, wanted)
-        feature = tf.math.real(inputs[_FEATURE])
+        feature = inputs[_FEATURE]
         known = {"object": reference, "mask": inputs[MEASURED_MASK]}
         changed = self.threat.enter(network.sense, inputs, feature, known)
-        target = magnitude(reference + inputs[_FEATURE] * phase_of(reference))
-        near = tf.cast(feature > 0, feature.dtype)[..., None]
+        target = magnitude(reference + feature * phase_of(reference))
+        near = tf.cast(tf.abs(feature) > 0, target.dtype)[..., None]
         near = tf.nn.max_pool2d(near, 3, 1, "SAME")[..., 0]
         losses = []
         for share, image in network.training_images(changed, wanted):

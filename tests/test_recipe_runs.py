@@ -1,0 +1,84 @@
+"""Every recipe goes through train, attack and evaluate, and the table compares what they cost."""
+
+import csv
+
+import pytest
+from test_recipes import Curved
+
+import attack
+import evaluate
+import train
+from tfvn import load_model, models
+from tfvn.config import load
+from tfvn.runs import trained_on
+
+EXPERIMENT = """
+data: {format: synthetic, height: 24, width: 16, num_coils: 2, num_train: 2, num_test: 1}
+sampling: {mask: equispaced, acceleration: 2}
+model: {name: curved}
+training:
+  iterations: 1
+  batch_size: 2
+  checkpoint_every: 1
+  log_images_every: 0
+  optimizer: {name: adam}
+attacks: [{name: ascent, sizes: [0.5], steps: 1}, {name: features, sizes: [0.5], steps: 2}]
+"""
+# Gradients of a slice in a step, and keys that make a recipe small.
+RECIPES = {
+    "jitter": (1, ["training.averaging=0.5"]),
+    "adversarial": (4, ["training.recipe.steps=2"]),
+    "one-step": (3, []),
+    "effect-penalty": (4, ["training.recipe.steps=2"]),
+    "features": (1, ["training.recipe.positions=2"]),
+    "generator": (2, ["training.recipe.channels=1", "training.recipe.pools=1"]),
+}
+
+
+def test_every_recipe_is_trained_attacked_and_told_with_its_gradients(tmp_path, monkeypatch):
+    monkeypatch.setitem(models.MODELS, "curved", Curved)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    base = tmp_path / "base"
+
+    def made(run, *keys):
+        settings = ["--set", *keys] if keys else []
+        assert train.main(["--config", str(path), "--run-dir", str(run), *settings]) == 0
+
+    made(base)
+    runs = {"base": base}
+    expected = {"base": 2}
+    for name, (cost, keys) in RECIPES.items():
+        runs[name] = tmp_path / name
+        start = f"training.initial_weights={base}"
+        made(runs[name], f"training.recipe={name}", start, *keys)
+        # One step of two slices, and one before it.
+        expected[name] = 2 + 2 * cost
+        weights = [load_model(run / "model.keras").get_weights()[0] for run in (base, runs[name])]
+        assert (weights[0] != weights[1]).all()
+    assert {name: trained_on.gradients(run) for name, run in runs.items()} == expected
+
+    for run in runs.values():
+        assert attack.main(["--run-dir", str(run)]) == 0
+    results = tmp_path / "results"
+    assert evaluate.main([*map(str, runs.values()), "--output", str(results)]) == 0
+    with open(results / "results.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["model"]: int(row["gradients"]) for row in rows} == expected
+    for row in rows:
+        if row["attack"] != "features":
+            assert row["missed"] == ""
+            continue
+        lost = float(row["effect"]) / float(row["norm"])
+        assert float(row["missed"]) == (lost > 0.5)
+        assert float(row["radius"]) == 0.5
+    table = (results / "table1.md").read_text(encoding="utf-8")
+    assert "| gradients | sigma |" in table and "% missed)" in table
+    assert f"| {expected['adversarial']} |" in table
+
+
+@pytest.mark.parametrize("start, found", [("", 5), ("unknown.keras", None)])
+def test_gradients_are_those_of_the_initial_weights_too(start, found, tmp_path):
+    settings = {"training": {"initial_weights": start}, "data": {"height": 24, "width": 16}}
+    trained_on.write(tmp_path, load(settings=settings), 5)
+    assert trained_on.gradients(tmp_path) == found
