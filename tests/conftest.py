@@ -144,6 +144,12 @@ SECOND_STACK = {
         "test_perturbations_stay_in_the_ball_of_their_norm_and_help",
         "test_the_penalised_ascent_is_its_formula",
     },
+    "test_defences": {
+        "test_at_its_limit_every_defence_is_the_model_bit_for_bit",
+        "test_the_chunk_size_and_batch_mates_do_not_matter",
+        "test_models_of_both_views_make_an_ensemble_that_reads_k_space",
+        "test_the_last_steps_are_those_of_the_answer",
+    },
     "test_compiled": {
         "test_training_is_traced_once_for_all_steps_and_data",
         "test_a_training_step_calls_no_python",
@@ -236,6 +242,7 @@ AS_TRACED = {
     "test_conjugate_gradient",
     "test_convex_ridge",
     "test_dagan",
+    "test_defences",
     "test_discs",
     "test_distribution",
     "test_docs",

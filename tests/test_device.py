@@ -166,24 +166,24 @@ def test_a_chunk_is_what_half_of_the_free_memory_holds(
 ):
     inputs = case(batch=2)
     free = int(images * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape))
-    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: free)
+    monkeypatch.setattr("tfvn.defences.drawn.free_memory", lambda: free)
     assert chunk(network, inputs) == expected
 
 
 def test_a_chunk_of_a_cpu_is_one_draw(case, network, monkeypatch):
-    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: None)
+    monkeypatch.setattr("tfvn.defences.drawn.free_memory", lambda: None)
     assert chunk(network, case()) == 1
 
 
 def test_a_chunk_of_a_model_that_does_not_tell_what_it_takes_is_one_draw(
     case, network, monkeypatch
 ):
-    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: 10**12)
+    monkeypatch.setattr("tfvn.defences.drawn.free_memory", lambda: 10**12)
     assert chunk(ZeroFilled(), case()) == 1 < chunk(network, case())
 
 
 def test_a_chunk_of_unknown_sizes_is_one_draw(network, monkeypatch):
-    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: 10**12)
+    monkeypatch.setattr("tfvn.defences.drawn.free_memory", lambda: 10**12)
     assert chunk(network, {"sensitivity_maps": tf.keras.Input([2, 24, 20], dtype="complex64")}) == 1
 
 
@@ -266,7 +266,7 @@ def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatc
     inputs, sizes = case(batch=2), []
     expected = Smoothed(network, 0.1, 7, chunk_size=1).reconstruct(inputs)
     free = 2 * 3 * 2 * network.memory_per_image(inputs["sensitivity_maps"].shape)
-    monkeypatch.setattr("tfvn.defences.smoothing.free_memory", lambda: free)
+    monkeypatch.setattr("tfvn.defences.drawn.free_memory", lambda: free)
     original = Smoothed._chunk_size
 
     def recorded(model, shape):

@@ -6,7 +6,7 @@ from tfvn.choices import TRACKS
 from tfvn.models.base import Reconstructor
 from tfvn.models.contract import check_model
 
-__all__ = ["Defence", "GIVEN"]
+__all__ = ["Defence", "GIVEN", "check_complex"]
 
 # Arguments of a constructor that a program gives. They are no settings.
 GIVEN = ("model", "seed", "strategy")
@@ -29,6 +29,8 @@ class Defence(Reconstructor):
     """
 
     computed_with = ()
+    # An answer is a magnitude, and most defences have no other image.
+    has_phase = False
 
     def __init__(self, model):
         check_model(model)
@@ -107,3 +109,21 @@ class Defence(Reconstructor):
             del own[name]
         inner = {f"model.{name}": value for name, value in self.model.identity.items()}
         return {**own, **inner}
+
+
+def check_complex(model, name):
+    """Checks that a model answers with one complex image, whose phase is that of the object.
+
+    Args:
+        model: what is asked for its image, a `Reconstructor`.
+        name: of what needs it.
+
+    Raises:
+        ValueError: for a model of magnitudes, and for one that draws random numbers.
+    """
+    if model.has_phase and not model.draws:
+        return
+    raise ValueError(
+        f"{name} needs a model without random draws, whose image has the phase of the object."
+        f" Received: a {type(model).__name__}. Put it around such a network itself."
+    )

@@ -25,9 +25,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.models.base import Reconstructor
 from tfvn.models.conjugate_gradient import after_steps, kept_by_steps
 from tfvn.models.residual import ResidualNetwork, check_size
+from tfvn.models.unrolled import Unrolled
 
 __all__ = ["DATA_STEPS", "Cascade"]
 
@@ -37,7 +37,7 @@ _MOST_CASCADES = 100
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
-class Cascade(Reconstructor):
+class Cascade(Unrolled):
     """D5-C5: networks and data steps in turn.
 
     Args:
@@ -113,12 +113,12 @@ class Cascade(Reconstructor):
             "seed": self.seed,
         }
 
-    def call(self, inputs):
+    def unrolled(self, inputs, denoised):
         zero_filled = inputs["zero_filled"]
         operands = inputs["sensitivity_maps"], inputs["mask"]
         image = zero_filled
-        for network in self.networks:
-            image = network(image)
+        for number, network in enumerate(self.networks):
+            image = denoised(number, network, image)
             residual = zero_filled - self.sense.normal(image, *operands)
             image += self._correction(residual, *operands)
         return image

@@ -19,6 +19,7 @@ from tfvn.certificates.lipschitz import Lipschitz, of_regularised, of_zero_fille
 from tfvn.models import sparse
 from tfvn.models.base import Reconstructor
 from tfvn.models.conjugate_gradient import solve_regularised
+from tfvn.models.unrolled import Unrolled
 
 __all__ = ["CGSense", "TotalVariation", "Wavelet", "ZeroFilled"]
 
@@ -29,9 +30,10 @@ _LEAST_WEIGHT = 1e-12
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
-class ZeroFilled(Reconstructor):
+class ZeroFilled(Unrolled):
     """The zero-filled image A^H k: what every other model has to beat. Its largest change under
-    || r || <= R is known in closed form, R times the largest eigenvalue of A^H A at most.
+    || r || <= R is known in closed form, R times the largest eigenvalue of A^H A at most. It is an
+    unrolled model of no stages.
     """
 
     certificates = (Lipschitz(of_zero_filled),)
@@ -40,7 +42,8 @@ class ZeroFilled(Reconstructor):
         super().__init__(readout_oversampling, **kwargs)
         self.built = True
 
-    def call(self, inputs):
+    def unrolled(self, inputs, denoised):
+        del denoised
         return tf.identity(inputs["zero_filled"])
 
     def get_config(self):

@@ -26,10 +26,10 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.models.base import Reconstructor
 from tfvn.models.conjugate_gradient import after_steps, kept_by_steps
 from tfvn.models.features import as_complex
 from tfvn.models.residual import ResidualNetwork, check_size
+from tfvn.models.unrolled import Unrolled
 
 __all__ = ["MoDL", "raw_of"]
 
@@ -38,7 +38,7 @@ _MOST_ITERATIONS = 100
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
-class MoDL(Reconstructor):
+class MoDL(Unrolled):
     """MoDL: a learned denoiser and a data step by conjugate gradients in turn.
 
     Args:
@@ -133,15 +133,16 @@ class MoDL(Reconstructor):
         """lambda, which is positive whatever an optimizer does: log(1 + exp(raw_lambda))."""
         return tf.nn.softplus(tf.convert_to_tensor(self.raw_lambda))
 
-    def call(self, inputs):
+    def unrolled(self, inputs, denoised):
         zero_filled = inputs["zero_filled"]
         regularisation = self.regularisation
         image = zero_filled
         for number in range(self.num_iterations):
-            denoised = self.denoisers[number % len(self.denoisers)](image)
+            denoiser = self.denoisers[number % len(self.denoisers)]
+            prior = denoised(number, denoiser, image)
             image = after_steps(
                 self.sense,
-                zero_filled + as_complex(regularisation) * denoised,
+                zero_filled + as_complex(regularisation) * prior,
                 inputs["sensitivity_maps"],
                 inputs["mask"],
                 regularisation,

@@ -9,14 +9,18 @@ the sign, the original code subtracts). The reconstruction map f is the magnitud
 iterate. `tfvn.models.descent` computes it.
 """
 
+import functools
+from typing import Any, NamedTuple
+
 import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
 from tfvn.compat import variable_of
 from tfvn.models.activations import RBFActivation
-from tfvn.models.base import Reconstructor
 from tfvn.models.descent import PARAMETERS, Formula, descend
+from tfvn.models.features import as_complex
+from tfvn.models.unrolled import Unrolled
 from tfvn.network_size import largest_file
 from tfvn.physics.sense import Sense
 from tfvn.projections import non_negative, zero_mean_unit_ball
@@ -155,7 +159,7 @@ class Stage(keras.layers.Layer):
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
-class VariationalNetwork(Reconstructor):
+class VariationalNetwork(Unrolled):
     """The variational network: `num_stages` stages from the zero-filled image on.
 
     Args:
@@ -282,6 +286,18 @@ class VariationalNetwork(Reconstructor):
         maps, mask = inputs["sensitivity_maps"], inputs["mask"]
         return descend(self.stages, image, zero_filled, maps, mask, wanted)
 
+    def unrolled(self, inputs, denoised):
+        """The call in two steps a stage: D(u) = u - (1/filters) K^T phi(K u), then the data."""
+        zero_filled = inputs["zero_filled"]
+        operands = inputs["sensitivity_maps"], inputs["mask"]
+        image = inputs.get("initial_image", zero_filled)
+        for number, stage in enumerate(self.stages):
+            denoiser = functools.partial(_without_data, stage, operands)
+            residual = self.sense.normal(image, *operands) - zero_filled
+            weight = as_complex(tf.convert_to_tensor(stage.data_weight))
+            image = denoised(number, denoiser, image) - weight * residual
+        return image
+
     def call_for(self, inputs, wanted):
         return self(inputs, wanted=wanted)
 
@@ -311,3 +327,21 @@ class VariationalNetwork(Reconstructor):
         pixels = (height + 2 * stage.kernel_size) * (width + 2 * stage.kernel_size)
         numbers = 4 * stage.filters + 12 * coils + 4 * len(self.stages)
         return tf.as_dtype(self.dtype).size * pixels * numbers
+
+
+class _Prior(NamedTuple):
+    """What `descend` needs of a stage."""
+
+    kernel: Any
+    rbf_weights: Any
+    data_weight: Any
+    formula: Formula
+
+
+def _without_data(stage, operands, image):
+    """What a stage makes of images, of any number, if its data weight is 0."""
+    # What is multiplied by 0 may be that of the first image.
+    operands = [operand[:1] for operand in operands]
+    weight = tf.zeros_like(tf.convert_to_tensor(stage.data_weight))
+    prior = _Prior(stage.kernel, stage.rbf_weights, weight, stage.formula)
+    return descend([prior], image, tf.zeros_like(image), *operands)

@@ -28,6 +28,7 @@ __all__ = [
     "check_values",
     "measured_keys",
     "noisy",
+    "of_image",
     "perturbed",
     "read_as",
     "with_kspace",
@@ -106,6 +107,25 @@ def perturbed(sense, inputs, perturbation, mask=None):
     if "zero_filled" in inputs:
         return {**inputs, "zero_filled": inputs["zero_filled"] + sense.normal(*operands)}
     return {**inputs, "kspace": inputs["kspace"] + sense.forward(*operands)}
+
+
+def of_image(sense, inputs, image, mask=None):
+    """The measurement A u of an image u, complex (batch, rows, width), without noise.
+
+    Args:
+        sense: the `Sense` of A.
+        inputs: as `read_as` gives them. Their view and their maps are kept, and an `initial_image`
+            is left out.
+        image: u.
+        mask: of the new measurement; None: that of the inputs.
+    """
+    blank = {"sensitivity_maps": inputs["sensitivity_maps"], "mask": inputs["mask"]}
+    if mask is not None:
+        blank["mask"] = mask
+    for key in ("kspace", "zero_filled"):
+        if key in inputs:
+            blank[key] = tf.zeros_like(inputs[key])
+    return perturbed(sense, blank, image)
 
 
 def with_kspace(sense, inputs, change):

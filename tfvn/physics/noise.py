@@ -35,6 +35,7 @@ __all__ = [
     "image_noise",
     "keys",
     "kspace_noise",
+    "white_image",
 ]
 
 # Second half of a key of a seed: streams that must never meet.
@@ -101,6 +102,20 @@ def kspace_noise(sense, sensitivity_maps, mask, keys, law="gaussian"):
     """
     like = sensitivity_maps[0]
     return _drawn(sense, "kspace", like, sensitivity_maps, mask, keys, law)
+
+
+def white_image(like, keys):
+    """White normal noise of an image, whose components have variance 1. A constant to gradients.
+
+    Args:
+        like: complex (batch, rows, width), of whose shape and type it is.
+        keys: int32 (batch, 2). The noise of an image depends on its own key and its shape only.
+    """
+    shape = static_or_dynamic_shape(like)[1:]
+    found = tf.map_fn(
+        lambda key: _complex_normal(shape, key, like.dtype), keys, fn_output_signature=like.dtype
+    )
+    return tf.ensure_shape(found, like.shape)
 
 
 def _drawn(sense, view, like, sensitivity_maps, mask, keys, law):

@@ -1,4 +1,4 @@
-"""Smoothed predictions against the number of draws K: `evaluate.py --num-samples`.
+"""Predictions from draws against their number K: `evaluate.py --num-samples`.
 
 num_samples.csv, num_samples.md   a row for each model and K
 num_samples.png                   the same as curves
@@ -25,7 +25,7 @@ FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
 
 
 def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
-    """Writes what smoothed predictions are like with each number of draws K, see `FILES`.
+    """Writes what predictions from draws are like with each number of them K, see `FILES`.
 
     There is a row for each model and K. `rmse_clean` is the error without an attack.
     `rmse_attacked` and `effect` = mean || g_K(k + A r) - g_K(k) || are under the run's attack of
@@ -56,8 +56,8 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
     smoothed = [candidate for candidate in candidates if _has_noise(candidate.config.defence)]
     if not smoothed:
         raise ValueError(
-            "a smoothed prediction needs a run with a defence of sigma > 0, and none of these has"
-            " one."
+            "a prediction from draws needs a run whose defence makes draws, with a sigma > 0 where"
+            " it has one. None of these has."
         )
     count = len(data.source(candidates[0].config, "test"))
     check_attacks(smoothed, count)
@@ -71,8 +71,9 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
 
 
 def _has_noise(defence):
-    """Whether a configured defence draws as much noise as it is told."""
-    return defence.has("num_samples") and defence.get("sigma", 0) > 0
+    """Whether a configured defence makes as many draws as it is told."""
+    # One without a sigma has noise of another kind.
+    return defence.has("num_samples") and defence.get("sigma", 1) > 0
 
 
 def _write(rows, output):
@@ -185,8 +186,8 @@ def _row(candidate, count, measured, noise):
         "effect": float(values.effect.mean()),
         "spread": _root_mean_square(values.difference) / math.sqrt(2),
         "num_images": len(measured),
-        "sigma": noise["sigma"],
-        "noise": noise["law"],
+        "sigma": noise.get("sigma", math.nan),
+        "noise": noise.get("law", ""),
     }
 
 

@@ -1,17 +1,14 @@
 """The model that a run stands for: its trained network, or a defence around it."""
 
-import hashlib
-import json
 import os
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfvn import replicas
 from tfvn.files import written
+from tfvn.models.equal import model_hash, with_readout_oversampling
 from tfvn.models.network_files import load_model
-from tfvn.models.variational import VariationalNetwork
 from tfvn.runs import directory, given
 
 __all__ = [
@@ -56,17 +53,6 @@ def network_of(run_dir, config):
         oversampling = config.dataset.readout_oversampling
         save_network(with_readout_oversampling(network, oversampling), run_dir)
     return load_model(path)
-
-
-def with_readout_oversampling(network, readout_oversampling):
-    """A network of the same weights, which do not depend on it: it is a property of the scan."""
-    if network.sense.readout_oversampling == readout_oversampling:
-        return network
-    settings = {**network.get_config(), "readout_oversampling": readout_oversampling}
-    other = type(network).from_config(settings)
-    other.make_weights()
-    other.set_weights(network.get_weights())
-    return other
 
 
 def models_of(run_dir, config, workers, count):
@@ -125,22 +111,3 @@ def save_network(network, run_dir, name=directory.MODEL):
     with written(path) as temporary:
         network.save(temporary)
     print(f"wrote {path}")
-
-
-def model_hash(network):
-    """SHA-256 of architecture and weights.
-
-    The same network has the same hash, whatever file it came from.
-    """
-    architecture = network.get_config()
-    for key in ("name", "seed"):
-        architecture.pop(key, None)
-    weights = [weight for block in network.parameter_blocks.values() for weight in block]
-    # Files of attacks hold hashes of before there were other classes than this one.
-    if type(network) is not VariationalNetwork:
-        architecture["class"] = type(network).__name__
-        weights = network.weights
-    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
-    for weight in weights:
-        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
-    return digest.hexdigest()

@@ -1,0 +1,424 @@
+"""Defences at test time: their limits, their means, and their gradients in double precision."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfvn.defences import (
+    Cyclic,
+    DenoisedSmoothing,
+    Ensemble,
+    MedianSmoothed,
+    Projected,
+    Purified,
+    Smoothed,
+    Stagewise,
+    cyclic,
+)
+from tfvn.defences.cyclic import shifted
+from tfvn.defences.projected import parts
+from tfvn.defences.purified import denoised
+from tfvn.models import (
+    Cascade,
+    CGSense,
+    E2EVarNet,
+    MoDL,
+    UNet,
+    VariationalNetwork,
+    ZeroFilled,
+    magnitude,
+)
+
+# Without conjugate gradients: nothing here is compiled.
+SMALL = dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0.3)
+
+
+def cascade(seed=0):
+    return Cascade(**SMALL, seed=seed, dtype="float64")
+
+
+def variational():
+    return VariationalNetwork(num_stages=2, filters=2, kernel_size=3, dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def network():
+    return cascade()
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return UNet(channels=2, pools=1, dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def inputs(network, case):
+    given = case(2, height=8, width=6, dtype="complex128")
+    return network.measured(given)
+
+
+def answer(model, inputs, index=None):
+    key = None if index is None else model.keys(index)
+    return model.answer(inputs, key).numpy()
+
+
+# Limits
+
+
+def plain_limits(network, denoiser):
+    """Defences of settings at which they do nothing."""
+    return {
+        "smoothed": Smoothed(network, 0),
+        "median": MedianSmoothed(network, 0),
+        "one plain draw": Smoothed(network, 0, 1),
+        "stagewise": Stagewise(network, 0),
+        "ensemble": Ensemble(network),
+        "projected": Projected(network, cg_steps=0),
+        "cyclic": Cyclic(network, steps=0),
+        "purified": Purified(network, denoiser, steps=0),
+    }
+
+
+def test_at_its_limit_every_defence_is_the_model_bit_for_bit(network, denoiser, inputs):
+    expected = network.answer(inputs).numpy()
+    for name, defence in plain_limits(network, denoiser).items():
+        np.testing.assert_array_equal(answer(defence, inputs), expected, err_msg=name)
+        assert defence.draws == 0 and defence.track == "deterministic", name
+
+
+def random_ones(network, denoiser, num_samples, chunk_size=1):
+    """Defences that draw, of so many draws."""
+    given = dict(num_samples=num_samples, chunk_size=chunk_size)
+    return {
+        "smoothed": Smoothed(network, 0.1, **given),
+        "median": MedianSmoothed(network, 0.1, **given),
+        "stagewise": Stagewise(network, 0.1, **given),
+        "purified": Purified(network, denoiser, steps=2, mu=0.5, tolerance=1e-12, **given),
+        "denoised": DenoisedSmoothing(network, denoiser, 0.1, **given),
+    }
+
+
+def test_the_chunk_size_and_batch_mates_do_not_matter(network, denoiser, inputs):
+    index = np.array([4, 7])
+    second = {key: x[1:] for key, x in inputs.items()}
+    ones, twos = (random_ones(network, denoiser, 3, size) for size in (1, 2))
+    for name, defence in ones.items():
+        expected = answer(defence, inputs, index)
+        np.testing.assert_allclose(
+            answer(twos[name], inputs, index), expected, rtol=0, atol=1e-9, err_msg=name
+        )
+        np.testing.assert_allclose(
+            answer(defence, second, index[1:])[0], expected[1], rtol=0, atol=1e-9, err_msg=name
+        )
+        assert defence.draws == 3 and defence.with_draws(2).draws == 2, name
+        assert np.abs(expected - network.answer(inputs)).max() > 1e-3, name
+
+
+def test_other_seeds_and_other_slices_have_other_draws(network, denoiser, inputs):
+    for name, defence in random_ones(network, denoiser, 2).items():
+        first = answer(defence, inputs, [0, 0])
+        assert np.abs(first - answer(defence, inputs, [1, 1])).max() > 1e-6, name
+        defence.seed = 5
+        assert np.abs(first - answer(defence, inputs, [0, 0])).max() > 1e-6, name
+
+
+def test_the_median_is_that_of_the_draws(network, inputs):
+    for count in (4, 5):
+        model = MedianSmoothed(network, 0.1, count)
+        draws = [Smoothed(network, 0.1, number).answer(inputs) for number in range(1, count + 1)]
+        sums = [number * image for number, image in zip(range(1, count + 1), draws)]
+        single = np.diff(np.stack([np.zeros_like(sums[0]), *sums]), axis=0)
+        np.testing.assert_allclose(answer(model, inputs), np.median(single, 0), atol=1e-9)
+    assert model.certificates == () and len(Smoothed(network, 0.1).certificates) == 1
+    statistics = model.measure(inputs)
+    np.testing.assert_allclose(statistics.mean, answer(model, inputs), atol=1e-12)
+    np.testing.assert_allclose(statistics.deviation, np.std(single, 0, ddof=1), atol=1e-8)
+
+
+# SMUG
+
+
+def test_of_an_exact_denoiser_stagewise_smoothing_is_the_model(case):
+    # D = 0: no noise is left.
+    model = MoDL(num_iterations=2, num_layers=1, initial_lambda=0.3, dtype="float64")
+    kernel = np.zeros((3, 3, 2, 2))
+    kernel[1, 1] = -np.eye(2)
+    model.denoisers[0].kernels[0].assign(kernel)
+    inputs = model.measured(case(2, height=8, width=6, dtype="complex128"))
+    expected = model.answer(inputs)
+    for num_samples in (1, 3):
+        found = answer(Stagewise(model, 0.5, num_samples), inputs)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def unrolled_models():
+    modl = MoDL(num_iterations=1, num_layers=2, filters=3, initial_lambda=0.3, dtype="float64")
+    return {"modl": modl, "cascade": cascade(), "variational": variational()}
+
+
+def test_noise_of_no_size_leaves_the_stages_as_they_are(inputs):
+    for name, model in unrolled_models().items():
+        found = answer(Stagewise(model, 1e-12, 3, chunk_size=2), inputs)
+        np.testing.assert_allclose(found, model.answer(inputs), rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_a_linear_denoiser_sees_the_mean_of_the_noise_of_its_stage(case):
+    # D = I in one stage: u_1 = (A^H A + lambda)^-1 (A^H k + lambda (A^H k + sigma mean n)).
+    model = MoDL(num_iterations=1, num_layers=1, initial_lambda=1.0, dtype="float64")
+    model.denoisers[0].kernels[0].assign(np.zeros((3, 3, 2, 2)))
+    inputs = model.measured(case(1, height=8, width=6, dtype="complex128"))
+    one, many = (answer(Stagewise(model, 0.1, count), inputs) for count in (1, 64))
+    spread = [np.linalg.norm(image - model.answer(inputs)) for image in (one, many)]
+    assert 4 < spread[0] / spread[1] < 16
+
+
+def test_stagewise_smoothing_needs_stages():
+    assert Stagewise(ZeroFilled(), 0.1).draws == 8
+    with pytest.raises(ValueError, match="needs a model of stages .* Received: model=UNet"):
+        Stagewise(UNet(channels=2, pools=1), 0.1)
+
+
+# Ensembles
+
+
+def test_an_ensemble_answers_with_the_mean(inputs):
+    models = [cascade(seed) for seed in range(3)]
+    expected = np.mean([model.answer(inputs) for model in models], 0)
+    found = Ensemble(models[0], models[1:])
+    np.testing.assert_allclose(answer(found, inputs), expected, rtol=0, atol=1e-12)
+    assert found.identity["others"].count(",") == 1
+    assert found.identity != Ensemble(models[0], models[:2]).identity
+
+
+def test_models_of_both_views_make_an_ensemble_that_reads_k_space(case, tmp_path):
+    given = case(1, height=8, width=8)
+    unet, varnet = UNet(channels=2, pools=1), E2EVarNet(num_cascades=1, channels=2, pools=1)
+    varnet.make_weights()
+    varnet.save(str(tmp_path / "varnet.keras"))
+    found = Ensemble(unet, str(tmp_path / "varnet.keras"))
+    expected = [magnitude(model(given)) for model in (unet, varnet)]
+    assert found.reads == "kspace" and not found.reads_initial_image
+    measured = found.measured(given)
+    np.testing.assert_allclose(found.answer(measured), np.mean(expected, 0), atol=1e-5)
+    # Of a file the content counts, not the name.
+    assert found.identity["others"] == Ensemble(unet, [varnet]).identity["others"]
+
+
+def test_an_ensemble_is_as_random_as_its_members(network, inputs):
+    noisy = Smoothed(network, 0.1, 3)
+    found = Ensemble(network, [noisy, noisy])
+    assert (found.draws, found.track) == (3, "random")
+    assert found.with_draws(2).draws == 2
+    images = [answer(found, inputs, index) for index in ([0, 0], [1, 1])]
+    assert np.abs(images[0] - images[1]).max() > 1e-4
+
+
+def test_what_is_no_network_is_told(network):
+    with pytest.raises(ValueError, match="others must be the files of networks.*others=3"):
+        Ensemble(network, 3)
+    with pytest.raises(ValueError, match="missing.keras: there is no such model file"):
+        Ensemble(network, "missing.keras")
+    with pytest.raises(ValueError, match="others must work in float64.*a Cascade of float32"):
+        Ensemble(network, [Cascade(**SMALL)])
+    with pytest.raises(ValueError, match="denoiser must be one file"):
+        Purified(network, "")
+    with pytest.raises(ValueError, match="denoiser must read the zero-filled image"):
+        Purified(Cascade(**SMALL), E2EVarNet(num_cascades=1, channels=2, pools=1))
+    with pytest.raises(ValueError, match="projected needs a model without random draws"):
+        Projected(Smoothed(network, 0.1))
+    with pytest.raises(ValueError, match="cyclic needs a model without random draws"):
+        Cyclic(UNet(channels=2, pools=1, image="magnitude"))
+
+
+# Projection
+
+
+def test_a_projected_answer_agrees_with_the_data_and_keeps_the_null_space(network, inputs):
+    operands = inputs["sensitivity_maps"], inputs["mask"]
+
+    def residual(image):
+        return np.linalg.norm(network.sense.normal(image, *operands) - inputs["zero_filled"])
+
+    image = network(inputs)
+    found = Projected(network, mu=1e-6, cg_steps=500, tolerance=1e-14)
+    consistent = found.call(inputs)
+    assert residual(consistent) < 1e-3 * residual(image)
+    of_change = parts(network.sense, inputs, consistent - image, mu=1e-9)
+    assert np.linalg.norm(of_change.null) < 1e-3 * np.linalg.norm(of_change.range)
+    sizes = [np.linalg.norm(part) for part in of_change]
+    assert math.hypot(*sizes) == pytest.approx(np.linalg.norm(consistent - image), rel=1e-3)
+    np.testing.assert_allclose(answer(found, inputs), magnitude(consistent), atol=1e-12)
+    # Of all trust in the model nothing changes.
+    trusting = Projected(network, mu=1e9)
+    np.testing.assert_allclose(answer(trusting, inputs), network.answer(inputs), atol=1e-7)
+
+
+# Cyclic consistency
+
+
+def test_a_mask_is_moved_but_for_its_centre():
+    mask = tf.constant([1, 0, 0, 1, 1, 1, 0, 0, 1, 0], tf.float32)[None, None, None]
+    found = shifted(mask, 1)[0, 0, 0].numpy()
+    np.testing.assert_array_equal(found, [0, 1, 0, 1, 1, 1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(shifted(mask, 0), mask)
+
+
+def test_the_steps_make_an_attacked_model_more_consistent(network, inputs):
+    few, many = (Cyclic(network, steps=count, noise=0, bound=0.1) for count in (1, 6))
+    images = [answer(defence, inputs) for defence in (few, many)]
+    assert np.abs(images[0] - images[1]).max() > 1e-4
+    cycle = cyclic._Cycle(many, inputs)
+    start = cycle.start()
+    losses = [cycle.loss(start.r)]
+    for stop in (2, 6):
+        losses.append(cycle.loss(cycle.last(cycle.descended(start, 0, stop))))
+    assert (losses[1] < losses[0]).numpy().all()
+    assert (losses[2] <= losses[1] + 1e-12).numpy().all()
+
+
+def test_the_noise_of_a_cycle_is_that_of_the_data(case):
+    # The answer of CG-SENSE to noise-free data leaves no residual.
+    model = CGSense(mu=1e-9, tolerance=1e-12, dtype="float64")
+    given = model.measured(case(2, coils=4, height=16, width=12, dtype="complex128"))
+    exact = cyclic._Cycle(Cyclic(model, noise=1.0), given).deviation
+    assert (exact < 1e-6).numpy().all()
+    # Of no answer at all it is that of the data, taken for noise.
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((2, 2, 4, 16, 12)) * 0.1
+    kspace = given["mask"].numpy() * (noise[0] + 1j * noise[1])
+    zero = Projected(ZeroFilled(dtype="float64"), mu=1e9)
+    zero.call = lambda inputs: tf.zeros_like(inputs["zero_filled"])
+    noisy = {
+        **given,
+        "zero_filled": model.sense.adjoint(kspace, given["sensitivity_maps"], given["mask"]),
+    }
+    found = cyclic._Cycle(Cyclic(zero, noise=2.0), noisy).deviation
+    np.testing.assert_allclose(found, 0.2, rtol=0.15)
+
+
+def test_the_last_steps_are_those_of_the_answer(network, inputs):
+    for steps in (2, 5):
+        defence = Cyclic(network, steps=steps)
+        np.testing.assert_allclose(
+            defence.last_steps(inputs), defence.answer(inputs), rtol=0, atol=1e-9
+        )
+    assert defence.track == "dynamic" and defence.draws == 0
+
+
+# Purification
+
+
+def test_a_denoiser_reads_an_image_as_fully_sampled(denoiser, inputs):
+    image = tf.constant(inputs["zero_filled"])
+    full = {**inputs, "mask": np.ones((2, 1, 1, 6))}
+    np.testing.assert_array_equal(denoised(denoiser, inputs, image), denoiser(full))
+
+
+def test_purified_data_are_those_of_the_last_image(network, inputs):
+    # A denoiser that changes nothing, on data of which A^H k is the solution for any mu.
+    identity = ZeroFilled(dtype="float64")
+    full = {**inputs, "mask": tf.ones_like(inputs["mask"])}
+    purified = Purified(network, identity, steps=3, level=0.0)
+    np.testing.assert_allclose(answer(purified, full), network.answer(full), atol=1e-6)
+    assert purified.track == "dynamic"
+
+
+# Gradients
+
+
+def with_gradients(network, denoiser):
+    """Functions of the measurement whose gradient is exact."""
+    given = {name: one.answer for name, one in random_ones(network, denoiser, 2).items()}
+    given["variational"] = Stagewise(variational(), 0.1, 2).answer
+    given["ensemble"] = Ensemble(network, [cascade(1)]).answer
+    given["projected"] = Projected(network, cg_steps=100, tolerance=1e-14).answer
+    return given
+
+
+def slope_and_difference(function, inputs, step=1e-7):
+    """<gradient, d> of a weighted sum of the answer, and its central difference along d."""
+    rng = np.random.default_rng(1)
+    data = inputs["zero_filled"]
+    weight = rng.standard_normal(data.shape)
+    direction = tf.constant(rng.standard_normal(data.shape) + 1j * rng.standard_normal(data.shape))
+
+    def value(moved):
+        return tf.reduce_sum(weight * function({**inputs, "zero_filled": moved}))
+
+    with tf.GradientTape() as tape:
+        tape.watch(data)
+        total = value(data)
+    gradient = tape.gradient(total, data)
+    slope = tf.reduce_sum(tf.math.real(tf.math.conj(gradient) * direction))
+    difference = (value(data + step * direction) - value(data - step * direction)) / (2 * step)
+    return float(slope), float(difference)
+
+
+def test_every_gradient_is_that_of_central_differences(network, denoiser, inputs):
+    first = {key: x[:1] for key, x in inputs.items()}
+    for name, function in with_gradients(network, denoiser).items():
+        slope, difference = slope_and_difference(function, first)
+        assert slope == pytest.approx(difference, rel=1e-4), name
+
+
+def test_the_gradient_of_a_cycle_is_that_of_the_model_at_the_changed_data(network, inputs):
+    # A sign does not move: the central difference sees no other term.
+    defence = Cyclic(network, steps=2)
+    slope, difference = slope_and_difference(defence.answer, inputs)
+    assert slope == pytest.approx(difference, rel=1e-3)
+
+
+def test_a_step_of_a_cycle_is_pulled_back_by_second_differences(network, inputs):
+    # It has the gradient of a step against g / sqrt(g^2 + m^2).
+    defence = Cyclic(network, steps=3, step_size=1e-5, noise=0)
+    cycle = cyclic._Cycle(defence, inputs)
+    rng = np.random.default_rng(3)
+    r = tf.constant(1e-3 * (rng.standard_normal((2, 8, 6)) + 1j * rng.standard_normal((2, 8, 6))))
+    cotangent = tf.constant(rng.standard_normal(r.shape) + 1j * rng.standard_normal(r.shape))
+    length = float(cycle._length(tf.constant(1), tf.float64))
+    found = cycle._pulled_back(r, tf.constant(1), cotangent)
+    _, gradient = cycle._gradient(r)
+    fixed = tf.reduce_mean(tf.square(tf.abs(gradient)), [1, 2], keepdims=True)
+
+    def stepped(r, data):
+        other = cyclic._Cycle(defence, {**inputs, "zero_filled": data}, cycle.deviation)
+        _, gradient = other._gradient(r)
+        signs = [g / tf.sqrt(tf.square(g) + fixed) for g in cyclic._components(gradient)]
+        return r - length * tf.complex(*signs)
+
+    def inner(one, other):
+        return float(tf.reduce_sum(tf.math.real(tf.math.conj(one) * other)))
+
+    data = inputs["zero_filled"]
+    direction = tf.constant(rng.standard_normal(r.shape) + 1j * rng.standard_normal(r.shape))
+    for place, one in enumerate(found):
+        step = 1e-6 * direction
+        moves = [(step, 0 * step), (0 * step, step)][place]
+        ahead, behind = (stepped(r + sign * moves[0], data + sign * moves[1]) for sign in (1, -1))
+        difference = inner(cotangent, ahead - behind) / 2e-6
+        assert inner(one, direction) == pytest.approx(difference, rel=1e-3)
+
+
+def test_an_attack_is_led_through_the_last_steps(network, inputs):
+    defence = Cyclic(network, steps=4)
+    gradients = []
+    for function in (defence.answer, defence.last_steps):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs["zero_filled"])
+            value = tf.reduce_sum(function(inputs) ** 2)
+        gradients.append(tape.gradient(value, inputs["zero_filled"]).numpy())
+    assert np.linalg.norm(gradients[0] - gradients[1]) > 1e-6 * np.linalg.norm(gradients[0])
+
+
+# What is said of them
+
+
+def test_every_setting_is_kept_and_told(network, denoiser):
+    made = {**random_ones(network, denoiser, 2), **plain_limits(network, denoiser)}
+    for name, defence in made.items():
+        names = set(inspect.signature(type(defence)).parameters) - {"model", "seed", "strategy"}
+        assert set(defence.settings) == names, name
+        assert "chunk_size" not in defence.identity, name

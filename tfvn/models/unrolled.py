@@ -1,0 +1,37 @@
+"""Models whose stages have a denoiser each, and a data step between them.
+
+    z_t = D_t(u_t),    u_(t+1) = the data step of z_t
+
+A defence may put something in the place of D_t, such as its mean under noise.
+"""
+
+from tfvn.models.base import Reconstructor
+
+__all__ = ["Unrolled"]
+
+
+class Unrolled(Reconstructor):
+    """A model that calls denoisers D_t on its image, between steps towards the data.
+
+    A subclass writes `unrolled` in the place of `call`.
+    """
+
+    def unrolled(self, inputs, denoised):
+        """The complex image, with a call of one's own in the place of each denoiser's.
+
+        Args:
+            inputs: as for the call.
+            denoised: a function (stage, denoiser, image) to a complex image of its shape. The call
+                of the model has `denoiser(image)` there.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must have a method unrolled(inputs, denoised)."
+        )
+
+    def call(self, inputs):
+        return self.unrolled(inputs, _plainly)
+
+
+def _plainly(stage, denoiser, image):
+    del stage
+    return denoiser(image)
