@@ -21,7 +21,11 @@ setup(
     # configs/ is installed as tfvn/configs: the demo reads it there.
     packages=[*find_packages(include=["tfvn", "tfvn.*"]), "tfvn.configs"],
     package_dir={"tfvn.configs": "configs"},
-    package_data={"tfvn.results": ["page/*"], "tfvn.configs": ["*.yaml", "*/*"]},
+    package_data={
+        "tfvn.results": ["page/*"],
+        "tfvn.leaderboard": ["*.json"],
+        "tfvn.configs": ["*.yaml", "*/*"],
+    },
     entry_points={"console_scripts": ["tfvn = tfvn.__main__:entry"]},
     python_requires=">=3.9",
     install_requires=[

@@ -28,8 +28,9 @@ LEVELS = {
     "results": 8,
     **dict.fromkeys(["tools", "cli"], 9),
     "paper": 10,
-    "commands": 11,
-    "__main__": 12,
+    "leaderboard": 11,
+    "commands": 12,
+    "__main__": 13,
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

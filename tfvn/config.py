@@ -16,7 +16,7 @@ from tfvn.settings import received
 from tfvn.training import optimizers, recipes
 from tfvn.training.settings import Search, Training
 
-__all__ = ["Config", "SECTIONS", "load"]
+__all__ = ["Config", "SECTIONS", "load", "of_entries"]
 
 
 def _of_data(cache_dir=""):
@@ -274,11 +274,20 @@ def _check_path(path):
         )
 
 
+def of_entries(source, entries):
+    """The configuration of a list of `tfvn.yaml_text.Entry`; `source` names the file in errors."""
+    return _resolved([_of_entries(source, entries)])
+
+
 def _of_file(path):
     """What a YAML file says."""
     source = str(path)
     with naming(source):
         entries = yaml_text.read(path)
+    return _of_entries(source, entries)
+
+
+def _of_entries(source, entries):
     flat = {entry.path[0]: entry.value for entry in entries if len(entry.path) == 1}
     first_edition.check(source, flat, SECTIONS)
     found = []

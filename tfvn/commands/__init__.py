@@ -9,6 +9,7 @@ from tfvn.commands.evaluate import EVALUATE
 from tfvn.commands.experiment import ATTACK, TRAIN, TUNE
 from tfvn.commands.export import EXPORT
 from tfvn.commands.keys import KEYS
+from tfvn.commands.leaderboard import LEADERBOARD
 from tfvn.commands.reconstruct import RECONSTRUCT
 
 __all__ = ["COMMANDS", "call"]
@@ -19,6 +20,7 @@ COMMANDS = {
     "attack": ATTACK,
     "evaluate": EVALUATE,
     "certify": CERTIFY,
+    "leaderboard": LEADERBOARD,
     "reconstruct": RECONSTRUCT,
     "export": EXPORT,
     "keys": KEYS,

@@ -22,7 +22,7 @@ from tfvn.results.charts import charts_of
 from tfvn.results.viewer import viewer
 from tfvn.runs import given
 
-__all__ = ["Run", "marked", "page_part", "write"]
+__all__ = ["Run", "marked", "page_part", "rendered", "write"]
 
 # Sections whose keys say nothing of the results that are there.
 _OF_NO_RESULT = ("attacks", "search")
@@ -81,11 +81,10 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
     """
     models = [run.name for run in runs]
     shown = viewer(images_path, rows, models, labels)
-    style, script = page_part("report.css"), page_part("report.js")
-    text = _template().render(
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
+    text = rendered(
+        "report.html.j2",
+        ("report.css",),
+        ("curves.js", "report.js"),
         models=models,
         slices=len({row["slice"] for row in rows}),
         dataset=runs[0].config.data.name,
@@ -107,7 +106,21 @@ def write(path, rows, labels, tables, runs, images_path, figure_paths, notes=())
         file.write(text)
 
 
-def _template():
+def rendered(template, styles, scripts, **values):
+    """A page of this folder as a text, which loads nothing.
+
+    Args:
+        template, styles, scripts: names of files of `tfvn/results/page`.
+        values: what the template shows.
+    """
+    style = "".join(page_part(name) for name in styles)
+    script = "".join(page_part(name) for name in scripts)
+    policy = _policy(style, script)
+    values = {**values, "style": Markup(style), "script": Markup(script), "policy": policy}
+    return _template(template).render(**values)
+
+
+def _template(name):
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(page_part),
         autoescape=True,
@@ -117,7 +130,7 @@ def _template():
     )
     # A NaN would be no JSON, and end the page's program.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def page_part(name):

@@ -1,0 +1,36 @@
+"""The leaderboard: models beside each other, on the same slices, under the same attacks.
+
+    python -m tfvn leaderboard configs/leaderboard/quick.yaml
+
+A board is one YAML file. All that is computed for it lies under the hash of what it was made of.
+"""
+
+from tfvn.leaderboard import (
+    addresses,
+    board,
+    entrant,
+    page,
+    pareto,
+    plan,
+    ranking,
+    run,
+    schema,
+    store,
+    summary,
+    told,
+)
+
+__all__ = [
+    "addresses",
+    "board",
+    "entrant",
+    "page",
+    "pareto",
+    "plan",
+    "ranking",
+    "run",
+    "schema",
+    "store",
+    "summary",
+    "told",
+]

@@ -1,0 +1,107 @@
+"""Hashes of what a result depends on. They are the names under which results are stored.
+
+Two calls whose hashes agree compute the same. So nothing is computed twice, and what was made of
+other data, another model or another attack is never taken for it.
+
+    training    model, training, seed, the data and the mask that it is trained on
+    row         the training, the defence and the slices that it is tested on
+    attack      settings of one attack
+
+Of data in files the hash has the state of each file (path, size and time), and not its content:
+a copy elsewhere is computed again.
+"""
+
+import hashlib
+import json
+import os
+
+from tfvn import data
+
+__all__ = ["EDITION", "digest", "of_attack", "of_attacks", "of_row", "of_training", "states"]
+
+# Of what this package computes from the same settings. A change of a result is a new edition.
+EDITION = 1
+# Keys of a training that change how far one call goes and what it shows.
+_OF_ONE_CALL = ("time_budget", "progress", "log_images_every", "profile")
+_LETTERS = 24
+
+
+def digest(*parts):
+    """The hash of things that JSON knows, 96 bits in hexadecimal."""
+    text = json.dumps([EDITION, *parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_LETTERS]
+
+
+def states(config, split):
+    """What tells the slices of a split from others: settings, and states of files.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        split: "train" or "test".
+    """
+    source = data.source(config, split)
+    return [source.fingerprint(index) for index in range(len(source))]
+
+
+def of_training(config):
+    """The hash of a trained network, or of the file that it comes from."""
+    if config.model.file:
+        return digest("file", _of_file(config.model.file), config.dataset.readout_oversampling)
+    training = config.training.tree()
+    for key in _OF_ONE_CALL:
+        training.pop(key, None)
+    start = config.training.initial_weights
+    return digest(
+        "training",
+        config.seed,
+        config.model.tree(),
+        training,
+        _of_file(start) if start else "",
+        _data(config),
+        states(config, "train"),
+    )
+
+
+def of_row(config, training):
+    """The hash of a model in its defence, and of the slices that it is tested on.
+
+    Args:
+        config: the row's.
+        training: the hash of its training.
+    """
+    return digest(
+        "row", training, config.seed, config.defence.tree(), _data(config), states(config, "test")
+    )
+
+
+def of_attack(part):
+    """The hash of the settings of one attack, a `tfvn.parts.Part`."""
+    return digest("attack", part.tree())
+
+
+def of_attacks(config):
+    """The hash of all attacks of a configuration together."""
+    return digest("attacks", [of_attack(part) for part in config.attacks])
+
+
+def _data(config):
+    """The sections of data and mask, without the place where prepared slices are kept."""
+    found = dict(config.data.tree())
+    found.pop("cache_dir", None)
+    return [found, config.sampling.tree()]
+
+
+def _of_file(path):
+    """The hash of a file's content; of a run directory that of its network."""
+    if os.path.isdir(path):
+        path = os.path.join(path, "model.keras")
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(2**20), b""):
+                found.update(block)
+    except OSError as error:
+        raise ValueError(
+            f"cannot read the network {path}: {error.strerror}. Name its file."
+        ) from error
+    return found.hexdigest()

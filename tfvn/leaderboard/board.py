@@ -1,0 +1,200 @@
+"""The file of a leaderboard: one protocol, and the rows that are measured by it.
+
+    title: Knees in a minute
+    version: knees-1
+    data: {format: synthetic, num_test: 4}
+    sampling: {mask: constant, fraction: 0.15}
+    attacks:
+      - {name: suite, sizes: [1.5, 2.5, 3.5]}
+    rows:
+      - {name: U-Net, config: ../models/unet.yaml}
+      - {name: smoothed, config: ../models/unet.yaml, set: [defence=smoothed, defence.sigma=0.05]}
+
+The sections `data`, `sampling` and `attacks` are those of a configuration. They are the protocol,
+and hold for all rows. What a row says is its model, its training and its defence.
+"""
+
+import os
+from typing import NamedTuple
+
+from tfvn import checks, yaml_text
+from tfvn import config as configs
+from tfvn.parts import naming, nearest
+
+__all__ = ["Board", "Entry", "read"]
+
+# What is no section of the protocol.
+_OWN = ("title", "version", "rows")
+_PROTOCOL = ("data", "sampling", "attacks")
+# The keys of a row.
+_OF_ROW = ("name", "config", "model", "set", "licence", "authors", "link", "note")
+# Rows that every board has: what they reach is known in closed form.
+_ALWAYS = {"zero-filled": {}, "cg-sense": {"mu": 0.0003, "tolerance": 1e-6, "iterations": 1000}}
+
+
+class Entry(NamedTuple):
+    """A row as the file has it.
+
+    name: in the table.
+    config: its `tfvn.config.Config`, with the data, the sampling and the attacks of the protocol.
+    about: a dict of texts: `licence`, `authors`, `link` and `note`, "" where nothing was said.
+    """
+
+    name: str
+    config: configs.Config
+    about: dict
+
+
+class Board(NamedTuple):
+    """A leaderboard.
+
+    title, version: of the protocol.
+    protocol: a `tfvn.config.Config`, of which data, sampling and attacks count.
+    entries: a list of `Entry`.
+    """
+
+    title: str
+    version: str
+    protocol: configs.Config
+    entries: list
+
+    def radii(self):
+        """The radii of the l2 balls that attacks of the protocol stay in, in ascending order."""
+        found = set()
+        for part in self.protocol.attacks:
+            attack = part.make(seed=0)
+            if attack.bounded_in_l2:
+                found.update(attack.sizes)
+        return sorted(found - {0})
+
+    def middle(self):
+        """The radius that rows are ranked at, the lower one of two in the middle."""
+        radii = self.radii()
+        return radii[(len(radii) - 1) // 2]
+
+
+def read(path):
+    """The `Board` of a YAML file. Paths in it are relative to its folder.
+
+    Raises:
+        ValueError: for a key that is not known, a row that is no configuration, two rows of one
+            name, and a protocol without an attack in l2 balls.
+        OSError: if the file cannot be read.
+    """
+    source = os.fspath(path)
+    with naming(source):
+        entries = yaml_text.read(path)
+        own, sections, rows = {}, [], {}
+        for entry in entries:
+            _take(entry, own, sections, rows)
+    protocol = configs.of_entries(source, sections)
+    with naming(source):
+        found = []
+        for number in sorted(rows):
+            found.append(_entry(number, rows[number], protocol, os.path.dirname(source)))
+        stem, _ = os.path.splitext(os.path.basename(source))
+        board = Board(own.get("title", stem), own.get("version", stem), protocol, found)
+        _check(board)
+    return board._replace(entries=[*_missing(board), *found])
+
+
+def _take(entry, own, sections, rows):
+    """Puts an entry of the file where it belongs."""
+    first = entry.path[0]
+    if first in _PROTOCOL:
+        sections.append(entry)
+        return
+    if first not in _OWN:
+        raise ValueError(
+            f"line {entry.line}: a board has the keys {', '.join([*_OWN, *_PROTOCOL])}. Received:"
+            f" {checks.shown(first)}. Model, training and defence belong to the configuration of a"
+            " row."
+        )
+    if first != "rows":
+        own[first] = _text(entry)
+        return
+    if len(entry.path) != 3:
+        raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")
+    _, number, key = entry.path
+    if key not in _OF_ROW:
+        raise ValueError(
+            f"line {entry.line}: a row has the keys {', '.join(_OF_ROW)}. Received:"
+            f" {checks.shown(key)}{nearest(key, _OF_ROW)}"
+        )
+    rows.setdefault(number, {})[key] = entry.value if key == "set" else _text(entry)
+
+
+def _text(entry):
+    if not isinstance(entry.value, str):
+        raise ValueError(
+            f"line {entry.line}: {entry.path[-1]} is a text. Received: {checks.shown(entry.value)}"
+        )
+    return entry.value
+
+
+def _entry(number, row, protocol, folder):
+    """The `Entry` of a row's keys."""
+    if not row.get("name", "").strip():
+        raise ValueError(f"row {number + 1} has no name. Give it one: '- name: ...'.")
+    if "config" not in row and "model" not in row:
+        raise ValueError(
+            f"row {checks.shown(row['name'])} has no model. Name a configuration (config: FILE) or"
+            " a trained network (model: FILE)."
+        )
+    path = None
+    if "config" in row:
+        path = os.path.join(folder, row["config"])
+    given = row.get("set", [])
+    overrides = [given] if isinstance(given, str) else list(given)
+    if "model" in row:
+        overrides.append(f"model.file={os.path.join(folder, row['model'])}")
+    about = {key: row.get(key, "") for key in ("licence", "authors", "link", "note")}
+    return Entry(row["name"], _under(protocol, configs.load(path, overrides)), about)
+
+
+def _under(protocol, config):
+    """The configuration of a row, with the data and the attacks of the protocol."""
+    return configs.Config(
+        config.seed,
+        protocol.data,
+        protocol.sampling,
+        config.model,
+        config.training,
+        config.defence,
+        protocol.attacks,
+        config.search,
+    )
+
+
+def _check(board):
+    names = [entry.name for entry in board.entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"rows must have different names. Received twice: {checks.shown(twice[0])}"
+        )
+    if not board.radii():
+        raise ValueError(
+            "rows are ranked by what attacks in l2 balls reach, and the protocol has none. Add one:"
+            " attacks: [{name: suite, sizes: [1.5, 2.5, 3.5]}]."
+        )
+
+
+def _missing(board):
+    """The rows that every board has and this one does not name, as a list of `Entry`."""
+    there = set()
+    for entry in board.entries:
+        if not entry.config.defence.is_named:
+            there.add(entry.config.model.name)
+    names = {entry.name for entry in board.entries}
+    found = []
+    for name, settings in _ALWAYS.items():
+        if name in there:
+            continue
+        if name in names:
+            raise ValueError(f"the name {name} is that of a model. Name that row otherwise.")
+        config = configs.load(settings={"model": {"name": name, **settings}})
+        about = dict.fromkeys(("licence", "authors", "link"), "")
+        about["note"] = "Every board has this row."
+        found.append(Entry(name, _under(board.protocol, config), about))
+    return found

@@ -1,0 +1,85 @@
+"""The plot of clean against attacked error, as shapes for the page's template.
+
+The lower left is good. Through the rows that no other is better than in both goes a line of steps.
+"""
+
+from matplotlib.ticker import MaxNLocator
+
+from tfvn.leaderboard.ranking import at_radius, front
+
+__all__ = ["plot"]
+
+# Width and height of the axes, in the drawing's units.
+_WIDTH, _HEIGHT = 400, 270
+# What is left free around the points, as a share of their range.
+_MARGIN = 0.08
+
+
+def plot(rows, radius):
+    """The plot of some rows.
+
+    Args:
+        rows: of the board, in the order of its numbers.
+        radius: at which they are attacked.
+
+    Returns:
+        A dict of `xticks` and `yticks`, pairs of a place and a text; `points`, dicts of `number`,
+        `x`, `y` and `text`; and `line`, the corners of the front.
+    """
+    found = []
+    for number, row in enumerate(rows):
+        x, y = row["clean"]["rmse"], at_radius(row, radius)["rmse"]
+        if x is not None and y is not None:
+            found.append((number, x, y, row["unreliable"]))
+    across = _Axis([x for _, x, _, _ in found], 0, _WIDTH)
+    up = _Axis([y for _, _, y, _ in found], _HEIGHT, 0)
+    points = []
+    for number, x, y, unreliable in found:
+        text = f"{rows[number]['name']}: clean {x:.4g}, attacked {y:.4g}"
+        if unreliable:
+            text += ", unreliable"
+        points.append({"number": number, "x": across.place(x), "y": up.place(y), "text": text})
+    reliable = [(x, y) for _, x, y, unreliable in found if not unreliable]
+    best = sorted(one for one, kept in zip(reliable, front(reliable)) if kept)
+    return {
+        "xticks": across.ticks(),
+        "yticks": up.ticks(),
+        "points": points,
+        "line": [(across.place(x), up.place(y)) for x, y in _steps(best)],
+    }
+
+
+def _steps(points):
+    """The corners of a line of steps through points of falling heights."""
+    found = []
+    for x, y in points:
+        if found:
+            found.append((x, found[-1][1]))
+        found.append((x, y))
+    return found
+
+
+class _Axis:
+    """An axis that has room for some values.
+
+    Args:
+        values: a list of numbers.
+        start, end: its ends, in the drawing's units.
+    """
+
+    def __init__(self, values, start, end):
+        low, high = min(values, default=0), max(values, default=1)
+        margin = _MARGIN * (high - low) or 1.0
+        self._low, self._high = low - margin, high + margin
+        self._start, self._end = start, end
+
+    def place(self, value):
+        """Where a value is."""
+        share = (value - self._low) / (self._high - self._low)
+        return round(self._start + share * (self._end - self._start), 2)
+
+    def ticks(self):
+        """Pairs of a place and a text."""
+        locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+        values = locator.tick_values(self._low, self._high)
+        return [(self.place(v), f"{v:g}") for v in values if self._low <= v <= self._high]

@@ -1,0 +1,137 @@
+"""What a call would compute: `python -m tfvn leaderboard FILE.yaml --dry-run`.
+
+The time that is left is told from what has been measured: seconds of an iteration and of a gradient
+of the same model, or of the others where it has not been computed yet.
+"""
+
+import os
+import statistics
+from typing import NamedTuple
+
+from tfvn import data, tables
+from tfvn.leaderboard import addresses, store
+from tfvn.leaderboard.board import read
+from tfvn.leaderboard.entrant import entrant_of
+from tfvn.leaderboard.run import missing_slices, times_of, told_of_attack, told_of_training
+from tfvn.runs import directory
+
+__all__ = ["Work", "dry_run", "seconds_left", "work_of"]
+
+
+class Work(NamedTuple):
+    """Something to be computed.
+
+    what: as `times.csv` calls it.
+    units: how many of it.
+    """
+
+    what: str
+    units: int
+
+
+def dry_run(path, output):
+    """Tells what a call would compute. It computes nothing.
+
+    Args:
+        path: the YAML file of the board.
+        output: the folder of its results.
+
+    Returns:
+        The text, which is printed too.
+    """
+    board = read(path)
+    there = store.Store(output)
+    times = times_of(there)
+    lines = [["row", "iterations", "gradients", "about"]]
+    every, planned = [], set()
+    for entry in board.entries:
+        work = work_of(there, entry.config, planned)
+        every.extend(work)
+        counts = []
+        for kind in ("train", "attack"):
+            counts.append(sum(one.units for one in work if one.what.startswith(kind)))
+        about = _told(seconds_left(work, times)) if work else "done"
+        lines.append([entry.name, *map(str, counts), about])
+    text = tables.aligned(lines)
+    rows = sum(line[-1] != "done" for line in lines[1:])
+    text += f"\nTo compute: {rows} of {len(board.entries)} rows."
+    if every:
+        text += f" Time: {_told(seconds_left(every, times))}."
+    print(text)
+    return text
+
+
+def work_of(there, config, planned=None):
+    """What is missing of a row, a list of `Work`; nothing of one that is done.
+
+    Args:
+        there: the `Store`.
+        config: the row's `tfvn.config.Config`.
+        planned: a set of trainings that other rows make already. This row's is put into it.
+    """
+    planned = set() if planned is None else planned
+    folder = there.row(config)
+    if os.path.exists(os.path.join(folder, f"row-{addresses.of_attacks(config)}.json")):
+        return []
+    found = []
+    training = there.training(config)
+    missing = not os.path.exists(os.path.join(training, directory.MODEL))
+    if missing and training not in planned and not config.model.file and _learns(config):
+        found.append(Work(told_of_training(config), config.training.iterations))
+    planned.add(training)
+    entrant = entrant_of(folder, config)
+    count = len(data.source(config, "test"))
+    for part in config.attacks:
+        attack = part.make(seed=config.seed)
+        number = len(missing_slices(entrant, part, count))
+        units = round(number * attack.num_gradients / max(len(attack.sizes), 1))
+        found.append(Work(told_of_attack(config, attack), units))
+    return found
+
+
+def _learns(config):
+    """Whether a training of the model has anything to train."""
+    network = config.model.make(
+        readout_oversampling=config.dataset.readout_oversampling, seed=config.seed
+    )
+    network.make_weights()
+    return bool(network.trainable_weights)
+
+
+def seconds_left(work, times):
+    """The seconds of some work; None where nothing like it was measured.
+
+    Args:
+        work: a list of `Work`.
+        times: the rows of `times.csv`, dicts of text.
+    """
+    total = 0.0
+    for one in work:
+        rate = _rate(one.what, times)
+        if one.units and rate is None:
+            return None
+        total += one.units * (rate or 0)
+    return total
+
+
+def _rate(what, times):
+    """The seconds of a unit: measured of the same, or in the middle of what is of its sort."""
+    found = {}
+    for row in times:
+        if int(row["units"]):
+            found.setdefault(row["what"], []).append(float(row["seconds"]) / int(row["units"]))
+    sort = what.split()[0]
+    near = found.get(what)
+    if not near:
+        near = [rate for name, rates in found.items() if name.split()[0] == sort for rate in rates]
+    return statistics.median(near) if near else None
+
+
+def _told(seconds):
+    if seconds is None:
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,83 @@
+"""Where the results of a board lie, and files of JSON that appear whole or not at all.
+
+    store/models/TRAINING/           run directory of a training
+    store/rows/ROW/model.keras       the network of a row
+    store/rows/ROW/measured/         what was measured of it without an attack, a file a slice
+    store/rows/ROW/ATTACK/           run directory of one attack on it, with `measured/` of its own
+    store/rows/ROW/row-ATTACKS.json  all that is known of the row under these attacks
+    store/transfer/TARGET-SOURCE.json  what the changes found for one row do to another
+    times.csv                        how long it took
+    rows/NAME-ROW.json, results.csv, leaderboard.md, leaderboard.html
+
+The names in capitals are hashes, see `tfvn.leaderboard.addresses`. Whatever is there under its
+hash is done.
+"""
+
+import json
+import os
+import shutil
+
+from tfvn import files
+from tfvn.leaderboard import addresses
+from tfvn.runs import directory
+
+__all__ = ["Store", "read_json", "share", "write_json"]
+
+
+class Store:
+    """The results below a folder.
+
+    Args:
+        output: the folder, made when something is written.
+    """
+
+    def __init__(self, output):
+        self.output = output
+        self.times = os.path.join(output, "times.csv")
+
+    def training(self, config):
+        """The run directory of a configuration's training."""
+        return self._in("models", addresses.of_training(config))
+
+    def row(self, config):
+        """The folder of a row."""
+        return self._in("rows", addresses.of_row(config, addresses.of_training(config)))
+
+    def transfer(self, target, source):
+        """The file of what the changes for one row do to another; both are folders of rows."""
+        names = [os.path.basename(folder) for folder, _ in (target, source)]
+        return self._in("transfer", "-".join([*names, source[1]]) + ".json")
+
+    def _in(self, *names):
+        return os.path.join(self.output, "store", *names)
+
+
+def share(folder, other, name):
+    """Gives a file of one folder to another one too; without a copy, where the disk allows it."""
+    path = os.path.join(other, name)
+    source = os.path.join(folder, name)
+    if os.path.exists(path) or not os.path.exists(source):
+        return
+    directory.make_folder(other)
+    with files.replacing(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def write_json(path, content, indent=None):
+    """Writes what JSON knows as a file, whose text is the same for the same content."""
+    directory.make_folder(os.path.dirname(path))
+    with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=indent, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path):
+    """The content of such a file; None where there is none, or a damaged one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
