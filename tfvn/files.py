@@ -54,6 +54,8 @@ _BEGINNINGS = {
     "history.csv": "iteration,",
     "times.csv": "what,units,seconds",
     "trade.csv": "model,family,",
+    "search.csv": "problem,seed,",
+    "search.md": "| problem ",
 }
 # What these kinds of files are is told by their content, see `_is_ours`.
 _KNOWN_KINDS = (".h5", ".png", ".html")
