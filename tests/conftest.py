@@ -82,6 +82,7 @@ ONE_STACK = {
     "test_data_sensitivity",
     "test_data_siemens",
     "test_data_vlo",
+    "test_demo_search",
     "test_discs",
     "test_docs",
     "test_draws",
