@@ -97,11 +97,14 @@ def test_at_its_limit_every_defence_is_the_model_bit_for_bit(network, denoiser, 
 def random_ones(network, denoiser, num_samples, chunk_size=1):
     """Defences that draw, of so many draws."""
     given = dict(num_samples=num_samples, chunk_size=chunk_size)
+    steps = dict(steps=2, mu=0.5, cg_steps=4, tolerance=0.0)
     return {
         "smoothed": Smoothed(network, 0.1, **given),
         "median": MedianSmoothed(network, 0.1, **given),
         "stagewise": Stagewise(network, 0.1, **given),
-        "purified": Purified(network, denoiser, steps=2, mu=0.5, cg_steps=4, tolerance=0.0, **given),
+        "purified": Purified(
+            network, denoiser, steps=2, mu=0.5, cg_steps=4, tolerance=0.0, **given
+        ),
         "denoised": DenoisedSmoothing(network, denoiser, 0.1, **given),
     }
 
@@ -477,3 +480,11 @@ def test_draws_of_every_kind_are_counted_in_a_sweep(run, tmp_path):
     assert (one["num_samples"], four["num_samples"]) == ("1", "4")
     assert (one["sigma"], one["noise"]) == ("0.1", "gaussian")
     assert float(one["spread"]) > float(four["spread"]) > 0
+
+
+def test_a_defence_says_what_to_save(network, denoiser, tmp_path):
+    for defence in plain_limits(network, denoiser).values():
+        with pytest.raises(ValueError, match="is not saved. Save its network") as refused:
+            defence.save(tmp_path / "defence.keras")
+        assert f"call {type(defence).__name__} on it again" in str(refused.value)
+    assert not list(tmp_path.iterdir())
