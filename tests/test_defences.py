@@ -102,9 +102,7 @@ def random_ones(network, denoiser, num_samples, chunk_size=1):
         "smoothed": Smoothed(network, 0.1, **given),
         "median": MedianSmoothed(network, 0.1, **given),
         "stagewise": Stagewise(network, 0.1, **given),
-        "purified": Purified(
-            network, denoiser, steps=2, mu=0.5, cg_steps=4, tolerance=0.0, **given
-        ),
+        "purified": Purified(network, denoiser, **steps, **given),
         "denoised": DenoisedSmoothing(network, denoiser, 0.1, **given),
     }
 
