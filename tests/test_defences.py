@@ -1,5 +1,6 @@
 """Defences at test time: their limits, their means, and their gradients in double precision."""
 
+import csv
 import inspect
 import math
 
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import attack
+import evaluate
+import tfvn
 from tfvn.defences import (
     Cyclic,
     DenoisedSmoothing,
@@ -31,6 +35,7 @@ from tfvn.models import (
     ZeroFilled,
     magnitude,
 )
+from tfvn.runs.attack import attack_run
 
 # Without conjugate gradients: nothing here is compiled.
 SMALL = dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0.3)
@@ -92,11 +97,12 @@ def test_at_its_limit_every_defence_is_the_model_bit_for_bit(network, denoiser, 
 def random_ones(network, denoiser, num_samples, chunk_size=1):
     """Defences that draw, of so many draws."""
     given = dict(num_samples=num_samples, chunk_size=chunk_size)
+    steps = dict(steps=2, mu=0.5, cg_steps=4, tolerance=0.0)
     return {
         "smoothed": Smoothed(network, 0.1, **given),
         "median": MedianSmoothed(network, 0.1, **given),
         "stagewise": Stagewise(network, 0.1, **given),
-        "purified": Purified(network, denoiser, steps=2, mu=0.5, tolerance=1e-12, **given),
+        "purified": Purified(network, denoiser, **steps, **given),
         "denoised": DenoisedSmoothing(network, denoiser, 0.1, **given),
     }
 
@@ -243,7 +249,7 @@ def test_a_projected_answer_agrees_with_the_data_and_keeps_the_null_space(networ
         return np.linalg.norm(network.sense.normal(image, *operands) - inputs["zero_filled"])
 
     image = network(inputs)
-    found = Projected(network, mu=1e-6, cg_steps=500, tolerance=1e-14)
+    found = Projected(network, mu=1e-6, cg_steps=60, tolerance=1e-14)
     consistent = found.call(inputs)
     assert residual(consistent) < 1e-3 * residual(image)
     of_change = parts(network.sense, inputs, consistent - image, mu=1e-9)
@@ -334,7 +340,7 @@ def with_gradients(network, denoiser):
     given = {name: one.answer for name, one in random_ones(network, denoiser, 2).items()}
     given["variational"] = Stagewise(variational(), 0.1, 2).answer
     given["ensemble"] = Ensemble(network, [cascade(1)]).answer
-    given["projected"] = Projected(network, cg_steps=100, tolerance=1e-14).answer
+    given["projected"] = Projected(network, cg_steps=4, tolerance=0.0).answer
     return given
 
 
@@ -422,3 +428,61 @@ def test_every_setting_is_kept_and_told(network, denoiser):
         names = set(inspect.signature(type(defence)).parameters) - {"model", "seed", "strategy"}
         assert set(defence.settings) == names, name
         assert "chunk_size" not in defence.identity, name
+
+
+# Runs
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that attacks a network in a defence, in a run directory of the name `run`."""
+    monkeypatch.chdir(tmp_path)
+    Cascade(**SMALL).save("model.keras")
+    size = {"height": 16, "width": 16, "num_coils": 2, "num_train": 1, "num_test": 1}
+
+    def attacked(**defence):
+        settings = {
+            "data": size,
+            "sampling": {"mask": "equispaced", "acceleration": 2},
+            "model.file": "model.keras",
+            "defence": defence,
+            "attacks": [{"name": "ascent", "sizes": [0.5], "steps": 2}],
+        }
+        attack_run("run", tfvn.config.load(settings=settings))
+
+    return attacked
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_of_an_ensemble_knows_its_networks_and_not_their_files(run, tmp_path, capsys):
+    Cascade(**SMALL, seed=1).save("other.keras")
+    run(name="ensemble", others="other.keras")
+    assert evaluate.main(["run", "--output", "results"]) == 0
+    attacked = rows_of("results/results.csv")[-1]
+    assert attacked["track"] == "deterministic" and float(attacked["effect"]) > 0
+    Cascade(**SMALL, seed=2).save("other.keras")
+    capsys.readouterr()
+    assert attack.main(["--run-dir", "run"]) == 2
+    assert "defence.others" in capsys.readouterr().err
+
+
+@pytest.mark.one_stack
+def test_draws_of_every_kind_are_counted_in_a_sweep(run, tmp_path):
+    run(name="stagewise", sigma=0.1, num_samples=2)
+    assert evaluate.main(["run", "--output", "results", "--num-samples", "1", "4"]) == 0
+    one, four = rows_of("results/num_samples.csv")
+    assert (one["num_samples"], four["num_samples"]) == ("1", "4")
+    assert (one["sigma"], one["noise"]) == ("0.1", "gaussian")
+    assert float(one["spread"]) > float(four["spread"]) > 0
+
+
+def test_a_defence_says_what_to_save(network, denoiser, tmp_path):
+    for defence in plain_limits(network, denoiser).values():
+        with pytest.raises(ValueError, match="is not saved. Save its network") as refused:
+            defence.save(tmp_path / "defence.keras")
+        assert f"call {type(defence).__name__} on it again" in str(refused.value)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import inspect
 
+from tfvn import checks
 from tfvn.choices import TRACKS
 from tfvn.models.base import Reconstructor
 from tfvn.models.contract import check_model
@@ -89,6 +90,18 @@ class Defence(Reconstructor):
         known = inspect.signature(type(self)).parameters
         given = {name: getattr(self, name) for name in GIVEN[1:] if name in known}
         return type(self)(self.model.with_draws(num_samples), **given, **self.settings)
+
+    def save(self, filepath, *args, **kwargs):
+        """A defended model has no file of its own. A run keeps its network and its settings.
+
+        Raises:
+            ValueError: always; it says what to save.
+        """
+        raise ValueError(
+            f"{checks.shown(filepath)}: a defence is not saved. Save its network, "
+            f"defended.model.save(path), and call {type(self).__name__} on it again; for TensorFlow"
+            " Serving call tfvn.tools.serving.export."
+        )
 
     @property
     def settings(self):

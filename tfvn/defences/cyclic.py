@@ -251,9 +251,7 @@ class _Cycle:
         batch = tf.shape(self.deviation)[0]
         keys = noises.keys(self.defence.seed, noises.SMOOTHING, tf.zeros([batch], tf.int32))
         keys = noises.fold_in_each(keys, tf.fill([batch], number))
-        axes = len(self.measured[0].shape) - 1
-        deviation = tf.reshape(self.deviation, [-1, *[1] * axes])
-        return measurement.noisy(self.sense, inputs, deviation, keys)
+        return measurement.noisy(self.sense, inputs, self.deviation, keys)
 
     def _gradient(self, r):
         """L and its gradient in r."""

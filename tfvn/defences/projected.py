@@ -20,7 +20,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.defences.base import Defence, check_complex
 from tfvn.models.base import magnitude
-from tfvn.models.conjugate_gradient import solve_regularised
+from tfvn.models.conjugate_gradient import after_steps, solve_regularised
 from tfvn.physics import measurement
 
 __all__ = ["Parts", "Projected", "parts"]
@@ -29,9 +29,6 @@ __all__ = ["Parts", "Projected", "parts"]
 @keras.utils.register_keras_serializable(package="tfvn")
 class Projected(Defence):
     """A model's answer, moved to agree with the data.
-
-    The gradient is that of the solution, see `tfvn.models.conjugate_gradient`: after too few steps
-    it is another one than that of the result.
 
     Args:
         model: a `Reconstructor` without random draws, whose image has a phase.
@@ -45,7 +42,7 @@ class Projected(Defence):
 
     has_phase = True
 
-    def __init__(self, model, mu=0.01, cg_steps=50, tolerance=1e-6):
+    def __init__(self, model, mu=0.01, cg_steps=30, tolerance=1e-6):
         super().__init__(model)
         check_complex(model, "projected")
         self.mu = checks.number("mu", mu, above=0, limit=checks.LIMIT)
@@ -59,7 +56,7 @@ class Projected(Defence):
         operands = inputs["sensitivity_maps"], inputs["mask"]
         zero_filled = measurement.zero_filled(self.sense, inputs)
         residual = zero_filled - self.sense.normal(image, *operands)
-        correction = solve_regularised(
+        correction = after_steps(
             self.sense, residual, *operands, self.mu, self.tolerance, self.cg_steps
         )
         return image + correction

@@ -27,7 +27,7 @@ from tfvn.defences.base import check_complex
 from tfvn.defences.drawn import Drawn
 from tfvn.defences.networks import identity_of, opened
 from tfvn.defences.smoothing import Smoothed
-from tfvn.models.conjugate_gradient import solve_regularised
+from tfvn.models.conjugate_gradient import after_steps
 from tfvn.physics import measurement, noise
 
 __all__ = ["DenoisedSmoothing", "Purified"]
@@ -45,7 +45,7 @@ class Purified(Drawn):
         level: deviation of the first noise on each real component of the image; that of the others
             falls linearly.
         mu: the trust in the denoised image against the data, above 0.
-        cg_steps: steps of conjugate gradients at most, in each data step and in its gradient.
+        cg_steps: steps of conjugate gradients at most, in each data step.
         tolerance: they end before where the residual is this part of what it began with.
         num_samples: K, chains of one answer.
         chunk_size: chains computed at once, see `Smoothed`.
@@ -114,7 +114,7 @@ class Purified(Drawn):
             noisy = image + level * noise.white_image(image, own)
             image = denoised(self._denoiser, inputs, noisy)
             residual = zero_filled - self.sense.normal(image, *operands)
-            image += solve_regularised(
+            image += after_steps(
                 self.sense, residual, *operands, self.mu, self.tolerance, self.cg_steps
             )
         return answer(measurement.of_image(self.sense, inputs, image), inner)

@@ -111,15 +111,3 @@ class Smoothed(Drawn):
 
     def lent(self):
         return [*super().lent(), self._sigma]
-
-    def save(self, filepath, *args, **kwargs):
-        """A smoothed model has no file of its own.
-
-        Raises:
-            ValueError: always; it says what to save.
-        """
-        raise ValueError(
-            f"{checks.shown(filepath)}: a smoothed model is not saved. Save its network, "
-            "smoothed.model.save(path), and smooth it again; for TensorFlow Serving call "
-            "tfvn.tools.serving.export."
-        )
