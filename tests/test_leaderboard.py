@@ -14,6 +14,7 @@ from tfvn import config as configs
 from tfvn.leaderboard import addresses, page, pareto, plan, ranking, schema, store, told
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
+from tfvn.paper import protocol
 
 FORMULA = "=1+1"
 
@@ -33,6 +34,14 @@ def test_a_board_has_the_exact_rows_and_its_own_under_one_protocol(board):
     assert (board.entries[2].config.seed, board.entries[0].config.seed) == (3, 0)
     assert board.radii() == [0.5, 1.0, 2.5] and board.middle() == 1.0
     assert (board.title, board.version) == ("made up", "made-1")
+
+
+@pytest.mark.parametrize("name, rows", [("quick", 4), ("small", 14)])
+def test_the_boards_of_the_package_can_be_read(name, rows):
+    found = read(f"{protocol.CONFIGS}/leaderboard/{name}.yaml")
+    assert len(found.entries) == rows and len(found.radii()) == 3
+    models = {entry.config.model.name for entry in found.entries}
+    assert {"zero-filled", "cg-sense"} <= models
 
 
 def test_a_row_of_that_model_stands_for_the_exact_one(tmp_path):

@@ -23,7 +23,7 @@ from tfvn.results.rows import dataset_of, is_clean, size_of
 from tfvn.results.strongest import strongest
 from tfvn.runs import directory
 
-__all__ = ["FILES", "check_output", "columns", "lines_of", "write"]
+__all__ = ["FILES", "check_output", "columns", "html", "lines_of", "markdown", "write"]
 
 # What the command may write; `store` and `times.csv` beside them.
 FILES = ("results.csv", "leaderboard.md", "leaderboard.html", "rows")
