@@ -27,7 +27,7 @@ else
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: demo paper rehearsal models style test docs tensorboard setup clean
+.PHONY: demo paper rehearsal models leaderboard style test docs tensorboard setup clean
 
 demo: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.paper.demo
@@ -42,6 +42,10 @@ rehearsal: $(STAMP)
 # The table of the models in docs/howto/models.md.
 models: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.paper.models
+
+# Four models, ranked by what attacks do to them: docs/howto/leaderboard.md.
+leaderboard: $(STAMP)
+	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn leaderboard configs/leaderboard/quick.yaml
 
 # The layout and what ruff finds, as pyproject.toml says.
 style: $(STAMP)

@@ -21,6 +21,7 @@ import tfvn
 import train
 from tfvn import compat
 from tfvn.drafts import all_keys
+from tfvn.leaderboard import board
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob("*.md")) + sorted(
@@ -145,10 +146,15 @@ def configuration_of(what, arguments):
 
 @each_page
 def test_configurations_in_the_text_can_be_read(path, tmp_path):
+    # A board names configurations beside its folder.
+    (tmp_path / "models").symlink_to(ROOT / "configs/models")
+    (tmp_path / "leaderboard").mkdir()
     for language, block in blocks(path.read_text(encoding="utf-8")):
         if language == "yaml":
-            (tmp_path / "page.yaml").write_text(block, encoding="utf-8")
-            tfvn.config.load(tmp_path / "page.yaml")
+            page = tmp_path / "leaderboard" / "page.yaml"
+            page.write_text(block, encoding="utf-8")
+            is_board = "\nrows:" in block
+            (board.read if is_board else tfvn.config.load)(page)
 
 
 def test_the_readme_shows_the_configuration_of_its_first_run(tmp_path):

@@ -16,13 +16,15 @@ import pathlib
 import numpy as np
 import tfvn
 from tfvn import __main__ as program
+from tfvn.leaderboard import board, schema
 from tfvn.paper import demo
 from tfvn.paper import protocol
 from tfvn.results import report
 assert pathlib.Path(tfvn.__file__).parents[1] == pathlib.Path("site").resolve()
 for name in ("base", *protocol.MODELS):
     tfvn.config.load(demo._path(name))
-assert report.page_part("report.js")
+assert report.page_part("report.js") and schema.schema()
+assert board.read(f"{protocol.CONFIGS}/leaderboard/quick.yaml").entries
 knee = tfvn.data.SyntheticKnee(1, 32, 24, num_coils=4, mask=None, receiver_noise=0.0, seed=0)
 np.save("scan.npy", knee[0].kspace)
 network = tfvn.models.variational.VariationalNetwork(2, filters=4, kernel_size=5, num_centers=11)

@@ -19,6 +19,7 @@ __all__ = [
     "data",
     "defences",
     "figures",
+    "leaderboard",
     "load_model",
     "metrics",
     "models",

@@ -18,6 +18,7 @@ from tfvn.leaderboard import (
     store,
     summary,
     told,
+    transfers,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "store",
     "summary",
     "told",
+    "transfers",
 ]

@@ -95,7 +95,7 @@ def read(path):
         stem, _ = os.path.splitext(os.path.basename(source))
         board = Board(own.get("title", stem), own.get("version", stem), protocol, found)
         _check(board)
-    return board._replace(entries=[*_missing(board), *found])
+        return board._replace(entries=[*_missing(board), *found])
 
 
 def _take(entry, own, sections, rows):
@@ -112,6 +112,8 @@ def _take(entry, own, sections, rows):
         )
     if first != "rows":
         own[first] = _text(entry)
+        return
+    if len(entry.path) == 1 and not entry.value:
         return
     if len(entry.path) != 3:
         raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")

@@ -23,7 +23,7 @@ from tfvn.results.rows import dataset_of, is_clean, size_of
 from tfvn.results.strongest import strongest
 from tfvn.runs import directory
 
-__all__ = ["FILES", "check_output", "columns", "lines_of", "write"]
+__all__ = ["FILES", "check_output", "columns", "html", "lines_of", "markdown", "write"]
 
 # What the command may write; `store` and `times.csv` beside them.
 FILES = ("results.csv", "leaderboard.md", "leaderboard.html", "rows")
@@ -108,14 +108,13 @@ def _marked(every, rows):
 
 def columns(board):
     """The columns of the table: pairs of a head and what a cell of it is, see `lines_of`."""
-    found = [("rank", "number"), ("row", "text"), ("track", "text"), ("defence", "text")]
-    found += [("parameters", "number"), ("s a slice", "number")]
-    found += [("RMSE, clean", "number"), ("SSIM, clean", "number")]
-    found += [(f"RMSE, radius {radius:g}", "number") for radius in board.radii()]
     middle = board.middle()
-    found += [(f"{what}, radius {middle:g}", "number") for what in ("best known", "95 % interval")]
+    found = [("rank", "number"), ("row", "text"), ("RMSE, clean", "number")]
+    found += [(f"RMSE, radius {radius:g}", "number") for radius in board.radii()]
+    found += [(f"{what}, radius {middle:g}", "number") for what in ("95 % interval", "best known")]
     found += [(f"effect, radius {middle:g}", "number"), ("proved bound", "number")]
-    return [*found, ("flags", "text")]
+    found += [("SSIM, clean", "number"), ("flags", "text"), ("track", "text"), ("defence", "text")]
+    return [*found, ("parameters", "number"), ("s a slice", "number")]
 
 
 def lines_of(board, rows):
@@ -140,17 +139,18 @@ def _cells(board, row, told, rank):
     worst = at_radius(row, middle)
     low, high = worst["interval"]
     model = row["model"]
-    found = [(told, rank), (row["name"], row["name"]), (row["track"], row["track"])]
-    found.append((_defence(model["defence"]), _defence(model["defence"])))
-    found.append((f"{model['parameters']:,}", model["parameters"]))
-    numbers = [model["seconds_a_slice"], row["clean"]["rmse"], row["clean"]["ssim"]]
+    numbers = [row["clean"]["rmse"]]
     numbers += [at_radius(row, radius)["rmse"] for radius in board.radii()]
-    numbers.append(at_radius(row, middle, "best_known")["rmse"])
+    found = [(told, rank), (row["name"], row["name"])]
     found += [(_told(value), value) for value in numbers]
     found.append(("-" if low is None else f"{_told(low)} to {_told(high)}", low))
-    found += [(_told(value), value) for value in (worst["effect"], bound_at(row, middle))]
-    flags = ", ".join(raised(row))
-    return [*found, (flags or "-", flags)]
+    numbers = [at_radius(row, middle, "best_known")["rmse"], worst["effect"]]
+    numbers += [bound_at(row, middle), row["clean"]["ssim"]]
+    found += [(_told(value), value) for value in numbers]
+    words = [", ".join(raised(row)) or "-", row["track"], _defence(model["defence"])]
+    found += [(word, word) for word in words]
+    found.append((f"{model['parameters']:,}", model["parameters"]))
+    return [*found, (_told(model["seconds_a_slice"]), model["seconds_a_slice"])]
 
 
 def _defence(tree):

@@ -12,7 +12,7 @@ from tfvn import data, tables
 from tfvn.leaderboard import addresses, store
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
-from tfvn.leaderboard.run import missing_slices, times_of, told_of_attack, told_of_training
+from tfvn.leaderboard.run import learns, missing_slices, times_of, told_of_attack, told_of_training
 from tfvn.runs import directory
 
 __all__ = ["Work", "dry_run", "seconds_left", "work_of"]
@@ -76,7 +76,7 @@ def work_of(there, config, planned=None):
     found = []
     training = there.training(config)
     missing = not os.path.exists(os.path.join(training, directory.MODEL))
-    if missing and training not in planned and not config.model.file and _learns(config):
+    if missing and training not in planned and learns(config):
         found.append(Work(told_of_training(config), config.training.iterations))
     planned.add(training)
     entrant = entrant_of(folder, config)
@@ -87,15 +87,6 @@ def work_of(there, config, planned=None):
         units = round(number * attack.num_gradients / max(len(attack.sizes), 1))
         found.append(Work(told_of_attack(config, attack), units))
     return found
-
-
-def _learns(config):
-    """Whether a training of the model has anything to train."""
-    network = config.model.make(
-        readout_oversampling=config.dataset.readout_oversampling, seed=config.seed
-    )
-    network.make_weights()
-    return bool(network.trainable_weights)
 
 
 def seconds_left(work, times):

@@ -8,8 +8,8 @@ nothing to do reads what is there.
 import gc
 import os
 
-from tfvn import data
-from tfvn.leaderboard import addresses, page, store, summary, told
+from tfvn import data, files
+from tfvn.leaderboard import addresses, page, store, summary, told, transfers
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper.protocol import Stopwatch
@@ -24,6 +24,7 @@ from tfvn.runs.train import train_run
 __all__ = [
     "compute_row",
     "leaderboard",
+    "learns",
     "measured",
     "missing_slices",
     "times_of",
@@ -52,11 +53,17 @@ def leaderboard(path, output):
     directory.make_folder(output)
     there = store.Store(output)
     with locks.alone(output, "computes a leaderboard in it"):
+        files.remove_stale(output)
         watch = Stopwatch(there.times)
         known = [compute_row(there, entry.config, watch) for entry in board.entries]
+        entrants = {}
+        for entry, own in zip(board.entries, known):
+            entrant = entrant_of(there.row(entry.config), entry.config)
+            entrants[entry.name] = entrant, own["hashes"]["model"]
         rows = []
         for entry, own in zip(board.entries, known):
-            rows.append(told.row_of(board, entry, own))
+            others = transfers.transferred(entry.name, entrants, board.radii())
+            rows.append(told.row_of(board, entry, own, others))
         return page.write(board, rows, [own["rows"] for own in known], output)
 
 
@@ -91,10 +98,27 @@ def trained(there, config, watch):
     run_dir = there.training(config)
     if os.path.exists(os.path.join(run_dir, directory.MODEL)):
         return run_dir
-    iterations = 0 if config.model.file else config.training.iterations
     directory.begin(run_dir, config)
-    watch.measure(told_of_training(config), iterations, lambda: train_run(run_dir, config))
+
+    def train():
+        train_run(run_dir, config)
+
+    if learns(config):
+        watch.measure(told_of_training(config), config.training.iterations, train)
+    else:
+        train()
     return run_dir
+
+
+def learns(config):
+    """Whether a row has anything to train: it has weights, and none are given."""
+    if config.model.file:
+        return False
+    network = config.model.make(
+        readout_oversampling=config.dataset.readout_oversampling, seed=config.seed
+    )
+    network.make_weights()
+    return bool(network.trainable_weights)
 
 
 def told_of_training(config):

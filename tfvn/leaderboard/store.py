@@ -5,7 +5,7 @@
     store/rows/ROW/measured/         what was measured of it without an attack, a file a slice
     store/rows/ROW/ATTACK/           run directory of one attack on it, with `measured/` of its own
     store/rows/ROW/row-ATTACKS.json  all that is known of the row under these attacks
-    store/transfer/TARGET-SOURCE.json  what the changes found for one row do to another
+    store/rows/ROW/transfer/ROW-ATTACKS.json  what the changes found for another row do to it
     times.csv                        how long it took
     rows/NAME-ROW.json, results.csv, leaderboard.md, leaderboard.html
 
@@ -42,11 +42,6 @@ class Store:
     def row(self, config):
         """The folder of a row."""
         return self._in("rows", addresses.of_row(config, addresses.of_training(config)))
-
-    def transfer(self, target, source):
-        """The file of what the changes for one row do to another; both are folders of rows."""
-        names = [os.path.basename(folder) for folder, _ in (target, source)]
-        return self._in("transfer", "-".join([*names, source[1]]) + ".json")
 
     def _in(self, *names):
         return os.path.join(self.output, "store", *names)

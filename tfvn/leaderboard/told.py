@@ -14,7 +14,8 @@ import math
 import numpy as np
 
 from tfvn.leaderboard.schema import FORMAT
-from tfvn.results.flags import RAISED
+from tfvn.results.flags import RAISED, Reached, flags_of_results
+from tfvn.results.flags import row_of as row_of_flag
 from tfvn.results.rows import attack_of, is_clean, size_of
 from tfvn.results.strongest import strongest
 
@@ -22,27 +23,31 @@ __all__ = ["interval", "numbers_of", "row_of"]
 
 _DRAWN_AGAIN, _SEED = 2000, 0
 _INTERVAL = (2.5, 97.5)
+# The rule that other rows are needed for.
+_TRANSFER = "transfer wins"
 # Means over the slices.
 _MEANS = ("nrmse", "ssim", "psnr", "effect", "norm", "kspace_norm", "relative_radius")
 
 
-def row_of(board, entry, known, transferred=()):
+def row_of(board, entry, known, transferred):
     """The row of an entry, a dict as `row.schema.json` says.
 
     Args:
         board: the `tfvn.leaderboard.board.Board`.
         entry: its `Entry`.
         known: the dict of `tfvn.leaderboard.summary.summary_of`.
-        transferred: what changes found for other rows do to this one, a list of dicts of `source`,
-            `radius` and `rmse`, that of the slices together.
+        transferred: what changes found for other rows do to this one, a dict from the names of
+            those to the lists of `tfvn.leaderboard.transfers.transferred`.
     """
     rows, patients = known["rows"], known["patients"]
-    worst = strongest(rows)
-    at = {}
+    worst = [one for one in strongest(rows) if not is_clean(one)]
+    at, best = [], []
     for radius in board.radii():
-        own = [one for one in worst if not is_clean(one) and size_of(one) == radius]
-        at[radius] = {"radius": radius, **numbers_of(own, patients)}
+        own = [one for one in worst if size_of(one) == radius]
+        at.append({"radius": radius, **numbers_of(own, patients)})
+        best.append(_best_known(radius, own, transferred))
     flags = [_flag(flag) for flag in known["flags"]]
+    flags = _with_transfer(flags, worst, transferred)
     return {
         "format": FORMAT,
         "name": entry.name,
@@ -56,8 +61,8 @@ def row_of(board, entry, known, transferred=()):
         "patients": len(set(patients)),
         "clean": numbers_of([one for one in rows if is_clean(one)], patients),
         "attacks": [_attacked(own, patients) for own in _by_attack(rows)],
-        "worst": list(at.values()),
-        "best_known": _best_known(at, transferred),
+        "worst": at,
+        "best_known": best,
         "flags": flags,
         "unreliable": any(flag["state"] == RAISED for flag in flags),
         "certificates": [_plain(claim) for claim in known["certificates"]],
@@ -129,16 +134,40 @@ def _attacked(rows, patients):
     return {**named, **numbers_of(rows, patients)}
 
 
-def _best_known(at, transferred):
-    """Of each radius the largest rmse that anybody's changes reach, and whose they are."""
+def _best_known(radius, own, transferred):
+    """The rmse of the worst that anybody's changes do to each slice, and for whom these were found.
+
+    Args:
+        radius: of the changes.
+        own: the worst case of the row's own attacks, a row a slice.
+        transferred: as for `row_of`.
+    """
+    errors = {one["slice"]: one["rmse"] for one in own}
+    found_for = {}
+    for name, results in transferred.items():
+        for one in results:
+            if one["radius"] == radius and one["rmse"] > errors[one["slice"]]:
+                errors[one["slice"]] = one["rmse"]
+                found_for[one["slice"]] = name
+    rmse = np.sqrt(np.mean(np.square(list(errors.values()))))
+    return {"radius": radius, "rmse": _number(rmse), "found_for": sorted(set(found_for.values()))}
+
+
+def _with_transfer(flags, worst, transferred):
+    """The flags, with what the changes found for other rows say in the place of "transfer wins"."""
+    reached = []
+    for radius in sorted({size_of(one) for one in worst}):
+        own = np.mean([one["effect"] for one in worst if size_of(one) == radius])
+        reached.append(Reached("its own attacks", None, radius, float(own)))
+        for name, results in transferred.items():
+            effects = [one["effect"] for one in results if one["radius"] == radius]
+            effect = float(np.mean(effects))
+            reached.append(Reached(f"found for {name}", None, radius, effect, "transfer"))
     found = []
-    for radius, own in at.items():
-        best = {"radius": radius, "rmse": own["rmse"], "found_for": "this row"}
-        for one in transferred:
-            if one["radius"] == radius and one["rmse"] > best["rmse"]:
-                best.update(rmse=_number(one["rmse"]), found_for=one["source"])
-        found.append(best)
-    return found
+    for flag in flags_of_results(reached):
+        if flag.name == _TRANSFER:
+            found = [_flag(row_of_flag("", flag))]
+    return [*found, *(flag for flag in flags if flag["flag"] != _TRANSFER)]
 
 
 def _flag(flag):

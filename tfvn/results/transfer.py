@@ -21,7 +21,7 @@ from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
 from tfvn.workers import ALONE
 
-__all__ = ["FILES", "stored", "transfer"]
+__all__ = ["FILES", "answer_to", "balls", "stored", "transfer"]
 
 # What it may write.
 FILES = ("transfer.csv", "transfer.md", "transfer.png")
@@ -83,7 +83,7 @@ def _shared_radii(candidates):
     """
     found = []
     for candidate in candidates:
-        found.append({size for _, size in _balls(candidate)})
+        found.append({size for _, size in balls(candidate)})
     shared = sorted(set.intersection(*found))
     if len(candidates) < 2 or not shared:
         told = [f"{one.name}: {sorted(radii)}" for one, radii in zip(candidates, found)]
@@ -94,7 +94,7 @@ def _shared_radii(candidates):
     return shared
 
 
-def _balls(candidate):
+def balls(candidate):
     """The attacks (kind, radius) of a run in l2 balls."""
     return [attack for attack in candidate.attacks if attacks.of(attack[0]).bounded_in_l2]
 
@@ -113,7 +113,7 @@ def _rows(target, sources, digests, radii):
     found = {}
     with progress.bar(total=len(source), desc=f"transfer to {target.name}", unit="slice") as bar:
         for case in cases(target.config, source):
-            clean = _reconstruct(loaded.model, case, None)
+            clean = answer_to(loaded.model, case, None)
             for one, digest in zip(sources, digests):
                 for radius in radii:
                     worst = _strongest(loaded.model, case, clean, one, digest, radius)
@@ -139,16 +139,16 @@ def _strongest(model, case, clean, source, digest, radius):
     """What the r of a source does that changes the target's answer most."""
     nothing = attacks.IMAGE.zero(model.sense, case.inputs)
     results = []
-    for kind, size in _balls(source):
+    for kind, size in balls(source):
         if size == radius:
             r = source.perturbation(kind, size, case, digest, nothing)
-            image = _reconstruct(model, case, r)
+            image = answer_to(model, case, r)
             error = metrics.error_norm(image, case.reference)
             results.append(_Found(float(tf.norm(image - clean)), float(np.squeeze(error))))
     return max(results)
 
 
-def _reconstruct(model, case, perturbation):
+def answer_to(model, case, perturbation):
     """The answer to a slice, with r in it or None, to the model's own draws."""
     given = model.measured(case.inputs)
     if perturbation is not None:

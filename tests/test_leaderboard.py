@@ -1,0 +1,407 @@
+"""What a board's file says, and what is told of rows: on made-up numbers."""
+
+import copy
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from boards import ATTACKS, TEXT, board_of, flag, known, told_of
+from test_report import CLOSING, NASTY, Page, browser, errors, opened  # noqa: F401
+
+from tfvn import config as configs
+from tfvn.leaderboard import addresses, page, pareto, plan, ranking, schema, store, told
+from tfvn.leaderboard.board import read
+from tfvn.leaderboard.entrant import entrant_of
+from tfvn.paper import protocol
+
+FORMULA = "=1+1"
+
+
+@pytest.fixture
+def board(tmp_path):
+    return board_of(tmp_path, "first", "second")
+
+
+# The file
+
+
+def test_a_board_has_the_exact_rows_and_its_own_under_one_protocol(board):
+    assert [entry.name for entry in board.entries] == ["zero-filled", "cg-sense", "first", "second"]
+    assert {entry.config.data.num_test for entry in board.entries} == {3}
+    assert [part.name for part in board.entries[2].config.attacks] == ["ascent", "power"]
+    assert (board.entries[2].config.seed, board.entries[0].config.seed) == (3, 0)
+    assert board.radii() == [0.5, 1.0, 2.5] and board.middle() == 1.0
+    assert (board.title, board.version) == ("made up", "made-1")
+
+
+@pytest.mark.parametrize("name, rows", [("quick", 4), ("small", 14)])
+def test_the_boards_of_the_package_can_be_read(name, rows):
+    found = read(f"{protocol.CONFIGS}/leaderboard/{name}.yaml")
+    assert len(found.entries) == rows and len(found.radii()) == 3
+    models = {entry.config.model.name for entry in found.entries}
+    assert {"zero-filled", "cg-sense"} <= models
+
+
+def test_a_row_of_that_model_stands_for_the_exact_one(tmp_path):
+    board_of(tmp_path)
+    text = TEXT.format(title="t", rows="  - {name: zf, config: c.yaml, set: [model=zero-filled]}")
+    (tmp_path / "board.yaml").write_text(text, encoding="utf-8")
+    names = [entry.name for entry in read(tmp_path / "board.yaml").entries]
+    assert names == ["cg-sense", "zf"]
+
+
+ROW = "  - {name: a, config: c.yaml}\n"
+
+
+@pytest.mark.parametrize(
+    "changed, rows, message",
+    [
+        ("", "  - {name: a, confg: c.yaml}\n", "Did you mean 'config'"),
+        ("", "  - {config: c.yaml}\n", "row 1 has no name"),
+        ("", "  - {name: a}\n", "row 'a' has no model"),
+        ("", ROW + ROW, "different names. Received twice: 'a'"),
+        ("", "  - {name: a, config: c.yaml, set: [model.filtrs=3]}\n", "filtrs"),
+        ("", "  - {name: zero-filled, config: c.yaml}\n", "is that of a model"),
+        ("model: unet\n", ROW, "belong to the configuration of a row"),
+        ("rows: a\n", "", "rows are a list"),
+        ("title: [a]\n", ROW, "title is a text"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_told(tmp_path, changed, rows, message):
+    board_of(tmp_path)
+    text = TEXT.format(title="t", rows=rows)
+    if changed.startswith(("rows", "title")):
+        key = changed.partition(":")[0]
+        text = "".join(x for x in text.splitlines(True) if not x.startswith(f"{key}:"))
+    (tmp_path / "board.yaml").write_text(changed + text, encoding="utf-8")
+    with pytest.raises(ValueError, match="board.yaml") as raised:
+        read(tmp_path / "board.yaml")
+    assert message in str(raised.value)
+
+
+def test_a_protocol_needs_an_attack_in_l2_balls(tmp_path):
+    board_of(tmp_path)
+    text = TEXT.format(title="t", rows=ROW).replace("name: ascent", "name: ascent, norm: linf")
+    text = text.replace("name: power", "name: power, threat: kspace")
+    (tmp_path / "board.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="attacks in l2 balls reach, and the protocol has none"):
+        read(tmp_path / "board.yaml")
+
+
+# Hashes
+
+
+@pytest.mark.parametrize(
+    "settings, same_training, same_row",
+    [
+        ({"training.progress": "addons"}, True, True),
+        ({"data.cache_dir": "elsewhere"}, True, True),
+        ({"defence": {"name": "smoothed", "sigma": 0.1}}, True, False),
+        ({"seed": 5}, False, False),
+        ({"model.filters": 5}, False, False),
+        ({"training.iterations": 5}, False, False),
+        ({"data.num_test": 2}, False, False),
+        ({"sampling.acceleration": 3}, False, False),
+    ],
+)
+def test_a_hash_changes_with_what_the_result_depends_on(board, settings, same_training, same_row):
+    config = board.entries[2].config
+    other = config.changed(settings)
+    trainings = [addresses.of_training(one) for one in (config, other)]
+    rows = [addresses.of_row(*both) for both in zip((config, other), trainings)]
+    assert (trainings[0] == trainings[1], rows[0] == rows[1]) == (same_training, same_row)
+
+
+def test_a_given_network_is_known_by_its_content(tmp_path):
+    found = []
+    for name, content in {"a.keras": b"1", "b.keras": b"1", "c.keras": b"2"}.items():
+        (tmp_path / name).write_bytes(content)
+        config = configs.load(settings={"model": {"file": str(tmp_path / name)}})
+        found.append(addresses.of_training(config))
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(ValueError, match="cannot read the network"):
+        addresses.of_training(configs.load(settings={"model": {"file": "nowhere.keras"}}))
+
+
+def test_each_attack_has_a_folder_of_its_own(board, tmp_path):
+    config = board.entries[0].config
+    entrant = entrant_of(str(tmp_path / "row"), config)
+    assert entrant.attacks == ATTACKS
+    first, second = config.attacks
+    assert entrant.only(second).attacks == ATTACKS[3:]
+    path = entrant.attack_path("power-l2", 1.0, 2)
+    assert path.startswith(str(tmp_path / "row" / addresses.of_attack(second)))
+    assert entrant.attack_path("l2", 1.0, 2).startswith(entrant.folder(first))
+    with pytest.raises(ValueError, match="no attack l1"):
+        entrant.attack_path("l1", 1.0, 0)
+
+
+# What is told
+
+
+def test_the_score_is_the_mean_of_the_worst_and_not_the_worst_of_the_means(board):
+    summary = known()
+    row = told_of(board, [summary])[0]
+    for found in row["worst"]:
+        own = {}
+        for one in summary["rows"]:
+            if one["attack"] != "none" and one["radius"] == found["radius"]:
+                own.setdefault(one["slice"], []).append(one["rmse"])
+        worst = np.array([max(errors) for errors in own.values()])
+        assert found["rmse"] == pytest.approx(np.sqrt(np.mean(worst**2)), rel=1e-6)
+        assert found["median"] == pytest.approx(np.median(worst), rel=1e-6)
+        assert (found["worst"], found["worst_slice"]) == (
+            pytest.approx(worst.max(), rel=1e-6),
+            worst.argmax(),
+        )
+        low, high = found["interval"]
+        assert worst.min() - 1e-6 <= low <= found["rmse"] <= high <= worst.max() + 1e-6
+    assert [(one["attack"], one["size"]) for one in row["attacks"]] == ATTACKS
+
+
+def test_the_interval_draws_patients_and_not_slices():
+    errors = np.array([1.0, 3.0, 2.0, 2.0])
+    low, high = told.interval(errors, ["a", "a", "b", "b"])
+    assert low == pytest.approx(2.0) and high == pytest.approx(math.sqrt(5))
+    low, high = told.interval(errors, [""] * 4)
+    assert low < 1.5 and high > 2.4
+    assert all(map(math.isnan, told.interval(errors[:1], ["a"])))
+
+
+def test_another_rows_change_raises_the_best_known_error_and_a_flag(board):
+    plain = told_of(board, [known()])[0]
+    weak = [{"slice": i, "radius": 1.0, "effect": 0.1, "rmse": 0.1} for i in range(3)]
+    weak += [{**one, "radius": radius} for one in weak for radius in (0.5, 2.5)]
+    strong = [{**one, "rmse": 9.0, "effect": 99.0} if one["slice"] == 1 else one for one in weak]
+    row = told_of(board, [known()], {"weak": weak, "strong": strong})[0]
+    best, own = row["best_known"][1], plain["worst"][1]
+    assert plain["best_known"][1] == {"radius": 1.0, "rmse": own["rmse"], "found_for": []}
+    assert best["found_for"] == ["strong"] and best["rmse"] > math.sqrt(81 / 3)
+    # The ranks are by the row's own attacks.
+    assert row["worst"] == plain["worst"]
+    assert ranking.raised(row) == ["transfer wins"] and row["unreliable"]
+    assert ranking.raised(plain) == [] and not plain["unreliable"]
+    row = told_of(board, [known()], {"weak": weak})[0]
+    assert [one["state"] for one in row["flags"]] == ["passed", "passed"]
+
+
+def test_a_row_is_as_the_schema_says_and_stays_so_as_json(board):
+    (row,) = told_of(board, [known(flags=[flag(found=math.nan)])])
+    schema.check(json.loads(json.dumps(row, allow_nan=False)))
+    assert row["flags"][-1]["found"] is None
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda row: row.pop("track"), "row.track is missing"),
+        (lambda row: row.update(track="fast"), "row.track must be one of"),
+        (lambda row: row.update(more=1), "row.more is no key"),
+        (lambda row: row["clean"].update(rmse="7"), "row.clean.rmse must be number or null"),
+        (lambda row: row.update(unreliable=0), "row.unreliable must be boolean"),
+        (lambda row: row.update(slices=True), "row.slices must be integer"),
+        (lambda row: row["worst"][0]["interval"].pop(), "worst[0].interval must have 2 to 2"),
+        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-1'"),
+    ],
+)
+def test_a_row_that_is_none_is_refused(board, change, message):
+    (row,) = told_of(board, [known()])
+    row = copy.deepcopy(row)
+    change(row)
+    with pytest.raises(ValueError) as raised:
+        schema.check(row, "the row")
+    assert message in str(raised.value)
+
+
+# Ranks
+
+
+def made(name, error, track="deterministic", unreliable=False, clean=1.0):
+    worst = [{"radius": 1.0, "rmse": error}]
+    row = {"name": name, "track": track, "unreliable": unreliable, "worst": worst}
+    return {**row, "clean": {"rmse": clean}, "certificates": []}
+
+
+def test_rows_are_ranked_in_their_track_and_unreliable_ones_apart():
+    rows = [made("b", 3.0), made("broken", 0.1, unreliable=True), made("a", 3.0), made("c", 2.0)]
+    rows += [made("random", 1.0, "random"), made("none", None)]
+    found = {one.track: one for one in ranking.ranked(rows, 1.0)}
+    names = [row["name"] for row in found["deterministic"].rows]
+    assert names == ["c", "a", "b", "none"]
+    assert [row["name"] for row in found["deterministic"].apart] == ["broken"]
+    assert [row["name"] for row in found["random"].rows] == ["random"] and len(found) == 2
+
+
+def test_the_front_has_what_nothing_is_better_than():
+    points = [(1, 4), (2, 2), (3, 3), (4, 1), (2, 2), (4, 2)]
+    assert ranking.front(points) == [True, True, False, True, True, False]
+
+
+def test_points_of_the_plot_are_inside_and_in_the_order_of_their_errors():
+    rows = [made("a", 2.0, clean=1.0), made("b", 1.0, clean=3.0), made("c", 0.5, unreliable=True)]
+    found = pareto.plot(rows, 1.0)
+    (ax, ay), (bx, by), (_, cy) = [(point["x"], point["y"]) for point in found["points"]]
+    assert 0 < ax < bx < 400 and 0 < ay < by < cy < 270
+    assert found["line"] == [(ax, ay), (bx, ay), (bx, by)]
+    assert found["points"][2]["text"].endswith("unreliable")
+
+
+def test_only_what_is_proved_is_a_bound():
+    claim = {"confidence": 1, "image_lipschitz": 1.5}
+    row = {"certificates": [claim, {**claim, "image_lipschitz": 1.2}]}
+    assert ranking.bound_at(row, 2.0) == pytest.approx(2.4)
+    assert ranking.bound_at({"certificates": [{**claim, "confidence": 0.9}]}, 2.0) is None
+    assert ranking.bound_at({"certificates": [{**claim, "image_lipschitz": None}]}, 2.0) is None
+
+
+# Time left
+
+
+def test_the_time_left_is_that_of_the_same_work_or_of_its_sort():
+    times = [
+        {"what": "train unet, iterations", "units": "10", "seconds": "20"},
+        {"what": "train rim, iterations", "units": "10", "seconds": "60"},
+        {"what": "attack unet none l2, gradients", "units": "0", "seconds": "5"},
+    ]
+    assert plan.seconds_left([plan.Work("train unet, iterations", 5)], times) == 10
+    assert plan.seconds_left([plan.Work("train modl, iterations", 5)], times) == 20
+    assert plan.seconds_left([plan.Work("attack unet none l2, gradients", 1)], times) is None
+    assert plan.seconds_left([plan.Work("attack unet none l2, gradients", 0)], times) == 0
+
+
+def test_a_dry_run_counts_and_computes_nothing(board, tmp_path, capsys):
+    text = plan.dry_run(tmp_path / "board.yaml", str(tmp_path / "out"))
+    assert text.strip() == capsys.readouterr().out.strip()
+    # Three slices at three radii: of the ascent a gradient each, and of the power iteration two.
+    gradients = 0
+    for part in board.protocol.attacks:
+        gradients += 3 * part.make(seed=0).num_gradients
+    assert f"| {gradients} |" in " ".join(text.split())
+    assert "To compute: 4 of 4 rows. Time: unknown." in text
+    assert not (tmp_path / "out").exists()
+
+
+# Files
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The files of a board with a title and names that are no good in a page or a table."""
+    folder = tmp_path_factory.mktemp("board")
+    board = board_of(folder, FORMULA, NASTY, title=CLOSING)
+    broken = known(3, flags=[flag("gradient wrong", "raised", 0.5)])
+    summaries = [known(0), known(1), known(2, "random"), broken]
+    rows = told_of(board, summaries)
+    output = folder / "out"
+    output.mkdir()
+    page.check_output(str(output))
+    paths = page.write(board, rows, [one["rows"] for one in summaries], str(output))
+    return output, rows, paths
+
+
+def test_there_is_a_file_for_each_row_under_a_harmless_name(written):
+    output, rows, _ = written
+    names = sorted(path.name for path in (output / "rows").iterdir())
+    stems = ["1-1-00000000.json", "cg-sense-00000000.json"]
+    assert names[:2] == stems and len(names) == 4
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.") for name in names)
+    found = [store.read_json(output / "rows" / name) for name in names]
+    assert {one["name"] for one in found} == {row["name"] for row in rows}
+
+
+def test_a_row_that_left_the_board_is_removed_and_no_other_file(tmp_path):
+    board = board_of(tmp_path, "a")
+    summaries = [known(seed) for seed in range(3)]
+    rows, measured = told_of(board, summaries), [one["rows"] for one in summaries]
+    page.write(board, rows, measured, str(tmp_path))
+    (tmp_path / "rows" / "mine.json").write_text("{}", encoding="utf-8")
+    page.write(board, rows[1:], measured[1:], str(tmp_path))
+    names = sorted(path.name for path in (tmp_path / "rows").iterdir())
+    assert names == ["a-00000000.json", "cg-sense-00000000.json", "mine.json"]
+    (tmp_path / "leaderboard.md").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match="no earlier result"):
+        page.check_output(str(tmp_path))
+
+
+def test_the_table_of_lines_has_every_slice_and_no_formula(written):
+    output, rows, _ = written
+    with open(output / "results.csv", newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 4 * 3 * (1 + len(ATTACKS))
+    names = list(dict.fromkeys(line["model"] for line in lines))
+    assert names == ["zero-filled", "cg-sense", f"'{FORMULA}", NASTY]
+    assert {line["unreliable"] for line in lines if line["model"] == NASTY} == {"1"}
+    assert lines[0]["row"] == rows[0]["hashes"]["row"]
+
+
+def test_the_ranked_table_names_what_is_unreliable(written):
+    text = (written[0] / "leaderboard.md").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if "onerror" in line)
+    assert line.startswith("| unreliable |") and "gradient wrong" in line
+    assert text.startswith("Leaderboard: ") and "| 1 " in text
+
+
+def test_the_page_loads_nothing_and_names_stay_text(written):
+    found = Page(written[0] / "leaderboard.html")
+    for tag, attributes in found.elements:
+        for key in ("src", "href", "srcset", "action", "data"):
+            assert attributes.get(key, "data:").startswith(("data:", "#")), (tag, attributes)
+        assert not [key for key in attributes if key.startswith("on") or key == "style"]
+    assert not found.all("img") and len(found.scripts) == 1
+    assert NASTY in found.text and CLOSING in found.text and FORMULA in found.text
+    policy = found.all("meta")[1]["content"]
+    assert policy.startswith("default-src 'none'") and "NaN" not in found.text
+    assert "A rule." in found.text and "a note" in found.text
+
+
+def test_the_same_rows_are_the_same_bytes(written, tmp_path):
+    board = board_of(tmp_path, FORMULA, NASTY, title=CLOSING)
+    rows = told_of(board, [known(0), known(1)])
+    texts = [page.html(board, rows, known(0)["rows"]) for _ in range(2)]
+    assert texts[0] == texts[1]
+
+
+SCRIPT = "[...document.querySelectorAll('#ranks tbody tr')]"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_is_sorted_filtered_and_read_by_keyboard(browser, written, width):  # noqa: F811
+    from selenium.webdriver.common.keys import Keys
+
+    path = written[0] / "leaderboard.html"
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    browser.get(path.as_uri())
+
+    def ask(script):
+        return browser.execute_script(f"return {script}")
+
+    head = browser.find_elements("css selector", "#ranks th[data-kind=number] button")[1]
+    assert head.text == "RMSE, clean"
+    for direction, order in (("ascending", 1), ("descending", -1)):
+        head.send_keys(Keys.ENTER)
+        values = ask(f"{SCRIPT}.map(line => Number(line.cells[2].dataset.value))")
+        assert values == sorted(values, reverse=order < 0)
+        assert ask(f"document.querySelector('#ranks th[aria-sort={direction}]').textContent")
+    wanted = browser.find_element("id", "wanted")
+    wanted.send_keys("onerror")
+    shown = f"{SCRIPT}.filter(line => line.offsetParent).length"
+    assert ask(shown) == 1
+    assert ask("document.getElementById('how-many').textContent") == "1 of 4 shown"
+    assert ask("document.querySelectorAll('#pareto svg [data-model]:not(.filtered)').length") == 1
+    browser.find_element("id", "reliable").send_keys(Keys.SPACE)
+    assert ask(shown) == 0
+    wanted.clear()
+    wanted.send_keys(Keys.SPACE, Keys.BACKSPACE)
+    assert ask(shown) == 3
+    mark = "document.querySelector('#pareto .mark[tabindex=\"0\"]')"
+    browser.execute_script(f"{mark}.focus()")
+    assert "attacked" in ask("document.getElementById('tip').textContent")
+    ask("location.hash = '#row-2'")
+    assert ask("document.getElementById('row-2').open")
+    assert ask("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert ask("document.title").startswith("Leaderboard: </script>") and not errors(browser)

@@ -1,0 +1,171 @@
+"""A board computed from end to end: three rows, one of them broken on purpose, on tiny slices."""
+
+import os
+
+import numpy as np
+import pytest
+from broken import Detached
+
+from tfvn import commands, data
+from tfvn.leaderboard import addresses, run, schema, store, summary, transfers
+from tfvn.leaderboard.board import read
+from tfvn.models import MODELS
+from tfvn.results import measure, probes
+from tfvn.runs import attack_files, locks
+
+BOARD = """\
+title: tiny
+version: tiny-1
+data: {format: synthetic, height: 20, width: 16, num_coils: 2, num_train: 2, num_test: 2}
+sampling: {mask: equispaced, acceleration: 2}
+attacks:
+  - {name: power, sizes: [0.5, 1.0], steps: 20}
+  - {name: apgd, goal: error, sizes: [0.5, 1.0], steps: 4}
+rows:
+  - {name: cg, config: c.yaml, set: [model=cg-sense, model.iterations=3]}
+"""
+BROKEN = "  - {name: broken, config: c.yaml, set: [model=detached]}\n"
+
+
+def files_of(output):
+    """The bytes of the files that tell the results, by their names."""
+    found = {}
+    for name in ("results.csv", "leaderboard.md", "leaderboard.html"):
+        found[name] = (output / name).read_bytes()
+    for path in (output / "rows").iterdir():
+        found[path.name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def patch():
+    """What holds for all tests: the broken model is known, its row alone is probed, and each model
+    takes a second.
+    """
+
+    def probed(model, *rest):
+        return probes.flags_of_model(model, *rest) if isinstance(model, Detached) else ()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "detached", Detached)
+        patch.setattr(summary, "flags_of_model", probed)
+        patch.setattr(summary, "_seconds", lambda *_: 1.0)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory, patch):
+    """The folder of a board of two rows, then of three: its file, results, and what was counted."""
+    folder = tmp_path_factory.mktemp("board")
+    (folder / "c.yaml").write_text("seed: 1\n", encoding="utf-8")
+    path, output = folder / "board.yaml", folder / "out"
+    path.write_text(BOARD, encoding="utf-8")
+    calls = []
+
+    def counted(run_dir, config):
+        calls.append(config.model.name)
+        return attack(run_dir, config)
+
+    attack = run.attack_run
+    patch.setattr(run, "attack_run", counted)
+    words = [str(path), "--output", str(output)]
+    assert commands.call("leaderboard", words) == 0
+    first = list(calls)
+    path.write_text(BOARD + BROKEN, encoding="utf-8")
+    assert commands.call("leaderboard", words) == 0
+    return path, output, first, calls[len(first) :]
+
+
+def test_a_row_more_computes_only_itself(board):
+    _, _, first, second = board
+    assert first == ["zero-filled", "zero-filled", "cg-sense", "cg-sense"]
+    assert second == ["detached", "detached"]
+
+
+def rows_of(output):
+    found = [store.read_json(path) for path in (output / "rows").iterdir()]
+    return {row["name"]: row for row in found}
+
+
+def test_every_row_is_as_the_schema_says(board):
+    rows = rows_of(board[1])
+    assert set(rows) == {"zero-filled", "cg", "broken"}
+    for row in rows.values():
+        schema.check(row)
+    linear = rows["zero-filled"]
+    # Its worst effect is at most the radius, and that is proved.
+    assert linear["worst"][1]["effect"] <= 1.0 and linear["certificates"]
+    assert linear["hashes"]["data"] == rows["broken"]["hashes"]["data"]
+    assert linear["model"]["trained_on"] is not None
+
+
+def test_a_broken_model_ends_unreliable_with_its_flags(board):
+    row = rows_of(board[1])["broken"]
+    raised = {flag["flag"] for flag in row["flags"] if flag["state"] == "raised"}
+    assert row["unreliable"] and {"gradient wrong", "partial data path"} <= raised
+    text = (board[1] / "leaderboard.md").read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("| unreliable | ")]
+    assert not rows_of(board[1])["zero-filled"]["unreliable"]
+
+
+def test_a_number_is_what_the_stored_change_does(board):
+    path, output, *_ = board
+    entry = next(one for one in read(path).entries if one.name == "cg")
+    there = store.Store(str(output))
+    folder = there.row(entry.config)
+    model = measure.network_of(folder, entry.config)
+    part = entry.config.attacks[1]
+    errors = []
+    for index, (inputs, reference) in enumerate(data.load(entry.config, "test")):
+        run_dir = os.path.join(folder, addresses.of_attack(part))
+        file = attack_files.attack_path(run_dir, 1.0, index, "apgd-l2-error")
+        r = attack_files.read_attack(file)["perturbation"][None]
+        kspace = model.sense.forward(r, inputs["sensitivity_maps"], inputs["mask"])
+        changed = {**inputs, "kspace": inputs["kspace"] + kspace.numpy()}
+        changed.pop("zero_filled", None)
+        image = np.asarray(model.reconstruct(changed))
+        errors.append(np.linalg.norm(image - np.abs(reference)))
+    row = rows_of(output)["cg"]
+    found = next(
+        one for one in row["attacks"] if (one["attack"], one["size"]) == ("apgd-l2-error", 1)
+    )
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-4)
+    assert row["worst"][1]["rmse"] >= found["rmse"]
+
+
+def test_a_call_with_nothing_to_do_computes_nothing_and_changes_no_byte(board, monkeypatch):
+    path, output, *_ = board
+    before = files_of(output)
+
+    def never(*_):
+        raise AssertionError("nothing is left to be computed")
+
+    for module, name in ((measure, "load"), (run, "train_run"), (transfers, "answer_to")):
+        monkeypatch.setattr(module, name, never)
+    run.leaderboard(str(path), str(output))
+    assert files_of(output) == before
+
+
+def test_a_call_that_was_killed_ends_in_the_same_bytes(board, monkeypatch):
+    path, output, *_ = board
+    before = files_of(output)
+    entry = next(one for one in read(path).entries if one.name == "cg")
+    folder = store.Store(str(output)).row(entry.config)
+    # It was killed while it measured: what came later is not there, and one file is half a file.
+    attacked = os.path.join(folder, addresses.of_attack(entry.config.attacks[0]))
+    os.remove(attack_files.attack_path(attacked, 1.0, 1, "power-l2"))
+    os.remove(os.path.join(folder, f"row-{addresses.of_attacks(entry.config)}.json"))
+    os.remove(os.path.join(attacked, "measured", "slice_00001.json"))
+    with open(os.path.join(attacked, "measured", "slice_00000.json"), "w") as file:
+        file.write('[{"rmse": 1')
+    for name in ("leaderboard.html", "results.csv"):
+        os.remove(output / name)
+    run.leaderboard(str(path), str(output))
+    assert files_of(output) == before
+
+
+def test_a_second_call_at_the_same_time_is_refused(board):
+    path, output, *_ = board
+    held = locks.alone(str(output), "computes a leaderboard in it")
+    with held, pytest.raises(ValueError, match="is in use"):
+        run.leaderboard(str(path), str(output))

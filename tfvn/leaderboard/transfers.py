@@ -1,0 +1,75 @@
+"""What the changes that were found for one row do to another.
+
+A change that was made for another model and does more than a model's own says that the own attack
+has failed. It raises a flag, and the best known error of the row.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tfvn import attacks, data, metrics
+from tfvn.leaderboard import addresses, store
+from tfvn.results import measure
+from tfvn.results.candidates import cases
+from tfvn.results.transfer import answer_to, balls
+
+__all__ = ["transferred"]
+
+
+def transferred(name, entrants, radii):
+    """What the changes of all other rows do to one, read or computed.
+
+    Args:
+        name: of the row.
+        entrants: pairs of an `Entrant` and the hash of its network by the names of all rows, a
+            dict.
+        radii: of the l2 balls.
+
+    Returns:
+        A dict from the names of the other rows to lists of dicts: `slice`, `radius`, and the
+        largest `effect` and `rmse` of all attacks in l2 balls. They may be of two attacks.
+    """
+    target, _ = entrants[name]
+    paths = {}
+    for other, (source, _) in entrants.items():
+        # Two rows of one hash are one.
+        if source.run_dir != target.run_dir:
+            stem = f"{source.name}-{addresses.of_attacks(source.config)}.json"
+            paths[other] = os.path.join(target.run_dir, "transfer", stem)
+    found = {other: store.read_json(path) for other, path in paths.items()}
+    missing = {other: entrants[other] for other, known in found.items() if known is None}
+    if missing:
+        print(f"transfer to {name}: from {', '.join(missing)}", flush=True)
+        for other, results in _computed(target, missing, radii).items():
+            store.write_json(paths[other], results)
+            found[other] = results
+    return found
+
+
+def _computed(target, sources, radii):
+    """The same, for some sources, computed."""
+    model = measure.load(target).model
+    slices = data.source(target.config, "test")
+    found = {other: [] for other in sources}
+    for case in cases(target.config, slices):
+        clean = answer_to(model, case, None)
+        for other, (source, digest) in sources.items():
+            for radius in radii:
+                worst = _worst(model, case, clean, source, digest, radius)
+                found[other].append({"slice": case.index, "radius": radius, **worst})
+    return found
+
+
+def _worst(model, case, clean, source, digest, radius):
+    """The largest effect and rmse that the changes of a source have on one slice of a model."""
+    nothing = attacks.IMAGE.zero(model.sense, case.inputs)
+    effects, errors = [], []
+    for kind, size in balls(source):
+        if size == radius:
+            r = source.perturbation(kind, size, case, digest, nothing)
+            image = answer_to(model, case, r)
+            effects.append(float(tf.norm(image - clean)))
+            errors.append(float(np.squeeze(metrics.error_norm(image, case.reference))))
+    return {"effect": max(effects), "rmse": max(errors)}
