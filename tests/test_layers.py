@@ -23,14 +23,15 @@ LEVELS = {
     "models": 3,
     **dict.fromkeys(["attacks", "defences", "figures"], 4),
     "training": 5,
-    "config": 6,
-    "runs": 7,
-    "results": 8,
-    **dict.fromkeys(["tools", "cli"], 9),
-    "paper": 10,
-    "leaderboard": 11,
-    "commands": 12,
-    "__main__": 13,
+    "sections": 6,
+    "config": 7,
+    "runs": 8,
+    "results": 9,
+    **dict.fromkeys(["tools", "cli"], 10),
+    "paper": 11,
+    "leaderboard": 12,
+    "commands": 13,
+    "__main__": 14,
 }
 # The package's own __init__ stands above all.
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
