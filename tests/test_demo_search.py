@@ -107,7 +107,7 @@ def test_a_radius_is_a_share_of_the_mean_image_norm(made, listed, tmp_path):
     config = made["first-0/original"]
     norm = demo_search._mean_norm(config)
     assert config.attacks[0].sizes == pytest.approx((norm / 10, norm / 20), rel=0.005)
-    with open(tmp_path / "search.csv", newline="") as file:
+    with open(tmp_path / "demo_search.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["percent"] for row in rows[:3]] == ["0", "10", "5"]
     assert [row["model"] for row in rows[::3]] == list(NUMBERS)
@@ -118,7 +118,7 @@ def test_a_problem_is_judged_by_the_largest_radius(made, listed, tmp_path, capsy
     demo_search.search(["first"], 1, str(tmp_path), SMALL)
     # A second call replaces what the first one wrote.
     demo_search.search(["first"], 1, str(tmp_path), SMALL)
-    lines = (tmp_path / "search.md").read_text().splitlines()
+    lines = (tmp_path / "demo_search.md").read_text().splitlines()
     assert lines[-1] in capsys.readouterr().out
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert [row[7] for row in cells] == ["0.05", "0.1"]
@@ -131,7 +131,7 @@ def test_a_problem_is_judged_by_the_largest_radius(made, listed, tmp_path, capsy
 
 
 def rows_of(errors):
-    """Rows of search.csv of models with these clean and attacked RMSE, and an SSIM of 0.85."""
+    """Rows of demo_search.csv of models with these clean and attacked RMSE, and an SSIM of 0.85."""
     rows = []
     for model, (clean, attacked) in errors.items():
         common = dict(problem="a", seed=0, model=model, ssim=0.85, radius=1.0)
@@ -191,7 +191,7 @@ def test_a_wrong_word_is_told_before_any_training(
 
 
 def test_a_file_of_the_users_own_is_not_replaced(made, listed, tmp_path):
-    (tmp_path / "search.csv").write_text("mine")
-    with pytest.raises(ValueError, match="search.csv is there, and is no earlier result"):
+    (tmp_path / "demo_search.csv").write_text("mine")
+    with pytest.raises(ValueError, match="demo_search.csv is there, and is no earlier result"):
         demo_search.search([], 1, str(tmp_path))
     assert not made

@@ -206,6 +206,7 @@ def module_main(what):
 @pytest.fixture(scope="module")
 def words_of_code():
     files = [*ROOT.glob("*.py"), ROOT / "Makefile", *(ROOT / "configs").rglob("*.yaml")]
+    files += (ROOT / "configs").rglob("*.csv")
     files += [
         file for folder in ("tfvn", "tests", "benchmarks") for file in (ROOT / folder).rglob("*.py")
     ]

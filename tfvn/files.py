@@ -55,8 +55,8 @@ _BEGINNINGS = {
     "times.csv": "what,units,seconds",
     "trade.csv": "model,family,",
     "leaderboard.md": "Leaderboard: ",
-    "search.csv": "problem,seed,",
-    "search.md": "| problem ",
+    "demo_search.csv": "problem,seed,",
+    "demo_search.md": "| problem ",
 }
 # What these kinds of files are is told by their content, see `_is_ours`.
 _KNOWN_KINDS = (".h5", ".png", ".html")

@@ -16,9 +16,9 @@ What is looked for, on the test slices:
   smoothing itself costs counts against it: 1 - (attacked - c) / (original, attacked - c), where c
   is the clean RMSE of the original network.
 
-search.csv has a line for each model and radius, search.md one for each smoothed network at the
-largest radius. A network that is no better than CG-SENSE fills nothing in, and what it does not
-fill in is hard to attack: so the clean RMSE of CG-SENSE stands in search.md too.
+demo_search.csv has a line for each model and radius, demo_search.md one for each smoothed network
+at the largest radius. The clean RMSE of CG-SENSE stands there too: so far, networks that were no
+better were hard to attack.
 """
 
 import os
@@ -40,7 +40,7 @@ _LEAST_SSIM, _LEAST_FACTOR, _LEAST_SHARE = 0.85, 2, 0.5
 # A first look: too few slices and steps to judge by.
 _SCREEN = ("data.num_test=4", "attacks.ascent.steps=15")
 _CLASSICAL = ("zero_filled", "cg_sense")
-_NAMES = ("search.csv", "search.md")
+_NAMES = ("demo_search.csv", "demo_search.md")
 _COLUMNS = (
     "problem",
     "seed",
@@ -204,7 +204,7 @@ class _Runs:
             configs.load(_BASE, settings)
 
     def measured(self):
-        """A line of search.csv for each model and radius."""
+        """A line of demo_search.csv for each model and radius."""
         norm = _mean_norm(protocol.train(_BASE, self._path("base"), self._first()))
         radii = {}
         for percent in self._problem.percents:
@@ -278,7 +278,7 @@ def _mean_norm(config):
 
 
 def _write(rows, parent):
-    """Writes search.csv and search.md, and prints the second."""
+    """Writes demo_search.csv and demo_search.md, and prints the second."""
     paths = [os.path.join(parent, name) for name in _NAMES]
     with files.replacing(paths[0]) as temporary:
         tables.write_csv(temporary, rows, _COLUMNS)
@@ -292,7 +292,7 @@ def _write(rows, parent):
 
 
 def _verdicts(rows):
-    """A line of search.md for each smoothed network of a problem with one seed."""
+    """A line of demo_search.md for each smoothed network of a problem with one seed."""
     largest = max(row["percent"] for row in rows)
     clean = {row["model"]: row for row in rows if not row["percent"]}
     attacked = {row["model"]: row for row in rows if row["percent"] == largest}
