@@ -383,6 +383,7 @@ def test_a_model_without_a_radius_has_a_dash_there():
             "image_norm": 20.0,
             "num_images": 1,
             "noise": "",
+            "gradients": np.nan,
         }
         return {
             "model": model,
