@@ -542,7 +542,8 @@ def test_a_key_of_another_name_is_told_with_the_names_that_have_it(tmp_path):
     path = write(tmp_path, "training:\n  optimizer: {learning_rate: 1}\n")
     assert refusal(path) == f"{path}: {words}"
     told = refusal(settings={"defence.sigma": 0.1})
-    assert told.endswith("'defence.sigma'. defence.name is none, and the key is one of smoothed.")
+    names = "denoised, median, smoothed, stagewise"
+    assert told.endswith(f"'defence.sigma'. defence.name is none, and the key is one of {names}.")
 
 
 @pytest.mark.parametrize(
@@ -696,7 +697,7 @@ def test_the_limits_themselves_are_allowed():
         ("model.name", ["variational"], "model.name must be one of "),
         ("model.name", {"name": "variational"}, "unknown key 'model.name.name'"),
         ("model.name", None, "model.name must be one of "),
-        ("defence", True, "defence.name must be one of none, smoothed"),
+        ("defence", True, "defence.name must be one of none, cyclic, denoised"),
         ("attacks", 3, "attacks must be a list of names or of sections, [] for none"),
         ("attacks", {"ascent"}, "attacks must be a list of names or of sections, [] for none"),
         ("attacks", [3], f"attacks.name must be one of {NAMES}"),
