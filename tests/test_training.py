@@ -468,7 +468,7 @@ def test_a_recipe_is_given_what_the_network_reads_and_keys_of_the_slices(data):
     assert not found["kspace"].numpy().any()
     ((network_given, measured, truth, keys),) = given
     assert network_given is network and truth is reference
-    assert set(measured) == {"kspace", "sensitivity_maps", "mask"}
+    assert set(measured) == {"kspace", "sensitivity_maps", "mask", "measured_mask"}
     assert keys.numpy().tolist() == [[7, VALIDATION], [2, VALIDATION]]
     # The answer is 0 then, whatever the weights are.
     energy = np.square(np.abs(reference)).sum() / 4

@@ -29,7 +29,7 @@ def opened(name, given, like):
     found = []
     for one in _listed(name, given):
         if isinstance(one, (str, os.PathLike)):
-            one = load_model(one)
+            one = _of_file(name, one)
             one = with_readout_oversampling(one, like.sense.readout_oversampling)
         check_model(one, name)
         if one.dtype != like.dtype:
@@ -39,6 +39,13 @@ def opened(name, given, like):
             )
         found.append(one)
     return found
+
+
+def _of_file(name, path):
+    try:
+        return load_model(path)
+    except ValueError as error:
+        raise ValueError(f"{name} must be the files of networks. {error}") from error
 
 
 def _listed(name, given):

@@ -30,7 +30,7 @@ from tfvn.defences.smoothing import Smoothed
 from tfvn.models.conjugate_gradient import after_steps
 from tfvn.physics import measurement, noise
 
-__all__ = ["DenoisedSmoothing", "Purified"]
+__all__ = ["DenoisedSmoothing", "Purified", "denoised"]
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
