@@ -1,5 +1,7 @@
 """Made-up rows of a board, for tests of what is told of them."""
 
+import math
+
 import numpy as np
 from test_report import row
 
@@ -59,6 +61,7 @@ def known(seed=0, track="deterministic", **changes):
         "hashes": {"row": f"{seed:024x}", **hashes},
         "model": {**model, "defence": {"name": "none"}},
         "flags": [flag()],
+        "proved": [{"radius": 1.0, "bound": 1.5}, {"radius": 2.5, "bound": math.inf}],
         "certificates": [],
         "origin": {"tfvn": "0"},
     }

@@ -221,7 +221,7 @@ def test_a_row_that_is_none_is_refused(board, change, message):
 def made(name, error, track="deterministic", unreliable=False, clean=1.0):
     worst = [{"radius": 1.0, "rmse": error}]
     row = {"name": name, "track": track, "unreliable": unreliable, "worst": worst}
-    return {**row, "clean": {"rmse": clean}, "certificates": []}
+    return {**row, "clean": {"rmse": clean}}
 
 
 def test_rows_are_ranked_in_their_track_and_unreliable_ones_apart():
@@ -248,12 +248,9 @@ def test_points_of_the_plot_are_inside_and_in_the_order_of_their_errors():
     assert found["points"][2]["text"].endswith("unreliable")
 
 
-def test_only_what_is_proved_is_a_bound():
-    claim = {"confidence": 1, "image_lipschitz": 1.5}
-    row = {"certificates": [claim, {**claim, "image_lipschitz": 1.2}]}
-    assert ranking.bound_at(row, 2.0) == pytest.approx(2.4)
-    assert ranking.bound_at({"certificates": [{**claim, "confidence": 0.9}]}, 2.0) is None
-    assert ranking.bound_at({"certificates": [{**claim, "image_lipschitz": None}]}, 2.0) is None
+def test_a_bound_that_is_infinite_or_not_there_is_none(board):
+    (row,) = told_of(board, [known()])
+    assert [ranking.bound_at(row, radius) for radius in (0.5, 1.0, 2.5)] == [None, 1.5, None]
 
 
 # Time left

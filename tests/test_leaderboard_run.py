@@ -50,6 +50,8 @@ def patch():
         patch.setitem(MODELS, "detached", Detached)
         patch.setattr(summary, "flags_of_model", probed)
         patch.setattr(summary, "_seconds", lambda *_: 1.0)
+        # Files may be changed while the tests run.
+        patch.setattr(summary.provenance, "origin", lambda: {"tfvn": "0"})
         yield patch
 
 
@@ -93,8 +95,11 @@ def test_every_row_is_as_the_schema_says(board):
     for row in rows.values():
         schema.check(row)
     linear = rows["zero-filled"]
-    # Its worst effect is at most the radius, and that is proved.
-    assert linear["worst"][1]["effect"] <= 1.0 and linear["certificates"]
+    # Its worst effect is at most the radius, and that is proved up to rounding.
+    assert linear["worst"][1]["effect"] <= linear["proved"][1]["bound"] <= 1.0 + 1e-5
+    # Three iterations do not solve CG-SENSE's equations, and so nothing is proved of it.
+    cg = rows["cg"]
+    assert all(bound["bound"] is None for bound in cg["proved"])
     assert linear["hashes"]["data"] == rows["broken"]["hashes"]["data"]
     assert linear["model"]["trained_on"] is not None
 
@@ -105,7 +110,10 @@ def test_a_broken_model_ends_unreliable_with_its_flags(board):
     assert row["unreliable"] and {"gradient wrong", "partial data path"} <= raised
     text = (board[1] / "leaderboard.md").read_text(encoding="utf-8")
     assert [line for line in text.splitlines() if line.startswith("| unreliable | ")]
-    assert not rows_of(board[1])["zero-filled"]["unreliable"]
+    # So few steps are not enough for the exact rows, and nothing else is wrong with them.
+    for name in ("zero-filled", "cg"):
+        flags = rows_of(board[1])[name]["flags"]
+        assert {flag["flag"] for flag in flags if flag["state"] == "raised"} <= {"not converged"}
 
 
 def test_a_number_is_what_the_stored_change_does(board):

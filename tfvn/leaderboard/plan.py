@@ -13,6 +13,7 @@ from tfvn.leaderboard import addresses, store
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.leaderboard.run import learns, missing_slices, times_of, told_of_attack, told_of_training
+from tfvn.results.drawn import told_time
 from tfvn.runs import directory
 
 __all__ = ["Work", "dry_run", "seconds_left", "work_of"]
@@ -119,10 +120,4 @@ def _rate(what, times):
 
 
 def _told(seconds):
-    if seconds is None:
-        return "unknown"
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+    return "unknown" if seconds is None else told_time(seconds)

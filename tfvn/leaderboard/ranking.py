@@ -52,16 +52,8 @@ def at_radius(row, radius, key="worst"):
 
 
 def bound_at(row, radius):
-    """The smallest effect that a certificate of a row allows at a radius; None without any.
-
-    Only what is proved counts, and not what holds with a probability.
-    """
-    bounds = []
-    for claim in row["certificates"]:
-        # Of attacks whose size is no radius of r the bound is about another change.
-        if claim["confidence"] == 1 and claim["image_lipschitz"] is not None:
-            bounds.append(claim["image_lipschitz"] * radius)
-    return min(bounds, default=None)
+    """The largest effect that is proved to be possible at a radius; None where nothing is."""
+    return next((one["bound"] for one in row["proved"] if one["radius"] == radius), None)
 
 
 def raised(row):

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from tfvn import data, provenance
+from tfvn import attacks, data, provenance
 from tfvn.leaderboard import addresses, store
 from tfvn.results import certified, flagged, measure
 from tfvn.results.aggregate import aggregate
@@ -34,8 +34,8 @@ def summary_of(entrant, training, rows):
         rows: what was measured, as in `results.csv`.
 
     Returns:
-        A dict that JSON knows: `rows`, `patients`, `hashes`, `model`, `flags`, `certificates` and
-        `origin`.
+        A dict that JSON knows: `rows`, `patients`, `hashes`, `model`, `flags`, `proved`,
+        `certificates` and `origin`.
     """
     config = entrant.config
     source = data.source(config, "test")
@@ -46,9 +46,9 @@ def summary_of(entrant, training, rows):
     probed = flags_of_model(loaded.model, middle.inputs, middle.reference, index)
     claims = certified.claimed(loaded.model)
     flags = flagged.flags_of_run(entrant, rows, claims, probed)
-    attacks = {}
+    hashes = {}
     for part in config.attacks:
-        attacks[part.make(seed=config.seed).kind] = addresses.of_attack(part)
+        hashes[part.make(seed=config.seed).kind] = addresses.of_attack(part)
     return {
         "rows": rows,
         "patients": [str(source.patient(case.index)) for case in every],
@@ -57,13 +57,32 @@ def summary_of(entrant, training, rows):
             "training": os.path.basename(training),
             "model": loaded.digest,
             "data": data_hash(every),
-            "attacks": attacks,
+            "attacks": hashes,
         },
         "model": _model(loaded, config, training, middle),
         "flags": [row_of(entrant.name, flag) for flag in flags],
+        "proved": _proved(claims, entrant, rows),
         "certificates": certified.certificates_of(aggregate(rows), rows, {entrant.name: claims}),
         "origin": provenance.origin(),
     }
+
+
+def _proved(claims, entrant, rows):
+    """The largest effect that is proved to be possible in each l2 ball, the error of a solver and
+    all; nothing where nothing is proved. What holds with a probability does not count.
+    """
+    statistics = certified.seen_in(rows)
+    radii = {size for kind, size in entrant.attacks if attacks.of(kind).bounded_in_l2}
+    found = []
+    for radius in sorted(radii):
+        bounds = []
+        for one in claims:
+            if one.confidence == 1:
+                bound = one.image_bound(statistics, np.array([radius]))
+                bounds.append(float(np.squeeze(bound)))
+        if bounds:
+            found.append({"radius": radius, "bound": min(bounds)})
+    return found
 
 
 def data_hash(every):

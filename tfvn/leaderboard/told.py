@@ -52,7 +52,7 @@ def row_of(board, entry, known, transferred):
         "format": FORMAT,
         "name": entry.name,
         "about": entry.about,
-        "protocol": {"title": board.title, "version": board.version, "middle": board.middle()},
+        "protocol": _protocol(board, entry),
         "hashes": known["hashes"],
         "origin": known["origin"],
         "track": known["model"]["track"],
@@ -65,7 +65,23 @@ def row_of(board, entry, known, transferred):
         "best_known": best,
         "flags": flags,
         "unreliable": any(flag["state"] == RAISED for flag in flags),
+        "proved": [_plain(one) for one in known["proved"]],
         "certificates": [_plain(claim) for claim in known["certificates"]],
+    }
+
+
+def _protocol(board, entry):
+    """What the row was measured by, with the gradients of each attack for a slice at all sizes."""
+    gradients = {}
+    for part in entry.config.attacks:
+        attack = part.make(seed=entry.config.seed)
+        gradients[attack.kind] = attack.num_gradients
+    return {
+        "title": board.title,
+        "version": board.version,
+        "middle": board.middle(),
+        "attacks": [part.tree() for part in entry.config.attacks],
+        "gradients": gradients,
     }
 
 

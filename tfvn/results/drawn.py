@@ -28,7 +28,7 @@ from tfvn.results.partial import Kept
 from tfvn.results.writing import prepare_folder, write_table
 from tfvn.runs import locks, trained_on
 
-__all__ = ["FILES", "Plan", "RATIOS", "certify", "dry_run"]
+__all__ = ["FILES", "Plan", "RATIOS", "certify", "dry_run", "told_time"]
 
 FILES = ("draws.csv", "draws.md", "draws.h5")
 # Radii where none are given, by the deviation of the noise.
@@ -184,7 +184,7 @@ def dry_run(run_dir, plan, overrides=()):
     seconds = _seconds_of_a_draw(run) * count * total
     text = (
         f"{tables.aligned(lines)}\nSlices: {total}, of {pixels} pixels at most, with {count} draws"
-        f" each. Time: about {_told(seconds)}. Disk, for one slice at a time:"
+        f" each. Time: about {told_time(seconds)}. Disk, for one slice at a time:"
         f" {_BYTES * pixels * count / 1e6:.3g} MB.\n"
     )
     print(text, end="")
@@ -209,7 +209,8 @@ def _seconds_of_a_draw(run):
     return (time.perf_counter() - began) / _TIMED
 
 
-def _told(seconds):
+def told_time(seconds):
+    """A time in words."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     if seconds < 7200:
