@@ -7,9 +7,6 @@ import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # .ci/run gives the workers another allocator. What a test starts has its user's.
-    os.environ.pop("LD_PRELOAD", None)
 
 import subprocess
 import sys
