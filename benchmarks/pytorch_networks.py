@@ -67,20 +67,9 @@ def varnet(network):
     return reconstruct
 
 
-class _Solution(torch.autograd.Function):
-    """(A^H A + lambda)^-1 b by conjugate gradients, differentiated by a second solution."""
-
-    @staticmethod
-    def forward(context, right, maps, mask, regularisation):
-        context.operands = (maps, mask, regularisation)
-        return _solve(right, *context.operands)
-
-    @staticmethod
-    def backward(context, cotangent):
-        return _solve(cotangent, *context.operands), None, None, None
-
-
 def _solve(right, maps, mask, regularisation):
+    """(A^H A + lambda)^-1 b by a few steps of conjugate gradients, which are differentiated."""
+
     def normal(image):
         seen = _adjoint(forward_operator(image, maps, mask), maps, mask)
         return seen + regularisation * image
@@ -117,7 +106,7 @@ def modl(network):
         zero_filled = image = _adjoint(kspace, maps, mask)
         for _ in range(network.num_iterations):
             right = zero_filled + regularisation * denoised(image)
-            image = _Solution.apply(right, maps, mask, regularisation)
+            image = _solve(right, maps, mask, regularisation)
         return image.abs()
 
     return reconstruct
