@@ -10,7 +10,7 @@ from tfvn import checks
 from tfvn.data.acquisitions import COUNTERS, Acquisitions
 from tfvn.data.calibration import Calibration
 from tfvn.data.maps import LOW_RESOLUTION
-from tfvn.data.raw_volume import RawVolume, check_counter
+from tfvn.data.raw_volume import RawVolume, counters_of
 from tfvn.data.volume_format import Chosen, VolumeFormat
 
 __all__ = ["ISMRMRDFormat", "ISMRMRDVolume"]
@@ -84,10 +84,7 @@ class ISMRMRDFormat(VolumeFormat):
         super().__init__(path, train, test, calibration, *choices)
         self.group = group
         self.prewhiten = checks.flag("prewhiten", prewhiten)
-        values = average, contrast, phase, repetition, set, encoding
-        self._counters = dict(zip(COUNTERS, values))
-        for name, value in self._counters.items():
-            check_counter(name, value)
+        self._counters = counters_of(average, contrast, phase, repetition, set, encoding)
 
     def volume(self, path):
         return ISMRMRDVolume(path, self.group, self._counters, self.prewhiten)

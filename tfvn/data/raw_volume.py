@@ -18,7 +18,7 @@ from tfvn.data.acquisitions import COUNTERS, flagged
 from tfvn.data.volumes import Volume
 from tfvn.data.whitening import whitening
 
-__all__ = ["MEAN", "REPEATED", "RawVolume", "check_counter"]
+__all__ = ["MEAN", "REPEATED", "RawVolume", "counters_of"]
 
 MEAN = "mean"
 # Counters over which a mean makes sense: the same line was measured again.
@@ -104,8 +104,22 @@ class RawVolume(Volume):
         return np.einsum("ij,jhw->ihw", self._whitening, kspace).astype(np.complex64)
 
 
-def check_counter(name, value):
-    """That the value of a key is empty, a number, or where it makes sense mean."""
+def counters_of(*values):
+    """What is chosen of each counter, a dict.
+
+    Args:
+        values: of `tfvn.data.acquisitions.COUNTERS`, in their order. The last may be missing.
+
+    Raises:
+        ValueError: for one that is not empty, a number, or where it makes sense mean.
+    """
+    found = dict(zip(COUNTERS, values))
+    for name, value in found.items():
+        _check_counter(name, value)
+    return found
+
+
+def _check_counter(name, value):
     text = str(value)
     words = ("", MEAN) if name in REPEATED else ("",)
     if text not in words and not re.fullmatch("[0-9]{1,5}", text):

@@ -8,7 +8,7 @@ from tfvn import checks
 from tfvn.data.acquisitions import COUNTERS
 from tfvn.data.calibration import Calibration
 from tfvn.data.maps import LOW_RESOLUTION
-from tfvn.data.raw_volume import RawVolume, check_counter
+from tfvn.data.raw_volume import RawVolume, counters_of
 from tfvn.data.twix import TwixScan
 from tfvn.data.volume_format import Chosen, VolumeFormat
 
@@ -81,9 +81,7 @@ class SiemensFormat(VolumeFormat):
         super().__init__(path, train, test, calibration, *choices)
         self.prewhiten = checks.flag("prewhiten", prewhiten)
         # The last of all counters is the encoding, of which there is one.
-        self._counters = dict(zip(COUNTERS, (average, contrast, phase, repetition, set)))
-        for name, value in self._counters.items():
-            check_counter(name, value)
+        self._counters = counters_of(average, contrast, phase, repetition, set)
 
     def volume(self, path):
         return SiemensVolume(path, self._counters, self.prewhiten)
