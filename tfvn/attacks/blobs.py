@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfvn import checks, ranges
 from tfvn.attacks.random_search import RandomSearch
 from tfvn.attacks.search import SearchedAttack, kinds_of
-from tfvn.attacks.threats import Threat
+from tfvn.attacks.threats import Threat, known_object
 from tfvn.models.features import as_complex
 from tfvn.physics import measurement
 from tfvn.physics.noise import fold_in
@@ -87,19 +87,8 @@ class BlobThreat(Threat):
         return tf.zeros_like(sense.crop_readout(inputs["sensitivity_maps"][:, 0]))
 
     def known(self, sense, inputs, reference=None):
-        """The object, and the mask without lines that were never measured.
-
-        Raises:
-            ValueError: without the true image.
-        """
         del sense
-        if reference is None:
-            raise ValueError(
-                "A feature has the phase of the true image. Received: reference=None. Give run a"
-                " complex one."
-            )
-        mask = measurement.without_padding(inputs)
-        return {"object": tf.convert_to_tensor(reference), "mask": mask}
+        return known_object(inputs, reference, "A feature has the phase of the true image.")
 
     def enter(self, sense, inputs, change, known):
         image = change * phase_of(known["object"])

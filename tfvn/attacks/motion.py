@@ -23,7 +23,7 @@ from tfvn import checks, ranges
 from tfvn.attacks import loop
 from tfvn.attacks.goals import GOALS
 from tfvn.attacks.search import Found, SearchedAttack, kinds_of
-from tfvn.attacks.threats import Threat
+from tfvn.attacks.threats import Threat, known_object
 from tfvn.physics import measurement
 from tfvn.shapes import static_or_dynamic_shape
 
@@ -92,18 +92,8 @@ class MotionThreat(Threat):
         return tf.tile(one, [1, 3])
 
     def known(self, sense, inputs, reference=None):
-        """The object, and the mask without lines that were never measured.
-
-        Raises:
-            ValueError: without the true image.
-        """
         del sense
-        if reference is None:
-            raise ValueError(
-                "A movement needs the true image. Received: reference=None. Give run a complex one."
-            )
-        mask = measurement.without_padding(inputs)
-        return {"object": tf.convert_to_tensor(reference), "mask": mask}
+        return known_object(inputs, reference, "A movement needs the true image.")
 
     def enter(self, sense, inputs, change, known):
         return measurement.perturbed(sense, inputs, _step(change, known), known["mask"])

@@ -20,7 +20,16 @@ from tfvn.attacks.region import window
 from tfvn.physics import measurement
 from tfvn.projections import BALLS, norm
 
-__all__ = ["IMAGE", "ImageThreat", "KSpaceThreat", "MapThreat", "THREATS", "Threat", "threat_of"]
+__all__ = [
+    "IMAGE",
+    "ImageThreat",
+    "KSpaceThreat",
+    "MapThreat",
+    "THREATS",
+    "Threat",
+    "known_object",
+    "threat_of",
+]
 
 
 class Threat:
@@ -295,6 +304,26 @@ THREATS = {
     "kspace": KSpaceThreat(),
     "maps": MapThreat(),
 }
+
+
+def known_object(inputs, reference, need):
+    """What is known to a threat that begins with the object, see `Threat.known`.
+
+    Args:
+        inputs: the measurement.
+        reference: the true image, complex.
+        need: a sentence that says what it is needed for.
+
+    Returns:
+        A dict of the object, and of the mask without lines that were never measured.
+
+    Raises:
+        ValueError: without the true image.
+    """
+    if reference is None:
+        raise ValueError(f"{need} Received: reference=None. Give run a complex one.")
+    mask = measurement.without_padding(inputs)
+    return {"object": tf.convert_to_tensor(reference), "mask": mask}
 
 
 def threat_of(name, region, threats=THREATS):
