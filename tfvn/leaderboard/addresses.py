@@ -17,7 +17,16 @@ import os
 
 from tfvn import data
 
-__all__ = ["EDITION", "TRAINING", "digest", "of_attack", "of_attacks", "of_row", "of_training", "states"]
+__all__ = [
+    "EDITION",
+    "TRAINING",
+    "digest",
+    "of_attack",
+    "of_attacks",
+    "of_row",
+    "of_training",
+    "states",
+]
 
 # Of what this package computes from the same settings. A change of a result is a new edition.
 EDITION = 1

@@ -146,7 +146,7 @@ def _text(entry):
 
 
 def _entry(number, row, protocol, folder, trainings):
-    """The `Entry` of a row's keys. `trainings` are the hashes of those of the rows above, a dict."""
+    """The `Entry` of a row's keys. `trainings` has the hashes of the rows above, by their names."""
     if not row.get("name", "").strip():
         raise ValueError(f"row {number + 1} has no name. Give it one: '- name: ...'.")
     if "config" not in row and "model" not in row:
