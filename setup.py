@@ -58,7 +58,11 @@ setup(
         "siemens": ["twixtools>=0.24"],
         # Real magnitude images to train on: NIfTI and DICOM.
         "images": ["nibabel>=5", "pydicom>=2.4"],
+        # Work on several processes and machines: --workers and --scheduler. 2024.8 is the last for
+        # Python 3.9.
+        "dask": ["distributed>=2024.8"],
         "test": [
+            "distributed>=2024.8",  # as above: its tests need it
             "pytest>=7",
             "pytest-xdist>=3.8",  # both cores at once: most of a test is tracing, on one
             "ruff==0.15.22",  # `make style`; another version may lay the code out otherwise

@@ -20,7 +20,8 @@ from tfvn.results.again import commands
 from tfvn.results.candidates import cases, compared_data, names_of, open_candidates
 from tfvn.results.partial import Kept
 from tfvn.runs import attack_files, directory, locks, signature
-from tfvn.runs.attack import attack_run, attack_settings
+from tfvn.runs.attack import attack_run
+from tfvn.runs.attack_job import attack_settings
 from tfvn.runs.models import model_hash, network_of, save_network
 from tfvn.runs.signature import TOLERANCE, distance, signature_of
 from tfvn.runs.train import train_run

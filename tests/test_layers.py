@@ -17,7 +17,7 @@ LEVELS = {
     **dict.fromkeys(["files", "parts", "provenance", "tables"], -1),
     **dict.fromkeys(["compat", "drafts", "projections", "metrics", "certificates"], 0),
     **dict.fromkeys(["device", "gradients", "progress", "replicas", "shapes"], 0),
-    **dict.fromkeys(["surroundings", "workers"], 0),
+    **dict.fromkeys(["cluster", "surroundings", "workers"], 0),
     "physics": 1,
     "data": 2,
     "models": 3,

@@ -1,13 +1,17 @@
 """A board computed from end to end: three rows, one of them broken on purpose, on tiny slices."""
 
 import os
+import shutil
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
 from broken import Detached
 
-from tfvn import commands, data
-from tfvn.leaderboard import addresses, run, schema, store, summary, transfers
+from tfvn import cluster, commands, data
+from tfvn.leaderboard import addresses, run, schema, store, summary, tasks, transfers
 from tfvn.leaderboard.board import read
 from tfvn.models import MODELS
 from tfvn.results import measure, probes
@@ -177,3 +181,51 @@ def test_a_second_call_at_the_same_time_is_refused(board):
     held = locks.alone(str(output), "computes a leaderboard in it")
     with held, pytest.raises(ValueError, match="is in use"):
         run.leaderboard(str(path), str(output))
+
+
+def kill_one(workers, folder):
+    """Ends a worker by SIGKILL once something has been attacked."""
+    from distributed import Client
+
+    while not list(folder.rglob("slice_*.h5")):
+        time.sleep(0.02)
+    with Client(workers.address, set_as_default=False) as client:
+        os.kill(min(client.run(os.getpid).values()), signal.SIGKILL)
+
+
+def stored(output, row):
+    """The bytes of what is stored of a row and holds no times, by paths."""
+    folder = output / "store" / "rows" / row
+    found = {}
+    for pattern in ("*.h5", "slice_*.json", "transfer/*.json"):
+        for path in folder.rglob(pattern):
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
+def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board, tmp_path):
+    dask = pytest.importorskip("dask")
+    path, alone, *_ = board
+    output = tmp_path / "out"
+    shutil.copytree(alone, output)
+    row = rows_of(alone)["cg"]["hashes"]["row"]
+    shutil.rmtree(output / "store" / "rows" / row)
+    # TensorFlow is imported once, see processes.py. Only that row's tasks are left, and the broken
+    # model is none that they know.
+    forked = {"distributed.worker.multiprocessing-method": "forkserver"}
+    entries = [one for one in read(path).entries if one.name != "broken"]
+    with dask.config.set(forked), cluster.connected(workers=2) as workers:
+        killer = threading.Thread(target=kill_one, args=[workers, output / "store" / "rows" / row])
+        killer.start()
+
+        def ahead(there, board, watch):
+            tasks.compute(workers, there, board._replace(entries=entries), watch)
+
+        run.leaderboard(str(path), str(output), ahead)
+        killer.join()
+    assert stored(output, row) == stored(alone, row)
+    found, expected = rows_of(output)["cg"], rows_of(alone)["cg"]
+    assert found["hashes"] == expected["hashes"] and found["attacks"] == expected["attacks"]
+    names = {path.name for path in output.rglob("*")}
+    assert not any(".partial-" in name or name == ".tfvn-cluster" for name in names)
+    assert run.times_of(store.Store(str(output)))[-1]["what"].startswith("attack cg-sense none ")

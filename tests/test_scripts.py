@@ -423,7 +423,7 @@ def intermixed(request, monkeypatch):
 def test_flags_of_several_values_leave_run_directories_alone(words, expected, monkeypatch, capsys):
     found = []
 
-    def evaluated(run_dirs, output, overrides, workers, shown, probe):
+    def evaluated(run_dirs, output, overrides, workers, shown, probe, cluster):
         found.append((run_dirs, overrides, []))
 
     def swept(run_dirs, output, counts, overrides, workers):

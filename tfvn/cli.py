@@ -17,8 +17,10 @@ from tfvn import checks, choices, surroundings
 __all__ = [
     "Parser",
     "SECTIONS_HELP",
+    "add_cluster",
     "add_set",
     "add_strategy",
+    "check_cluster",
     "command",
     "exit_with",
     "guarded",
@@ -124,6 +126,30 @@ def add_strategy(parser):
         type=int,
         help="mirrored, without a GPU: split the CPU into N devices",
     )
+
+
+def add_cluster(parser):
+    """Adds the flags that `tfvn.cluster.connected` takes."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        type=whole_number,
+        help="so many processes on this machine share the work (needs Dask)",
+    )
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="the workers of a scheduler of Dask share it, such as tcp://10.0.0.1:8786",
+    )
+
+
+def check_cluster(arguments, parser):
+    """Ends the program if a cluster and a strategy are asked for together."""
+    if (arguments.workers or arguments.scheduler) and arguments.strategy != "none":
+        parser.error(
+            "with --workers and --scheduler each worker has one device: leave --strategy out"
+        )
 
 
 def whole_number(text):

@@ -27,12 +27,14 @@ from typing import Any, Callable, NamedTuple
 
 from tfvn import provenance
 
-__all__ = ["Answer", "Cluster", "Refused", "Task", "code", "connected", "peak_bytes"]
+__all__ = ["Answer", "Cluster", "Refused", "Task", "code", "connected", "here", "peak_bytes"]
 
 # In the folder of the results, while a cluster works for it.
 _SIGN = ".tfvn-cluster"
 # Seconds that a scheduler may take to answer, and a shared file system to show a new file.
 _PATIENCE = 30
+# Seconds that a connection may take to be closed.
+_GOODBYE = 3
 # Results may differ where one of these differs.
 _PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "h5py")
 
@@ -79,7 +81,7 @@ class _Terms(NamedTuple):
     token: str
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def code():
     """The version of what computes, as pairs of texts: of the package with its source, of the
     packages that it needs, and of Python.
@@ -111,26 +113,13 @@ def connected(workers=None, scheduler=None):
     """The `Cluster` that a command line asks for; None for the work of this process alone.
 
     Args:
-        workers: the number of processes on this machine, which end with the context.
-        scheduler: or the address of a scheduler of Dask, such as "tcp://10.0.0.1:8786".
-
-    Raises:
-        ValueError: without Dask, or if no scheduler answers.
+        workers, scheduler: of the `Cluster`, one of them or none.
     """
     if not workers and not scheduler:
         yield None
         return
-    if importlib.util.find_spec("distributed") is None:
-        flag = "--workers" if workers else "--scheduler"
-        raise ValueError(
-            f"{flag} needs Dask, and the package distributed is not installed. Install it (pip"
-            " install distributed), or leave the flag out."
-        )
-    if workers:
-        with _local(workers) as address:
-            yield Cluster(address)
-        return
-    yield Cluster(scheduler)
+    with Cluster(workers, scheduler) as cluster:
+        yield cluster
 
 
 @contextlib.contextmanager
@@ -141,25 +130,49 @@ def _local(workers):
     from distributed import LocalCluster
 
     # What becomes of workers is told by `Cluster`. Their memory is left to the operating system.
-    with LocalCluster(
+    cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
         memory_limit=0,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
-    ) as cluster:
+    )
+    try:
         yield cluster.scheduler_address
+    finally:
+        # All is done. A worker that does not end in time is killed.
+        with _quiet(), contextlib.suppress(Exception):
+            cluster.close()
 
 
 class Cluster:
-    """Workers of a scheduler of Dask.
+    """Workers of a scheduler of Dask, inside `with`.
 
     Args:
-        address: of the scheduler.
+        workers: the number of processes on this machine. They start with the first task, and end
+            with the context.
+        scheduler: or the address of a scheduler that has workers, such as "tcp://10.0.0.1:8786".
+
+    Raises:
+        ValueError: without Dask.
     """
 
-    def __init__(self, address):
-        self.address = address
+    def __init__(self, workers=None, scheduler=None):
+        if importlib.util.find_spec("distributed") is None:
+            flag = "--workers" if workers else "--scheduler"
+            raise ValueError(
+                f"{flag} needs Dask, and the package distributed is not installed. Install it (pip"
+                " install distributed), or leave the flag out."
+            )
+        self.address = scheduler
+        self._workers = workers
+        self._context = contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._context.close()
 
     def compute(self, tasks, folder):
         """Yields pairs of a `Task` and its `Answer` as they are done.
@@ -175,6 +188,8 @@ class Cluster:
         """
         if not tasks:
             return
+        if self.address is None:
+            self.address = self._context.enter_context(_local(self._workers))
         with self._client() as client, _signed(folder) as terms:
             futures = _submitted(client, tasks, terms)
             told = set()
@@ -209,7 +224,7 @@ class Cluster:
                 yield client
         finally:
             with _quiet(), contextlib.suppress(Exception):
-                client.close(timeout=_PATIENCE)
+                client.close(timeout=_GOODBYE)
 
     def _as_completed(self, client, futures):
         """Yields pairs of a future that is done and its task."""
@@ -267,13 +282,16 @@ def _quiet():
     """What Dask logs of lost workers and schedulers is told in other words."""
     import logging
 
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    # Each has a level of its own.
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    levels = {name: logging.getLogger(name).level for name in names}
     try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextlib.contextmanager
@@ -295,6 +313,13 @@ def _signed(folder):
 # There
 
 
+def here():
+    """What messages call this worker."""
+    from distributed import get_worker
+
+    return f"the worker {get_worker().address} on {platform.node()}"
+
+
 def _perform(terms, packed, after):
     """Does a task in a worker. Returns its `Answer`."""
     # Dask waits for them.
@@ -304,10 +329,10 @@ def _perform(terms, packed, after):
     start = time.monotonic()
     # Bars and names of files would be mixed up with those of other workers.
     silent = io.StringIO()
-    with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("default")
-            result = work(*arguments)
+    quiet = contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent)
+    with quiet[0], quiet[1], warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        result = work(*arguments)
     texts = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
     return Answer(result, time.monotonic() - start, peak_bytes(), texts)
 
@@ -317,22 +342,21 @@ def _check(terms):
     """Raises `Refused` if this worker does not have what a task needs."""
     from distributed import get_worker
 
-    worker = get_worker()
-    name = f"the worker {worker.address} on {platform.node()}"
+    name, threads = here(), get_worker().state.nthreads
     own, wanted = dict(code()), dict(terms.code)
     different = []
     for package in {**wanted, **own}:
-        here, there = own.get(package, "none"), wanted.get(package, "none")
-        if here != there:
-            different.append(f"{package} {here} (expected: {there})")
+        found, expected = own.get(package, "none"), wanted.get(package, "none")
+        if found != expected:
+            different.append(f"{package} {found} (expected: {expected})")
     if different:
         raise Refused(
             f"{name} has another version: {', '.join(different)}. Install there what is installed"
             " here, and start it again."
         )
-    if worker.state.nthreads != 1:
+    if threads != 1:
         raise Refused(
-            f"{name} has {worker.state.nthreads} threads, and tasks need a process each. Start it"
+            f"{name} has {threads} threads, and tasks need a process each. Start it"
             " with --nthreads 1, and as many as there shall be with --nworkers."
         )
     if not _sees(terms):

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 __all__ = [
     "check_replaceable",
+    "digest",
     "new_hdf5",
     "reason",
     "remove_stale",
@@ -238,6 +239,19 @@ class _Sink:
 
     def __getattr__(self, name):
         return getattr(self._file, name)
+
+
+def digest(path):
+    """The SHA-256 of a file's content.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            found.update(block)
+    return found.hexdigest()
 
 
 def state(path):

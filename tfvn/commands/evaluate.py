@@ -20,7 +20,8 @@ It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
 def _add_flags(parser):
     parser.usage = (
         f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set SECTION.KEY=VALUE ...]\n"
-        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--probe] [--strategy S]"
+        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--probe]\n"
+        "           [--strategy S] [--workers N | --scheduler ADDRESS]"
     )
     parser.add_argument(
         "run_dirs", metavar="RUN_DIR", nargs="*", help="run directories, in the order of the table"
@@ -62,6 +63,7 @@ def _add_flags(parser):
         help="also probe every model on one slice for what makes attacks on it fail",
     )
     cli.add_strategy(parser)
+    cli.add_cluster(parser)
 
 
 def _work(arguments, parser, words):
@@ -75,10 +77,13 @@ def _work(arguments, parser, words):
             "--num-samples and --transfer each stand in the place of an evaluation, which has"
             " --show and --probe: give one of these three"
         )
+    cli.check_cluster(arguments, parser)
+    if (arguments.workers or arguments.scheduler) and (arguments.num_samples or arguments.transfer):
+        parser.error("--num-samples and --transfer work in one process: leave the cluster out")
     output = arguments.output or os.path.join(run_dirs[0], "results")
 
     def evaluate():
-        from tfvn import workers
+        from tfvn import cluster, workers
         from tfvn.results import evaluate, sweep, transfer
 
         own = workers.start(arguments.strategy, arguments.replicas)
@@ -87,7 +92,9 @@ def _work(arguments, parser, words):
         elif arguments.transfer:
             transfer.transfer(run_dirs, output, arguments.set, own)
         else:
-            evaluate.evaluate(run_dirs, output, arguments.set, own, arguments.show, arguments.probe)
+            asked = arguments.show, arguments.probe
+            with cluster.connected(arguments.workers, arguments.scheduler) as others:
+                evaluate.evaluate(run_dirs, output, arguments.set, own, *asked, others)
 
     return cli.guarded(evaluate)
 

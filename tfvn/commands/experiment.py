@@ -128,6 +128,7 @@ def _add_tune_flags(parser):
 def _add_attack_flags(parser):
     _add_run_flags(parser)
     cli.add_strategy(parser)
+    cli.add_cluster(parser)
 
 
 def _train(arguments, parser, words):
@@ -158,11 +159,14 @@ def _tune(arguments, parser, words):
 
 def _attack(arguments, parser, words):
     del words
+    cli.check_cluster(arguments, parser)
 
     def work(run_dir, settings, workers):
+        from tfvn import cluster
         from tfvn.runs.attack import attack_run
 
-        attack_run(run_dir, settings, workers=workers)
+        with cluster.connected(arguments.workers, arguments.scheduler) as others:
+            attack_run(run_dir, settings, workers, others)
 
     return on_run_directory(arguments, parser, work, splits=("test",))
 

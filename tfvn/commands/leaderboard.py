@@ -1,5 +1,6 @@
 """The command that computes a leaderboard."""
 
+import functools
 import os
 
 from tfvn import cli
@@ -15,6 +16,7 @@ that was interrupted or killed goes on.
 
     {0} configs/leaderboard/quick.yaml
     {0} configs/leaderboard/quick.yaml --dry-run
+    {0} configs/leaderboard/quick.yaml --workers 2
 """
 
 
@@ -30,6 +32,7 @@ def _add_flags(parser):
         action="store_true",
         help="tell what would be computed, with how many gradients, and how long it takes",
     )
+    cli.add_cluster(parser)
 
 
 def _work(arguments, parser, words):
@@ -38,12 +41,17 @@ def _work(arguments, parser, words):
     output = arguments.output or os.path.join("runs", "leaderboard", stem)
 
     def compute():
-        from tfvn.leaderboard import plan, run
+        from tfvn import cluster
+        from tfvn.leaderboard import plan, run, tasks
 
         if arguments.dry_run:
             plan.dry_run(arguments.board, output)
-        else:
-            run.leaderboard(arguments.board, output)
+            return
+        with cluster.connected(arguments.workers, arguments.scheduler) as workers:
+            ahead = None
+            if workers is not None:
+                ahead = functools.partial(tasks.compute, workers)
+            run.leaderboard(arguments.board, output, ahead)
 
     return cli.guarded(compute)
 

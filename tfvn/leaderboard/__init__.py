@@ -17,6 +17,7 @@ from tfvn.leaderboard import (
     schema,
     store,
     summary,
+    tasks,
     told,
     transfers,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "schema",
     "store",
     "summary",
+    "tasks",
     "told",
     "transfers",
 ]

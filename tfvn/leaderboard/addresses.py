@@ -14,8 +14,9 @@ a copy elsewhere is computed again.
 import hashlib
 import json
 import os
+import re
 
-from tfvn import data
+from tfvn import data, files
 
 __all__ = [
     "EDITION",
@@ -23,6 +24,7 @@ __all__ = [
     "digest",
     "of_attack",
     "of_attacks",
+    "of_others",
     "of_row",
     "of_training",
     "states",
@@ -95,6 +97,15 @@ def of_attacks(config):
     return digest("attacks", [of_attack(part) for part in config.attacks])
 
 
+def of_others(config):
+    """The hashes of the other trainings whose networks a configuration has, without repetition."""
+    found = []
+    for value in config.flat().values():
+        if isinstance(value, str):
+            found.extend(re.findall(f"{TRAINING}([0-9a-f]{{{_LETTERS}}})", value))
+    return list(dict.fromkeys(found))
+
+
 def _of_start(path):
     """The hash of the weights that a training begins with. The settings have that of a training."""
     if not path or path.startswith(TRAINING):
@@ -113,13 +124,9 @@ def _of_file(path):
     """The hash of a file's content; of a run directory that of its network."""
     if os.path.isdir(path):
         path = os.path.join(path, "model.keras")
-    found = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(2**20), b""):
-                found.update(block)
+        return files.digest(path)
     except OSError as error:
         raise ValueError(
             f"cannot read the network {path}: {error.strerror}. Name its file."
         ) from error
-    return found.hexdigest()

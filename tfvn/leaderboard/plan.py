@@ -9,10 +9,10 @@ import statistics
 from typing import NamedTuple
 
 from tfvn import data, tables
-from tfvn.leaderboard import addresses, store
+from tfvn.leaderboard import store
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
-from tfvn.leaderboard.run import learns, missing_slices, times_of, told_of_attack, told_of_training
+from tfvn.leaderboard.run import attack_left, learns, times_of, told_of_training
 from tfvn.results.drawn import told_time
 from tfvn.runs import directory
 
@@ -72,7 +72,7 @@ def work_of(there, config, planned=None):
     """
     planned = set() if planned is None else planned
     folder = there.row(config)
-    if os.path.exists(os.path.join(folder, f"row-{addresses.of_attacks(config)}.json")):
+    if os.path.exists(there.told(config)):
         return []
     found = []
     training = there.training(config)
@@ -83,10 +83,7 @@ def work_of(there, config, planned=None):
     entrant = entrant_of(folder, config)
     count = len(data.source(config, "test"))
     for part in config.attacks:
-        attack = part.make(seed=config.seed)
-        number = len(missing_slices(entrant, part, count))
-        units = round(number * attack.num_gradients / max(len(attack.sizes), 1))
-        found.append(Work(told_of_attack(config, attack), units))
+        found.append(Work(*attack_left(entrant, part, range(count))))
     return found
 
 

@@ -9,7 +9,7 @@ import gc
 import os
 
 from tfvn import data, files
-from tfvn.leaderboard import addresses, page, store, summary, told, transfers
+from tfvn.leaderboard import page, store, summary, told, transfers
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper.protocol import Stopwatch
@@ -22,11 +22,18 @@ from tfvn.runs.attack import attack_run
 from tfvn.runs.train import train_run
 
 __all__ = [
+    "attack_begun",
+    "attack_left",
+    "attacked_part",
+    "begun",
+    "clean_part",
     "compute_row",
     "leaderboard",
     "learns",
     "measured",
+    "measured_path",
     "missing_slices",
+    "row_entrant",
     "times_of",
     "told_of_attack",
     "told_of_training",
@@ -34,12 +41,14 @@ __all__ = [
 ]
 
 
-def leaderboard(path, output):
+def leaderboard(path, output, ahead=None):
     """Computes what is missing of a board, and writes its files.
 
     Args:
         path: the YAML file, see `tfvn.leaderboard.board`.
         output: the folder of its results, made if need be.
+        ahead: computes what it can in other processes, given the `Store`, the `Board` and the
+            `Stopwatch`, see `tfvn.leaderboard.tasks`. What it leaves is computed here.
 
     Returns:
         The paths of the files that tell the results.
@@ -55,11 +64,12 @@ def leaderboard(path, output):
     with locks.alone(output, "computes a leaderboard in it"):
         files.remove_stale(output)
         watch = Stopwatch(there.times)
+        if ahead is not None:
+            ahead(there, board, watch)
         known = [compute_row(there, entry.config, watch) for entry in board.entries]
         entrants = {}
         for entry, own in zip(board.entries, known):
-            entrant = entrant_of(there.row(entry.config), there.resolved(entry.config))
-            entrants[entry.name] = entrant, own["hashes"]["model"]
+            entrants[entry.name] = row_entrant(there, entry.config), own["hashes"]["model"]
         rows = []
         for entry, own in zip(board.entries, known):
             others = transfers.transferred(entry.name, entrants, board.radii())
@@ -75,15 +85,12 @@ def compute_row(there, config, watch):
         config: the row's `tfvn.config.Config`.
         watch: a `tfvn.paper.protocol.Stopwatch`.
     """
-    folder = there.row(config)
-    path = os.path.join(folder, f"row-{addresses.of_attacks(config)}.json")
+    path = there.told(config)
     known = store.read_json(path)
     if known is not None:
         return known
     training = trained(there, config, watch)
-    for name in (directory.MODEL, "trained_on.json"):
-        store.share(training, folder, name)
-    entrant = entrant_of(folder, there.resolved(config))
+    entrant = begun(there, config)
     for part in config.attacks:
         _attack(entrant, part, watch)
     rows = measured(entrant)
@@ -91,6 +98,24 @@ def compute_row(there, config, watch):
     # Models are cycles of references, and the next row has another one.
     gc.collect()
     return store.read_json(path)
+
+
+def row_entrant(there, config):
+    """The `Entrant` of a row of the store."""
+    return entrant_of(there.row(config), there.resolved(config))
+
+
+def begun(there, config):
+    """The same, with its trained network in its folder."""
+    entrant = row_entrant(there, config)
+    _share(there.training(config), entrant.run_dir)
+    return entrant
+
+
+def _share(run_dir, folder):
+    """Gives another folder the network of a run directory too."""
+    for name in (directory.MODEL, "trained_on.json"):
+        store.share(run_dir, folder, name)
 
 
 def trained(there, config, watch):
@@ -139,26 +164,37 @@ def times_of(there):
 
 def _attack(entrant, part, watch):
     """Makes one attack on all slices of a row, unless that is done."""
+    folder, config = attack_begun(entrant, part)
+    indices = range(len(data.source(config, "test")))
+    if missing_slices(entrant, part, indices):
+        told = attack_left(entrant, part, indices)
+        watch.measure(*told, lambda: attack_run(folder, config))
+
+
+def attack_begun(entrant, part):
+    """The run directory of an attack on a row, with the network in it, and its configuration."""
     folder = entrant.folder(part)
     config = _with_attacks(entrant.config, (part,))
-    for name in (directory.MODEL, "trained_on.json"):
-        store.share(entrant.run_dir, folder, name)
+    _share(entrant.run_dir, folder)
     directory.begin(folder, config)
-    count = len(data.source(config, "test"))
-    missing = missing_slices(entrant, part, count)
-    if not missing:
-        return
-    attack = part.make(seed=config.seed)
-    work = len(missing) * attack.num_gradients / len(attack.sizes)
-    what = told_of_attack(config, attack)
-    watch.measure(what, round(work), lambda: attack_run(folder, config))
+    return folder, config
 
 
-def missing_slices(entrant, part, count):
-    """The files of an attack that are not there, for all sizes and slices."""
+def attack_left(entrant, part, indices):
+    """What `times.csv` calls an attack on a row, and how many gradients of some slices are missing
+    of it.
+    """
+    attack = part.make(seed=entrant.config.seed)
+    missing = missing_slices(entrant, part, indices)
+    work = len(missing) * attack.num_gradients / max(len(attack.sizes), 1)
+    return told_of_attack(entrant.config, attack), round(work)
+
+
+def missing_slices(entrant, part, indices):
+    """The files of an attack on some slices that are not there, for all sizes."""
     found = []
     for kind, size in entrant.only(part).attacks:
-        paths = [entrant.attack_path(kind, size, index) for index in range(count)]
+        paths = [entrant.attack_path(kind, size, index) for index in indices]
         found.extend(path for path in paths if not os.path.exists(path))
     return found
 
@@ -173,19 +209,32 @@ def measured(entrant):
     """The rows of all slices, as `results.csv` has them, read or measured: clean ones, then those
     of each attack.
     """
-    found = _measured_under(entrant._replace(attacks=[]), entrant.run_dir)
+    found = _measured_under(*clean_part(entrant))
     for part in entrant.config.attacks:
-        rows = _measured_under(entrant.only(part), entrant.folder(part))
+        rows = _measured_under(*attacked_part(entrant, part))
         found.extend(row for row in rows if not is_clean(row))
     return found
+
+
+def clean_part(entrant):
+    """A row without its attacks, and the folder of what is measured of it."""
+    return entrant._replace(attacks=[]), entrant.run_dir
+
+
+def attacked_part(entrant, part):
+    """A row under one attack, and the folder of what is measured of it."""
+    return entrant.only(part), entrant.folder(part)
+
+
+def measured_path(folder, index):
+    """The file of what was measured of one slice."""
+    return os.path.join(folder, "measured", f"{slice_name(index)}.json")
 
 
 def _measured_under(entrant, folder):
     """The rows of all slices under the attacks of a candidate, slice by slice."""
     source = data.source(entrant.config, "test")
-    paths = []
-    for index in range(len(source)):
-        paths.append(os.path.join(folder, "measured", f"{slice_name(index)}.json"))
+    paths = [measured_path(folder, index) for index in range(len(source))]
     known = [store.read_json(path) for path in paths]
     if None in known:
         loaded = measure.load(entrant)

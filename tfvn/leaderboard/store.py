@@ -43,6 +43,10 @@ class Store:
         """The folder of a row."""
         return self._in("rows", addresses.of_row(config, addresses.of_training(config)))
 
+    def told(self, config):
+        """The file of all that is known of a row."""
+        return os.path.join(self.row(config), f"row-{addresses.of_attacks(config)}.json")
+
     def resolved(self, config):
         """The same configuration with paths, where it has the networks of other trainings."""
         models = self._in("models", "")

@@ -15,10 +15,10 @@ from tfvn.results import measure
 from tfvn.results.candidates import cases
 from tfvn.results.transfer import answer_to, balls
 
-__all__ = ["transferred"]
+__all__ = ["path_of", "transferred"]
 
 
-def transferred(name, entrants, radii):
+def transferred(name, entrants, radii, load=measure.load):
     """What the changes of all other rows do to one, read or computed.
 
     Args:
@@ -26,6 +26,7 @@ def transferred(name, entrants, radii):
         entrants: pairs of an `Entrant` and the hash of its network by the names of all rows, a
             dict.
         radii: of the l2 balls.
+        load: what gives the `tfvn.results.measure.Loaded` model of an `Entrant`.
 
     Returns:
         A dict from the names of the other rows to lists of dicts: `slice`, `radius`, and the
@@ -36,21 +37,26 @@ def transferred(name, entrants, radii):
     for other, (source, _) in entrants.items():
         # Two rows of one hash are one.
         if source.run_dir != target.run_dir:
-            stem = f"{source.name}-{addresses.of_attacks(source.config)}.json"
-            paths[other] = os.path.join(target.run_dir, "transfer", stem)
+            paths[other] = path_of(target, source)
     found = {other: store.read_json(path) for other, path in paths.items()}
     missing = {other: entrants[other] for other, known in found.items() if known is None}
     if missing:
         print(f"transfer to {name}: from {', '.join(missing)}", flush=True)
-        for other, results in _computed(target, missing, radii).items():
+        for other, results in _computed(target, missing, radii, load).items():
             store.write_json(paths[other], results)
             found[other] = results
     return found
 
 
-def _computed(target, sources, radii):
+def path_of(target, source):
+    """The file of what the changes of one `Entrant` do to another."""
+    stem = f"{source.name}-{addresses.of_attacks(source.config)}.json"
+    return os.path.join(target.run_dir, "transfer", stem)
+
+
+def _computed(target, sources, radii, load):
     """The same, for some sources, computed."""
-    model = measure.load(target).model
+    model = load(target).model
     slices = data.source(target.config, "test")
     found = {other: [] for other in sources}
     for case in cases(target.config, slices):

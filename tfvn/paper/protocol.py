@@ -7,15 +7,14 @@ commands that would do the same one by one. Run again, it continues where it sto
 import gc
 import os
 import pathlib
-import resource
 import shutil
-import sys
 import time
 
 import numpy as np
 
 from tfvn import config as configs
 from tfvn import data, files, ranges, tables
+from tfvn.cluster import peak_bytes
 from tfvn.results import evaluate as results
 from tfvn.runs import directory
 from tfvn.runs.attack import attack_run
@@ -170,9 +169,12 @@ class Stopwatch:
         """Calls `work()`, which does `units` units, and returns its result."""
         start = time.monotonic()
         result = work()
-        seconds = time.monotonic() - start
+        self.record(what, units, time.monotonic() - start, peak_bytes())
+        return result
+
+    def record(self, what, units, seconds, peak):
+        """Keeps what was measured: the seconds of so many units, and the peak memory in bytes."""
         each = f"{seconds / max(units, 1):.3g}"
-        peak = _peak_bytes()
         self.rows.append(dict(zip(_COLUMNS, (what, units, f"{seconds:.1f}", each, peak))))
         print(
             f"{what}: {seconds:.0f} s, {each} s each of {units}; peak memory so far"
@@ -180,7 +182,6 @@ class Stopwatch:
             flush=True,
         )
         self._write()
-        return result
 
     def _write(self):
         with files.replacing(self.path) as temporary:
@@ -191,10 +192,3 @@ def _read_times(path):
     """The rows of an earlier run, as far as its lines are whole."""
     _, rows = tables.read_csv(path, errors="replace")
     return [row for row in rows if set(row) == set(_COLUMNS) and None not in row.values()]
-
-
-def _peak_bytes():
-    """The most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Kilobytes, but bytes on macOS.
-    return peak if sys.platform == "darwin" else 1024 * peak

@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn import attacks, data, files, progress
+from tfvn.cluster import Task
 from tfvn.data import Source
 from tfvn.figures import paper
 from tfvn.figures.targets import Aimed
@@ -51,7 +52,7 @@ from tfvn.results.writing import (
     prepare_folder,
     write_results,
 )
-from tfvn.runs import attack_files, directory, locks, trained_on
+from tfvn.runs import attack_files, directory, elsewhere, locks, trained_on
 from tfvn.runs.models import model_hash, models_of
 from tfvn.training import hparams
 from tfvn.workers import ALONE, Watch, each
@@ -62,7 +63,7 @@ __all__ = ["Evaluation", "evaluate"]
 _UNFINISHED, _WORKERS = ".unfinished", ".workers"
 
 
-def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False):
+def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False, cluster=None):
     """Evaluates the models of several runs on their common test slices, clean and attacked.
 
     A row of `results.csv` is one image f(k + A r). Its columns:
@@ -101,6 +102,7 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
         show: the names of the models in figure 3, in its order. If there is none these are all, and
             of more than `tfvn.results.writing.SHOWN` the first ones.
         probe: whether the models are probed on the middle slice, see `tfvn.results.probes`.
+        cluster: the `tfvn.cluster.Cluster` whose workers evaluate slices; None: this process.
 
     Returns:
         The paths of all files written; they are printed too, and at the end the table. The last is
@@ -135,6 +137,8 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
                 _evaluate_own(candidate, source, workers, kept)
         if workers.index:
             return []
+        if cluster is not None:
+            _evaluate_there(candidates, source, output, cluster)
         results = _gather(candidates, source, output, workers, watch, kept, probe)
         table = aggregate(results.rows)
         paths, text = write_results(results, table, output, show)
@@ -208,6 +212,32 @@ def _evaluate_own(candidate, source, workers, kept):
     with progress.bar(total=len(own), desc=f"evaluate {candidate.name}", unit="slice") as bar:
         for _ in each(devices, evaluation.evaluated, slices):
             bar.update()
+
+
+def _evaluate_there(candidates, source, output, cluster):
+    """Evaluates all slices in the workers of a cluster, for `_gather` to find."""
+    folder = os.path.abspath(os.path.join(output, _UNFINISHED))
+    tasks = []
+    for candidate in candidates:
+        elsewhere.check_files(candidate.config)
+        # Other processes may work elsewhere.
+        there = candidate._replace(run_dir=os.path.abspath(candidate.run_dir))
+        given = there, folder, elsewhere.state_of_data(candidate.config)
+        for index in range(len(source)):
+            name = f"evaluate {candidate.name} slice {index}"
+            tasks.append(Task(name, _evaluate_slice, (*given, index)))
+    with progress.bar(total=len(tasks), desc="evaluate", unit="slice") as bar:
+        for _ in cluster.compute(tasks, output):
+            bar.update()
+
+
+def _evaluate_slice(candidate, folder, state, index):
+    """Evaluates one slice, in a worker."""
+    elsewhere.ready(candidate.config, state)
+    source = data.source(candidate.config, "test")
+    evaluation = Evaluation(candidate, source, [measure.load_kept(candidate)], Kept(folder))
+    (case,) = cases(candidate.config, source, start=index, step=len(source))
+    evaluation.evaluated(0, case)
 
 
 def _gather(candidates, source, output, workers, watch, kept, probe):

@@ -15,9 +15,10 @@ from tfvn.models.base import Reconstructor, Statistics
 from tfvn.physics import measurement
 from tfvn.results.certified import DISTANCES, claimed, diameter_of
 from tfvn.results.rows import CLEAN, dataset_of, size_columns
+from tfvn.runs import elsewhere
 from tfvn.runs.models import model_hash, network_of
 
-__all__ = ["Answer", "Loaded", "load", "measure", "measure_slice"]
+__all__ = ["Answer", "Loaded", "load", "load_kept", "measure", "measure_slice"]
 
 
 class Loaded(NamedTuple):
@@ -39,6 +40,12 @@ def load(candidate, strategy=None):
         network = network_of(candidate.run_dir, candidate.config)
     model = candidate.config.defended(network, strategy)
     return Loaded(network, model, model_hash(network))
+
+
+def load_kept(candidate):
+    """The same in a worker, which keeps it for its next tasks."""
+    found = elsewhere.model_of(candidate.run_dir, candidate.config)
+    return Loaded(found.network, found.predictor, model_hash(found.network))
 
 
 class Answer(NamedTuple):

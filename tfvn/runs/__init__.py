@@ -3,7 +3,9 @@
 from tfvn.runs import (
     attack,
     attack_files,
+    attack_job,
     directory,
+    elsewhere,
     given,
     locks,
     models,
@@ -15,7 +17,9 @@ from tfvn.runs import (
 __all__ = [
     "attack",
     "attack_files",
+    "attack_job",
     "directory",
+    "elsewhere",
     "given",
     "locks",
     "models",

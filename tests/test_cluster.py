@@ -1,0 +1,193 @@
+"""Tasks in workers of Dask: what is done when they fail, and whom they are refused to.
+
+These workers are threads of this process. test_leaderboard_run has some of their own.
+"""
+
+import contextlib
+import importlib.util
+import os
+import threading
+import time
+import warnings
+
+import pytest
+
+from tfvn import cluster, commands
+from tfvn.cluster import Cluster, Refused, Task, connected
+
+distributed = pytest.importorskip("distributed")
+
+
+@contextlib.contextmanager
+def workers(count=1, threads=1):
+    """The scheduler of some workers, a `distributed.LocalCluster`."""
+    with distributed.LocalCluster(
+        n_workers=count,
+        threads_per_worker=threads,
+        processes=False,
+        protocol="tcp",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    ) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    with workers() as found:
+        yield Cluster(scheduler=found.scheduler_address)
+
+
+def note(folder, name, *needed):
+    """Appends to a file, if those that it needs are there."""
+    for other in needed:
+        assert os.path.exists(os.path.join(folder, other))
+    with open(os.path.join(folder, name), "a", encoding="utf-8") as file:
+        file.write("x")
+    print("noise")
+    return name
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def wait(path):
+    """Waits until there is a file."""
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+def warn(text):
+    warnings.warn(text, stacklevel=1)
+
+
+def names(scheduler, tasks, folder):
+    return [task.name for task, _ in scheduler.compute(tasks, folder)]
+
+
+def test_every_task_is_done_once_after_those_that_it_needs(scheduler, tmp_path, capsys):
+    given = str(tmp_path)
+    tasks = [Task("a", note, (given, "a")), Task("b", note, (given, "b"))]
+    tasks.append(Task("c", note, (given, "c", "a", "b"), after=("a", "b")))
+    found = dict(scheduler.compute(tasks, tmp_path))
+    assert {task.name: answer.result for task, answer in found.items()} == {
+        "a": "a",
+        "b": "b",
+        "c": "c",
+    }
+    assert all(answer.seconds >= 0 and answer.peak > 0 for answer in found.values())
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys("abc", "x")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_call_again_is_done_again_and_none_does_nothing(scheduler, tmp_path):
+    for _ in range(2):
+        assert names(scheduler, [Task("a", note, (str(tmp_path), "a"))], tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "xx"
+    with connected(workers=3) as own:
+        assert names(own, [], tmp_path) == []
+        assert own.address is None
+    with connected() as nobody:
+        assert nobody is None
+
+
+def test_the_error_of_a_task_is_raised_and_what_needs_it_is_not_done(scheduler, tmp_path):
+    tasks = [Task("a", fail, ("three",)), Task("b", note, (str(tmp_path), "b"), ("a",))]
+    with pytest.raises(ValueError, match="^three$"):
+        names(scheduler, tasks, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_warning_of_several_tasks_is_told_once(scheduler, tmp_path):
+    tasks = [Task(f"{number}", warn, ("look out",)) for number in range(3)]
+    with pytest.warns(UserWarning) as told:
+        names(scheduler, tasks, tmp_path)
+    assert [str(one.message) for one in told] == ["look out"]
+
+
+def with_terms(monkeypatch, **changes):
+    """Makes what is expected of workers other than what they have."""
+    signed = cluster._signed
+
+    @contextlib.contextmanager
+    def changed(folder):
+        with signed(folder) as terms:
+            yield terms._replace(**changes)
+
+    monkeypatch.setattr(cluster, "_signed", changed)
+    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"code": (("tfvn", "9.9"),)}, "has another version: tfvn 0.1.0 .*expected: 9.9"),
+        ({"token": "other"}, "does not see .* as it is here"),
+    ],
+)
+def test_a_worker_that_would_compute_something_else_is_refused(
+    scheduler, tmp_path, monkeypatch, changes, message
+):
+    with_terms(monkeypatch, **changes)
+    with pytest.raises(Refused, match=f"^the worker .*{message}"):
+        names(scheduler, [Task("a", note, (str(tmp_path), "a"))], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version_is_that_of_the_source():
+    found = dict(cluster.code())
+    assert found["tfvn"].startswith("0.1.0 with the source ")
+    assert {"tensorflow", "numpy", "Python"} <= set(found)
+
+
+def test_a_lost_scheduler_is_one_error_and_what_is_done_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_GOODBYE", 0.5)
+    go = tmp_path / "go"
+    tasks = [Task("a", note, (str(tmp_path), "a")), Task("b", wait, (str(go),), ("a",))]
+    with workers() as found:
+
+        def stop():
+            wait(tmp_path / "a")
+            found.scheduler.loop.add_callback(found.scheduler.close)
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        message = "the scheduler tcp://.* is lost .* same command goes on"
+        with pytest.raises(ValueError, match=message):
+            names(Cluster(scheduler=found.scheduler_address), tasks, tmp_path)
+        thread.join()
+        go.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "go"]
+
+
+def test_several_tasks_in_one_process_are_refused(tmp_path):
+    with workers(threads=2) as found, pytest.raises(Refused, match="2 threads.*--nthreads 1"):
+        names(Cluster(scheduler=found.scheduler_address), [Task("a", fail, ("",))], tmp_path)
+
+
+def test_a_scheduler_that_does_not_answer_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.2)
+    with pytest.raises(ValueError, match="no scheduler of Dask answers at tcp://127.0.0.1:1 "):
+        names(Cluster(scheduler="tcp://127.0.0.1:1"), [Task("a", fail, ("",))], tmp_path)
+
+
+def test_without_dask_the_flag_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="--scheduler needs Dask.*pip install distributed"):
+        Cluster(scheduler="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    "command, words, message",
+    [
+        ("attack", "--run-dir r --workers 2 --strategy mirrored", "leave --strategy out"),
+        ("evaluate", "r --workers 2 --transfer", "leave the cluster out"),
+        ("leaderboard", "b.yaml --workers 2 --scheduler a", "not allowed with"),
+        ("leaderboard", "b.yaml --workers 0", "whole number from 1"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(command, words, message, capsys):
+    with pytest.raises(SystemExit):
+        commands.call(command, words.split())
+    assert message in capsys.readouterr().err
