@@ -15,6 +15,7 @@ import pytest
 from tfvn import cluster, commands
 from tfvn.cluster import Cluster, Refused, Task, connected
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 
@@ -145,7 +146,9 @@ def test_a_lost_scheduler_is_one_error_and_what_is_done_is_kept(tmp_path, monkey
     monkeypatch.setattr(cluster, "_GOODBYE", 0.5)
     go = tmp_path / "go"
     tasks = [Task("a", note, (str(tmp_path), "a")), Task("b", wait, (str(go),), ("a",))]
-    with workers() as found:
+    # The cluster of the test waits so long for its scheduler.
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with soon, workers() as found:
 
         def stop():
             wait(tmp_path / "a")

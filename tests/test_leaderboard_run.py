@@ -7,6 +7,7 @@ import threading
 import time
 
 import numpy as np
+import processes
 import pytest
 from broken import Detached
 
@@ -210,8 +211,9 @@ def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board,
     shutil.copytree(alone, output)
     row = rows_of(alone)["cg"]["hashes"]["row"]
     shutil.rmtree(output / "store" / "rows" / row)
-    # TensorFlow is imported once, see processes.py. Only that row's tasks are left, and the broken
-    # model is none that they know.
+    # The workers begin with TensorFlow imported, see processes.py. Only that row's tasks are left,
+    # and the broken model is none that they know.
+    processes.run("pass")
     forked = {"distributed.worker.multiprocessing-method": "forkserver"}
     entries = [one for one in read(path).entries if one.name != "broken"]
     with dask.config.set(forked), cluster.connected(workers=2) as workers:

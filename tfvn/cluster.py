@@ -74,9 +74,13 @@ class Refused(ValueError):
 
 
 class _Terms(NamedTuple):
-    """What a worker must have: the version, and a file of this content."""
+    """What a worker must have: the version, and a file of this content.
+
+    It works in the same folder, so that paths relative to it lead to the same files.
+    """
 
     code: tuple
+    folder: str
     sign: str
     token: str
 
@@ -201,8 +205,9 @@ class Cluster:
                     told.update(answer.warnings)
                     yield task, answer
             finally:
-                # After an error nothing is left to be done there.
-                with contextlib.suppress(Exception):
+                # After an error nothing is left to be done there. A lost scheduler would be waited
+                # for.
+                if client.status == "running":
                     client.cancel(list(futures))
 
     @contextlib.contextmanager
@@ -304,7 +309,7 @@ def _signed(folder):
     with files.replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(token)
     try:
-        yield _Terms(code(), path, token)
+        yield _Terms(code(), os.getcwd(), path, token)
     finally:
         with contextlib.suppress(OSError):
             os.remove(path)
@@ -325,6 +330,7 @@ def _perform(terms, packed, after):
     # Dask waits for them.
     del after
     _check(terms)
+    os.chdir(terms.folder)
     work, arguments = pickle.loads(packed)
     start = time.monotonic()
     # Bars and names of files would be mixed up with those of other workers.
@@ -359,11 +365,15 @@ def _check(terms):
             f"{name} has {threads} threads, and tasks need a process each. Start it"
             " with --nthreads 1, and as many as there shall be with --nworkers."
         )
-    if not _sees(terms):
-        raise Refused(
-            f"{name} does not see {os.path.dirname(terms.sign)} as it is here. All workers need"
-            " the same folders under the same paths."
-        )
+    for folder, is_there in (
+        (terms.folder, os.path.isdir(terms.folder)),
+        (os.path.dirname(terms.sign), _sees(terms)),
+    ):
+        if not is_there:
+            raise Refused(
+                f"{name} does not see {folder} as it is here. All workers need the same folders"
+                " under the same paths."
+            )
 
 
 def _sees(terms):

@@ -216,13 +216,11 @@ def _evaluate_own(candidate, source, workers, kept):
 
 def _evaluate_there(candidates, source, output, cluster):
     """Evaluates all slices in the workers of a cluster, for `_gather` to find."""
-    folder = os.path.abspath(os.path.join(output, _UNFINISHED))
+    folder = os.path.join(output, _UNFINISHED)
     tasks = []
     for candidate in candidates:
         elsewhere.check_files(candidate.config)
-        # Other processes may work elsewhere.
-        there = candidate._replace(run_dir=os.path.abspath(candidate.run_dir))
-        given = there, folder, elsewhere.state_of_data(candidate.config)
+        given = candidate, folder, elsewhere.state_of_data(candidate.config)
         for index in range(len(source)):
             name = f"evaluate {candidate.name} slice {index}"
             tasks.append(Task(name, _evaluate_slice, (*given, index)))

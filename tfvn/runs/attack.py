@@ -92,7 +92,7 @@ def _attack_there(run_dir, config, source, cluster):
     """Attacks all slices in the workers of a cluster."""
     tasks = []
     for number in range(len(config.attacks)):
-        tasks.extend(_slice_tasks(os.path.abspath(run_dir), config, number, len(source)))
+        tasks.extend(_slice_tasks(run_dir, config, number, len(source)))
     title = f"attack {os.path.basename(run_dir)}"
     with progress.bar(total=len(tasks), desc=title, unit="slice") as bar:
         for _ in cluster.compute(tasks, run_dir):
