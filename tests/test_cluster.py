@@ -4,7 +4,6 @@ These workers are threads of this process. test_leaderboard_run has some of thei
 """
 
 import contextlib
-import gc
 import importlib.util
 import os
 import re
@@ -14,6 +13,7 @@ import time
 import warnings
 from pathlib import Path
 
+import processes
 import pytest
 
 from tfvn import cluster, commands
@@ -147,33 +147,52 @@ def test_the_version_is_that_of_the_source():
     assert {"tensorflow", "numpy", "Python"} <= set(found)
 
 
-def lose_the_scheduler(folder):
-    """Computes two tasks, and loses the connection once the first is done."""
-    tasks = [Task("a", note, (str(folder), "a")), Task("b", wait, (str(folder / "go"),), ("a",))]
-    with workers() as found:
-        own = Cluster(scheduler=found.scheduler_address)
+SCHEDULER = """
+import os, sys, time
+from distributed import LocalCluster
 
-        def lose():
-            wait(folder / "a")
-            for connection in list(found.scheduler.client_comms.values()):
-                found.scheduler.loop.add_callback(connection.abort)
+if __name__ == "__main__":
+    settings = {"processes": False, "threads_per_worker": 1, "protocol": "tcp"}
+    with LocalCluster(1, dashboard_address="127.0.0.1:0", **settings) as found:
+        with open(sys.argv[1] + ".new", "w") as file:
+            file.write(found.scheduler_address)
+        os.replace(sys.argv[1] + ".new", sys.argv[1])
+        time.sleep(600)
+"""
 
-        thread = threading.Thread(target=lose)
+
+@contextlib.contextmanager
+def scheduler_process(file):
+    """A scheduler with one worker in a process of its own: the process, and a `Cluster`."""
+    process = processes.Process(SCHEDULER, file)
+    try:
+        wait(file)
+        yield process, Cluster(scheduler=file.read_text(encoding="utf-8"))
+    finally:
+        process.kill()
+
+
+def test_a_killed_scheduler_is_one_error_and_the_same_call_goes_on(tmp_path):
+    go = tmp_path / "go"
+    tasks = [Task("a", note, (str(tmp_path), "a")), Task("b", wait, (str(go),), ("a",))]
+    with scheduler_process(tmp_path / "first") as (process, own):
+
+        def kill():
+            wait(tmp_path / "a")
+            process.kill()
+
+        thread = threading.Thread(target=kill)
         thread.start()
         message = "the scheduler tcp://.* is lost .* same command goes on"
         with pytest.raises(ValueError, match=message):
-            names(own, tasks, folder)
+            names(own, tasks, tmp_path)
         thread.join()
-        (folder / "go").touch()
-        assert names(own, tasks[:1], folder) == ["a"]
-
-
-# Dask leaves the lost connection open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_lost_scheduler_is_one_error_and_the_same_call_goes_on(tmp_path):
-    lose_the_scheduler(tmp_path)
-    gc.collect()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "go"]
+    go.touch()
+    # Called again, it finds what is there, and makes a task of the rest.
+    with scheduler_process(tmp_path / "second") as (_, own):
+        assert names(own, [tasks[1]._replace(after=())], tmp_path) == ["b"]
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "x"
+    assert not (tmp_path / ".tfvn-cluster").exists()
 
 
 def test_several_tasks_in_one_process_are_refused(tmp_path):
