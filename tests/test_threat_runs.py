@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from test_evaluation import make_run
 
+from tfvn import cluster
 from tfvn.results.evaluate import evaluate
-from tfvn.runs import attack_files
+from tfvn.runs import attack_files, elsewhere
 from tfvn.runs.attack import attack_run
 from tfvn.runs.directory import open_run
 from tfvn.workers import Workers
@@ -81,6 +82,30 @@ def output(run_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("results")
     evaluate([run_dir], output)
     return output
+
+
+def test_a_worker_of_dask_finds_the_bytes_of_this_process(run_dir, output, tmp_path):
+    pytest.importorskip("distributed")
+    from test_cluster import workers
+
+    shared = tmp_path / Path(run_dir).name
+    shutil.copytree(run_dir, shared, ignore=shutil.ignore_patterns("attacks"))
+    with workers() as found:
+        own = cluster.Cluster(scheduler=found.scheduler_address)
+        attack_run(shared, open_run(shared), cluster=own)
+        assert stored(shared) == stored(run_dir)
+        evaluate([shared], tmp_path / "results", cluster=own)
+    for name in ("results.csv", "table1.csv", "certificates.csv"):
+        assert (tmp_path / "results" / name).read_bytes() == (output / name).read_bytes()
+    assert not (tmp_path / "results" / ".unfinished").exists()
+
+
+def test_a_worker_with_other_data_is_refused(run_dir, monkeypatch):
+    config = open_run(run_dir)
+    elsewhere.ready(config, elsewhere.state_of_data(config))
+    monkeypatch.setattr(cluster, "here", lambda: "the worker w")
+    with pytest.raises(cluster.Refused, match="^the worker w sees other data"):
+        elsewhere.ready(config, elsewhere.state_of_data(config, ("train",)))
 
 
 @pytest.fixture(scope="module")
