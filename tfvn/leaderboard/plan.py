@@ -9,14 +9,14 @@ import statistics
 from typing import NamedTuple
 
 from tfvn import data, tables
-from tfvn.leaderboard import addresses, store
+from tfvn.leaderboard import store
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.leaderboard.run import learns, missing_slices, times_of, told_of_attack, told_of_training
 from tfvn.results.drawn import told_time
 from tfvn.runs import directory
 
-__all__ = ["Work", "dry_run", "seconds_left", "work_of"]
+__all__ = ["Work", "dry_run", "is_complete", "seconds_left", "work_of"]
 
 
 class Work(NamedTuple):
@@ -62,6 +62,12 @@ def dry_run(path, output):
     return text
 
 
+def is_complete(path, output):
+    """Whether a call would compute no row of a board. Arguments as for `dry_run`."""
+    there = store.Store(output)
+    return not any(work_of(there, entry.config) for entry in read(path).entries)
+
+
 def work_of(there, config, planned=None):
     """What is missing of a row, a list of `Work`; nothing of one that is done.
 
@@ -72,7 +78,7 @@ def work_of(there, config, planned=None):
     """
     planned = set() if planned is None else planned
     folder = there.row(config)
-    if os.path.exists(os.path.join(folder, f"row-{addresses.of_attacks(config)}.json")):
+    if os.path.exists(os.path.join(folder, store.name_of_row(config))):
         return []
     found = []
     training = there.training(config)

@@ -9,7 +9,7 @@ import gc
 import os
 
 from tfvn import data, files
-from tfvn.leaderboard import addresses, page, store, summary, told, transfers
+from tfvn.leaderboard import page, shown, store, submission, summary, told, transfers
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper.protocol import Stopwatch
@@ -60,11 +60,14 @@ def leaderboard(path, output):
         for entry, own in zip(board.entries, known):
             entrant = entrant_of(there.row(entry.config), entry.config)
             entrants[entry.name] = entrant, own["hashes"]["model"]
-        rows = []
+        rows, pictures = [], []
         for entry, own in zip(board.entries, known):
             others = transfers.transferred(entry.name, entrants, board.radii())
-            rows.append(told.row_of(board, entry, own, others))
-        return page.write(board, rows, [own["rows"] for own in known], output)
+            found = submission.submitted(there.row(entry.config))
+            rows.append(told.row_of(board, entry, own, others, found))
+            drawn = *entrants[entry.name], own["rows"], board.middle()
+            pictures.append(shown.pictures_of(*drawn))
+        return page.write(board, rows, [own["rows"] for own in known], output, pictures)
 
 
 def compute_row(there, config, watch):
@@ -76,7 +79,7 @@ def compute_row(there, config, watch):
         watch: a `tfvn.paper.protocol.Stopwatch`.
     """
     folder = there.row(config)
-    path = os.path.join(folder, f"row-{addresses.of_attacks(config)}.json")
+    path = os.path.join(folder, store.name_of_row(config))
     known = store.read_json(path)
     if known is not None:
         return known
