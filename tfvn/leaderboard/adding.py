@@ -13,6 +13,7 @@ import re
 from tfvn import checks, files, yaml_text
 from tfvn.leaderboard import addresses, checklist
 from tfvn.leaderboard.board import read
+from tfvn.parts import naming
 from tfvn.runs import directory
 
 __all__ = ["ABOUT", "add_model", "lines_of"]
@@ -20,7 +21,10 @@ __all__ = ["ABOUT", "add_model", "lines_of"]
 # Texts of a row that say nothing of what is computed.
 ABOUT = ("licence", "authors", "link", "note")
 _CONFIGURATIONS = (".yaml", ".yml")
-_ROWS, _ITEM = re.compile(r"^rows:\s*(#.*)?$"), re.compile(r"^( *)- ")
+# How the rows begin, how each of them does, and how another section would.
+_ROWS = re.compile(r"rows\s*:\s*(#.*)?$")
+_ITEM = re.compile(r"( *)- ")
+_SECTION = re.compile(r"[^\s#-]")
 
 
 def add_model(path, given, name="", settings=(), about=None):
@@ -45,12 +49,14 @@ def add_model(path, given, name="", settings=(), about=None):
     row = _row(path, given, name, settings, about or {})
     with open(path, "rb") as file:
         content = file.read()
+    with naming(path):
+        new = lines_of(content.decode("utf-8-sig"), row)
     with files.replacing(path) as temporary:
         with open(temporary, "wb") as file:
-            file.write(content + lines_of(content.decode("utf-8-sig"), row).encode())
-        entry = _added(temporary, path, before, row)
+            file.write(content + new.encode())
+        entry = _added(temporary, path, before)
         items = checklist.asked(entry.config)
-        print(f"Checklist of {checks.shown(row['name'])}:\n\n{checklist.told(items)}")
+        print(f"Checklist of {checks.shown(row['name'])}:\n{checklist.told(items)}")
         failed = [item.what for item in items if not item.passed]
         if failed:
             raise ValueError(
@@ -93,46 +99,41 @@ def lines_of(text, row):
     Args:
         text: of the file.
         row: a dict of the keys of the row.
+
+    Raises:
+        ValueError: if its rows are not the last section, each on lines of its own.
     """
-    end = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines()
-    rows = [place for place, line in enumerate(lines) if _ROWS.match(line)]
-    indents = ["  "]
-    if rows:
-        found = [_ITEM.match(line) for line in lines[rows[-1] :]]
-        indents = [match[1] for match in found if match] or indents
+    starts = [place for place, line in enumerate(lines) if line.startswith("rows")]
+    below = lines[starts[-1] + 1 :] if starts else []
+    if starts and not _ROWS.match(lines[starts[-1]]) or any(map(_SECTION.match, below)):
+        raise ValueError(
+            "the rows must be the last section of the file, each as '- name: ...' on lines of its"
+            " own below 'rows:'. Move them to its end."
+        )
     new = yaml_text.written([row], only_texts=True).splitlines()
+    indents = [match[1] for match in map(_ITEM.match, below) if match] or ["  "]
     new = [min(indents, key=len) + line for line in new]
-    if not rows:
+    if not starts:
         new.insert(0, "rows:")
     if text and not text.endswith("\n"):
         new.insert(0, "")
+    end = "\r\n" if "\r\n" in text else "\n"
     return end.join([*new, ""])
 
 
-def _added(temporary, path, before, row):
+def _added(temporary, path, before):
     """The `Entry` of the new row in the file that has it.
 
     Args:
         temporary: that file.
         path: the file of the board, whose name errors have.
         before: the `Board` without the row.
-        row: its keys.
     """
     try:
-        board = read(temporary)
+        entry = read(temporary).entries[-1]
     except ValueError as error:
-        raise ValueError(
-            f"the row {checks.shown(row['name'])} cannot be added:"
-            f" {str(error).replace(temporary, path)} The rows must be the last section of the file,"
-            " each as '- name: ...' on lines of its own below 'rows:'."
-        ) from error
-    names = [entry.name for entry in before.entries]
-    entry = board.entries[-1]
-    if entry.name != row["name"] or len(board.entries) < len(names):
-        raise ValueError(
-            f"{path}: the rows are not the last section of the file. Move them to its end."
-        )
+        raise ValueError(f"nothing is added: {str(error).replace(temporary, path)}") from error
     own = _address(entry)
     for other in before.entries:
         if _address(other) == own:

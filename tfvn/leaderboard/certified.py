@@ -89,20 +89,25 @@ def lines_of(rows, radii, radius):
     Returns:
         A list of lines of texts, the heads first; [] where nothing is proved of any row.
     """
+    others = [each for each in radii if each != radius]
     found = []
     for rank, (_, row) in enumerate(certified_rows(rows, radius), 1):
         share = share_of_bound(row, radius)
-        numbers = [_at(row, each) for each in radii]
-        numbers += [at_radius(row, radius)["rmse"], row["clean"]["rmse"]]
+        numbers = [_at(row, radius), at_radius(row, radius)["rmse"], row["clean"]["rmse"]]
         numbers += [bound_at(row, radius), at_radius(row, radius)["effect"]]
-        cells = ["-" if number is None else tables.digits(number) for number in numbers]
         told = "-" if share is None else f"{100 * share:.1f}"
-        found.append([str(rank), row["name"], *cells, told, row["track"]])
+        own = [*map(_told, numbers), told, *(_told(_at(row, each)) for each in others)]
+        found.append([str(rank), row["name"], *own, row["track"]])
     if not found:
         return []
-    heads = ["rank", "row", *(f"certified RMSE, radius {each:g}" for each in radii)]
-    heads += [f"RMSE, radius {radius:g}", "RMSE, clean", f"proved bound, radius {radius:g}"]
-    return [[*heads, f"effect, radius {radius:g}", "% of the bound", "track"], *found]
+    heads = ["rank", "row", f"certified RMSE, radius {radius:g}", "attacked RMSE", "clean RMSE"]
+    heads += ["proved bound", "effect", "% of the bound"]
+    heads += [f"certified RMSE, radius {each:g}" for each in others]
+    return [[*heads, "track"], *found]
+
+
+def _told(value):
+    return "-" if value is None else tables.digits(value)
 
 
 def plot(rows, radius):

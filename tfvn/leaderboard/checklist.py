@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfvn import data, tables
+from tfvn import data
 from tfvn.choices import TRACKS
 from tfvn.models.equal import with_readout_oversampling
 from tfvn.models.network_files import load_model
+from tfvn.results.asked import told_of
 from tfvn.results.candidates import cases
 from tfvn.results.flags import PASSED
 from tfvn.results.probes import flags_of_model
@@ -30,6 +31,8 @@ _RULES = {
     "zero gradient": ("there is a gradient", False),
     "gradient wrong": ("the gradient equals central differences", False),
 }
+# Letters of what was seen: an error of others may be a page.
+_LONGEST = 300
 
 
 class Item(NamedTuple):
@@ -58,7 +61,7 @@ def asked(config):
         model = _model_of(config)
     # A file may hold anything, and raise as much.
     except Exception as error:
-        return [Item("it loads", False, str(error))]
+        return [Item("it loads", False, told_of(error))]
     count = len(data.source(config, "test"))
     (case,) = cases(config, data.source(config, "test"), start=count // 2, step=count)
     sizes = [int(np.prod(weight.shape)) for weight in model.trainable_weights]
@@ -89,10 +92,9 @@ def _probed(model, case):
     for flag in flags:
         what, always = _RULES[flag.name]
         required = always or model.track != "dynamic"
-        note = flag.case.note
-        if not np.isnan(flag.case.found):
-            note = f"{flag.case.found:.3g}, and the limit is {flag.rule.limit:g}. {note}".strip()
-        if not required:
+        _, _, note = str(flag).partition(flag.state)
+        note = note.lstrip(",: ")
+        if flag.state != PASSED and not required:
             note = f"not required of a dynamic model. {note}"
         found.append(Item(what, flag.state == PASSED or not required, note))
     return found
@@ -105,14 +107,15 @@ def _shape(model, case):
         keys = model.keys(case.inputs["sample_index"])
         shape = tuple(model.reconstruct(model.measured(case.inputs), keys).shape)
     except Exception as error:
-        return Item(what, False, str(error))
+        return Item(what, False, told_of(error))
     return Item(what, shape == expected, f"{shape}, and the image {expected}")
 
 
 def told(items):
-    """A checklist as text."""
-    lines = [["check", "", "what was seen"]]
+    """A checklist as text, a line each."""
+    lines = []
     for item in items:
-        note = " ".join(item.note.split())[:200]
-        lines.append([item.what, "passed" if item.passed else "FAILED", note])
-    return tables.aligned(lines)
+        state = "passed" if item.passed else "FAILED"
+        note = " ".join(item.note.split())[:_LONGEST]
+        lines.append(f"  {state}  {item.what}: {note}")
+    return "\n".join(lines)
