@@ -144,6 +144,24 @@ def test_a_number_is_what_the_stored_change_does(board):
     assert row["worst"][1]["rmse"] >= found["rmse"]
 
 
+def test_pictures_are_those_of_the_attack_that_a_row_errs_most_under(board):
+    path, output, *_ = board
+    entry = next(one for one in read(path).entries if one.name == "broken")
+    folder = store.Store(str(output)).row(entry.config)
+    stem = f"{addresses.of_attacks(entry.config)}-0.5.json"
+    found = store.read_json(os.path.join(folder, "shown", stem))
+    known = store.read_json(os.path.join(folder, store.name_of_row(entry.config)))
+    own = [row for row in known["rows"] if row["slice"] == 1 and row["radius"] == 0.5]
+    worst = max(own, key=lambda row: row["rmse"])
+    assert (found["slice"], found["attack"]) == (1, worst["attack"])
+    assert found["rmse"] == pytest.approx(worst["rmse"], rel=1e-5)
+    assert set(found["pictures"]) == {"reference", "clean", "attacked", "difference"}
+    text = (output / "leaderboard.html").read_text(encoding="utf-8")
+    assert text.count(found["pictures"]["attacked"]) == 1
+    # All rows have the true image in common.
+    assert text.count(found["pictures"]["reference"]) == 1
+
+
 def test_a_call_with_nothing_to_do_computes_nothing_and_changes_no_byte(board, monkeypatch):
     path, output, *_ = board
     before = files_of(output)

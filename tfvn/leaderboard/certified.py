@@ -32,9 +32,10 @@ NOTE = (
 )
 
 _VIOLATED = "bound violated"
-# Of the plot, in its units: the width, the height of a row, and what bounds beyond so many times
-# the smallest effect take a logarithmic axis.
-_WIDTH, _LINE, _WIDE = 400, 26, 30
+# Of the plot, in its units: the width, and the height of a line.
+_WIDTH, _LINE = 400, 26
+# Bounds beyond so many times the smallest effect take a logarithmic axis.
+_WIDE = 30
 
 
 def certified_of(clean, proved):
@@ -127,8 +128,7 @@ def plot(rows, radius):
         effect = at_radius(row, radius)["effect"]
         if effect:
             found.append((numbers[row["name"]], effect, bound_at(row, radius)))
-    values = [value for _, *both in found for value in both]
-    axis = Axis(values, 0, _WIDTH, logarithmic=max(values, default=1) > _WIDE * min(values or [1]))
+    axis = _axis([value for _, *both in found for value in both])
     lines = []
     for place, (number, effect, bound) in enumerate(found):
         lines.append(
@@ -142,3 +142,11 @@ def plot(rows, radius):
             }
         )
     return {"lines": lines, "ticks": axis.ticks(), "height": _LINE * len(lines)}
+
+
+def _axis(effects):
+    """The axis of effects. It begins at 0, or is logarithmic where they are far apart."""
+    wide = max(effects, default=1) > _WIDE * min(effects, default=1)
+    if wide:
+        return Axis(effects, 0, _WIDTH, logarithmic=True)
+    return Axis([0, *effects], 0, _WIDTH)
