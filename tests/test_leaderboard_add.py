@@ -9,6 +9,8 @@ from broken import Bent, Detached
 from tfvn import commands
 from tfvn.leaderboard import adding, board, checklist
 from tfvn.models import MODELS
+from tfvn.results.flags import Case, flag_of
+from tfvn.results.rules import OF_MODELS
 
 
 @pytest.fixture
@@ -72,13 +74,19 @@ def test_a_model_that_raises_or_answers_another_shape_does_not_pass(file, monkey
     assert len(found) == 6 and "not of these data" in found[0].note
 
 
-def test_a_dynamic_model_needs_no_gradient(file, monkeypatch):
-    monkeypatch.setattr(Detached, "track", "dynamic")
-    config = board.read(file).entries[-1].config.changed({"model": {"name": "detached"}})
-    found = checklist.asked(config)
-    assert all(item.passed for item in found)
-    notes = {item.what: item.note for item in found}
-    assert notes["the gradient equals central differences"].startswith("not required of a dynamic")
+def test_a_dynamic_model_needs_no_gradient_and_all_else(file, monkeypatch):
+    """All rules are raised, as far as the probes say."""
+    known = [rule for rule in OF_MODELS if rule.name in checklist._RULES]
+    flags = [flag_of(rule, [Case(0.0 if rule.below else 9.0)]) for rule in known]
+    monkeypatch.setattr(checklist, "flags_of_model", lambda *_, **__: flags)
+    config = board.read(file).entries[-1].config.changed({"model": {"name": "bent"}})
+    failed = {}
+    for track in ("deterministic", "dynamic"):
+        monkeypatch.setattr(Bent, "track", track)
+        failed[track] = {item.what for item in checklist.asked(config) if not item.passed}
+    gradients = {"there is a gradient", "the gradient equals central differences"}
+    assert failed["deterministic"] - failed["dynamic"] == gradients
+    assert len(failed["dynamic"]) == 3
 
 
 @pytest.fixture
