@@ -68,6 +68,28 @@ def test_a_row_of_that_model_stands_for_the_exact_one(tmp_path):
     assert names == ["cg-sense", "zf"]
 
 
+def test_a_row_takes_the_networks_of_rows_above(tmp_path):
+    board_of(tmp_path)
+    rows = """\
+  - {name: a, config: c.yaml}
+  - {name: a b, config: c.yaml, set: [seed=1, "training.initial_weights=row:a"]}
+  - {name: c, config: c.yaml, set: [defence=ensemble, "defence.others=row:a b,row:a"]}
+"""
+    path = tmp_path / "board.yaml"
+    path.write_text(TEXT.format(title="t", rows=rows), encoding="utf-8")
+    first, second, third = (entry.config for entry in read(path).entries[-3:])
+    trainings = [addresses.of_training(config) for config in (first, second)]
+    assert trainings[0] != trainings[1]
+    # Their hashes are what a hash depends on, and not where they lie.
+    assert second.training.initial_weights == f"training:{trainings[0]}"
+    assert third.defence.settings["others"] == f"training:{trainings[1]},training:{trainings[0]}"
+    there = store.Store(str(tmp_path))
+    assert there.resolved(second).training.initial_weights == there.training(first)
+    others = ",".join([there.training(second), there.training(first)])
+    assert there.resolved(third).defence.settings["others"] == others
+    assert there.resolved(first) is first
+
+
 ROW = "  - {name: a, config: c.yaml}\n"
 
 
@@ -80,6 +102,7 @@ ROW = "  - {name: a, config: c.yaml}\n"
         ("", ROW + ROW, "different names. Received twice: 'a'"),
         ("", "  - {name: a, config: c.yaml, set: [model.filtrs=3]}\n", "filtrs"),
         ("", "  - {name: zero-filled, config: c.yaml}\n", "is that of a model"),
+        ("", '  - {name: a, config: c.yaml, set: ["defence.others=row:a"]}\n', "of a row above"),
         ("model: unet\n", ROW, "belong to the configuration of a row"),
         ("rows: a\n", "", "rows are a list"),
         ("title: [a]\n", ROW, "title is a text"),

@@ -17,10 +17,21 @@ import os
 
 from tfvn import data
 
-__all__ = ["EDITION", "digest", "of_attack", "of_attacks", "of_row", "of_training", "states"]
+__all__ = [
+    "EDITION",
+    "TRAINING",
+    "digest",
+    "of_attack",
+    "of_attacks",
+    "of_row",
+    "of_training",
+    "states",
+]
 
 # Of what this package computes from the same settings. A change of a result is a new edition.
 EDITION = 1
+# How a setting begins that is the network of a training, of which the hash follows.
+TRAINING = "training:"
 # Keys of a training that change how far one call goes and what it shows.
 _OF_ONE_CALL = ("time_budget", "progress", "log_images_every", "profile")
 _LETTERS = 24
@@ -56,7 +67,7 @@ def of_training(config):
         config.seed,
         config.model.tree(),
         training,
-        _of_file(start) if start else "",
+        _of_start(start),
         _data(config),
         states(config, "train"),
     )
@@ -82,6 +93,13 @@ def of_attack(part):
 def of_attacks(config):
     """The hash of all attacks of a configuration together."""
     return digest("attacks", [of_attack(part) for part in config.attacks])
+
+
+def _of_start(path):
+    """The hash of the weights that a training begins with. The settings have that of a training."""
+    if not path or path.startswith(TRAINING):
+        return ""
+    return _of_file(path)
 
 
 def _data(config):

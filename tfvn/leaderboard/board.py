@@ -12,6 +12,12 @@
 
 The sections `data`, `sampling` and `attacks` are those of a configuration. They are the protocol,
 and hold for all rows. What a row says is its model, its training and its defence.
+
+Where a file of a network is asked for, `row:NAME` is the trained network of a row above:
+
+      - name: fine-tuned
+        config: ../models/unet.yaml
+        set: ["training.initial_weights=row:U-Net"]
 """
 
 import os
@@ -19,6 +25,7 @@ from typing import NamedTuple
 
 from tfvn import checks, yaml_text
 from tfvn import config as configs
+from tfvn.leaderboard import addresses
 from tfvn.parts import naming, nearest
 
 __all__ = ["Board", "Entry", "read"]
@@ -28,6 +35,8 @@ _OWN = ("title", "version", "rows")
 _PROTOCOL = ("data", "sampling", "attacks")
 # The keys of a row.
 _OF_ROW = ("name", "config", "model", "set", "licence", "authors", "link", "note")
+# How the network of another row begins in a setting.
+_OF_OTHER = "row:"
 # Rows that every board has: what they reach is known in closed form.
 _ALWAYS = {"zero-filled": {}, "cg-sense": {"mu": 0.0003, "tolerance": 1e-6, "iterations": 1000}}
 
@@ -89,9 +98,11 @@ def read(path):
             _take(entry, own, sections, rows)
     protocol = configs.of_entries(source, sections)
     with naming(source):
-        found = []
+        found, trainings = [], {}
         for number in sorted(rows):
-            found.append(_entry(number, rows[number], protocol, os.path.dirname(source)))
+            entry = _entry(number, rows[number], protocol, os.path.dirname(source), trainings)
+            trainings[entry.name] = addresses.of_training(entry.config)
+            found.append(entry)
         stem, _ = os.path.splitext(os.path.basename(source))
         board = Board(own.get("title", stem), own.get("version", stem), protocol, found)
         _check(board)
@@ -134,8 +145,8 @@ def _text(entry):
     return entry.value
 
 
-def _entry(number, row, protocol, folder):
-    """The `Entry` of a row's keys."""
+def _entry(number, row, protocol, folder, trainings):
+    """The `Entry` of a row's keys. `trainings` has the hashes of the rows above, by their names."""
     if not row.get("name", "").strip():
         raise ValueError(f"row {number + 1} has no name. Give it one: '- name: ...'.")
     if "config" not in row and "model" not in row:
@@ -148,10 +159,24 @@ def _entry(number, row, protocol, folder):
         path = os.path.join(folder, row["config"])
     given = row.get("set", [])
     overrides = [given] if isinstance(given, str) else list(given)
+    overrides = [_with_others(text, trainings) for text in overrides]
     if "model" in row:
         overrides.append(f"model.file={os.path.join(folder, row['model'])}")
     about = {key: row.get(key, "") for key in ("licence", "authors", "link", "note")}
     return Entry(row["name"], _under(protocol, configs.load(path, overrides)), about)
+
+
+def _with_others(text, trainings):
+    """A setting with the trainings of other rows in the place of their names."""
+    # A name may begin with another one.
+    for name in sorted(trainings, key=len, reverse=True):
+        text = text.replace(_OF_OTHER + name, addresses.TRAINING + trainings[name])
+    if _OF_OTHER in text:
+        raise ValueError(
+            f"{_OF_OTHER}NAME is the network of a row above. There is none of that name. Received:"
+            f" {checks.shown(text)}"
+        )
+    return text
 
 
 def _under(protocol, config):

@@ -58,7 +58,7 @@ def leaderboard(path, output):
         known = [compute_row(there, entry.config, watch) for entry in board.entries]
         entrants = {}
         for entry, own in zip(board.entries, known):
-            entrant = entrant_of(there.row(entry.config), entry.config)
+            entrant = entrant_of(there.row(entry.config), there.resolved(entry.config))
             entrants[entry.name] = entrant, own["hashes"]["model"]
         rows, pictures = [], []
         for entry, own in zip(board.entries, known):
@@ -86,11 +86,11 @@ def compute_row(there, config, watch):
     training = trained(there, config, watch)
     for name in (directory.MODEL, "trained_on.json"):
         store.share(training, folder, name)
-    entrant = entrant_of(folder, config)
+    entrant = entrant_of(folder, there.resolved(config))
     for part in config.attacks:
         _attack(entrant, part, watch)
     rows = measured(entrant)
-    store.write_json(path, summary.summary_of(entrant, training, rows))
+    store.write_json(path, summary.summary_of(entrant, config, training, rows))
     # Models are cycles of references, and the next row has another one.
     gc.collect()
     return store.read_json(path)
@@ -101,10 +101,11 @@ def trained(there, config, watch):
     run_dir = there.training(config)
     if os.path.exists(os.path.join(run_dir, directory.MODEL)):
         return run_dir
-    directory.begin(run_dir, config)
+    resolved = there.resolved(config)
+    directory.begin(run_dir, resolved)
 
     def train():
-        train_run(run_dir, config)
+        train_run(run_dir, resolved)
 
     if learns(config):
         watch.measure(told_of_training(config), config.training.iterations, train)

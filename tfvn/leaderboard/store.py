@@ -45,6 +45,15 @@ class Store:
         """The folder of a row."""
         return self._in("rows", addresses.of_row(config, addresses.of_training(config)))
 
+    def resolved(self, config):
+        """The same configuration with paths, where it has the networks of other trainings."""
+        models = self._in("models", "")
+        changed = {}
+        for key, value in config.flat().items():
+            if isinstance(value, str) and addresses.TRAINING in value:
+                changed[key] = value.replace(addresses.TRAINING, models)
+        return config.changed(changed) if changed else config
+
     def _in(self, *names):
         return os.path.join(self.output, "store", *names)
 

@@ -25,11 +25,12 @@ _TIMED_CALLS = 5
 _ARRAYS = ("kspace", "sensitivity_maps", "mask")
 
 
-def summary_of(entrant, training, rows):
+def summary_of(entrant, config, training, rows):
     """All that is known of a row.
 
     Args:
         entrant: the `tfvn.leaderboard.entrant.Entrant`.
+        config: the row's, which tells networks of other rows by their hashes and not by paths.
         training: the run directory of its training.
         rows: what was measured, as in `results.csv`.
 
@@ -37,7 +38,6 @@ def summary_of(entrant, training, rows):
         A dict that JSON knows: `rows`, `patients`, `hashes`, `model`, `flags`, `proved`,
         `certificates` and `origin`.
     """
-    config = entrant.config
     source = data.source(config, "test")
     loaded = measure.load(entrant._replace(attacks=[]))
     every = list(cases(config, source))
