@@ -233,7 +233,7 @@ def _entrant_of(board, there, one):
                 f"its hash of {what} is {own[:12]}, and that of the row {here[:12]}. Make the"
                 " changes for what the row has."
             )
-    return entrant_of(folder, entry.config)
+    return entrant_of(folder, there.resolved(entry.config))
 
 
 def _measured(entrant, one):
