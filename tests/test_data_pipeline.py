@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfvn import checks, data
 from tfvn.config import load
-from tfvn.data import pipeline, recognise
+from tfvn.data import pipeline, prepared, recognise, remembered
 from tfvn.data.mat_files import write_mat
 from tfvn.data.sample import fft2c, mask_array
 from tfvn.data.vlo_folder import write_folder
@@ -129,6 +129,36 @@ def test_start_skips_without_reading_and_nothing_is_read_early():
     assert indices(batches, 1) == indices(endless(Counting([(1, 4, 4)] * 100)), 21)[20:]
     # One batch is delivered; a few wait in the buffers.
     assert len(source.read) <= 12
+
+
+def test_training_reads_a_slice_once_as_far_as_they_fit_into_the_memory():
+    source = Counting([(1, 4, 4)] * 6)
+    plain = data.PreparedSlices(source)
+    size = sum(array.nbytes for array in plain[0][0])
+    kept = remembered.Remembered(plain, 4 * size + 1)
+    source.read.clear()
+    order = [3, 0, 5, 1, 2, 4]
+    for _ in range(3):
+        for index in order:
+            (found, scale), (expected, same) = kept[index], plain[index]
+            tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+            assert scale == same
+    # Of the reads of `plain` itself each is one more.
+    counts = [source.read.count(index) - 3 for index in order]
+    assert counts == [1, 1, 1, 1, 3, 3]
+    assert len(kept) == 6 and kept.shape(2) == (1, 4, 4) and kept.mask_height == 1
+
+
+def test_what_a_training_reads_is_remembered(monkeypatch):
+    config = load(settings=TINY)
+    made = []
+    normalise = prepared.normalise
+    monkeypatch.setattr(prepared, "normalise", lambda *x: made.append(x[1]) or normalise(*x))
+    first, second = (indices(data.load(config), 8) for _ in range(2))
+    assert first == second
+    # Each iteration asks three times for a slice; two threads may ask for one at once.
+    assert set(made) == {data.source(config).name(index) for index in range(5)}
+    assert max(made.count(name) for name in made) <= 4
 
 
 def test_a_batch_never_mixes_shapes_and_no_slice_is_left_out():

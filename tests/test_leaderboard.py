@@ -1,20 +1,36 @@
 """What a board's file says, and what is told of rows: on made-up numbers."""
 
+import base64
 import copy
 import csv
+import io
 import json
 import math
 
 import numpy as np
 import pytest
 from boards import ATTACKS, TEXT, board_of, flag, known, told_of
+from PIL import Image
 from test_report import CLOSING, NASTY, Page, browser, errors, opened  # noqa: F401
 
 from tfvn import config as configs
-from tfvn.leaderboard import addresses, page, pareto, plan, ranking, schema, store, told
+from tfvn.leaderboard import (
+    addresses,
+    certified,
+    heat,
+    page,
+    pareto,
+    plan,
+    ranking,
+    schema,
+    shown,
+    store,
+    told,
+)
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper import protocol
+from tfvn.results import strongest
 
 FORMULA = "=1+1"
 
@@ -200,7 +216,12 @@ def test_another_rows_change_raises_the_best_known_error_and_a_flag(board):
     strong = [{**one, "rmse": 9.0, "effect": 99.0} if one["slice"] == 1 else one for one in weak]
     row = told_of(board, [known()], {"weak": weak, "strong": strong})[0]
     best, own = row["best_known"][1], plain["worst"][1]
-    assert plain["best_known"][1] == {"radius": 1.0, "rmse": own["rmse"], "found_for": []}
+    assert plain["best_known"][1] == {
+        "radius": 1.0,
+        "rmse": own["rmse"],
+        "found_for": [],
+        "found_by": [],
+    }
     assert best["found_for"] == ["strong"] and best["rmse"] > math.sqrt(81 / 3)
     # The ranks are by the row's own attacks.
     assert row["worst"] == plain["worst"]
@@ -226,7 +247,7 @@ def test_a_row_is_as_the_schema_says_and_stays_so_as_json(board):
         (lambda row: row.update(unreliable=0), "row.unreliable must be boolean"),
         (lambda row: row.update(slices=True), "row.slices must be integer"),
         (lambda row: row["worst"][0]["interval"].pop(), "worst[0].interval must have 2 to 2"),
-        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-1'"),
+        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-2'"),
     ],
 )
 def test_a_row_that_is_none_is_refused(board, change, message):
@@ -255,6 +276,103 @@ def test_rows_are_ranked_in_their_track_and_unreliable_ones_apart():
     assert names == ["c", "a", "b", "none"]
     assert [row["name"] for row in found["deterministic"].apart] == ["broken"]
     assert [row["name"] for row in found["random"].rows] == ["random"] and len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "names, unreliable, preliminary",
+    [
+        ([], False, False),
+        (["not converged"], False, True),
+        (["not converged", "black box wins"], True, False),
+        (["zero gradient"], True, False),
+    ],
+)
+def test_a_row_whose_attack_was_short_is_preliminary(board, names, unreliable, preliminary):
+    flags = [flag(name, "raised", 0.5) for name in names]
+    (row,) = told_of(board, [known(flags=flags)])
+    assert (row["unreliable"], row["preliminary"]) == (unreliable, preliminary)
+    (part,) = ranking.ranked([row], 1.0)
+    assert len(part.rows) == 1 - unreliable and len(part.apart) == unreliable
+
+
+def test_how_near_an_attack_came_to_the_bound_is_a_share_of_it(board):
+    (row,) = told_of(board, [known()])
+    effect = ranking.at_radius(row, 1.0)["effect"]
+    assert ranking.share_of_bound(row, 1.0) == effect / 1.5
+    assert ranking.share_of_bound(row, 2.5) is None and ranking.share_of_bound(row, 0.5) is None
+    row["proved"][0]["bound"] = 0.0
+    assert ranking.share_of_bound(row, 1.0) is None
+
+
+# What is proved
+
+
+def test_the_certified_error_adds_the_bound_to_the_error_of_every_slice(board):
+    summary = known()
+    (row,) = told_of(board, [summary])
+    errors = [one["rmse"] for one in summary["rows"] if one["attack"] == "none"]
+    (found,) = row["certified"]
+    assert found["radius"] == 1.0
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((np.array(errors) + 1.5) ** 2)), rel=1e-7)
+    assert found["rmse"] <= row["clean"]["rmse"] + 1.5
+
+
+def test_certified_rows_are_ranked_whatever_attacks_say_unless_the_bound_is_wrong(board):
+    proved = [{"radius": 1.0, "bound": 0.5}]
+    summaries = [known(0), known(1, proved=proved), known(2, proved=[]), known(3)]
+    summaries[0]["flags"] = [flag("zero gradient", "raised", 0.0)]
+    summaries[3]["flags"] = [flag("bound violated", "raised", 0.5)]
+    rows = told_of(board, summaries)
+    found = certified.certified_rows(rows, 1.0)
+    assert [row["name"] for _, row in found] == ["cg-sense", "zero-filled"]
+    assert rows[0]["unreliable"]
+    head, first, second = certified.lines_of(rows, board.radii(), 1.0)
+    assert first[:2] == ["1", "cg-sense"] and head[-2].endswith("2.5") and first[-2] == "-"
+    assert len(head) == len(first) == len(second)
+    assert certified.lines_of(rows[2:], board.radii(), 1.0) == []
+
+
+@pytest.mark.parametrize("bounds", [(1.5, 2.0), (1.5, 400.0)])
+def test_the_plot_of_what_is_proved_has_its_ends_in_their_order(board, bounds):
+    summaries = [known(n, proved=[{"radius": 1.0, "bound": one}]) for n, one in enumerate(bounds)]
+    found = certified.plot(told_of(board, summaries), 1.0)
+    first, second = found["lines"]
+    assert 0 < first["to"] < second["to"] < 400 and 0 < first["from"] < 400
+    assert len(found["ticks"]) >= 2 and first["y"] < second["y"] < found["height"]
+    assert second["proved"] == f"cg-sense: proved to be at most {bounds[1]:g}"
+
+
+# Transfers
+
+
+def test_a_cell_of_the_map_is_a_share_of_what_the_own_attacks_do(board):
+    summary = known()
+    others = {"first": moved(summary, 0.5), "cg-sense": moved(summary, 1.2)}
+    rows = told_of(board, [summary], others) + told_of(board, [known(1)])
+    rows[1]["name"] = "cg-sense"
+    lines = heat.cells_of(rows, 1.0)
+    assert lines == [[("100", 10), None], [("120", 11), ("100", 10)]]
+    (found,) = [
+        one for one in rows[0]["transfer"] if one["radius"] == 1 and one["found_for"] == "first"
+    ]
+    assert found["effect"] == pytest.approx(0.5 * ranking.at_radius(rows[0], 1.0)["effect"])
+
+
+# Pictures
+
+
+def test_a_picture_shows_its_values_and_a_large_one_the_means_of_blocks():
+    image = np.linspace(0, 1, 12).reshape(3, 4)
+    levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.png(image)))))
+    np.testing.assert_array_equal(levels, np.rint(255 * image))
+    drawn = Image.open(io.BytesIO(base64.b64decode(shown.png(image, "RdBu_r")))).convert("RGB")
+    (red, _, blue), (other_red, _, other_blue) = drawn.getpixel((0, 0)), drawn.getpixel((3, 2))
+    assert blue > red and other_red > other_blue
+    large = np.random.default_rng(0).random((301, 300))
+    small = shown.shrunk(large)
+    assert small.shape == (150, 150)
+    assert small[1, 2] == pytest.approx(large[2:4, 4:6].mean())
+    np.testing.assert_array_equal(shown.shrunk(image), image)
 
 
 def test_the_front_has_what_nothing_is_better_than():
@@ -312,23 +430,53 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("board")
     board = board_of(folder, FORMULA, NASTY, title=CLOSING)
     broken = known(3, flags=[flag("gradient wrong", "raised", 0.5)])
-    summaries = [known(0), known(1), known(2, "random"), broken]
-    rows = told_of(board, summaries)
+    short = known(1, flags=[flag("not converged", "raised", 0.5)])
+    summaries = [known(0), short, known(2, "random"), broken]
+    names = [entry.name for entry in board.entries]
+    rows = []
+    for entry, summary in zip(board.entries, summaries):
+        others = {name: moved(summary) for name in names if name != entry.name}
+        rows.append(told.row_of(board, entry, summary, others))
     output = folder / "out"
     output.mkdir()
     page.check_output(str(output))
-    paths = page.write(board, rows, [one["rows"] for one in summaries], str(output))
+    pictures = [pictured(number) for number in range(4)]
+    paths = page.write(board, rows, [one["rows"] for one in summaries], str(output), pictures)
     return output, rows, paths
+
+
+def moved(summary, share=0.5):
+    """What others' changes do to a row: a share of what its own do."""
+    found = []
+    for one in strongest.strongest(summary["rows"]):
+        if one["attack"] != "none":
+            numbers = {"effect": share * one["effect"], "rmse": share * one["rmse"]}
+            found.append({"slice": one["slice"], "radius": one["radius"], **numbers})
+    return found
+
+
+def pictured(seed, size=24):
+    """Pictures of a row as `shown.pictures_of` gives them."""
+    rng = np.random.default_rng(seed)
+    names = ("reference", "clean", "attacked", "difference")
+    pictures = {name: shown.png(rng.random((size, size))) for name in names}
+    found = {"slice": 1, "name": NASTY, "attack": "l2", "radius": 1.0, "window": 0.9, "factor": 1}
+    return {**found, "clean_rmse": 1.5, "rmse": None, "pictures": pictures}
 
 
 def test_there_is_a_file_for_each_row_under_a_harmless_name(written):
     output, rows, _ = written
-    names = sorted(path.name for path in (output / "rows").iterdir())
+    names = names_in(output)
     stems = ["1-1-00000000.json", "cg-sense-00000000.json"]
     assert names[:2] == stems and len(names) == 4
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.") for name in names)
     found = [store.read_json(output / "rows" / name) for name in names]
     assert {one["name"] for one in found} == {row["name"] for row in rows}
+
+
+def names_in(output):
+    """The files of the rows of a board."""
+    return sorted(path.name for path in (output / "rows").iterdir())
 
 
 def test_a_row_that_left_the_board_is_removed_and_no_other_file(tmp_path):
@@ -337,9 +485,10 @@ def test_a_row_that_left_the_board_is_removed_and_no_other_file(tmp_path):
     rows, measured = told_of(board, summaries), [one["rows"] for one in summaries]
     page.write(board, rows, measured, str(tmp_path))
     (tmp_path / "rows" / "mine.json").write_text("{}", encoding="utf-8")
+    old = {**store.read_json(tmp_path / "rows" / names_in(tmp_path)[0]), "format": "tfvn-row-1"}
+    store.write_json(tmp_path / "rows" / "old.json", old)
     page.write(board, rows[1:], measured[1:], str(tmp_path))
-    names = sorted(path.name for path in (tmp_path / "rows").iterdir())
-    assert names == ["a-00000000.json", "cg-sense-00000000.json", "mine.json"]
+    assert names_in(tmp_path) == ["a-00000000.json", "cg-sense-00000000.json", "mine.json"]
     (tmp_path / "leaderboard.md").write_text("mine", encoding="utf-8")
     with pytest.raises(ValueError, match="no earlier result"):
         page.check_output(str(tmp_path))
@@ -353,14 +502,17 @@ def test_the_table_of_lines_has_every_slice_and_no_formula(written):
     names = list(dict.fromkeys(line["model"] for line in lines))
     assert names == ["zero-filled", "cg-sense", f"'{FORMULA}", NASTY]
     assert {line["unreliable"] for line in lines if line["model"] == NASTY} == {"1"}
+    assert {line["preliminary"] for line in lines if line["model"] == "cg-sense"} == {"1"}
     assert lines[0]["row"] == rows[0]["hashes"]["row"]
 
 
 def test_the_ranked_table_names_what_is_unreliable(written):
     text = (written[0] / "leaderboard.md").read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if "onerror" in line)
-    assert line.startswith("| unreliable |") and "gradient wrong" in line
+    assert line.startswith("| unreliable ") and "gradient wrong" in line
     assert text.startswith("Leaderboard: ") and "| 1 " in text
+    line = next(line for line in text.splitlines() if "cg-sense" in line)
+    assert line.startswith("| 2, preliminary |")
 
 
 def test_the_page_loads_nothing_and_names_stay_text(written):
@@ -369,7 +521,12 @@ def test_the_page_loads_nothing_and_names_stay_text(written):
         for key in ("src", "href", "srcset", "action", "data"):
             assert attributes.get(key, "data:").startswith(("data:", "#")), (tag, attributes)
         assert not [key for key in attributes if key.startswith("on") or key == "style"]
-    assert not found.all("img") and len(found.scripts) == 1
+    kinds = [attributes.get("type") for attributes in found.all("script")]
+    assert not found.all("img") and kinds.count(None) == 1
+    # The true image once, and the pictures of each row.
+    assert len(kinds) == len(found.scripts) == 1 + 1 + 4
+    for script in found.scripts[:-1]:
+        json.loads(script)
     assert NASTY in found.text and CLOSING in found.text and FORMULA in found.text
     policy = found.all("meta")[1]["content"]
     assert policy.startswith("default-src 'none'") and "NaN" not in found.text
@@ -423,5 +580,24 @@ def test_the_page_is_sorted_filtered_and_read_by_keyboard(browser, written, widt
     assert "attacked" in ask("document.getElementById('tip').textContent")
     ask("location.hash = '#row-2'")
     assert ask("document.getElementById('row-2').open")
+    pictures = "[...document.querySelectorAll('#row-2 .pictures img')]"
+    wait_for(browser, f"{pictures}.length == 4 && {pictures}.every(one => one.naturalWidth == 24)")
+    assert ask("document.querySelectorAll('.pictures img').length") == 4
+    assert "attacked (l2), error –" in ask(f"{pictures}[2].alt")
+    assert ask("document.querySelector('#row-2 .save').dataset.file") == "1-1-00000000.json"
+    assert ask("document.querySelectorAll('.heat tbody tr')[1].cells[1].textContent") == "50"
+    proved = browser.find_element("css selector", "#certified .mark[tabindex='0']")
+    browser.execute_script("arguments[0].focus()", proved)
+    assert "attacks have reached" in ask("document.getElementById('tip').textContent")
+    proved.send_keys(Keys.ARROW_RIGHT)
+    assert "proved to be at most 1.5" in ask("document.getElementById('tip').textContent")
     assert ask("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert ask("document.title").startswith("Leaderboard: </script>") and not errors(browser)
+
+
+def wait_for(browser, script):  # noqa: F811
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 20, poll_frequency=0.02).until(
+        lambda b: b.execute_script(f"return {script}")
+    )

@@ -6,15 +6,25 @@ import signal
 import threading
 import time
 
+import h5py
 import numpy as np
 import processes
 import pytest
 from broken import Detached
 
 from tfvn import cluster, commands, data
-from tfvn.leaderboard import addresses, run, schema, store, summary, tasks, transfers
+from tfvn.leaderboard import (
+    addresses,
+    run,
+    schema,
+    store,
+    submission,
+    summary,
+    tasks,
+    transfers,
+)
 from tfvn.leaderboard.board import read
-from tfvn.models import MODELS
+from tfvn.models import MODELS, ZeroFilled
 from tfvn.results import measure, probes
 from tfvn.runs import attack_files, locks
 
@@ -114,11 +124,12 @@ def test_a_broken_model_ends_unreliable_with_its_flags(board):
     raised = {flag["flag"] for flag in row["flags"] if flag["state"] == "raised"}
     assert row["unreliable"] and {"gradient wrong", "partial data path"} <= raised
     text = (board[1] / "leaderboard.md").read_text(encoding="utf-8")
-    assert [line for line in text.splitlines() if line.startswith("| unreliable | ")]
+    assert [line for line in text.splitlines() if line.startswith("| unreliable")]
     # So few steps are not enough for the exact rows, and nothing else is wrong with them.
     for name in ("zero-filled", "cg"):
         flags = rows_of(board[1])[name]["flags"]
         assert {flag["flag"] for flag in flags if flag["state"] == "raised"} <= {"not converged"}
+        assert not rows_of(board[1])[name]["unreliable"]
 
 
 def test_a_number_is_what_the_stored_change_does(board):
@@ -144,6 +155,24 @@ def test_a_number_is_what_the_stored_change_does(board):
     )
     assert found["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-4)
     assert row["worst"][1]["rmse"] >= found["rmse"]
+
+
+def test_pictures_are_those_of_the_attack_that_a_row_errs_most_under(board):
+    path, output, *_ = board
+    entry = next(one for one in read(path).entries if one.name == "broken")
+    folder = store.Store(str(output)).row(entry.config)
+    stem = f"{addresses.of_attacks(entry.config)}-0.5.json"
+    found = store.read_json(os.path.join(folder, "shown", stem))
+    known = store.read_json(os.path.join(folder, store.name_of_row(entry.config)))
+    own = [row for row in known["rows"] if row["slice"] == 1 and row["radius"] == 0.5]
+    worst = max(own, key=lambda row: row["rmse"])
+    assert (found["slice"], found["attack"]) == (1, worst["attack"])
+    assert found["rmse"] == pytest.approx(worst["rmse"], rel=1e-5)
+    assert set(found["pictures"]) == {"reference", "clean", "attacked", "difference"}
+    text = (output / "leaderboard.html").read_text(encoding="utf-8")
+    assert text.count(found["pictures"]["attacked"]) == 1
+    # All rows have the true image in common.
+    assert text.count(found["pictures"]["reference"]) == 1
 
 
 def test_a_call_with_nothing_to_do_computes_nothing_and_changes_no_byte(board, monkeypatch):
@@ -182,6 +211,125 @@ def test_a_second_call_at_the_same_time_is_refused(board):
     held = locks.alone(str(output), "computes a leaderboard in it")
     with held, pytest.raises(ValueError, match="is in use"):
         run.leaderboard(str(path), str(output))
+
+
+# What others find
+
+
+def climbed(board, radius, steps=20):
+    """Changes that go further than those of the zero-filled row, from where these are."""
+    path, output, *_ = board
+    config = read(path).entries[0].config
+    run_dir = os.path.join(
+        store.Store(str(output)).row(config), addresses.of_attack(config.attacks[1])
+    )
+    sense, found = ZeroFilled().sense, []
+    for index, (inputs, reference) in enumerate(data.load(config, "test")):
+        maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+        file = attack_files.attack_path(run_dir, radius, index, "apgd-l2-error")
+        r = attack_files.read_attack(file)["perturbation"][None].astype(np.complex64)
+        start = sense.adjoint(inputs["kspace"], maps, mask).numpy()
+        for _ in range(steps):
+            image = start + sense.adjoint(sense.forward(r, maps, mask), maps, mask).numpy()
+            slope = (1 - np.abs(reference) / np.abs(image)) * image
+            r = sense.adjoint(sense.forward(slope, maps, mask), maps, mask).numpy()
+            r = (radius * r / np.linalg.norm(r.astype(complex))).astype(np.complex64)
+        found.append(r[0])
+    found = np.array(found, complex)
+    norms = np.linalg.norm(found.reshape(len(found), -1), axis=1)
+    return found * np.minimum(1, radius / norms)[:, None, None]
+
+
+@pytest.fixture(scope="module")
+def submitted(board, tmp_path_factory):
+    """A file of changes, and the row that they are for as it was."""
+    file = tmp_path_factory.mktemp("found") / "mine.h5"
+    row = rows_of(board[1])["zero-filled"]
+    submission.write(file, climbed(board, 1.0), 1.0, row, by="me", note="a longer search")
+    return file, row
+
+
+WRONG = {
+    "radius": (1.7, "radius must be one of the board's: 0.5, 1. Received: radius=1.7"),
+    "row_hash": ("00" * 12, "for the row of hash 000000000000, and the board has none"),
+    "model_hash": ("00" * 32, "its hash of the network is 000000000000, and that of the row"),
+    "data_hash": ("00" * 32, "its hash of the test data is 000000000000"),
+    "format": ("mine-1", "its format is 'mine-1', and not tfvn-perturbation-1"),
+    "by": ("", "by must say who found the changes"),
+    "r, shape": (lambda r: r[:, 1:], "r must have the shape (2, 20, 16). Received: r.shape=(2, 19"),
+    "r, slices": (lambda r: r[:1], "r must have the shape (2, 20, 16). Received: r.shape=(1, 20"),
+    "r, real": (lambda r: np.abs(r), "r must be complex (slices, rows, width)"),
+    "r, finite": (lambda r: r * np.nan, "finite and at most the radius 1. Received: slice 0"),
+    "r, norm": (lambda r: r * (1 + 3e-6), "Received: slice 0 of norm 1.000003"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_file_is_told_and_leaves_nothing_behind(board, submitted, tmp_path, what):
+    path, output, *_ = board
+    file, (content, message) = tmp_path / "wrong.h5", WRONG[what]
+    shutil.copy(submitted[0], file)
+    with h5py.File(file, "r+") as opened:
+        if what.startswith("r,"):
+            changed = content(opened["r"][()])
+            del opened["r"]
+            opened["r"] = changed
+        else:
+            opened.attrs[what] = content
+    before = files_below(output)
+    with pytest.raises(ValueError) as raised:
+        submission.submit(str(path), str(output), str(file))
+    assert str(raised.value).startswith(f"{file}: ") and message in str(raised.value)
+    assert files_below(output) == before
+
+
+def files_below(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_no_submission_or_comes_too_early_is_told(board, submitted, tmp_path):
+    path, output, *_ = board
+    file, row = submitted
+    (tmp_path / "text.h5").write_text("r", encoding="utf-8")
+    with pytest.raises(ValueError, match="text.h5: no file of tfvn.leaderboard.submission.write"):
+        submission.submit(str(path), str(output), str(tmp_path / "text.h5"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match="row 'zero-filled' has not been computed yet"):
+        submission.submit(str(path), str(tmp_path / "out"), str(file))
+    r = np.zeros((2, 20, 16), complex)
+    for changed, message in (
+        ({"row": {"format": "tfvn-row-2"}}, "is no row"),
+        ({"row": "nowhere.json"}, "nowhere.json is no row. Name a file of"),
+        ({"r": r[:1]}, "r must have 2 slices"),
+        ({"radius": 0.6}, "radius must be one of the board's"),
+        ({"note": "x" * 501}, "note must be a text of at most 500 letters"),
+    ):
+        given = {"r": r, "radius": 1.0, "row": row, "by": "me", **changed}
+        with pytest.raises(ValueError, match=message):
+            submission.write(tmp_path / "not.h5", **given)
+    assert not (tmp_path / "not.h5").exists()
+
+
+def test_anybodys_change_raises_the_best_known_error_once(board, submitted, capsys):
+    path, output, *_ = board
+    file, row = submitted
+    words = [str(path), "--output", str(output), "--submit-perturbation", str(file)]
+    assert commands.call("leaderboard", words) == 0
+    found = rows_of(output)["zero-filled"]
+    schema.check(found)
+    best, earlier = found["best_known"][1], row["best_known"][1]
+    assert best["found_by"] == ["me"] and best["rmse"] > earlier["rmse"]
+    assert found["worst"] == row["worst"] and found["best_known"][0] == row["best_known"][0]
+    (one,) = found["submitted"]
+    assert (one["by"], one["note"], one["radius"]) == ("me", "a longer search", 1.0)
+    assert earlier["rmse"] < one["rmse"] <= best["rmse"]
+    # No attack is beyond what is proved.
+    assert one["effect"] <= found["proved"][1]["bound"]
+    assert best["rmse"] <= found["certified"][1]["rmse"]
+    before = files_of(output)
+    assert commands.call("leaderboard", words) == 2
+    assert "it was submitted before, by 'me'" in capsys.readouterr().err
+    assert files_of(output) == before
 
 
 def kill_one(workers, folder):

@@ -89,6 +89,11 @@ MAPS = {
         "fully-sampled",
         "estimated from 24 centre lines of the fully sampled scan, before the mask",
     ),
+    "ESPIRiT": (
+        {"data.maps": "espirit", "data.maps_from": "fully-sampled"},
+        "fully-sampled",
+        "estimated by ESPIRiT from 24 centre lines of the fully sampled scan, before the mask",
+    ),
     "file": (
         {"data.sensitivity_path": "maps.npy"},
         "file",

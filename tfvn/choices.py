@@ -7,6 +7,7 @@ without it. Whoever implements the names takes the tuples from here.
 __all__ = [
     "GRADIENTS",
     "LAWS",
+    "MAPS",
     "MAPS_FROM",
     "NOISES",
     "PADDING_LINES",
@@ -19,6 +20,8 @@ __all__ = [
 
 # The distributions of noise, `tfvn.physics.noise`.
 LAWS = ("gaussian", "uniform", "laplace")
+# How coil maps are estimated, `tfvn.data.maps`, the default first.
+MAPS = ("low_resolution", "espirit")
 # From what coil maps are estimated, `tfvn.data.measurement`.
 MAPS_FROM = ("measured", "fully-sampled")
 # Through what the gradient of an attack goes, `tfvn.models.backward`: every place where the model

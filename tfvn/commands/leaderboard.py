@@ -17,7 +17,11 @@ that was interrupted or killed goes on.
     {0} configs/leaderboard/quick.yaml
     {0} configs/leaderboard/quick.yaml --dry-run
     {0} configs/leaderboard/quick.yaml --workers 2
+    {0} configs/leaderboard/quick.yaml --submit-perturbation mine.h5
+    {0} mine.yaml --add-model runs/mine --name "my network" --authors me
 """
+# What a new row may say of itself.
+_ABOUT = ("licence", "authors", "link", "note")
 
 
 def _add_flags(parser):
@@ -33,27 +37,65 @@ def _add_flags(parser):
         help="tell what would be computed, with how many gradients, and how long it takes",
     )
     cli.add_cluster(parser)
+    parser.add_argument(
+        "--submit-perturbation",
+        metavar="FILE.h5",
+        help="measure changes that were found for a row, and keep what they reach",
+    )
+    parser.add_argument(
+        "--add-model",
+        metavar="FILE",
+        help="append a row to the file of the leaderboard: a trained network, a run directory or a"
+        " configuration, after a checklist",
+    )
+    parser.add_argument("--name", help="of the row that is added (default: that of its file)")
+    cli.add_set(parser, "keys that the row that is added has otherwise")
+    for key in _ABOUT:
+        parser.add_argument(f"--{key}", metavar="TEXT", help="of the row that is added")
 
 
 def _work(arguments, parser, words):
-    del parser, words
+    del words
+    one_row = [arguments.name, arguments.set, *(getattr(arguments, key) for key in _ABOUT)]
+    if any(one_row) and not arguments.add_model:
+        parser.error(f"--name, --set, --{', --'.join(_ABOUT)} belong to --add-model")
+    ways = [arguments.dry_run, arguments.submit_perturbation, arguments.add_model]
+    if sum(map(bool, ways)) > 1:
+        parser.error("--dry-run, --submit-perturbation and --add-model exclude each other")
     stem, _ = os.path.splitext(os.path.basename(arguments.board))
     output = arguments.output or os.path.join("runs", "leaderboard", stem)
 
     def compute():
         from tfvn import cluster
-        from tfvn.leaderboard import plan, run, tasks
+        from tfvn.leaderboard import adding, plan, run, tasks
 
         if arguments.dry_run:
             plan.dry_run(arguments.board, output)
-            return
-        with cluster.connected(arguments.workers, arguments.scheduler) as workers:
-            ahead = None
-            if workers is not None:
-                ahead = functools.partial(tasks.compute, workers)
-            run.leaderboard(arguments.board, output, ahead)
+        elif arguments.submit_perturbation:
+            _submit(arguments.board, output, arguments.submit_perturbation)
+        elif arguments.add_model:
+            about = {key: getattr(arguments, key) for key in _ABOUT}
+            given = arguments.add_model, arguments.name, arguments.set
+            adding.add_model(arguments.board, *given, about)
+        else:
+            with cluster.connected(arguments.workers, arguments.scheduler) as workers:
+                ahead = None
+                if workers is not None:
+                    ahead = functools.partial(tasks.compute, workers)
+                run.leaderboard(arguments.board, output, ahead)
 
     return cli.guarded(compute)
+
+
+def _submit(board, output, given):
+    """Submits a file, and shows what it does where all else is there."""
+    from tfvn.leaderboard import plan, run, submission
+
+    submission.submit(board, output, given)
+    if plan.is_complete(board, output):
+        run.leaderboard(board, output)
+    else:
+        print("Rows are missing. The call that computes them shows it.")
 
 
 LEADERBOARD = Command(

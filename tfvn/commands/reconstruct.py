@@ -61,6 +61,12 @@ def _add_arrays(parser):
     )
     parser.add_argument("--maps-array", metavar="NAME", default="", help="their name in that file")
     parser.add_argument(
+        "--maps-method",
+        choices=choices.MAPS,
+        default=choices.MAPS[0],
+        help="how they are estimated (default: %(default)s)",
+    )
+    parser.add_argument(
         "--maps-from",
         choices=choices.MAPS_FROM,
         default="measured",
@@ -168,6 +174,7 @@ def _settings(arguments, run):
         "sensitivity_path": arguments.maps,
         "sensitivity_array": arguments.maps_array,
         "calibration_lines": arguments.calibration_lines,
+        "maps": arguments.maps_method,
         "maps_from": arguments.maps_from,
         "coil_axis": arguments.coil_axis,
         "transpose": arguments.transpose,

@@ -3,7 +3,7 @@
 The keywords of a constructor are its keys in a configuration.
 """
 
-from tfvn import checks
+from tfvn import checks, choices
 from tfvn.data import espirit
 from tfvn.data.sensitivity import low_resolution_maps
 
@@ -103,4 +103,4 @@ def _doubts(one, two):
 # Where nothing else is said.
 LOW_RESOLUTION = LowResolution()
 # What `maps` of the section `data` may be, the default first.
-MAPS = {"low_resolution": LowResolution, "espirit": Espirit}
+MAPS = dict(zip(choices.MAPS, (LowResolution, Espirit)))

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfvn.data.prepared import PreparedSlices
+from tfvn.data.remembered import Remembered
 
 __all__ = ["Batches", "Shuffled", "clear_errors", "load", "maps_origin", "source"]
 
@@ -102,6 +103,8 @@ def load(config, split="train", start=0, *, held_out=0, step=1):
         return Batches(slices, range(count + start, len(slices)), 1)
     batch_size = config.training.batch_size
     order = Shuffled(slices, batch_size, config.seed, start, held_out)
+    # All else is read once.
+    slices = Remembered(slices)
     return Batches(slices, order, batch_size)
 
 
@@ -146,7 +149,7 @@ class Batches:
     with the iteration. An error of reading arrives as it was raised.
 
     Args:
-        slices: `PreparedSlices`.
+        slices: `PreparedSlices`, or `Remembered` ones.
         indices: the order of the slices: a sequence, or an iterable without end.
         batch_size: number of slices of a batch. The last one of a sequence may hold fewer.
 

@@ -4,7 +4,8 @@
     results.csv           a line for each slice, row and attack
     leaderboard.md        the ranked table
     leaderboard.html      one page that loads nothing: the table, to be sorted and searched, curves,
-                          the plot of clean against attacked error, and the flags with reasons
+                          the plot of clean against attacked error, what is proved, the map of
+                          transfers, the flags with reasons, and pictures of each row
 
 A call that computes nothing writes the same bytes. So there is no date in them.
 """
@@ -14,16 +15,16 @@ import os
 import re
 
 from tfvn import attacks, files, tables
-from tfvn.leaderboard import schema, store
+from tfvn.leaderboard import certified, heat, schema, store
 from tfvn.leaderboard.pareto import plot
-from tfvn.leaderboard.ranking import at_radius, bound_at, raised, ranked
+from tfvn.leaderboard.ranking import at_radius, bound_at, raised, ranked, share_of_bound
 from tfvn.results import report
 from tfvn.results.charts import charts_of
 from tfvn.results.rows import dataset_of, is_clean, size_of
 from tfvn.results.strongest import strongest
 from tfvn.runs import directory
 
-__all__ = ["FILES", "check_output", "columns", "html", "lines_of", "markdown", "write"]
+__all__ = ["FILES", "check_output", "columns", "file_of", "html", "lines_of", "markdown", "write"]
 
 # What the command may write; `store` and `times.csv` beside them.
 FILES = ("results.csv", "leaderboard.md", "leaderboard.html", "rows")
@@ -41,7 +42,7 @@ def check_output(output):
     files.check_replaceable(output, FILES)
 
 
-def write(board, rows, measured, output):
+def write(board, rows, measured, output, pictures=()):
     """Writes all files of a board.
 
     Args:
@@ -50,6 +51,7 @@ def write(board, rows, measured, output):
         measured: what was measured of each row, in the same order: lists of dicts as in the
             `results.csv` of an evaluation.
         output: the folder.
+        pictures: of each row, as `tfvn.leaderboard.shown.pictures_of` gives them; () for none.
 
     Returns:
         The paths of the files; the table is printed.
@@ -60,13 +62,15 @@ def write(board, rows, measured, output):
     for row, own in zip(rows, measured):
         every.extend({**one, "model": row["name"]} for one in own)
     folder = os.path.join(output, "rows")
-    paths = [_write_row(folder, row) for row in rows]
+    paths = [os.path.join(folder, file_of(row)) for row in rows]
+    for path, row in zip(paths, rows):
+        store.write_json(path, row, indent=1)
     _remove_others(folder, paths)
-    text = markdown(board, rows)
+    text, shown = markdown(board, rows), html(board, rows, every, pictures)
     writers = {
         "results.csv": lambda path: tables.write_csv(path, _marked(every, rows)),
         "leaderboard.md": lambda path: tables.write_text(path, text),
-        "leaderboard.html": lambda path: tables.write_text(path, html(board, rows, every)),
+        "leaderboard.html": lambda path: tables.write_text(path, shown),
     }
     for name, writer in writers.items():
         path = os.path.join(output, name)
@@ -78,12 +82,10 @@ def write(board, rows, measured, output):
     return paths
 
 
-def _write_row(folder, row):
-    """Writes one row. Returns the path."""
+def file_of(row):
+    """The name of the file of a row."""
     stem = _KEPT.sub("-", row["name"])[:_LONGEST].strip("-.") or "row"
-    path = os.path.join(folder, f"{stem}-{row['hashes']['row'][:8]}.json")
-    store.write_json(path, row, indent=1)
-    return path
+    return f"{stem}-{row['hashes']['row'][:8]}.json"
 
 
 def _remove_others(folder, paths):
@@ -91,8 +93,13 @@ def _remove_others(folder, paths):
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         there = store.read_json(path) if name.endswith(".json") else None
-        if path not in paths and isinstance(there, dict) and there.get("format") == schema.FORMAT:
+        if path not in paths and _is_row(there):
             os.remove(path)
+
+
+def _is_row(content):
+    """Whether the content of a file is a row, of an earlier format too."""
+    return isinstance(content, dict) and str(content.get("format")).startswith(schema.FORMATS)
 
 
 def _marked(every, rows):
@@ -101,8 +108,8 @@ def _marked(every, rows):
     found = []
     for one in every:
         row = known[one["model"]]
-        mark = {"row": row["hashes"]["row"], "unreliable": int(row["unreliable"])}
-        found.append({**one, **mark})
+        marks = {key: int(row[key]) for key in ("unreliable", "preliminary")}
+        found.append({**one, "row": row["hashes"]["row"], **marks})
     return found
 
 
@@ -113,6 +120,7 @@ def columns(board):
     found += [(f"RMSE, radius {radius:g}", "number") for radius in board.radii()]
     found += [(f"{what}, radius {middle:g}", "number") for what in ("95 % interval", "best known")]
     found += [(f"effect, radius {middle:g}", "number"), ("proved bound", "number")]
+    found += [("% of the bound", "number")]
     found += [("SSIM, clean", "number"), ("flags", "text"), ("track", "text"), ("defence", "text")]
     return [*found, ("parameters", "number"), ("s a slice", "number")]
 
@@ -127,7 +135,8 @@ def lines_of(board, rows):
     found = []
     for part in ranked(rows, board.middle()):
         for rank, row in enumerate(part.rows, 1):
-            found.append((numbers[row["name"]], _cells(board, row, str(rank), rank)))
+            text = f"{rank}, preliminary" if row["preliminary"] else str(rank)
+            found.append((numbers[row["name"]], _cells(board, row, text, rank)))
         for row in part.apart:
             found.append((numbers[row["name"]], _cells(board, row, "unreliable", None)))
     return found
@@ -145,8 +154,11 @@ def _cells(board, row, told, rank):
     found += [(_told(value), value) for value in numbers]
     found.append(("-" if low is None else f"{_told(low)} to {_told(high)}", low))
     numbers = [at_radius(row, middle, "best_known")["rmse"], worst["effect"]]
-    numbers += [bound_at(row, middle), row["clean"]["ssim"]]
+    numbers.append(bound_at(row, middle))
     found += [(_told(value), value) for value in numbers]
+    share = share_of_bound(row, middle)
+    found.append(("-" if share is None else f"{100 * share:.1f}", share))
+    found.append((_told(row["clean"]["ssim"]), row["clean"]["ssim"]))
     words = [", ".join(raised(row)) or "-", row["track"], _defence(model["defence"])]
     found += [(word, word) for word in words]
     found.append((f"{model['parameters']:,}", model["parameters"]))
@@ -169,7 +181,11 @@ def markdown(board, rows):
     for _, cells in lines_of(board, rows):
         lines.append([text for text, _ in cells])
     title = tables.printable(board.title)
-    return f"Leaderboard: {title}\n\n{tables.aligned(lines)}\n{_note(board, rows)}\n"
+    text = f"Leaderboard: {title}\n\n{tables.aligned(lines)}\n{_note(board, rows)}\n"
+    proved = certified.lines_of(rows, board.radii(), board.middle())
+    if proved:
+        text += f"\nCertified:\n\n{tables.aligned(proved)}\n{certified.NOTE}\n"
+    return text
 
 
 def _note(board, rows):
@@ -182,25 +198,27 @@ def _note(board, rows):
         f" {first['hashes']['data'][:12]}; attacks {kinds}. Of every slice the worst result of all"
         f" attacks in l2 balls counts. Rows are ranked by the RMSE at radius {board.middle():g},"
         " the root of the mean square over the slices. An unreliable row has raised a flag: its"
-        " numbers are likely to be too good. Best known: the same, with the changes found for other"
-        " rows. Proved bound: no change of that radius has a larger effect."
+        " numbers are likely to be too good. A preliminary one has raised no other than"
+        ' "not converged": its numbers are lower bounds, which a longer attack raises. Best known:'
+        " the same, with the changes found for other rows. Proved bound: no change of that radius"
+        " has a larger effect. The attacks have reached that share of it, mean over the slices."
     )
 
 
-def html(board, rows, every):
+def html(board, rows, every, pictures=()):
     """The page as text.
 
     Args:
-        board, rows: as for `write`.
+        board, rows, pictures: as for `write`.
         every: the measured rows of all, with the names of the board as `model`.
     """
-    names = [row["name"] for row in rows]
+    names, middle = [row["name"] for row in rows], board.middle()
     return report.rendered(
         "leaderboard.html.j2",
         ("report.css", "leaderboard.css"),
-        ("curves.js", "leaderboard.js"),
+        ("curves.js", "leaderboard.js", "pictures.js"),
         board=board,
-        middle=board.middle(),
+        middle=middle,
         note=_note(board, rows),
         columns=columns(board),
         lines=lines_of(board, rows),
@@ -208,11 +226,28 @@ def html(board, rows, every):
         models=names,
         labels=_labels(every),
         charts=_charts(every, names),
-        pareto=plot(rows, board.middle()),
+        pareto=plot(rows, middle),
+        certified=certified.lines_of(rows, board.radii(), middle),
+        certified_note=certified.NOTE,
+        proved=certified.plot(rows, middle),
+        heat=heat.cells_of(rows, middle),
+        files=[file_of(row) for row in rows],
+        pictures=[_without_reference(one) for one in pictures],
+        reference=_reference(pictures),
         texts=[json.dumps(row, indent=1, ensure_ascii=False) for row in rows],
         raised=raised,
         version=rows[0]["origin"]["tfvn"],
     )
+
+
+def _reference(pictures):
+    """The true image, which all rows have in common; None where there is none."""
+    return next((one["pictures"].get("reference") for one in pictures), None)
+
+
+def _without_reference(one):
+    own = {name: png for name, png in one["pictures"].items() if name != "reference"}
+    return {**one, "pictures": own}
 
 
 def _worst(every):

@@ -3,11 +3,13 @@
 The lower left is good. Through the rows that no other is better than in both goes a line of steps.
 """
 
-from matplotlib.ticker import MaxNLocator
+import math
+
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from tfvn.leaderboard.ranking import at_radius, front
 
-__all__ = ["plot"]
+__all__ = ["Axis", "plot"]
 
 # Width and height of the axes, in the drawing's units.
 _WIDTH, _HEIGHT = 400, 270
@@ -31,8 +33,8 @@ def plot(rows, radius):
         x, y = row["clean"]["rmse"], at_radius(row, radius)["rmse"]
         if x is not None and y is not None:
             found.append((number, x, y, row["unreliable"]))
-    across = _Axis([x for _, x, _, _ in found], 0, _WIDTH)
-    up = _Axis([y for _, _, y, _ in found], _HEIGHT, 0)
+    across = Axis([x for _, x, _, _ in found], 0, _WIDTH)
+    up = Axis([y for _, _, y, _ in found], _HEIGHT, 0)
     points = []
     for number, x, y, unreliable in found:
         text = f"{rows[number]['name']}: clean {x:.4g}, attacked {y:.4g}"
@@ -59,15 +61,18 @@ def _steps(points):
     return found
 
 
-class _Axis:
+class Axis:
     """An axis that has room for some values.
 
     Args:
         values: a list of numbers.
         start, end: its ends, in the drawing's units.
+        logarithmic: whether equal factors are equally far apart. All values are above 0 then.
     """
 
-    def __init__(self, values, start, end):
+    def __init__(self, values, start, end, logarithmic=False):
+        self._logarithmic = logarithmic
+        values = [self._scaled(value) for value in values]
         low, high = min(values, default=0), max(values, default=1)
         margin = _MARGIN * (high - low) or 1.0
         self._low, self._high = low - margin, high + margin
@@ -75,11 +80,18 @@ class _Axis:
 
     def place(self, value):
         """Where a value is."""
-        share = (value - self._low) / (self._high - self._low)
+        share = (self._scaled(value) - self._low) / (self._high - self._low)
         return round(self._start + share * (self._end - self._start), 2)
 
     def ticks(self):
         """Pairs of a place and a text."""
-        locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
-        values = locator.tick_values(self._low, self._high)
-        return [(self.place(v), f"{v:g}") for v in values if self._low <= v <= self._high]
+        if self._logarithmic:
+            ends = math.exp(self._low), math.exp(self._high)
+            values = LogLocator(subs=(1, 2, 5)).tick_values(*ends)
+        else:
+            ends = self._low, self._high
+            values = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(*ends)
+        return [(self.place(v), f"{v:g}") for v in values if ends[0] <= v <= ends[1]]
+
+    def _scaled(self, value):
+        return math.log(value) if self._logarithmic else value

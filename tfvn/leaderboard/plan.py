@@ -16,7 +16,7 @@ from tfvn.leaderboard.run import attack_left, learns, times_of, told_of_training
 from tfvn.results.drawn import told_time
 from tfvn.runs import directory
 
-__all__ = ["Work", "dry_run", "seconds_left", "work_of"]
+__all__ = ["Work", "dry_run", "is_complete", "seconds_left", "work_of"]
 
 
 class Work(NamedTuple):
@@ -60,6 +60,12 @@ def dry_run(path, output):
         text += f" Time: {_told(seconds_left(every, times))}."
     print(text)
     return text
+
+
+def is_complete(path, output):
+    """Whether a call would compute no row of a board. Arguments as for `dry_run`."""
+    there = store.Store(output)
+    return not any(work_of(there, entry.config) for entry in read(path).entries)
 
 
 def work_of(there, config, planned=None):

@@ -1,7 +1,12 @@
 """The order of the rows of a board.
 
-Rows of one track are ranked by the worst-case rmse at the middle radius, the lowest first. A row
-with a raised flag has no rank: its number is likely to be too good. It stands apart.
+Rows of one track are ranked by the worst-case rmse at the middle radius, the lowest first.
+
+    unreliable   a flag is raised that says that an attack has failed: the number is likely to be
+                 too good. The row has no rank, and stands apart.
+    preliminary  "not converged" is raised, and nothing else: more steps reach more. The attack
+                 works, and its number is a lower bound that a longer one raises. The row keeps its
+                 rank.
 """
 
 import math
@@ -10,7 +15,20 @@ from typing import NamedTuple
 from tfvn.choices import TRACKS
 from tfvn.results.flags import RAISED
 
-__all__ = ["Ranked", "at_radius", "bound_at", "front", "raised", "ranked"]
+__all__ = [
+    "Ranked",
+    "at_radius",
+    "bound_at",
+    "front",
+    "is_preliminary",
+    "is_unreliable",
+    "raised",
+    "ranked",
+    "share_of_bound",
+]
+
+# The flag that says no more than that an attack was short.
+_SHORT = "not converged"
 
 
 class Ranked(NamedTuple):
@@ -56,9 +74,33 @@ def bound_at(row, radius):
     return next((one["bound"] for one in row["proved"] if one["radius"] == radius), None)
 
 
+def share_of_bound(row, radius):
+    """How near the attacks came to the proved bound: the mean of their largest effects as a share
+    of it; None where nothing is proved, or where the bound is 0.
+    """
+    bound, effect = bound_at(row, radius), at_radius(row, radius)["effect"]
+    if not bound or effect is None:
+        return None
+    return effect / bound
+
+
 def raised(row):
     """The names of the flags that a row has raised."""
-    return [flag["flag"] for flag in row["flags"] if flag["state"] == RAISED]
+    return _raised(row["flags"])
+
+
+def is_unreliable(flags):
+    """Whether flags, as rows have them, say that a number is likely to be too good."""
+    return any(name != _SHORT for name in _raised(flags))
+
+
+def is_preliminary(flags):
+    """Whether all that flags, as rows have them, say is that an attack was short."""
+    return _raised(flags) == [_SHORT]
+
+
+def _raised(flags):
+    return [flag["flag"] for flag in flags if flag["state"] == RAISED]
 
 
 def front(points):

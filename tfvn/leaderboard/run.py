@@ -9,7 +9,7 @@ import gc
 import os
 
 from tfvn import data, files
-from tfvn.leaderboard import page, store, summary, told, transfers
+from tfvn.leaderboard import page, shown, store, submission, summary, told, transfers
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper.protocol import Stopwatch
@@ -70,11 +70,14 @@ def leaderboard(path, output, ahead=None):
         entrants = {}
         for entry, own in zip(board.entries, known):
             entrants[entry.name] = row_entrant(there, entry.config), own["hashes"]["model"]
-        rows = []
+        rows, pictures = [], []
         for entry, own in zip(board.entries, known):
             others = transfers.transferred(entry.name, entrants, board.radii())
-            rows.append(told.row_of(board, entry, own, others))
-        return page.write(board, rows, [own["rows"] for own in known], output)
+            found = submission.submitted(there.row(entry.config))
+            rows.append(told.row_of(board, entry, own, others, found))
+            drawn = *entrants[entry.name], own["rows"], board.middle()
+            pictures.append(shown.pictures_of(*drawn))
+        return page.write(board, rows, [own["rows"] for own in known], output, pictures)
 
 
 def compute_row(there, config, watch):

@@ -11,10 +11,12 @@ import os
 
 from tfvn import checks
 
-__all__ = ["FORMAT", "check", "faults", "schema"]
+__all__ = ["FORMAT", "FORMATS", "check", "faults", "schema"]
 
 # Of the rows. Another one has other keys.
-FORMAT = "tfvn-row-1"
+FORMAT = "tfvn-row-2"
+# How all of them begin.
+FORMATS = "tfvn-row-"
 _PATH = os.path.join(os.path.dirname(__file__), "row.schema.json")
 _TYPES = {
     "object": dict,

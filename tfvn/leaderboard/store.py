@@ -6,6 +6,8 @@
     store/rows/ROW/ATTACK/           run directory of one attack on it, with `measured/` of its own
     store/rows/ROW/row-ATTACKS.json  all that is known of the row under these attacks
     store/rows/ROW/transfer/ROW-ATTACKS.json  what the changes found for another row do to it
+    store/rows/ROW/submitted/CHANGE.h5, .json  what others have found for it, and what that does
+    store/rows/ROW/shown/ATTACKS-RADIUS.json  pictures of its middle slice
     times.csv                        how long it took
     rows/NAME-ROW.json, results.csv, leaderboard.md, leaderboard.html
 
@@ -21,7 +23,7 @@ from tfvn import files
 from tfvn.leaderboard import addresses
 from tfvn.runs import directory
 
-__all__ = ["Store", "read_json", "share", "write_json"]
+__all__ = ["Store", "name_of_row", "read_json", "share", "write_json"]
 
 
 class Store:
@@ -45,7 +47,7 @@ class Store:
 
     def told(self, config):
         """The file of all that is known of a row."""
-        return os.path.join(self.row(config), f"row-{addresses.of_attacks(config)}.json")
+        return os.path.join(self.row(config), name_of_row(config))
 
     def resolved(self, config):
         """The same configuration with paths, where it has the networks of other trainings."""
@@ -58,6 +60,11 @@ class Store:
 
     def _in(self, *names):
         return os.path.join(self.output, "store", *names)
+
+
+def name_of_row(config):
+    """The name of the file with all that is known of a row under the attacks of a configuration."""
+    return f"row-{addresses.of_attacks(config)}.json"
 
 
 def share(folder, other, name):

@@ -13,8 +13,10 @@ import math
 
 import numpy as np
 
+from tfvn.leaderboard.certified import certified_of
+from tfvn.leaderboard.ranking import is_preliminary, is_unreliable
 from tfvn.leaderboard.schema import FORMAT
-from tfvn.results.flags import RAISED, Reached, flags_of_results
+from tfvn.results.flags import Reached, flags_of_results
 from tfvn.results.flags import row_of as row_of_flag
 from tfvn.results.rows import attack_of, is_clean, size_of
 from tfvn.results.strongest import strongest
@@ -29,7 +31,7 @@ _TRANSFER = "transfer wins"
 _MEANS = ("nrmse", "ssim", "psnr", "effect", "norm", "kspace_norm", "relative_radius")
 
 
-def row_of(board, entry, known, transferred):
+def row_of(board, entry, known, transferred, submitted=()):
     """The row of an entry, a dict as `row.schema.json` says.
 
     Args:
@@ -38,14 +40,17 @@ def row_of(board, entry, known, transferred):
         known: the dict of `tfvn.leaderboard.summary.summary_of`.
         transferred: what changes found for other rows do to this one, a dict from the names of
             those to the lists of `tfvn.leaderboard.transfers.transferred`.
+        submitted: what others have found for it, a list of dicts as
+            `tfvn.leaderboard.submission.submitted` reads them.
     """
     rows, patients = known["rows"], known["patients"]
+    clean = [one for one in rows if is_clean(one)]
     worst = [one for one in strongest(rows) if not is_clean(one)]
     at, best = [], []
     for radius in board.radii():
         own = [one for one in worst if size_of(one) == radius]
         at.append({"radius": radius, **numbers_of(own, patients)})
-        best.append(_best_known(radius, own, transferred))
+        best.append(_best_known(radius, own, transferred, submitted))
     flags = [_flag(flag) for flag in known["flags"]]
     flags = _with_transfer(flags, worst, transferred)
     return {
@@ -59,13 +64,17 @@ def row_of(board, entry, known, transferred):
         "model": known["model"],
         "slices": len(patients),
         "patients": len(set(patients)),
-        "clean": numbers_of([one for one in rows if is_clean(one)], patients),
+        "clean": numbers_of(clean, patients),
         "attacks": [_attacked(own, patients) for own in _by_attack(rows)],
         "worst": at,
         "best_known": best,
+        "transfer": _transfer(board, transferred),
+        "submitted": [_submission(one) for one in submitted],
         "flags": flags,
-        "unreliable": any(flag["state"] == RAISED for flag in flags),
+        "unreliable": is_unreliable(flags),
+        "preliminary": is_preliminary(flags),
         "proved": [_plain(one) for one in known["proved"]],
+        "certified": certified_of(clean, known["proved"]),
         "certificates": [_plain(claim) for claim in known["certificates"]],
     }
 
@@ -150,23 +159,52 @@ def _attacked(rows, patients):
     return {**named, **numbers_of(rows, patients)}
 
 
-def _best_known(radius, own, transferred):
-    """The rmse of the worst that anybody's changes do to each slice, and for whom these were found.
+def _best_known(radius, own, transferred, submitted):
+    """The rmse of the worst that anybody's changes do to each slice, and whose these are.
 
     Args:
         radius: of the changes.
         own: the worst case of the row's own attacks, a row a slice.
-        transferred: as for `row_of`.
+        transferred, submitted: as for `row_of`.
     """
     errors = {one["slice"]: one["rmse"] for one in own}
-    found_for = {}
-    for name, results in transferred.items():
+    others = [("found_for", name, results) for name, results in transferred.items()]
+    others += [("found_by", one["by"], one["results"]) for one in submitted]
+    whose = {}
+    for key, name, results in others:
         for one in results:
             if one["radius"] == radius and one["rmse"] > errors[one["slice"]]:
                 errors[one["slice"]] = one["rmse"]
-                found_for[one["slice"]] = name
-    rmse = np.sqrt(np.mean(np.square(list(errors.values()))))
-    return {"radius": radius, "rmse": _number(rmse), "found_for": sorted(set(found_for.values()))}
+                whose[one["slice"]] = key, name
+    found = {"radius": radius, "rmse": _mean(errors.values())}
+    for key in ("found_for", "found_by"):
+        found[key] = sorted({name for other, name in whose.values() if other == key})
+    return found
+
+
+def _mean(errors):
+    """The root of the mean square."""
+    return _number(np.sqrt(np.mean(np.square(list(errors)))))
+
+
+def _transfer(board, transferred):
+    """What the changes found for each other row do, at each radius: means over the slices."""
+    found = []
+    for name, results in transferred.items():
+        for radius in board.radii():
+            own = [one for one in results if one["radius"] == radius]
+            effect = _number(np.mean([one["effect"] for one in own]))
+            rmse = _mean(one["rmse"] for one in own)
+            found.append({"found_for": name, "radius": radius, "effect": effect, "rmse": rmse})
+    return found
+
+
+def _submission(one):
+    """A submitted change, and what it does on the mean."""
+    found = {key: one[key] for key in ("hash", "by", "note", "radius")}
+    found["effect"] = _number(np.mean([each["effect"] for each in one["results"]]))
+    found["rmse"] = _mean(each["rmse"] for each in one["results"])
+    return found
 
 
 def _with_transfer(flags, worst, transferred):

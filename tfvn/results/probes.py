@@ -49,7 +49,7 @@ _SEEN = 3e3
 _LOUDER = 2
 
 
-def flags_of_model(model, inputs, reference=None, index=None, radius=None):
+def flags_of_model(model, inputs, reference=None, index=None, radius=None, rules=None):
     """Probes a model on a batch, with 46 gradients and about 75 passes.
 
     A random model takes 15 gradients and 30 passes more.
@@ -65,6 +65,7 @@ def flags_of_model(model, inputs, reference=None, index=None, radius=None):
         index: whole numbers (batch,) that name the images, and stand in the flags. The draws of an
             image depend on its own. None: draws are those of number 0, and the flags count from 0.
         radius: at which a search is tried; None: 5 % of || f(k) ||.
+        rules: the names of those that are applied, "no answer" among them; None: all.
 
     Returns:
         A list with a `tfvn.results.flags.Flag` for each rule of `tfvn.results.rules.OF_MODELS`. Of
@@ -80,16 +81,17 @@ def flags_of_model(model, inputs, reference=None, index=None, radius=None):
         raise ValueError("Probes start the model at A^H k. Remove `initial_image` from the inputs.")
     if radius is not None:
         radius = checks.number("radius", radius, above=0)
+    applied = [rule for rule in OF_MODELS if rules is None or rule.name in rules]
     try:
         subject = Asked(model, inputs, index, radius)
     # A model is anybody's, and may raise anything.
     except Exception as error:
-        first, *others = OF_MODELS
+        first, *others = applied
         flag = flag_of(first, [Case(math.inf, note=told_of(error))])
         return [flag, *(unchecked(rule, "There is no answer.") for rule in others)]
     truth = _truth(reference, subject)
     found = {}
-    for rule in OF_MODELS:
+    for rule in applied:
         reason = _reason(rule, found, subject)
         if reason:
             found[rule.name] = unchecked(rule, reason)

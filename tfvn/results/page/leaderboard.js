@@ -69,7 +69,7 @@
       const text = button.parentElement.querySelector("pre").textContent;
       const link = document.createElement("a");
       link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-      link.download = `row-${button.dataset.row}.json`;
+      link.download = button.dataset.file;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
