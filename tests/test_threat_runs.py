@@ -95,7 +95,7 @@ def test_a_worker_of_dask_finds_the_bytes_of_this_process(run_dir, output, tmp_p
         attack_run(shared, open_run(shared), cluster=own)
         assert stored(shared) == stored(run_dir)
         evaluate([shared], tmp_path / "results", cluster=own)
-    for name in ("results.csv", "table1.csv", "certificates.csv"):
+    for name in ("results.csv", "table1.csv", "flags.csv"):
         assert (tmp_path / "results" / name).read_bytes() == (output / name).read_bytes()
     assert not (tmp_path / "results" / ".unfinished").exists()
 
