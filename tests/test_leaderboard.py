@@ -52,7 +52,7 @@ def test_a_board_has_the_exact_rows_and_its_own_under_one_protocol(board):
     assert (board.title, board.version) == ("made up", "made-1")
 
 
-@pytest.mark.parametrize("name, rows", [("quick", 4), ("small", 14)])
+@pytest.mark.parametrize("name, rows", [("quick", 4), ("small", 14), ("defences", 16)])
 def test_the_boards_of_the_package_can_be_read(name, rows):
     found = read(f"{protocol.CONFIGS}/leaderboard/{name}.yaml")
     assert len(found.entries) == rows and len(found.radii()) == 3

@@ -98,11 +98,9 @@ def read(path):
             _take(entry, own, sections, rows)
     protocol = configs.of_entries(source, sections)
     with naming(source):
-        found, trainings = [], {}
+        found = []
         for number in sorted(rows):
-            entry = _entry(number, rows[number], protocol, os.path.dirname(source), trainings)
-            trainings[entry.name] = addresses.of_training(entry.config)
-            found.append(entry)
+            found.append(_entry(number, rows[number], protocol, os.path.dirname(source), found))
         stem, _ = os.path.splitext(os.path.basename(source))
         board = Board(own.get("title", stem), own.get("version", stem), protocol, found)
         _check(board)
@@ -145,8 +143,8 @@ def _text(entry):
     return entry.value
 
 
-def _entry(number, row, protocol, folder, trainings):
-    """The `Entry` of a row's keys. `trainings` has the hashes of the rows above, by their names."""
+def _entry(number, row, protocol, folder, above):
+    """The `Entry` of a row's keys. `above` are those of the rows before it, a list."""
     if not row.get("name", "").strip():
         raise ValueError(f"row {number + 1} has no name. Give it one: '- name: ...'.")
     if "config" not in row and "model" not in row:
@@ -159,18 +157,21 @@ def _entry(number, row, protocol, folder, trainings):
         path = os.path.join(folder, row["config"])
     given = row.get("set", [])
     overrides = [given] if isinstance(given, str) else list(given)
-    overrides = [_with_others(text, trainings) for text in overrides]
+    overrides = [_with_others(text, above) for text in overrides]
     if "model" in row:
         overrides.append(f"model.file={os.path.join(folder, row['model'])}")
     about = {key: row.get(key, "") for key in ("licence", "authors", "link", "note")}
     return Entry(row["name"], _under(protocol, configs.load(path, overrides)), about)
 
 
-def _with_others(text, trainings):
-    """A setting with the trainings of other rows in the place of their names."""
+def _with_others(text, above):
+    """A setting with the trainings of rows above in the place of their names."""
     # A name may begin with another one.
-    for name in sorted(trainings, key=len, reverse=True):
-        text = text.replace(_OF_OTHER + name, addresses.TRAINING + trainings[name])
+    for entry in sorted(above, key=lambda entry: len(entry.name), reverse=True):
+        named = _OF_OTHER + entry.name
+        if named in text:
+            training = addresses.of_training(entry.config)
+            text = text.replace(named, addresses.TRAINING + training)
     if _OF_OTHER in text:
         raise ValueError(
             f"{_OF_OTHER}NAME is the network of a row above. There is none of that name. Received:"
