@@ -22,7 +22,8 @@ project = "tfvn"
 version = release = tfvn.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 extensions += ["configuration_keys"]
-exclude_patterns = ["_build"]
+# Boards are pages of their own.
+exclude_patterns = ["_build", "leaderboard"]
 html_theme = "furo"
 html_title = f"tfvn {release}"
 html_static_path = ["_static"]

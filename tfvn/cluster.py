@@ -25,6 +25,8 @@ import time
 import warnings
 from typing import Any, Callable, NamedTuple
 
+import numpy as np
+
 from tfvn import provenance
 
 __all__ = ["Answer", "Cluster", "Refused", "Task", "code", "connected", "here", "peak_bytes"]
@@ -88,7 +90,7 @@ class _Terms(NamedTuple):
 @functools.cache
 def code():
     """The version of what computes, as pairs of texts: of the package with its source, of the
-    packages that it needs, and of Python.
+    packages that it needs, of Python, and of the products of matrices.
     """
     root = pathlib.Path(__file__).parent
     source = hashlib.sha256()
@@ -99,7 +101,16 @@ def code():
     found.update(provenance.versions(_PACKAGES))
     major, minor, _ = platform.python_version_tuple()
     found["Python"] = f"{major}.{minor}"
+    found["matrix products"] = _products()
     return tuple(found.items())
+
+
+def _products():
+    """How NumPy rounds a product of matrices: a hash of one. That depends on the processor, and on
+    whether OPENBLAS_NUM_THREADS or OMP_NUM_THREADS is 1.
+    """
+    ramp = np.sin(np.arange(2 * 256 * 256, dtype=np.float32)).view(np.complex64).reshape(256, 256)
+    return f"that round as {hashlib.sha256((ramp @ ramp.T).tobytes()).hexdigest()[:12]}"
 
 
 def peak_bytes():
@@ -131,8 +142,12 @@ def _local(workers):
     """The address of a scheduler in this process, with so many workers on this machine."""
     import logging
 
+    import dask
     from distributed import LocalCluster
 
+    # Dask would give each worker one thread for products of matrices, which are rounded otherwise
+    # then than in this process.
+    dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
     # What becomes of workers is told by `Cluster`. Their memory is left to the operating system.
     cluster = LocalCluster(
         n_workers=workers,

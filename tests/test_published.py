@@ -1,0 +1,75 @@
+"""The boards in docs/leaderboard: their pages, tables and rows say the same, of one protocol."""
+
+import collections
+import csv
+import html
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tfvn.leaderboard import schema
+
+FOLDER = Path(__file__).parents[1] / "docs" / "leaderboard"
+BOARDS = sorted(path.parent for path in FOLDER.glob("*/results.csv"))
+
+
+def rows_of(board):
+    """The rows of a board by name, and the texts of their files."""
+    texts = {}
+    for path in sorted((board / "rows").glob("*.json")):
+        text = path.read_text(encoding="utf-8")
+        texts[json.loads(text)["name"]] = text
+    return {name: json.loads(text) for name, text in texts.items()}, texts
+
+
+def worst_of(board):
+    """The worst rmse of each slice from the table, by row and radius; the largest effects too."""
+    found = collections.defaultdict(dict)
+    with open(board / "results.csv", encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            slices = found[line["model"], float(line["radius"])]
+            rmse, effect = slices.get(line["slice"], (0, 0))
+            slices[line["slice"]] = (
+                max(rmse, float(line["rmse"])),
+                max(effect, float(line["effect"])),
+            )
+    return found
+
+
+def test_there_is_a_board():
+    assert BOARDS
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_rows_and_results_agree(board):
+    rows, _ = rows_of(board)
+    worst = worst_of(board)
+    radii = {radius for _, radius in worst}
+    assert {name for name, _ in worst} == set(rows)
+    for name, row in rows.items():
+        schema.check(row, name)
+        told = {0.0: row["clean"], **{one["radius"]: one for one in row["worst"]}}
+        assert set(told) == radii
+        for radius, numbers in told.items():
+            errors, effects = zip(*worst[name, radius].values())
+            assert len(errors) == row["slices"]
+            rmse = math.sqrt(sum(error**2 for error in errors) / len(errors))
+            assert numbers["rmse"] == pytest.approx(rmse, rel=1e-6)
+            assert numbers["worst"] == pytest.approx(max(errors), rel=1e-6)
+            if radius:
+                # That of the change with the worst error.
+                assert numbers["effect"] <= sum(effects) / len(effects) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_all_rows_are_of_one_protocol_and_stand_on_the_page(board):
+    rows, texts = rows_of(board)
+    assert len({json.dumps(row["protocol"]) for row in rows.values()}) == 1
+    assert len({row["hashes"]["data"] for row in rows.values()}) == 1
+    page = html.unescape((board / "leaderboard.html").read_text(encoding="utf-8"))
+    table = (board / "leaderboard.md").read_text(encoding="utf-8")
+    for name, text in texts.items():
+        assert text.strip() in page
+        assert f" {name} |" in table
