@@ -14,7 +14,6 @@ FLAGS = {
     "data.array": "--array",
     "data.sensitivity_path": "--maps",
     "data.sensitivity_array": "--maps-array",
-    "data.maps": "--maps-method",
     "data.maps_from": "--maps-from",
     "data.calibration_lines": "--calibration-lines",
     "data.coil_axis": "--coil-axis",
