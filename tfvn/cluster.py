@@ -25,8 +25,6 @@ import time
 import warnings
 from typing import Any, Callable, NamedTuple
 
-import numpy as np
-
 from tfvn import provenance
 
 __all__ = ["Answer", "Cluster", "Refused", "Task", "code", "connected", "here", "peak_bytes"]
@@ -101,16 +99,8 @@ def code():
     found.update(provenance.versions(_PACKAGES))
     major, minor, _ = platform.python_version_tuple()
     found["Python"] = f"{major}.{minor}"
-    found["matrix products"] = _products()
+    found["matrix products"] = provenance.products()
     return tuple(found.items())
-
-
-def _products():
-    """How NumPy rounds a product of matrices: a hash of one. That depends on the processor, and on
-    whether OPENBLAS_NUM_THREADS or OMP_NUM_THREADS is 1.
-    """
-    ramp = np.sin(np.arange(2 * 256 * 256, dtype=np.float32)).view(np.complex64).reshape(256, 256)
-    return f"that round as {hashlib.sha256((ramp @ ramp.T).tobytes()).hexdigest()[:12]}"
 
 
 def peak_bytes():

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -12,7 +13,7 @@ import shlex
 import subprocess
 import sys
 
-__all__ = ["VERSION", "commit", "devices", "origin", "own_command", "versions"]
+__all__ = ["VERSION", "commit", "devices", "origin", "own_command", "products", "versions"]
 
 VERSION = "0.1.0"  # also in setup.py
 
@@ -83,3 +84,14 @@ def _git(*arguments):
     command = ["git", "-C", folder, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
+
+
+def products():
+    """How NumPy rounds a product of matrices: a hash of one. That depends on the processor, and on
+    whether OPENBLAS_NUM_THREADS or OMP_NUM_THREADS is 1.
+    """
+    # Whoever asks for a version alone does not wait for NumPy either.
+    import numpy as np
+
+    ramp = np.sin(np.arange(2 * 256 * 256, dtype=np.float32)).view(np.complex64).reshape(256, 256)
+    return f"that round as {hashlib.sha256((ramp @ ramp.T).tobytes()).hexdigest()[:12]}"
