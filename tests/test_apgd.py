@@ -237,7 +237,7 @@ SEARCHES = {
     "apgd kspace": AutoProjectedGradient(steps=12, threat="kspace"),
     "apgd maps": AutoProjectedGradient(steps=12, threat="maps"),
     "apgd larger": AutoProjectedGradient(steps=12, start="larger", restarts=2),
-    "apgd moved": AutoProjectedGradient(steps=20, start="moved", threat_region=DISC),
+    "apgd moved": AutoProjectedGradient(steps=20, start="moved", threat_region=DISC, seed=1),
     "apgd beside": AutoProjectedGradient(steps=20, start="beside", threat_region=DISC),
     "apgd singular": AutoProjectedGradient(steps=12, start="singular"),
     "apgd region": AutoProjectedGradient(steps=12, threat_region=DISC),
@@ -259,7 +259,7 @@ def test_every_change_is_inside_its_ball_and_near_its_surface(found, name):
     attack = SEARCHES[name]
     for change in found(name).perturbation.numpy():
         size = attack.norm_of(change)
-        assert 0.9 < size <= 1.0
+        assert 0.95 < size <= 1.0
 
 
 @EVERY_SEARCH
