@@ -30,7 +30,7 @@ from tfvn.data.maps import MAPS
 from tfvn.data.mask_choice import MASKS
 from tfvn.data.measurement import Measurement
 from tfvn.data.measurement_format import MeasurementFormat
-from tfvn.data.pipeline import Batches, clear_errors, load, maps_origin, source
+from tfvn.data.pipeline import Batches, clear_errors, fingerprints, load, maps_origin, source
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.sample import Sample, normalise
 from tfvn.data.sensitivity import low_resolution_maps
@@ -74,6 +74,7 @@ __all__ = [
     "VLOKnee",
     "check",
     "clear_errors",
+    "fingerprints",
     "load",
     "low_resolution_maps",
     "maps_origin",

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfvn.data.prepared import PreparedSlices
 from tfvn.data.remembered import Remembered
 
-__all__ = ["Batches", "Shuffled", "clear_errors", "load", "maps_origin", "source"]
+__all__ = ["Batches", "Shuffled", "clear_errors", "fingerprints", "load", "maps_origin", "source"]
 
 _SPLITS = ("train", "test")
 # Threads that read slices. One more makes batches of them.
@@ -46,6 +46,20 @@ def source(config, split="train"):
     if split not in _SPLITS:
         raise ValueError(f"split must be one of {', '.join(_SPLITS)}. Received: split={split!r}")
     return config.dataset.source(split)
+
+
+def fingerprints(config, split="train"):
+    """What tells the slices of a split from others: settings, and states of files.
+
+    Args:
+        config: a `tfvn.config.Config`.
+        split: as for `source`.
+
+    Returns:
+        A list with the fingerprint of each slice, see `tfvn.data.source.Source`.
+    """
+    slices = source(config, split)
+    return [slices.fingerprint(index) for index in range(len(slices))]
 
 
 def maps_origin(config, split="test"):

@@ -27,7 +27,6 @@ __all__ = [
     "of_others",
     "of_row",
     "of_training",
-    "states",
 ]
 
 # Of what this package computes from the same settings. A change of a result is a new edition.
@@ -45,17 +44,6 @@ def digest(*parts):
     return hashlib.sha256(text.encode()).hexdigest()[:_LETTERS]
 
 
-def states(config, split):
-    """What tells the slices of a split from others: settings, and states of files.
-
-    Args:
-        config: a `tfvn.config.Config`.
-        split: "train" or "test".
-    """
-    source = data.source(config, split)
-    return [source.fingerprint(index) for index in range(len(source))]
-
-
 def of_training(config):
     """The hash of a trained network, or of the file that it comes from."""
     if config.model.file:
@@ -71,7 +59,7 @@ def of_training(config):
         training,
         _of_start(start),
         _data(config),
-        states(config, "train"),
+        data.fingerprints(config, "train"),
     )
 
 
@@ -82,9 +70,8 @@ def of_row(config, training):
         config: the row's.
         training: the hash of its training.
     """
-    return digest(
-        "row", training, config.seed, config.defence.tree(), _data(config), states(config, "test")
-    )
+    slices = data.fingerprints(config, "test")
+    return digest("row", training, config.seed, config.defence.tree(), _data(config), slices)
 
 
 def of_attack(part):
