@@ -7,11 +7,14 @@ VENV := .venv-keras3
 PINS := constraints-keras3.txt
 VERSIONS := 3.12 3.13 3.11
 # tests/conftest.py says which tests these are.
-TESTS := -m "not one_stack"
+ALL_TESTS := -m "not one_stack"
+TESTS := -m "not one_stack and not slow"
 else ifeq ($(STACK),keras2)
 VENV := .venv
 PINS := constraints.txt
 VERSIONS := 3.11 3.10 3.9
+ALL_TESTS :=
+TESTS := -m "not slow"
 else
 $(error STACK=$(STACK) is unknown. It is keras2 or keras3)
 endif
@@ -27,7 +30,7 @@ else
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: demo paper rehearsal models leaderboard style test docs tensorboard setup clean
+.PHONY: demo paper rehearsal models leaderboard style test test-all docs tensorboard setup clean
 
 demo: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -m tfvn.paper.demo
@@ -54,6 +57,10 @@ style: $(STAMP)
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest $(TESTS)
+
+# With the slow ones: one test in a hundred, and more than a third of the time.
+test-all: $(STAMP)
+	$(VENV)/bin/python -m pytest $(ALL_TESTS)
 
 # Warnings are errors.
 docs: $(STAMP)

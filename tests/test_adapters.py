@@ -198,6 +198,7 @@ def test_a_model_of_others_is_attacked_as_if_it_were_ours(name, case):
     np.testing.assert_allclose(found.perturbation, expected.perturbation, atol=1e-4)
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_model_of_others_is_smoothed_as_if_it_were_ours(name, case, eagerly):
     make, native = MODELS[name]

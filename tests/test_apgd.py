@@ -344,6 +344,7 @@ def test_only_an_image_is_moved():
         assert (attack.num_answers, attack.fixed()) == (0, ("random", False))
 
 
+@pytest.mark.slow
 def test_a_search_through_larger_balls_ends_inside_however_few_its_steps(network, batch):
     for steps in (3, 4, 5):
         attack = AutoProjectedGradient(steps=steps, start="larger")
@@ -407,6 +408,7 @@ def test_a_change_of_the_image_leaves_padding_as_it_is(network, padded, attack, 
     np.testing.assert_allclose(result.reconstruction, changed, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_attack_on_kspace_is_at_least_as_strong_as_one_on_the_image(found, network, batch):
     r = found("apgd").perturbation
     reached = Sense().forward(r, batch["sensitivity_maps"], batch["mask"])
@@ -545,6 +547,7 @@ def test_an_attack_takes_as_many_draws_as_it_is_told(network):
     assert AutoProjectedGradient(draws=20)._sets(network) == 1
 
 
+@pytest.mark.slow
 def test_fresh_draws_are_not_the_models(batch):
     model = Smoothed(ZeroFilled(), 0.2, 2)
     values = {}

@@ -25,6 +25,7 @@ def benchmarks(monkeypatch):
     return problem, workloads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, arguments",
     [
@@ -43,6 +44,7 @@ def test_the_plain_formulation_equals_the_product(benchmarks, name, arguments):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
 
 
+@pytest.mark.slow
 def test_a_measurement_runs_in_a_process_of_its_own():
     task = json.dumps(dict(workload="smoothed", arguments=[3], what="time", size=SMALL, rounds=1))
     command = [sys.executable, "-m", "benchmarks.measure", task]

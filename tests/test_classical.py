@@ -122,6 +122,7 @@ def test_the_differences_of_a_ramp_are_its_slopes_and_zero_at_the_last_row_and_c
     assert (found[1, :, :-1] == 3j).all() and not found[1, :, -1].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("Model", [TotalVariation, Wavelet])
 def test_the_objective_falls_to_its_minimum(case, Model):
     inputs = case(2, mask="weights", dtype="complex128")
@@ -246,6 +247,7 @@ def test_cg_sense_equals_that_of_bart_on_a_real_measurement(brain, pics, mu):
     assert difference < 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_the_minimum_of_total_variation_is_that_of_bart_on_a_real_measurement(brain, pics):
     model = TotalVariation(weight=0.001)
     # Flag 3: differences along both axes of the image.

@@ -80,6 +80,7 @@ def test_an_attack_is_traced_once_for_all_settings_and_data(case, name, noise):
     assert counts == [counts[0]] * 3 and counts[0] > 0
 
 
+@pytest.mark.slow
 @OPTIMIZERS
 def test_training_is_traced_once_for_all_steps_and_data(case, optimizer):
     class Counting(Trainer):

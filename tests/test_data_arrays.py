@@ -46,6 +46,7 @@ def test_arrays_in_any_units_become_what_normalise_makes_of_a_slice(knees, units
     }
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_network_attack_and_smoothing_take_the_result(knees, network):
     inputs, scale = prepare(knees[0].kspace * 1e-5, mask=LINES)

@@ -384,6 +384,7 @@ def test_where_maps_come_from_is_told_in_words(knees, tmp_path):
     assert data.maps_origin(load(settings={**scan, "data.maps_from": "fully-sampled"})) == full
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_process_ends_while_slices_are_being_read():
     """Threads of TensorFlow that wait for Python, and Python for them, would wait for ever."""

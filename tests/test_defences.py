@@ -458,6 +458,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_of_an_ensemble_knows_its_networks_and_not_their_files(run, tmp_path, capsys):
     Cascade(**SMALL, seed=1).save("other.keras")
     run(name="ensemble", others="other.keras")
@@ -470,6 +471,7 @@ def test_a_run_of_an_ensemble_knows_its_networks_and_not_their_files(run, tmp_pa
     assert "defence.others" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_draws_of_every_kind_are_counted_in_a_sweep(run, tmp_path):
     run(name="stagewise", sigma=0.1, num_samples=2)

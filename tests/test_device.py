@@ -261,6 +261,7 @@ def test_what_an_image_takes_is_told_within_a_factor_of_two(peak_memory):
         assert measured / 2 < told < 2 * measured, name
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_chunk_from_free_memory_gives_the_same_image(case, network, monkeypatch):
     inputs, sizes = case(batch=2), []

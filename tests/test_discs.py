@@ -82,6 +82,7 @@ def test_every_disc_of_a_linear_model_reaches_its_worst_case(case):
         assert 0.95 * worst < effect <= worst * (1 + 1e-4)
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_its_batch_mates(attack, batch, found):
     alone = {key: x[:1] for key, x in batch.items()}
     again = run(attack, vivid(), alone)

@@ -353,6 +353,7 @@ def free_ports():
         return a.getsockname()[1], b.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
     run_dir = tmp_path / "run"
     with pair(run_dir, last=(0, 3)) as (first, second):

@@ -600,6 +600,7 @@ def test_a_stopped_evaluation_goes_on_after_its_last_slice(
     assert sorted(os.listdir(tmp_path)) == sorted(os.listdir(kinds))
 
 
+@pytest.mark.slow
 def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(
     smoothed_run, tmp_path, monkeypatch
 ):
@@ -775,6 +776,7 @@ def test_a_scan_called_like_a_result_is_a_scan(original, tmp_path):
         assert list(file) == ["kspace"]
 
 
+@pytest.mark.slow
 def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
@@ -969,6 +971,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_names_stay_names(run_dirs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in HOSTILE:

@@ -43,6 +43,7 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_volumes_of_different_sizes_are_trained_on_attacked_and_evaluated(root, tmp_path):
     run, results = tmp_path / "run", tmp_path / "results"
     config = directory.open_run(run, os.devnull, [*SETTINGS, f"data.path={root}"])

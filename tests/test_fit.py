@@ -145,6 +145,7 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path, text):
     assert told(str(tmp_path), knee(mask=np.ones(24))) == []
 
 
+@pytest.mark.slow
 def test_a_training_is_saved_though_its_data_are_gone(tmp_path, monkeypatch):
     from tfvn.runs.train import train_run
 

@@ -65,6 +65,7 @@ def test_one_more_restart_is_seen_in_the_stored_history(original, tmp_path):
     assert "with budget 2, " in row["note"]
 
 
+@pytest.mark.slow
 def test_a_smoothed_run_is_probed_and_compared_with_its_bound(tmp_path):
     run_dir = make_run(tmp_path / "smoothed", *SMOOTHED, *TWO)
     evaluate([run_dir], tmp_path / "results", probe=True)
@@ -127,6 +128,7 @@ def test_the_report_shows_a_raised_flag(original, tmp_path, monkeypatch):
 # Models with random draws
 
 
+@pytest.mark.slow
 def test_what_an_attack_has_learned_of_its_draws_is_read_from_its_files(tmp_path):
     settings = [*SMOOTHED, "data.num_test=2", "defence.num_samples=1"]
     settings += ["attacks=apgd,ascent"]
@@ -190,6 +192,7 @@ def test_changes_of_other_runs_are_compared_where_they_were_transferred(pair, tm
         assert row["attack"] == f"found for {other}" and row["slice"] == ""
 
 
+@pytest.mark.slow
 def test_transfers_of_other_attacks_count_for_nothing(pair, tmp_path):
     run_dirs, folder = pair
     output = shutil.copytree(folder, tmp_path / "results")
@@ -204,6 +207,7 @@ def test_transfers_of_other_attacks_count_for_nothing(pair, tmp_path):
     assert states_of(output, "transfer wins")["one"]["state"] == NOT_CHECKED
 
 
+@pytest.mark.slow
 def test_an_attack_of_one_step_is_compared_with_others(pair, tmp_path):
     run_dirs, _ = pair
     evaluate(run_dirs, tmp_path)

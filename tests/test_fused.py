@@ -15,6 +15,7 @@ from tfvn.models.descent import PARAMETERS
 from tfvn.models.variational import VariationalNetwork
 
 
+@pytest.mark.slow
 def test_single_precision_agrees_to_a_hundred_thousandth(case):
     inputs = case(batch=2)
     check_against_plain(network(), inputs, "complex64", 1e-5, graph=True)
@@ -80,6 +81,7 @@ with np.load(sys.argv[2]) as file:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imports", ["import tensorflow, tfvn", "from tfvn import metrics"])
 def test_a_saved_model_gives_the_same_bytes_in_a_new_process(case, tmp_path, imports):
     small, inputs = network(), case()

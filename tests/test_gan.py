@@ -106,6 +106,7 @@ def all_weights(model):
     return [np.array(weight) for weight in found]
 
 
+@pytest.mark.slow
 def test_both_networks_are_trained_and_continue_after_a_checkpoint(data, tmp_path):
     model = trainer()
     before = all_weights(model)
@@ -122,6 +123,7 @@ def test_both_networks_are_trained_and_continue_after_a_checkpoint(data, tmp_pat
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_the_pixel_loss_alone_lowers_the_error(data):
     model = trainer(adversarial=0.0, frequency=0.0, perceptual=0.0)

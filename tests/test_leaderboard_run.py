@@ -352,6 +352,7 @@ def stored(output, row):
     return found
 
 
+@pytest.mark.slow
 def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board, tmp_path):
     dask = pytest.importorskip("dask")
     path, alone, *_ = board

@@ -227,6 +227,7 @@ def test_statistics_without_a_norm_are_refused():
 CONVEX = [(1.0, 0.007, 1.65), (1.0, 0.5, 0.3), (0.8, 0.02, 10.0), (1.0, 2.0, 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power, mu, strength", CONVEX)
 def test_the_minimum_of_a_convex_function_reaches_its_constants_and_passes_none(
     power, mu, strength

@@ -111,8 +111,7 @@ def test_the_same_seeds_give_the_same_noise(case):
 
 @OPERATORS
 @pytest.mark.parametrize("noise", LAWS)
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("shape", [(2, 8, 6), (3, 9, 7), (1, 12, 5)])
+@pytest.mark.parametrize("mask, shape", list(zip(MASKS, [(2, 8, 6), (3, 9, 7), (1, 12, 5)])))
 def test_one_draw_has_two_views(case, shape, mask, noise, readout_oversampling):
     # The noise in k-space is 0 where nothing is sampled, and its adjoint is the noise of the image.
     sense, (maps, mask), _, _ = problem(case, shape, mask, readout_oversampling, batch=3)

@@ -112,6 +112,7 @@ def test_all_changes_are_those_of_a_network_with_noise():
     assert __main__._own("sigma_0.1", ["defence=none", "defence.law=laplace"]) == ["defence=none"]
 
 
+@pytest.mark.slow
 def test_a_second_call_does_nothing_again(rehearsal, capsys):
     before = {path: path.stat().st_mtime_ns for path in rehearsal.rglob("model.keras")}
     __main__.paper(str(rehearsal), None, SMALL, (32, 24, 2))
@@ -213,6 +214,7 @@ def test_what_the_protocol_did_not_write_stays(tmp_path, name):
         write()
 
 
+@pytest.mark.slow
 def test_models_are_compared_in_one_table(tmp_path, capsys):
     small = ["data.height=32", "data.width=24", "data.num_coils=2", "data.num_test=2"]
     small += ["attacks.ascent.steps=1", "attacks.ascent.sizes=1.5,3.5"]

@@ -36,6 +36,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 def test_every_recipe_is_trained_attacked_and_told_with_its_gradients(tmp_path, monkeypatch):
     monkeypatch.setitem(models.MODELS, "curved", Curved)
     path = tmp_path / "experiment.yaml"

@@ -103,6 +103,7 @@ def start(run_dir, *settings):
     return directory.open_run(run_dir, "configs/smoke.yaml", settings)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_of_two_that_begin_at_once_one_begins(tmp_path):
     """The other one has the same configuration, or is refused."""

@@ -185,6 +185,7 @@ def kill(script, arguments, module, name, number):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.slow
 # In the middle of a step's epoch, and between the writing of a file and its renaming.
 @pytest.mark.parametrize(
     "module, name, number",
@@ -218,6 +219,7 @@ def test_a_training_killed_at_its_end_needs_no_data(quick, tmp_path, monkeypatch
     assert contents(run_dir)["weights"] == contents(quick)["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_killed_attack_goes_on_after_its_last_slice(smoke, tmp_path):
     run_dir = str(tmp_path / "killed")
@@ -252,6 +254,7 @@ def test_a_suite_that_is_killed_between_its_members_goes_on_to_the_same_bytes(sm
     assert contents(killed) == contents(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"

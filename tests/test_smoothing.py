@@ -306,6 +306,7 @@ def test_an_image_given_in_both_places_is_counted_once_in_each(case):
     np.testing.assert_allclose(tape.gradient(value, image), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.parametrize("chunk_size", [3, 7])
 def test_the_gradient_does_not_depend_on_the_chunk_size(case, network, chunk_size):

@@ -163,6 +163,7 @@ def test_the_pictures_are_those_of_the_middle_slice(run_dir):
         assert picture(found[tag], 2).std() > 10
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_leaves_no_point_twice_and_logging_changes_no_weight(
     run_dir, tmp_path, monkeypatch
 ):

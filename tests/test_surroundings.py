@@ -64,6 +64,7 @@ def drawn_here(folder, monkeypatch):
     return names["digest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -215,6 +216,7 @@ def test_a_module_that_was_only_looked_for_or_failed_is_still_loaded_in_its_cont
     importlib.reload(sys.modules["fails_once"])
 
 
+@pytest.mark.slow
 def test_a_tensorflow_that_was_looked_for_is_quiet_and_knows_our_networks(tmp_path):
     small = {
         "num_stages": 1,
@@ -235,6 +237,7 @@ print(type(tf.keras.models.load_model("model.keras")).__name__)
     assert (done.stdout, done.stderr) == ("VariationalNetwork\n", "")
 
 
+@pytest.mark.slow
 def test_keras_may_be_imported_after_the_package_and_before_tensorflow(tmp_path):
     code = "import sys, tfvn, keras; print('tfvn.models.variational' in sys.modules)"
     done = python("-c", code, folder=tmp_path)

@@ -84,6 +84,7 @@ def output(run_dir, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_a_worker_of_dask_finds_the_bytes_of_this_process(run_dir, output, tmp_path):
     pytest.importorskip("distributed")
     from test_cluster import workers

@@ -108,6 +108,7 @@ def test_gradients_find_worse_maps_than_chance(network, batch):
     assert (found["apgd"] > 2 * found["random"]).all()
 
 
+@pytest.mark.slow
 def test_a_larger_radius_of_maps_never_gives_less(network, batch):
     attack = AutoProjectedGradient(threat="maps", steps=8)
     small = run(attack, network, batch, 0.1)
@@ -434,6 +435,7 @@ def test_movements_are_the_same_again_and_without_batch_mates(network, batch, tr
     np.testing.assert_allclose(alone.objective[0], result.objective[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", ["erase", "insert"])
 def test_a_target_moves_along(network, batch, truth, goal):
     attack = Motion(grid=3, refinements=1, goal=goal, goal_region=(11, 9, 4))
@@ -444,6 +446,7 @@ def test_a_target_moves_along(network, batch, truth, goal):
     np.testing.assert_allclose(still.left, 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_random_models_are_searched_over_their_draws(batch, truth):
     model = Smoothed(ZeroFilled(), 0.05, 2)
     for attack in (ExchangedLines(candidates=3, draws=4), Motion(grid=2, refinements=0, draws=4)):

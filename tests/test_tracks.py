@@ -199,6 +199,7 @@ def test_the_dynamic_suite_finds_more_than_the_gradient_that_is_cut(found, batch
     np.testing.assert_allclose(found.objective, reached.max(0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_dynamic_suite_attacks_a_model_without_any_gradient(batch):
     model = dynamic.Sampler()
     with pytest.raises(ValueError, match="has no gradient in zero_filled"):
@@ -211,6 +212,7 @@ def test_the_dynamic_suite_attacks_a_model_without_any_gradient(batch):
     assert (effects(run(straight, model, batch)) > 2 * effects(stays)).all()
 
 
+@pytest.mark.slow
 def test_a_larger_radius_of_the_dynamic_suite_never_gives_less(found, batch):
     first, *_ = Suite(version="dynamic-1")._attacks()
     first.steps = 1
@@ -268,6 +270,7 @@ def test_no_draw_of_an_attack_is_one_of_the_models():
     assert len(keys) == 2 * (1 + 40 + 40)
 
 
+@pytest.mark.slow
 def test_what_is_left_on_other_draws_is_the_mean_over_them(batch):
     model = Smoothed(broken.Bent(), 0.1, 30)
     result = run(AutoProjectedGradient(steps=3, draws=30, seed=5), model, batch)
@@ -312,6 +315,7 @@ def stored_of(attack, result):
     return found
 
 
+@pytest.mark.slow
 def test_an_attack_that_has_learned_its_draws_is_flagged(batch):
     # A model that hears the noise far more than the object.
     model = Smoothed(broken.Bent(), 1.0, 1)
@@ -330,6 +334,7 @@ def test_an_attack_says_what_is_left_on_other_draws(batch):
     assert attack.remark(stored) == f"on its own draws {seen:.4g}, on 100 others {unseen:.4g}"
 
 
+@pytest.mark.slow
 def test_a_suite_keeps_what_is_left_of_its_strongest_member(batch):
     model = Smoothed(broken.Bent(), 0.3, 4)
     result = run(Suite(draws=4), model, batch)
@@ -364,6 +369,7 @@ class KnownDraws(broken.Bent):
         return magnitude(broken.bent(masked(image) + 0.02 * drawn))
 
 
+@pytest.mark.slow
 def test_a_search_that_knows_the_draws_must_not_do_less(batch):
     model = KnownDraws()
     flags = {one.name: one for one in flags_of_model(model, batch, index=INDEX)}

@@ -60,6 +60,7 @@ def test_without_a_bandwidth_it_is_the_grid_step():
     assert network.get_config()["bandwidth"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_model_without_weights_is_kept_as_it_is(tmp_path, capsys):
     config = load(settings={**SMALL, "model": "zero-filled"})

@@ -268,6 +268,7 @@ def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
     assert all((a != b).any() for old, new in zip(before, snapshot()) for a, b in zip(old, new))
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_of_a_network_with_one_stage_both_variants_are_the_same(data):
     models = [
@@ -278,6 +279,7 @@ def test_of_a_network_with_one_stage_both_variants_are_the_same(data):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_stagewise_step_is_that_of_ipalm_on_the_stages_blocks(data):
     # Against the algorithm on the same blocks with gradients from the outside.

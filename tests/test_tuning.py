@@ -95,6 +95,7 @@ def pretended(monkeypatch):
 # A trial
 
 
+@pytest.mark.slow
 def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
     config = TINY.changed({"training.optimizer": "adam"})
     for iterations in (2, 5):
@@ -109,6 +110,7 @@ def test_a_trial_that_goes_on_ends_like_one_without_interruption(tmp_path):
     assert all((a == b).all() for a, b in zip(split.get_weights(), trainer.network.get_weights()))
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_stored_as_failed(tmp_path, capsys):
     run_dir, settings = (
         tmp_path / "run",
@@ -289,6 +291,7 @@ def test_a_list_of_values_is_searched_as_given(pretended, tmp_path):
     assert {float(row["sigma"]) for row in rows} <= {0, 0.02, 0.05}
 
 
+@pytest.mark.slow
 def test_a_model_without_weights_is_judged_by_its_error_without_an_attack(tmp_path):
     run_dir = tmp_path / "run"
     settings = ["model=total-variation", "model.iterations=3", "data.num_train=3"]
@@ -377,6 +380,7 @@ def test_a_worker_without_an_address_is_refused(tmp_path, monkeypatch, capsys):
     assert "Missing: KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_PORT" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_chief_and_worker_search_together(tmp_path):
     with socket.socket() as free:
