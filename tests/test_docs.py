@@ -2,8 +2,12 @@
 pages can be followed.
 """
 
+import contextlib
+import functools
 import importlib
 import importlib.util
+import io
+import os
 import re
 import shlex
 import shutil
@@ -72,9 +76,43 @@ def commands(text):
     words = [
         shlex.split(line, comments=True) for line in lines if line.startswith(".venv/bin/python ")
     ]
-    return [
-        (f"-m {line[2]}", line[3:]) if line[1] == "-m" else (line[1], line[2:]) for line in words
-    ]
+    return [called(line[1:]) for line in words]
+
+
+def called(words):
+    """(what, arguments) of what stands behind the name of Python."""
+    return (f"-m {words[1]}", words[2:]) if words[0] == "-m" else (words[0], words[1:])
+
+
+def long_commands(text):
+    """The same of the blocks of jobs that nobody waits for, in which there are loops and variables.
+    A shell tells what it would call.
+    """
+    scripts = [block for language, block in blocks(text) if language == "sh"]
+    tell = r"""told() { printf '%s\0' "$@"; echo; }"""
+    script = "\n".join([tell, *scripts]).replace(".venv/bin/python ", "told ")
+    # It finds no program, so nothing is run.
+    told = subprocess.run(
+        ["/bin/bash", "-c", script],
+        env={"PATH": os.devnull},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [called(line.split("\0")[:-1]) for line in told.stdout.splitlines()]
+
+
+@functools.lru_cache(maxsize=None)
+def help_of(what, command):
+    """What a program says of its flags, and a command of it if there is one."""
+    main = SCRIPTS[what].main if what in SCRIPTS else module_main(what)
+    if main is None:
+        return None
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    return text.getvalue()
 
 
 def overrides(arguments):
@@ -116,23 +154,39 @@ def test_names_of_the_package_exist(path):
 
 
 @each_page
-def test_commands_have_these_flags_and_keys(path, capsys):
+def test_commands_have_these_flags_and_keys(path):
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(
-        r"^make (\w+)", "\n".join(block for language, block in blocks(text) if language == ""), re.M
-    ):
+    shell = "\n".join(block for language, block in blocks(text) if language in ("", "sh"))
+    for target in re.findall(r"^make (\w+)", shell, re.M):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), f"make {target}"
-    for what, arguments in commands(text):
-        main = SCRIPTS[what].main if what in SCRIPTS else module_main(what)
-        if main is None:
+    for what, arguments in [*commands(text), *long_commands(text)]:
+        # `python -m tfvn` has commands of its own, each with its flags.
+        told = help_of(what, tuple(arguments[:1] if what == "-m tfvn" else ()))
+        if told is None:
             continue
-        with pytest.raises(SystemExit) as ended:
-            # `python -m tfvn` has commands of its own, each with its flags.
-            main([*(arguments[:1] if what == "-m tfvn" else []), "--help"])
-        assert ended.value.code == 0
-        known = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+        known = set(re.findall(r"--[a-z][\w-]*", told))
         assert {word for word in arguments if word.startswith("--")} <= known, arguments
+        for word in arguments:
+            assert not word.startswith("configs/") or (ROOT / word).exists(), word
         tfvn.config.load(configuration_of(what, arguments), overrides(arguments))
+
+
+def test_loops_and_variables_of_long_jobs_are_those_of_a_shell():
+    block = """```sh
+scan="data.format=measurement data.path='x y'"
+for pair in unet:200 modl:60; do
+  name=${pair%:*}
+  .venv/bin/python train.py --run-dir runs/$name --set $scan training.iterations=${pair#*:}   # long
+done
+rm -r runs
+.venv/bin/python -m tfvn leaderboard "a b.yaml"
+```
+"""
+    first = ["--run-dir", "runs/unet", "--set", "data.format=measurement"]
+    found = long_commands(block)
+    assert [what for what, _ in found] == ["train.py", "train.py", "-m tfvn"]
+    assert found[0][1][:4] == first and found[0][1][-1] == "training.iterations=200"
+    assert found[1][1][1] == "runs/modl" and found[2][1] == ["leaderboard", "a b.yaml"]
 
 
 def configuration_of(what, arguments):
