@@ -518,6 +518,25 @@ def test_a_wrong_gradient_is_refused(share, case):
         model.reconstruct(case(1))
 
 
+@pytest.mark.parametrize("reads", measurement.READS)
+@pytest.mark.parametrize("lost", [1, 10])
+def test_a_gradient_that_lacks_a_part_at_a_right_angle_is_refused(reads, lost, case):
+    def turned(image):
+        return lost * (tf.roll(image, 1, -1) - tf.roll(image, -1, -1))
+
+    def of(cut):
+        def forward(layer, inputs):
+            image = layer(inputs["zero_filled"])
+            return image + cut(turned(image))
+
+        return from_keras(keras.layers.Activation("linear"), forward, reads=reads)
+
+    # The lost part is antisymmetric: no gradient has anything of it along itself.
+    with pytest.raises(ValueError, match="must have the gradient of its answer in .* random direc"):
+        of(tf.stop_gradient).reconstruct(case(1))
+    of(tf.identity).reconstruct(case(1))
+
+
 def test_functions_that_were_made_with_other_numbers_are_others():
     def made(factor):
         return from_function(

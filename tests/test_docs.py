@@ -102,7 +102,7 @@ def long_commands(text):
     return [called(line.split("\0")[:-1]) for line in told.stdout.splitlines()]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def help_of(what, command):
     """What a program says of its flags, and a command of it if there is one."""
     main = SCRIPTS[what].main if what in SCRIPTS else module_main(what)
