@@ -593,6 +593,43 @@ def test_layers_of_other_settings_are_others():
     assert made("relu").digest() == made("relu").digest() != made("tanh").digest()
 
 
+@pytest.mark.parametrize(
+    "other", [{"activation": "relu"}, {"other_way": True}, {"dtype": "float64"}]
+)
+def test_a_network_of_layers_in_layers_that_is_made_twice_is_one(other):
+    def made(activation="tanh", other_way=False, dtype="float32"):
+        features = keras.Input((None, None, 2))
+        inner_input = keras.Input((None, None, 2))
+        inner_layer = keras.layers.Conv2D(2, 1, activation=activation, dtype=dtype)
+        inner = keras.Model(inner_input, inner_layer(inner_input))
+        once = inner(features)
+        twice = keras.Sequential([keras.layers.Conv2D(2, 1)])(once)
+        sums = keras.layers.Add()([twice, features if other_way else once])
+        network = keras.Model(features, sums)
+        network.set_weights([np.ones_like(weight) for weight in network.get_weights()])
+        return from_keras(network, lambda network, inputs: inputs["zero_filled"])
+
+    assert made().digest() == made().digest() != made(**other).digest()
+
+
+def test_a_network_is_the_same_whatever_sizes_it_has_seen():
+    layers = [keras.layers.Conv2D(2, 1), keras.Sequential([keras.layers.BatchNormalization()])]
+    network = keras.Sequential(layers)
+    network(np.zeros((1, 8, 8, 2), "f4"))
+    model = from_keras(network, lambda network, inputs: inputs["zero_filled"])
+    before = model.digest()
+    network(np.zeros((1, 6, 10, 2), "f4"))
+    assert model.digest() == before
+
+
+def test_a_layer_of_other_settings_is_another():
+    def made(activation):
+        layer = keras.layers.Activation(activation)
+        return from_keras(layer, lambda layer, inputs: inputs["zero_filled"])
+
+    assert made("relu").digest() == made("relu").digest() != made("tanh").digest()
+
+
 def test_a_model_that_python_computes_is_not_exported(tmp_path):
     with pytest.raises(ValueError, match="with TensorFlow alone to be exported. Received: a Funct"):
         serving.export(of_function("float32"), tmp_path / "model")

@@ -24,7 +24,7 @@ from tfvn.models.base import Reconstructor, magnitude
 from tfvn.models.failed_call import Fault, raised_outside
 from tfvn.physics import measurement
 
-__all__ = ["Adapted", "code_of", "digest_of"]
+__all__ = ["Adapted", "code_of", "digest_of", "text_of"]
 
 # Two answers to the same data may differ by rounding: where sums are taken in another order.
 _ROUNDING = 1e-3
@@ -307,10 +307,10 @@ def code_of(function):
         # A cell is empty until its name has a value, and again after `del`.
         with contextlib.suppress(ValueError):
             made_with.append(cell.cell_contents)
-    return " ".join([_text_of(code), *map(_text_of_value, made_with)])
+    return " ".join([_text_of(code), *map(text_of, made_with)])
 
 
-def _text_of_value(value, around=()):
+def text_of(value, around=()):
     """A value as text; of what may be another in each Python, its class.
 
     Args:
@@ -328,7 +328,7 @@ def _text_of_value(value, around=()):
     around = (*around, id(value))
     if isinstance(value, Mapping):
         value = value.items()
-    inside = [_text_of_value(item, around) for item in value]
+    inside = [text_of(item, around) for item in value]
     if isinstance(value, (set, frozenset)):
         # Its order is another in each Python.
         inside.sort()
