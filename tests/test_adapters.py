@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -628,6 +629,62 @@ def test_a_layer_of_other_settings_is_another():
         return from_keras(layer, lambda layer, inputs: inputs["zero_filled"])
 
     assert made("relu").digest() == made("relu").digest() != made("tanh").digest()
+
+
+class StandIn:
+    """What the digest of a `torch.nn.Module` asks of it, where torch is not installed."""
+
+    def __init__(self):
+        self.training = True
+
+    def __repr__(self):
+        return "Scaled()"
+
+    def eval(self):
+        return self
+
+    def named_modules(self):
+        return [("", self)]
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("is_real", [False, True], ids=["stand-in", "torch"])
+def test_modules_of_other_code_and_other_numbers_are_others(is_real, monkeypatch):
+    if not is_real:
+        module = types.ModuleType("torch")
+        module.nn = types.SimpleNamespace(Module=StandIn)
+        monkeypatch.setitem(sys.modules, "torch", module)
+    torch = pytest.importorskip("torch")
+
+    class Scaled(torch.nn.Module):
+        def __init__(self, scale=3.0):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, image):
+            return self.changed(image)
+
+        def changed(self, image):
+            return self.scale * image
+
+    class Turned(Scaled):
+        def forward(self, image):
+            return 1j * self.changed(image)
+
+    class Divided(Scaled):
+        def changed(self, image):
+            return image / self.scale
+
+    def made(module):
+        return from_torch(module, lambda module, inputs: module(inputs["zero_filled"])).digest()
+
+    # As PyTorch shows modules, they look alike.
+    Turned.__name__ = Turned.__qualname__ = Divided.__name__ = Divided.__qualname__ = "Scaled"
+    one = made(Scaled())
+    assert made(Scaled()) == one
+    assert len({one, made(Scaled(2.0)), made(Scaled((3.0,))), made(Turned()), made(Divided())}) == 5
 
 
 def test_a_model_that_python_computes_is_not_exported(tmp_path):
