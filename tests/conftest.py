@@ -60,6 +60,7 @@ ONE_STACK = {
     "test_classical",
     "test_cluster",
     "test_config",
+    "test_configurations",
     "test_conjugate_gradient",
     "test_data_agreement",
     "test_data_axes",

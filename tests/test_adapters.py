@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -519,6 +520,25 @@ def test_a_wrong_gradient_is_refused(share, case):
         model.reconstruct(case(1))
 
 
+@pytest.mark.parametrize("reads", measurement.READS)
+@pytest.mark.parametrize("lost", [1, 10])
+def test_a_gradient_that_lacks_a_part_at_a_right_angle_is_refused(reads, lost, case):
+    def turned(image):
+        return lost * (tf.roll(image, 1, -1) - tf.roll(image, -1, -1))
+
+    def of(cut):
+        def forward(layer, inputs):
+            image = layer(inputs["zero_filled"])
+            return image + cut(turned(image))
+
+        return from_keras(keras.layers.Activation("linear"), forward, reads=reads)
+
+    # The lost part is antisymmetric: no gradient has anything of it along itself.
+    with pytest.raises(ValueError, match="must have the gradient of its answer in .* random direc"):
+        of(tf.stop_gradient).reconstruct(case(1))
+    of(tf.identity).reconstruct(case(1))
+
+
 def test_functions_that_were_made_with_other_numbers_are_others():
     def made(factor):
         return from_function(
@@ -573,6 +593,99 @@ def test_layers_of_other_settings_are_others():
         return from_keras(network, lambda network, inputs: inputs["zero_filled"])
 
     assert made("relu").digest() == made("relu").digest() != made("tanh").digest()
+
+
+@pytest.mark.parametrize(
+    "other", [{"activation": "relu"}, {"other_way": True}, {"dtype": "float64"}]
+)
+def test_a_network_of_layers_in_layers_that_is_made_twice_is_one(other):
+    def made(activation="tanh", other_way=False, dtype="float32"):
+        features = keras.Input((None, None, 2))
+        inner_input = keras.Input((None, None, 2))
+        inner_layer = keras.layers.Conv2D(2, 1, activation=activation, dtype=dtype)
+        inner = keras.Model(inner_input, inner_layer(inner_input))
+        once = inner(features)
+        twice = keras.Sequential([keras.layers.Conv2D(2, 1)])(once)
+        sums = keras.layers.Add()([twice, features if other_way else once])
+        network = keras.Model(features, sums)
+        network.set_weights([np.ones_like(weight) for weight in network.get_weights()])
+        return from_keras(network, lambda network, inputs: inputs["zero_filled"])
+
+    assert made().digest() == made().digest() != made(**other).digest()
+
+
+def test_a_network_is_the_same_whatever_sizes_it_has_seen():
+    layers = [keras.layers.Conv2D(2, 1), keras.Sequential([keras.layers.BatchNormalization()])]
+    network = keras.Sequential(layers)
+    network(np.zeros((1, 8, 8, 2), "f4"))
+    model = from_keras(network, lambda network, inputs: inputs["zero_filled"])
+    before = model.digest()
+    network(np.zeros((1, 6, 10, 2), "f4"))
+    assert model.digest() == before
+
+
+def test_a_layer_of_other_settings_is_another():
+    def made(activation):
+        layer = keras.layers.Activation(activation)
+        return from_keras(layer, lambda layer, inputs: inputs["zero_filled"])
+
+    assert made("relu").digest() == made("relu").digest() != made("tanh").digest()
+
+
+class StandIn:
+    """What the digest of a `torch.nn.Module` asks of it, where torch is not installed."""
+
+    def __init__(self):
+        self.training = True
+
+    def __repr__(self):
+        return "Scaled()"
+
+    def eval(self):
+        return self
+
+    def named_modules(self):
+        return [("", self)]
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("is_real", [False, True], ids=["stand-in", "torch"])
+def test_modules_of_other_code_and_other_numbers_are_others(is_real, monkeypatch):
+    if not is_real:
+        module = types.ModuleType("torch")
+        module.nn = types.SimpleNamespace(Module=StandIn)
+        monkeypatch.setitem(sys.modules, "torch", module)
+    torch = pytest.importorskip("torch")
+
+    class Scaled(torch.nn.Module):
+        def __init__(self, scale=3.0):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, image):
+            return self.changed(image)
+
+        def changed(self, image):
+            return self.scale * image
+
+    class Turned(Scaled):
+        def forward(self, image):
+            return 1j * self.changed(image)
+
+    class Divided(Scaled):
+        def changed(self, image):
+            return image / self.scale
+
+    def made(module):
+        return from_torch(module, lambda module, inputs: module(inputs["zero_filled"])).digest()
+
+    # As PyTorch shows modules, they look alike.
+    Turned.__name__ = Turned.__qualname__ = Divided.__name__ = Divided.__qualname__ = "Scaled"
+    one = made(Scaled())
+    assert made(Scaled()) == one
+    assert len({one, made(Scaled(2.0)), made(Scaled((3.0,))), made(Turned()), made(Divided())}) == 5
 
 
 def test_a_model_that_python_computes_is_not_exported(tmp_path):

@@ -162,14 +162,34 @@ def test_the_end_to_end_network_equals_that_of_fastmri(fastmri, case, tmp_path, 
     np.testing.assert_allclose(found, maps, rtol=0, atol=1e-5)
 
 
+def test_in_double_precision_the_unet_of_published_size_is_equal(fastmri, case, tmp_path):
+    torch = fastmri.torch
+    module = fastmri.models.Unet(1, 1, 32, 4)
+    torch.save(module.state_dict(), tmp_path / "unet.pt")
+    network = in_double_precision(tfvn.load_model(tmp_path / "unet.pt"))
+    inputs = case(1, 3, 63, 46, dtype="complex128")
+    image = torch.tensor(np.abs(network.zero_filled(inputs)))
+    mean, deviation = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
+    seen = ((image - mean) / (deviation + 1e-11)).clamp(-6, 6)
+    with torch.no_grad():
+        expected = module.double()(seen[:, None])[:, 0] * deviation + mean
+    result = tf.math.real(network(inputs))
+    np.testing.assert_allclose(result, expected.numpy(), rtol=0, atol=1e-9)
+
+
+def in_double_precision(read):
+    """The same network, which computes with double precision."""
+    network = type(read).from_config({**read.get_config(), "dtype": "float64"})
+    network.set_weights([weight.astype("float64") for weight in read.get_weights()])
+    return network
+
+
 @pytest.mark.slow
 def test_in_double_precision_the_networks_of_published_size_are_equal(fastmri, case, tmp_path):
     torch = fastmri.torch
     module = fastmri.models.VarNet(12, 8, 4, 18, 4)
     torch.save(module.state_dict(), tmp_path / "varnet.pt")
-    read = tfvn.load_model(tmp_path / "varnet.pt")
-    network = E2EVarNet.from_config({**read.get_config(), "dtype": "float64"})
-    network.set_weights([weight.astype("float64") for weight in read.get_weights()])
+    network = in_double_precision(tfvn.load_model(tmp_path / "varnet.pt"))
     inputs = case(1, 3, 63, 46, dtype="complex128")
     inputs["mask"][..., 19:27] = 1
     inputs["kspace"] = inputs["mask"] * fft2c(inputs["sensitivity_maps"]).numpy()

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_models import ROWS
 
 from tfvn.defences.smoothing import Smoothed
+from tfvn.models import MODELS
 from tfvn.models.base import Reconstructor
 from tfvn.models.classical import ZeroFilled
 from tfvn.models.variational import VariationalNetwork
@@ -167,6 +169,37 @@ def test_any_model_is_served_whatever_it_reads(cases, model, power):
     np.testing.assert_allclose(found["magnitude"], expected, rtol=0, atol=2e-6 * scale.max())
 
 
+# What an export might lose: loops, gradients written by hand, normalisation, maps that a network
+# finds, a state, and layers that know one size.
+EXPORTED = (
+    "total-variation",
+    "rim",
+    "modl",
+    "unet of magnitudes",
+    "e2e-varnet of found maps",
+    "dagan",
+    "automap",
+)
+
+
+@pytest.mark.one_stack
+@pytest.mark.parametrize("row", EXPORTED)
+def test_models_of_every_kind_are_exported(case, tmp_path, row):
+    name, settings, own_case = ROWS[row]
+    model = MODELS[name](**settings)
+    inputs = case(1, **own_case)
+    export(model, tmp_path / "model")
+    signature = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    given = {key: tf.constant(inputs[key]) for key in ("sensitivity_maps", "mask")}
+    found = signature(kspace=tf.constant(inputs["kspace"] * np.float32(3e-5)), **given)
+    zero_filled = np.abs(model.zero_filled(inputs)).max()
+    normalised = {**inputs, "kspace": inputs["kspace"] / zero_filled}
+    expected = 3e-5 * zero_filled * model.answer(model.measured(normalised))
+    scale = np.abs(expected).max()
+    assert scale > 1e-8
+    np.testing.assert_allclose(found["magnitude"], expected, rtol=0, atol=1e-5 * scale)
+
+
 def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
     for name in ("plain", "smoothed"):
         found = served[name]["padding_magnitude"]
@@ -200,7 +233,7 @@ def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, mode
     (path / "saved_model.pb").write_text("an older one")
     with monkeypatch.context() as patch:
         # Ctrl-C while it is written.
-        def interrupted(module, folder, **_):
+        def interrupted(module, folder, *_):
             os.mkdir(folder)
             Path(folder, "saved_model.pb").write_text("half of it")
             raise KeyboardInterrupt
@@ -241,7 +274,7 @@ def test_a_killed_export_leaves_a_model_that_the_next_one_finds(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            "tensorflow.saved_model.save", lambda module, folder, **_: shutil.copytree(path, folder)
+            "tensorflow.saved_model.save", lambda module, folder, *_: shutil.copytree(path, folder)
         )
         # As a kill: nothing is tidied up.
         for name in ("tools.serving._put_back", "files.shutil.rmtree"):

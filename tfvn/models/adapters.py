@@ -15,18 +15,20 @@ expects is made there: two channels, another scale, a crop. It belongs to the mo
 through it.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.models.adapted import Adapted, code_of, digest_of
+from tfvn.models.adapted import Adapted, code_of, digest_of, text_of
 from tfvn.models.base import Reconstructor
 from tfvn.models.bridge import Bridged
 from tfvn.models.torch_module import TorchModule
 
-# Of these types are the settings of Keras' layers that tell what is computed.
-_PLAIN = (bool, int, float, str, tuple, list)
+# Keras writes the sizes that a network has seen into its settings. They change nothing.
+_SIZES = {"batch_input_shape", "batch_shape", "build_config", "build_input_shape", "compile_config"}
 
 __all__ = ["Function", "KerasModel", "from_function", "from_keras", "from_torch"]
 
@@ -185,21 +187,48 @@ class KerasModel(Adapted):
     def digest(self):
         if isinstance(self.inner, keras.Model) and not self.inner.built:
             raise ValueError(f"The {self.title} has no weights yet. Load them, or call it once.")
-        # Of a layer there are none.
-        layers = [_settings_of(layer) for layer in getattr(self.inner, "layers", ())]
+        # Settings of a subclass of keras.Model do not tell those of its layers.
+        layers = [self.inner, *getattr(self.inner, "layers", ())]
+        settings = [_settings_of(layer) for layer in layers]
         arrays = [np.array(weight) for weight in self.inner.get_weights()]
-        return digest_of([type(self.inner).__qualname__, layers, code_of(self.forward), *arrays])
+        return digest_of([*settings, code_of(self.forward), *arrays])
 
 
 def _settings_of(layer):
-    """The class and the settings of a layer as text, without names, which Keras numbers."""
+    """The class and the settings of a layer as text, those of layers in it and their wiring too.
+
+    In the place of a name is its number: Keras has other names each time that a network is made.
+    """
     try:
         config = layer.get_config()
     except NotImplementedError:
         config = {}
-    plain = {key: value for key, value in config.items() if isinstance(value, _PLAIN)}
-    plain.pop("name", None)
-    return f"{type(layer).__qualname__} {sorted(plain.items())}"
+    names = {}
+    _find_names(config, names)
+    return f"{type(layer).__qualname__} {text_of(_numbered(config, names))}"
+
+
+def _find_names(config, names):
+    """Adds all names of layers in a configuration of Keras to a dict, each with its number."""
+    if isinstance(config, (list, tuple)):
+        config = dict(enumerate(config))
+    if not isinstance(config, Mapping):
+        return
+    for key, value in config.items():
+        if key == "name" and isinstance(value, str):
+            names.setdefault(value, len(names))
+        elif key != "dtype":
+            # A type of Keras 3 has a name, and it is no layer's.
+            _find_names(value, names)
+
+
+def _numbered(config, names):
+    """A configuration with the numbers of names in their places, and without sizes."""
+    if isinstance(config, Mapping):
+        return {k: _numbered(v, names) for k, v in config.items() if k not in _SIZES}
+    if isinstance(config, (list, tuple)):
+        return [_numbered(value, names) for value in config]
+    return names.get(config, config) if isinstance(config, str) else config
 
 
 class Function(Bridged):

@@ -1,19 +1,26 @@
 """PyTorch modules as models. PyTorch computes the image and its gradient."""
 
+import inspect
+
 import tensorflow as tf
 
 from tfvn import checks
-from tfvn.models.adapted import code_of, digest_of
+from tfvn.models.adapted import code_of, digest_of, text_of
 from tfvn.models.bridge import Bridged
 
 __all__ = ["TorchModule"]
+
+# Of these types are the attributes of a module that its digest knows.
+_PLAIN = (bool, int, float, complex, str, tuple, type(None))
 
 
 class TorchModule(Bridged):
     """A `torch.nn.Module` as a model, see `tfvn.models.from_torch`.
 
-    Arrays cross by DLPack, without a copy through the host, where TensorFlow and the module use
-    devices of one kind: the CPU, or CUDA. Elsewhere they cross as NumPy arrays.
+    Inputs cross to PyTorch by DLPack where TensorFlow and the module use devices of one kind, the
+    CPU or CUDA. There they are copied once, as a module may write into what it is given. Images and
+    gradients cross back by DLPack from CUDA to a GPU of TensorFlow. From the CPU, and between
+    devices of two kinds, all crosses as copies of NumPy arrays.
 
     Args:
         module: the module. It is put into evaluation mode, here and before each call.
@@ -68,13 +75,16 @@ class TorchModule(Bridged):
         return gradients
 
     def digest(self):
-        arrays = []
+        parts = [self.module, code_of(self.forward)]
+        for name, module in self.module.named_modules():
+            parts.append(f"{name} {_code_of_class(type(module), self._torch.nn.Module)}")
+            parts.append(_settings_of(module))
         for name, weight in self.module.state_dict().items():
-            arrays.append(f"{name} {getattr(weight, 'dtype', None)}")
+            parts.append(f"{name} {getattr(weight, 'dtype', None)}")
             if self._torch.is_tensor(weight):
                 flat = weight.detach().cpu().contiguous().reshape(-1)
-                arrays.append(flat.view(self._torch.uint8).numpy())
-        return digest_of([self.module, code_of(self.forward), *arrays])
+                parts.append(flat.view(self._torch.uint8).numpy())
+        return digest_of(parts)
 
     def _image(self, given):
         self.module.eval()
@@ -114,6 +124,28 @@ class TorchModule(Bridged):
             capsule = self._torch.utils.dlpack.to_dlpack(tensor)
             return tf.experimental.dlpack.from_dlpack(capsule)
         return tf.constant(tensor.cpu().numpy())
+
+
+def _code_of_class(kind, base):
+    """What the methods of a class do, as text, up to those of a class that it is derived from."""
+    found = []
+    for cls in kind.__mro__:
+        if cls is base:
+            break
+        for name, method in vars(cls).items():
+            if inspect.isfunction(method):
+                found.append(f"{name} {code_of(method)}")
+    return " ".join(found)
+
+
+def _settings_of(module):
+    """The numbers and texts among the attributes of a module, as text."""
+    plain = {}
+    for name, value in vars(module).items():
+        # Whether it is in training makes no difference: it is put into evaluation mode.
+        if name != "training" and isinstance(value, _PLAIN):
+            plain[name] = value
+    return text_of(dict(sorted(plain.items())))
 
 
 def _kind_of(tensor):

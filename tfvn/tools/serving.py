@@ -28,6 +28,8 @@ _SPECS = {
     "mask": tf.TensorSpec([None, 1, None, None], tf.float32, "mask"),
 }
 _LINES = [None, 1, 1, None]
+# It predicts. The gradients would take most of the time, and half of the file.
+_OPTIONS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 
 
 def serve(model, kspace, sensitivity_maps, mask):
@@ -101,7 +103,7 @@ def export(model, path, overwrite=False):
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with contextlib.suppress(_Exchanged), written(path) as temporary:
-            tf.saved_model.save(module, temporary, signatures=signature)
+            tf.saved_model.save(module, temporary, signature, _OPTIONS)
             if os.path.exists(path):
                 if _exchange(temporary, path):
                     # What has the temporary name now, the old model, is removed as whatever has it.
