@@ -94,7 +94,7 @@ class Cyclic(Defence):
         del key
         if not self.steps:
             return self.model.answer(inputs)
-        cycle = _Cycle(self, _stopped(inputs))
+        cycle = _Cycle(self, measurement.stopped(inputs))
         found = cycle.descended(cycle.start(), 0, self.steps)
         return self._at(inputs, cycle.last(found))
 
@@ -102,7 +102,7 @@ class Cyclic(Defence):
         del key
         if not self.steps:
             return self.model.last_steps(inputs)
-        cycle = _Cycle(self, _stopped(inputs))
+        cycle = _Cycle(self, measurement.stopped(inputs))
         first = max(self.steps - _LED, 0)
         state = cycle.descended(cycle.start(), 0, first)
         led = _Cycle(self, inputs, cycle.deviation)
@@ -318,11 +318,3 @@ def _norm(image):
     squares = [tf.square(x) for x in _components(image)]
     # So that there is a gradient at 0.
     return tf.sqrt(tf.reduce_sum(squares, [0, 2, 3]) + _TINY**2)
-
-
-def _stopped(inputs):
-    """The measurement, as a constant to gradients."""
-    found = dict(inputs)
-    for name in measurement.measured_keys(inputs):
-        found[name] = tf.stop_gradient(inputs[name])
-    return found

@@ -17,6 +17,7 @@ from tfvn.models.failed_call import explain
 from tfvn.models.stored import Stored
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
+from tfvn.physics.values import check_values
 
 __all__ = ["EPSILON", "Reconstructor", "Statistics", "magnitude"]
 
@@ -228,7 +229,7 @@ class Reconstructor(Stored):
             # Of the inputs as they came: an error names what is wrong among them.
             image = measurement.zero_filled(self.sense, found)
             # The warning is of the line that called `reconstruct`, three calls above.
-            measurement.check_values(inputs, image, self.unit, stacklevel=5)
+            check_values(inputs, image, self.unit, stacklevel=5)
         return found
 
     def _checked_key(self, key):

@@ -71,7 +71,8 @@ class Scaled(Recipe):
             fn_output_signature=tf.TensorSpec(parts.shape[1:], parts.dtype),
         )
         parts *= factors
-        return {**inputs, "kspace": tf.complex(parts[..., 0], parts[..., 1])}
+        scaled = tf.complex(parts[..., 0], parts[..., 1])
+        return measurement.with_data(inputs, "kspace", scaled)
 
     def _factors(self, shape, key, dtype):
         spread = tf.cast(self.spread, dtype)

@@ -189,7 +189,7 @@ class Trainer(keras.Model):
     def _measured(self, inputs):
         """The measurements of a batch as the network reads them. A^H k is made slice by slice."""
         if self.network.reads not in inputs:
-            inputs = {**inputs, "zero_filled": self._zero_filled(inputs)}
+            inputs = measurement.with_data(inputs, "zero_filled", self._zero_filled(inputs))
         found = self.network.measured(inputs)
         return {**found, MEASURED_MASK: measurement.without_padding(inputs)}
 
