@@ -29,6 +29,7 @@ __all__ = [
     "of_image",
     "perturbed",
     "read_as",
+    "sample_index",
     "stopped",
     "with_data",
     "with_kspace",
@@ -76,6 +77,25 @@ def read_as(sense, inputs, reads):
 def measured_keys(inputs):
     """The keys of what a reconstruction is differentiable in: all but maps and mask."""
     return [key for key in ("kspace", "zero_filled", "initial_image") if key in inputs]
+
+
+def sample_index(inputs):
+    """The numbers that name the slices of a batch, int32 (batch,). Random numbers are keyed by
+    them.
+
+    Args:
+        inputs: a batch as `tfvn.data` gives it, with `sample_index` beside the measurement.
+
+    Raises:
+        ValueError: without them.
+    """
+    if "sample_index" not in inputs:
+        raise ValueError(
+            "inputs must hold sample_index, whole numbers of shape (batch,) that name the slices,"
+            f" because random numbers are keyed by them. Received: {sorted(map(str, inputs))}."
+            " Batches of tfvn.data hold it."
+        )
+    return inputs["sample_index"]
 
 
 def stopped(inputs):

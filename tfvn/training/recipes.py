@@ -30,6 +30,8 @@ class Noise(Recipe):
         ValueError: for a negative sigma or another law.
     """
 
+    validates_as_trained = True
+
     def __init__(self, sigma, law="gaussian"):
         self.sigma = checks.number("sigma", sigma, 0)
         self.law = checks.choice("law", law, LAWS)
@@ -51,6 +53,8 @@ class Scaled(Recipe):
     Raises:
         ValueError: for a spread below 0.
     """
+
+    validates_as_trained = True
 
     def __init__(self, spread=0.01):
         self.spread = checks.number("spread", spread, 0)
