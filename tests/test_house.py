@@ -18,7 +18,7 @@ import evaluate
 import train
 from tfvn import __main__ as program
 from tfvn import attacks, certificates, config, data, defences, files, load_model, models
-from tfvn.attacks.base import measured
+from tfvn.attacks.base import checked_measurement
 from tfvn.data import sample
 from tfvn.data.format import Format
 from tfvn.models.base import magnitude
@@ -109,7 +109,7 @@ class Brighten(attacks.Attack):
         self.sizes = self.check_sizes(sizes)
 
     def run(self, model, inputs, size, reference=None, start=None, index=None):
-        inputs = measured(model, inputs)
+        inputs = checked_measurement(model, inputs)
         image = measurement.zero_filled(model.sense, inputs)
         ones = tf.ones_like(image)
         r = ones * tf.cast(size / tf.norm(tf.abs(ones)), image.dtype)

@@ -21,9 +21,9 @@ from tfvn.physics.values import check_values
 __all__ = [
     "Attack",
     "check_result",
+    "checked_measurement",
     "compute",
     "finite_image",
-    "measured",
     "numbers_of",
 ]
 
@@ -292,7 +292,7 @@ def _percent(share):
     return f"{100 * share:.0f} %"
 
 
-def measured(model, inputs):
+def checked_measurement(model, inputs):
     """The measurement as the model reads it, checked.
 
     Raises:
