@@ -36,6 +36,8 @@ class Reconstructor(Stored):
         has_maps_gradient: whether its gradient in `sensitivity_maps` is that of its answer.
         unit: the largest magnitude that images are expected to have.
         certificates: what is proved or estimated of this model, see `tfvn.certificates`.
+        proves_from_draws: whether its single draws prove something, by the certificates of
+            `tfvn.certificates.FROM_DRAWS`. It then has `single_draws`, `sigma` and `seed`.
         sense: the `Sense` of A.
 
     Args:
@@ -57,6 +59,7 @@ class Reconstructor(Stored):
     has_maps_gradient = True
     unit = 1.0
     certificates = ()
+    proves_from_draws = False
 
     def __init__(self, readout_oversampling=False, **kwargs):
         checks.name_of_layer(kwargs.get("name"))
