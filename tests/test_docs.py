@@ -345,6 +345,7 @@ def followed(project):
     left = list(FOLLOWED)
     # CONTRIBUTING.md adds classes of its own.
     tables = [tfvn.attacks.ATTACKS, tfvn.data.FORMATS, tfvn.defences.DEFENCES, tfvn.models.MODELS]
+    tables.append(tfvn.certificates.CERTIFICATES)
     before = [dict(table) for table in tables]
 
     def follow(name):
