@@ -729,6 +729,7 @@ def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices
     # Lines of that mask are no padding.
     held_out["kspace"] += 1e-6
     attack = Universal(steps=40)
+    seen["sample_index"] = np.arange(4, dtype=np.int32)
     slices = [(one(seen, i), np.zeros((1, 24, 20))) for i in range(4)]
     start = attack.learn(network, slices, 1.0)
     assert 0.95 < np.linalg.norm(start.perturbation) <= 1
@@ -743,8 +744,11 @@ def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices
 
 
 def test_slices_of_several_sizes_have_no_universal_change(network, case):
-    slices = [(case(), None), (case(width=22), None)]
+    index = np.zeros(1, np.int32)
+    slices = [({**case(width=width), "sample_index": index}, None) for width in (20, 22)]
     with pytest.raises(ValueError, match="needs training slices of one size. .*24, 20.*24, 22"):
         Universal(steps=1).learn(network, slices, 1.0)
     with pytest.raises(ValueError, match="no size, as there are none"):
         Universal(steps=1).learn(network, [], 1.0)
+    with pytest.raises(ValueError, match="inputs must hold sample_index.*Received: .'kspace',"):
+        Universal(steps=1).learn(network, [(case(), None)], 1.0)

@@ -404,6 +404,7 @@ def followed(project):
     left, left_out = list(FOLLOWED), set()
     # CONTRIBUTING.md adds classes of its own.
     tables = [tfvn.attacks.ATTACKS, tfvn.data.FORMATS, tfvn.defences.DEFENCES, tfvn.models.MODELS]
+    tables.append(tfvn.certificates.CERTIFICATES)
     before = [dict(table) for table in tables]
 
     def follow(name):

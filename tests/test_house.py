@@ -4,7 +4,9 @@ A network, a defence, an attack, a certificate and a format of data: nothing els
 knows them.
 """
 
+import ast
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -18,11 +20,13 @@ import evaluate
 import train
 from tfvn import __main__ as program
 from tfvn import attacks, certificates, config, data, defences, files, load_model, models
-from tfvn.attacks.base import measured
+from tfvn.attacks.base import checked_measurement
 from tfvn.data import sample
 from tfvn.data.format import Format
 from tfvn.models.base import magnitude
 from tfvn.physics import measurement
+from tfvn.results.certified import claimed
+from tfvn.results.rows import CLEAN
 
 SHAPE = (3, 24, 16)
 
@@ -109,7 +113,7 @@ class Brighten(attacks.Attack):
         self.sizes = self.check_sizes(sizes)
 
     def run(self, model, inputs, size, reference=None, start=None, index=None):
-        inputs = measured(model, inputs)
+        inputs = checked_measurement(model, inputs)
         image = measurement.zero_filled(model.sense, inputs)
         ones = tf.ones_like(image)
         r = ones * tf.cast(size / tf.norm(tf.abs(ones)), image.dtype)
@@ -236,6 +240,24 @@ def test_one_of_each_kind_goes_through_train_attack_evaluate_and_the_report(expe
         assert word in report, word
 
 
+@pytest.mark.parametrize(
+    "names, name, told",
+    [
+        (models.MODELS, "gain", "model.name must be one of .* Received: model.name='gain'"),
+        (defences.DEFENCES, "gentle", "defence.name must be one of .*defence.name='gentle'"),
+        (attacks.ATTACKS, "brighten", "attacks.*Received: .*brighten"),
+        (certificates.CERTIFICATES, "slope", "of Gentle must stand in .*Slope with name='slope'"),
+        (data.FORMATS, "folder", "data.format must be one of .*data.format='folder'"),
+    ],
+    ids=["network", "defence", "attack", "certificate", "format"],
+)
+def test_each_needs_its_name_in_the_dict_of_its_kind(experiment, monkeypatch, names, name, told):
+    monkeypatch.delitem(names, name)
+    with pytest.raises(ValueError, match=told):
+        config.load(experiment).check_models()
+        claimed(Gentle(Gain()))
+
+
 def test_a_setting_of_one_is_refused_in_the_words_of_its_constructor(experiment):
     with pytest.raises(ValueError, match="--set: defence.share must lie in .0, 1.. Received: def"):
         config.load(experiment, ["defence.share=2"]).check_models()
@@ -266,12 +288,53 @@ def test_an_attack_of_another_setting_of_the_defence_is_not_taken_for_this_one(
     assert "defence.share" in capsys.readouterr().err
 
 
-def test_nothing_of_the_package_asks_for_the_name_of_an_attack_or_for_attributes_of_a_model():
+# Comparisons with words that name something else than an attack.
+OF_OTHER_KINDS = {
+    "arguments.strategy != 'none'",
+    "self.kind == 'none'",
+    "workers.kind != 'none'",
+    "'random' in raised",
+}
+# The spelling of the first edition, which had two attacks and no dict of them.
+WITH_NAMES_OF_ATTACKS = {"first_edition.py"}
+# What tells whether something is a model at all.
+WITH_ATTRIBUTES_OF_MODELS = {"models/contract.py"}
+
+
+def expressions(kind):
+    """Pairs of a file of the package and an expression in it, of one kind of node."""
     package = Path(sys.modules["tfvn"].__file__).parent
-    for path in package.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert "hasattr(model" not in text, path
-        # Its own file, the dict of all attacks, and the spelling of the first edition.
-        own = {"attacks/penalised.py", "attacks/__init__.py", "first_edition.py"}
-        place = path.relative_to(package).as_posix()
-        assert place in own or '"antun"' not in text, path
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield path.relative_to(package).as_posix(), node
+
+
+def test_nothing_of_the_package_compares_the_name_of_an_attack():
+    names = {*attacks.ATTACKS, CLEAN}
+    found = {}
+    for place, node in expressions((ast.Compare, ast.MatchValue)):
+        told = {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+        if told & names:
+            found[ast.unparse(node)] = place
+    assert "method == 'antun'" in found
+    for text, place in found.items():
+        assert text in OF_OTHER_KINDS or place in WITH_NAMES_OF_ATTACKS, (place, text)
+    assert set(found) >= OF_OTHER_KINDS
+
+
+def test_the_name_of_an_attack_of_the_first_edition_stands_where_it_is_defined():
+    places = {place for place, node in expressions(ast.Constant) if node.value == "antun"}
+    assert places == {"attacks/penalised.py", "attacks/__init__.py", *WITH_NAMES_OF_ATTACKS}
+
+
+def test_nothing_of_the_package_asks_whether_a_model_has_an_attribute():
+    found = {}
+    for place, node in expressions(ast.Call):
+        asks = ast.unparse(node.func) == "hasattr"
+        asks |= ast.unparse(node.func) == "getattr" and len(node.args) == 3
+        if asks and re.search("model|network|predictor|defence", ast.unparse(node.args[0])):
+            found[ast.unparse(node)] = place
+    assert found
+    for text, place in found.items():
+        assert place in WITH_ATTRIBUTES_OF_MODELS, (place, text)

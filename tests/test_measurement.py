@@ -9,8 +9,9 @@ from test_sense import MASKS, OPERATORS
 
 from tfvn.data import DataWarning
 from tfvn.physics import measurement, noise
-from tfvn.physics.measurement import check, check_values
+from tfvn.physics.measurement import check
 from tfvn.physics.sense import Sense
+from tfvn.physics.values import check_values
 
 
 @OPERATORS
@@ -59,6 +60,30 @@ def test_lines_of_zeros_were_not_measured_whatever_the_mask_says(case):
     points = {**inputs, "mask": np.ones([2, 1, 24, 20], np.float32)}
     expected = np.broadcast_to(inputs["mask"], (2, 1, 24, 20))
     np.testing.assert_array_equal(measurement.without_padding(points), expected)
+
+
+def test_other_maps_and_another_mask_make_one_measurement_in_both_views(case):
+    inputs, sense = case(2, dtype="complex128"), Sense(dtype="float64")
+    views = [measurement.read_as(sense, inputs, reads) for reads in ("kspace", "zero_filled")]
+    kspace, maps = inputs["kspace"], inputs["sensitivity_maps"][:, ::-1]
+    mask = inputs["mask"] * (np.arange(20) != np.flatnonzero(inputs["mask"])[0] % 20)
+    for change, new in ((measurement.with_maps, maps), (measurement.with_mask, mask)):
+        changed = [change(sense, view, new, kspace) for view in views]
+        images = [measurement.zero_filled(sense, view) for view in changed]
+        np.testing.assert_allclose(images[0], images[1], rtol=0, atol=1e-12)
+        assert np.abs(images[0] - measurement.zero_filled(sense, inputs)).max() > 1e-3
+        assert [set(view) for view in changed] == [set(view) for view in views]
+
+
+def test_a_stopped_measurement_is_the_same_one_without_a_gradient(case):
+    inputs = {name: tf.constant(array) for name, array in case().items()}
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        stopped = measurement.stopped(inputs)
+    np.testing.assert_array_equal(stopped["kspace"], inputs["kspace"])
+    sources = [inputs["kspace"], inputs["sensitivity_maps"]]
+    found = tape.gradient([stopped["kspace"], stopped["sensitivity_maps"]], sources)
+    assert found[0] is None and found[1] is not None
 
 
 @pytest.mark.parametrize("value", [None, 3, "kspace", np.ones(3), [1], ({}, 0)], ids=repr)

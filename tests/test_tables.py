@@ -50,6 +50,13 @@ def test_a_csv_file_has_its_columns_eight_digits_and_no_nan(tmp_path):
         tables.write_csv(path, rows)
 
 
+def test_fields_may_stay_as_they_were_read(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [{"a": "-0.5", "b": "1.234567891"}, {"a": "nan"}]
+    tables.write_csv(path, rows, ["a", "b"], field=str)
+    assert tables.read_csv(path)[1] == [rows[0], {"a": "nan", "b": ""}]
+
+
 def test_a_csv_file_is_read_as_its_columns_and_rows_of_text(tmp_path):
     path = tmp_path / "table.csv"
     tables.write_csv(path, [{"a": 0.5, "b": "x"}, {"a": math.nan, "b": "y"}])

@@ -341,14 +341,12 @@ def test_training_and_validation_noise_never_meet(data):
     assert fit(model, data, 1)[0] != pytest.approx(validation, rel=1e-4)
 
 
-def test_evaluation_needs_no_sample_index(data):
-    plain = data.map(
-        lambda inputs, reference: (
-            {k: x for k, x in inputs.items() if k != "sample_index"},
-            reference,
-        )
-    )
-    trainer().evaluate(plain, steps=1, verbose=0)
+def test_a_validation_needs_the_names_of_slices_for_random_numbers_alone(data):
+    inputs, reference = next(iter(data))
+    del inputs["sample_index"]
+    assert "kspace" not in trainer().validation_inputs(inputs, reference)
+    with pytest.raises(ValueError, match="inputs must hold sample_index.*Batches of tfvn.data"):
+        trainer(sigma=0.1).validation_inputs(inputs, reference)
 
 
 def test_the_validation_loss_is_that_of_training(data):

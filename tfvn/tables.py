@@ -81,7 +81,7 @@ def decimals(value):
     return f"{value:.3f}"
 
 
-def write_csv(path, rows, columns=None):
+def write_csv(path, rows, columns=None, field=None):
     """Writes dicts as lines of a CSV file.
 
     Args:
@@ -89,17 +89,20 @@ def write_csv(path, rows, columns=None):
         rows: a list of dicts.
         columns: keys of the dicts, in the order of the columns; None: those of the first dict. A
             dict that lacks a key leaves its field empty.
+        field: `field(value)` is what a value becomes; None: `csv_field`.
 
     Raises:
         ValueError: if a dict has a key that is no column.
     """
     if columns is None:
         columns = list(rows[0])
+    if field is None:
+        field = csv_field
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: csv_field(value) for key, value in row.items()})
+            writer.writerow({key: field(value) for key, value in row.items()})
 
 
 def read_csv(path, errors="strict"):

@@ -11,6 +11,7 @@ In an l1 ball, d has the signs of the largest parts of the gradient alone, and t
 The share of the parts follows from how many of the best r differ from zero.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -217,49 +218,84 @@ def _first(problem, restart, plan, from_singular):
     return tf.where(restart == 0, given, first)
 
 
-def _ascend(problem, start, plan, sparse, moves):
-    """One search: what it `Found`, and E of that, (batch,)."""
-    steps = tf.shape(plan.radius)[0] - 1
-    history = tf.TensorArray(
-        problem.radius.dtype, size=steps + 1, element_shape=problem.like.shape[:1]
-    )
+class _Ascent:
+    """One search, step by step.
 
-    nothing = loop.nothing_yet(problem.like)
+    Args:
+        problem: the `tfvn.attacks.problem.Problem`.
+        plan: its balls and checkpoints, see `tfvn.attacks.schedule`.
+        sparse: whether the ball is one of l1.
+        moves: whether a second search in a ball begins with what was found, moved by a pixel.
+    """
 
-    def body(number, state, kept, kept_value, history):
-        value, gradient = problem.value_and_gradient(state.r)
-        history = history.write(number, value)
+    def __init__(self, problem, plan, sparse, moves):
+        self._problem = problem
+        self._plan = plan
+        self._sparse = sparse
+        self._moves = moves
+
+    def begin(self, start):
+        """The state before the first step."""
+        return _begin(self._problem, start, self._radius(0), self._sparse)
+
+    def step(self, number, state):
+        """The state after a step, and E before it."""
+        plan, radius = self._plan, self._radius(number)
+        value, gradient = self._problem.value_and_gradient(state.r)
         state = _seen(state, value, gradient)
-        radius = problem.radius * plan.radius[number]
-        longest = problem.start_share * radius
+        longest = self._problem.start_share * radius
         state, gradient = tf.cond(
             plan.checks[number],
-            lambda: _checked(state, gradient, plan.window[number], longest, sparse),
+            lambda: _checked(state, gradient, plan.window[number], longest, self._sparse),
             lambda: (state, gradient),
         )
-        state = _moved(problem, state, gradient, radius, plan.begins[number], sparse)
-        next_radius = problem.radius * plan.radius[number + 1]
-        begins = plan.begins[number + 1]
-        same = plan.radius[number] == plan.radius[number + 1]
+        begins = plan.begins[number]
+        return _moved(self._problem, state, gradient, radius, begins, self._sparse), value
+
+    def left_behind(self, number, state):
+        """E of the best r, if another search begins in the same ball after a step; else nothing."""
+        ends = self._plan.begins[number + 1] & self._stays(number)
+        return tf.where(ends, state.best_value, loop.nothing_yet(self._problem.like))
+
+    def enter(self, number, state):
+        """The state at the beginning of the next search, if a step is the last of its own."""
+
+        def next_search():
+            radius = self._radius(number + 1)
+            first = self._problem.project(state.best, radius)
+            if self._moves:
+                moved = functools.partial(self._problem.neighbour, first)
+                first = tf.cond(self._stays(number), moved, lambda: first)
+            return _begin(self._problem, first, radius, self._sparse)
+
+        return tf.cond(self._plan.begins[number + 1], next_search, lambda: state)
+
+    def _radius(self, number):
+        return self._problem.radius * self._plan.radius[number]
+
+    def _stays(self, number):
+        """Whether the ball after a step is the same."""
+        return self._plan.radius[number] == self._plan.radius[number + 1]
+
+
+def _ascend(problem, start, plan, sparse, moves):
+    """One search: what it `Found`, and E of that, (batch,)."""
+    ascent = _Ascent(problem, plan, sparse, moves)
+    steps = tf.shape(plan.radius)[0] - 1
+    batch = problem.like.shape[:1]
+    history = tf.TensorArray(problem.radius.dtype, size=steps + 1, element_shape=batch)
+
+    def body(number, state, kept, kept_value, history):
+        state, value = ascent.step(number, state)
         # What is left behind in the ball itself counts.
-        left = tf.where(begins & same, state.best_value, nothing)
+        left = ascent.left_behind(number, state)
         kept, kept_value = loop.better(state.best, left, kept, kept_value)
+        state = ascent.enter(number, state)
+        return number + 1, state, kept, kept_value, history.write(number, value)
 
-        def next_ball():
-            first = problem.project(state.best, next_radius)
-            if moves:
-                first = tf.cond(same, lambda: problem.neighbour(first), lambda: first)
-            return _begin(problem, first, next_radius, sparse)
-
-        state = tf.cond(begins, next_ball, lambda: state)
-        return number + 1, state, kept, kept_value, history
-
-    state = _begin(problem, start, problem.radius * plan.radius[0], sparse)
+    begin = (tf.constant(0), ascent.begin(start), start, loop.nothing_yet(problem.like), history)
     _, state, kept, kept_value, history = tf.while_loop(
-        lambda number, *_: number < steps,
-        body,
-        (tf.constant(0), state, start, nothing, history),
-        parallel_iterations=1,
+        lambda number, *_: number < steps, body, begin, parallel_iterations=1
     )
     value = problem.value(state.r)
     best, best_value = loop.better(state.r, value, state.best, state.best_value)

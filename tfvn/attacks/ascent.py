@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfvn import checks, ranges
 from tfvn.attacks import loop
-from tfvn.attacks.base import Attack, check_result, compute, measured, numbers_of
+from tfvn.attacks.base import Attack, check_result, checked_measurement, compute, numbers_of
 from tfvn.attacks.objective import (
     GRADIENTS,
     NOISES,
@@ -162,7 +162,7 @@ class ProjectedGradientAscent(Attack):
         radius = self.check_size(size)
         if start is not None:
             raise ValueError("start must be None: the ascent chooses its starts. Leave it out.")
-        given = measured(model, inputs)
+        given = checked_measurement(model, inputs)
         known = IMAGE.known(model.sense, inputs)
         index = numbers_of(index, given)
         check_gradient_exists(model, self.gradient)
@@ -221,7 +221,7 @@ def _attack(model, kind, gradient, fresh, inputs, known, index, numbers):
     shape = [None, *like.shape[:1]]
     histories = tf.TensorArray(ball.dtype, size=numbers.restarts, element_shape=shape)
     nothing = loop.nothing_yet(like)
-    begin = (tf.constant(0), tf.zeros_like(like), nothing, objective.reference, histories)
+    begin = (tf.constant(0), tf.zeros_like(like), nothing, objective.compared_with, histories)
     _, best, best_value, answer, histories = tf.while_loop(
         lambda restart, *_: restart < numbers.restarts, body, begin, parallel_iterations=1
     )

@@ -16,13 +16,14 @@ from tfvn.attacks.threats import IMAGE
 from tfvn.models import compiled
 from tfvn.models.contract import check_model
 from tfvn.physics import measurement
+from tfvn.physics.values import check_values
 
 __all__ = [
     "Attack",
     "check_result",
+    "checked_measurement",
     "compute",
     "finite_image",
-    "measured",
     "numbers_of",
 ]
 
@@ -291,7 +292,7 @@ def _percent(share):
     return f"{100 * share:.0f} %"
 
 
-def measured(model, inputs):
+def checked_measurement(model, inputs):
     """The measurement as the model reads it, checked.
 
     Raises:
@@ -310,7 +311,7 @@ def measured(model, inputs):
     if tf.executing_eagerly():
         image = measurement.zero_filled(model.sense, found)
         # A radius is in units of images of maximum 1, whatever the model is made for.
-        measurement.check_values(found, image, stacklevel=4)
+        check_values(found, image, stacklevel=4)
     return found
 
 

@@ -80,7 +80,7 @@ class WorstDisc(AutoProjectedGradient):
     @staticmethod
     def search(problem, numbers, start, sparse, disc):
         """The change of the worst disc, and E in every disc along its search."""
-        shape = problem.objective.reference.shape[1:]
+        shape = problem.objective.compared_with.shape[1:]
         places = grid(disc, *shape)
         count, discs = len(places), tf.constant(places)
         histories = tf.TensorArray(

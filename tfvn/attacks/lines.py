@@ -67,13 +67,8 @@ class LineThreat(Threat):
         return found
 
     def enter(self, sense, inputs, change, known):
-        maps = inputs["sensitivity_maps"]
         mask = tf.cast(inputs["mask"], change.dtype) + change[:, None, None]
-        kspace = tf.cast(mask, maps.dtype) * known["kspace"]
-        found = {**inputs, "mask": mask}
-        if "zero_filled" in inputs:
-            return {**found, "zero_filled": sense.adjoint(kspace, maps, mask)}
-        return {**found, "kspace": kspace}
+        return measurement.with_mask(sense, inputs, mask, known["kspace"])
 
     def in_kspace(self, sense, inputs, change, known):
         del sense, inputs, change, known

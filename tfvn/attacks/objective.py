@@ -72,7 +72,7 @@ class Objective:
 
     Args:
         model: a `Reconstructor`.
-        inputs: the measurement, as `tfvn.attacks.base.measured` gives it.
+        inputs: the measurement, as `tfvn.attacks.base.checked_measurement` gives it.
         index: int32 (batch,), the numbers that name the images.
         gradient: one of `GRADIENTS`, or `SURROGATE`: then all answers are the surrogate's.
         sets: the number of sets of fresh draws; None for the draws of the model's own.
@@ -86,7 +86,7 @@ class Objective:
 
     Attributes:
         like: zeros of the shape of a change r.
-        reference: the image that the model's answer to its own draws is compared with.
+        compared_with: the image that the model's answer to its own draws is compared with.
     """
 
     def __init__(
@@ -119,19 +119,20 @@ class Objective:
         self._answer_alone = one_graph(functools.partial(self._answer, through=through))
         self.like = threat.zero(model.sense, inputs)
         self._clean = None if goal.needs_reference else self._clean_answer(self._own_keys)
-        self.reference = goal.compared_with(self._clean, reference)
+        self.compared_with = goal.compared_with(self._clean, reference)
         self._sets = sets
         if sets is None:
             return
         self._keys = tf.map_fn(
             lambda number: numbered_keys(seed, noise.ATTACK, number, index), tf.range(sets)
         )
-        self._references = None
+        self._each_compared_with = None
         if not goal.needs_reference:
-            self._references = tf.map_fn(
+            shape, dtype = self.compared_with.shape, self.compared_with.dtype
+            self._each_compared_with = tf.map_fn(
                 lambda keys: goal.compared_with(self._clean_answer(keys), reference),
                 self._keys,
-                fn_output_signature=tf.TensorSpec(self.reference.shape, self.reference.dtype),
+                fn_output_signature=tf.TensorSpec(shape, dtype),
                 parallel_iterations=1,
             )
 
@@ -172,18 +173,18 @@ class Objective:
     def answer(self, r):
         """The model's answer f(k + A r) to its own draws, and E of it."""
         image = self._answer_alone(r, self._own_keys)
-        return image, self._goal.value(image, self._followed(self.reference, r))
+        return image, self._goal.value(image, self._followed(self.compared_with, r))
 
     def unseen(self, r, sets):
         """E(r) on draws that no step has seen, the mean over a number of sets, (batch,)."""
 
         def of_set(number):
             keys = numbered_keys(self._seed, noise.ATTACK_CHECK, number, self._index)
-            reference = self.reference
+            other = self.compared_with
             if not self._goal.needs_reference:
-                reference = self._goal.compared_with(self._clean_answer(keys), self._truth)
+                other = self._goal.compared_with(self._clean_answer(keys), self._truth)
             image = self._answer_alone(r, keys)
-            return [self._goal.value(image, self._followed(reference, r))]
+            return [self._goal.value(image, self._followed(other, r))]
 
         return _mean(of_set, sets)[0]
 
@@ -191,12 +192,12 @@ class Objective:
         """What is left of the way of an answer to a target, (batch,); None without a target."""
         if self._clean is None:
             return None
-        clean, target = (self._followed(x, r) for x in (self._clean, self.reference))
+        clean, target = (self._followed(x, r) for x in (self._clean, self.compared_with))
         return self._goal.left(image, clean, target)
 
-    def _followed(self, reference, r):
-        """What the answer to a change r is compared with."""
-        return self._threat.follow(reference, r, self._known, self._goal.needs_reference)
+    def _followed(self, other, r):
+        """What the answer to a change r is compared with, where that to none is with `other`."""
+        return self._threat.follow(other, r, self._known, self._goal.needs_reference)
 
     def _mean(self, function):
         """The mean of what a function of the number of a set returns, a list, over all sets."""
@@ -204,12 +205,13 @@ class Objective:
 
     def _value(self, answer, r, step):
         if self._sets is None:
-            return self._goal.value(answer(r, self._own_keys), self._followed(self.reference, r))
+            image = answer(r, self._own_keys)
+            return self._goal.value(image, self._followed(self.compared_with, r))
         number = step % tf.shape(self._keys)[0]
-        reference = self.reference
-        if self._references is not None:
-            reference = self._references[number]
-        return self._goal.value(answer(r, self._keys[number]), self._followed(reference, r))
+        other = self.compared_with
+        if self._each_compared_with is not None:
+            other = self._each_compared_with[number]
+        return self._goal.value(answer(r, self._keys[number]), self._followed(other, r))
 
     def _clean_answer(self, keys):
         """The answer f(k) to draws of these keys."""

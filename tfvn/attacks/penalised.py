@@ -20,9 +20,9 @@ from tfvn.attacks import loop
 from tfvn.attacks.base import (
     Attack,
     check_result,
+    checked_measurement,
     compute,
     finite_image,
-    measured,
     numbers_of,
 )
 from tfvn.attacks.goals import EFFECT, Error
@@ -179,7 +179,7 @@ class PenalisedGradientAscent(Attack):
             raise ValueError(
                 f"size must be larger than that of the start, {steps_done}. Received: size={size}"
             )
-        read = measured(model, inputs)
+        read = checked_measurement(model, inputs)
         known = IMAGE.known(model.sense, inputs)
         index = numbers_of(index, read)
         check_gradient_exists(model, self.gradient)

@@ -11,9 +11,9 @@ from tfvn import checks, ranges
 from tfvn.attacks.base import (
     Attack,
     check_result,
+    checked_measurement,
     compute,
     finite_image,
-    measured,
     numbers_of,
 )
 from tfvn.attacks.goals import GOALS, goal_of
@@ -256,7 +256,7 @@ class SearchedAttack(Attack):
                 of the model that are not finite.
         """
         radius = self.check_size(size)
-        given = measured(model, inputs)
+        given = checked_measurement(model, inputs)
         index = numbers_of(index, given)
         like = self.changes.zero(model.sense, given)
         truth = self._truth(model, given, reference)

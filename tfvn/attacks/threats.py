@@ -265,10 +265,7 @@ class MapThreat(Threat):
     def enter(self, sense, inputs, change, known):
         maps = inputs["sensitivity_maps"]
         wrong = maps + loop.scaled(loop.by_image(norm(maps), maps), change)
-        found = {**inputs, "sensitivity_maps": wrong}
-        if "zero_filled" in inputs:
-            found["zero_filled"] = sense.adjoint(known["kspace"], wrong, inputs["mask"])
-        return found
+        return measurement.with_maps(sense, inputs, wrong, known["kspace"])
 
     def in_kspace(self, sense, inputs, change, known):
         del sense, inputs, change, known

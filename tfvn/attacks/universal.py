@@ -13,6 +13,7 @@ from tfvn import checks, ranges
 from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.result import Start, Wanted
 from tfvn.attacks.search import Found, kinds_of
+from tfvn.physics import measurement
 
 __all__ = ["Universal"]
 
@@ -112,18 +113,19 @@ class Universal(AutoProjectedGradient):
 
         Args:
             model: the model.
-            slices: batches (inputs, reference) of one slice each.
+            slices: batches (inputs, reference) of one slice each, as `tfvn.data` gives them.
             size: the radius.
 
         Returns:
             A `Start`, which `run` takes for other slices.
 
         Raises:
-            ValueError: for slices of several sizes, and for none.
+            ValueError: for slices of several sizes, for none, and for slices without a
+                `sample_index`.
         """
         inputs, references, index = [], [], []
         for given, reference in slices:
-            index.append(given.get("sample_index", np.zeros(1, np.int32)))
+            index.append(measurement.sample_index(given))
             inputs.append({key: given[key] for key in ("kspace", "sensitivity_maps", "mask")})
             references.append(reference)
         shapes = {tuple(given["kspace"].shape) for given in inputs}

@@ -290,7 +290,10 @@ def _stacked(slices):
 @atexit.register
 def _let_threads_end():
     # Those of tf.distribute may be asking for a batch. They get an error and end, if Python lives
-    # on for a moment; else they would wait for Python, and the process for them.
+    # on for a moment; else they would wait for Python, and the process for them. That is rare, if
+    # it happens at all: on two busy cores, 25 processes with TensorFlow 2.15 and 6 with 2.21 ended
+    # without this, amid batches of a MirroredStrategy. Most ended as soon as those with it, and one
+    # after 75 s (November 2026). One more was killed 75 s after its start, and might have ended.
     if _open:
         time.sleep(_MOMENT)
 

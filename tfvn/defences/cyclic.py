@@ -94,7 +94,7 @@ class Cyclic(Defence):
         del key
         if not self.steps:
             return self.model.answer(inputs)
-        cycle = _Cycle(self, _stopped(inputs))
+        cycle = _Cycle(self, measurement.stopped(inputs))
         found = cycle.descended(cycle.start(), 0, self.steps)
         return self._at(inputs, cycle.last(found))
 
@@ -102,7 +102,7 @@ class Cyclic(Defence):
         del key
         if not self.steps:
             return self.model.last_steps(inputs)
-        cycle = _Cycle(self, _stopped(inputs))
+        cycle = _Cycle(self, measurement.stopped(inputs))
         first = max(self.steps - _LED, 0)
         state = cycle.descended(cycle.start(), 0, first)
         led = _Cycle(self, inputs, cycle.deviation)
@@ -276,18 +276,36 @@ class _Cycle:
     def _pulled_back(self, r, number, cotangent):
         """The gradients of a step in r and in the data.
 
-        Those of the data are H A w of the Hessian H of L in the data, since L depends on k + A r
-        alone. It is a central difference.
+        L depends on k + A r alone. So those of r are A^H of those of the data, and what passes the
+        step as it is.
         """
         _, gradient = self._gradient(r)
-        length, bound = self._length(number, cotangent.dtype.real_dtype), self.defence.bound
+        length = self._length(number, cotangent.dtype.real_dtype)
+        passed, weight = self._through_the_sign(r, gradient, length, cotangent)
+        found = self._of_the_data(r, weight, length)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(r)
+            given = measurement.perturbed(self.sense, self.inputs, r)
+            targets = [given[name] for name in self.names]
+        return [passed + tape.gradient(targets, r, found), *found]
+
+    def _through_the_sign(self, r, gradient, length, cotangent):
+        """What of a cotangent passes the step from r as it is, and what of it comes to the
+        gradient, through a smooth sign.
+        """
+        bound = self.defence.bound
         passed, weights = [], []
         for x, g, v in zip(*map(_components, (r, gradient, cotangent))):
             inside = tf.abs(x - length * tf.sign(g)) <= bound
             passed.append(tf.where(inside, v, tf.zeros_like(v)))
             mean = tf.reduce_mean(tf.square(tf.abs(gradient)), [1, 2], keepdims=True) + _TINY**2
             weights.append(passed[-1] * mean / (tf.square(g) + mean) ** 1.5)
-        weight = tf.complex(*weights)
+        return tf.complex(*passed), tf.complex(*weights)
+
+    def _of_the_data(self, r, weight, length):
+        """The gradients of a step in the data: -length H A w, of the Hessian H of L in the data and
+        a weight w of the gradient. It is a central difference.
+        """
         largest = tf.reduce_max(tf.abs(weight), [1, 2], keepdims=True) + _TINY
         span = as_complex(length / largest)
         ahead, behind = (self._in_data(r + sign * span * weight) for sign in (1, -1))
@@ -295,11 +313,7 @@ class _Cycle:
         for one, other in zip(ahead, behind):
             scale = tf.reshape(2 * span, [-1, *[1] * (len(one.shape) - 1)])
             found.append(-as_complex(length) * (one - other) / scale)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(r)
-            given = measurement.perturbed(self.sense, self.inputs, r)
-            targets = [given[name] for name in self.names]
-        return [tf.complex(*passed) + tape.gradient(targets, r, found), *found]
+        return found
 
     def _in_data(self, r):
         """The gradients of L in the data, at k + A r."""
@@ -318,11 +332,3 @@ def _norm(image):
     squares = [tf.square(x) for x in _components(image)]
     # So that there is a gradient at 0.
     return tf.sqrt(tf.reduce_sum(squares, [0, 2, 3]) + _TINY**2)
-
-
-def _stopped(inputs):
-    """The measurement, as a constant to gradients."""
-    found = dict(inputs)
-    for name in measurement.measured_keys(inputs):
-        found[name] = tf.stop_gradient(inputs[name])
-    return found

@@ -151,39 +151,13 @@ class Drawn(Randomised):
 
     def _draws(self, inputs, key, answer=None):
         """The `Draws` of a measurement; `answer` is that of a single draw, the model's without."""
-        answer = answer or self.model.answer
-        names = measurement.measured_keys(inputs)
-        fixed = {name: inputs[name] for name in ("sensitivity_maps", "mask")}
         shape = inputs["sensitivity_maps"].shape
-        batch = tf.shape(inputs["sensitivity_maps"])[0]
-        key = self.own_key(inputs, key)
-        rows = shape[2] and self.sense.rows(shape[2])[1]
-        like = tf.TensorSpec([shape[0], rows, shape[3]], inputs["sensitivity_maps"].dtype)
         chunk_size = self._chunk_size(shape)
-        # How many images a chunk has, where that is known.
-        known = shape[0] if chunk_size == 1 else None
-
-        def repeat(x, times):
-            if chunk_size == 1:
-                return x
-            return tf.tile(x, tf.concat([[times], tf.ones_like(tf.shape(x)[1:])], 0))
-
-        def chunk(measured, start, stop):
-            # Draw-major: every image with draw `start`, then every image with the next.
-            times = stop - start
-            copies = {name: repeat(_broadcast(x, batch, known), times) for name, x in fixed.items()}
-            for name, x in zip(names, measured):
-                copies[name] = repeat(x, times)
-            numbers = tf.repeat(tf.range(start, stop), batch)
-            keys = noise.fold_in_each(repeat(key, times), numbers)
-            images = self.one(copies, keys, answer)
-            images = tf.reshape(images, [times, batch, *tf.unstack(tf.shape(images)[1:])])
-            return tf.ensure_shape(images, [None, *like.shape])
-
+        key = self.own_key(inputs, key)
         image = measurement.zero_filled(self.sense, inputs)
         return Draws(
-            chunk,
-            [inputs[name] for name in names],
+            _Chunk(self, inputs, key, answer or self.model.answer, chunk_size),
+            [inputs[name] for name in measurement.measured_keys(inputs)],
             tf.zeros_like(tf.math.real(image)),
             tf.where(self.varies(), self._num_samples, 1),
             chunk_size,
@@ -216,6 +190,51 @@ class Drawn(Randomised):
         if strategy is not None:
             given["strategy"] = strategy
         return type(self)(model, **given)
+
+
+class _Chunk:
+    """The images of some draws of a measurement, see `Draws`.
+
+    Args:
+        defence: the `Drawn`.
+        inputs: the measurement.
+        key: int32 (batch, 2), of the draws of each image.
+        answer: that of a single draw.
+        at_once: how many draws may be asked for at once.
+    """
+
+    def __init__(self, defence, inputs, key, answer, at_once):
+        self._defence = defence
+        self._key = key
+        self._answer = answer
+        self._at_once = at_once
+        self._names = measurement.measured_keys(inputs)
+        self._fixed = {name: inputs[name] for name in ("sensitivity_maps", "mask")}
+        maps = inputs["sensitivity_maps"]
+        self._batch = tf.shape(maps)[0]
+        rows = maps.shape[2] and defence.sense.rows(maps.shape[2])[1]
+        self._shape = [None, maps.shape[0], rows, maps.shape[3]]
+        # How many images a chunk has, where that is known.
+        self._count = maps.shape[0] if at_once == 1 else None
+
+    def __call__(self, measured, start, stop):
+        # Draw-major: every image with draw `start`, then every image with the next.
+        times = stop - start
+        copies = {}
+        for name, x in self._fixed.items():
+            copies[name] = self._repeated(_broadcast(x, self._batch, self._count), times)
+        for name, x in zip(self._names, measured):
+            copies[name] = self._repeated(x, times)
+        numbers = tf.repeat(tf.range(start, stop), self._batch)
+        keys = noise.fold_in_each(self._repeated(self._key, times), numbers)
+        images = self._defence.one(copies, keys, self._answer)
+        images = tf.reshape(images, [times, self._batch, *tf.unstack(tf.shape(images)[1:])])
+        return tf.ensure_shape(images, self._shape)
+
+    def _repeated(self, x, times):
+        if self._at_once == 1:
+            return x
+        return tf.tile(x, tf.concat([[times], tf.ones_like(tf.shape(x)[1:])], 0))
 
 
 def _draw(model, inputs, key, start, stop):

@@ -86,6 +86,11 @@ class Smoothed(Drawn):
         return (TotalVariation(self.sigma, self.law),)
 
     @property
+    def proves_from_draws(self):
+        """Whether there is noise, and of the law that those certificates are for."""
+        return self.sigma > 0 and self.law == "gaussian"
+
+    @property
     def identity(self):
         # Without noise it is the model inside.
         return super().identity if self.sigma else self.model.identity

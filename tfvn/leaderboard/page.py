@@ -115,14 +115,24 @@ def _marked(every, rows):
 
 def columns(board):
     """The columns of the table: pairs of a head and what a cell of it is, see `lines_of`."""
-    middle = board.middle()
-    found = [("rank", "number"), ("row", "text"), ("RMSE, clean", "number")]
-    found += [(f"RMSE, radius {radius:g}", "number") for radius in board.radii()]
-    found += [(f"{what}, radius {middle:g}", "number") for what in ("95 % interval", "best known")]
-    found += [(f"effect, radius {middle:g}", "number"), ("proved bound", "number")]
-    found += [("% of the bound", "number")]
-    found += [("SSIM, clean", "number"), ("flags", "text"), ("track", "text"), ("defence", "text")]
-    return [*found, ("parameters", "number"), ("s a slice", "number")]
+    middle = f"radius {board.middle():g}"
+    return [
+        ("rank", "number"),
+        ("row", "text"),
+        ("RMSE, clean", "number"),
+        *[(f"RMSE, radius {radius:g}", "number") for radius in board.radii()],
+        (f"95 % interval, {middle}", "number"),
+        (f"best known, {middle}", "number"),
+        (f"effect, {middle}", "number"),
+        ("proved bound", "number"),
+        ("% of the bound", "number"),
+        ("SSIM, clean", "number"),
+        ("flags", "text"),
+        ("track", "text"),
+        ("defence", "text"),
+        ("parameters", "number"),
+        ("s a slice", "number"),
+    ]
 
 
 def lines_of(board, rows):
@@ -145,24 +155,40 @@ def lines_of(board, rows):
 def _cells(board, row, told, rank):
     """The cells of a row, pairs (text, value)."""
     middle = board.middle()
-    worst = at_radius(row, middle)
-    low, high = worst["interval"]
-    model = row["model"]
-    numbers = [row["clean"]["rmse"]]
-    numbers += [at_radius(row, radius)["rmse"] for radius in board.radii()]
-    found = [(told, rank), (row["name"], row["name"])]
-    found += [(_told(value), value) for value in numbers]
-    found.append(("-" if low is None else f"{_told(low)} to {_told(high)}", low))
-    numbers = [at_radius(row, middle, "best_known")["rmse"], worst["effect"]]
-    numbers.append(bound_at(row, middle))
-    found += [(_told(value), value) for value in numbers]
-    share = share_of_bound(row, middle)
-    found.append(("-" if share is None else f"{100 * share:.1f}", share))
-    found.append((_told(row["clean"]["ssim"]), row["clean"]["ssim"]))
-    words = [", ".join(raised(row)) or "-", row["track"], _defence(model["defence"])]
-    found += [(word, word) for word in words]
-    found.append((f"{model['parameters']:,}", model["parameters"]))
-    return [*found, (_told(model["seconds_a_slice"]), model["seconds_a_slice"])]
+    worst, model = at_radius(row, middle), row["model"]
+    return [
+        (told, rank),
+        _word(row["name"]),
+        _number(row["clean"]["rmse"]),
+        *[_number(at_radius(row, radius)["rmse"]) for radius in board.radii()],
+        _interval(*worst["interval"]),
+        _number(at_radius(row, middle, "best_known")["rmse"]),
+        _number(worst["effect"]),
+        _number(bound_at(row, middle)),
+        _percent(share_of_bound(row, middle)),
+        _number(row["clean"]["ssim"]),
+        _word(", ".join(raised(row)) or "-"),
+        _word(row["track"]),
+        _word(_defence(model["defence"])),
+        (f"{model['parameters']:,}", model["parameters"]),
+        _number(model["seconds_a_slice"]),
+    ]
+
+
+def _word(word):
+    return word, word
+
+
+def _number(value):
+    return _told(value), value
+
+
+def _percent(share):
+    return "-" if share is None else f"{100 * share:.1f}", share
+
+
+def _interval(low, high):
+    return "-" if low is None else f"{_told(low)} to {_told(high)}", low
 
 
 def _defence(tree):

@@ -30,10 +30,10 @@ __all__ = [
     "compute_row",
     "leaderboard",
     "learns",
-    "measured",
     "measured_path",
     "missing_slices",
     "row_entrant",
+    "rows_of",
     "times_of",
     "told_of_attack",
     "told_of_training",
@@ -96,7 +96,7 @@ def compute_row(there, config, watch):
     entrant = begun(there, config)
     for part in config.attacks:
         _attack(entrant, part, watch)
-    rows = measured(entrant)
+    rows = rows_of(entrant)
     store.write_json(path, summary.summary_of(entrant, config, training, rows))
     # Models are cycles of references, and the next row has another one.
     gc.collect()
@@ -208,7 +208,7 @@ def _with_attacks(config, parts):
     return type(config)(**{**settings, "attacks": parts})
 
 
-def measured(entrant):
+def rows_of(entrant):
     """The rows of all slices, as `results.csv` has them, read or measured: clean ones, then those
     of each attack.
     """

@@ -58,36 +58,54 @@ def _computed(entrant, digest, rows, radius):
     count = len(source)
     (case,) = cases(entrant.config, source, start=count // 2, step=count)
     own = [row for row in rows if row["slice"] == case.index and is_in_ball(row)]
-    clean_row = next(row for row in own if is_clean(row))
-    worst = max(
-        (row for row in own if not is_clean(row) and size_of(row) == radius),
-        key=lambda row: (np.nan_to_num(row["rmse"]), row["effect"]),
-    )
-    model = measure.load(entrant).model
-    nothing = attacks.IMAGE.zero(model.sense, case.inputs)
-    r = entrant.perturbation(worst["attack"], radius, case, digest, nothing)
-    clean = np.asarray(answer_to(model, case, None))[0]
-    attacked = np.asarray(answer_to(model, case, r))[0]
-    reference = np.abs(np.asarray(case.reference))[0]
-    known = np.isfinite(reference).all()
-    window = max(float(np.percentile(reference if known else clean, _WINDOW)), 1e-12)
-    found = {"clean": clean, "attacked": attacked}
-    if known:
-        found["reference"] = reference
-    pictures = {name: png(shrunk(image) / window) for name, image in found.items()}
-    change = shrunk(attacked - clean) / window
-    pictures["difference"] = png(0.5 + 0.5 * _GAIN * change, colours="RdBu_r")
+    (clean,) = [row for row in own if is_clean(row)]
+    worst = _worst(own, radius)
+    images = _images(entrant, digest, case, worst["attack"], radius)
+    window = _window(images)
     return {
         "slice": case.index,
         "name": case.name,
         "attack": worst["attack"],
         "radius": radius,
         "window": float(f"{window:.6g}"),
-        "factor": _factor(clean.shape),
-        "clean_rmse": _number(clean_row["rmse"]),
+        "factor": _factor(images["clean"].shape),
+        "clean_rmse": _number(clean["rmse"]),
         "rmse": _number(worst["rmse"]),
-        "pictures": pictures,
+        "pictures": _pictures(images, window),
     }
+
+
+def _worst(rows, radius):
+    """The row of a slice with the largest error in the ball of a radius."""
+    attacked = [row for row in rows if not is_clean(row) and size_of(row) == radius]
+    return max(attacked, key=lambda row: (np.nan_to_num(row["rmse"]), row["effect"]))
+
+
+def _images(entrant, digest, case, kind, radius):
+    """The answer to a slice, clean and attacked, and the true image where it is known."""
+    model = measure.load(entrant).model
+    nothing = attacks.IMAGE.zero(model.sense, case.inputs)
+    r = entrant.perturbation(kind, radius, case, digest, nothing)
+    found = {}
+    for name, change in (("clean", None), ("attacked", r)):
+        found[name] = np.asarray(answer_to(model, case, change))[0]
+    reference = np.abs(np.asarray(case.reference))[0]
+    if np.isfinite(reference).all():
+        found["reference"] = reference
+    return found
+
+
+def _window(images):
+    """The value that is white in all pictures."""
+    shown = images.get("reference", images["clean"])
+    return max(float(np.percentile(shown, _WINDOW)), 1e-12)
+
+
+def _pictures(images, window):
+    found = {name: png(shrunk(image) / window) for name, image in images.items()}
+    change = shrunk(images["attacked"] - images["clean"]) / window
+    found["difference"] = png(0.5 + 0.5 * _GAIN * change, colours="RdBu_r")
+    return found
 
 
 def _number(value):

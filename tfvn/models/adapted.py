@@ -93,8 +93,7 @@ class Adapted(Reconstructor):
 
     def handed_over(self, inputs):
         """What `forward` is given: the measurement, with A^H k where the model reads k-space."""
-        image = measurement.zero_filled(self.sense, inputs)
-        return {**inputs, "zero_filled": image}
+        return measurement.with_zero_filled(self.sense, inputs)
 
     def _holds(self, inputs):
         """Whether the first slice showed that the model can be used.
@@ -192,7 +191,8 @@ class Adapted(Reconstructor):
             step = share * _norm(data)
             images = []
             for sign in (1, -1):
-                changed = {**inputs, self.reads: data + sign * step * direction}
+                moved = data + sign * step * direction
+                changed = measurement.with_data(inputs, self.reads, moved)
                 with raised_outside():
                     images.append(self.answer(changed))
             change = (images[0] - images[1]) / (2 * step)

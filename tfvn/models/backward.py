@@ -56,7 +56,7 @@ def _full(model, inputs, key):
 
 def _initial_image(model, inputs, key):
     first = measurement.zero_filled(model.sense, inputs)
-    return model.answer({**_stopped(inputs), "initial_image": first}, key)
+    return model.answer({**measurement.stopped(inputs), "initial_image": first}, key)
 
 
 def _last_steps(model, inputs, key):
@@ -65,19 +65,11 @@ def _last_steps(model, inputs, key):
 
 def _straight_through(model, inputs, key):
     image = model.surrogate(inputs, key)
-    return image + tf.stop_gradient(model.answer(_stopped(inputs), key) - image)
+    return image + tf.stop_gradient(model.answer(measurement.stopped(inputs), key) - image)
 
 
 def _surrogate(model, inputs, key):
     return model.surrogate(inputs, key)
-
-
-def _stopped(inputs):
-    """The measurement, as a constant to gradients."""
-    found = dict(inputs)
-    for name in measurement.measured_keys(inputs):
-        found[name] = tf.stop_gradient(inputs[name])
-    return found
 
 
 _FUNCTIONS = (_full, _initial_image, _last_steps, _straight_through, _surrogate)

@@ -17,6 +17,7 @@ from tfvn.models.failed_call import explain
 from tfvn.models.stored import Stored
 from tfvn.physics import measurement
 from tfvn.physics.sense import Sense
+from tfvn.physics.values import check_values
 
 __all__ = ["EPSILON", "Reconstructor", "Statistics", "magnitude"]
 
@@ -35,6 +36,8 @@ class Reconstructor(Stored):
         has_maps_gradient: whether its gradient in `sensitivity_maps` is that of its answer.
         unit: the largest magnitude that images are expected to have.
         certificates: what is proved or estimated of this model, see `tfvn.certificates`.
+        proves_from_draws: whether its single draws prove something, by the certificates of
+            `tfvn.certificates.FROM_DRAWS`. It then has `single_draws`, `sigma` and `seed`.
         sense: the `Sense` of A.
 
     Args:
@@ -56,6 +59,7 @@ class Reconstructor(Stored):
     has_maps_gradient = True
     unit = 1.0
     certificates = ()
+    proves_from_draws = False
 
     def __init__(self, readout_oversampling=False, **kwargs):
         checks.name_of_layer(kwargs.get("name"))
@@ -228,7 +232,7 @@ class Reconstructor(Stored):
             # Of the inputs as they came: an error names what is wrong among them.
             image = measurement.zero_filled(self.sense, found)
             # The warning is of the line that called `reconstruct`, three calls above.
-            measurement.check_values(inputs, image, self.unit, stacklevel=5)
+            check_values(inputs, image, self.unit, stacklevel=5)
         return found
 
     def _checked_key(self, key):

@@ -60,8 +60,7 @@ class Bridged(Adapted):
 
     def _bridged(self, given):
         """Real and imaginary part (batch, rows, width, 2), and 1 for a complex image."""
-        names = list(given)
-        wanted = self.differentiated(given)
+        names, wanted = list(given), self.differentiated(given)
         types = [given[name].dtype for name in wanted]
         maps = given["sensitivity_maps"]
         real = maps.dtype.real_dtype
@@ -72,24 +71,24 @@ class Bridged(Adapted):
         forward = weakref.WeakMethod(self._forward)
         backward = weakref.WeakMethod(self._backward)
 
+        def run(*tensors):
+            return forward()(names, *tensors)
+
+        def pull(*tensors):
+            method = backward()
+            if method is None:
+                raise Fault(f"The {title} ended before its gradient. Keep the model.")
+            return method(names, wanted, *tensors)
+
         @tf.custom_gradient
         def bridge(*tensors):
-            def run(*arguments):
-                return forward()(names, *arguments)
-
             parts, is_complex = tf.py_function(run, tensors, [real, real])
             parts.set_shape(shape)
             is_complex.set_shape([])
 
             def gradient(cotangent, _):
-                def pull(*arguments):
-                    method = backward()
-                    if method is None:
-                        raise Fault(f"The {title} ended before its gradient. Keep the model.")
-                    return method(names, wanted, *arguments)
-
-                found = dict.fromkeys(names)
                 given_back = tf.py_function(pull, [cotangent, is_complex, *tensors], types)
+                found = dict.fromkeys(names)
                 for name, one in zip(wanted, given_back):
                     one.set_shape(given[name].shape)
                     found[name] = one

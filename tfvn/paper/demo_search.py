@@ -297,25 +297,39 @@ def _verdicts(rows):
     clean = {row["model"]: row for row in rows if not row["percent"]}
     attacked = {row["model"]: row for row in rows if row["percent"] == largest}
     own, worst = clean["original"], attacked["original"]
-    good = own["ssim"] >= _LEAST_SSIM
-    vulnerable = worst["rmse"] >= _LEAST_FACTOR * own["rmse"]
-    told = [own["problem"], str(own["seed"]), tables.digits(clean["cg_sense"]["rmse"])]
-    told += [
+    first = [
+        own["problem"],
+        str(own["seed"]),
+        tables.digits(clean["cg_sense"]["rmse"]),
         tables.digits(own["rmse"]),
         tables.decimals(own["ssim"]),
         tables.digits(worst["rmse"]),
         f"{largest:g}",
     ]
+    good = own["ssim"] >= _LEAST_SSIM
+    vulnerable = worst["rmse"] >= _LEAST_FACTOR * own["rmse"]
     lines = []
-    for model, row in attacked.items():
+    for model in attacked:
         if not model.startswith("sigma_"):
             continue
-        share = 1 - (row["rmse"] - own["rmse"]) / (worst["rmse"] - own["rmse"])
-        cells = [model.partition("_")[2], tables.digits(clean[model]["rmse"])]
-        cells += [tables.digits(row["rmse"]), f"{100 * share:.0f} %"]
-        verdicts = (good, vulnerable, share >= _LEAST_SHARE)
-        lines.append([*told, *cells, *("yes" if verdict else "no" for verdict in verdicts)])
+        error = attacked[model]["rmse"]
+        removed = 1 - (error - own["rmse"]) / (worst["rmse"] - own["rmse"])
+        line = [
+            *first,
+            model.partition("_")[2],
+            tables.digits(clean[model]["rmse"]),
+            tables.digits(error),
+            f"{100 * removed:.0f} %",
+            _yes_or_no(good),
+            _yes_or_no(vulnerable),
+            _yes_or_no(removed >= _LEAST_SHARE),
+        ]
+        lines.append(line)
     return lines
+
+
+def _yes_or_no(verdict):
+    return "yes" if verdict else "no"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 from tfvn import cli, files, tables
 from tfvn import config as configs
 from tfvn.paper import protocol
+from tfvn.results.rows import is_clean
 from tfvn.runs.models import network_of
 
 __all__ = ["COMPARED", "compare", "main"]
@@ -145,7 +146,7 @@ def _row(name, run_dirs, measured, watch):
 
 def _columns(line):
     """The columns that a line of table1.csv gives, with their values."""
-    if line["attack"] == "none":
+    if is_clean(line):
         return [("rmse", line["rmse"]), ("ssim", line["ssim"])]
     return [(f"effect_{line['radius']}", line["effect"])]
 

@@ -22,7 +22,7 @@ from tfvn import checks, cli, files, tables
 from tfvn import config as configs
 from tfvn.figures.trade import figure6
 from tfvn.paper import protocol
-from tfvn.results.rows import attack_of
+from tfvn.results.rows import attack_of, is_clean
 
 __all__ = ["main", "trade"]
 
@@ -235,8 +235,8 @@ def _evaluated(parent, models):
 
 def _row(model, rows, claim):
     """The line of a model: means over the slices, and the largest amplification by any attack."""
-    clean = [row for row in rows if row["attack"] == "none"]
-    attacked = [row for row in rows if row["attack"] != "none"]
+    clean = [row for row in rows if is_clean(row)]
+    attacked = [row for row in rows if not is_clean(row)]
     of_images = [row for row in attacked if attack_of(row).changes.is_image]
     noisy = [row for row in attacked if row["attack"] == _NOISE]
     found = {

@@ -2,6 +2,6 @@
 measurement that a model is given.
 """
 
-from tfvn.physics import fourier, masks, measurement, noise, sense
+from tfvn.physics import fourier, masks, measurement, noise, sense, values
 
-__all__ = ["fourier", "masks", "measurement", "noise", "sense"]
+__all__ = ["fourier", "masks", "measurement", "noise", "sense", "values"]

@@ -12,10 +12,8 @@ and change that one alone: k + A r and A^H k + A^H A r are one perturbation in t
 A^H k + A^H e one noise.
 """
 
-import warnings
 from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 from tfvn import checks
@@ -23,25 +21,30 @@ from tfvn.physics import noise
 from tfvn.physics.sense import SHAPES, sizes_fit
 
 __all__ = [
+    "RANKS",
     "READS",
     "check",
-    "check_values",
     "measured_keys",
     "noisy",
     "of_image",
     "perturbed",
     "read_as",
+    "sample_index",
+    "stopped",
+    "with_data",
     "with_kspace",
+    "with_maps",
+    "with_mask",
+    "with_zero_filled",
     "without_padding",
     "zero_filled",
 ]
 
 # What a model may read.
 READS = ("zero_filled", "kspace")
-_RANKS = {"kspace": 4, "sensitivity_maps": 4, "mask": 4, "zero_filled": 3, "initial_image": 3}
+# The arrays of a measurement, and how many axes they have.
+RANKS = {"kspace": 4, "sensitivity_maps": 4, "mask": 4, "zero_filled": 3, "initial_image": 3}
 _IMAGES = ("zero_filled", "initial_image")
-# An image of maximum 1 may be this many times smaller or larger before it is warned of.
-_SCALES = 10
 
 
 def zero_filled(sense, inputs):
@@ -74,6 +77,81 @@ def read_as(sense, inputs, reads):
 def measured_keys(inputs):
     """The keys of what a reconstruction is differentiable in: all but maps and mask."""
     return [key for key in ("kspace", "zero_filled", "initial_image") if key in inputs]
+
+
+def sample_index(inputs):
+    """The numbers that name the slices of a batch, int32 (batch,). Random numbers are keyed by
+    them.
+
+    Args:
+        inputs: a batch as `tfvn.data` gives it, with `sample_index` beside the measurement.
+
+    Raises:
+        ValueError: without them.
+    """
+    if "sample_index" not in inputs:
+        raise ValueError(
+            "inputs must hold sample_index, whole numbers of shape (batch,) that name the slices,"
+            f" because random numbers are keyed by them. Received: {sorted(map(str, inputs))}."
+            " Batches of tfvn.data hold it."
+        )
+    return inputs["sample_index"]
+
+
+def stopped(inputs):
+    """The measurement, as a constant to gradients in what is measured."""
+    found = dict(inputs)
+    for key in measured_keys(inputs):
+        found[key] = tf.stop_gradient(inputs[key])
+    return found
+
+
+def with_data(inputs, key, data):
+    """The measurement with other data, of the same maps and mask.
+
+    Args:
+        inputs: a measurement.
+        key: what `data` take the place of, "kspace" or "zero_filled".
+        data: of its shape.
+    """
+    return {**inputs, key: data}
+
+
+def with_zero_filled(sense, inputs):
+    """The measurement with A^H kspace beside what it holds."""
+    return with_data(inputs, "zero_filled", zero_filled(sense, inputs))
+
+
+def with_maps(sense, inputs, maps, kspace):
+    """The same k-space, measured with other coil maps.
+
+    Args:
+        sense: the `Sense` of A.
+        inputs: as `read_as` gives them.
+        maps: the new `sensitivity_maps`.
+        kspace: the k-space that A^H k is made of anew, where `inputs` hold that.
+    """
+    found = {**inputs, "sensitivity_maps": maps}
+    if "zero_filled" in inputs:
+        found["zero_filled"] = sense.adjoint(kspace, maps, inputs["mask"])
+    return found
+
+
+def with_mask(sense, inputs, mask, kspace):
+    """The same object, measured with another mask.
+
+    Args:
+        sense: the `Sense` of A.
+        inputs: as `read_as` gives them.
+        mask: the new one, of any type.
+        kspace: complex (batch, coils, height, width), of all entries that it samples.
+    """
+    maps = inputs["sensitivity_maps"]
+    sampled = tf.cast(mask, maps.dtype) * kspace
+    found = {**inputs, "mask": mask}
+    if "zero_filled" in inputs:
+        return with_data(found, "zero_filled", sense.adjoint(sampled, maps, mask))
+    return with_data(found, "kspace", sampled)
 
 
 def without_padding(inputs):
@@ -180,7 +258,7 @@ def check(inputs, dtype=None):
         ValueError: naming the key, what came and what was expected.
     """
     _check_dict(inputs)
-    known = {name: inputs[name] for name in _RANKS if name in inputs}
+    known = {name: inputs[name] for name in RANKS if name in inputs}
     for name, array in known.items():
         _check_array(name, array)
     _check_complex(known)
@@ -215,7 +293,7 @@ def _check_array(name, array):
             f"{name} must be an array or a tensor. Received: "
             f"{name}={checks.shown(array)}. Convert it with np.asarray."
         )
-    if len(array.shape) != _RANKS[name]:
+    if len(array.shape) != RANKS[name]:
         shape = SHAPES.get(name, "(batch, height, width)")
         raise ValueError(
             f"{name} must have shape {shape}. Received: {name}.shape={tuple(array.shape)}"
@@ -278,74 +356,3 @@ def _check_precision(maps, dtype):
             f"The network works in {dtype}: its inputs must be {expected}. Received: "
             f"{received}. Convert them with .astype('{expected}')."
         )
-
-
-def check_values(inputs, image, unit=1.0, stacklevel=3):
-    """Looks at the numbers of a measurement, where they are known: eagerly, not while a graph is
-    traced.
-
-    Args:
-        inputs: a dict that `check` has passed.
-        image: complex (batch, rows, width), A^H kspace.
-        unit: the maximum that images should have.
-        stacklevel: of the warning, as `warnings.warn` has it.
-
-    Raises:
-        ValueError: for numbers that are not finite, an image of zeros, no image, or a mask outside
-            [0, 1].
-
-    Warns:
-        DataWarning: for an image ten times smaller or larger than `unit`.
-    """
-    if not tf.executing_eagerly():
-        return
-    if 0 in image.shape:
-        raise ValueError(
-            f"inputs must hold at least one image. Received: a batch of shape {tuple(image.shape)}"
-        )
-    mask = np.asarray(inputs["mask"]).astype(float)
-    if not (mask.min() >= 0 and mask.max() <= 1):
-        raise ValueError(
-            "mask must hold zeros and ones, 1 where sampled. "
-            f"Received: values from {mask.min():g} to {mask.max():g}"
-        )
-    magnitudes = tf.abs(image)
-    _check_finite(inputs, image, tf.reduce_sum(magnitudes))
-    peaks = tf.reduce_max(magnitudes, [1, 2]).numpy()
-    if not peaks.all():
-        raise ValueError(
-            f"A^H kspace is zero everywhere in image {np.argmin(peaks)} of the batch: there is "
-            "nothing to reconstruct. Does the mask sample any of the k-space? Do the maps belong "
-            "to it?"
-        )
-    peak = peaks[np.argmax(np.abs(np.log(peaks / unit)))]
-    if not unit / _SCALES <= peak <= unit * _SCALES:
-        warnings.warn(
-            f"The largest magnitude of A^H kspace is {peak:.3g}, where about {unit:g} is expected: "
-            "networks, radius and sigma are made for normalised images. Divide the k-space by it; "
-            "tfvn.data.prepare does that for raw arrays.",
-            checks.DataWarning,
-            stacklevel=stacklevel,
-        )
-
-
-def _check_finite(inputs, image, total):
-    # A sum is finite only if all terms are.
-    sums = [total]
-    if "zero_filled" in inputs:
-        # These do not show in an image A^H kspace that came with them.
-        unseen = ("sensitivity_maps", "initial_image")
-        sums += [tf.reduce_sum(inputs[key]) for key in unseen if key in inputs]
-    if all(np.isfinite(x) for x in sums):
-        return
-    known = {key: inputs[key] for key in _RANKS if key in inputs}
-    known["A^H kspace"] = image
-    for name, array in known.items():
-        array = np.asarray(array)
-        wrong = ~np.isfinite(array)
-        if wrong.any():
-            first = np.argwhere(wrong)[0][0]
-            raise ValueError(
-                f"{name} must be finite. Received: {np.count_nonzero(wrong)} NaN or infinite of "
-                f"{array.size} entries, the first in image {first} of the batch."
-            )

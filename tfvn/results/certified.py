@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tfvn.certificates import CERTIFICATES
 from tfvn.certificates.total_variation import range_diameter
 from tfvn.models.base import Statistics
 from tfvn.results.rows import attack_of, is_clean, size_of
@@ -43,7 +44,19 @@ def claimed(model):
     """Those of a model's certificates that claim something.
 
     An estimate without a level of confidence claims nothing.
+
+    Raises:
+        ValueError: for one that `CERTIFICATES` does not name. A claim stands in a table by its
+            name, so that must be of one class.
     """
+    for certificate in model.certificates:
+        if not isinstance(certificate, CERTIFICATES.get(certificate.name, ())):
+            raise ValueError(
+                f"certificates of {type(model).__name__} must stand in"
+                f" tfvn.certificates.CERTIFICATES by their names, {', '.join(CERTIFICATES)}."
+                f" Received: {type(certificate).__name__} with name={certificate.name!r}. Add a"
+                " line for it there."
+            )
     return [certificate for certificate in model.certificates if certificate.confidence > 0]
 
 

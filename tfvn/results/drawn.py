@@ -19,7 +19,6 @@ import numpy as np
 from tfvn import checks, data, files, progress, tables
 from tfvn.certificates import FROM_DRAWS, Draws, NextPatient
 from tfvn.certificates.draws import check_radii
-from tfvn.defences import Smoothed
 from tfvn.physics import noise
 from tfvn.results.candidates import cases, compared_data, open_candidates
 from tfvn.results.images import write_model_slice, write_slices
@@ -128,8 +127,8 @@ def _opened(run_dir, plan, overrides):
     """
     (candidate,) = open_candidates([run_dir], overrides)
     defence = candidate.config.defence
-    loaded = load(candidate) if defence.get("sigma", 0) else None
-    if loaded is None or not isinstance(loaded.model, Smoothed) or loaded.model.law != "gaussian":
+    loaded = load(candidate)
+    if not loaded.model.proves_from_draws:
         told = f"defence={defence.name}, sigma={defence.get('sigma', 0)}"
         if defence.get("law"):
             told += f", law={defence.get('law')}"

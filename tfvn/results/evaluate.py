@@ -265,6 +265,8 @@ def _gather_run(evaluation, file, bar, workers, watch, probe, transferred):
     """Writes the images of one run. Returns what is `Evaluated`."""
     candidate, source = evaluation.candidate, evaluation.source
     loaded = evaluation.models[0]
+    # What is wrong with them is told before anything is measured.
+    certificates = certified.claimed(loaded.model)
     rows, probed, aimed = [], [], []
     for case in cases(candidate.config, source):
         wait = watch.wait
@@ -280,7 +282,6 @@ def _gather_run(evaluation, file, bar, workers, watch, probe, transferred):
             if probe:
                 index = case.inputs["sample_index"]
                 probed = flags_of_model(loaded.model, case.inputs, case.reference, index)
-    certificates = certified.claimed(loaded.model)
     flags = flagged.flags_of_run(candidate, rows, certificates, probed, transferred)
     settings = loaded.network.get_config()
     return Evaluated(candidate, rows, example, aimed, settings, certificates, flags)

@@ -178,7 +178,7 @@ def _louder(model, inputs, which):
     """The measurement with the data of some slices multiplied."""
     data = inputs[model.reads]
     factors = np.where(which, _LOUDER, 1).reshape(-1, *[1] * (len(data.shape) - 1))
-    return {**inputs, model.reads: data * tf.constant(factors, data.dtype)}
+    return measurement.with_data(inputs, model.reads, data * tf.constant(factors, data.dtype))
 
 
 def _saturated_output(subject):

@@ -148,48 +148,83 @@ def write_results(results, table, output, show=()):
     Returns:
         The paths of all files, the images first and the report last, and the tables as text.
     """
-    rows = results.rows
-    worst = strongest(rows)
-    more = wording.worst_tables(aggregate(worst), winners(rows))
-    certificates = {run.candidate.name: run.certificates for run in results.runs}
-    claims = certified.certificates_of(table, rows, certificates)
-    if claims:
-        more.append(certified.certificate_table(claims))
-    if results.volumes:
-        more.append(volume_protocol.table_of(results.volumes))
-    flags = {run.candidate.name: run.flags for run in results.runs}
-    flagged_table, notes = flagged.flag_table(flags), []
-    if flagged_table:
-        more.append(flagged_table)
-    else:
-        notes.append(flagged.flag_text(flags))
-    told = [wording.comparison_text(compare_attacks(rows)), wording.tracks_text(table)]
-    notes.extend(text for text in told if text)
-    shown = [*wording.tables(table, results.maps), *more]
-    text = wording.markdown(table, results.maps)
-    for part in more:
-        text += f"\n{part.as_text()}"
-        text += f"\n{part.note}\n" if part.note else ""
-    text += "".join(f"\n{note}\n" for note in notes)
+    summary = _summary_of(results, table)
+    text = _as_text(table, results.maps, summary)
     writers = {
-        "results.csv": lambda path: tables.write_csv(path, rows),
+        "results.csv": lambda path: tables.write_csv(path, results.rows),
         "table1.csv": lambda path: tables.write_csv(path, table),
         "table1.md": lambda path: tables.write_text(path, text),
-        "flags.csv": lambda path: tables.write_csv(path, flagged.flag_rows(flags)),
-        **_figures(results, worst, show),
+        "flags.csv": lambda path: tables.write_csv(path, flagged.flag_rows(summary.flags)),
+        **_figures(results, summary.worst, show),
+        **_tables_of_some(results, summary.claims),
     }
-    if claims:
-        writers["certificates.csv"] = lambda path: tables.write_csv(path, claims)
-    if results.volumes:
-        volumes = volume_protocol.rows_of(results.volumes)
-        writers["volumes.csv"] = lambda path: tables.write_csv(path, volumes)
     # Last, as it shows the figures.
     figures = [os.path.join(output, name) for name in writers if name.endswith(".png")]
-    writers["report.html"] = functools.partial(_write_report, results, table, shown, figures, notes)
+    writers["report.html"] = functools.partial(_write_report, results, table, summary, figures)
     # An earlier evaluation's would belong to another table.
     for name in _SOMETIMES - set(writers):
         pathlib.Path(output, name).unlink(missing_ok=True)
     return [results.images_path, *write_all(output, writers)], text
+
+
+class _Summary(NamedTuple):
+    """What is told of the rows of all runs.
+
+    worst: those of `strongest`.
+    claims: what is proved of them, a list of dicts.
+    flags: a dict from the name of a model to its flags.
+    tables: those below table 1, a list of `Table`.
+    notes: the sentences below all tables.
+    """
+
+    worst: list
+    claims: list
+    flags: dict
+    tables: list
+    notes: list
+
+
+def _summary_of(results, table):
+    rows = results.rows
+    worst = strongest(rows)
+    found = wording.worst_tables(aggregate(worst), winners(rows))
+    certificates = {run.candidate.name: run.certificates for run in results.runs}
+    claims = certified.certificates_of(table, rows, certificates)
+    if claims:
+        found.append(certified.certificate_table(claims))
+    if results.volumes:
+        found.append(volume_protocol.table_of(results.volumes))
+    flags = {run.candidate.name: run.flags for run in results.runs}
+    flagged_table = flagged.flag_table(flags)
+    notes = [wording.comparison_text(compare_attacks(rows)), wording.tracks_text(table)]
+    if flagged_table:
+        found.append(flagged_table)
+    else:
+        notes.insert(0, flagged.flag_text(flags))
+    return _Summary(worst, claims, flags, found, [note for note in notes if note])
+
+
+def _as_text(table, maps, summary):
+    """All tables and notes as text."""
+    text = wording.markdown(table, maps)
+    for part in summary.tables:
+        text += f"\n{part.as_text()}"
+        if part.note:
+            text += f"\n{part.note}\n"
+    for note in summary.notes:
+        text += f"\n{note}\n"
+    return text
+
+
+def _tables_of_some(results, claims):
+    """The tables that not every evaluation has, by their names: functions that write a path."""
+    found = {}
+    if claims:
+        found["certificates.csv"] = lambda path: tables.write_csv(path, claims)
+    if results.volumes:
+        volumes = volume_protocol.rows_of(results.volumes)
+        found["volumes.csv"] = lambda path: tables.write_csv(path, volumes)
+    return found
 
 
 def _figures(results, worst, show):
@@ -239,7 +274,8 @@ def _incomparable(rows):
     return found
 
 
-def _write_report(results, table, shown, figures, notes, path):
+def _write_report(results, table, summary, figures, path):
+    shown = [*wording.tables(table, results.maps), *summary.tables]
     rows = []
     for row in results.rows:
         rows.append({**row, "dataset": dataset_of(row)})
@@ -248,7 +284,8 @@ def _write_report(results, table, shown, figures, notes, path):
         name, run_dir, config, _ = run.candidate
         runs.append(report.Run(name, run_dir, config, again.commands(run.candidate)))
     labels = wording.labels_of(table)
-    report.write(path, rows, labels, shown, runs, results.images_path, figures, notes)
+    images = results.images_path
+    report.write(path, rows, labels, shown, runs, images, figures, summary.notes)
 
 
 def write_table(output, name, rows, text):

@@ -15,6 +15,7 @@ from tfvn.data.scan_file import scan_shape
 from tfvn.figures import scans
 from tfvn.files import replacing, writing_hdf5
 from tfvn.models import ZeroFilled, load_model
+from tfvn.physics import measurement
 from tfvn.runs import trained_on
 from tfvn.runs.models import model_hash, with_readout_oversampling
 
@@ -109,7 +110,7 @@ def _reconstruct_slice(model, config, number, compared):
         if model.dtype == "float64":
             array = array.astype(np.result_type(array.dtype, np.float64))
         inputs[name] = array
-    inputs["zero_filled"] = model.zero_filled(inputs)
+    inputs = measurement.with_data(inputs, "zero_filled", model.zero_filled(inputs))
     statistics = model.statistics(inputs, model.keys([number]))
     deviation = None
     if statistics.deviation is not None:

@@ -49,16 +49,17 @@ def serve(model, kspace, sensitivity_maps, mask):
     dtype = tf.complex128 if model.dtype == "float64" else tf.complex64
     # Not a product alone: 0 times NaN is NaN.
     sampled = tf.where(tf.equal(mask, 0), tf.zeros([], kspace.dtype), kspace)
-    inputs = {
+    given = {
         "kspace": tf.cast(sampled, dtype),
         "sensitivity_maps": tf.cast(sensitivity_maps, dtype),
         "mask": tf.cast(mask, dtype.real_dtype),
     }
-    image = measurement.zero_filled(model.sense, inputs)
+    image = measurement.zero_filled(model.sense, given)
     scale = tf.reduce_max(tf.abs(image), [1, 2], keepdims=True)
     # The model takes what it reads. The other is never computed.
-    inputs["zero_filled"] = _divided(image, scale)
-    inputs["kspace"] = _divided(inputs["kspace"], scale[:, None])
+    kspace = _divided(given["kspace"], scale[:, None])
+    inputs = measurement.with_data(given, "kspace", kspace)
+    inputs = measurement.with_data(inputs, "zero_filled", _divided(image, scale))
     statistics = model.statistics(inputs)
     found = {"magnitude": statistics.mean, "standard_deviation": statistics.deviation}
     result = {}

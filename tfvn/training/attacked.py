@@ -51,8 +51,6 @@ class Attacked(Recipe):
         goal: what the ascent makes large, error | effect.
     """
 
-    validates_as_trained = False
-
     def __init__(self, radius, steps, step_size, goal):
         self.radius = checks.number("radius", radius, 0)
         self.steps = checks.whole("steps", steps, 1, most=ranges.MOST)

@@ -39,8 +39,6 @@ class Features(Recipe):
         ValueError: for values outside their limits.
     """
 
-    validates_as_trained = False
-
     def __init__(self, weight=10.0, brightness=0.5, positions=5, smallest=3, largest=9):
         self.weight = checks.number("weight", weight, 0)
         self.brightness = checks.number("brightness", brightness, 0)

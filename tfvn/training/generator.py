@@ -37,8 +37,6 @@ class Generator(Recipe):
         ValueError: for values outside their limits.
     """
 
-    validates_as_trained = False
-
     def __init__(self, radius=2.5, weight=1.0, channels=8, pools=3):
         self.radius = checks.number("radius", radius, 0)
         self.weight = checks.number("weight", weight, 0)

@@ -93,14 +93,9 @@ def add_row(path, iteration, logs):
     columns = {}
     for row in rows:
         columns.update(row)
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
+    with replacing(path) as temporary:
         # Rows of before stay as they were, digit for digit.
-        writer = csv.DictWriter(file, fieldnames=list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
+        tables.write_csv(temporary, rows, list(columns), field=str)
 
 
 def validation_scores(logs):

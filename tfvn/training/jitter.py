@@ -60,8 +60,6 @@ class Jitter(Recipe):
         ValueError: for values outside their limits.
     """
 
-    validates_as_trained = False
-
     def __init__(self, radius=2.5, rule="drawn", noise=0.0):
         self.radius = checks.number("radius", radius, 0)
         self.rule = checks.choice("rule", rule, _RULES)

@@ -33,14 +33,14 @@ class Recipe:
     Attributes:
         parameter_blocks: weights that are trained beside the network's, as lists by name. The loss
             has gradients in them that lower what they are trained for.
-        validates_as_trained: whether a validation is of what the recipe makes of a measurement. If
-            not, it is of the measurement as it is.
+        validates_as_trained: whether a validation is of what the recipe makes of a measurement,
+            with random numbers of the slice. If not, it is of the measurement as it is.
         gradients_before: gradients that are taken of each slice to make its inputs.
         gradients_of_loss: how many the gradient of the loss counts for: one for each answer.
     """
 
     parameter_blocks = {}
-    validates_as_trained = True
+    validates_as_trained = False
     gradients_before = 0
     gradients_of_loss = 1
 
@@ -74,6 +74,8 @@ class Recipe:
 
 class _Function(Recipe):
     """A function as a recipe."""
+
+    validates_as_trained = True
 
     def __init__(self, function):
         self._function = function

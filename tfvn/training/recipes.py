@@ -30,6 +30,8 @@ class Noise(Recipe):
         ValueError: for a negative sigma or another law.
     """
 
+    validates_as_trained = True
+
     def __init__(self, sigma, law="gaussian"):
         self.sigma = checks.number("sigma", sigma, 0)
         self.law = checks.choice("law", law, LAWS)
@@ -52,6 +54,8 @@ class Scaled(Recipe):
         ValueError: for a spread below 0.
     """
 
+    validates_as_trained = True
+
     def __init__(self, spread=0.01):
         self.spread = checks.number("spread", spread, 0)
 
@@ -71,7 +75,8 @@ class Scaled(Recipe):
             fn_output_signature=tf.TensorSpec(parts.shape[1:], parts.dtype),
         )
         parts *= factors
-        return {**inputs, "kspace": tf.complex(parts[..., 0], parts[..., 1])}
+        scaled = tf.complex(parts[..., 0], parts[..., 1])
+        return measurement.with_data(inputs, "kspace", scaled)
 
     def _factors(self, shape, key, dtype):
         spread = tf.cast(self.spread, dtype)

@@ -177,11 +177,14 @@ class Trainer(keras.Model):
     # Called eagerly too, where TensorFlow 2.21 converts what it maps, without end.
     @tf.autograph.experimental.do_not_convert
     def validation_inputs(self, inputs, reference):
-        """`training_inputs` with keys of the slices, so that every validation sees the same."""
-        batch = tf.shape(inputs["sensitivity_maps"])[0]
-        index = inputs.get("sample_index", tf.range(batch))
+        """`training_inputs` with keys of the slices, so that every validation sees the same.
+
+        Raises:
+            ValueError: for a recipe with random numbers, where the inputs do not name the slices.
+        """
         if not self.recipe.validates_as_trained:
             return self._measured(inputs)
+        index = measurement.sample_index(inputs)
         stream = tf.fill(tf.shape(index), VALIDATION)
         keys = tf.stack([tf.cast(index, tf.int32), stream], 1)
         return self.training_inputs(inputs, reference, keys)
@@ -189,7 +192,7 @@ class Trainer(keras.Model):
     def _measured(self, inputs):
         """The measurements of a batch as the network reads them. A^H k is made slice by slice."""
         if self.network.reads not in inputs:
-            inputs = {**inputs, "zero_filled": self._zero_filled(inputs)}
+            inputs = measurement.with_data(inputs, "zero_filled", self._zero_filled(inputs))
         found = self.network.measured(inputs)
         return {**found, MEASURED_MASK: measurement.without_padding(inputs)}
 
