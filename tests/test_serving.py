@@ -173,10 +173,10 @@ def test_any_model_is_served_whatever_it_reads(cases, model, power):
 # finds, a state, and layers that know one size.
 EXPORTED = (
     "total-variation",
-    "rim",
-    "modl",
+    pytest.param("rim", marks=pytest.mark.slow),
+    pytest.param("modl", marks=pytest.mark.slow),
     "unet of magnitudes",
-    "e2e-varnet of found maps",
+    pytest.param("e2e-varnet of found maps", marks=pytest.mark.slow),
     "dagan",
     "automap",
 )
