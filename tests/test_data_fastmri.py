@@ -184,6 +184,24 @@ def test_a_volume_that_is_cut_short_meanwhile_is_named(folder):
         list(batches)
 
 
+def test_a_volume_that_was_compressed_by_what_is_not_installed_is_named(folder):
+    path = folder / "multicoil_val/c.h5"
+    with h5py.File(path, "r+") as file:
+        kspace = file["kspace"][...]
+        del file["kspace"]
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_chunk((1, *kspace.shape[1:]))
+        # Blosc. It is optional for what is written, and the bytes below say that it was used.
+        plan.set_filter(32001, h5py.h5z.FLAG_OPTIONAL)
+        space = h5py.h5s.create_simple(kspace.shape)
+        kind = h5py.h5t.py_create(kspace.dtype)
+        stored = h5py.h5d.create(file.id, b"kspace", kind, space, plan)
+        stored.write_direct_chunk((0, 0, 0, 0), kspace.tobytes())
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*filter") as caught:
+        data.check(settings(folder))
+    assert "1 of 3 slices cannot be used" in str(caught.value)
+
+
 def test_slices_of_one_volume_are_told_apart_and_may_not_be_in_both(folder):
     both = settings(folder, test_folder="multicoil_train", test_slices="1")
     with pytest.warns(DataWarning, match="2 of 2 volumes to test on are trained on too"):
