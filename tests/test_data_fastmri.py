@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -163,6 +164,26 @@ def settings(folder, **changes):
     values = dict(format="fastmri", path=str(folder), train_slices="0", **changes)
     words = [f"data.{key}={value}" for key, value in values.items()]
     return config.load(None, [*words, "sampling.mask=measured"])
+
+
+def bytes_of(sample):
+    arrays = (sample.kspace, sample.sensitivity_maps, sample.mask, sample.reference)
+    return [np.asarray(array).tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("maps", ["low_resolution", "espirit"])
+def test_several_readers_read_the_bytes_of_one(folder, maps):
+    keys = {"data.maps": maps, "sampling.mask": "equispaced", "sampling.acceleration": 2}
+    words = [f"{key}={value}" for key, value in keys.items()]
+    source = config.load(
+        None, [f"data.path={folder}", "data.format=fastmri", *words, "sampling.center_fraction=0.3"]
+    ).dataset.source("train")
+    alone = [bytes_of(source[number]) for number in range(len(source))]
+    order = [*range(len(source))] * 4
+    with ThreadPoolExecutor(4) as readers:
+        together = list(readers.map(lambda number: bytes_of(source[number]), order))
+    assert together == alone * 4
+    assert len({tuple(each) for each in alone}) == len(source)
 
 
 def test_a_volume_that_is_cut_short_is_named_before_a_training(folder):
