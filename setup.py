@@ -65,6 +65,11 @@ setup(
             "distributed>=2024.8",  # as above: its tests need it
             # The job script of docs/howto/scale.md is made by it in a test. It has no Python 3.9.
             'dask-jobqueue>=0.9; python_version >= "3.10"',
+            # As above: their formats are read in tests. The files are written by pydicom 3, which
+            # has no Python 3.9.
+            "nibabel>=5",
+            'pydicom>=3; python_version >= "3.10"',
+            "twixtools>=0.24",
             "pytest>=7",
             "pytest-xdist>=3.8",  # both cores at once: most of a test is tracing, on one
             "ruff==0.15.22",  # `make style`; another version may lay the code out otherwise
