@@ -91,9 +91,9 @@ def long_commands(text):
     scripts = [block for language, block in blocks(text) if language == "sh"]
     tell = r"""told() { printf '%s\0' "$@"; echo; }"""
     script = "\n".join([tell, *scripts]).replace(".venv/bin/python ", "told ")
-    # It finds no program, so nothing is run.
+    # It finds no program, and may neither name one by its path nor write a file.
     told = subprocess.run(
-        ["/bin/bash", "-c", script],
+        ["/bin/bash", "-r", "-c", script],
         env={"PATH": os.devnull},
         capture_output=True,
         text=True,
