@@ -58,7 +58,7 @@ style: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest $(TESTS)
 
-# With the slow ones: one test in a hundred, and more than a third of the time.
+# With the slow ones: one test in sixty, and two fifths of the time.
 test-all: $(STAMP)
 	$(VENV)/bin/python -m pytest $(ALL_TESTS)
 

@@ -430,6 +430,7 @@ def test_a_goal_counts_in_its_region_alone(network, batch, truth):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", ["erase", "insert"])
 def test_an_answer_is_driven_towards_a_target(network, batch, goal):
     attack = AutoProjectedGradient(steps=40, goal=goal, goal_region=DISC)
@@ -567,6 +568,7 @@ def suite(network, batch):
     return run(Suite(), network, batch)
 
 
+@pytest.mark.slow
 def test_a_suite_keeps_the_strongest_of_its_members(suite, network, batch):
     assert list(suite.reached) == [member.name for member in SUITES["small-1"]]
     reached = np.array([objective.numpy() for objective in suite.reached.values()])
@@ -594,6 +596,7 @@ def test_a_suite_stores_what_each_member_reached(suite):
     assert Suite().remark(told) == "strongest: power 1, one-step 0, apgd-larger 2"
 
 
+@pytest.mark.slow
 def test_a_member_may_go_on_from_the_strongest_change(network, batch, monkeypatch):
     first = SUITES["small-1"][0]
     last = Member("last", AutoProjectedGradient, {"steps": 12}, goes_on=True)
@@ -611,6 +614,7 @@ def test_a_suite_tells_where_it_goes_on_from():
     assert Suite(sizes=[3.5]).identity(3.5) != Suite(sizes=[1.5, 3.5]).identity(3.5)
 
 
+@pytest.mark.slow
 def test_what_is_left_of_the_way_to_a_target_is_told(network, batch):
     attack = Suite(goal="insert", goal_region=DISC)
     result = attack.run(network, one(batch, 0), 2.0)
@@ -721,6 +725,7 @@ def test_radii_of_a_suite_are_sorted_and_not_doubled():
 # One change for many slices
 
 
+@pytest.mark.slow
 def test_a_universal_change_is_one_for_all_and_beats_random_ones_on_other_slices(network, case):
     seen, held_out = case(batch=4, seed=0), case(batch=3, seed=1)
     # Slices of one scan share maps and mask.

@@ -401,6 +401,7 @@ def test_the_full_gradient_matches_central_differences(case, name):
     check_direction(lambda r: energy(model, inputs, r), start, direction)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", ["network", "smoothed"])
 def test_the_initial_image_gradient_matches_central_differences_of_the_first_iterate_alone(

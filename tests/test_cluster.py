@@ -172,6 +172,7 @@ def scheduler_process(file):
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_scheduler_is_one_error_and_the_same_call_goes_on(tmp_path):
     go = tmp_path / "go"
     tasks = [Task("a", note, (str(tmp_path), "a")), Task("b", wait, (str(go),), ("a",))]

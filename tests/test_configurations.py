@@ -68,6 +68,7 @@ FEWER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEWER)
 def test_a_training_step_of_a_configuration_changes_all_weights(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -274,6 +274,7 @@ def test_training_on_two_replicas_is_training_on_one(one, two, optimizer):
         )
 
 
+@pytest.mark.slow
 def test_a_prediction_split_over_two_replicas_is_that_of_one(one, attacked_on_two):
     expected = smoothed(network_of(one / "ipalm", CONFIG))
     with np.load(attacked_on_two / "smoothed.npz") as found:

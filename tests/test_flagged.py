@@ -174,6 +174,7 @@ def states_of(folder, name):
         return {entry["model"]: entry for entry in csv.DictReader(file) if entry["flag"] == name}
 
 
+@pytest.mark.slow
 def test_changes_of_other_runs_are_compared_where_they_were_transferred(pair, tmp_path):
     run_dirs, folder = pair
     output = shutil.copytree(folder, tmp_path / "results")

@@ -84,6 +84,12 @@ ROWS = {
     ),
 }
 every_model = pytest.mark.parametrize("row", ROWS)
+# Of what takes long, a model of each view and a loop of each kind.
+SHORT = ("variational", "zero-filled", "modl", "unet of magnitudes")
+
+
+def slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
 
 
 def test_every_model_has_a_row():
@@ -269,8 +275,9 @@ def test_a_damaged_and_a_foreign_file_are_refused(small, tmp_path):
         load_model(foreign)
 
 
+# The others have their gradients compared with central differences above.
 @pytest.mark.one_stack
-@every_model
+@pytest.mark.parametrize("row", [name if name in SHORT else slow(name) for name in ROWS])
 def test_a_model_is_smoothed_and_attacked_in_single_precision(row, case, eagerly):
     name, settings, own_case = ROWS[row]
     smoothed = Smoothed(MODELS[name](**settings), 0.05, 2)

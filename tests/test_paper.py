@@ -35,6 +35,7 @@ def rehearsal(tmp_path_factory):
     return parent
 
 
+@pytest.mark.slow
 def test_a_rehearsal_ends_with_table_figures_comparison_and_times(rehearsal):
     results = set(os.listdir(rehearsal / "results"))
     assert {
@@ -53,6 +54,7 @@ def test_a_rehearsal_ends_with_table_figures_comparison_and_times(rehearsal):
     assert all(float(row["seconds"]) >= 0 and int(row["peak_bytes"]) > 1e8 for row in rows)
 
 
+@pytest.mark.slow
 def test_the_whole_printed_table_is_compared(rehearsal):
     lines = (rehearsal / "results" / "comparison.md").read_text().splitlines()
     assert len(lines) == 2 + 5 * 4
@@ -67,6 +69,7 @@ def test_the_whole_printed_table_is_compared(rehearsal):
     assert all((row[6] == "-") == (row[1] in ("1.5", "2.5")) for row in cells)
 
 
+@pytest.mark.slow
 def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
     folder = rehearsal / "data" / "coronal_pd_fs"
     assert sorted(os.listdir(folder / "1")) == ["espirit1.mat", "rawdata1.mat"]
@@ -76,6 +79,7 @@ def test_the_folder_is_that_of_the_knee_data_in_both_formats(rehearsal):
     assert data.source(config, "train").shape(0) == (2, 32, 24)
 
 
+@pytest.mark.slow
 def test_the_five_networks_differ_in_their_noise_alone(rehearsal):
     original, *noisy = [directory.open_run(str(rehearsal / name)) for name in protocol.MODELS]
     assert not original.defence.is_named and original.training.recipe.name == "clean"
@@ -120,11 +124,13 @@ def test_a_second_call_does_nothing_again(rehearsal, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in rehearsal.rglob("model.keras")}
 
 
+@pytest.mark.slow
 def test_another_rehearsal_does_not_take_the_same_folder(rehearsal):
     with pytest.raises(ValueError, match="does not hold these data"):
         __main__.paper(str(rehearsal), None, SMALL, (32, 32, 2))
 
 
+@pytest.mark.slow
 def test_damaged_data_stop_before_any_training(rehearsal, tmp_path, capsys):
     (tmp_path / "coronal_pd_fs").mkdir()
     code = __main__.main(

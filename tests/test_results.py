@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfvn import attacks, config, metrics
 from tfvn.attacks import Attack
-from tfvn.certificates import Certificate
+from tfvn.certificates import CERTIFICATES, Certificate
 from tfvn.defences import Smoothed
 from tfvn.models import Reconstructor, ZeroFilled
 from tfvn.physics.noise import SMOOTHING
@@ -40,6 +40,12 @@ class Toy(Attack):
     size_name = "budget"
     size_type = int
     title = "attack of the toys"
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """The certificate below has a name that tables know."""
+    monkeypatch.setitem(CERTIFICATES, "constant", Lipschitz)
 
 
 class Lipschitz(Certificate):
@@ -148,7 +154,7 @@ def test_an_attack_has_its_column_its_table_and_its_curves(slice_, toy):
     assert drawn[1]["lines"][1].points["effect"][0] == 3
 
 
-def test_any_certificate_of_a_model_is_tabulated(slice_):
+def test_any_certificate_of_a_model_is_tabulated(slice_, named):
     class Certified(ZeroFilled):
         certificates = (Lipschitz(),)
 
@@ -165,7 +171,7 @@ def test_any_certificate_of_a_model_is_tabulated(slice_):
     assert line[:2] == ["model", "constant, l2"] and line[-1] == "yes"
 
 
-def test_nothing_is_claimed_of_attacks_that_change_the_operator(slice_):
+def test_nothing_is_claimed_of_attacks_that_change_the_operator(slice_, named):
     class Certified(ZeroFilled):
         certificates = (Lipschitz(),)
 
@@ -178,7 +184,7 @@ def test_nothing_is_claimed_of_attacks_that_change_the_operator(slice_):
     assert [claim["attack"] for claim in claims] == ["none", "l2"]
 
 
-def test_estimates_without_a_level_of_confidence_claim_nothing():
+def test_estimates_without_a_level_of_confidence_claim_nothing(named):
     class Guess(Lipschitz):
         confidence = 0.0
 

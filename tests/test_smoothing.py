@@ -570,6 +570,7 @@ def test_an_unknown_law_is_refused(network):
         Smoothed(network, 0.1, 3, law="salt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["uniform", "laplace"])
 def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
     results = [

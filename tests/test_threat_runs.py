@@ -49,6 +49,7 @@ def run_dir(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "several", *ATTACKS)
 
 
+@pytest.mark.slow
 # First, while all that the fixture traced is there.
 def test_two_workers_find_the_bytes_of_one(run_dir, tmp_path):
     shared = tmp_path / "shared"

@@ -116,6 +116,7 @@ def test_a_larger_radius_of_maps_never_gives_less(network, batch):
     assert (large.objective >= small.objective * (1 - 1e-5)).numpy().all()
 
 
+@pytest.mark.slow
 def test_a_model_without_a_gradient_in_the_maps_is_searched_without_one(batch):
     def zero_filled(inputs):
         return np.abs(inputs["zero_filled"])

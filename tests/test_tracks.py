@@ -191,6 +191,7 @@ def found(batch):
     return run(Suite(version="dynamic-1"), dynamic.Descent(), batch)
 
 
+@pytest.mark.slow
 def test_the_dynamic_suite_finds_more_than_the_gradient_that_is_cut(found, batch):
     plain = run(AutoProjectedGradient(steps=180), dynamic.Descent(), batch)
     assert (effects(found) > 1.2 * effects(plain)).all()
@@ -286,6 +287,7 @@ def test_what_is_left_on_other_draws_is_the_mean_over_them(batch):
     np.testing.assert_allclose(result.unseen, np.mean(values, 0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_attack_that_sees_no_fresh_draws_is_not_checked_with_others(batch):
     model = Smoothed(ZeroFilled(), 0.1, 3)
     for one, settings in ((model, {"noise": "fixed"}), (ZeroFilled(), {})):
@@ -326,6 +328,7 @@ def test_an_attack_that_has_learned_its_draws_is_flagged(batch):
     assert eot(many, run(many, model, batch)).case.found < 0.5 * learned.case.found
 
 
+@pytest.mark.slow
 def test_an_attack_says_what_is_left_on_other_draws(batch):
     model = Smoothed(broken.Bent(), 0.5, 2)
     attack = AutoProjectedGradient(steps=3)

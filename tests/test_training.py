@@ -536,6 +536,7 @@ def test_frank_wolfe_needs_filters(optimizer):
 # Saving
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
 def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identically(
     data, optimizer, tmp_path
