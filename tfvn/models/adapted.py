@@ -142,10 +142,12 @@ class Adapted(Reconstructor):
         slope = _norm(gradient)
         # Of a gradient of 0 any direction will do.
         direction = gradient if slope else inputs[self.reads]
-        for found, _, rounding in self._slopes(inputs, _of_length_1(direction), weights):
-            if abs(found - slope) <= _AGREEMENT * max(abs(found), slope) + rounding:
-                return
-        self._refuse_slope("along which", slope, found)
+
+        def allowed(found, _):
+            return _AGREEMENT * max(abs(found), slope)
+
+        direction = _of_length_1(direction)
+        self._compare(slope, inputs, direction, weights, allowed, "along which")
 
     def _check_directions(self, inputs, gradient, weights):
         """Checks the gradient of sum(weights * answer) in random directions.
@@ -167,11 +169,26 @@ class Adapted(Reconstructor):
             changed = measurement.perturbed(self.sense, inputs, r)
             direction = _of_length_1(changed[self.reads] - inputs[self.reads])
             slope = _inner(gradient, direction)
-            for found, length, rounding in self._slopes(inputs, direction, weights):
-                if abs(found - slope) <= _SHARE * length + rounding:
-                    break
-            else:
-                self._refuse_slope("by which in a random direction", slope, found)
+            told = "by which in a random direction"
+            self._compare(slope, inputs, direction, weights, _share_of_the_answer, told)
+
+    def _compare(self, slope, inputs, direction, weights, allowed, told):
+        """Refuses a slope along a direction that no step confirms.
+
+        Args:
+            slope: by the gradient.
+            inputs, direction, weights: see `_slopes`.
+            allowed: a function of what a step found, to how far off the slope may be.
+            told: words for the direction.
+        """
+        for found, length, rounding in self._slopes(inputs, direction, weights):
+            if abs(found - slope) <= allowed(found, length) + rounding:
+                return
+        self.refuse(
+            f"must have the gradient of its answer in {self.reads}. Received: one {told} a sum of "
+            f"the answer should grow by {slope:.3g}, and it grows by {found:.3g}. Look for what is "
+            "detached in forward, or at the vjp"
+        )
 
     def _slopes(self, inputs, direction, weights):
         """The derivative along a direction by central differences.
@@ -197,13 +214,6 @@ class Adapted(Reconstructor):
                     images.append(self.answer(changed))
             change = (images[0] - images[1]) / (2 * step)
             yield _inner(weights, change), _norm(change), _UNSEEN * _norm(images[0]) / step
-
-    def _refuse_slope(self, direction, slope, found):
-        self.refuse(
-            f"must have the gradient of its answer in {self.reads}. Received: one {direction} a "
-            f"sum of the answer should grow by {slope:.3g}, and it grows by {found:.3g}. Look for "
-            "what is detached in forward, or at the vjp"
-        )
 
     def refuse(self, text):
         """Raises what is wrong with the model, as `tfvn.models.failed_call.raised_outside` reads
@@ -265,6 +275,10 @@ class Adapted(Reconstructor):
         if self.track == "dynamic":
             found["track"] = self.track
         return found
+
+
+def _share_of_the_answer(_, length):
+    return _SHARE * length
 
 
 def _norm(tensor):
