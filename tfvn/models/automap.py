@@ -30,6 +30,7 @@ from tfvn import checks
 from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor
 from tfvn.models.features import as_channels, as_image
+from tfvn.models.same_size import correlate_same
 from tfvn.models.unet_layers import FanIn, check_size
 from tfvn.physics.sense import sizes_fit
 
@@ -164,4 +165,4 @@ def _dense(numbers, weights):
 
 def _convolved(features, weights):
     kernel, bias = weights
-    return tf.nn.conv2d(features, tf.convert_to_tensor(kernel), 1, "SAME") + bias
+    return correlate_same(features, tf.convert_to_tensor(kernel)) + bias

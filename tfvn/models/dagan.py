@@ -28,6 +28,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.compat import initial_seed
 from tfvn.models.base import Reconstructor, magnitude
+from tfvn.models.same_size import correlate_same
 from tfvn.models.unet_layers import check_size, leaky
 from tfvn.shapes import static_or_dynamic_shape
 
@@ -221,7 +222,7 @@ class DAGAN(Reconstructor):
                 features = tf.concat([features, skips.pop()], -1)
             features = block(features)
         kernel = tf.convert_to_tensor(self.kernel)
-        return tf.nn.conv2d(features, kernel, 1, "SAME") + self.bias
+        return correlate_same(features, kernel) + self.bias
 
 
 def _sides(size, multiple):

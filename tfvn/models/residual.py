@@ -15,6 +15,7 @@ from tensorflow import keras
 from tfvn import checks
 from tfvn.compat import initial_seed
 from tfvn.models.features import as_channels, as_image
+from tfvn.models.same_size import correlate_same
 from tfvn.network_size import LARGEST_FILE
 
 __all__ = ["INITIALIZERS", "KERNEL_SIZE", "ResidualNetwork", "check_size", "kernel_shapes"]
@@ -112,7 +113,7 @@ class ResidualNetwork(keras.layers.Layer):
         for number, kernel in enumerate(self.kernels):
             if number:
                 features = tf.nn.relu(features)
-            features = tf.nn.conv2d(features, tf.convert_to_tensor(kernel), 1, "SAME")
+            features = correlate_same(features, tf.convert_to_tensor(kernel))
             if self.bias:
                 features += self.biases[number]
         return image + as_image(features)

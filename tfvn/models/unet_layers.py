@@ -24,6 +24,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn import checks
+from tfvn.models.same_size import correlate_same
 from tfvn.network_size import LARGEST_FILE
 from tfvn.shapes import static_or_dynamic_shape
 
@@ -185,7 +186,7 @@ class ConvBlock(keras.layers.Layer):
     def call(self, features):
         for kernel in self.kernels:
             kernel = tf.convert_to_tensor(kernel)
-            features = activated(tf.nn.conv2d(features, kernel, 1, "SAME"))
+            features = activated(correlate_same(features, kernel))
         return features
 
 

@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from tfvn.compat import initial_seed
+from tfvn.models.same_size import correlate_same
 from tfvn.models.unet_layers import leaky
 
 __all__ = ["Discriminator", "fixed_features"]
@@ -42,7 +43,7 @@ def fixed_features(image, seed):
         if number:
             features = tf.nn.avg_pool2d(features, 2, 2, "SAME")
         kernel = _he_normal((3, 3, features.shape[-1], outputs), [seed, number], image.dtype)
-        features = tf.nn.relu(tf.nn.conv2d(features, kernel, 1, "SAME"))
+        features = tf.nn.relu(correlate_same(features, kernel))
     return features
 
 
