@@ -353,6 +353,8 @@ def pytest_collection_modifyitems(items):
         again = module in FIRST_CASE and (module, test) in seen
         if module in ONE_STACK or left_out or again:
             item.add_marker("one_stack")
+        if item.get_closest_marker("slow_cases") and (module, test) in seen:
+            item.add_marker("slow")
         seen.add((module, test))
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (order.get(item.path.stem, len(order)), _traced(item)))

@@ -76,27 +76,32 @@ def check(activation, shape, tolerance=1e-5):
     assert_close(result[2], np.einsum("pc,pcn->cn", *flat), tolerance)
 
 
+@pytest.mark.slow_cases
 @EVERY_GRID
 def test_value_and_gradients_equal_the_sum_of_gaussians(settings):
     check(layer(3, **settings), SHAPE)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("settings", CONVENTIONS.values(), ids=CONVENTIONS)
 def test_in_double_precision_they_are_equal_to_rounding(settings):
     check(layer(3, "float64", **settings), SHAPE, 1e-12)
 
 
 # Channels are tiled to fill vector lanes: widths and channels with and without common factors.
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("shape", [(1, 5, 8, 1), (1, 5, 7, 24), (1, 5, 6, 24), (1, 5, 4, 17)])
 def test_any_number_of_channels_will_do(shape):
     check(layer(shape[-1]), shape)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("shape", [(24,), (4, 24), (5, 6, 24), (2, 4, 6, 24), (2, 4, 6, 5, 24)])
 def test_tensors_of_any_rank_are_taken_channels_last(shape):
     check(layer(24, num_centers=7), shape)
 
 
+@pytest.mark.slow
 def test_sizes_may_be_unknown_while_tracing():
     activation = layer(3, num_centers=7)
     signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, None, 3])]
@@ -118,6 +123,7 @@ LAST_SHARED = 0.0431
 
 
 # Up to the largest power all blocks of a grid share their exponentials, beyond it each has its own.
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "bandwidth", [LAST_SHARED, 0.99 * LAST_SHARED, 0.5 * LAST_SHARED, 0.2 * LAST_SHARED]
 )
@@ -133,6 +139,7 @@ def test_the_examples_lie_on_both_sides_of_the_largest_power():
 
 
 # The weight gradient takes whole rows of pixels in two halves and the rest one by one.
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("known", [True, False], ids=["known size", "unknown size"])
 @pytest.mark.parametrize("count", [1, 2 * _ROW - 1, 2 * _ROW, 2 * _ROW + 1, 4 * _ROW, 4 * _ROW + 1])
 def test_the_weight_gradient_holds_for_any_number_of_pixels(count, known):

@@ -156,6 +156,7 @@ def value_and_gradient(model, inputs, r, weight):
     return float(value), tape.gradient(value, r).numpy()
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_the_gradient_matches_central_differences(name, case):
     make, _ = MODELS[name]
@@ -189,6 +190,7 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow_cases
 @each_kind
 def test_a_model_of_others_is_attacked_as_if_it_were_ours(name, case):
     make, native = MODELS[name]
@@ -303,6 +305,7 @@ def test_images_may_have_fewer_rows_than_kspace_and_odd_sizes(name, case):
     assert model.reconstruct(case(1, height=26, dtype="complex128")).shape == (1, 13, 20)
 
 
+@pytest.mark.slow_cases
 @each_kind
 def test_attacks_of_several_threads_find_what_one_finds(name, case):
     make, _ = MODELS[name]
@@ -316,6 +319,7 @@ def test_attacks_of_several_threads_find_what_one_finds(name, case):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow_cases
 @each_kind
 def test_a_model_that_nobody_holds_ends(name, case):
     make, _ = MODELS[name]

@@ -103,6 +103,7 @@ def effects(result):
 # What a change is, and what is wanted of it
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("threat", THREATS)
 @pytest.mark.parametrize("goal", GOALS)
 @pytest.mark.parametrize("region, reader", [(DISC, False), ((), True)])
@@ -254,6 +255,7 @@ def found(network, batch):
     return functools.cache(lambda name: run(SEARCHES[name], network, batch))
 
 
+@pytest.mark.slow_cases
 @EVERY_SEARCH
 def test_every_change_is_inside_its_ball_and_near_its_surface(found, name):
     attack = SEARCHES[name]
@@ -270,6 +272,7 @@ def test_the_result_is_the_largest_that_the_search_saw(found, name):
     np.testing.assert_allclose(result.objective, history.max((0, 1)), rtol=1e-4)
 
 
+@pytest.mark.slow_cases
 @EVERY_SEARCH
 def test_a_search_is_stronger_than_random_changes_of_the_same_norm(found, network, batch, name):
     attack = SEARCHES[name]
@@ -289,12 +292,14 @@ def test_a_search_is_stronger_than_random_changes_of_the_same_norm(found, networ
         assert (objective.value(change) < found(name).objective).numpy().all()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", ["apgd", "apgd kspace", "power"])
 def test_an_image_does_not_depend_on_its_batch_mates(found, network, batch, name):
     alone = SEARCHES[name].run(network, one(batch, 1), 1.0, index=INDEX[1:2])
     np.testing.assert_allclose(alone.objective[0], found(name).objective[1], rtol=1e-4)
 
 
+@pytest.mark.slow_cases
 @EVERY_SEARCH
 def test_the_same_seed_gives_the_same_bytes(found, network, batch, name):
     again = run(SEARCHES[name], network, batch)
@@ -324,6 +329,7 @@ def test_the_neighbour_of_a_change_is_the_strongest_of_those_moved_by_a_pixel():
     assert len(set(MOVES)) == 8 and (0, 0) not in MOVES
 
 
+@pytest.mark.slow
 def test_a_moved_search_keeps_what_it_found_before_it_moved(network, batch, monkeypatch):
     # It moves for the last step alone, which is too late to find as much again.
     monkeypatch.setitem(schedule.BALLS, "moved", ((1.0, 0.95), (1.0, 0.05)))
@@ -353,6 +359,7 @@ def test_a_search_through_larger_balls_ends_inside_however_few_its_steps(network
         assert result.history.shape[1] == steps + 1 - round(0.6 * steps)
 
 
+@pytest.mark.slow_cases
 @EVERY_SEARCH
 def test_radius_zero_changes_nothing(network, batch, name):
     result = run(SEARCHES[name], network, batch, 0.0)
@@ -381,6 +388,7 @@ def test_a_change_of_kspace_leaves_what_was_not_measured(network, padded):
     assert change.any() and not (change * unmeasured).any()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "attack",
     [
@@ -418,6 +426,7 @@ def test_an_attack_on_kspace_is_at_least_as_strong_as_one_on_the_image(found, ne
         assert result.objective[0] > found("apgd").objective[i]
 
 
+@pytest.mark.slow
 def test_a_goal_counts_in_its_region_alone(network, batch, truth):
     attack = AutoProjectedGradient(steps=12, goal="error", goal_region=DISC)
     result = run(attack, network, batch, reference=truth)
@@ -480,6 +489,7 @@ def linear(case):
     return models, inputs, gains
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", ["zero-filled", "cg-sense"])
 def test_the_suite_reaches_the_worst_case_of_a_linear_model(linear, name):
     models, inputs, gains = linear
@@ -487,6 +497,7 @@ def test_the_suite_reaches_the_worst_case_of_a_linear_model(linear, name):
     assert 0.99 * 2 * gains[name] <= effects(result)[0] <= 2 * gains[name] * (1 + 1e-6)
 
 
+@pytest.mark.slow
 def test_power_iteration_finds_the_top_singular_vector(linear):
     models, inputs, gains = linear
     result = PowerIteration(steps=200).run(models["cg-sense"], inputs, 2.0)
@@ -500,6 +511,7 @@ def test_a_search_from_the_singular_vector_begins_near_the_worst_case(linear):
     assert np.sqrt(2 * result.history[0, 0, 0]) > 0.95 * 2 * gains["zero-filled"]
 
 
+@pytest.mark.slow
 def test_l1_and_linf_reach_their_worst_case_of_a_linear_model(linear):
     models, inputs, _ = linear
     columns = matrix(models["zero-filled"], inputs, (8, 6))
@@ -520,6 +532,7 @@ def test_checkpoints_are_those_of_the_paper():
     assert places == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
+@pytest.mark.slow
 def test_apgd_is_no_weaker_than_the_papers_attack(network, batch):
     paper = run(ProjectedGradientAscent(steps=30), network, batch, 3.0)
     apgd = run(AutoProjectedGradient(steps=30), network, batch, 3.0)
@@ -529,6 +542,7 @@ def test_apgd_is_no_weaker_than_the_papers_attack(network, batch):
 # Models with random draws
 
 
+@pytest.mark.slow
 def test_loss_and_gradient_are_means_over_the_same_draws(network, batch):
     model = Smoothed(network, 0.05, 2)
     objective = Objective(model, model.measured(batch), tf.constant(INDEX), sets=3)
@@ -627,6 +641,7 @@ def test_what_is_left_of_the_way_to_a_target_is_told(network, batch):
     assert "left" not in Suite().arrays(run(Suite(), network, one(batch, 0)))
 
 
+@pytest.mark.slow
 def test_a_larger_radius_never_gives_less(suite, network, batch):
     attack = Suite()
     start = attack.start_from({"perturbation": suite.perturbation[1].numpy()}, 1.0)
@@ -690,6 +705,7 @@ def test_suites_take_the_gradients_and_answers_that_they_say(version, gradients,
     assert f"{gradients}" in " ".join(Suite.__doc__.split())
 
 
+@pytest.mark.slow
 def test_each_member_of_a_suite_has_random_starts_of_its_own(network, batch):
     members = Suite(version="standard-1")._attacks()
     assert [attack.place for attack in members] == list(range(len(members)))

@@ -115,6 +115,7 @@ def one(inputs, i):
 # Promises
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 @pytest.mark.parametrize("radius", [0.01, 1.0, 30.0])
 def test_every_perturbation_is_inside_the_ball(models, batch, name, radius):
@@ -123,11 +124,13 @@ def test_every_perturbation_is_inside_the_ball(models, batch, name, radius):
     assert (norms(result.perturbation) <= radius).all()
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_a_perturbation_reaches_the_sphere_where_more_is_stronger(models, batch, name):
     assert (norms(ascend(models[name], batch, 0.1, steps=20).perturbation) >= 0.0999).all()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", [*DETERMINISTIC, "smoothed"])
 def test_radius_zero_returns_the_clean_reconstruction_bit_for_bit(models, batch, name):
     result = ascend(models[name], batch, 0.0, noise="fixed")
@@ -155,6 +158,7 @@ def test_the_objective_is_half_the_squared_change_of_the_reconstruction(models, 
     np.testing.assert_allclose(result.objective, change**2 / 2, rtol=1e-4)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "name, noise",
     [(name, "fresh") for name in DETERMINISTIC] + [(name, "fixed") for name in RANDOM],
@@ -176,6 +180,7 @@ def test_the_objective_is_the_best_of_a_history_with_ups_and_downs(models, batch
     np.testing.assert_allclose(result.objective, history.max((0, 1)), rtol=1e-5)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "name, noise",
     [(name, "fresh") for name in DETERMINISTIC + RANDOM] + [("smoothed", "fixed")],
@@ -213,6 +218,7 @@ def test_the_attack_sees_later_changes_of_the_weights(batch):
     assert (ascend(network, batch).objective.numpy() != first.objective.numpy()).all()
 
 
+@pytest.mark.slow
 def test_the_attack_sees_later_changes_of_the_smoothing(network, batch):
     model = Smoothed(network, 0.05, 3)
     first = ascend(model, batch, noise="fixed")
@@ -224,6 +230,7 @@ def test_the_attack_sees_later_changes_of_the_smoothing(network, batch):
         assert (x.numpy() != z.numpy()).any()
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_an_image_does_not_depend_on_its_batch_mates(models, batch, name):
     together = ascend(models[name], batch, noise="fixed")
@@ -258,6 +265,7 @@ def test_the_start_lies_on_the_sphere(network, batch):
     np.testing.assert_array_equal(result.history[0, 0], result.history[0, 1])
 
 
+@pytest.mark.slow
 def test_images_of_another_index_start_elsewhere(network, case):
     inputs = {key: np.repeat(x, 2, 0) for key, x in case().items()}
     still = dict(steps=1, step_size=0.0)
@@ -387,6 +395,7 @@ def check_direction(energy_at, start, direction):
     )
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", ["network", "smoothed", "reader"])
 def test_the_full_gradient_matches_central_differences(case, name):
@@ -422,6 +431,7 @@ def test_the_two_gradients_differ(network, batch):
     assert (np.abs(full.perturbation - initial.perturbation).max((1, 2)) > 1e-3).all()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("mask", ["points", "weights"])
 def test_two_dimensional_masks_are_attacked_too(network, case, mask):
@@ -456,12 +466,14 @@ def test_zero_filled_may_replace_kspace(network, batch):
 # Smoothed models
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_fresh_noise_differs_from_step_to_step(smoothed, batch):
     result = ascend(smoothed, batch, steps=3, step_size=0.0, noise="fresh")
     assert (np.diff(result.history[0], axis=0) != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_fixed_noise_is_that_of_the_model(smoothed, batch):
     result = ascend(smoothed, batch, steps=3, step_size=0.0, noise="fixed")
@@ -506,6 +518,7 @@ def test_an_answer_that_overflows_names_its_image(batch):
         ascend(Steep(), batch, 1.0, **still)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "name, scale", [("network", 1e-5), ("zero-filled", 1e4), ("smoothed reader", 1e4)]
 )
@@ -555,6 +568,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_model_that_breaks_its_contract_is_told_how(case, name):
     function, told = BROKEN[name]
@@ -742,6 +756,7 @@ def test_inputs_that_do_not_fit_are_refused(network, case):
 # Other balls
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "name, kind, radius",
     [
@@ -761,6 +776,7 @@ def test_perturbations_stay_in_the_ball_of_their_norm_and_help(models, batch, na
     assert (result.history.numpy()[0, -1] > result.history.numpy()[0, 0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_a_ball_that_holds_another_allows_a_stronger_attack(network, batch):
     # l1 <= l2 <= l1 sqrt(n) and linf <= l2.
@@ -800,6 +816,7 @@ def test_the_penalised_ascent_is_its_formula(case):
     np.testing.assert_allclose(result.history[0, :-1, 0], values, rtol=1e-5)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", ["network", "smoothed", "reader"])
 def test_a_continued_attack_equals_one_without_a_break(models, batch, name):
     attack = PenalisedGradientAscent(step_size=0.05)
@@ -810,6 +827,7 @@ def test_a_continued_attack_equals_one_without_a_break(models, batch, name):
     np.testing.assert_allclose(second.perturbation, whole.perturbation, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_the_start_is_real_and_small_and_of_the_image(network, batch):
     def start(inputs, index):
@@ -822,6 +840,7 @@ def test_the_start_is_real_and_small_and_of_the_image(network, batch):
     assert not np.array_equal(found[0], found[1])
 
 
+@pytest.mark.slow
 def test_references_are_the_prediction_the_truth_or_any_image(network, batch):
     clean = network.reconstruct(batch)
     image = tf.ones_like(clean)

@@ -75,6 +75,7 @@ def trained(folder, network, epochs=4):
     )
 
 
+@pytest.mark.slow_cases
 @needs_bart
 @pytest.mark.parametrize("network", NETWORKS)
 def test_it_reconstructs_what_bart_reconstructs(network, scan, tmp_path):

@@ -99,6 +99,7 @@ def random_map(seed, non_negative):
     return function
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("non_negative", [False, True])
 @pytest.mark.parametrize("dimensions", [1, 2])
 @pytest.mark.parametrize("seed", range(4))
@@ -188,6 +189,7 @@ def test_noises_have_the_standard_deviation_they_are_named_by(noise):
     ].mean() == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow_cases
 @EVERY_NOISE
 @pytest.mark.parametrize("distance", [0.01, 0.3, 1.0])
 def test_total_variation_of_one_component_is_half_the_integral_of_the_absolute_difference(
@@ -211,6 +213,7 @@ def bound_at(noise, shift, sigma, diameter):
     return total_variation.global_bound(np.linalg.norm(shift, order), sigma, diameter, noise)
 
 
+@pytest.mark.slow_cases
 @EVERY_NOISE
 @pytest.mark.parametrize("dimensions", [1, 2])
 @pytest.mark.parametrize("seed", range(3))
@@ -268,6 +271,7 @@ def test_an_unknown_noise_is_refused():
         total_variation.total_variation(0.1, 1.0, "salt")
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("distance", [0.02, 0.2, 0.5])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_local_bound_holds_for_unbounded_maps(distance, seed):

@@ -31,6 +31,7 @@ def compiled(model, inputs):
 # CG-SENSE
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("mask", ["columns", "weights"])
 @pytest.mark.parametrize("readout_oversampling", [False, True])
 def test_cg_sense_equals_the_dense_solution(case, mask, readout_oversampling):
@@ -95,6 +96,7 @@ def test_synthesis_is_the_adjoint_of_analysis(name, shape):
     np.testing.assert_allclose(np.vdot(transform.synthesise(other), image), one, rtol=1e-12)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_the_norm_of_a_transform_is_bounded(name):
     transform = TRANSFORMS[name]
@@ -239,6 +241,7 @@ def pics(brain, tmp_path):
     return run
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("mu", [0.001, 0.1])
 def test_cg_sense_equals_that_of_bart_on_a_real_measurement(brain, pics, mu):
     expected = pics("-l2", "-r", str(mu), "-i", "50")

@@ -53,6 +53,7 @@ ATTACKS = pytest.mark.parametrize(
 # Traces
 
 
+@pytest.mark.slow_cases
 @ATTACKS
 def test_an_attack_is_traced_once_for_all_settings_and_data(case, name, noise):
     class Counting(VariationalNetwork):
@@ -99,6 +100,7 @@ def test_training_is_traced_once_for_all_steps_and_data(case, optimizer):
     assert model.steps_traced == 1
 
 
+@pytest.mark.slow
 def test_one_trace_of_the_stages_serves_networks_and_attacks_of_one_shape(data):
     # Settings of no other test: the traces are shared by the whole process.
     models = [
@@ -139,12 +141,14 @@ def test_its_gradient_calls_no_python(operations, models, data, name):
     check_no_callback(operations(lambda inputs: input_gradient(models[name], inputs), data[0]))
 
 
+@pytest.mark.slow_cases
 @ATTACKS
 def test_an_attack_calls_no_python(operations, models, data, name, noise):
     attack = ProjectedGradientAscent(steps=2, noise=noise)
     check_no_callback(operations(lambda inputs: attack.run(models[name], inputs, 1.0), data[0]))
 
 
+@pytest.mark.slow_cases
 @OPTIMIZERS
 def test_a_training_step_calls_no_python(operations, data, optimizer):
     model = Trainer(VariationalNetwork(**SETTINGS), optimizer, Noise(0.1))

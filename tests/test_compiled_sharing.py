@@ -121,6 +121,7 @@ def test_another_architecture_function_setting_or_shape_is_traced():
     assert len(TRACES) == 5
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("make", [Untold, lambda start: Broken(start, further=0)])
 def test_a_model_that_cannot_be_shared_has_a_trace_of_its_own(make):
     for start in (2.0, 3.0):
@@ -233,6 +234,7 @@ def test_a_gradient_is_traced_once_for_an_architecture():
     assert len(TRACES) == 2  # the value, and the gradient
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("function", [apply, weighted_late])
 def test_a_gradient_is_of_the_weights_of_its_call(function):
     one, other = Scaled(1, start=2.0), Scaled(1, start=5.0)
@@ -310,6 +312,7 @@ def test_a_tape_watches_no_weight_of_the_prototype():
 # What is kept
 
 
+@pytest.mark.slow
 def test_a_model_that_is_shared_is_freed():
     model = Scaled()
     shared(model, apply)(X)
@@ -319,6 +322,7 @@ def test_a_model_that_is_shared_is_freed():
     assert alive() is None
 
 
+@pytest.mark.slow
 def test_a_model_of_its_own_trace_is_freed_with_it():
     model = Untold()
     shared(model, apply)(X)
@@ -328,6 +332,7 @@ def test_a_model_of_its_own_trace_is_freed_with_it():
     assert alive() is None
 
 
+@pytest.mark.slow
 def test_only_so_many_functions_are_kept_and_prototypes_with_them():
     for power in range(compiled.KEPT + 3):
         shared(Scaled(power), apply)
@@ -356,6 +361,7 @@ def nested(model, x):
 # The package's own models
 
 
+@pytest.mark.slow
 def test_networks_of_one_shape_share_what_is_compiled_and_no_weights(case):
     networks = [VariationalNetwork(2, 3, 3, 5, seed=seed) for seed in (0, 1)]
     for network in networks:

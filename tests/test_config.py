@@ -881,6 +881,7 @@ def test_nothing_is_written_as_null(tmp_path):
     assert "bandwidth: null" in load().to_yaml()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("text", WRITTEN)
 def test_of_a_text_key_the_written_text_is_the_value(tmp_path, text):
     for kind, keys in TEXTS.items():
@@ -890,6 +891,7 @@ def test_of_a_text_key_the_written_text_is_the_value(tmp_path, text):
             assert {key: flat[key] for key in keys} == dict.fromkeys(keys, text)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("text", [*WRITTEN, *SPECIAL])
 def test_any_text_is_taken_from_the_command_line_and_survives_a_round_trip(tmp_path, text):
     quoted = "'" + text.replace("'", "''") + "'"
@@ -1177,6 +1179,7 @@ _ODD_FILES = {
 }
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("content, words", _ODD_FILES.values(), ids=_ODD_FILES)
 def test_odd_files_end_in_one_short_sentence_at_once(tmp_path, content, words):
     path = tmp_path / "knee.yaml"
@@ -1197,6 +1200,7 @@ def test_a_file_that_notepad_wrote_is_read(tmp_path):
 # Back to YAML, to keys and to other configurations
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("place", PLACES, ids=IDS)
 def test_the_default_as_it_is_told_is_the_default(place):
     if place.key.default is REQUIRED:

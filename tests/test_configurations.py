@@ -29,6 +29,7 @@ PARAMETERS = dict(
 )
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}/{path.stem}" for path in FILES])
 def test_a_configuration_is_read_and_its_network_is_made(path):
     folder, name = path.parent.name, path.stem

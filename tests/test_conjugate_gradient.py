@@ -45,6 +45,7 @@ def value(image, weights):
     return tf.reduce_sum(tf.abs(weights * image + 0.5) ** 3)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("mask", ["columns", "weights"])
 @pytest.mark.parametrize("readout_oversampling", [False, True])
 def test_it_equals_the_dense_solution(case, mask, readout_oversampling):
@@ -53,6 +54,7 @@ def test_it_equals_the_dense_solution(case, mask, readout_oversampling):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("readout_oversampling", [False, True])
 def test_its_gradients_equal_those_of_the_dense_solution(case, readout_oversampling):
     sense, *operands = small(case, "weights", readout_oversampling)
@@ -69,6 +71,7 @@ def test_its_gradients_equal_those_of_the_dense_solution(case, readout_oversampl
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_its_gradients_equal_central_differences(case):
     sense, *operands = small(case)
     operands = (*operands, tf.constant(MU, "float64"))
@@ -97,6 +100,7 @@ def test_its_gradients_equal_central_differences(case):
         np.testing.assert_allclose(slope, central, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_its_second_derivatives_equal_those_of_the_dense_solution(case):
     sense, *operands = small(case)
     operands = (*operands, tf.constant(MU, "float64"))
@@ -116,6 +120,7 @@ def test_its_second_derivatives_equal_those_of_the_dense_solution(case):
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_its_gradients_are_the_same_in_a_compiled_function_and_of_a_variable(case, caplog):
     sense, rhs, maps, mask = small(case)
     mu = tf.Variable(MU, dtype="float64")

@@ -53,6 +53,7 @@ def test_without_filters_it_is_cg_sense(case):
     np.testing.assert_allclose(model(inputs), expected, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_gradients_in_the_weights_match_central_differences(exact):
     model, inputs = exact
     weight = np.random.default_rng(1).standard_normal((2, *model(inputs).shape))
@@ -88,6 +89,7 @@ def test_batch_mates_do_not_change_where_the_solver_ends(case):
     np.testing.assert_allclose(model(inputs)[0], model(alone)[0], atol=1e-6)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("settings", [dict(tolerance=1e-2), dict(tolerance=1e-9, iterations=20)])
 def test_what_the_solver_is_off_by_is_in_the_certificate(exact, settings):
     model, inputs = exact
@@ -100,6 +102,7 @@ def test_what_the_solver_is_off_by_is_in_the_certificate(exact, settings):
     assert (off > 1e-9).all() and (off < part * norms).all() and (part < 0.5).all()
 
 
+@pytest.mark.slow
 def test_no_attack_passes_the_constants(case):
     model = perturbed(ConvexRidge(**{**SMALL, "mu": 0.1}), 3)
     inputs = case(2, coils=3, height=16, width=12)

@@ -64,6 +64,7 @@ def refused(match, kspace, *arguments, **options):
         agreement.check(np.asarray(kspace, np.complex64), "scan 7", *arguments, **options)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("coils", [1, 2, 8])
 @pytest.mark.parametrize("noise", [0, 0.001, 0.05])

@@ -177,6 +177,7 @@ def _of_16_coils(path):
     return (raw["real"] + 1j * raw["imag"])[:, 0]
 
 
+@pytest.mark.slow_cases
 @pytest.mark.skipif(shutil.which("bart") is None, reason="needs BART")
 @pytest.mark.parametrize("name", BRAINS)
 def test_maps_of_brains_are_those_of_bart(name, shared_data, tmp_path):

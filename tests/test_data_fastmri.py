@@ -171,6 +171,7 @@ def bytes_of(sample):
     return [np.asarray(array).tobytes() for array in arrays]
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("maps", ["low_resolution", "espirit"])
 def test_several_readers_read_the_bytes_of_one(folder, maps):
     keys = {"data.maps": maps, "sampling.mask": "equispaced", "sampling.acceleration": 2}

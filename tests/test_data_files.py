@@ -80,6 +80,7 @@ def errors(folders):
     return dict(zip(folders, json.loads(done.stdout)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_full_disk_ends_in_one_sentence_and_leaves_what_was_there(folders, errors, name):
     path = folders[name] / "x.mat"
@@ -88,6 +89,7 @@ def test_a_full_disk_ends_in_one_sentence_and_leaves_what_was_there(folders, err
     assert path.read_text() == "before" and os.listdir(folders[name]) == ["x.mat"]
 
 
+@pytest.mark.slow
 def test_objects_of_a_file_that_found_no_room_may_live_on(folders, errors):
     """HDF5 asks its file for a place long after an error, and ends the process where that fails."""
     assert errors["living"] == "all is well"

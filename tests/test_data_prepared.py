@@ -116,6 +116,7 @@ def unprepared(source, index=0):
     return normalise(source[index], source.name(index), source.readout_oversampling)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_is_stored_is_bit_for_bit_what_normalise_gives(raw, kind):
     source = Counted(SOURCES[kind](raw))
@@ -129,6 +130,7 @@ def test_what_is_stored_is_bit_for_bit_what_normalise_gives(raw, kind):
     assert len(os.listdir(raw / "cache")) == len(source)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("dataset", ["vlo", "measurement"])
 @pytest.mark.parametrize("mask", ["constant", "file", "measured"])
 def test_pipeline_gives_the_same_batches_and_needs_raw_files_once(raw, monkeypatch, dataset, mask):
@@ -357,6 +359,7 @@ def _check_that_it_is_noticed(stored, content, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_noticed(stored, capsys):
     content = stored[2].read_bytes()
     for position in range(0, len(content), 83):

@@ -65,6 +65,7 @@ def test_rounding_of_measured_scans(shared_data, coils, bits):
     check_lines_and_points(rounded(np.moveaxis(raw[:, :, 0], -1, 0)[:coils], bits))
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("coils", [1, 4])
 @pytest.mark.parametrize("name", ["kMaskPFACS7", "kMaskRand7", "kMaskRandACS7", "kMaskUnACS7"])

@@ -107,6 +107,7 @@ def random_ones(network, denoiser, num_samples, chunk_size=1):
     }
 
 
+@pytest.mark.slow
 def test_the_chunk_size_and_batch_mates_do_not_matter(network, denoiser, inputs):
     index = np.array([4, 7])
     second = {key: x[1:] for key, x in inputs.items()}
@@ -123,6 +124,7 @@ def test_the_chunk_size_and_batch_mates_do_not_matter(network, denoiser, inputs)
         assert np.abs(expected - network.answer(inputs)).max() > 1e-3, name
 
 
+@pytest.mark.slow
 def test_other_seeds_and_other_slices_have_other_draws(network, denoiser, inputs):
     for name, defence in random_ones(network, denoiser, 2).items():
         first = answer(defence, inputs, [0, 0])
@@ -272,6 +274,7 @@ def test_a_mask_is_moved_but_for_its_centre():
     np.testing.assert_array_equal(shifted(mask, 0), mask)
 
 
+@pytest.mark.slow
 def test_the_steps_make_an_attacked_model_more_consistent(network, inputs):
     few, many = (Cyclic(network, steps=count, noise=0, bound=0.1) for count in (1, 6))
     images = [answer(defence, inputs) for defence in (few, many)]
@@ -305,6 +308,7 @@ def test_the_noise_of_a_cycle_is_that_of_the_data(case):
     np.testing.assert_allclose(found, 0.2, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_the_last_steps_are_those_of_the_answer(network, inputs):
     for steps in (2, 5):
         defence = Cyclic(network, steps=steps)
@@ -363,6 +367,7 @@ def slope_and_difference(function, inputs, step=1e-7):
     return float(slope), float(difference)
 
 
+@pytest.mark.slow
 def test_every_gradient_is_that_of_central_differences(network, denoiser, inputs):
     first = {key: x[:1] for key, x in inputs.items()}
     for name, function in with_gradients(network, denoiser).items():
@@ -408,6 +413,7 @@ def test_a_step_of_a_cycle_is_pulled_back_by_second_differences(network, inputs)
         assert inner(one, direction) == pytest.approx(difference, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_an_attack_is_led_through_the_last_steps(network, inputs):
     defence = Cyclic(network, steps=4)
     gradients = []

@@ -114,6 +114,7 @@ def test_the_normal_operator_is_the_same_on_an_accelerator(
     np.testing.assert_allclose(sense.normal(*arguments), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow_cases
 @OPERATORS
 @MASKS
 def test_the_noise_is_the_same_on_an_accelerator(case, pretend, mask, readout_oversampling):

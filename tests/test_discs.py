@@ -58,6 +58,7 @@ def test_a_goal_with_a_target_is_refused():
         WorstDisc(goal="erase")
 
 
+@pytest.mark.slow
 def test_the_kept_change_is_that_of_the_worst_disc(attack, batch, found):
     model, discs = vivid(), grid(DISC, HEIGHT, WIDTH)
     clean = model.reconstruct(batch)
@@ -71,6 +72,7 @@ def test_the_kept_change_is_that_of_the_worst_disc(attack, batch, found):
     assert (np.linalg.norm(found.perturbation, axis=(1, 2)) <= 1).all()
 
 
+@pytest.mark.slow
 def test_every_disc_of_a_linear_model_reaches_its_worst_case(case):
     inputs = case(batch=1, height=HEIGHT, width=WIDTH, dtype="complex128")
     model = Linear(dtype="float64")

@@ -253,6 +253,7 @@ def check_results(folder, other):
     assert not (folder / ".unfinished").exists() and not (folder / ".workers").exists()
 
 
+@pytest.mark.slow
 def test_two_replicas_share_a_batch_and_none_is_left_without_data(two):
     assert len(two[1]["devices"]) == 2
     shares = two[1]["shares"]
@@ -261,6 +262,7 @@ def test_two_replicas_share_a_batch_and_none_is_left_without_data(two):
     assert shares["3"] == [[[0, 2], 2], [[1], 1]] and shares["4"] == [[[0, 2], 2], [[1, 3], 2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam"])
 def test_training_on_two_replicas_is_training_on_one(one, two, optimizer):
     check_weights(one / optimizer, two[0] / optimizer)
@@ -282,15 +284,18 @@ def test_a_prediction_split_over_two_replicas_is_that_of_one(one, attacked_on_tw
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_replicas_work_at_the_same_time(two):
     assert two[1]["met"] == 2
 
 
+@pytest.mark.slow
 def test_attacks_and_results_of_two_devices_are_those_of_one(attacked, attacked_on_two):
     check_attacks(attacked / "attacked", attacked_on_two / "attacked")
     check_results(attacked / "results", attacked_on_two / "results")
 
 
+@pytest.mark.slow
 def test_a_network_of_another_strategy_is_refused(two):
     trainer, smoothing, inside = two[1]["refused"]
     assert (
@@ -370,6 +375,7 @@ def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
     assert len((run_dir / "history.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(attacked, tmp_path):
     # As threads: they meet in files alone.
     copy(attacked / "ipalm", tmp_path / "attacked")
@@ -431,6 +437,7 @@ def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index, lock", [(0, None), (1, 1)])
 def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign(
     one, tmp_path, index, lock

@@ -431,6 +431,7 @@ def followed(project):
 
 
 # Each page follows those before it, and all of them take a minute and more.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [FOLLOWED[0], *(pytest.param(x, marks=pytest.mark.slow) for x in FOLLOWED[1:])]
 )

@@ -52,6 +52,7 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_slice_has_a_row_of_each_certificate_and_radius(rows):
     names = ("median", "center", "trace", "expected-error", "covariance")
     found = {(row["slice"], row["certificate"], float(row["radius"])) for row in rows[0]}
@@ -133,6 +134,7 @@ def test_the_table_tells_means_and_what_they_are_about(rows):
     assert all(f"{row['certificate']}: {row['about']}" in text for row in rows[0])
 
 
+@pytest.mark.slow
 def test_slices_that_are_done_are_kept_and_used_if_they_are_of_the_same_plan(
     run_dir, rows, tmp_path, monkeypatch
 ):

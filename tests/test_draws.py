@@ -166,6 +166,7 @@ def median_coverage(ratio, count, alpha):
     return inside / REPEATS, sides / REPEATS
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("ratio, count", [(0.5, 61), (1, 101)])
 def test_the_median_of_all_pixels_is_inside_as_often_as_claimed(ratio, count):
     alpha = 0.2
@@ -211,6 +212,7 @@ def test_the_image_of_a_median_is_that_of_numpy(count):
 # Center
 
 
+@pytest.mark.slow
 def test_a_ball_around_the_centre_holds_what_it_must_as_often_as_claimed():
     # f(k + e) is one number, e itself: what a ball holds is known.
     rng = np.random.default_rng(4)

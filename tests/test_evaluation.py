@@ -279,6 +279,7 @@ def without_reference(config, split="train", start=0, step=1):
         yield inputs, tf.fill(tf.shape(reference), nothing)
 
 
+@pytest.mark.slow
 def test_without_a_reference_the_effect_remains(run_dirs, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", without_reference)
     evaluate.evaluate(run_dirs[:1], tmp_path)
@@ -404,6 +405,7 @@ def test_a_model_without_a_radius_has_a_dash_there():
     assert lines[-1] == ["b", "0", "-", "-"]
 
 
+@pytest.mark.slow
 def test_runs_with_and_without_prepared_slices_are_compared(original, tmp_path):
     cached = tmp_path / "cached"
     shutil.copytree(original, cached)
@@ -471,6 +473,7 @@ def kinds(smoothed_run, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_every_kind_of_attack_has_its_rows_and_its_table(kinds):
     rows = read_csv(kinds / "results.csv")
     found = {(row["attack"], row["radius"], row["steps"]) for row in rows}
@@ -577,6 +580,7 @@ def test_a_certificate_is_computed_from_what_is_in_the_table(kinds):
     assert lines[-1][0] == "smoothed" and lines[-1][-1] == ("yes" if weakest < 0.5 else "no")
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_after_its_last_slice(
     smoothed_run, kinds, tmp_path, monkeypatch
 ):
@@ -612,6 +616,7 @@ def test_slices_of_an_earlier_evaluation_with_other_settings_are_not_used(
     assert {row["num_samples"] for row in read_csv(tmp_path / "results.csv")} == {"3"}
 
 
+@pytest.mark.slow
 def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_path, capsys):
     paths = sweep.sample_sweep(run_dirs, tmp_path, [1, 4, 16])
     assert sorted(os.path.basename(path) for path in paths) == [
@@ -630,6 +635,7 @@ def test_the_spread_falls_with_the_root_of_the_number_of_draws(run_dirs, tmp_pat
     assert (tmp_path / "num_samples.md").read_text() in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_over_draws_equals_an_evaluation_with_that_many(run_dirs, results, tmp_path):
     sweep.sample_sweep(run_dirs[1:], tmp_path, [2])
     (row,) = read_csv(tmp_path / "num_samples.csv")
@@ -650,6 +656,7 @@ def test_a_sweep_is_alone_in_its_folder(run_dirs, tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_results_say_that_maps_may_know_what_the_mask_removes(run_dirs, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "maps_origin", lambda config: "those of the test")
     evaluate.evaluate(run_dirs[:1], tmp_path)
@@ -711,6 +718,7 @@ def test_the_norm_in_a_certificate_is_that_of_single_draws_not_of_their_mean(run
     assert float(row["draw_norm"]) == pytest.approx(float(norm[0]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(paper, "figure1", lambda *_: 1 / 0)
@@ -725,6 +733,7 @@ def test_slices_are_evaluated_again_when_their_data_have_changed(original, tmp_p
     assert len(done) == 3
 
 
+@pytest.mark.slow
 def test_files_of_an_earlier_table_do_not_stay_beside_a_new_one(run_dirs, tmp_path):
     evaluate.evaluate(run_dirs, tmp_path)
     assert "certificates.csv" in os.listdir(tmp_path)
@@ -745,6 +754,7 @@ def tree(folder):
     }
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", [*writing.FILES, ".unfinished"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder"])
 def test_what_evaluate_did_not_write_is_never_replaced(original, tmp_path, name, kind, monkeypatch):
@@ -807,6 +817,7 @@ def test_a_file_in_place_of_the_folder_of_results_is_named(original, tmp_path):
 # Other data, other numbers
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "change",
     [
@@ -871,6 +882,7 @@ def test_an_attack_is_not_taken_for_one_of_another_radius(original, tmp_path):
         evaluate.evaluate([original], tmp_path / "results")
 
 
+@pytest.mark.slow
 def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(
     original, tmp_path, monkeypatch
 ):
@@ -891,6 +903,7 @@ def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(
     assert not (output / ".unfinished").exists()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("size, again", [(1e-6, 0), (0.1, 3)])
 def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     original, tmp_path, monkeypatch, size, again
@@ -1034,6 +1047,7 @@ def test_attacks_on_the_truth_need_one(original, monkeypatch):
         attack_run(original, config)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     run_dir = original if not sigma else run_dirs[1]

@@ -74,12 +74,14 @@ def test_figure1_shows_the_data(tmp_path, with_reference):
     check(path, width=7)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("models", [1, 5, 9])
 def test_figure2_shows_any_number_of_models(tmp_path, models):
     curves.figure2(tmp_path / "figure2.png", rows(models))
     check(tmp_path / "figure2.png", width=7)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("radii", [(0.0,), (0.0, 1.5)])
 @pytest.mark.parametrize("image_norm", [20.0, float("nan")])
 def test_figure2_does_without_attacks_or_reference(tmp_path, radii, image_norm):
@@ -110,6 +112,7 @@ def test_the_band_of_figure2_is_the_middle_half_of_the_images():
     np.testing.assert_allclose(curves.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "shape, with_reference, attacked",
     [
@@ -225,6 +228,7 @@ def test_figure3_shows_the_chosen_models_or_the_first_ones():
         writing.check_shown(["a", "a"], ["a", "b"])
 
 
+@pytest.mark.slow
 def test_targets_are_drawn_one_attack_a_row(tmp_path):
     rng = np.random.default_rng(3)
     clean = np.abs(image(rng))

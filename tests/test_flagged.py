@@ -35,6 +35,7 @@ def read(folder):
     return {row["flag"]: row for row in found}
 
 
+@pytest.mark.slow
 def test_a_run_has_a_row_for_every_rule(original, tmp_path):
     paths = evaluate([original], tmp_path)
     assert str(tmp_path / "flags.csv") in paths
@@ -48,6 +49,7 @@ def test_a_run_has_a_row_for_every_rule(original, tmp_path):
     assert found["bound violated"]["state"] == NOT_CHECKED
 
 
+@pytest.mark.slow
 def test_one_more_restart_is_seen_in_the_stored_history(original, tmp_path):
     evaluate([original], tmp_path)
     means = []
@@ -116,6 +118,7 @@ def test_the_table_has_the_raised_flags_alone():
     assert flagged.flag_table({"second": FLAGS["second"]}) is None
 
 
+@pytest.mark.slow
 def test_the_report_shows_a_raised_flag(original, tmp_path, monkeypatch):
     monkeypatch.setattr(flagged, "flags_of_run", lambda *_: [RAISED_ONE])
     evaluate([original], tmp_path)

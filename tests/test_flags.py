@@ -85,6 +85,7 @@ SOUND = {
 }
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "name", [*list(SOUND)[:-1], pytest.param("smoothed", marks=pytest.mark.slow)]
 )

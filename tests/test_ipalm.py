@@ -107,6 +107,7 @@ class Plain:
                 self.x[n] = current
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("initial_lipschitz", [1e-2, 1000.0])
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
 def test_it_follows_the_formulas_step_by_step(momentum, initial_lipschitz):
@@ -135,6 +136,7 @@ def test_constraints_hold_after_every_step():
         assert min(c) >= 0
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("seed", range(6))
 def test_the_energy_never_ends_above_its_start(seed):
     problem = Problem(seed, initial_lipschitz=10.0)
@@ -171,6 +173,7 @@ def test_the_first_step_starts_from_feasible_values():
             np.testing.assert_allclose(x, project(y), rtol=0, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_a_nan_energy_is_rejected_and_the_block_stays():
     problem = Problem()
     for _ in range(3):
@@ -197,6 +200,7 @@ def test_steps_into_nan_are_shortened_until_they_are_finite():
     np.testing.assert_allclose(x, [1 / 3] * 2, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_rejected_block_loses_its_inertia():
     problem = Problem()
     for _ in range(3):
@@ -207,6 +211,7 @@ def test_a_rejected_block_loses_its_inertia():
             np.testing.assert_array_equal(x, old)
 
 
+@pytest.mark.slow
 def test_the_lipschitz_estimate_stays_in_its_range():
     problem = Problem(initial_lipschitz=100.0, lipschitz_range=(50.0, 200.0))
     for _ in range(20):
@@ -214,6 +219,7 @@ def test_the_lipschitz_estimate_stays_in_its_range():
         assert all(50 <= float(x) <= 200 for x in problem.ipalm.lipschitz)
 
 
+@pytest.mark.slow
 def test_a_restored_state_continues_identically():
     whole, first, second = Problem(), Problem(), Problem(seed=1)
     for _ in range(6):
@@ -284,6 +290,7 @@ def test_a_slip_is_told_in_one_sentence(name, value):
         IPALM([block], [tf.identity], **{name: value})
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "blocks, projections", [([], []), ([[]], [tf.identity]), ([[tf.Variable([1.0])]], [None])]
 )

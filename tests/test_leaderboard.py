@@ -543,6 +543,7 @@ def test_the_same_rows_are_the_same_bytes(written, tmp_path):
 SCRIPT = "[...document.querySelectorAll('#ranks tbody tr')]"
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_is_sorted_filtered_and_read_by_keyboard(browser, written, width):  # noqa: F811
     from selenium.webdriver.common.keys import Keys

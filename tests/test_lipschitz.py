@@ -71,6 +71,7 @@ def worst_found(a, design, of_image, seed, trials=150):
     return value
 
 
+@pytest.mark.slow_cases
 @every_design
 @pytest.mark.parametrize("seed", range(4))
 def test_no_linear_network_of_the_design_passes_the_constants(design, seed):
@@ -338,6 +339,7 @@ def test_the_constants_are_of_the_norm_and_the_iterations_of_the_model():
     assert TotalVariation(iterations=sparse.MOST_PROVED + 1).certificates == ()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("model", [TotalVariation(0.02, 4), Wavelet(0.02, 2, 4)])
 def test_no_attack_passes_the_constants_of_a_sparse_image(case, model):
     inputs = case(2, coils=3, height=16, width=12)

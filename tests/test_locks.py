@@ -113,6 +113,7 @@ def test_each_worker_is_alone_with_its_number(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_do_not_work_in_one_folder_at_once(tmp_path, tmp_path_factory):
     code = """
 import os, sys, time

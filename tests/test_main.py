@@ -96,6 +96,7 @@ def smoothed(folder):
         return {name: file[name][()] for name in file}, dict(file.attrs)
 
 
+@pytest.mark.slow
 def test_every_slice_is_that_of_the_network_at_the_scans_own_scale(folder, run, network, capsys):
     assert run("reconstruct scan.h5 --maps maps.npy --model model.keras -o plain.h5") == 0
     assert "wrote plain.h5" in capsys.readouterr().out
@@ -121,6 +122,7 @@ def test_every_slice_is_that_of_the_network_at_the_scans_own_scale(folder, run, 
             )
 
 
+@pytest.mark.slow
 def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network, smoothed):
     arrays, attributes = smoothed
     model = Smoothed(network, 0.1, 3, seed=5)
@@ -243,6 +245,7 @@ def test_interrupted_it_leaves_nothing(folder, run, monkeypatch, capsys):
     assert sorted(os.listdir(folder)) == before and len(read) == 2
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize(
     "command, message",

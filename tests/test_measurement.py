@@ -14,6 +14,7 @@ from tfvn.physics.sense import Sense
 from tfvn.physics.values import check_values
 
 
+@pytest.mark.slow_cases
 @OPERATORS
 @pytest.mark.parametrize("mask", MASKS)
 def test_a_change_of_the_measurement_is_one_in_both_views(case, mask, readout_oversampling):

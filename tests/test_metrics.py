@@ -118,6 +118,7 @@ each_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metr
 PRECISIONS = ["float16", "float32", "float64", "complex64", "complex128", "int16", "uint8", "int64"]
 
 
+@pytest.mark.slow_cases
 @each_metric
 @pytest.mark.parametrize("first", PRECISIONS)
 @pytest.mark.parametrize("second", PRECISIONS)

@@ -180,6 +180,7 @@ def test_the_gradient_in_the_perturbation_matches_central_differences(small):
     assert np.vdot(gradient, direction).real == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_the_gradient_in_the_coil_maps_matches_central_differences_or_is_refused(small):
     shape = small.inputs["sensitivity_maps"].shape
@@ -211,6 +212,7 @@ def test_only_models_that_are_differentiated_by_hand_have_no_gradient_in_the_map
     assert not Smoothed(ZeroFilled(), 0.1).has_maps_gradient
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_what_was_not_sampled_does_not_matter(small):
     inputs = small.case(0)
@@ -254,6 +256,7 @@ def test_a_model_comes_back_from_its_file(small, tmp_path):
     np.testing.assert_allclose(np.abs(loaded(small.inputs)), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_a_damaged_and_a_foreign_file_are_refused(small, tmp_path):
     path, cut = tmp_path / "model.keras", tmp_path / "cut.keras"
@@ -276,6 +279,7 @@ def test_a_damaged_and_a_foreign_file_are_refused(small, tmp_path):
 
 
 # The others have their gradients compared with central differences above.
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("row", [name if name in SHORT else slow(name) for name in ROWS])
 def test_a_model_is_smoothed_and_attacked_in_single_precision(row, case, eagerly):
@@ -290,6 +294,7 @@ def test_a_model_is_smoothed_and_attacked_in_single_precision(row, case, eagerly
     assert 0 < float(result.objective[0]) < np.inf
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_large_seeds_give_weights_of_their_own(row):
     name, settings, _ = ROWS[row]
@@ -305,6 +310,7 @@ def test_large_seeds_give_weights_of_their_own(row):
         assert (found[one] != found[other]).mean() > 0.5
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_a_model_takes_odd_sizes_and_half_of_the_readout(row, case):
     name, settings, own_case = ROWS[row]
@@ -317,6 +323,7 @@ def test_a_model_takes_odd_sizes_and_half_of_the_readout(row, case):
     assert np.isfinite(image).all() and np.abs(image).max() > 0
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_sizes_may_be_unknown_while_tracing(row):
     model = MODELS[ROWS[row].name](**ROWS[row].settings)

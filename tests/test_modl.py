@@ -44,6 +44,7 @@ def test_a_denoiser_of_zeros_returns_its_image(case):
     np.testing.assert_array_equal(image, inputs["zero_filled"])
 
 
+@pytest.mark.slow
 def test_all_weights_have_the_gradient_of_central_differences(case):
     # The gradient is that of the steps, however few.
     settings = {**SETTINGS, "cg_steps": 4}

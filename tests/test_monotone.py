@@ -58,6 +58,7 @@ def dense(kernel, rows, width):
     return np.array(columns).T
 
 
+@pytest.mark.slow
 def test_the_norm_bound_is_above_the_singular_values_and_near_them():
     for seed, size in [(0, 3), (1, 5), (2, 3)]:
         kernel = normal(seed, size, size, 2, 3)
@@ -256,6 +257,7 @@ def trained(case):
     return found
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", ["new", "random 3", "random 4", "adam", "ipalm"])
 def test_no_attack_passes_the_constants(trained, case, name):
     model = trained[name]
@@ -279,6 +281,7 @@ def effects_of(attack, model, inputs, radius):
     return np.linalg.norm(moved.numpy().reshape(len(moved), -1), axis=1)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", ["zero-filled", "cg-sense"])
 def test_an_attack_on_a_linear_model_comes_near_its_constants(case, name):
     model = {"zero-filled": ZeroFilled(), "cg-sense": CGSense(mu=0.05, tolerance=1e-7)}[name]
@@ -402,6 +405,7 @@ def test_the_same_network_with_its_conditions_does_not_pass_them():
 # Files
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_constants_of_a_file_are_those_that_were_saved(case, tmp_path, dtype):
     inputs = case(2, dtype={"float32": "complex64", "float64": "complex128"}[dtype])
@@ -415,6 +419,7 @@ def test_the_constants_of_a_file_are_those_that_were_saved(case, tmp_path, dtype
     assert other != expected and other == constants_of(model, inputs)
 
 
+@pytest.mark.slow
 def test_maps_of_another_norm_have_other_constants(case):
     inputs = case()
     model = MonotoneVariationalNetwork(**SMALL)

@@ -168,6 +168,7 @@ def check_against_plain(model, inputs, dtype="complex128", tolerance=1e-9, graph
         assert_close(np.stack(actual_block), np.stack(expected_block), tolerance)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
 def test_result_and_every_gradient_equal_plain_automatic_differentiation(case, settings):
     oversampled = settings.get("readout_oversampling", False)
@@ -175,11 +176,13 @@ def test_result_and_every_gradient_equal_plain_automatic_differentiation(case, s
     check_against_plain(model, case(dtype="complex128", **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_they_are_equal_in_a_graph(case, small_double):
     check_against_plain(small_double, case(batch=2, dtype="complex128"), graph=True)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("settings", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_they_are_equal_for_other_architectures(case, settings):
@@ -243,6 +246,7 @@ def test_one_mask_serves_the_whole_batch(case, small):
     np.testing.assert_array_equal(small.reconstruct(inputs), small.reconstruct(repeated))
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_sizes_may_be_unknown_while_tracing(case, small, mask):
@@ -288,6 +292,7 @@ def test_the_same_shapes_are_traced_once(case):
 # Gradients on demand
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize(
     "wanted", [(), ("kernel",), ("rbf_weights",), ("data_weight",), PARAMETERS]
@@ -372,6 +377,7 @@ def test_saved_weights_restore_the_same_images(case, small, tmp_path):
     np.testing.assert_array_equal(other.reconstruct(case()), small.reconstruct(case()))
 
 
+@pytest.mark.slow
 def test_an_exported_graph_gives_the_same_images(case, tmp_path):
     # A SavedModel for TensorFlow Serving and other languages: no Python of ours when it is loaded.
     small, inputs = network(num_stages=1), case(batch=2)
@@ -477,6 +483,7 @@ TAKEN = {
 }
 
 
+@pytest.mark.slow_cases
 @pytest.mark.filterwarnings("ignore::tfvn.data.DataWarning")
 @pytest.mark.parametrize("settings", TAKEN.values(), ids=TAKEN)
 def test_whatever_the_constructor_takes_is_read_back_to_the_same_image(case, tmp_path, settings):
@@ -607,6 +614,7 @@ def test_inputs_of_another_kind_are_told_in_one_line_by_every_call(case, small, 
             function(change(case()))
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("dtype", ["bool", "int32", "uint8", "float64"])
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_a_mask_of_any_real_type_gives_the_same_image(case, small, dtype, mask):
@@ -635,6 +643,7 @@ def test_layers_show_their_settings(small):
     )
 
 
+@pytest.mark.slow
 def test_a_stage_alone_survives_a_round_trip():
     stage = Stage(filters=3, kernel_size=5, seed=4, name="first")
     assert Stage.from_config(stage.get_config()).get_config() == stage.get_config()

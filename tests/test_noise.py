@@ -20,6 +20,7 @@ def draws(sense, fixed, count, first=0):
     return tf.function(partial(image_noise, sense))(maps, mask, tf.constant(seeds)).numpy()
 
 
+@pytest.mark.slow_cases
 @OPERATORS
 @pytest.mark.parametrize("mask", MASKS)
 def test_image_noise_has_the_covariance_of_the_adjoint_of_white_kspace_noise(
@@ -42,6 +43,7 @@ def test_image_noise_has_the_covariance_of_the_adjoint_of_white_kspace_noise(
         assert abs(np.mean(products)) < 6 / np.sqrt(2000) * np.sqrt(expected)
 
 
+@pytest.mark.slow
 def test_image_noise_correlates_pixels_as_explicit_kspace_noise_does(case):
     # The whole covariance matrix, against A^H A column by column.
     sense, fixed, _, _ = problem(case, (2, 4, 5), "columns")
@@ -57,6 +59,7 @@ def test_image_noise_correlates_pixels_as_explicit_kspace_noise_does(case):
     np.testing.assert_allclose(covariance, 2 * normal, atol=6 * 2 / np.sqrt(5000))
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_a_samples_noise_depends_on_its_own_seed_alone(case, mask):
     sense, (maps, mask), _, _ = problem(case, (2, 8, 6), mask, batch=3)
@@ -109,6 +112,7 @@ def test_the_same_seeds_give_the_same_noise(case):
     np.testing.assert_array_equal(draws(sense, fixed, 3), draws(sense, fixed, 3))
 
 
+@pytest.mark.slow_cases
 @OPERATORS
 @pytest.mark.parametrize("noise", LAWS)
 @pytest.mark.parametrize("mask, shape", list(zip(MASKS, [(2, 8, 6), (3, 9, 7), (1, 12, 5)])))
@@ -123,6 +127,7 @@ def test_one_draw_has_two_views(case, shape, mask, noise, readout_oversampling):
     np.testing.assert_allclose(sense.adjoint(kspace, maps, mask), image, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow_cases
 @OPERATORS
 @pytest.mark.parametrize(
     "noise, law",

@@ -257,6 +257,7 @@ def test_filters_have_four_axes(project, kernel):
         project(kernel)
 
 
+@pytest.mark.slow
 def test_radius_and_batch_may_be_unknown_in_a_graph():
     for name, ball in BALLS.items():
         signature = [tf.TensorSpec([None, None]), tf.TensorSpec([])]

@@ -173,6 +173,7 @@ def test_of_radius_0_a_recipe_is_the_plain_one_bit_for_bit(network, batch, slice
 # What is learned from
 
 
+@pytest.mark.slow
 def test_the_ascent_ends_inside_a_ball_of_its_own_and_above_random_changes(network, batch):
     recipe = Adversarial(radius=2.0, steps=4)
     attacked = tf.function(lambda *given: recipe(network, *given)["perturbation"], autograph=False)
@@ -243,6 +244,7 @@ def test_a_feature_is_connected_of_few_pixels_and_in_the_image():
         assert reached == places
 
 
+@pytest.mark.slow
 def test_the_worst_of_several_features_is_taken(network, slice_):
     recipe = Features(brightness=0.5, positions=3)
     inputs, reference = slice_
@@ -313,6 +315,7 @@ def data(case):
     return tf.data.Dataset.from_tensors((inputs, reference)).repeat()
 
 
+@pytest.mark.slow
 def test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoint(data, tmp_path):
     model = trainer(0.9)
     before = all_weights(model)

@@ -56,6 +56,7 @@ def attributes():
         return dict(file.attrs)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("model", ["run", "run/model.keras"])
 def test_a_scan_that_does_not_fit_the_network_is_told_with_numbers(scan, model):
     with pytest.warns(
@@ -102,6 +103,7 @@ MAPS = {
 }
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("change, key, words", MAPS.values(), ids=MAPS)
 def test_where_maps_come_from_is_printed_and_kept(scan, capsys, change, key, words):
     np.save("maps.npy", SyntheticKnee(1, HEIGHT, WIDTH, 3, None, 0.001, 7)[0].sensitivity_maps)

@@ -30,6 +30,7 @@ def with_gradients(function, count, tensors):
     return x, y, *tape.gradient(value, tensors)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9, 10])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_steps_and_their_gradients_are_those_made_one_by_one(count, compiled):
@@ -62,6 +63,7 @@ report_peak()
 """
 
 
+@pytest.mark.slow
 def test_the_memory_grows_with_the_root_of_the_count(peak_memory):
     # A state has 4 MB. All of 400 would take 1600 MB.
     before, after = peak_memory(_MEMORY, "400")

@@ -219,6 +219,7 @@ def test_points_of_the_curves_are_the_means_and_percentiles_of_the_rows(tmp_path
         assert all(0 <= x <= 400 and 0 <= y <= 270 for x, y, *_ in places)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_loads_nothing(pages, name):
     page = Page(pages[name])
@@ -342,6 +343,7 @@ def press(browser, *keys):
     ActionChains(browser).send_keys(*keys).perform()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_at_both_widths(browser, pages, name, width):
@@ -402,6 +404,7 @@ def test_the_drawn_image_is_the_stored_one(browser, pages):
         )
 
 
+@pytest.mark.slow
 def test_the_viewer_is_worked_by_keys(browser, pages):
     from selenium.webdriver.common.keys import Keys
 

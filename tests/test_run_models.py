@@ -147,6 +147,7 @@ def test_a_network_is_loaded_once_for_what_uses_it(monkeypatch, sigma, count, lo
     assert [model.network for model in found] == made[-len(found) :]
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 @pytest.mark.parametrize("cls", [ZeroFilled, FromKspace])
 def test_any_model_can_be_attacked_and_smoothed(run, cls, sigma):
@@ -170,6 +171,7 @@ def test_an_attack_may_see_other_draws_than_the_defence_makes(run):
     assert found["settings"]["defence.num_samples"] == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_attacked_with_all_that_is_configured(run, capsys):
     l1 = {**ASCENT, "norm": "l1", "sizes": [4.0, 2.0]}
     penalised = {"name": "antun", "sizes": [1, 2]}

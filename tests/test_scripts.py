@@ -72,6 +72,7 @@ def test_a_run_directory_holds_all_that_a_run_made(smoke):
         assert np.linalg.norm(file["perturbation"][()]) <= 1.0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(smoke, tmp_path):
     run_dir = str(tmp_path / "again")
     train.main(["--config", SMOKE, "--run-dir", run_dir, "--set", *SMALL])
@@ -79,6 +80,7 @@ def test_the_same_seed_gives_the_same_bytes(smoke, tmp_path):
     assert contents(run_dir) == contents(smoke)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     quick, tmp_path, monkeypatch, capsys
 ):
@@ -99,6 +101,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(
     assert contents(run_dir)["weights"] == contents(quick)["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.skipif(
     not importlib.util.find_spec("tensorflow_addons"), reason="needs tensorflow-addons"
@@ -269,6 +272,7 @@ def test_a_killed_evaluation_goes_on_after_its_last_slice(smoke, tmp_path):
     assert (killed / "results.csv").read_text() == (whole / "results.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_rerun_attacks_only_what_is_missing(smoke, tmp_path):
     run_dir = str(tmp_path / "copy")
     shutil.copytree(smoke, run_dir)
@@ -283,6 +287,7 @@ def test_a_rerun_attacks_only_what_is_missing(smoke, tmp_path):
     assert contents(run_dir) == contents(smoke)
 
 
+@pytest.mark.slow
 def test_evaluation_prints_every_file_it_writes(smoke, tmp_path, capsys):
     output = tmp_path / "results"
     assert evaluate.main([smoke, "--output", str(output)]) == 0
@@ -474,6 +479,7 @@ def call(code):
     )
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "module, arguments",
     [
@@ -521,6 +527,7 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly():
         assert process.wait() in (0, 141)
 
 
+@pytest.mark.slow
 def test_a_standard_output_that_is_closed_is_no_fault():
     cases = [("train.py --help", 0), ("-m tfvn", 0), ("evaluate.py --unknown", 2)]
     for arguments, expected in cases:

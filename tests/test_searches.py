@@ -122,6 +122,7 @@ every = pytest.mark.parametrize("name", EVERY)
 # Promises
 
 
+@pytest.mark.slow_cases
 @in_a_ball
 @pytest.mark.parametrize("radius", [0.01, 1.0, 30.0])
 def test_every_change_lies_on_the_surface_of_its_ball(linear, batch, name, radius):
@@ -132,6 +133,7 @@ def test_every_change_lies_on_the_surface_of_its_ball(linear, batch, name, radiu
     np.testing.assert_allclose(sizes(attack, result), radius, rtol=1e-5)
 
 
+@pytest.mark.slow_cases
 @every
 def test_a_radius_or_threshold_of_0_changes_nothing(linear, batch, name):
     result = run(EVERY[name], linear, batch, 0.0)
@@ -145,6 +147,7 @@ def test_the_same_seed_gives_the_same_bytes(linear, batch, name):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "make, settings",
     [(RandomSearch, dict(steps=20)), (Square, dict(steps=20)), (MinimumNorm, dict(halvings=2))],
@@ -159,6 +162,7 @@ def test_another_seed_or_index_searches_elsewhere(linear, batch, make, settings)
     assert (renamed[2] != first[2]).any()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", ["random l2", "square l2", "square linf", "bisection"])
 def test_an_image_does_not_depend_on_its_batch_mates(linear, batch, name):
     together = run(EVERY[name], linear, batch, 1.0)
@@ -170,6 +174,7 @@ def test_an_image_does_not_depend_on_its_batch_mates(linear, batch, name):
         np.testing.assert_allclose(together.objective[i], alone.objective[0], rtol=1e-4)
 
 
+@pytest.mark.slow_cases
 @every
 def test_the_objective_is_half_the_squared_change_of_the_answer(linear, batch, matrices, name):
     result = run(EVERY[name], linear, batch, 1.0)
@@ -320,6 +325,7 @@ def heaps(height, width):
 # Minimum norm
 
 
+@pytest.mark.slow_cases
 @minimal
 @pytest.mark.parametrize("threshold", [0.3, 2.0])
 def test_the_minimum_norm_of_a_linear_model_is_found(linear, batch, gains, name, threshold):
@@ -347,6 +353,7 @@ def test_where_no_change_reaches_the_threshold_the_strongest_of_the_largest_is_t
     assert (effects(result) >= 0.98 * 0.5 * gains).all()
 
 
+@pytest.mark.slow_cases
 @minimal
 def test_images_of_a_batch_have_radii_of_their_own(linear, batch, name):
     attack = MINIMA[name]
@@ -360,6 +367,7 @@ def test_images_of_a_batch_have_radii_of_their_own(linear, batch, name):
     np.testing.assert_allclose(found[1], 10 * plain[1], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_what_a_search_reaches_at_a_radius_has_no_larger_minimum(curved, batch):
     reached = effects(run(AutoProjectedGradient(steps=50), curved, batch, 0.5))
     threshold = float(max(reached))
@@ -391,6 +399,7 @@ def test_an_error_that_is_there_already_takes_no_change(linear, batch):
     assert (errors >= threshold * (1 - 1e-5)).all()
 
 
+@pytest.mark.slow
 def test_a_change_of_kspace_may_be_smaller_than_one_of_the_image(linear, batch):
     attack = MinimumNorm(threat="kspace", method="ddn")
     result = run(attack, linear, batch, 0.5)
@@ -400,6 +409,7 @@ def test_a_change_of_kspace_may_be_smaller_than_one_of_the_image(linear, batch):
     assert (norms(result) < norms(run(MINIMA["ddn"], linear, batch, 0.5))).all()
 
 
+@pytest.mark.slow
 def test_a_lesion_is_inserted_by_the_smallest_change(linear, batch, matrices):
     region = [8, 6, 3]
     clean = linear.reconstruct(batch)

@@ -98,6 +98,7 @@ def test_the_papers_readout_keeps_rows_161_to_480_of_640():
     np.testing.assert_allclose(rows, np.arange(161, 481), atol=1e-2)
 
 
+@pytest.mark.slow_cases
 @OPERATORS
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_the_norm_is_at_most_one_for_maps_of_unit_root_sum_of_squares(

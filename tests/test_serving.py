@@ -101,12 +101,14 @@ def served(tmp_path_factory, models, cases):
     return {name: dict(np.load(folder / "models" / f"{name}.npz")) for name in models}
 
 
+@pytest.mark.slow
 def test_the_signature_takes_any_size_by_name(served):
     image = ["complex64", [None, None, None, None]]
     specs = {"kspace": image, "sensitivity_maps": image, "mask": ["float32", [None, 1, None, None]]}
     assert json.loads(str(served["plain"]["specs"])) == specs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lines", "points", "larger", "shared"])
 def test_it_gives_the_images_of_the_network_in_the_units_of_the_scan(served, models, cases, name):
     inputs = cases[name]
@@ -119,6 +121,7 @@ def test_it_gives_the_images_of_the_network_in_the_units_of_the_scan(served, mod
     assert f"{name}_standard_deviation" not in served["plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lines", "points", "larger"])
 def test_a_smoothed_network_gives_its_mean_and_deviation(served, models, cases, name):
     inputs = cases[name]
@@ -200,6 +203,7 @@ def test_models_of_every_kind_are_exported(case, tmp_path, row):
     np.testing.assert_allclose(found["magnitude"], expected, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
     for name in ("plain", "smoothed"):
         found = served[name]["padding_magnitude"]
@@ -209,6 +213,7 @@ def test_a_batch_that_was_filled_up_with_zeros_stays_finite(served):
         assert not found[1].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, other, scale", [("unsampled", "lines", 1), ("tiny", "points", 1e-25)]
 )
@@ -222,6 +227,7 @@ def test_neither_what_is_not_sampled_nor_the_scale_matters(served, name, other, 
                 )
 
 
+@pytest.mark.slow
 def test_a_folder_is_replaced_only_if_asked_and_only_a_savedmodel(tmp_path, models, monkeypatch):
     path = tmp_path / "model"
     path.mkdir()

@@ -36,10 +36,12 @@ def smoothed(network, inputs, sigma=0.1, num_samples=7, chunk_size=1, seed=0, in
     return model.reconstruct(inputs, key).numpy()
 
 
+@pytest.mark.slow
 def test_without_noise_it_is_the_network(case, network):
     np.testing.assert_array_equal(smoothed(network, case(), sigma=0), network.reconstruct(case()))
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_draws_are_independent(case):
     # Draw by draw: K g_K - (K - 1) g_(K-1) is the K-th draw, a reconstruction of its own noisy
@@ -55,6 +57,7 @@ def test_draws_are_independent(case):
     assert abs(np.vdot(*noise)) < 0.3 * np.linalg.norm(noise[0]) * np.linalg.norm(noise[1])
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("num_samples", [10, 100, 1000])
 def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_samples):
@@ -66,6 +69,7 @@ def test_of_a_linear_map_the_mean_tends_to_the_map_as_one_over_root_k(case, num_
     assert (error**2).sum() == pytest.approx(expected, rel=0.4)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_single_draws_are_those_whose_mean_is_the_answer(case, network, chunk_size):
     model, inputs = Smoothed(network, 0.1, 7, chunk_size), case(batch=2)
@@ -77,6 +81,7 @@ def test_single_draws_are_those_whose_mean_is_the_answer(case, network, chunk_si
     np.testing.assert_allclose(np.std(draws, 0, ddof=1), spread, atol=1e-6)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("chunk_size", [3, 7, 20])
 def test_the_chunk_size_does_not_matter(case, network, chunk_size):
     inputs = case(batch=2)
@@ -136,6 +141,7 @@ def test_one_mask_serves_the_whole_batch(case, network):
     np.testing.assert_array_equal(smoothed(network, inputs), smoothed(network, repeated))
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("mask", ["columns", "points"])
 def test_noise_lives_on_sampled_entries_alone_and_has_the_given_deviation(case, mask):
@@ -182,6 +188,7 @@ def test_the_same_shapes_are_traced_once(case):
     assert network.traced == traced
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_sizes_may_be_unknown_while_tracing(case, network, chunk_size):
     inputs, model = case(batch=2), Smoothed(network, 0.1, 3, chunk_size)
@@ -213,6 +220,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("chunk_size", [1, 3])
 def test_a_setting_changed_later_acts_as_one_of_a_new_model_and_traces_nothing(case, chunk_size):
     settings, inputs = dict(sigma=0.1, num_samples=7, seed=0), case(batch=2)
@@ -266,6 +274,7 @@ def gradient(model, inputs, weight, key):
     return tape.gradient(value, variable)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize(
     "key, chunk_size", [("kspace", 1), ("kspace", 2), ("zero_filled", 1), ("initial_image", 1)]
@@ -289,6 +298,7 @@ def test_the_gradient_matches_central_differences(case, key, chunk_size):
     assert derivative == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_an_image_given_in_both_places_is_counted_once_in_each(case):
     network = VariationalNetwork(**SETTINGS, dtype="float64")
@@ -356,6 +366,7 @@ def of_zero_filled(image):
     return tf.square(tf.abs(image)) + tf.math.real(image)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "mask, law", [("columns", "gaussian"), ("points", "laplace"), ("weights", "uniform")]
 )
@@ -581,6 +592,7 @@ def test_other_noises_are_drawn_and_chunked_alike(case, network, noise):
     assert not np.allclose(results[0], smoothed(network, case()), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_deviation_is_that_of_the_single_draws(case, network):
     inputs, model, sums = case(batch=2), Smoothed(network, 0.1, 1), [0]
     for model.num_samples in range(1, 7):
@@ -593,6 +605,7 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
     assert deviation.shape == (2, 24, 20) and deviation.numpy().mean() > 1e-3
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("chunk_size", [4, 7, 20])
 def test_the_chunk_size_does_not_matter_to_the_deviation(case, network, chunk_size):
     one, many = (
@@ -628,6 +641,7 @@ def test_a_single_draw_has_no_deviation_and_no_noise_none(case, network):
 # Around a model that draws random numbers itself
 
 
+@pytest.mark.slow
 def test_draws_of_the_model_inside_are_others_in_every_draw(case):
     inner = Smoothed(Stub(tf.math.real), 0.2, 2, 1)
     inputs, outer = case(), Smoothed(inner, 1e-6, 8, 1)
@@ -648,6 +662,7 @@ def test_without_noise_a_random_model_stays_one(case):
     assert np.abs(images[0] - images[1]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_it_takes_the_operator_of_its_model(case):
     class Other(Sense):
         def adjoint(self, *operands):

@@ -473,6 +473,7 @@ def test_a_training_does_not_begin_beside_a_foreign_learning_curve(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["config.yaml", "history.csv"]
 
 
+@pytest.mark.slow
 def test_a_training_without_its_checkpoints_says_that_it_begins_again(run_dir, tmp_path, capsys):
     copy = shutil.copytree(
         run_dir,

@@ -97,6 +97,7 @@ def test_it_computes_and_draws_the_same_in_silence_whatever_the_surroundings_say
     assert done.stdout.split() == [drawn_here(tmp_path, monkeypatch)]
 
 
+@pytest.mark.slow
 def test_drawing_to_files_leaves_the_users_backend_alone(tmp_path):
     code = f"{PICTURE}\nimport matplotlib.pyplot\nprint(matplotlib.get_backend())"
     done = python("-c", code, folder=tmp_path, MPLBACKEND="svg")
@@ -169,6 +170,7 @@ def test_it_works_without_a_standard_error(tmp_path):
     assert python("-c", code, folder=tmp_path).stdout == "done\n"
 
 
+@pytest.mark.slow
 def test_who_inherited_the_descriptor_is_not_waited_for(tmp_path):
     code = """
 import os, subprocess, time

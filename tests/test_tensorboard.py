@@ -55,6 +55,7 @@ def fetched(address):
         return page.read()
 
 
+@pytest.mark.slow
 def test_tensorboard_starts_and_finds_the_runs(address):
     assert b"<title>TensorBoard" in fetched(address)
     for _ in range(100):

@@ -102,6 +102,7 @@ def test_a_worker_of_dask_finds_the_bytes_of_this_process(run_dir, output, tmp_p
     assert not (tmp_path / "results" / ".unfinished").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_with_other_data_is_refused(run_dir, monkeypatch):
     config = open_run(run_dir)
     elsewhere.ready(config, elsewhere.state_of_data(config))
@@ -119,6 +120,7 @@ def rows(output):
     return {(row["attack"], size, row["slice"]): row for row, size in zip(found, sizes)}
 
 
+@pytest.mark.slow
 def test_a_change_of_kspace_is_stored_for_all_coils_and_measured(run_dir, rows):
     path = attack_files.attack_path(run_dir, 1.0, 0, "apgd-kspace")
     found = attack_files.read_attack(path)
@@ -136,6 +138,7 @@ def one_of(run_dir, kind, size):
     return attack_files.read_attack(path, attack=(kind, size))
 
 
+@pytest.mark.slow
 def test_wrong_maps_are_stored_and_measured(run_dir, rows):
     found = one_of(run_dir, "random-maps", 0.1)
     row = rows["random-maps", 0.1, "0"]
@@ -146,6 +149,7 @@ def test_wrong_maps_are_stored_and_measured(run_dir, rows):
     assert float(row["effect"]) == pytest.approx(np.sqrt(2 * found["objective"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_exchanged_lines_are_stored_and_measured(run_dir, rows):
     for size in (1, 2):
         found = one_of(run_dir, "lines", size)
@@ -158,6 +162,7 @@ def test_exchanged_lines_are_stored_and_measured(run_dir, rows):
     assert first <= second
 
 
+@pytest.mark.slow
 def test_a_movement_is_stored_and_measured_against_what_moved_along(run_dir, rows):
     errors = []
     for size in (1.0, 2.0):
@@ -172,6 +177,7 @@ def test_a_movement_is_stored_and_measured_against_what_moved_along(run_dir, row
     assert float(rows["none", 0.0, "0"]["rmse"]) <= errors[0] * (1 + 1e-6)
 
 
+@pytest.mark.slow
 def test_a_list_of_lines_in_place_of_an_image_is_refused(run_dir, tmp_path):
     found = one_of(run_dir, "lines", 1)
     for change, message in (
@@ -189,6 +195,7 @@ def test_a_list_of_lines_in_place_of_an_image_is_refused(run_dir, tmp_path):
             attack_files.read_attack(path, attack=("lines", 1))
 
 
+@pytest.mark.slow
 def test_a_suite_stores_what_each_member_reached(run_dir, rows):
     path = attack_files.attack_path(run_dir, 1.0, 1, "suite-l2")
     with h5py.File(path) as file:
@@ -201,12 +208,14 @@ def test_a_suite_stores_what_each_member_reached(run_dir, rows):
     )
 
 
+@pytest.mark.slow
 def test_a_larger_radius_of_a_suite_is_at_least_as_strong(rows):
     for index in ("0", "1"):
         small, large = (float(rows["suite-l2", r, index]["effect"]) for r in (0.5, 1.0))
         assert small < large
 
 
+@pytest.mark.slow
 def test_attacks_that_are_done_are_kept(run_dir, capsys):
     path = attack_files.attack_path(run_dir, 1.0, 0, "suite-l2")
     with open(path, "rb") as file:
@@ -217,6 +226,7 @@ def test_attacks_that_are_done_are_kept(run_dir, capsys):
     assert "strongest: power" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_changed_change_of_kspace_is_refused(run_dir, tmp_path):
     path = attack_files.attack_path(run_dir, 1.0, 0, "apgd-kspace")
     found = attack_files.read_attack(path)
@@ -229,6 +239,7 @@ def test_a_changed_change_of_kspace_is_refused(run_dir, tmp_path):
         attack_files.read_attack(other, attack=("apgd-kspace", 1.0))
 
 
+@pytest.mark.slow
 def test_a_universal_change_is_found_on_training_slices_and_given_to_all_test_slices(run_dir, rows):
     paths = [attack_files.attack_path(run_dir, 1.0, i, "universal-l2") for i in range(2)]
     found = [attack_files.read_attack(path) for path in paths]
@@ -245,6 +256,7 @@ def test_a_universal_change_is_found_on_training_slices_and_given_to_all_test_sl
     assert os.stat(changed).st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_discs_and_changes_for_all_slices_are_shown(run_dir, output, rows):
     path = attack_files.attack_path(run_dir, 1.0, 0, "discs-l2")
     found = attack_files.read_attack(path, needed=("history",))

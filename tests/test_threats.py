@@ -86,6 +86,7 @@ def run(attack, model, inputs, size, truth=None, **given):
 # Coil maps
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 @pytest.mark.parametrize("attack", [AutoProjectedGradient, RandomSearch])
 def test_wrong_maps_are_given_to_the_model_with_the_data_as_they_are(models, batch, attack, name):
@@ -101,6 +102,7 @@ def test_wrong_maps_are_given_to_the_model_with_the_data_as_they_are(models, bat
     assert min(lengths) > 0.19 and max(lengths) <= 0.2
 
 
+@pytest.mark.slow
 def test_gradients_find_worse_maps_than_chance(network, batch):
     found = {}
     for attack in (AutoProjectedGradient(threat="maps", steps=20), RandomSearch(threat="maps")):
@@ -191,6 +193,7 @@ def test_lines_are_exchanged_and_the_model_gets_the_new_mask(models, batch, trut
     np.testing.assert_allclose(result.reconstruction, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_first_exchange_is_the_best_of_all(network, batch, truth):
     inputs, truth = one(batch, 0), truth[:1]
     known = LINES.known(Sense(), inputs, tf.constant(truth))
@@ -356,6 +359,7 @@ def test_no_movement_is_the_image_bit_for_bit(truth):
     assert np.abs(found[1] - truth[1]).max() > 0.1
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 @pytest.mark.parametrize("kind", ["rotation", "shift", "both"])
 def test_a_movement_is_what_the_scanner_would_have_measured(models, batch, truth, name, kind):
@@ -377,6 +381,7 @@ def test_a_movement_is_what_the_scanner_would_have_measured(models, batch, truth
     np.testing.assert_allclose(result.objective, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_movement_is_against_the_moved_truth(network, batch, truth):
     result = run(Motion(grid=3, refinements=1, goal="error"), network, batch, 2.0, truth)
     after = np.abs(moved(tf.constant(truth), result.perturbation))
@@ -400,6 +405,7 @@ def test_a_model_that_follows_every_movement_has_no_effect(case):
     assert (np.sqrt(2 * result.objective) < 1e-4 * np.linalg.norm(truth)).all()
 
 
+@pytest.mark.slow
 def test_a_larger_movement_never_gives_less(network, batch, truth):
     attack = Motion(grid=3, refinements=2)
     small = run(attack, network, batch, 1.0, truth)
@@ -427,6 +433,7 @@ def test_no_radius_moves_nothing(network, batch, truth):
     assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
 
 
+@pytest.mark.slow
 def test_movements_are_the_same_again_and_without_batch_mates(network, batch, truth):
     attack = Motion(grid=3, refinements=1)
     result, again = (run(attack, network, batch, 2.0, truth) for _ in range(2))

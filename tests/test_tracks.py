@@ -153,6 +153,7 @@ def test_of_a_model_without_steps_the_last_are_all(batch):
         np.testing.assert_array_equal(given, expected)
 
 
+@pytest.mark.slow
 def test_noise_around_a_dynamic_model_leaves_its_last_steps(batch):
     model = Smoothed(dynamic.Descent(), 0.05, 2)
     plain, last = (gradient_of(model, batch, name)[1] for name in ("full", "last-steps"))
@@ -170,6 +171,7 @@ def test_a_gradient_that_a_model_has_not_is_told(batch):
     assert SURROGATE not in GRADIENTS
 
 
+@pytest.mark.slow
 def test_what_is_found_on_a_surrogate_is_measured_on_the_model(batch):
     model = Plain(dynamic.Descent())
     result = run(AutoProjectedGradient(steps=5, gradient=SURROGATE), model, batch)

@@ -67,6 +67,7 @@ def made(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_every_network_stands_beside_the_linear_filter_of_its_constant(made, tmp_path, capsys):
     trade.trade([1, 4], [0.5], str(tmp_path), ["data.height=48"])
     with open(tmp_path / "trade.csv", newline="") as file:

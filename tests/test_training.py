@@ -106,6 +106,7 @@ def step_size(optimizer, learning_rate, initial_lipschitz):
     return {"learning_rate": learning_rate}
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam", *ADDONS])
 def test_the_loss_falls_and_every_constraint_holds_after_each_step(data, optimizer):
     # Steps large enough to leave the sets if nothing projected them back.
@@ -120,6 +121,7 @@ def test_the_loss_falls_with_any_keras_optimizer(data):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam", ADDONS[0]])
 def test_a_data_weight_that_wants_to_be_negative_ends_at_zero(data, optimizer):
@@ -128,6 +130,7 @@ def test_a_data_weight_that_wants_to_be_negative_ends_at_zero(data, optimizer):
     fit(model, data, 3, [Feasible()])
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_without_noise_ipalm_does_not_end_above_its_start(data):
     model, (inputs, reference) = trainer(), next(iter(data))
@@ -143,12 +146,14 @@ def test_the_loss_is_half_the_mean_squared_error_norm_of_magnitudes(data):
     assert float(model.batch_loss(inputs, reference)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_reported_loss_is_that_before_the_step(data):
     model, (inputs, reference) = trainer("adam"), next(iter(data))
     expected = float(model.batch_loss(inputs, reference))
     assert fit(model, data, 1) == pytest.approx([expected], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ADDONS[1:])
 def test_a_filter_goes_a_share_of_the_way_to_its_vertex(data, optimizer):
     model, (inputs, reference) = trainer(optimizer, learning_rate=0.25), next(iter(data))
@@ -181,6 +186,7 @@ def only(data, *positions):
     return data.map(lambda *both: tf.nest.map_structure(lambda x: tf.gather(x, positions), both))
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_noise_is_the_adjoint_of_kspace_noise_of_the_given_deviation(data):
     # E ||A^H e||^2 = 2 sigma^2 trace(A^H A), and the trace is that of the mask for maps of unit
@@ -202,6 +208,7 @@ def test_each_step_of_a_fit_sees_fresh_noise(data):
     assert len(set(fit(still(), data, 3))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_the_slices_of_a_batch_have_their_own_noise(data):
     # The mean over two equal slices is not the loss of one.
@@ -210,6 +217,7 @@ def test_the_slices_of_a_batch_have_their_own_noise(data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
     # A second slice of zeros adds nothing to the sum of squares and halves the mean.
@@ -221,6 +229,7 @@ def test_noise_depends_on_the_position_in_the_batch_but_not_on_its_size(data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_the_seed_alone_decides_a_training_run(data):
     runs = []
@@ -334,6 +343,7 @@ def test_validation_noise_is_that_of_the_slice_wherever_it_stands(data):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_training_and_validation_noise_never_meet(data):
     model = still()
@@ -355,6 +365,7 @@ def test_the_validation_loss_is_that_of_training(data):
     assert reported == pytest.approx(float(model.batch_loss(inputs, reference)), rel=1e-4)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "cls, settings, has_phase",
     [
@@ -382,6 +393,7 @@ def test_the_nrmse_is_of_complex_images_where_there_is_a_phase(data, cls, settin
 # Mixed precision
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_changes_neither_reconstruction_nor_training(data, policy):
     inputs = next(iter(data))[0]
@@ -429,6 +441,7 @@ class LineWeights(Reconstructor):
         return brightness * self.sense.adjoint(inputs["kspace"] * lines, maps, mask)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("optimizer", ["adam", "ipalm"])
 @pytest.mark.parametrize("recipe", [Clean(), Noise(0.01)], ids=["clean", "noise"])
 def test_a_model_that_reads_kspace_is_trained(data, optimizer, recipe):
@@ -561,6 +574,7 @@ def test_saved_weights_and_checkpoints_continue_an_interrupted_training_identica
     assert same(weights(second), weights(first))
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("optimizer", ADDONS)
 def test_a_checkpoint_continues_an_interrupted_training_identically(data, optimizer, tmp_path):
     def make():
@@ -630,6 +644,7 @@ def test_a_share_above_one_is_refused(optimizer):
         trainer(optimizer, learning_rate=keras.optimizers.schedules.CosineDecay(2.0, 8))
 
 
+@pytest.mark.slow
 def test_cosine_is_the_schedule_of_keras_over_all_iterations(data):
     def losses(**settings):
         return fit(trainer("adam", num_stages=1, **settings), data, 4)

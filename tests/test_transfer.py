@@ -58,6 +58,7 @@ def test_an_entry_is_what_the_strongest_r_of_the_source_does(run_dirs, rows):
     assert float(found["rmse"]) == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_on_its_own_model_it_is_the_worst_of_its_attacks(run_dirs, rows, tmp_path):
     evaluate(run_dirs, tmp_path)
     with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:

@@ -150,6 +150,7 @@ def test_slices_to_train_on_must_be_left(held_out):
         data.load(TINY, "train", held_out=held_out)
 
 
+@pytest.mark.slow
 def test_a_trial_is_judged_by_the_papers_rmse_under_attack_which_must_be_finite():
     config = configs.load(SMOKE, [*SETTINGS, "search.radius=1"])
     network = build_trainer(config).network
@@ -193,6 +194,7 @@ def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monk
     assert sigma_of(best) == float(rows[0]["sigma"])
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("method", ["hyperband", "bayesian"])
 def test_an_interrupted_search_ends_like_an_uninterrupted_one(pretended, method, tmp_path):
     asked, faults = pretended
@@ -210,6 +212,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(pretended, method,
     assert len(asked) == len(expected) + 1
 
 
+@pytest.mark.slow
 def test_a_search_may_be_prolonged(pretended, tmp_path):
     asked, _ = pretended
     for number in (4, 6):
@@ -413,6 +416,7 @@ def test_chief_and_worker_search_together(tmp_path):
     )
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "name, words",
     [
