@@ -251,6 +251,7 @@ def _graph(function, *shapes):
     return tf.function(function).get_concrete_function(*specs).graph.as_graph_def(add_shapes=True)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("shape", [(1, 64, 48, 8), (64 * 48, 8), (64, 48, 8)])
 def test_no_tensor_of_pixels_times_centres_exists(shape):
     activation = layer(8)

@@ -264,6 +264,7 @@ def test_every_change_is_inside_its_ball_and_near_its_surface(found, name):
         assert 0.95 < size <= 1.0
 
 
+@pytest.mark.slow_cases
 @EVERY_SEARCH
 def test_the_result_is_the_largest_that_the_search_saw(found, name):
     result = found(name)
@@ -381,6 +382,7 @@ def padded(batch):
     return found
 
 
+@pytest.mark.slow
 def test_a_change_of_kspace_leaves_what_was_not_measured(network, padded):
     unmeasured = (padded["kspace"] == 0).all((1, 2), keepdims=True)
     assert unmeasured.sum() >= 12

@@ -137,12 +137,14 @@ def test_radius_zero_returns_the_clean_reconstruction_bit_for_bit(models, batch,
     np.testing.assert_array_equal(result.reconstruction, answer(models[name], batch))
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_radius_zero_changes_nothing(models, batch, name):
     result = ascend(models[name], batch, 0.0)
     assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_the_reconstruction_is_the_models_answer_to_the_perturbed_measurement(models, batch, name):
     result = ascend(models[name], batch)
@@ -169,6 +171,7 @@ def test_the_objective_never_ends_below_its_start(models, batch, name, noise, st
     assert (result.objective.numpy() >= result.history[0, 0].numpy() * (1 - 1e-5)).all()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name, noise", [("network", "fresh"), ("smoothed", "fixed")])
 def test_the_objective_is_the_best_of_a_history_with_ups_and_downs(models, batch, name, noise):
     # This radius and step jump about, so that the best iterate is neither the first nor the last.
@@ -481,6 +484,7 @@ def test_fixed_noise_is_that_of_the_model(smoothed, batch):
     np.testing.assert_allclose(result.objective, result.history[0, -1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_start_does_not_depend_on_the_noise(smoothed, batch):
     fresh, fixed = (
         ascend(smoothed, batch, steps=1, step_size=0.0, noise=noise) for noise in ("fresh", "fixed")
@@ -533,6 +537,7 @@ def test_data_of_another_scale_than_the_radius_are_warned_of(models, case, name,
         )
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("scale", [0.2, 5])
 def test_normalised_data_are_warned_of_by_nothing(network, case, scale):
     inputs = case()

@@ -49,6 +49,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("relative", [False, True])
 def test_no_sign_in_a_path_is_more_than_a_sign(tmp_path, monkeypatch, name, relative):

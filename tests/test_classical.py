@@ -143,6 +143,7 @@ def test_the_objective_falls_to_its_minimum(case, Model):
             assert (model.objective(inputs, moved).numpy() > last).all()
 
 
+@pytest.mark.slow
 def test_the_total_variation_satisfies_the_condition_of_a_minimum(case):
     inputs = case(1, 2, 8, 6, dtype="complex128")
     model = TotalVariation(0.1, 3000, dtype="float64")

@@ -129,6 +129,7 @@ def test_measured_scans_raise_nothing(scans, shared_data):
         assert doubts(scans["1 coil"] * mask) == []
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize(
     "axes, named", [((1, 2), "height.*width"), ((1,), "height of"), ((2,), "along the width")]
 )

@@ -406,6 +406,7 @@ def test_chunks_that_unpack_to_another_size_are_refused(tmp_path, shuffle):
     assert not taken(tmp_path / "a.h5")[1, :, :].any()
 
 
+@pytest.mark.slow
 def test_parts_that_overlap_are_no_numbers(tmp_path):
     # As a flipped bit in the type makes them; HDF5 ends the process on reading such a one.
     with h5py.File(tmp_path / "a.h5", "w") as file:

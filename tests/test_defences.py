@@ -133,6 +133,7 @@ def test_other_seeds_and_other_slices_have_other_draws(network, denoiser, inputs
         assert np.abs(first - answer(defence, inputs, [0, 0])).max() > 1e-6, name
 
 
+@pytest.mark.slow
 def test_the_median_is_that_of_the_draws(network, inputs):
     for count in (4, 5):
         model = MedianSmoothed(network, 0.1, count)

@@ -155,6 +155,7 @@ def test_the_limits_belong_to_what_is_looked_for(attacked, smoothed, expected):
     assert [line[-4:] for line in demo_search._verdicts(rows)] == [expected]
 
 
+@pytest.mark.slow
 def test_the_problems_of_the_package_can_be_made():
     found = demo_search.problems()
     assert {"demo", "blur_1"} <= set(found)

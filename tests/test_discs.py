@@ -91,6 +91,7 @@ def test_an_image_does_not_depend_on_its_batch_mates(attack, batch, found):
     np.testing.assert_allclose(again.history[..., 0], found.history[..., 0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_picture_shows_what_was_reached_in_each_disc(attack, found):
     stored = {"settings": attack.identity(1.0), "history": found.history[..., 0].numpy()}
     wanted = attack.wanted(stored, tf.zeros((HEIGHT, WIDTH)))

@@ -79,6 +79,7 @@ def draws_of(run_dir, case_number, count):
     raise AssertionError
 
 
+@pytest.mark.slow
 def test_a_row_is_the_claim_of_the_slice_s_own_draws(run_dir, rows):
     row = next(row for row in rows[0] if row["slice"] == "1" and row["certificate"] == "median")
     images, truth = draws_of(run_dir, 1, int(row["draws"]))

@@ -243,6 +243,7 @@ def test_a_choice_fails_as_seldom_as_claimed():
     assert too_wide + too_narrow <= center.alpha / 2 * REPEATS
 
 
+@pytest.mark.slow
 def test_two_centres_are_no_further_apart_than_the_bound():
     rng = np.random.default_rng(6)
     matrix, center, radius = rng.standard_normal((6, 4)), Center(0.01), 0.4

@@ -488,6 +488,7 @@ def test_every_kind_of_attack_has_its_rows_and_its_table(kinds):
         )
 
 
+@pytest.mark.slow
 def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(kinds, smoothed_run):
     text = (kinds / "report.html").read_text()
     for title in ("l2 balls", "l1 balls", "linf balls", "attack of Antun et al."):
@@ -520,6 +521,7 @@ def test_the_report_shows_every_kind_and_commands_that_make_each_attack_again(ki
     assert len(made) == 6
 
 
+@pytest.mark.slow
 def test_the_ladder_continues_its_first_rung(smoothed_run):
     config = directory.open_run(smoothed_run)
     model = config.defended(network_of(smoothed_run, config))
@@ -558,6 +560,7 @@ def test_the_two_attacks_are_compared_at_equal_norm():
     )
 
 
+@pytest.mark.slow
 def test_a_certificate_is_computed_from_what_is_in_the_table(kinds):
     claims = {(row["attack"], row["size"]): row for row in read_csv(kinds / "certificates.csv")}
     rows = read_csv(kinds / "results.csv")
@@ -672,6 +675,7 @@ def test_a_sweep_needs_noise_and_draws(run_dirs, tmp_path):
         sweep.sample_sweep(run_dirs, tmp_path, [0])
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_runs_without_noise_untouched(run_dirs, original, tmp_path):
     os.remove(original / "model.keras")
     before = tree(original)
@@ -955,6 +959,7 @@ def test_a_mean_over_fewer_slices_says_so(run_dirs, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_other_norms_tell_the_l2_norm_beside_the_effect(kinds):
     table = {(row["attack"], row["radius"]): row for row in read_csv(kinds / "table1.csv")}
     text = (kinds / "table1.md").read_text()

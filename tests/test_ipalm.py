@@ -147,6 +147,7 @@ def test_the_energy_never_ends_above_its_start(seed):
     assert float(problem.energy()) < before
 
 
+@pytest.mark.slow
 def test_an_accepted_step_keeps_the_descent_lemma_without_inertia():
     # Without inertia each block's lemma makes the energy fall, up to the slack of each block.
     problem = Problem(momentum=0.0, initial_lipschitz=10.0)

@@ -135,6 +135,7 @@ def test_smoothed_it_has_the_mean_and_the_deviation_of_the_draws(folder, network
         np.testing.assert_allclose(arrays[name][1], scale * image[0], rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_the_file_tells_what_it_was_made_of(network, smoothed):
     _, attributes = smoothed
     expected = dict(source="scan.h5", mask="measured", model="model.keras")

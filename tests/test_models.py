@@ -227,6 +227,7 @@ def test_what_was_not_sampled_does_not_matter(small):
     np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow_cases
 @every_model
 def test_a_slice_does_not_depend_on_its_batch_mate(small):
     other = small.model.measured(small.case(1))

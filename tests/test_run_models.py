@@ -164,6 +164,7 @@ def test_any_model_can_be_attacked_and_smoothed(run, cls, sigma):
     assert defence == expected
 
 
+@pytest.mark.slow
 def test_an_attack_may_see_other_draws_than_the_defence_makes(run):
     ascent = {**ASCENT, "num_samples": 3}
     run_dir = run(ZeroFilled(), defence=smoothing(0.1), attacks=[ascent])

@@ -209,6 +209,7 @@ def test_a_killed_training_ends_like_an_uninterrupted_one(quick, tmp_path, modul
     assert not list(Path(run_dir).rglob("*.partial-*"))
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_its_end_needs_no_data(quick, tmp_path, monkeypatch):
     run_dir = str(tmp_path / "killed")
     shutil.copytree(quick, run_dir, ignore=shutil.ignore_patterns("model.keras"))

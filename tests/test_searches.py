@@ -141,6 +141,7 @@ def test_a_radius_or_threshold_of_0_changes_nothing(linear, batch, name):
     np.testing.assert_array_equal(result.reconstruction, linear.reconstruct(batch))
 
 
+@pytest.mark.slow_cases
 @every
 def test_the_same_seed_gives_the_same_bytes(linear, batch, name):
     for a, b in zip(*(run(EVERY[name], linear, batch, 1.0)[:4] for _ in range(2))):
@@ -214,6 +215,7 @@ def test_random_search_of_kspace_stays_where_something_was_sampled(linear, batch
 # Square
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("threat", ["l2", "linf"])
 def test_the_effect_never_falls_on_the_accepted_path(linear, batch, threat):
     result = run(Square(steps=300, threat=threat), linear, batch, 1.0)
@@ -232,6 +234,7 @@ def test_square_comes_near_the_worst_of_a_linear_model_and_random_search_does_no
     assert (floor < 0.9 * found).all()
 
 
+@pytest.mark.slow
 def test_square_equals_the_gradient_search_in_an_linf_ball(linear, batch):
     settings = dict(threat="linf")
     found = effects(run(Square(steps=1000, **settings), linear, batch, 0.1))
@@ -239,6 +242,7 @@ def test_square_equals_the_gradient_search_in_an_linf_ball(linear, batch):
     assert (found >= 0.9 * expected).all()
 
 
+@pytest.mark.slow
 def test_square_finds_out_a_model_whose_gradient_is_masked(batch):
     model = Masked()
     deceived = run(AutoProjectedGradient(steps=20), model, batch, 1.0)
@@ -247,6 +251,7 @@ def test_square_finds_out_a_model_whose_gradient_is_masked(batch):
     assert (effects(found) > 1.2 * effects(deceived)).all()
 
 
+@pytest.mark.slow_cases
 @pytest.mark.parametrize("threat, region", [("linf", [8, 6, 3]), ("l2", [2, 3, 4, 9])])
 def test_square_stays_in_a_region(linear, batch, threat, region):
     attack = Square(steps=200, threat=threat, threat_region=region)
@@ -376,6 +381,7 @@ def test_what_a_search_reaches_at_a_radius_has_no_larger_minimum(curved, batch):
     np.testing.assert_allclose(effects(result), threshold, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_a_start_is_where_the_search_for_a_minimum_begins(linear, batch, matrices, gains):
     worst = np.array([np.linalg.svd(matrix)[2][0] for matrix in matrices])
     worst = (worst[:, : HEIGHT * WIDTH] + 1j * worst[:, HEIGHT * WIDTH :]).reshape(3, HEIGHT, WIDTH)

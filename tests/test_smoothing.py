@@ -382,6 +382,7 @@ def test_smoothed_through_kspace_it_is_what_it_is_through_the_zero_filled_image(
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("chunk_size", [1, 2])
 def test_its_gradient_in_kspace_matches_central_differences(case, chunk_size):

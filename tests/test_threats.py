@@ -173,6 +173,7 @@ def exchanged(change):
     return (change == -1).sum(1), (change == 1).sum(1)
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 @pytest.mark.parametrize("size", [1, 3])
 def test_lines_are_exchanged_and_the_model_gets_the_new_mask(models, batch, truth, name, size):
@@ -417,6 +418,7 @@ def test_a_larger_movement_never_gives_less(network, batch, truth):
     assert Motion(sizes=[2.0, 1.0]).identity(2.0)["goes_on_from"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_finer_grid_finds_no_less(network, batch, truth):
     found = []
     for refinements in (0, 3):

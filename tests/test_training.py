@@ -115,6 +115,7 @@ def test_the_loss_falls_and_every_constraint_holds_after_each_step(data, optimiz
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_with_any_keras_optimizer(data):
     model = trainer(keras.optimizers.SGD(0.01))
     losses = fit(model, data, 8, [Feasible()])
@@ -199,10 +200,12 @@ def test_noise_is_the_adjoint_of_kspace_noise_of_the_given_deviation(data):
     np.testing.assert_allclose(energy, 2 * sigma**2 * 24 * mask.sum((1, 2, 3)), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_without_noise_kspace_reaches_the_network_as_it_is(data):
     assert not noise(trainer(), data).any()
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_each_step_of_a_fit_sees_fresh_noise(data):
     assert len(set(fit(still(), data, 3))) == 3
@@ -255,6 +258,7 @@ def test_another_law_is_refused():
 # Stage by stage
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_stagewise_ipalm_updates_one_stage_at_a_time(data):
     model = trainer(stagewise=True, initial_lipschitz=10.0)

@@ -36,12 +36,14 @@ def rows(run_dirs, tmp_path_factory):
     return {(row["source"], row["target"], float(row["radius"])): row for row in found}
 
 
+@pytest.mark.slow
 def test_every_source_is_given_to_every_target_at_the_radii_of_both(rows):
     names = ("plain", "smoothed")
     expected = {(one, other, radius) for one in names for other in names for radius in (0.5, 1.0)}
     assert set(rows) == expected
 
 
+@pytest.mark.slow
 def test_an_entry_is_what_the_strongest_r_of_the_source_does(run_dirs, rows):
     config = load(f"{run_dirs[0]}/config.yaml")
     model = load_model(f"{run_dirs[0]}/model.keras")
