@@ -18,6 +18,7 @@ from tfvn.leaderboard import (
     addresses,
     certified,
     heat,
+    named,
     page,
     pareto,
     plan,
@@ -356,6 +357,45 @@ def test_a_cell_of_the_map_is_a_share_of_what_the_own_attacks_do(board):
         one for one in rows[0]["transfer"] if one["radius"] == 1 and one["found_for"] == "first"
     ]
     assert found["effect"] == pytest.approx(0.5 * ranking.at_radius(rows[0], 1.0)["effect"])
+
+
+# Names of networks
+
+HASHES = ["0a" * 12, "1b" * 12, "2c" * 12]
+
+
+def with_networks(board):
+    """Two rows that have one network, the first of them in a defence of both trainings."""
+    first, second, third = (f"training:{each}" for each in HASHES)
+    rows = told_of(board, [known(), known(1), known(2)])
+    for row, training in zip(rows, (0, 0, 1)):
+        row["hashes"] = {**row["hashes"], "training": HASHES[training]}
+    rows[0]["model"]["defence"] = {"name": "ensemble", "others": f"{second},{third}"}
+    rows[1]["model"]["training"] = {"initial_weights": second, "iterations": 3, "profile": ""}
+    rows[2]["model"]["settings"] = {"name": "a", "file": first}
+    return rows
+
+
+def test_networks_of_other_rows_have_the_names_of_these_rows(board):
+    rows = with_networks(board)
+    names = named.names_of(rows)
+    assert names == {HASHES[0]: "cg-sense", HASHES[1]: "first"}
+    # That of no row keeps its hash.
+    both = f"first + training:{HASHES[2]}"
+    assert [named.networks_of(row, names) for row in rows] == [
+        [("defence.others", both)],
+        [("training.initial_weights", "first")],
+        [("model.file", "cg-sense")],
+    ]
+    assert named.told("first,second", names) == "first,second" and named.told(3, names) == 3
+
+
+def test_a_reader_sees_the_names_of_the_networks(board):
+    rows = with_networks(board)
+    table = page.markdown(board, rows)
+    assert f" ensemble others=first + training:{HASHES[2]} |" in table and HASHES[1] not in table
+    shown = page.html(board, rows, known()["rows"])
+    assert "<p>training.initial_weights: the network of first.</p>" in shown
 
 
 # Pictures

@@ -20,6 +20,7 @@ from tfvn import data, files
 
 __all__ = [
     "EDITION",
+    "NETWORK",
     "TRAINING",
     "digest",
     "of_attack",
@@ -36,6 +37,8 @@ TRAINING = "training:"
 # Keys of a training that change how far one call goes and what it shows.
 _OF_ONE_CALL = ("time_budget", "progress", "log_images_every", "profile")
 _LETTERS = 24
+# The network of a training in a setting, with its hash as the group.
+NETWORK = re.compile(f"{TRAINING}([0-9a-f]{{{_LETTERS}}})")
 
 
 def digest(*parts):
@@ -89,7 +92,7 @@ def of_others(config):
     found = []
     for value in config.flat().values():
         if isinstance(value, str):
-            found.extend(re.findall(f"{TRAINING}([0-9a-f]{{{_LETTERS}}})", value))
+            found.extend(NETWORK.findall(value))
     return list(dict.fromkeys(found))
 
 

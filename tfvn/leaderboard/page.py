@@ -15,7 +15,7 @@ import os
 import re
 
 from tfvn import attacks, files, tables
-from tfvn.leaderboard import certified, heat, schema, store
+from tfvn.leaderboard import certified, heat, named, schema, store
 from tfvn.leaderboard.pareto import plot
 from tfvn.leaderboard.ranking import at_radius, bound_at, raised, ranked, share_of_bound
 from tfvn.results import report
@@ -142,17 +142,18 @@ def lines_of(board, rows):
         A list of (number, cells), each cell a text and the value that it is sorted by.
     """
     numbers = {row["name"]: number for number, row in enumerate(rows)}
+    names = named.names_of(rows)
     found = []
     for part in ranked(rows, board.middle()):
         for rank, row in enumerate(part.rows, 1):
             text = f"{rank}, preliminary" if row["preliminary"] else str(rank)
-            found.append((numbers[row["name"]], _cells(board, row, text, rank)))
+            found.append((numbers[row["name"]], _cells(board, row, names, text, rank)))
         for row in part.apart:
-            found.append((numbers[row["name"]], _cells(board, row, "unreliable", None)))
+            found.append((numbers[row["name"]], _cells(board, row, names, "unreliable", None)))
     return found
 
 
-def _cells(board, row, told, rank):
+def _cells(board, row, names, told, rank):
     """The cells of a row, pairs (text, value)."""
     middle = board.middle()
     worst, model = at_radius(row, middle), row["model"]
@@ -169,7 +170,7 @@ def _cells(board, row, told, rank):
         _number(row["clean"]["ssim"]),
         _word(", ".join(raised(row)) or "-"),
         _word(row["track"]),
-        _word(_defence(model["defence"])),
+        _word(_defence(model["defence"], names)),
         (f"{model['parameters']:,}", model["parameters"]),
         _number(model["seconds_a_slice"]),
     ]
@@ -191,9 +192,12 @@ def _interval(low, high):
     return "-" if low is None else f"{_told(low)} to {_told(high)}", low
 
 
-def _defence(tree):
+def _defence(tree, names):
     """A defence in words: its name and its settings."""
-    settings = [f"{key}={value}" for key, value in tree.items() if key != "name"]
+    settings = []
+    for key, value in tree.items():
+        if key != "name":
+            settings.append(f"{key}={named.told(value, names)}")
     return " ".join([tree.get("name", "none"), *settings[:2]])
 
 
@@ -238,7 +242,8 @@ def html(board, rows, every, pictures=()):
         board, rows, pictures: as for `write`.
         every: the measured rows of all, with the names of the board as `model`.
     """
-    names, middle = [row["name"] for row in rows], board.middle()
+    models, middle = [row["name"] for row in rows], board.middle()
+    names = named.names_of(rows)
     return report.rendered(
         "leaderboard.html.j2",
         ("report.css", "leaderboard.css"),
@@ -249,9 +254,10 @@ def html(board, rows, every, pictures=()):
         columns=columns(board),
         lines=lines_of(board, rows),
         rows=rows,
-        models=names,
+        models=models,
+        networks=[named.networks_of(row, names) for row in rows],
         labels=_labels(every),
-        charts=_charts(every, names),
+        charts=_charts(every, models),
         pareto=plot(rows, middle),
         certified=certified.lines_of(rows, board.radii(), middle),
         certified_note=certified.NOTE,
