@@ -4,6 +4,7 @@ import base64
 import copy
 import csv
 import io
+import itertools
 import json
 import math
 
@@ -18,6 +19,7 @@ from tfvn.leaderboard import (
     addresses,
     certified,
     heat,
+    labels,
     named,
     page,
     pareto,
@@ -429,6 +431,51 @@ def test_points_of_the_plot_are_inside_and_in_the_order_of_their_errors():
     assert found["points"][2]["text"].endswith("unreliable")
 
 
+def box_of(label):
+    """Left, top, right and bottom of a name, with letters of the largest width."""
+    width = labels.width_of(label["text"])
+    left = label["x"] - width if label["anchor"] == "end" else label["x"]
+    bottom = label["y"] + 3
+    return left, bottom - labels.HEIGHT, left + width, bottom
+
+
+def overlap(one, other):
+    across = one[0] < other[2] and other[0] < one[2]
+    return across and one[1] < other[3] and other[1] < one[3]
+
+
+CROWD = [f"network {number}, trained" for number in range(16)]
+
+
+@pytest.mark.parametrize("spread", [0, 3, 30])
+def test_no_name_in_the_plot_covers_another_one_or_a_mark(spread):
+    rng = np.random.default_rng(0)
+    points = np.clip([200, 135] + spread * rng.standard_normal((16, 2)), 5, 265)
+    found = labels.placed(points.tolist(), CROWD, (400, 270))
+    assert [one["text"] for one in found] == CROWD
+    boxes = [box_of(one) for one in found]
+    assert not [pair for pair in itertools.combinations(boxes, 2) if overlap(*pair)]
+    assert not [(x, y) for x, y in points for box in boxes if overlap(box, (x, y, x, y))]
+    assert all(x >= 0 and y >= 0 and right <= 400 for x, y, right, _ in boxes)
+    # Whatever is not beside its mark has a line that ends at the name.
+    for point, one, (left, top, right, bottom) in zip(points, found, boxes):
+        if one["line"]:
+            start, (x, y) = one["line"]
+            assert start == pytest.approx(tuple(point), abs=0.01)
+            assert left - 0.1 <= x <= right + 0.1 and top - 0.1 <= y <= bottom + 0.1
+        else:
+            near = np.clip(point, (left, top), (right, bottom))
+            assert np.linalg.norm(near - point) < 14
+    assert labels.placed(points.tolist(), CROWD, (400, 270)) == found
+
+
+def test_a_name_without_a_place_is_left_out_and_a_long_one_is_cut():
+    first, second = labels.placed([(30, 9), (70, 9)], ["a", "w" * 40], (400, 30))
+    assert (first["text"], second["text"]) == ("a", "w" * 27 + "…")
+    assert labels.placed([(50, 5)], ["wide" * 5], (100, 30)) == [None]
+    assert labels.width_of("字") > labels.width_of("W") > labels.width_of("a") > 0
+
+
 def test_a_bound_that_is_infinite_or_not_there_is_none(board):
     (row,) = told_of(board, [known()])
     assert [ranking.bound_at(row, radius) for radius in (0.5, 1.0, 2.5)] == [None, 1.5, None]
@@ -633,6 +680,32 @@ def test_the_page_is_sorted_filtered_and_read_by_keyboard(browser, written, widt
     assert "proved to be at most 1.5" in ask("document.getElementById('tip').textContent")
     assert ask("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert ask("document.title").startswith("Leaderboard: </script>") and not errors(browser)
+
+
+BOXES = """
+const boxes = [];
+for (const label of document.querySelectorAll("#pareto text.label")) {
+  const {x, y, width, height} = label.getBBox();
+  boxes.push([x, y, x + width, y + height]);
+}
+return boxes;
+"""
+
+
+def test_a_crowded_plot_is_drawn_without_names_that_overlap(browser, tmp_path):  # noqa: F811
+    board = board_of(tmp_path, *CROWD[2:])
+    summary = known()
+    rows = told_of(board, [summary] * 16)
+    for number, row in enumerate(rows):
+        # All are as good as each other, up to a thousandth.
+        row["clean"]["rmse"] = 1 + number % 4 / 1000
+    rows[0]["clean"]["rmse"] = 2.0
+    path = tmp_path / "crowded.html"
+    path.write_text(page.html(board, rows, summary["rows"]), encoding="utf-8")
+    browser.get(path.as_uri())
+    boxes = browser.execute_script(BOXES)
+    assert len(boxes) == 16 and boxes[0][2] > boxes[0][0]
+    assert sum(overlap(*pair) for pair in itertools.combinations(boxes, 2)) == 0
 
 
 def wait_for(browser, script):  # noqa: F811
