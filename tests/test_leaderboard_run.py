@@ -1,5 +1,7 @@
 """A board computed from end to end: three rows, one of them broken on purpose, on tiny slices."""
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -72,31 +74,40 @@ def patch():
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory, patch):
-    """The folder of a board of two rows, then of three: its file, results, and what was counted."""
+    """The folder of a board of two rows, then of three: its file, results, what was counted of
+    each call, and what both printed.
+    """
     folder = tmp_path_factory.mktemp("board")
     (folder / "c.yaml").write_text("seed: 1\n", encoding="utf-8")
     path, output = folder / "board.yaml", folder / "out"
     path.write_text(BOARD, encoding="utf-8")
     calls = []
 
-    def counted(run_dir, config):
+    def counted(run_dir, config, **settings):
         calls.append(config.model.name)
-        return attack(run_dir, config)
+        return attack(run_dir, config, **settings)
 
     attack = run.attack_run
     patch.setattr(run, "attack_run", counted)
-    words = [str(path), "--output", str(output)]
-    assert commands.call("leaderboard", words) == 0
-    first = list(calls)
-    path.write_text(BOARD + BROKEN, encoding="utf-8")
-    assert commands.call("leaderboard", words) == 0
-    return path, output, first, calls[len(first) :]
+    words, printed = [str(path), "--output", str(output)], io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert commands.call("leaderboard", words) == 0
+        first = list(calls)
+        path.write_text(BOARD + BROKEN, encoding="utf-8")
+        assert commands.call("leaderboard", words) == 0
+    return path, output, first, calls[len(first) :], printed.getvalue()
 
 
 def test_a_row_more_computes_only_itself(board):
-    _, _, first, second = board
+    _, _, first, second, _ = board
     assert first == ["zero-filled", "zero-filled", "cg-sense", "cg-sense"]
     assert second == ["detached", "detached"]
+
+
+def test_no_step_of_a_board_tells_a_command_that_would_come_next(board):
+    *_, printed = board
+    assert printed.count("nothing to train: ") == 3 and printed.count("; wrote ") == 3 * 4
+    assert "Next: " not in printed
 
 
 def rows_of(output):
@@ -179,7 +190,7 @@ def test_a_call_with_nothing_to_do_computes_nothing_and_changes_no_byte(board, m
     path, output, *_ = board
     before = files_of(output)
 
-    def never(*_):
+    def never(*_, **__):
         raise AssertionError("nothing is left to be computed")
 
     for module, name in ((measure, "load"), (run, "train_run"), (transfers, "answer_to")):

@@ -130,7 +130,7 @@ def trained(there, config, watch):
     directory.begin(run_dir, resolved)
 
     def train():
-        train_run(run_dir, resolved)
+        train_run(run_dir, resolved, tells_next=False)
 
     if learns(config):
         watch.measure(told_of_training(config), config.training.iterations, train)
@@ -171,7 +171,7 @@ def _attack(entrant, part, watch):
     indices = range(len(data.source(config, "test")))
     if missing_slices(entrant, part, indices):
         told = attack_left(entrant, part, indices)
-        watch.measure(*told, lambda: attack_run(folder, config))
+        watch.measure(*told, lambda: attack_run(folder, config, tells_next=False))
 
 
 def attack_begun(entrant, part):
