@@ -15,6 +15,7 @@ from PIL import Image
 from test_report import CLOSING, NASTY, Page, browser, errors, opened  # noqa: F401
 
 from tfvn import config as configs
+from tfvn.choices import ABOUT
 from tfvn.leaderboard import (
     addresses,
     certified,
@@ -238,6 +239,11 @@ def test_a_row_is_as_the_schema_says_and_stays_so_as_json(board):
     (row,) = told_of(board, [known(flags=[flag(found=math.nan)])])
     schema.check(json.loads(json.dumps(row, allow_nan=False)))
     assert row["flags"][-1]["found"] is None
+
+
+def test_the_schema_has_what_a_row_says_of_itself():
+    rule = schema.schema()["properties"]["about"]
+    assert tuple(rule["properties"]) == tuple(rule["required"]) == ABOUT
 
 
 @pytest.mark.parametrize(

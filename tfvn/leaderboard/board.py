@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from tfvn import checks, yaml_text
 from tfvn import config as configs
+from tfvn.choices import ABOUT
 from tfvn.leaderboard import addresses
 from tfvn.parts import naming, nearest
 
@@ -34,7 +35,7 @@ __all__ = ["Board", "Entry", "read"]
 _OWN = ("title", "version", "rows")
 _PROTOCOL = ("data", "sampling", "attacks")
 # The keys of a row.
-_OF_ROW = ("name", "config", "model", "set", "licence", "authors", "link", "note")
+_OF_ROW = ("name", "config", "model", "set", *ABOUT)
 # How the network of another row begins in a setting.
 _OF_OTHER = "row:"
 # Rows that every board has: what they reach is known in closed form.
@@ -46,7 +47,7 @@ class Entry(NamedTuple):
 
     name: in the table.
     config: its `tfvn.config.Config`, with the data, the sampling and the attacks of the protocol.
-    about: a dict of texts: `licence`, `authors`, `link` and `note`, "" where nothing was said.
+    about: a dict of texts by the names of `tfvn.choices.ABOUT`, "" where nothing was said.
     """
 
     name: str
@@ -160,7 +161,7 @@ def _entry(number, row, protocol, folder, above):
     overrides = [_with_others(text, above) for text in overrides]
     if "model" in row:
         overrides.append(f"model.file={os.path.join(folder, row['model'])}")
-    about = {key: row.get(key, "") for key in ("licence", "authors", "link", "note")}
+    about = {key: row.get(key, "") for key in ABOUT}
     return Entry(row["name"], _under(protocol, configs.load(path, overrides)), about)
 
 
@@ -222,7 +223,6 @@ def _missing(board):
         if name in names:
             raise ValueError(f"the name {name} is that of a model. Name that row otherwise.")
         config = configs.load(settings={"model": {"name": name, **settings}})
-        about = dict.fromkeys(("licence", "authors", "link"), "")
-        about["note"] = "Every board has this row."
+        about = {**dict.fromkeys(ABOUT, ""), "note": "Every board has this row."}
         found.append(Entry(name, _under(board.protocol, config), about))
     return found
