@@ -19,6 +19,7 @@ from tfvn.choices import ABOUT
 from tfvn.leaderboard import (
     addresses,
     certified,
+    floors,
     heat,
     labels,
     named,
@@ -53,7 +54,7 @@ def test_a_board_has_the_exact_rows_and_its_own_under_one_protocol(board):
     assert [part.name for part in board.entries[2].config.attacks] == ["ascent", "power"]
     assert (board.entries[2].config.seed, board.entries[0].config.seed) == (3, 0)
     assert board.radii() == [0.5, 1.0, 2.5] and board.middle() == 1.0
-    assert (board.title, board.version) == ("made up", "made-1")
+    assert (board.title, board.version, board.floor) == ("made up", "made-1", True)
 
 
 @pytest.mark.parametrize("name, rows", [("quick", 4), ("small", 14), ("defences", 16)])
@@ -110,6 +111,7 @@ ROW = "  - {name: a, config: c.yaml}\n"
         ("model: unet\n", ROW, "belong to the configuration of a row"),
         ("rows: a\n", "", "rows are a list"),
         ("title: [a]\n", ROW, "title is a text"),
+        ("floor: perhaps\n", ROW, "floor is true or false. Received: 'perhaps'"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told(tmp_path, changed, rows, message):
@@ -256,7 +258,7 @@ def test_the_schema_has_what_a_row_says_of_itself():
         (lambda row: row.update(unreliable=0), "row.unreliable must be boolean"),
         (lambda row: row.update(slices=True), "row.slices must be integer"),
         (lambda row: row["worst"][0]["interval"].pop(), "worst[0].interval must have 2 to 2"),
-        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-2'"),
+        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-3'"),
     ],
 )
 def test_a_row_that_is_none_is_refused(board, change, message):
@@ -349,6 +351,55 @@ def test_the_plot_of_what_is_proved_has_its_ends_in_their_order(board, bounds):
     assert 0 < first["to"] < second["to"] < 400 and 0 < first["from"] < 400
     assert len(found["ticks"]) >= 2 and first["y"] < second["y"] < found["height"]
     assert second["proved"] == f"cg-sense: proved to be at most {bounds[1]:g}"
+
+
+# What no method can be below
+
+
+def floor_lines():
+    """The floors of three slices, as of `floor.csv`."""
+    errors = {0: (1.0, 3.0), 1: (2.0, 0.5), 2: (2.0, 2.0)}
+    lines = []
+    for index, both in errors.items():
+        for kind, error in zip(("lesion", "texture"), both):
+            one = {"slice": index, "name": f"slice {index}", "kind": kind}
+            lines.append({**one, "radius": 1.0, "error": error})
+    return lines
+
+
+def test_the_floor_is_of_the_worst_pair_of_every_slice_and_none_without_all_slices(board):
+    lines = floor_lines()
+    (found,) = floors.floor_of(lines, 3)
+    assert found == {"radius": 1.0, "rmse": pytest.approx(math.sqrt((9 + 4 + 4) / 3))}
+    assert floors.floor_of(lines, 4) == [] == floors.floor_of([], 3)
+
+
+def test_the_floor_stands_beside_the_exact_rows_in_every_file(board, tmp_path):
+    lines = floor_lines()
+    summaries = [known(0), known(1), known(2), known(3)]
+    rows = []
+    for entry, summary in zip(board.entries, summaries):
+        summary["model"]["settings"] = {"name": entry.config.model.name}
+        rows.append(told.row_of(board, entry, summary, {}, (), lines))
+        schema.check(rows[-1])
+    assert [row["name"] for row in floors.exact(rows)] == ["zero-filled", "cg-sense"]
+    head, line = floors.lines_of(rows)
+    assert head == ["radius", "floor", "zero-filled, attacked", "cg-sense, attacked"]
+    attacked = ranking.at_radius(rows[1], 1.0)["rmse"]
+    assert line[:2] == ["1", "2.38"] and float(line[3]) == pytest.approx(attacked, rel=0.01)
+    measured = [one["rows"] for one in summaries]
+    page.write(board, rows, measured, str(tmp_path), (), lines)
+    with open(tmp_path / "floor.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [float(one["error"]) for one in found] == [one["error"] for one in lines]
+    text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    assert "\nFloor:\n" in text and floors.NOTE in text
+    shown = Page(tmp_path / "leaderboard.html")
+    assert "floor" in [one.get("id") for one in shown.all("section")] and floors.NOTE in shown.text
+    # Without floors nothing of it is left.
+    page.write(board, [{**row, "floor": []} for row in rows], measured, str(tmp_path))
+    assert not (tmp_path / "floor.csv").exists()
+    assert "Floor" not in (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
 
 
 # Transfers

@@ -17,6 +17,7 @@ from broken import Detached
 from tfvn import cluster, commands, data
 from tfvn.leaderboard import (
     addresses,
+    floors,
     run,
     schema,
     store,
@@ -27,7 +28,8 @@ from tfvn.leaderboard import (
 )
 from tfvn.leaderboard.board import read
 from tfvn.models import MODELS, ZeroFilled
-from tfvn.results import measure, probes
+from tfvn.physics.sense import Sense
+from tfvn.results import candidates, measure, probes
 from tfvn.runs import attack_files, locks
 
 BOARD = """\
@@ -47,7 +49,7 @@ BROKEN = "  - {name: broken, config: c.yaml, set: [model=detached]}\n"
 def files_of(output):
     """The bytes of the files that tell the results, by their names."""
     found = {}
-    for name in ("results.csv", "leaderboard.md", "leaderboard.html"):
+    for name in ("results.csv", "floor.csv", "leaderboard.md", "leaderboard.html"):
         found[name] = (output / name).read_bytes()
     for path in (output / "rows").iterdir():
         found[path.name] = path.read_bytes()
@@ -168,6 +170,25 @@ def test_a_number_is_what_the_stored_change_does(board):
     assert row["worst"][1]["rmse"] >= found["rmse"]
 
 
+def test_the_floor_is_that_of_the_test_slices(board):
+    path, output, *_ = board
+    protocol = read(path).protocol
+    errors = {0.5: [], 1.0: []}
+    before = None
+    for one in candidates.cases(protocol, data.source(protocol, "test")):
+        worst = dict.fromkeys(errors, 0.0)
+        for found in floors.floor.floors(one, Sense(), list(errors), before):
+            worst[found.radius] = max(worst[found.radius], found.error)
+        for radius, error in worst.items():
+            errors[radius].append(error)
+        before = one.reference[0].numpy()
+    for row in rows_of(output).values():
+        assert [each["radius"] for each in row["floor"]] == [0.5, 1.0]
+        for each in row["floor"]:
+            rmse = np.sqrt(np.mean(np.square(errors[each["radius"]])))
+            assert each["rmse"] == pytest.approx(rmse, rel=1e-6) and rmse > each["radius"]
+
+
 def test_pictures_are_those_of_the_attack_that_a_row_errs_most_under(board):
     path, output, *_ = board
     entry = next(one for one in read(path).entries if one.name == "broken")
@@ -193,7 +214,9 @@ def test_a_call_with_nothing_to_do_computes_nothing_and_changes_no_byte(board, m
     def never(*_, **__):
         raise AssertionError("nothing is left to be computed")
 
-    for module, name in ((measure, "load"), (run, "train_run"), (transfers, "answer_to")):
+    computing = [(measure, "load"), (run, "train_run"), (transfers, "answer_to")]
+    computing.append((floors.floor, "floors"))
+    for module, name in computing:
         monkeypatch.setattr(module, name, never)
     run.leaderboard(str(path), str(output))
     assert files_of(output) == before

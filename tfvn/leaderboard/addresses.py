@@ -6,6 +6,7 @@ other data, another model or another attack is never taken for it.
     training    model, training, seed, the data and the mask that it is trained on
     row         the training, the defence and the slices that it is tested on
     attack      settings of one attack
+    floor       the slices, and the radii
 
 Of data in files the hash has the state of each file (path, size and time), and not its content:
 a copy elsewhere is computed again.
@@ -25,6 +26,7 @@ __all__ = [
     "digest",
     "of_attack",
     "of_attacks",
+    "of_floor",
     "of_others",
     "of_row",
     "of_training",
@@ -85,6 +87,16 @@ def of_attack(part):
 def of_attacks(config):
     """The hash of all attacks of a configuration together."""
     return digest("attacks", [of_attack(part) for part in config.attacks])
+
+
+def of_floor(config, radii):
+    """The hash of what no method can be below.
+
+    Args:
+        config: the data and the mask of it count.
+        radii: a list.
+    """
+    return digest("floor", list(radii), _data(config), data.fingerprints(config, "test"))
 
 
 def of_others(config):
