@@ -380,7 +380,7 @@ def stored(output, row):
     """The bytes of what is stored of a row and holds no times, by paths."""
     folder = output / "store" / "rows" / row
     found = {}
-    for pattern in ("*.h5", "slice_*.json", "transfer/*.json"):
+    for pattern in ("*.h5", "slice_*.json", "transfer/*.json", "shown/*.json"):
         for path in folder.rglob(pattern):
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
