@@ -386,31 +386,75 @@ def stored(output, row):
     return found
 
 
-@pytest.mark.slow
-def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board, tmp_path):
+@contextlib.contextmanager
+def workers_of(count):
+    """A `cluster.Cluster` of so many processes."""
     dask = pytest.importorskip("dask")
-    path, alone, *_ = board
-    output = tmp_path / "out"
-    shutil.copytree(alone, output)
-    row = rows_of(alone)["cg"]["hashes"]["row"]
-    shutil.rmtree(output / "store" / "rows" / row)
-    # The workers begin with TensorFlow imported, see processes.py. Only that row's tasks are left,
-    # and the broken model is none that they know.
+    # They begin with TensorFlow imported, see processes.py.
     processes.run("pass")
     forked = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set(forked), cluster.connected(workers=count) as found:
+        yield found
+
+
+def without_rows(board, output, *names):
+    """Copies a board. Returns the folders of some of its rows and of its floors, which are removed
+    there.
+    """
+    _, alone, *_ = board
+    shutil.copytree(alone, output)
+    rows = rows_of(alone)
+    removed = [output / "store" / "rows" / rows[name]["hashes"]["row"] for name in names]
+    removed.append(output / "store" / "floors")
+    for folder in removed:
+        shutil.rmtree(folder)
+    return removed
+
+
+def computed_by(workers, path, output):
+    """Computes what is missing of a board in the workers, and writes it."""
+    # The broken model is none that they know.
     entries = [one for one in read(path).entries if one.name != "broken"]
-    with dask.config.set(forked), cluster.connected(workers=2) as workers:
-        killer = threading.Thread(target=kill_one, args=[workers, output / "store" / "rows" / row])
+
+    def ahead(there, board, watch):
+        tasks.compute(workers, there, board._replace(entries=entries), watch)
+
+    run.leaderboard(str(path), str(output), ahead)
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board, tmp_path):
+    path, alone, *_ = board
+    output = tmp_path / "out"
+    folder, _ = without_rows(board, output, "cg")
+    with workers_of(2) as workers:
+        killer = threading.Thread(target=kill_one, args=[workers, folder])
         killer.start()
-
-        def ahead(there, board, watch):
-            tasks.compute(workers, there, board._replace(entries=entries), watch)
-
-        run.leaderboard(str(path), str(output), ahead)
+        computed_by(workers, path, output)
         killer.join()
-    assert stored(output, row) == stored(alone, row)
+    assert stored(output, folder.name) == stored(alone, folder.name)
     found, expected = rows_of(output)["cg"], rows_of(alone)["cg"]
     assert found["hashes"] == expected["hashes"] and found["attacks"] == expected["attacks"]
     names = {path.name for path in output.rglob("*")}
     assert not any(".partial-" in name or name == ".tfvn-cluster" for name in names)
     assert run.times_of(store.Store(str(output)))[-1]["what"].startswith("attack cg-sense none ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 4])
+def test_three_and_four_workers_give_the_bytes_of_one_process(board, tmp_path, count):
+    path, alone, *_ = board
+    output = tmp_path / "out"
+    *folders, lowest = without_rows(board, output, "cg", "zero-filled")
+    with workers_of(count) as workers:
+        computed_by(workers, path, output)
+    for folder in folders:
+        found = stored(output, folder.name)
+        assert found == stored(alone, folder.name) and any("shown" in name for name in found)
+    assert (output / "floor.csv").read_bytes() == (alone / "floor.csv").read_bytes()
+    assert len(list(lowest.rglob("*.json"))) == 2
+    # Workers probe all models.
+    found, expected = rows_of(output), rows_of(alone)
+    for name in ("cg", "zero-filled"):
+        for key in ("hashes", "attacks", "best_known", "transfer", "certified", "floor"):
+            assert found[name][key] == expected[name][key]
