@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from boards import ATTACKS, TEXT, board_of, flag, known, told_of
 from PIL import Image
 from test_report import CLOSING, NASTY, Page, browser, errors, opened  # noqa: F401
@@ -36,6 +37,7 @@ from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper import protocol
 from tfvn.results import strongest
+from tfvn.results.candidates import Case
 
 FORMULA = "=1+1"
 
@@ -400,6 +402,17 @@ def test_the_floor_stands_beside_the_exact_rows_in_every_file(board, tmp_path):
     page.write(board, [{**row, "floor": []} for row in rows], measured, str(tmp_path))
     assert not (tmp_path / "floor.csv").exists()
     assert "Floor" not in (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_slices_without_a_true_image_have_no_floor(board, tmp_path, monkeypatch):
+    unknown = Case(0, "a", {}, tf.fill((1, 2, 2), tf.complex(math.nan, 0.0)))
+    monkeypatch.setattr(floors, "_case", lambda config, index: unknown)
+    there = store.Store(str(tmp_path))
+    assert floors.floors_of(there, board) == []
+    assert len(list((tmp_path / "store" / "floors").rglob("slice_*.json"))) == 3
+    monkeypatch.setattr(floors, "_case", None)
+    assert floors.floors_of(there, board) == []
+    assert floors.floors_of(None, board._replace(floor=False)) == []
 
 
 # Transfers
