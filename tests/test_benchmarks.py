@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from boards import TEXT, board_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = dict(coils=2, height=32, width=28, stages=2, filters=4)
@@ -92,3 +93,76 @@ def test_maps_of_bart_are_read_in_the_order_in_which_k_space_is_written(benchmar
     assert maps.distance(kspace, -2j * kspace) < 1e-3
     orthogonal = np.conj(kspace[::-1]) * np.array([1, -1])[:, None, None]
     assert maps.distance(kspace, orthogonal) == 1
+
+
+ROWS = """\
+  - {name: a, config: c.yaml, set: [model=unet, training.iterations=10]}
+  - {name: b, config: c.yaml, set: [model=unet, seed=1, "training.initial_weights=row:a"]}
+"""
+TIMES = """\
+what,units,seconds,seconds_per_unit,peak_bytes
+"train unet, iterations",100,20.0,0.2,1
+"attack unet none l2, gradients",30,60.0,2,1
+"""
+
+
+@pytest.fixture
+def recorded(benchmarks, tmp_path):
+    """The tasks of a board of two rows beside the exact ones, by their names, and its files."""
+    from benchmarks import recorded
+
+    board_of(tmp_path)
+    (tmp_path / "board.yaml").write_text(TEXT.format(title="t", rows=ROWS), encoding="utf-8")
+    files = tmp_path / "board.yaml", tmp_path / "times.csv"
+    files[1].write_text(TIMES, encoding="utf-8")
+    found = recorded.recorded_tasks(*files, 0.5)
+    return {one.name: one for one in found}, files
+
+
+def test_the_tasks_of_a_board_take_what_was_recorded(recorded):
+    from benchmarks.recorded import longest_chain, recorded_tasks
+
+    found, (board, times) = recorded
+    # 0.2 s an iteration, and of a slice one gradient at each of 3 radii, of 2 s each.
+    assert found["train a"].seconds == pytest.approx(2)
+    assert found["attack 1 on a, slice 0"].seconds == pytest.approx(6)
+    assert found["train zero-filled"].seconds == 0 and found["tell a"].seconds == 0.5
+    assert found["train b"].after == ("train a",)
+    assert "floor of slice 2" in found
+    # Of the other attack nothing is recorded, but of its sort.
+    second = found["attack 2 on b, slice 0"].seconds
+    assert second > 0 and second % 2 == 0
+    longest = found["train a"].seconds + found["train b"].seconds + max(6, second) + 0.5 + 0.5
+    assert longest_chain(list(found.values())) == pytest.approx(longest)
+    times.write_text(TIMES.replace("train unet", "other"), encoding="utf-8")
+    with pytest.raises(ValueError, match="times.csv has nothing like train unet, iterations"):
+        recorded_tasks(board, times, 0.5)
+
+
+SLEPT = []
+
+
+def note(seconds):
+    """Sleeps for no time."""
+    SLEPT.append(seconds)
+
+
+def test_a_board_is_simulated_in_its_order(recorded, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    from benchmarks import scheduler
+
+    found = list(recorded[0].values())
+    by_seconds = [one._replace(seconds=number + 1.0) for number, one in enumerate(found)]
+    monkeypatch.setattr(scheduler.cluster, "code", lambda: ())
+    settings = {"processes": False, "threads_per_worker": 1, "silence_logs": 50}
+    with (
+        distributed.LocalCluster(2, dashboard_address="127.0.0.1:0", **settings) as there,
+        distributed.Client(there, set_as_default=False) as client,
+    ):
+        spent, each = scheduler.simulate(client, by_seconds, 0.5, note)
+    assert spent > 0 and each > 0
+    names = {2 * one.seconds: one for one in by_seconds}
+    order = [names[seconds].name for seconds in SLEPT]
+    assert sorted(order) == sorted(one.name for one in found)
+    for one in found:
+        assert all(order.index(name) < order.index(one.name) for name in one.after)

@@ -224,7 +224,7 @@ def test_a_run_on_a_given_network_tells_at_each_step(tmp_path, monkeypatch, caps
         ):
             work("run", config)
     assert (
-        "the network is trained/model.keras. Next: python attack.py --run-dir run"
+        "the network is trained/model.keras\nNext: python attack.py --run-dir run"
         in capsys.readouterr().out
     )
     # It stands for the same network.

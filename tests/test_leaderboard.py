@@ -4,20 +4,26 @@ import base64
 import copy
 import csv
 import io
+import itertools
 import json
 import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from boards import ATTACKS, TEXT, board_of, flag, known, told_of
 from PIL import Image
 from test_report import CLOSING, NASTY, Page, browser, errors, opened  # noqa: F401
 
 from tfvn import config as configs
+from tfvn.choices import ABOUT
 from tfvn.leaderboard import (
     addresses,
     certified,
+    floors,
     heat,
+    labels,
+    named,
     page,
     pareto,
     plan,
@@ -31,6 +37,7 @@ from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper import protocol
 from tfvn.results import strongest
+from tfvn.results.candidates import Case
 
 FORMULA = "=1+1"
 
@@ -49,7 +56,7 @@ def test_a_board_has_the_exact_rows_and_its_own_under_one_protocol(board):
     assert [part.name for part in board.entries[2].config.attacks] == ["ascent", "power"]
     assert (board.entries[2].config.seed, board.entries[0].config.seed) == (3, 0)
     assert board.radii() == [0.5, 1.0, 2.5] and board.middle() == 1.0
-    assert (board.title, board.version) == ("made up", "made-1")
+    assert (board.title, board.version, board.floor) == ("made up", "made-1", True)
 
 
 @pytest.mark.parametrize("name, rows", [("quick", 4), ("small", 14), ("defences", 16)])
@@ -106,6 +113,7 @@ ROW = "  - {name: a, config: c.yaml}\n"
         ("model: unet\n", ROW, "belong to the configuration of a row"),
         ("rows: a\n", "", "rows are a list"),
         ("title: [a]\n", ROW, "title is a text"),
+        ("floor: perhaps\n", ROW, "floor is true or false. Received: 'perhaps'"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told(tmp_path, changed, rows, message):
@@ -237,6 +245,11 @@ def test_a_row_is_as_the_schema_says_and_stays_so_as_json(board):
     assert row["flags"][-1]["found"] is None
 
 
+def test_the_schema_has_what_a_row_says_of_itself():
+    rule = schema.schema()["properties"]["about"]
+    assert tuple(rule["properties"]) == tuple(rule["required"]) == ABOUT
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -247,7 +260,7 @@ def test_a_row_is_as_the_schema_says_and_stays_so_as_json(board):
         (lambda row: row.update(unreliable=0), "row.unreliable must be boolean"),
         (lambda row: row.update(slices=True), "row.slices must be integer"),
         (lambda row: row["worst"][0]["interval"].pop(), "worst[0].interval must have 2 to 2"),
-        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-2'"),
+        (lambda row: row.update(format="tfvn-row-0"), "row.format must be 'tfvn-row-3'"),
     ],
 )
 def test_a_row_that_is_none_is_refused(board, change, message):
@@ -342,6 +355,66 @@ def test_the_plot_of_what_is_proved_has_its_ends_in_their_order(board, bounds):
     assert second["proved"] == f"cg-sense: proved to be at most {bounds[1]:g}"
 
 
+# What no method can be below
+
+
+def floor_lines():
+    """The floors of three slices, as of `floor.csv`."""
+    errors = {0: (1.0, 3.0), 1: (2.0, 0.5), 2: (2.0, 2.0)}
+    lines = []
+    for index, both in errors.items():
+        for kind, error in zip(("lesion", "texture"), both):
+            one = {"slice": index, "name": f"slice {index}", "kind": kind}
+            lines.append({**one, "radius": 1.0, "error": error})
+    return lines
+
+
+def test_the_floor_is_of_the_worst_pair_of_every_slice_and_none_without_all_slices(board):
+    lines = floor_lines()
+    (found,) = floors.floor_of(lines, 3)
+    assert found == {"radius": 1.0, "rmse": pytest.approx(math.sqrt((9 + 4 + 4) / 3))}
+    assert floors.floor_of(lines, 4) == [] == floors.floor_of([], 3)
+
+
+def test_the_floor_stands_beside_the_exact_rows_in_every_file(board, tmp_path):
+    lines = floor_lines()
+    summaries = [known(0), known(1), known(2), known(3)]
+    rows = []
+    for entry, summary in zip(board.entries, summaries):
+        summary["model"]["settings"] = {"name": entry.config.model.name}
+        rows.append(told.row_of(board, entry, summary, {}, (), lines))
+        schema.check(rows[-1])
+    assert [row["name"] for row in floors.exact(rows)] == ["zero-filled", "cg-sense"]
+    head, line = floors.lines_of(rows)
+    assert head == ["radius", "floor", "zero-filled, attacked", "cg-sense, attacked"]
+    attacked = ranking.at_radius(rows[1], 1.0)["rmse"]
+    assert line[:2] == ["1", "2.38"] and float(line[3]) == pytest.approx(attacked, rel=0.01)
+    measured = [one["rows"] for one in summaries]
+    page.write(board, rows, measured, str(tmp_path), (), lines)
+    with open(tmp_path / "floor.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [float(one["error"]) for one in found] == [one["error"] for one in lines]
+    text = (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+    assert "\nFloor:\n" in text and floors.NOTE in text
+    shown = Page(tmp_path / "leaderboard.html")
+    assert "floor" in [one.get("id") for one in shown.all("section")] and floors.NOTE in shown.text
+    # Without floors nothing of it is left.
+    page.write(board, [{**row, "floor": []} for row in rows], measured, str(tmp_path))
+    assert not (tmp_path / "floor.csv").exists()
+    assert "Floor" not in (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_slices_without_a_true_image_have_no_floor(board, tmp_path, monkeypatch):
+    unknown = Case(0, "a", {}, tf.fill((1, 2, 2), tf.complex(math.nan, 0.0)))
+    monkeypatch.setattr(floors, "_case", lambda config, index: unknown)
+    there = store.Store(str(tmp_path))
+    assert floors.floors_of(there, board) == []
+    assert len(list((tmp_path / "store" / "floors").rglob("slice_*.json"))) == 3
+    monkeypatch.setattr(floors, "_case", None)
+    assert floors.floors_of(there, board) == []
+    assert floors.floors_of(None, board._replace(floor=False)) == []
+
+
 # Transfers
 
 
@@ -356,6 +429,45 @@ def test_a_cell_of_the_map_is_a_share_of_what_the_own_attacks_do(board):
         one for one in rows[0]["transfer"] if one["radius"] == 1 and one["found_for"] == "first"
     ]
     assert found["effect"] == pytest.approx(0.5 * ranking.at_radius(rows[0], 1.0)["effect"])
+
+
+# Names of networks
+
+HASHES = ["0a" * 12, "1b" * 12, "2c" * 12]
+
+
+def with_networks(board):
+    """Two rows that have one network, the first of them in a defence of both trainings."""
+    first, second, third = (f"training:{each}" for each in HASHES)
+    rows = told_of(board, [known(), known(1), known(2)])
+    for row, training in zip(rows, (0, 0, 1)):
+        row["hashes"] = {**row["hashes"], "training": HASHES[training]}
+    rows[0]["model"]["defence"] = {"name": "ensemble", "others": f"{second},{third}"}
+    rows[1]["model"]["training"] = {"initial_weights": second, "iterations": 3, "profile": ""}
+    rows[2]["model"]["settings"] = {"name": "a", "file": first}
+    return rows
+
+
+def test_networks_of_other_rows_have_the_names_of_these_rows(board):
+    rows = with_networks(board)
+    names = named.names_of(rows)
+    assert names == {HASHES[0]: "cg-sense", HASHES[1]: "first"}
+    # That of no row keeps its hash.
+    both = f"first + training:{HASHES[2]}"
+    assert [named.networks_of(row, names) for row in rows] == [
+        [("defence.others", both)],
+        [("training.initial_weights", "first")],
+        [("model.file", "cg-sense")],
+    ]
+    assert named.told("first,second", names) == "first,second" and named.told(3, names) == 3
+
+
+def test_a_reader_sees_the_names_of_the_networks(board):
+    rows = with_networks(board)
+    table = page.markdown(board, rows)
+    assert f" ensemble others=first + training:{HASHES[2]} |" in table and HASHES[1] not in table
+    shown = page.html(board, rows, known()["rows"])
+    assert "<p>training.initial_weights: the network of first.</p>" in shown
 
 
 # Pictures
@@ -387,6 +499,51 @@ def test_points_of_the_plot_are_inside_and_in_the_order_of_their_errors():
     assert 0 < ax < bx < 400 and 0 < ay < by < cy < 270
     assert found["line"] == [(ax, ay), (bx, ay), (bx, by)]
     assert found["points"][2]["text"].endswith("unreliable")
+
+
+def box_of(label):
+    """Left, top, right and bottom of a name, with letters of the largest width."""
+    width = labels.width_of(label["text"])
+    left = label["x"] - width if label["anchor"] == "end" else label["x"]
+    bottom = label["y"] + 3
+    return left, bottom - labels.HEIGHT, left + width, bottom
+
+
+def overlap(one, other):
+    across = one[0] < other[2] and other[0] < one[2]
+    return across and one[1] < other[3] and other[1] < one[3]
+
+
+CROWD = [f"network {number}, trained" for number in range(16)]
+
+
+@pytest.mark.parametrize("spread", [0, 3, 30])
+def test_no_name_in_the_plot_covers_another_one_or_a_mark(spread):
+    rng = np.random.default_rng(0)
+    points = np.clip([200, 135] + spread * rng.standard_normal((16, 2)), 5, 265)
+    found = labels.placed(points.tolist(), CROWD, (400, 270))
+    assert [one["text"] for one in found] == CROWD
+    boxes = [box_of(one) for one in found]
+    assert not [pair for pair in itertools.combinations(boxes, 2) if overlap(*pair)]
+    assert not [(x, y) for x, y in points for box in boxes if overlap(box, (x, y, x, y))]
+    assert all(x >= 0 and y >= 0 and right <= 400 for x, y, right, _ in boxes)
+    # Whatever is not beside its mark has a line that ends at the name.
+    for point, one, (left, top, right, bottom) in zip(points, found, boxes):
+        if one["line"]:
+            start, (x, y) = one["line"]
+            assert start == pytest.approx(tuple(point), abs=0.01)
+            assert left - 0.1 <= x <= right + 0.1 and top - 0.1 <= y <= bottom + 0.1
+        else:
+            near = np.clip(point, (left, top), (right, bottom))
+            assert np.linalg.norm(near - point) < 14
+    assert labels.placed(points.tolist(), CROWD, (400, 270)) == found
+
+
+def test_a_name_without_a_place_is_left_out_and_a_long_one_is_cut():
+    first, second = labels.placed([(30, 9), (70, 9)], ["a", "w" * 40], (400, 30))
+    assert (first["text"], second["text"]) == ("a", "w" * 27 + "…")
+    assert labels.placed([(50, 5)], ["wide" * 5], (100, 30)) == [None]
+    assert labels.width_of("字") > labels.width_of("W") > labels.width_of("a") > 0
 
 
 def test_a_bound_that_is_infinite_or_not_there_is_none(board):
@@ -594,6 +751,32 @@ def test_the_page_is_sorted_filtered_and_read_by_keyboard(browser, written, widt
     assert "proved to be at most 1.5" in ask("document.getElementById('tip').textContent")
     assert ask("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert ask("document.title").startswith("Leaderboard: </script>") and not errors(browser)
+
+
+BOXES = """
+const boxes = [];
+for (const label of document.querySelectorAll("#pareto text.label")) {
+  const {x, y, width, height} = label.getBBox();
+  boxes.push([x, y, x + width, y + height]);
+}
+return boxes;
+"""
+
+
+def test_a_crowded_plot_is_drawn_without_names_that_overlap(browser, tmp_path):  # noqa: F811
+    board = board_of(tmp_path, *CROWD[2:])
+    summary = known()
+    rows = told_of(board, [summary] * 16)
+    for number, row in enumerate(rows):
+        # All are as good as each other, up to a thousandth.
+        row["clean"]["rmse"] = 1 + number % 4 / 1000
+    rows[0]["clean"]["rmse"] = 2.0
+    path = tmp_path / "crowded.html"
+    path.write_text(page.html(board, rows, summary["rows"]), encoding="utf-8")
+    browser.get(path.as_uri())
+    boxes = browser.execute_script(BOXES)
+    assert len(boxes) == 16 and boxes[0][2] > boxes[0][0]
+    assert sum(overlap(*pair) for pair in itertools.combinations(boxes, 2)) == 0
 
 
 def wait_for(browser, script):  # noqa: F811

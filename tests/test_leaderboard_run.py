@@ -1,5 +1,7 @@
 """A board computed from end to end: three rows, one of them broken on purpose, on tiny slices."""
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -15,6 +17,7 @@ from broken import Detached
 from tfvn import cluster, commands, data
 from tfvn.leaderboard import (
     addresses,
+    floors,
     run,
     schema,
     store,
@@ -25,7 +28,8 @@ from tfvn.leaderboard import (
 )
 from tfvn.leaderboard.board import read
 from tfvn.models import MODELS, ZeroFilled
-from tfvn.results import measure, probes
+from tfvn.physics.sense import Sense
+from tfvn.results import candidates, measure, probes
 from tfvn.runs import attack_files, locks
 
 BOARD = """\
@@ -45,7 +49,7 @@ BROKEN = "  - {name: broken, config: c.yaml, set: [model=detached]}\n"
 def files_of(output):
     """The bytes of the files that tell the results, by their names."""
     found = {}
-    for name in ("results.csv", "leaderboard.md", "leaderboard.html"):
+    for name in ("results.csv", "floor.csv", "leaderboard.md", "leaderboard.html"):
         found[name] = (output / name).read_bytes()
     for path in (output / "rows").iterdir():
         found[path.name] = path.read_bytes()
@@ -72,31 +76,40 @@ def patch():
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory, patch):
-    """The folder of a board of two rows, then of three: its file, results, and what was counted."""
+    """The folder of a board of two rows, then of three: its file, results, what was counted of
+    each call, and what both printed.
+    """
     folder = tmp_path_factory.mktemp("board")
     (folder / "c.yaml").write_text("seed: 1\n", encoding="utf-8")
     path, output = folder / "board.yaml", folder / "out"
     path.write_text(BOARD, encoding="utf-8")
     calls = []
 
-    def counted(run_dir, config):
+    def counted(run_dir, config, **settings):
         calls.append(config.model.name)
-        return attack(run_dir, config)
+        return attack(run_dir, config, **settings)
 
     attack = run.attack_run
     patch.setattr(run, "attack_run", counted)
-    words = [str(path), "--output", str(output)]
-    assert commands.call("leaderboard", words) == 0
-    first = list(calls)
-    path.write_text(BOARD + BROKEN, encoding="utf-8")
-    assert commands.call("leaderboard", words) == 0
-    return path, output, first, calls[len(first) :]
+    words, printed = [str(path), "--output", str(output)], io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert commands.call("leaderboard", words) == 0
+        first = list(calls)
+        path.write_text(BOARD + BROKEN, encoding="utf-8")
+        assert commands.call("leaderboard", words) == 0
+    return path, output, first, calls[len(first) :], printed.getvalue()
 
 
 def test_a_row_more_computes_only_itself(board):
-    _, _, first, second = board
+    _, _, first, second, _ = board
     assert first == ["zero-filled", "zero-filled", "cg-sense", "cg-sense"]
     assert second == ["detached", "detached"]
+
+
+def test_no_step_of_a_board_tells_a_command_that_would_come_next(board):
+    *_, printed = board
+    assert printed.count("nothing to train: ") == 3 and printed.count("; wrote ") == 3 * 4
+    assert "Next: " not in printed
 
 
 def rows_of(output):
@@ -157,6 +170,25 @@ def test_a_number_is_what_the_stored_change_does(board):
     assert row["worst"][1]["rmse"] >= found["rmse"]
 
 
+def test_the_floor_is_that_of_the_test_slices(board):
+    path, output, *_ = board
+    protocol = read(path).protocol
+    errors = {0.5: [], 1.0: []}
+    before = None
+    for one in candidates.cases(protocol, data.source(protocol, "test")):
+        worst = dict.fromkeys(errors, 0.0)
+        for found in floors.floor.floors(one, Sense(), list(errors), before):
+            worst[found.radius] = max(worst[found.radius], found.error)
+        for radius, error in worst.items():
+            errors[radius].append(error)
+        before = one.reference[0].numpy()
+    for row in rows_of(output).values():
+        assert [each["radius"] for each in row["floor"]] == [0.5, 1.0]
+        for each in row["floor"]:
+            rmse = np.sqrt(np.mean(np.square(errors[each["radius"]])))
+            assert each["rmse"] == pytest.approx(rmse, rel=1e-6) and rmse > each["radius"]
+
+
 def test_pictures_are_those_of_the_attack_that_a_row_errs_most_under(board):
     path, output, *_ = board
     entry = next(one for one in read(path).entries if one.name == "broken")
@@ -179,10 +211,12 @@ def test_a_call_with_nothing_to_do_computes_nothing_and_changes_no_byte(board, m
     path, output, *_ = board
     before = files_of(output)
 
-    def never(*_):
+    def never(*_, **__):
         raise AssertionError("nothing is left to be computed")
 
-    for module, name in ((measure, "load"), (run, "train_run"), (transfers, "answer_to")):
+    computing = [(measure, "load"), (run, "train_run"), (transfers, "answer_to")]
+    computing.append((floors.floor, "floors"))
+    for module, name in computing:
         monkeypatch.setattr(module, name, never)
     run.leaderboard(str(path), str(output))
     assert files_of(output) == before
@@ -346,37 +380,81 @@ def stored(output, row):
     """The bytes of what is stored of a row and holds no times, by paths."""
     folder = output / "store" / "rows" / row
     found = {}
-    for pattern in ("*.h5", "slice_*.json", "transfer/*.json"):
+    for pattern in ("*.h5", "slice_*.json", "transfer/*.json", "shown/*.json"):
         for path in folder.rglob(pattern):
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 
 
-@pytest.mark.slow
-def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board, tmp_path):
+@contextlib.contextmanager
+def workers_of(count):
+    """A `cluster.Cluster` of so many processes."""
     dask = pytest.importorskip("dask")
-    path, alone, *_ = board
-    output = tmp_path / "out"
-    shutil.copytree(alone, output)
-    row = rows_of(alone)["cg"]["hashes"]["row"]
-    shutil.rmtree(output / "store" / "rows" / row)
-    # The workers begin with TensorFlow imported, see processes.py. Only that row's tasks are left,
-    # and the broken model is none that they know.
+    # They begin with TensorFlow imported, see processes.py.
     processes.run("pass")
     forked = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set(forked), cluster.connected(workers=count) as found:
+        yield found
+
+
+def without_rows(board, output, *names):
+    """Copies a board. Returns the folders of some of its rows and of its floors, which are removed
+    there.
+    """
+    _, alone, *_ = board
+    shutil.copytree(alone, output)
+    rows = rows_of(alone)
+    removed = [output / "store" / "rows" / rows[name]["hashes"]["row"] for name in names]
+    removed.append(output / "store" / "floors")
+    for folder in removed:
+        shutil.rmtree(folder)
+    return removed
+
+
+def computed_by(workers, path, output):
+    """Computes what is missing of a board in the workers, and writes it."""
+    # The broken model is none that they know.
     entries = [one for one in read(path).entries if one.name != "broken"]
-    with dask.config.set(forked), cluster.connected(workers=2) as workers:
-        killer = threading.Thread(target=kill_one, args=[workers, output / "store" / "rows" / row])
+
+    def ahead(there, board, watch):
+        tasks.compute(workers, there, board._replace(entries=entries), watch)
+
+    run.leaderboard(str(path), str(output), ahead)
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one_process(board, tmp_path):
+    path, alone, *_ = board
+    output = tmp_path / "out"
+    folder, _ = without_rows(board, output, "cg")
+    with workers_of(2) as workers:
+        killer = threading.Thread(target=kill_one, args=[workers, folder])
         killer.start()
-
-        def ahead(there, board, watch):
-            tasks.compute(workers, there, board._replace(entries=entries), watch)
-
-        run.leaderboard(str(path), str(output), ahead)
+        computed_by(workers, path, output)
         killer.join()
-    assert stored(output, row) == stored(alone, row)
+    assert stored(output, folder.name) == stored(alone, folder.name)
     found, expected = rows_of(output)["cg"], rows_of(alone)["cg"]
     assert found["hashes"] == expected["hashes"] and found["attacks"] == expected["attacks"]
     names = {path.name for path in output.rglob("*")}
     assert not any(".partial-" in name or name == ".tfvn-cluster" for name in names)
     assert run.times_of(store.Store(str(output)))[-1]["what"].startswith("attack cg-sense none ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 4])
+def test_three_and_four_workers_give_the_bytes_of_one_process(board, tmp_path, count):
+    path, alone, *_ = board
+    output = tmp_path / "out"
+    *folders, lowest = without_rows(board, output, "cg", "zero-filled")
+    with workers_of(count) as workers:
+        computed_by(workers, path, output)
+    for folder in folders:
+        found = stored(output, folder.name)
+        assert found == stored(alone, folder.name) and any("shown" in name for name in found)
+    assert (output / "floor.csv").read_bytes() == (alone / "floor.csv").read_bytes()
+    assert len(list(lowest.rglob("*.json"))) == 2
+    # Workers probe all models.
+    found, expected = rows_of(output), rows_of(alone)
+    for name in ("cg", "zero-filled"):
+        for key in ("hashes", "attacks", "best_known", "transfer", "certified", "floor"):
+            assert found[name][key] == expected[name][key]

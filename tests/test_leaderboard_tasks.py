@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from boards import TEXT, board_of
 
-from tfvn.leaderboard import run, store, tasks
+from tfvn.leaderboard import floors, run, shown, store, tasks
 from tfvn.leaderboard.board import read
 
 ROWS = """\
@@ -80,11 +80,30 @@ def test_what_is_there_is_no_task(board, tmp_path):
     assert not [name for name in tasks_of(there, board) if name.endswith(("on a", " a"))]
 
 
-def test_transfers_are_of_pairs_of_different_rows(board, tmp_path):
+def test_transfers_are_of_pairs_of_different_rows_and_pictures_of_each_once(board, tmp_path):
     there = store.Store(str(tmp_path / "out"))
     for entry in board.entries:
         store.write_json(there.told(entry.config), {"hashes": {"model": "5e"}})
     found = {task.name for task in tasks.transfer_tasks(there, board)}
     names = [("a", "tuned"), ("a", "both"), ("tuned", "both")]
     pairs = {pair for one, other in names for pair in ((one, other), (other, one))}
+    # Those of "a again" are those of "a".
+    pictures = [task.name for task in tasks.picture_tasks(there, board)]
+    assert pictures == ["pictures of a", "pictures of tuned", "pictures of both"]
+    entrant = run.row_entrant(there, board.entries[0].config)
+    store.write_json(shown.path_of(entrant, board.middle()), {})
+    assert [task.name for task in tasks.picture_tasks(there, board)] == pictures[1:]
     assert found == {f"transfer from {source} to {target}" for source, target in pairs}
+
+
+def test_floors_are_of_slices_and_wait_for_nothing(board, tmp_path):
+    there = store.Store(str(tmp_path / "out"))
+    found = tasks.floor_tasks(there, board)
+    assert [task.name for task in found] == [f"floor of slice {index}" for index in range(3)]
+    assert {task.after for task in found} == {()}
+    store.write_json(floors.path_of(there, board.protocol, board.radii(), 1), [])
+    assert [task.name for task in tasks.floor_tasks(there, board)] == [
+        "floor of slice 0",
+        "floor of slice 2",
+    ]
+    assert tasks.floor_tasks(there, board._replace(floor=False)) == []

@@ -64,6 +64,26 @@ def test_rows_and_results_agree(board):
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_the_floor_is_that_of_its_lines(board):
+    rows, _ = rows_of(board)
+    largest = collections.defaultdict(lambda: collections.defaultdict(float))
+    lines = []
+    if (board / "floor.csv").exists():
+        with open(board / "floor.csv", encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    for line in lines:
+        own = largest[float(line["radius"])]
+        own[line["slice"]] = max(own[line["slice"]], float(line["error"]))
+    for row in rows.values():
+        assert [one["radius"] for one in row["floor"]] == list(largest)
+        for one in row["floor"]:
+            errors = largest[one["radius"]].values()
+            rmse = math.sqrt(sum(error**2 for error in errors) / len(errors))
+            assert len(errors) == row["slices"]
+            assert one["rmse"] == pytest.approx(rmse, rel=1e-6)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
 def test_all_rows_are_of_one_protocol_and_stand_on_the_page(board):
     rows, texts = rows_of(board)
     assert len({json.dumps(row["protocol"]) for row in rows.values()}) == 1

@@ -68,7 +68,7 @@ def test_a_model_without_weights_is_kept_as_it_is(tmp_path, capsys):
     train_run(str(run), config)
     told = capsys.readouterr().out
     assert f"wrote {run}/model.keras" in told
-    assert "nothing to train: zero-filled has no weights. Next: python attack.py" in told
+    assert "nothing to train: zero-filled has no weights\nNext: python attack.py" in told
     assert type(load_model(run / "model.keras")) is ZeroFilled
     assert sorted(os.listdir(run)) == ["model.keras", "trained_on.json"]
     (run / "config.yaml").write_text(config.to_yaml())

@@ -5,6 +5,7 @@ without it. Whoever implements the names takes the tuples from here.
 """
 
 __all__ = [
+    "ABOUT",
     "GRADIENTS",
     "LAWS",
     "MAPS",
@@ -18,6 +19,8 @@ __all__ = [
     "TRACKS",
 ]
 
+# What a row of a leaderboard says of itself, in texts of which nothing depends.
+ABOUT = ("licence", "authors", "link", "note")
 # The distributions of noise, `tfvn.physics.noise`.
 LAWS = ("gaussian", "uniform", "laplace")
 # How coil maps are estimated, `tfvn.data.maps`, the default first.

@@ -4,6 +4,7 @@ import functools
 import os
 
 from tfvn import cli
+from tfvn.choices import ABOUT
 from tfvn.commands.base import Command
 
 __all__ = ["LEADERBOARD"]
@@ -20,8 +21,6 @@ that was interrupted or killed goes on.
     {0} configs/leaderboard/quick.yaml --submit-perturbation mine.h5
     {0} mine.yaml --add-model runs/mine --name "my network" --authors me
 """
-# What a new row may say of itself.
-_ABOUT = ("licence", "authors", "link", "note")
 
 
 def _add_flags(parser):
@@ -50,15 +49,15 @@ def _add_flags(parser):
     )
     parser.add_argument("--name", help="of the row that is added (default: that of its file)")
     cli.add_set(parser, "keys that the row that is added has otherwise")
-    for key in _ABOUT:
+    for key in ABOUT:
         parser.add_argument(f"--{key}", metavar="TEXT", help="of the row that is added")
 
 
 def _work(arguments, parser, words):
     del words
-    one_row = [arguments.name, arguments.set, *(getattr(arguments, key) for key in _ABOUT)]
+    one_row = [arguments.name, arguments.set, *(getattr(arguments, key) for key in ABOUT)]
     if any(one_row) and not arguments.add_model:
-        parser.error(f"--name, --set, --{', --'.join(_ABOUT)} belong to --add-model")
+        parser.error(f"--name, --set, --{', --'.join(ABOUT)} belong to --add-model")
     ways = [arguments.dry_run, arguments.submit_perturbation, arguments.add_model]
     if sum(map(bool, ways)) > 1:
         parser.error("--dry-run, --submit-perturbation and --add-model exclude each other")
@@ -74,7 +73,7 @@ def _work(arguments, parser, words):
         elif arguments.submit_perturbation:
             _submit(arguments.board, output, arguments.submit_perturbation)
         elif arguments.add_model:
-            about = {key: getattr(arguments, key) for key in _ABOUT}
+            about = {key: getattr(arguments, key) for key in ABOUT}
             given = arguments.add_model, arguments.name, arguments.set
             adding.add_model(arguments.board, *given, about)
         else:

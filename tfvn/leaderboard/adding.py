@@ -11,15 +11,14 @@ import os
 import re
 
 from tfvn import checks, files, yaml_text
+from tfvn.choices import ABOUT
 from tfvn.leaderboard import addresses, checklist
 from tfvn.leaderboard.board import read
 from tfvn.parts import naming
 from tfvn.runs import directory
 
-__all__ = ["ABOUT", "add_model", "lines_of"]
+__all__ = ["add_model", "lines_of"]
 
-# Texts of a row that say nothing of what is computed.
-ABOUT = ("licence", "authors", "link", "note")
 _CONFIGURATIONS = (".yaml", ".yml")
 # How the rows begin, how each of them does, and how another section would.
 _ROWS = re.compile(r"rows\s*:\s*(#.*)?$")
@@ -35,7 +34,7 @@ def add_model(path, given, name="", settings=(), about=None):
         given: a file of a network, a run directory, or a configuration.
         name: of the row; "": that of the file.
         settings: texts `key=value`, other than in the configuration.
-        about: a dict of texts by the names of `ABOUT`.
+        about: a dict of texts by the names of `tfvn.choices.ABOUT`.
 
     Returns:
         The items of the checklist.

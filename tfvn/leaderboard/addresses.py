@@ -6,6 +6,7 @@ other data, another model or another attack is never taken for it.
     training    model, training, seed, the data and the mask that it is trained on
     row         the training, the defence and the slices that it is tested on
     attack      settings of one attack
+    floor       the slices, and the radii
 
 Of data in files the hash has the state of each file (path, size and time), and not its content:
 a copy elsewhere is computed again.
@@ -20,10 +21,12 @@ from tfvn import data, files
 
 __all__ = [
     "EDITION",
+    "NETWORK",
     "TRAINING",
     "digest",
     "of_attack",
     "of_attacks",
+    "of_floor",
     "of_others",
     "of_row",
     "of_training",
@@ -36,6 +39,8 @@ TRAINING = "training:"
 # Keys of a training that change how far one call goes and what it shows.
 _OF_ONE_CALL = ("time_budget", "progress", "log_images_every", "profile")
 _LETTERS = 24
+# The network of a training in a setting, with its hash as the group.
+NETWORK = re.compile(f"{TRAINING}([0-9a-f]{{{_LETTERS}}})")
 
 
 def digest(*parts):
@@ -84,12 +89,22 @@ def of_attacks(config):
     return digest("attacks", [of_attack(part) for part in config.attacks])
 
 
+def of_floor(config, radii):
+    """The hash of what no method can be below.
+
+    Args:
+        config: the data and the mask of it count.
+        radii: a list.
+    """
+    return digest("floor", list(radii), _data(config), data.fingerprints(config, "test"))
+
+
 def of_others(config):
     """The hashes of the other trainings whose networks a configuration has, without repetition."""
     found = []
     for value in config.flat().values():
         if isinstance(value, str):
-            found.extend(re.findall(f"{TRAINING}([0-9a-f]{{{_LETTERS}}})", value))
+            found.extend(NETWORK.findall(value))
     return list(dict.fromkeys(found))
 
 

@@ -11,7 +11,8 @@
       - {name: smoothed, config: ../models/unet.yaml, set: [defence=smoothed, defence.sigma=0.05]}
 
 The sections `data`, `sampling` and `attacks` are those of a configuration. They are the protocol,
-and hold for all rows. What a row says is its model, its training and its defence.
+and hold for all rows. What a row says is its model, its training and its defence. `floor: false`
+leaves out what no method can be below.
 
 Where a file of a network is asked for, `row:NAME` is the trained network of a row above:
 
@@ -25,16 +26,18 @@ from typing import NamedTuple
 
 from tfvn import checks, yaml_text
 from tfvn import config as configs
+from tfvn.choices import ABOUT
 from tfvn.leaderboard import addresses
 from tfvn.parts import naming, nearest
 
 __all__ = ["Board", "Entry", "read"]
 
 # What is no section of the protocol.
-_OWN = ("title", "version", "rows")
+_OWN = ("title", "version", "floor", "rows")
 _PROTOCOL = ("data", "sampling", "attacks")
 # The keys of a row.
-_OF_ROW = ("name", "config", "model", "set", "licence", "authors", "link", "note")
+_OF_ROW = ("name", "config", "model", "set", *ABOUT)
+_FLAGS = {"true": True, "false": False}
 # How the network of another row begins in a setting.
 _OF_OTHER = "row:"
 # Rows that every board has: what they reach is known in closed form.
@@ -46,7 +49,7 @@ class Entry(NamedTuple):
 
     name: in the table.
     config: its `tfvn.config.Config`, with the data, the sampling and the attacks of the protocol.
-    about: a dict of texts: `licence`, `authors`, `link` and `note`, "" where nothing was said.
+    about: a dict of texts by the names of `tfvn.choices.ABOUT`, "" where nothing was said.
     """
 
     name: str
@@ -60,12 +63,15 @@ class Board(NamedTuple):
     title, version: of the protocol.
     protocol: a `tfvn.config.Config`, of which data, sampling and attacks count.
     entries: a list of `Entry`.
+    floor: whether what no method can be below stands beside the rows, see
+        `tfvn.leaderboard.floors`.
     """
 
     title: str
     version: str
     protocol: configs.Config
     entries: list
+    floor: bool = True
 
     def radii(self):
         """The radii of the l2 balls that attacks of the protocol stay in, in ascending order."""
@@ -102,7 +108,8 @@ def read(path):
         for number in sorted(rows):
             found.append(_entry(number, rows[number], protocol, os.path.dirname(source), found))
         stem, _ = os.path.splitext(os.path.basename(source))
-        board = Board(own.get("title", stem), own.get("version", stem), protocol, found)
+        named = own.get("title", stem), own.get("version", stem)
+        board = Board(*named, protocol, found, own.get("floor", True))
         _check(board)
         return board._replace(entries=[*_missing(board), *found])
 
@@ -120,7 +127,7 @@ def _take(entry, own, sections, rows):
             " row."
         )
     if first != "rows":
-        own[first] = _text(entry)
+        own[first] = _flag(entry) if first == "floor" else _text(entry)
         return
     if len(entry.path) == 1 and not entry.value:
         return
@@ -143,6 +150,16 @@ def _text(entry):
     return entry.value
 
 
+def _flag(entry):
+    found = _FLAGS.get(_text(entry).lower())
+    if found is None:
+        raise ValueError(
+            f"line {entry.line}: {entry.path[-1]} is true or false. Received:"
+            f" {checks.shown(entry.value)}"
+        )
+    return found
+
+
 def _entry(number, row, protocol, folder, above):
     """The `Entry` of a row's keys. `above` are those of the rows before it, a list."""
     if not row.get("name", "").strip():
@@ -160,7 +177,7 @@ def _entry(number, row, protocol, folder, above):
     overrides = [_with_others(text, above) for text in overrides]
     if "model" in row:
         overrides.append(f"model.file={os.path.join(folder, row['model'])}")
-    about = {key: row.get(key, "") for key in ("licence", "authors", "link", "note")}
+    about = {key: row.get(key, "") for key in ABOUT}
     return Entry(row["name"], _under(protocol, configs.load(path, overrides)), about)
 
 
@@ -222,7 +239,6 @@ def _missing(board):
         if name in names:
             raise ValueError(f"the name {name} is that of a model. Name that row otherwise.")
         config = configs.load(settings={"model": {"name": name, **settings}})
-        about = dict.fromkeys(("licence", "authors", "link"), "")
-        about["note"] = "Every board has this row."
+        about = {**dict.fromkeys(ABOUT, ""), "note": "Every board has this row."}
         found.append(Entry(name, _under(board.protocol, config), about))
     return found

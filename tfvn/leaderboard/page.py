@@ -2,6 +2,7 @@
 
     rows/NAME-ROW.json    a row, as `row.schema.json` says
     results.csv           a line for each slice, row and attack
+    floor.csv             what no method can be below, where the board asks for it
     leaderboard.md        the ranked table
     leaderboard.html      one page that loads nothing: the table, to be sorted and searched, curves,
                           the plot of clean against attacked error, what is proved, the map of
@@ -10,12 +11,13 @@
 A call that computes nothing writes the same bytes. So there is no date in them.
 """
 
+import contextlib
 import json
 import os
 import re
 
 from tfvn import attacks, files, tables
-from tfvn.leaderboard import certified, heat, schema, store
+from tfvn.leaderboard import certified, floors, heat, named, schema, store
 from tfvn.leaderboard.pareto import plot
 from tfvn.leaderboard.ranking import at_radius, bound_at, raised, ranked, share_of_bound
 from tfvn.results import report
@@ -27,7 +29,7 @@ from tfvn.runs import directory
 __all__ = ["FILES", "check_output", "columns", "file_of", "html", "lines_of", "markdown", "write"]
 
 # What the command may write; `store` and `times.csv` beside them.
-FILES = ("results.csv", "leaderboard.md", "leaderboard.html", "rows")
+FILES = ("results.csv", "floor.csv", "leaderboard.md", "leaderboard.html", "rows")
 # A name may be any text. In that of a file these signs alone are kept.
 _KEPT, _LONGEST = re.compile(r"[^A-Za-z0-9._-]+"), 60
 
@@ -42,7 +44,7 @@ def check_output(output):
     files.check_replaceable(output, FILES)
 
 
-def write(board, rows, measured, output, pictures=()):
+def write(board, rows, measured, output, pictures=(), lowest=()):
     """Writes all files of a board.
 
     Args:
@@ -52,6 +54,7 @@ def write(board, rows, measured, output, pictures=()):
             `results.csv` of an evaluation.
         output: the folder.
         pictures: of each row, as `tfvn.leaderboard.shown.pictures_of` gives them; () for none.
+        lowest: the lines of `floor.csv`; () for none.
 
     Returns:
         The paths of the files; the table is printed.
@@ -72,6 +75,12 @@ def write(board, rows, measured, output, pictures=()):
         "leaderboard.md": lambda path: tables.write_text(path, text),
         "leaderboard.html": lambda path: tables.write_text(path, shown),
     }
+    if lowest:
+        writers["floor.csv"] = lambda path: tables.write_csv(path, lowest)
+    else:
+        # Of a call that was asked for floors.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(output, "floor.csv"))
     for name, writer in writers.items():
         path = os.path.join(output, name)
         with files.replacing(path) as temporary:
@@ -142,17 +151,18 @@ def lines_of(board, rows):
         A list of (number, cells), each cell a text and the value that it is sorted by.
     """
     numbers = {row["name"]: number for number, row in enumerate(rows)}
+    names = named.names_of(rows)
     found = []
     for part in ranked(rows, board.middle()):
         for rank, row in enumerate(part.rows, 1):
             text = f"{rank}, preliminary" if row["preliminary"] else str(rank)
-            found.append((numbers[row["name"]], _cells(board, row, text, rank)))
+            found.append((numbers[row["name"]], _cells(board, row, names, text, rank)))
         for row in part.apart:
-            found.append((numbers[row["name"]], _cells(board, row, "unreliable", None)))
+            found.append((numbers[row["name"]], _cells(board, row, names, "unreliable", None)))
     return found
 
 
-def _cells(board, row, told, rank):
+def _cells(board, row, names, told, rank):
     """The cells of a row, pairs (text, value)."""
     middle = board.middle()
     worst, model = at_radius(row, middle), row["model"]
@@ -169,7 +179,7 @@ def _cells(board, row, told, rank):
         _number(row["clean"]["ssim"]),
         _word(", ".join(raised(row)) or "-"),
         _word(row["track"]),
-        _word(_defence(model["defence"])),
+        _word(_defence(model["defence"], names)),
         (f"{model['parameters']:,}", model["parameters"]),
         _number(model["seconds_a_slice"]),
     ]
@@ -191,9 +201,12 @@ def _interval(low, high):
     return "-" if low is None else f"{_told(low)} to {_told(high)}", low
 
 
-def _defence(tree):
+def _defence(tree, names):
     """A defence in words: its name and its settings."""
-    settings = [f"{key}={value}" for key, value in tree.items() if key != "name"]
+    settings = []
+    for key, value in tree.items():
+        if key != "name":
+            settings.append(f"{key}={named.told(value, names)}")
     return " ".join([tree.get("name", "none"), *settings[:2]])
 
 
@@ -211,6 +224,9 @@ def markdown(board, rows):
     proved = certified.lines_of(rows, board.radii(), board.middle())
     if proved:
         text += f"\nCertified:\n\n{tables.aligned(proved)}\n{certified.NOTE}\n"
+    lowest = floors.lines_of(rows)
+    if lowest:
+        text += f"\nFloor:\n\n{tables.aligned(lowest)}\n{floors.NOTE}\n"
     return text
 
 
@@ -238,7 +254,8 @@ def html(board, rows, every, pictures=()):
         board, rows, pictures: as for `write`.
         every: the measured rows of all, with the names of the board as `model`.
     """
-    names, middle = [row["name"] for row in rows], board.middle()
+    models, middle = [row["name"] for row in rows], board.middle()
+    names = named.names_of(rows)
     return report.rendered(
         "leaderboard.html.j2",
         ("report.css", "leaderboard.css"),
@@ -249,12 +266,15 @@ def html(board, rows, every, pictures=()):
         columns=columns(board),
         lines=lines_of(board, rows),
         rows=rows,
-        models=names,
+        models=models,
+        networks=[named.networks_of(row, names) for row in rows],
         labels=_labels(every),
-        charts=_charts(every, names),
+        charts=_charts(every, models),
         pareto=plot(rows, middle),
         certified=certified.lines_of(rows, board.radii(), middle),
         certified_note=certified.NOTE,
+        floor=floors.lines_of(rows),
+        floor_note=floors.NOTE,
         proved=certified.plot(rows, middle),
         heat=heat.cells_of(rows, middle),
         files=[file_of(row) for row in rows],

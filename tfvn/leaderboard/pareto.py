@@ -7,6 +7,7 @@ import math
 
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from tfvn.leaderboard.labels import placed
 from tfvn.leaderboard.ranking import at_radius, front
 
 __all__ = ["Axis", "plot"]
@@ -26,7 +27,8 @@ def plot(rows, radius):
 
     Returns:
         A dict of `xticks` and `yticks`, pairs of a place and a text; `points`, dicts of `number`,
-        `x`, `y` and `text`; and `line`, the corners of the front.
+        `x`, `y`, `text` and `label`, as `tfvn.leaderboard.labels.placed` gives it; and `line`, the
+        corners of the front.
     """
     found = []
     for number, row in enumerate(rows):
@@ -41,6 +43,10 @@ def plot(rows, radius):
         if unreliable:
             text += ", unreliable"
         points.append({"number": number, "x": across.place(x), "y": up.place(y), "text": text})
+    names = [rows[point["number"]]["name"] for point in points]
+    places = [(point["x"], point["y"]) for point in points]
+    for point, label in zip(points, placed(places, names, (_WIDTH, _HEIGHT))):
+        point["label"] = label
     reliable = [(x, y) for _, x, y, unreliable in found if not unreliable]
     best = sorted(one for one, kept in zip(reliable, front(reliable)) if kept)
     return {

@@ -9,7 +9,7 @@ import gc
 import os
 
 from tfvn import data, files
-from tfvn.leaderboard import page, shown, store, submission, summary, told, transfers
+from tfvn.leaderboard import floors, page, shown, store, submission, summary, told, transfers
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.paper.protocol import Stopwatch
@@ -70,14 +70,15 @@ def leaderboard(path, output, ahead=None):
         entrants = {}
         for entry, own in zip(board.entries, known):
             entrants[entry.name] = row_entrant(there, entry.config), own["hashes"]["model"]
-        rows, pictures = [], []
+        rows, pictures, lowest = [], [], floors.floors_of(there, board)
         for entry, own in zip(board.entries, known):
             others = transfers.transferred(entry.name, entrants, board.radii())
             found = submission.submitted(there.row(entry.config))
-            rows.append(told.row_of(board, entry, own, others, found))
+            rows.append(told.row_of(board, entry, own, others, found, lowest))
             drawn = *entrants[entry.name], own["rows"], board.middle()
             pictures.append(shown.pictures_of(*drawn))
-        return page.write(board, rows, [own["rows"] for own in known], output, pictures)
+        measured = [own["rows"] for own in known]
+        return page.write(board, rows, measured, output, pictures, lowest)
 
 
 def compute_row(there, config, watch):
@@ -130,7 +131,7 @@ def trained(there, config, watch):
     directory.begin(run_dir, resolved)
 
     def train():
-        train_run(run_dir, resolved)
+        train_run(run_dir, resolved, tells_next=False)
 
     if learns(config):
         watch.measure(told_of_training(config), config.training.iterations, train)
@@ -171,7 +172,7 @@ def _attack(entrant, part, watch):
     indices = range(len(data.source(config, "test")))
     if missing_slices(entrant, part, indices):
         told = attack_left(entrant, part, indices)
-        watch.measure(*told, lambda: attack_run(folder, config))
+        watch.measure(*told, lambda: attack_run(folder, config, tells_next=False))
 
 
 def attack_begun(entrant, part):

@@ -24,13 +24,13 @@ from tfvn.results.candidates import cases
 from tfvn.results.rows import is_clean, is_in_ball, size_of
 from tfvn.results.transfer import answer_to
 
-__all__ = ["pictures_of", "png", "shrunk"]
+__all__ = ["path_of", "pictures_of", "png", "shrunk"]
 
 _WINDOW, _GAIN = 99.9, 4
 _MOST_PIXELS = 256 * 256
 
 
-def pictures_of(entrant, digest, rows, radius):
+def pictures_of(entrant, digest, rows, radius, load=measure.load):
     """The pictures of a row, read or computed.
 
     Args:
@@ -38,29 +38,36 @@ def pictures_of(entrant, digest, rows, radius):
         digest: the hash of its network.
         rows: what was measured of it, as in `results.csv`.
         radius: of the l2 balls.
+        load: what gives the `tfvn.results.measure.Loaded` model of an `Entrant`.
 
     Returns:
         A dict that JSON knows: `slice`, `name`, `attack`, `radius`, `window`, `factor`, the errors
         `clean_rmse` and `rmse`, and `pictures`, a dict from `reference`, `clean`, `attacked` and
         `difference` to PNGs as base64. Without a true image `reference` is missing.
     """
-    stem = f"{addresses.of_attacks(entrant.config)}-{radius:g}.json"
-    path = os.path.join(entrant.run_dir, "shown", stem)
+    path = path_of(entrant, radius)
     found = store.read_json(path)
     if found is None:
-        found = _computed(entrant, digest, rows, radius)
+        found = _computed(entrant, digest, rows, radius, load)
         store.write_json(path, found)
     return found
 
 
-def _computed(entrant, digest, rows, radius):
+def path_of(entrant, radius):
+    """The file of the pictures of an `Entrant`."""
+    stem = f"{addresses.of_attacks(entrant.config)}-{radius:g}.json"
+    return os.path.join(entrant.run_dir, "shown", stem)
+
+
+def _computed(entrant, digest, rows, radius, load):
     source = data.source(entrant.config, "test")
     count = len(source)
     (case,) = cases(entrant.config, source, start=count // 2, step=count)
     own = [row for row in rows if row["slice"] == case.index and is_in_ball(row)]
     (clean,) = [row for row in own if is_clean(row)]
     worst = _worst(own, radius)
-    images = _images(entrant, digest, case, worst["attack"], radius)
+    model = load(entrant).model
+    images = _images(model, entrant, digest, case, worst["attack"], radius)
     window = _window(images)
     return {
         "slice": case.index,
@@ -81,9 +88,8 @@ def _worst(rows, radius):
     return max(attacked, key=lambda row: (np.nan_to_num(row["rmse"]), row["effect"]))
 
 
-def _images(entrant, digest, case, kind, radius):
+def _images(model, entrant, digest, case, kind, radius):
     """The answer to a slice, clean and attacked, and the true image where it is known."""
-    model = measure.load(entrant).model
     nothing = attacks.IMAGE.zero(model.sense, case.inputs)
     r = entrant.perturbation(kind, radius, case, digest, nothing)
     found = {}

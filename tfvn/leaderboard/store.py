@@ -8,8 +8,9 @@
     store/rows/ROW/transfer/ROW-ATTACKS.json  what the changes found for another row do to it
     store/rows/ROW/submitted/CHANGE.h5, .json  what others have found for it, and what that does
     store/rows/ROW/shown/ATTACKS-RADIUS.json  pictures of its middle slice
+    store/floors/FLOOR/              what no method can be below, a file a slice
     times.csv                        how long it took
-    rows/NAME-ROW.json, results.csv, leaderboard.md, leaderboard.html
+    rows/NAME-ROW.json, results.csv, floor.csv, leaderboard.md, leaderboard.html
 
 The names in capitals are hashes, see `tfvn.leaderboard.addresses`. Whatever is there under its
 hash is done.
@@ -48,6 +49,10 @@ class Store:
     def told(self, config):
         """The file of all that is known of a row."""
         return os.path.join(self.row(config), name_of_row(config))
+
+    def floor(self, config, radii):
+        """The folder of what no method can be below, for test slices and radii."""
+        return self._in("floors", addresses.of_floor(config, radii))
 
     def resolved(self, config):
         """The same configuration with paths, where it has the networks of other trainings."""

@@ -4,7 +4,9 @@
     attack     one slice of a row, with one attack at all its sizes
     measure    one slice of a row, without an attack or under one
     tell       all that is known of a row
+    floor      one slice: what no method can be below
     transfer   the changes that were found for one row, on the model of another
+    pictures   of a row
 
 Each does a part of what `tfvn.leaderboard.run` does in one process, and writes the same files. What
 is there is no task.
@@ -14,12 +16,19 @@ import os
 
 from tfvn import data, files, progress
 from tfvn.cluster import Task
-from tfvn.leaderboard import addresses, run, store, transfers
+from tfvn.leaderboard import addresses, floors, run, shown, store, transfers
 from tfvn.results import measure
 from tfvn.results.candidates import cases
 from tfvn.runs import attack, directory, elsewhere
 
-__all__ = ["compute", "row_tasks", "training_tasks", "transfer_tasks"]
+__all__ = [
+    "compute",
+    "floor_tasks",
+    "picture_tasks",
+    "row_tasks",
+    "training_tasks",
+    "transfer_tasks",
+]
 
 _SPLITS = ("train", "test")
 
@@ -39,8 +48,10 @@ def compute(cluster, there, board, watch):
     try:
         trainings = training_tasks(there, board)
         tasks = [*trainings.values(), *row_tasks(there, board, trainings)]
+        tasks += floor_tasks(there, board)
         _perform(cluster, tasks, there, watch, "leaderboard")
-        _perform(cluster, transfer_tasks(there, board), there, watch, "transfer")
+        tasks = [*transfer_tasks(there, board), *picture_tasks(there, board)]
+        _perform(cluster, tasks, there, watch, "transfers and pictures")
     finally:
         # Of workers that were killed.
         files.remove_stale(there.output)
@@ -214,7 +225,28 @@ def _tell(output, config, state):
     run.compute_row(there, config, _Unwatched())
 
 
-# Transfers
+# Floors
+
+
+def floor_tasks(there, board):
+    """The slices whose floor is missing, a list of tasks."""
+    if not board.floor:
+        return []
+    config, radii = board.protocol, board.radii()
+    state, found = elsewhere.state_of_data(config), []
+    for index in range(len(data.source(config, "test"))):
+        if store.read_json(floors.path_of(there, config, radii, index)) is None:
+            given = there.output, config, radii, state, index
+            found.append(Task(f"floor of slice {index}", _floor, given))
+    return found
+
+
+def _floor(output, config, radii, state, index):
+    elsewhere.ready(config, state)
+    floors.compute(store.Store(output), config, radii, index)
+
+
+# Transfers and pictures, of rows that are told
 
 
 def transfer_tasks(there, board):
@@ -248,3 +280,25 @@ def _transfer(output, target, source, radii, state):
         other: (run.row_entrant(there, other_config), digest),
     }
     transfers.transferred(name, entrants, radii, measure.load_kept)
+
+
+def picture_tasks(there, board):
+    """The rows whose pictures are missing, a list of tasks."""
+    found, seen = [], set()
+    for entry in board.entries:
+        path = shown.path_of(run.row_entrant(there, entry.config), board.middle())
+        if path in seen or store.read_json(path) is not None:
+            continue
+        seen.add(path)
+        state = elsewhere.state_of_data(entry.config, _SPLITS)
+        given = there.output, entry.config, state, board.middle()
+        found.append(Task(f"pictures of {entry.name}", _show, given))
+    return found
+
+
+def _show(output, config, state, radius):
+    elsewhere.ready(config, state, _SPLITS)
+    there = store.Store(output)
+    known = store.read_json(there.told(config))
+    drawn = run.row_entrant(there, config), known["hashes"]["model"], known["rows"], radius
+    shown.pictures_of(*drawn, measure.load_kept)

@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from tfvn.leaderboard.certified import certified_of
+from tfvn.leaderboard.floors import floor_of
 from tfvn.leaderboard.ranking import is_preliminary, is_unreliable
 from tfvn.leaderboard.schema import FORMAT
 from tfvn.results.flags import Reached, flags_of_results
@@ -31,7 +32,7 @@ _TRANSFER = "transfer wins"
 _MEANS = ("nrmse", "ssim", "psnr", "effect", "norm", "kspace_norm", "relative_radius")
 
 
-def row_of(board, entry, known, transferred, submitted=()):
+def row_of(board, entry, known, transferred, submitted=(), floors=()):
     """The row of an entry, a dict as `row.schema.json` says.
 
     Args:
@@ -42,6 +43,7 @@ def row_of(board, entry, known, transferred, submitted=()):
             those to the lists of `tfvn.leaderboard.transfers.transferred`.
         submitted: what others have found for it, a list of dicts as
             `tfvn.leaderboard.submission.submitted` reads them.
+        floors: of all slices, as `tfvn.leaderboard.floors.floors_of` gives them.
     """
     rows, patients = known["rows"], known["patients"]
     clean = [one for one in rows if is_clean(one)]
@@ -75,6 +77,7 @@ def row_of(board, entry, known, transferred, submitted=()):
         "preliminary": is_preliminary(flags),
         "proved": [_plain(one) for one in known["proved"]],
         "certified": certified_of(clean, known["proved"]),
+        "floor": floor_of(floors, len(patients)),
         "certificates": [_plain(claim) for claim in known["certificates"]],
     }
 

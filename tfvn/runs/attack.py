@@ -14,7 +14,7 @@ from tfvn.workers import ALONE, Watch, each
 __all__ = ["attack_run", "attack_slice", "conclude"]
 
 
-def attack_run(run_dir, config, workers=ALONE, cluster=None):
+def attack_run(run_dir, config, workers=ALONE, cluster=None, tells_next=True):
     """Attacks every test slice with every configured attack, one after the other, at all its sizes.
 
     Finished slices are kept, so that the same call continues.
@@ -25,6 +25,7 @@ def attack_run(run_dir, config, workers=ALONE, cluster=None):
         workers: the `Workers`. They need one run directory, and share the slices. The devices of
             each share its own.
         cluster: the `tfvn.cluster.Cluster` whose workers attack, a slice each; None: this process.
+        tells_next: whether to say how the attacked run is evaluated.
 
     Raises:
         ValueError: if no attack is configured; if the run is not trained, is being trained, or
@@ -41,6 +42,8 @@ def attack_run(run_dir, config, workers=ALONE, cluster=None):
         only = locks.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
     with locks.together(run_dir, config, "attacks it"), only:
         _attack(run_dir, config, workers, cluster)
+    if tells_next and workers.index == 0:
+        print(f"Next: {_next_is_evaluation(run_dir, config)}")
 
 
 def _attack(run_dir, config, workers, cluster):
@@ -58,8 +61,6 @@ def _attack(run_dir, config, workers, cluster):
             watch.wait(job.is_missing_some)
             if workers.index == 0:
                 job.conclude()
-    if workers.index == 0:
-        print(f"Next: {_next_is_evaluation(run_dir, config)}")
 
 
 def _next_is_evaluation(run_dir, config):

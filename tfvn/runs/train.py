@@ -99,7 +99,7 @@ def trainer_of(network, config, strategy=None):
     return Trainer(network, steps, recipe, config.seed, strategy, averaging)
 
 
-def train_run(run_dir, config, checked=False, workers=ALONE):
+def train_run(run_dir, config, checked=False, workers=ALONE, tells_next=True):
     """Trains to `training.iterations` and writes `model.keras`.
 
     An interrupted training continues where it stopped. A training that comes to the end of
@@ -115,6 +115,7 @@ def train_run(run_dir, config, checked=False, workers=ALONE):
             first iteration.
         workers: the `Workers`. They need one run directory. All of them train, and the first one
             writes.
+        tells_next: whether to say by which command the trained network is attacked.
 
     Raises:
         ValueError: if it cannot be trained as configured, or another process trains it.
@@ -138,13 +139,16 @@ def train_run(run_dir, config, checked=False, workers=ALONE):
     with only, Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
         if config.model.file:
             _take_given_network(run_dir, config, checked)
-            return
-        # TensorFlow wants it before it computes anything.
-        strategy = workers.strategy()
-        with _named_where_another_stops(workers):
-            _make(run_dir, config, strategy, checked, workers)
-        if workers.index:
-            watch.wait(lambda: not os.path.exists(path))
+        else:
+            # TensorFlow wants it before it computes anything.
+            strategy = workers.strategy()
+            with _named_where_another_stops(workers):
+                _make(run_dir, config, strategy, checked, workers)
+            if workers.index:
+                watch.wait(lambda: not os.path.exists(path))
+    there = config.model.file or os.path.exists(path)
+    if tells_next and there and workers.index == 0:
+        print(_next_is_attack(run_dir))
 
 
 def _make(run_dir, config, strategy, checked, workers):
@@ -201,7 +205,7 @@ def _take_given_network(run_dir, config, checked):
     network_of(run_dir, config)
     trained_on.warn_of_data(config.model.file, config)
     trained_on.write(run_dir, config)
-    print(f"nothing to train: the network is {config.model.file}. {_next_is_attack(run_dir)}")
+    print(f"nothing to train: the network is {config.model.file}")
 
 
 def _keep_untrained(run_dir, config, network, checked):
@@ -210,7 +214,7 @@ def _keep_untrained(run_dir, config, network, checked):
         _check_data(run_dir, config, ("test",))
     trained_on.write_untrained(run_dir)
     save_network(network, run_dir)
-    print(f"nothing to train: {config.model.name} has no weights. {_next_is_attack(run_dir)}")
+    print(f"nothing to train: {config.model.name} has no weights")
 
 
 @contextlib.contextmanager
@@ -300,7 +304,7 @@ def _iterate(run_dir, config, trainer, checkpoints, writes):
 
 
 def _write(run_dir, iterations, trainer):
-    """Writes the network, finished or not, and says what is next."""
+    """Writes the network, finished or not."""
     done = int(trainer.steps_done)
     unfinished = os.path.join(run_dir, _UNFINISHED)
     if done < iterations:
@@ -319,7 +323,7 @@ def _write(run_dir, iterations, trainer):
         path = os.path.join(run_dir, name)
         if os.path.exists(path):
             print(f"wrote {path}")
-    print(f"trained {done} iterations{_last_scores(run_dir)}. {_next_is_attack(run_dir)}")
+    print(f"trained {done} iterations{_last_scores(run_dir)}")
 
 
 def _last_scores(run_dir):
