@@ -157,7 +157,7 @@ def test_a_board_is_simulated_in_its_order(recorded, monkeypatch):
     settings = {"processes": False, "threads_per_worker": 1, "silence_logs": 50}
     with (
         distributed.LocalCluster(2, dashboard_address="127.0.0.1:0", **settings) as there,
-        distributed.Client(there, set_as_default=False) as client,
+        distributed.Client(there) as client,
     ):
         spent, each = scheduler.simulate(client, by_seconds, 0.5, note)
     assert spent > 0 and each > 0
