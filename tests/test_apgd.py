@@ -367,6 +367,7 @@ def test_radius_zero_changes_nothing(network, batch, name):
     assert not result.perturbation.numpy().any() and not result.objective.numpy().any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["apgd region", "apgd moved"])
 def test_a_change_in_a_region_is_zero_outside_of_it(found, name):
     change = found(name).perturbation.numpy()

@@ -153,6 +153,7 @@ def test_the_reconstruction_is_the_models_answer_to_the_perturbed_measurement(mo
     np.testing.assert_allclose(result.reconstruction, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_the_objective_is_half_the_squared_change_of_the_reconstruction(models, batch, name):
     result = ascend(models[name], batch)

@@ -89,6 +89,7 @@ def test_batch_mates_do_not_change_where_the_solver_ends(case):
     np.testing.assert_allclose(model(inputs)[0], model(alone)[0], atol=1e-6)
 
 
+@pytest.mark.one_stack
 @pytest.mark.slow_cases
 @pytest.mark.parametrize("settings", [dict(tolerance=1e-2), dict(tolerance=1e-9, iterations=20)])
 def test_what_the_solver_is_off_by_is_in_the_certificate(exact, settings):

@@ -122,7 +122,7 @@ def test_the_loss_falls_with_any_keras_optimizer(data):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.parametrize("optimizer", ["ipalm", "adam", ADDONS[0]])
 def test_a_data_weight_that_wants_to_be_negative_ends_at_zero(data, optimizer):
@@ -243,6 +243,7 @@ def test_the_seed_alone_decides_a_training_run(data):
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
 def test_the_law_of_the_noise_can_be_chosen(data, law):

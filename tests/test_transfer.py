@@ -74,6 +74,7 @@ def test_on_its_own_model_it_is_the_worst_of_its_attacks(run_dirs, rows, tmp_pat
         assert float(rows[name, name, 1.0]["effect"]) == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_missing(run_dirs, tmp_path, capsys):
     output = ["--transfer", "--output", str(tmp_path / "out")]
     assert program.main([run_dirs[0], *output]) == 2

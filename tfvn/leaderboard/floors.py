@@ -19,6 +19,7 @@ import numpy as np
 
 from tfvn import data, tables
 from tfvn.leaderboard import store
+from tfvn.leaderboard.named import is_plain
 from tfvn.leaderboard.ranking import at_radius
 from tfvn.physics.sense import Sense
 from tfvn.results import floor
@@ -119,8 +120,7 @@ def exact(rows):
     """The rows whose worst case is known in closed form, in their order."""
     found = []
     for row in rows:
-        name, defence = row["model"]["settings"].get("name"), row["model"]["defence"].get("name")
-        if name in _EXACT and defence == "none":
+        if is_plain(row) and row["model"]["settings"].get("name") in _EXACT:
             found.append(row)
     return found
 

@@ -8,11 +8,16 @@ the row has the hash of that training, as names may change. Who reads it sees th
 
 from tfvn.leaderboard import addresses
 
-__all__ = ["names_of", "networks_of", "told"]
+__all__ = ["is_plain", "names_of", "networks_of", "told"]
 
 # Between the networks of a list. Names may hold commas.
 _AND = " + "
 _SECTIONS = ("model", "defence", "training")
+
+
+def is_plain(row):
+    """Whether a row has no defence at test time."""
+    return row["model"]["defence"].get("name", "none") == "none"
 
 
 def names_of(rows):
@@ -25,7 +30,7 @@ def names_of(rows):
         rows: of a board, as `row.schema.json` says.
     """
     found = {}
-    plain = [row for row in rows if row["model"]["defence"].get("name", "none") == "none"]
+    plain = [row for row in rows if is_plain(row)]
     for row in [*plain, *rows]:
         found.setdefault(row["hashes"]["training"], row["name"])
     return found
