@@ -391,7 +391,7 @@ def test_a_change_of_kspace_leaves_what_was_not_measured(network, padded):
     assert change.any() and not (change * unmeasured).any()
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
     [
@@ -507,6 +507,7 @@ def test_power_iteration_finds_the_top_singular_vector(linear):
     assert effects(result)[0] == pytest.approx(2 * gains["cg-sense"], rel=3e-3)
 
 
+@pytest.mark.slow
 def test_a_search_from_the_singular_vector_begins_near_the_worst_case(linear):
     models, inputs, gains = linear
     attack = AutoProjectedGradient(steps=1, start="singular")

@@ -196,12 +196,14 @@ def test_an_attack_is_stronger_than_its_random_start(models, batch, name, noise)
     assert (result.objective.numpy() > 1.2 * start.objective.numpy()).all()
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_the_same_seed_gives_the_same_bytes(models, batch, name):
     for a, b in zip(ascend(models[name], batch, seed=3), ascend(models[name], batch, seed=3)):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow_cases
 @EVERY_MODEL
 def test_another_seed_starts_elsewhere(models, batch, name):
     a, b = (ascend(models[name], batch, seed=seed).history[0, 0] for seed in (3, 4))
@@ -435,7 +437,7 @@ def test_the_two_gradients_differ(network, batch):
     assert (np.abs(full.perturbation - initial.perturbation).max((1, 2)) > 1e-3).all()
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.parametrize("mask", ["points", "weights"])
 def test_two_dimensional_masks_are_attacked_too(network, case, mask):
@@ -447,6 +449,7 @@ def test_two_dimensional_masks_are_attacked_too(network, case, mask):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.one_stack
 def test_readout_oversampling_is_attacked_on_the_rows_of_the_image(case):
     network = VariationalNetwork(**SETTINGS, readout_oversampling=True)
@@ -538,7 +541,7 @@ def test_data_of_another_scale_than_the_radius_are_warned_of(models, case, name,
         )
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.2, 5])
 def test_normalised_data_are_warned_of_by_nothing(network, case, scale):
     inputs = case()

@@ -168,6 +168,7 @@ def unrolled_models():
     return {"modl": modl, "cascade": cascade(), "variational": variational()}
 
 
+@pytest.mark.slow
 def test_noise_of_no_size_leaves_the_stages_as_they_are(inputs):
     for name, model in unrolled_models().items():
         found = answer(Stagewise(model, 1e-12, 3, chunk_size=2), inputs)

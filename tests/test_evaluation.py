@@ -907,7 +907,7 @@ def test_a_damaged_slice_of_an_unfinished_evaluation_is_evaluated_again(
     assert not (output / ".unfinished").exists()
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize("size, again", [(1e-6, 0), (0.1, 3)])
 def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     original, tmp_path, monkeypatch, size, again
@@ -1052,7 +1052,7 @@ def test_attacks_on_the_truth_need_one(original, monkeypatch):
         attack_run(original, config)
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.0, 0.1])
 def test_a_ladder_is_one_attack_with_stops(run_dirs, original, sigma):
     run_dir = original if not sigma else run_dirs[1]

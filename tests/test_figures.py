@@ -112,7 +112,7 @@ def test_the_band_of_figure2_is_the_middle_half_of_the_images():
     np.testing.assert_allclose(curves.curve(chosen, "effect"), [[1.9, 4.0, 2.0, 4.0]])
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape, with_reference, attacked",
     [

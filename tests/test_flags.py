@@ -98,6 +98,7 @@ def test_a_sound_model_raises_no_flag(batch, truth, name):
     assert names(flags, NOT_CHECKED) - of_others <= {"gradient wrong"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_one_slice_of_a_model_that_reads_kspace_raises_no_flag(case, dtype):
     inputs = case(mask="points", dtype=dtype, readout_oversampling=True)
@@ -125,6 +126,7 @@ def test_the_probes_take_at_most_60_gradients(batch, monkeypatch):
     assert counts["image"] < 80
 
 
+@pytest.mark.slow
 def test_the_probes_come_near_the_largest_singular_value(case):
     # Of the map r -> |A^H (k + A r)|, computed densely.
     inputs = case(coils=2, height=6, width=4, dtype="complex128")

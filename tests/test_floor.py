@@ -56,7 +56,7 @@ def test_the_gram_matrix_is_that_of_the_operator(case, mask, oversampling):
     np.testing.assert_allclose(found, data_of_units.conj() @ data_of_units.T, atol=1e-12)
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @every_kind
 def test_a_small_floor_is_the_radius_times_what_the_data_show_least(case, mask, oversampling):
     one, sense = made(case, mask, oversampling)

@@ -213,6 +213,7 @@ def test_a_tensorflow_1_checkpoint_gives_the_independent_reconstruction(
     )
 
 
+@pytest.mark.slow
 def test_the_conventions_of_checkpoints_differ_and_another_is_refused(tmp_path, case):
     inputs = case(coils=2, height=13, width=11)
     prefix = write_checkpoint(tmp_path / "checkpoint")

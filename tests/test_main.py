@@ -156,6 +156,7 @@ def test_the_file_tells_what_it_was_made_of(network, smoothed):
     np.testing.assert_array_equal(attributes["slices"], [0, 1])
 
 
+@pytest.mark.slow
 def test_images_share_one_window_that_is_written_in_them(folder, smoothed):
     arrays, _ = smoothed
     magnitude = arrays["reconstruction"]

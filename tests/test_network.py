@@ -182,7 +182,7 @@ def test_they_are_equal_in_a_graph(case, small_double):
     check_against_plain(small_double, case(batch=2, dtype="complex128"), graph=True)
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.one_stack
 @pytest.mark.parametrize("settings", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_they_are_equal_for_other_architectures(case, settings):

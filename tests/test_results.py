@@ -116,6 +116,7 @@ def test_a_model_is_measured_whatever_it_reads(slice_):
     assert [row["norm"] for row in found] == pytest.approx([0, 0.5, 2, 5], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_draws_of_a_slice_are_its_own(slice_):
     model = Smoothed(ZeroFilled(), sigma=0.1, num_samples=3, seed=7)
     (row,) = measured(model, slice_, [], seed=7)[1]

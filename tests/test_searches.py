@@ -330,7 +330,7 @@ def heaps(height, width):
 # Minimum norm
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @minimal
 @pytest.mark.parametrize("threshold", [0.3, 2.0])
 def test_the_minimum_norm_of_a_linear_model_is_found(linear, batch, gains, name, threshold):

@@ -185,6 +185,7 @@ EXPORTED = (
 )
 
 
+@pytest.mark.slow_cases
 @pytest.mark.one_stack
 @pytest.mark.parametrize("row", EXPORTED)
 def test_models_of_every_kind_are_exported(case, tmp_path, row):

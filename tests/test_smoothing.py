@@ -606,7 +606,7 @@ def test_the_deviation_is_that_of_the_single_draws(case, network):
     assert deviation.shape == (2, 24, 20) and deviation.numpy().mean() > 1e-3
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [4, 7, 20])
 def test_the_chunk_size_does_not_matter_to_the_deviation(case, network, chunk_size):
     one, many = (
@@ -655,6 +655,7 @@ def test_draws_of_the_model_inside_are_others_in_every_draw(case):
     assert np.abs(other - outer.reconstruct(inputs)).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_without_noise_a_random_model_stays_one(case):
     inner = Smoothed(Stub(tf.math.real), 0.2, 2, 1)
     outer = Smoothed(inner, 0.0, 5)

@@ -390,6 +390,7 @@ def test_the_error_of_a_movement_is_against_the_moved_truth(network, batch, trut
     np.testing.assert_allclose(result.objective, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_that_follows_every_movement_has_no_effect(case):
     inputs = case(batch=1, coils=1, height=32, width=28)
     truth = blob(14, 12).astype(np.complex64)
@@ -430,6 +431,7 @@ def test_a_finer_grid_finds_no_less(network, batch, truth):
     assert (found[1] >= found[0]).all() and (found[1] > found[0]).any()
 
 
+@pytest.mark.slow
 def test_no_radius_moves_nothing(network, batch, truth):
     result = run(Motion(grid=2, refinements=1), network, batch, 0.0, truth)
     assert not result.perturbation.numpy().any() and not result.objective.numpy().any()

@@ -398,7 +398,7 @@ def test_the_nrmse_is_of_complex_images_where_there_is_a_phase(data, cls, settin
 # Mixed precision
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_changes_neither_reconstruction_nor_training(data, policy):
     inputs = next(iter(data))[0]
@@ -612,6 +612,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes):
         saved(other, tmp_path).restore()
 
 
+@pytest.mark.slow
 def test_the_network_is_trained_in_place(data):
     network = VariationalNetwork(**SETTINGS)
     before = network.get_weights()

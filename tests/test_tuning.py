@@ -194,7 +194,7 @@ def test_the_best_is_one_of_those_that_trained_longest(pretended, tmp_path, monk
     assert sigma_of(best) == float(rows[0]["sigma"])
 
 
-@pytest.mark.slow_cases
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["hyperband", "bayesian"])
 def test_an_interrupted_search_ends_like_an_uninterrupted_one(pretended, method, tmp_path):
     asked, faults = pretended
