@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster, wait
 
 from tfvn import cluster
 
-__all__ = ["main", "share", "simulate"]
+__all__ = ["connected", "main", "share", "simulate"]
 
 
 def share(client, workers, seconds, rounds):
@@ -72,7 +72,7 @@ def _sleep(code, packed, after=()):
 
 
 @contextlib.contextmanager
-def _client(workers):
+def connected(workers):
     """A client of a scheduler and workers in this process."""
     settings = {"processes": False, "threads_per_worker": 1, "silence_logs": 50}
     with (
@@ -86,7 +86,7 @@ def _client(workers):
 def _of_equal_tasks(given):
     print("workers  seconds of a task  share of work  CPU milliseconds of a task")
     for workers in given.workers:
-        with _client(workers) as client:
+        with connected(workers) as client:
             for seconds in given.seconds:
                 found, each = share(client, workers, seconds, given.rounds)
                 row = f"{workers:7}  {seconds:17g}  {found:13.2f}  {1000 * each:26.1f}"
@@ -104,7 +104,7 @@ def _of_a_board(given):
     print(f"All seconds are those of the board. It is simulated {given.faster:g} times as fast.")
     print("workers  seconds  least possible  share of work  CPU milliseconds of a task")
     for workers in given.workers:
-        with _client(workers) as client:
+        with connected(workers) as client:
             spent, each = simulate(client, tasks, given.faster)
         least, spent = max(total / workers, chain), spent * given.faster
         busy = total / workers / spent

@@ -148,17 +148,13 @@ def note(seconds):
 
 
 def test_a_board_is_simulated_in_its_order(recorded, monkeypatch):
-    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("distributed")
     from benchmarks import scheduler
 
     found = list(recorded[0].values())
     by_seconds = [one._replace(seconds=number + 1.0) for number, one in enumerate(found)]
     monkeypatch.setattr(scheduler.cluster, "code", lambda: ())
-    settings = {"processes": False, "threads_per_worker": 1, "silence_logs": 50}
-    with (
-        distributed.LocalCluster(2, dashboard_address="127.0.0.1:0", **settings) as there,
-        distributed.Client(there) as client,
-    ):
+    with scheduler.connected(2) as client:
         spent, each = scheduler.simulate(client, by_seconds, 0.5, note)
     assert spent > 0 and each > 0
     names = {2 * one.seconds: one for one in by_seconds}

@@ -169,7 +169,6 @@ BROKEN = {
 }
 
 
-@pytest.mark.slow_cases
 @pytest.mark.parametrize("make", BROKEN, ids=lambda make: make.__name__)
 def test_a_broken_model_raises_its_flags(batch, truth, make):
     tf.random.set_seed(1)

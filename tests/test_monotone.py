@@ -267,7 +267,7 @@ def test_no_attack_passes_the_constants(case, name):
         PowerIteration(threat="kspace", steps=6): of_data,
     }
     for attack, constant in attacks.items():
-        for radius in (0.05, 20.0):
+        for radius in (0.05, 1.0, 20.0):
             effects = effects_of(attack, model, inputs, radius)
             assert (effects <= constant * radius * (1 + 1e-4)).all()
             assert (effects >= 0.1 * radius).all()

@@ -1,5 +1,7 @@
 """The layer of convolutional networks against TensorFlow's own, in value and in all gradients."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,30 +51,27 @@ def test_value_and_derivatives_are_those_of_tensorflow(size, inputs, outputs):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
+def gradient_in_features(kernel, features):
+    """What an attack computes."""
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        loss = energy(correlate_same(features, kernel))
+    return tape.gradient(loss, features)
+
+
 def test_unknown_sizes_take_the_same_gradient(operations):
     features, kernel = arrays(3, 9, 2)
 
-    def gradient(features):
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            loss = energy(correlate_same(features, kernel))
-        return tape.gradient(loss, features)
-
+    gradient = functools.partial(gradient_in_features, kernel)
     unknown = tf.function(
         gradient, autograph=False, input_signature=[tf.TensorSpec((None, None, None, 9), "float64")]
     )
     np.testing.assert_allclose(unknown(features), gradient(features), rtol=1e-12, atol=1e-10)
-    # An attack computes no gradient in the kernel, and none by the slow operation.
     assert "Conv2DBackpropInput" not in operations(gradient, features)
 
 
 def test_few_pixels_of_many_channels_take_tensorflows_own_gradient(operations):
     features, kernel = arrays(3, 16, 16, pixels=(1, 4, 4))
 
-    def gradient(features):
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            loss = energy(correlate_same(features, kernel))
-        return tape.gradient(loss, features)
-
+    gradient = functools.partial(gradient_in_features, kernel)
     assert "Conv2DBackpropInput" in operations(gradient, features)
