@@ -9,7 +9,7 @@ import statistics
 from typing import NamedTuple
 
 from tfvn import data, tables
-from tfvn.leaderboard import store
+from tfvn.leaderboard import store, tasks
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.leaderboard.run import attack_left, learns, times_of, told_of_training
@@ -55,7 +55,12 @@ def dry_run(path, output):
         lines.append([entry.name, *map(str, counts), about])
     text = tables.aligned(lines)
     rows = sum(line[-1] != "done" for line in lines[1:])
-    text += f"\nTo compute: {rows} of {len(board.entries)} rows."
+    missing = [f"{rows} of {len(board.entries)} rows"]
+    if floors := tasks.floor_tasks(there, board):
+        missing.append(f"floors of {len(floors)} slices")
+    if pictures := tasks.picture_tasks(there, board):
+        missing.append(f"pictures of {len(pictures)} rows")
+    text += f"\nTo compute: {', '.join(missing)}."
     if every:
         text += f" Time: {_told(seconds_left(every, times))}."
     print(text)
