@@ -73,7 +73,7 @@ def train_on_two(folder):
     tf.config.threading.set_inter_op_parallelism_threads(4)
     workers = start("mirrored", REPLICAS)
     strategy, found = workers.strategy(), {}
-    found["devices"] = workers.devices()
+    found["devices"] = strategy.num_replicas_in_sync
     found["shares"] = {}
     for batch in (1, 3, 4):
         shares = strategy.run(
@@ -143,10 +143,10 @@ def attack_on_two(folder, one):
     np.savez(Path(folder, "smoothed.npz"), *smoothed(network, strategy))
     run_dir = Path(folder, "attacked")
     copy(one, run_dir)
-    attack_run(run_dir, CONFIG, workers)
+    attack_run(run_dir, CONFIG, strategy)
     with pytest.MonkeyPatch.context() as patch:
         draw_pixels(patch)
-        evaluate.evaluate([run_dir], Path(folder, "results"), workers=workers)
+        evaluate.evaluate([run_dir], Path(folder, "results"), strategy=strategy)
 
 
 def train(run_dir, optimizer, workers=ALONE):
@@ -250,12 +250,12 @@ def check_results(folder, other):
         sorted(path.name for path in files.iterdir() if path.is_file()) for files in (folder, other)
     ]
     assert names[0] == names[1]
-    assert not (folder / ".unfinished").exists() and not (folder / ".workers").exists()
+    assert not (folder / ".unfinished").exists()
 
 
 @pytest.mark.slow
 def test_two_replicas_share_a_batch_and_none_is_left_without_data(two):
-    assert len(two[1]["devices"]) == 2
+    assert two[1]["devices"] == 2
     shares = two[1]["shares"]
     # The second replica has nothing of a batch of one, and holds something that does not count.
     assert shares["1"] == [[[0], 1], [[0], 0]]
@@ -314,7 +314,7 @@ original = loop.ProgressBar.on_train_batch_end
 def step(self, batch, logs=None):
     original(self, batch, logs)
     if int(self.model.steps_done) == {last}:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.{word})
 loop.ProgressBar.on_train_batch_end = step
 import train
 raise SystemExit(train.main({arguments!r}))
@@ -322,8 +322,8 @@ raise SystemExit(train.main({arguments!r}))
 
 
 @contextlib.contextmanager
-def pair(run_dir, last=(0, 0)):
-    """Two processes that train together; process i kills itself after `last[i]` steps."""
+def pair(run_dir, last=(0, 0), word="SIGKILL"):
+    """Two processes that train together; process i gives itself a signal after `last[i]` steps."""
     config = str(ROOT / "configs" / "smoke.yaml")
     arguments = [
         "--config",
@@ -342,7 +342,7 @@ def pair(run_dir, last=(0, 0)):
     try:
         for index in range(2):
             task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            code = _WORKER.format(last=last[index], arguments=arguments)
+            code = _WORKER.format(last=last[index], word=word, arguments=arguments)
             process = processes.Process(code, as_traced=True, TF_CONFIG=json.dumps(task))
             started.append(process)
         yield started
@@ -376,26 +376,10 @@ def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_slices_of_an_attack_and_of_an_evaluation(attacked, tmp_path):
-    # As threads: they meet in files alone.
-    copy(attacked / "ipalm", tmp_path / "attacked")
-    workers, errors = [Workers("multiworker", index, 2) for index in range(2)], []
-
-    def work(own):
-        try:
-            attack_run(tmp_path / "attacked", CONFIG, own)
-            evaluate.evaluate([tmp_path / "attacked"], tmp_path / "results", workers=own)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=[own]) for own in workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=200)
-    assert not errors
-    check_attacks(attacked / "attacked", tmp_path / "attacked")
-    check_results(attacked / "results", tmp_path / "results")
+def test_a_worker_that_stands_still_is_not_waited_for(tmp_path):
+    with pair(tmp_path / "run", last=(0, 3), word="SIGSTOP") as (first, _):
+        left = first.wait(timeout=200)
+    assert left.returncode == 2 and "another worker has stopped" in left.stderr, left.stderr[-3000:]
 
 
 # At the beginning
@@ -421,33 +405,14 @@ def test_a_worker_that_fails_leaves_the_run_directory_to_the_others(tmp_path, mo
         assert run_dir.exists() == (count == 2)
 
 
-@pytest.mark.parametrize(
-    "work, index, lock",
-    [(train_run, 0, None), (train_run, 1, 1), (attack_run, 0, 0), (attack_run, 1, 1)],
-)
-def test_a_job_that_is_started_twice_is_refused_before_it_touches_a_sign(
-    tmp_path, work, index, lock
-):
+@pytest.mark.parametrize("index, lock", [(0, None), (1, 1)])
+def test_a_training_that_is_started_twice_is_refused(tmp_path, index, lock):
     own = Workers("multiworker", index, 2)
     with (
         locks.alone(tmp_path, "works on it", lock),
         pytest.raises(ValueError, match="is in use: process .* works on it"),
     ):
-        work(tmp_path, CONFIG, workers=own)
-    assert not os.listdir(tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("index, lock", [(0, None), (1, 1)])
-def test_an_evaluation_that_is_started_twice_is_refused_before_it_touches_a_sign(
-    one, tmp_path, index, lock
-):
-    own = Workers("multiworker", index, 2)
-    with (
-        locks.alone(tmp_path, "evaluates into it", lock),
-        pytest.raises(ValueError, match="is in use"),
-    ):
-        evaluate.evaluate([one / "ipalm"], tmp_path, workers=own)
+        train_run(tmp_path, CONFIG, workers=own)
     assert not os.listdir(tmp_path)
 
 

@@ -930,7 +930,7 @@ def test_slices_that_are_done_count_where_the_data_differ_by_rounding_alone(
     loaded = measure.Loaded(network, network, model_hash(network))
     kept = Kept(tmp_path / "results" / ".unfinished")
     for case in cases(config, source):
-        evaluate.Evaluation(candidate, source, [loaded], kept).evaluated(0, case)
+        evaluate.Evaluation(candidate, source, loaded, kept).evaluated(case)
     assert len(asked) == again
 
 

@@ -291,8 +291,6 @@ def test_an_attack_of_another_setting_of_the_defence_is_not_taken_for_this_one(
 # Comparisons with words that name something else than an attack.
 OF_OTHER_KINDS = {
     "arguments.strategy != 'none'",
-    "self.kind == 'none'",
-    "workers.kind != 'none'",
     "row['model']['defence'].get('name', 'none') == 'none'",
     "'random' in raised",
 }

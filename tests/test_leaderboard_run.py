@@ -390,6 +390,8 @@ def stored(output, row):
 def workers_of(count):
     """A `cluster.Cluster` of so many processes."""
     dask = pytest.importorskip("dask")
+    # Imported inside `set`, its own settings would go with the forked ones, for good.
+    pytest.importorskip("distributed")
     # They begin with TensorFlow imported, see processes.py.
     processes.run("pass")
     forked = {"distributed.worker.multiprocessing-method": "forkserver"}

@@ -19,7 +19,6 @@ from tfvn.runs import models as run_models
 from tfvn.runs.attack import attack_run
 from tfvn.runs.models import model_hash, models_of, network_of, with_readout_oversampling
 from tfvn.runs.train import build_network
-from tfvn.workers import Workers
 
 
 @keras.utils.register_keras_serializable(package="test_run_models")
@@ -127,24 +126,14 @@ def test_initial_weights_are_those_of_a_network_of_the_same_class(tmp_path):
         build_network(load(settings={"model.num_stages": 1, "training.initial_weights": path}))
 
 
-@pytest.mark.parametrize("sigma, count, loads", [(0.1, 1, 2), (0.1, 3, 3), (0.0, 1, 3)])
-def test_a_network_is_loaded_once_for_what_uses_it(monkeypatch, sigma, count, loads):
-    made = []
-
-    def loaded(run_dir, config):
-        made.append(ZeroFilled())
-        return made[-1]
-
-    def strategy_of(devices):
-        return tf.distribute.OneDeviceStrategy("CPU:0")
-
-    monkeypatch.setattr(run_models, "network_of", loaded)
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", strategy_of)
-    monkeypatch.setattr(Workers, "devices", lambda self: ["CPU:0"] * 3)
-    config = load(settings={"defence": smoothing(sigma)})
-    devices, found = models_of("run", config, Workers(), count)
-    assert len(made) == loads and len(devices) == len(found)
-    assert [model.network for model in found] == made[-len(found) :]
+def test_devices_share_the_draws_of_a_model_that_makes_some(monkeypatch):
+    monkeypatch.setattr(run_models, "network_of", lambda *_: ZeroFilled())
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    found = models_of("run", load(settings={"defence": smoothing(0.1)}), strategy)
+    assert found.predictor.strategy is strategy and found.with_draws(7).predictor.draws == 7
+    assert found.with_draws(0) is found
+    with pytest.raises(ValueError, match="--strategy shares the random draws .* run makes none"):
+        models_of("run", load(settings={"defence": smoothing(0.0)}), strategy)
 
 
 @pytest.mark.slow_cases

@@ -432,10 +432,10 @@ def intermixed(request, monkeypatch):
 def test_flags_of_several_values_leave_run_directories_alone(words, expected, monkeypatch, capsys):
     found = []
 
-    def evaluated(run_dirs, output, overrides, workers, shown, probe, cluster):
+    def evaluated(run_dirs, output, overrides, strategy, shown, probe, cluster):
         found.append((run_dirs, overrides, []))
 
-    def swept(run_dirs, output, counts, overrides, workers):
+    def swept(run_dirs, output, counts, overrides, strategy):
         found.append((run_dirs, overrides, counts))
 
     monkeypatch.setattr(tfvn.results.evaluate, "evaluate", evaluated)

@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import h5py
@@ -16,7 +15,6 @@ from tfvn.results.evaluate import evaluate
 from tfvn.runs import attack_files, elsewhere
 from tfvn.runs.attack import attack_run
 from tfvn.runs.directory import open_run
-from tfvn.workers import Workers
 
 ATTACKS = [
     "data.num_test=2",
@@ -47,34 +45,6 @@ ATTACKS = [
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "several", *ATTACKS)
-
-
-@pytest.mark.slow
-# First, while all that the fixture traced is there.
-def test_two_workers_find_the_bytes_of_one(run_dir, tmp_path):
-    shared = tmp_path / "shared"
-    shutil.copytree(run_dir, shared, ignore=shutil.ignore_patterns("attacks"))
-    config, errors = open_run(shared), []
-
-    def work(own):
-        try:
-            attack_run(shared, config, own)
-        except Exception as error:
-            errors.append(error)
-
-    threads = []
-    for index in range(2):
-        own = Workers("multiworker", index, 2)
-        threads.append(threading.Thread(target=work, args=[own]))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=200)
-    assert not errors
-    found = stored(shared)
-    assert found == stored(run_dir)
-    kinds = {Path(path).parent.name.partition("_")[0] for path, _ in found}
-    assert kinds >= {"suite-l2", "universal-l2"}
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ __all__ = [
     "PADDING_LINES",
     "REFERENCES",
     "STRATEGIES",
+    "STRATEGIES_OF_DRAWS",
     "SURROGATE",
     "TARGETS",
     "TRACKS",
@@ -44,5 +45,6 @@ PADDING_LINES = ("measured", "unmeasured")
 # What the reference of a volume is, `tfvn.data.volumes`: coil images combined by the maps, or their
 # root-sum-of-squares.
 TARGETS = ("combined", "rss")
-# How work is split between devices, `tfvn.workers`.
+# How the batches of a training are split between devices, `tfvn.workers`, and the draws of a model.
 STRATEGIES = ("none", "mirrored", "multiworker")
+STRATEGIES_OF_DRAWS = ("none", "mirrored")

@@ -20,6 +20,7 @@ __all__ = [
     "add_cluster",
     "add_set",
     "add_strategy",
+    "add_strategy_of_draws",
     "check_cluster",
     "command",
     "exit_with",
@@ -110,16 +111,27 @@ def add_set(parser, meaning):
 
 
 def add_strategy(parser):
-    """Adds the flags that `tfvn.workers.start` takes."""
-    parser.add_argument(
-        "--strategy",
-        choices=choices.STRATEGIES,
-        default="none",
-        help=(
-            "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names"
-            " (default: none, one device)"
-        ),
+    """Adds the flags that `tfvn.workers.start` takes, of a training."""
+    _add_strategy(
+        parser,
+        choices.STRATEGIES,
+        "mirrored: all GPUs of this machine; multiworker: all processes that TF_CONFIG names"
+        " (default: none, one device)",
     )
+
+
+def add_strategy_of_draws(parser):
+    """The same for what a model answers."""
+    _add_strategy(
+        parser,
+        choices.STRATEGIES_OF_DRAWS,
+        "mirrored: all GPUs of this machine share the draws of a smoothed model (default: none,"
+        " one device)",
+    )
+
+
+def _add_strategy(parser, kinds, meaning):
+    parser.add_argument("--strategy", choices=kinds, default="none", help=meaning)
     parser.add_argument(
         "--replicas",
         metavar="N",

@@ -62,7 +62,7 @@ def _add_flags(parser):
         action="store_true",
         help="also probe every model on one slice for what makes attacks on it fail",
     )
-    cli.add_strategy(parser)
+    cli.add_strategy_of_draws(parser)
     cli.add_cluster(parser)
 
 
@@ -80,21 +80,23 @@ def _work(arguments, parser, words):
     cli.check_cluster(arguments, parser)
     if (arguments.workers or arguments.scheduler) and (arguments.num_samples or arguments.transfer):
         parser.error("--num-samples and --transfer work in one process: leave the cluster out")
+    if arguments.transfer and arguments.strategy != "none":
+        parser.error("--transfer works on one device: leave --strategy out")
     output = arguments.output or os.path.join(run_dirs[0], "results")
 
     def evaluate():
         from tfvn import cluster, workers
         from tfvn.results import evaluate, sweep, transfer
 
-        own = workers.start(arguments.strategy, arguments.replicas)
+        strategy = workers.start(arguments.strategy, arguments.replicas).strategy()
         if arguments.num_samples:
-            sweep.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, own)
+            sweep.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, strategy)
         elif arguments.transfer:
-            transfer.transfer(run_dirs, output, arguments.set, own)
+            transfer.transfer(run_dirs, output, arguments.set)
         else:
             asked = arguments.show, arguments.probe
             with cluster.connected(arguments.workers, arguments.scheduler) as others:
-                evaluate.evaluate(run_dirs, output, arguments.set, own, *asked, others)
+                evaluate.evaluate(run_dirs, output, arguments.set, strategy, *asked, others)
 
     return cli.guarded(evaluate)
 

@@ -127,7 +127,7 @@ def _add_tune_flags(parser):
 
 def _add_attack_flags(parser):
     _add_run_flags(parser)
-    cli.add_strategy(parser)
+    cli.add_strategy_of_draws(parser)
     cli.add_cluster(parser)
 
 
@@ -166,7 +166,7 @@ def _attack(arguments, parser, words):
         from tfvn.runs.attack import attack_run
 
         with cluster.connected(arguments.workers, arguments.scheduler) as others:
-            attack_run(run_dir, settings, workers, others)
+            attack_run(run_dir, settings, workers.strategy(), others)
 
     return on_run_directory(arguments, parser, work, splits=("test",))
 

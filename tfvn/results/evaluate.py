@@ -53,17 +53,15 @@ from tfvn.results.writing import (
     write_results,
 )
 from tfvn.runs import attack_files, directory, elsewhere, locks, trained_on
-from tfvn.runs.models import model_hash, models_of
 from tfvn.training import hparams
-from tfvn.workers import ALONE, Watch, each
 
 __all__ = ["Evaluation", "evaluate"]
 
-# Folders in there while it is at it: slices that are done, and the signs of several processes.
-_UNFINISHED, _WORKERS = ".unfinished", ".workers"
+# A folder in there while it is at it, of slices that are done.
+_UNFINISHED = ".unfinished"
 
 
-def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False, cluster=None):
+def evaluate(run_dirs, output, overrides=(), strategy=None, show=(), probe=False, cluster=None):
     """Evaluates the models of several runs on their common test slices, clean and attacked.
 
     A row of `results.csv` is one image f(k + A r). Its columns:
@@ -97,8 +95,8 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
             replaced, others never.
         overrides: settings of the defences other than those of the runs, such as
             `["defence.num_samples=100"]`. Runs without such a key take none.
-        workers: of several, which need the same directories, all evaluate slices and the first
-            writes the results.
+        strategy: a `tf.distribute` strategy over whose devices draws are split; models without
+            draws use one device.
         show: the names of the models in figure 3, in its order. If there is none these are all, and
             of more than `tfvn.results.writing.SHOWN` the first ones.
         probe: whether the models are probed on the middle slice, see `tfvn.results.probes`.
@@ -123,23 +121,16 @@ def evaluate(run_dirs, output, overrides=(), workers=ALONE, show=(), probe=False
     for index in range(len(source)):
         directory.check_name(source.name(index), f"slice {index}")
     check_attacks(candidates, len(source))
-    prepare_folder(output, (*FILES, _UNFINISHED, _WORKERS))
+    prepare_folder(output, (*FILES, _UNFINISHED))
     kept = Kept(os.path.join(output, _UNFINISHED))
-    only = locks.alone(output, "evaluates into it", workers.index or None)
-    with only, Watch(os.path.join(output, _WORKERS), workers, tidy=True) as watch:
+    with locks.alone(output, "evaluates into it"):
         for candidate in candidates:
             file = candidate.config.model.file
-            if file and not workers.index:
+            if file:
                 trained_on.warn_of_data(file, candidate.config)
-        # In one process on one device, slices are evaluated where their results are wanted.
-        if workers.kind != "none":
-            for candidate in candidates:
-                _evaluate_own(candidate, source, workers, kept)
-        if workers.index:
-            return []
         if cluster is not None:
             _evaluate_there(candidates, source, output, cluster)
-        results = _gather(candidates, source, output, workers, watch, kept, probe)
+        results = _gather(candidates, source, output, strategy, kept, probe)
         table = aggregate(results.rows)
         paths, text = write_results(results, table, output, show)
         kept.remove()
@@ -159,59 +150,37 @@ class Evaluation(NamedTuple):
 
     candidate: the `Candidate`.
     source: the test slices.
-    models: a `Loaded` model for each device.
+    loaded: the `Loaded` model.
     kept: the `Kept` slices.
     """
 
     candidate: Candidate
     source: Source
-    models: list
+    loaded: Loaded
     kept: Kept
 
-    def evaluated(self, device, case, wait=None):
-        """The images and rows of one slice, from the file of a stopped evaluation or made anew.
-
-        Args:
-            device: the number of the device that makes them.
-            case: the `Case`.
-            wait: that of a `Watch`, if another process evaluates the slice.
-        """
-        loaded = self.models[device]
-        key = self._made_of(case, loaded)
+    def evaluated(self, case):
+        """The images and rows of a `Case`, from the file of a stopped evaluation or made anew."""
+        key = self._made_of(case)
         # Not in the key: of estimated maps they differ by rounding between machines.
         numbers = [case.scale, case.signature().tolist()]
         path = self.kept.path(self.candidate.name, case.index)
-        if wait:
-            wait(lambda: self.kept.read(path, key, numbers) is None)
         done = self.kept.read(path, key, numbers)
         if done is None:
-            done = measure.measure_slice(self.candidate, case, loaded)
+            done = measure.measure_slice(self.candidate, case, self.loaded)
             self.kept.write(path, key, numbers, *done)
         return done
 
-    def _made_of(self, case, loaded):
+    def _made_of(self, case):
         """What the images and rows of a slice depend on, as text."""
         config = self.candidate.config
-        model = [loaded.digest, loaded.model.identity, config.seed]
+        model = [self.loaded.digest, self.loaded.model.identity, config.seed]
         data_of_all = compared_data(config)
         settings, states = self.source.fingerprint(case.index)
         attack_states = [files.state(path) for path in self.candidate.attack_paths(case.index)]
         made = self.candidate.attacks
         parts = [case.name, model, made, data_of_all, settings, states, attack_states]
         return json.dumps(parts)
-
-
-def _evaluate_own(candidate, source, workers, kept):
-    """Evaluates this process's slices of one run on all of its devices, for `_gather` to find."""
-    own = workers.own(len(source))
-    devices, found = models_of(candidate.run_dir, candidate.config, workers, len(source))
-    digest = model_hash(found[0].network)
-    models = [Loaded(one.network, one.predictor, digest) for one in found]
-    evaluation = Evaluation(candidate, source, models, kept)
-    slices = cases(candidate.config, source, start=workers.index, step=workers.count)
-    with progress.bar(total=len(own), desc=f"evaluate {candidate.name}", unit="slice") as bar:
-        for _ in each(devices, evaluation.evaluated, slices):
-            bar.update()
 
 
 def _evaluate_there(candidates, source, output, cluster):
@@ -233,12 +202,12 @@ def _evaluate_slice(candidate, folder, state, index):
     """Evaluates one slice, in a worker."""
     elsewhere.ready(candidate.config, state)
     source = data.source(candidate.config, "test")
-    evaluation = Evaluation(candidate, source, [measure.load_kept(candidate)], Kept(folder))
+    evaluation = Evaluation(candidate, source, measure.load_kept(candidate), Kept(folder))
     (case,) = cases(candidate.config, source, start=index, step=len(source))
-    evaluation.evaluated(0, case)
+    evaluation.evaluated(case)
 
 
-def _gather(candidates, source, output, workers, watch, kept, probe):
+def _gather(candidates, source, output, strategy, kept, probe):
     """Writes the images, and evaluates the slices that are not done. Returns the `Results`."""
     total = len(source) * sum(1 + len(candidate.attacks) for candidate in candidates)
     path = os.path.join(output, "reconstructions.h5")
@@ -251,28 +220,25 @@ def _gather(candidates, source, output, workers, watch, kept, probe):
         for candidate in candidates:
             bar.set_description(f"evaluate {candidate.name}")
             loaded = measure.load(candidate)
+            if strategy is not None and loaded.model.draws:
+                loaded = measure.load(candidate, strategy)
             file.create_group(f"models/{candidate.name}").attrs["model_hash"] = loaded.digest
-            evaluation = Evaluation(candidate, source, [loaded], kept)
-            run = _gather_run(evaluation, file, bar, workers, watch, probe, transferred)
-            runs.append(run)
+            evaluation = Evaluation(candidate, source, loaded, kept)
+            runs.append(_gather_run(evaluation, file, bar, probe, transferred))
     volumes = []
     if candidates[0].config.dataset.holds_volumes:
         volumes = volume_protocol.measured(path)
     return Results(runs, path, maps, shown, volumes)
 
 
-def _gather_run(evaluation, file, bar, workers, watch, probe, transferred):
+def _gather_run(evaluation, file, bar, probe, transferred):
     """Writes the images of one run. Returns what is `Evaluated`."""
-    candidate, source = evaluation.candidate, evaluation.source
-    loaded = evaluation.models[0]
+    candidate, source, loaded, _ = evaluation
     # What is wrong with them is told before anything is measured.
     certificates = certified.claimed(loaded.model)
     rows, probed, aimed = [], [], []
     for case in cases(candidate.config, source):
-        wait = watch.wait
-        if case.index in workers.own(len(source)):
-            wait = None
-        images, found = evaluation.evaluated(0, case, wait)
+        images, found = evaluation.evaluated(case)
         write_model_slice(file, candidate.name, case, images)
         rows.extend(found)
         bar.update(len(found))

@@ -16,7 +16,6 @@ from tfvn.results.candidates import cases, check_attacks, open_candidates
 from tfvn.results.measure import load
 from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
-from tfvn.workers import ALONE
 
 __all__ = ["FILES", "Scores", "sample_sweep"]
 
@@ -24,7 +23,7 @@ __all__ = ["FILES", "Scores", "sample_sweep"]
 FILES = ("num_samples.csv", "num_samples.md", "num_samples.png")
 
 
-def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
+def sample_sweep(run_dirs, output, counts, overrides=(), strategy=None):
     """Writes what predictions from draws are like with each number of them K, see `FILES`.
 
     There is a row for each model and K. `rmse_clean` is the error without an attack.
@@ -36,22 +35,16 @@ def sample_sweep(run_dirs, output, counts, overrides=(), workers=ALONE):
     Args:
         run_dirs, output, overrides: as for `evaluate`. Runs without noise are left out.
         counts: the numbers of draws.
-        workers: of one process, whose devices share the draws.
+        strategy: a `tf.distribute` strategy over whose devices the draws are split.
 
     Returns:
         The paths of the files; they are printed, with the table.
 
     Raises:
-        ValueError: as `evaluate`; also for several processes, if no run has a defence with noise
-            or a count is not >= 1.
+        ValueError: as `evaluate`; also if no run has a defence with noise or a count is not >= 1.
     """
     if not counts or any(count < 1 for count in counts):
         raise ValueError(f"the numbers of draws must be >= 1. Received: {list(counts)}")
-    if workers.count > 1:
-        raise ValueError(
-            "the sweep over the numbers of draws runs in one process: use --strategy mirrored."
-        )
-    strategy = workers.strategy()
     candidates = open_candidates(run_dirs, overrides)
     smoothed = [candidate for candidate in candidates if _has_noise(candidate.config.defence)]
     if not smoothed:

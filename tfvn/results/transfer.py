@@ -19,7 +19,6 @@ from tfvn.results.candidates import cases, check_attacks, open_candidates
 from tfvn.results.measure import load
 from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
-from tfvn.workers import ALONE
 
 __all__ = ["FILES", "answer_to", "balls", "stored", "transfer"]
 
@@ -27,7 +26,7 @@ __all__ = ["FILES", "answer_to", "balls", "stored", "transfer"]
 FILES = ("transfer.csv", "transfer.md", "transfer.png")
 
 
-def transfer(run_dirs, output, overrides=(), workers=ALONE):
+def transfer(run_dirs, output, overrides=()):
     """Writes what the perturbations of each run do to the models of all, see `FILES`.
 
     `effect` is the mean over the slices of || f(k + A r) - f(k) ||, f the target and r that of the
@@ -35,17 +34,14 @@ def transfer(run_dirs, output, overrides=(), workers=ALONE):
 
     Args:
         run_dirs, output, overrides: as for `tfvn.results.evaluate.evaluate`.
-        workers: of one process.
 
     Returns:
         The paths of the files; they are printed, with the table.
 
     Raises:
-        ValueError: as `evaluate`; also for several processes, and if fewer than two runs have
-            attacks in l2 balls of a radius that both have.
+        ValueError: as `evaluate`; also if fewer than two runs have attacks in l2 balls of a radius
+            that both have.
     """
-    if workers.count > 1:
-        raise ValueError("transfer runs in one process: leave --strategy out.")
     candidates = open_candidates(run_dirs, overrides)
     radii = _shared_radii(candidates)
     check_attacks(candidates, len(data.source(candidates[0].config, "test")))

@@ -1,20 +1,17 @@
 """What `attack.py` does: it attacks the model of a run directory, slice by slice."""
 
-import contextlib
-import functools
 import os
 
 from tfvn import attacks, data, progress
 from tfvn.cluster import Task
 from tfvn.runs import directory, elsewhere, given, locks, trained_on
 from tfvn.runs.attack_job import Job
-from tfvn.runs.models import model_hash, models_of, with_draws
-from tfvn.workers import ALONE, Watch, each
+from tfvn.runs.models import model_hash, models_of
 
 __all__ = ["attack_run", "attack_slice", "conclude"]
 
 
-def attack_run(run_dir, config, workers=ALONE, cluster=None, tells_next=True):
+def attack_run(run_dir, config, strategy=None, cluster=None, tells_next=True):
     """Attacks every test slice with every configured attack, one after the other, at all its sizes.
 
     Finished slices are kept, so that the same call continues.
@@ -22,45 +19,38 @@ def attack_run(run_dir, config, workers=ALONE, cluster=None, tells_next=True):
     Args:
         run_dir: the run directory.
         config: its configuration.
-        workers: the `Workers`. They need one run directory, and share the slices. The devices of
-            each share its own.
+        strategy: a `tf.distribute` strategy over whose devices the draws of the model are split.
         cluster: the `tfvn.cluster.Cluster` whose workers attack, a slice each; None: this process.
         tells_next: whether to say how the attacked run is evaluated.
 
     Raises:
         ValueError: if no attack is configured; if the run is not trained, is being trained, or
-            holds other attacks; for data that cannot be used; if another process attacks as the
-            same worker of several.
+            holds other attacks; for data that cannot be used; for a strategy of a model without
+            draws.
     """
     if not config.attacks:
         raise ValueError(
             "attacks must name at least one attack. Received: attacks=[]. Add one, as in --set"
             f" attacks={','.join(attacks.ATTACKS)}."
         )
-    only = contextlib.nullcontext()
-    if workers.count > 1:
-        only = locks.alone(run_dir, f"attacks it as worker {workers.index}", workers.index)
-    with locks.together(run_dir, config, "attacks it"), only:
-        _attack(run_dir, config, workers, cluster)
-    if tells_next and workers.index == 0:
+    with locks.together(run_dir, config, "attacks it"):
+        _attack(run_dir, config, strategy, cluster)
+    if tells_next:
         print(f"Next: {_next_is_evaluation(run_dir, config)}")
 
 
-def _attack(run_dir, config, workers, cluster):
+def _attack(run_dir, config, strategy, cluster):
     source = data.source(config, "test")
     for index in range(len(source)):
         directory.check_name(source.name(index), f"slice {index}")
-    devices, jobs = _jobs(run_dir, config, workers, source)
+    jobs = _jobs(run_dir, config, strategy, source)
     if cluster is not None:
         elsewhere.check_files(config)
         _attack_there(run_dir, config, source, cluster)
-    with Watch(os.path.join(run_dir, "workers"), workers) as watch:
-        for job in jobs:
-            if cluster is None:
-                _attack_own(job, workers, devices)
-            watch.wait(job.is_missing_some)
-            if workers.index == 0:
-                job.conclude()
+    for job in jobs:
+        if cluster is None:
+            _attack_here(job)
+        job.conclude()
 
 
 def _next_is_evaluation(run_dir, config):
@@ -71,22 +61,22 @@ def _next_is_evaluation(run_dir, config):
     return directory.command("python", "evaluate.py", directory.as_argument(run_dir))
 
 
-def _jobs(run_dir, config, workers, source):
-    """The devices, and the configured attacks as `Job`s, which are checked before any work."""
-    devices, models = models_of(run_dir, config, workers, len(source))
+def _jobs(run_dir, config, strategy, source):
+    """The configured attacks as `Job`s, which are checked before any work."""
+    models = models_of(run_dir, config, strategy)
     file = config.model.file
-    if file and workers.index == 0:
+    if file:
         trained_on.warn_of_data(file, config)
         trained_on.write(run_dir, config)
-    digest = model_hash(models[0].network)
+    digest = model_hash(models.network)
     jobs = []
     for part in config.attacks:
         attack = part.make(seed=config.seed)
-        seen = with_draws(models, devices, part.num_samples)
+        seen = models.with_draws(part.num_samples)
         jobs.append(Job(run_dir, config, attack, source, seen, digest))
     for job in jobs:
         job.check_earlier()
-    return devices, jobs
+    return jobs
 
 
 def _attack_there(run_dir, config, source, cluster):
@@ -131,17 +121,17 @@ def attack_slice(run_dir, config, number, index):
         job = _job_there(run_dir, config, number)
         (batch,) = data.load(config, "test", start=index, step=len(job.source))
         for size, before in job.ladder():
-            job.log(size, before, job.attack_slice(size, before, 0, (index, batch)))
+            job.log(size, before, job.attack_slice(size, before, (index, batch)))
 
 
 def _job_there(run_dir, config, number):
     """One of the attacks of a run, in a worker."""
     part = config.attacks[number]
-    model = elsewhere.model_of(run_dir, config)
-    seen = with_draws([model], [None], part.num_samples)
+    models = elsewhere.model_of(run_dir, config)
     source = data.source(config, "test")
     attack = part.make(seed=config.seed)
-    return Job(run_dir, config, attack, source, seen, model_hash(model.network))
+    seen = models.with_draws(part.num_samples)
+    return Job(run_dir, config, attack, source, seen, model_hash(models.network))
 
 
 def conclude(run_dir, config):
@@ -149,18 +139,15 @@ def conclude(run_dir, config):
     source = data.source(config, "test")
     for part in config.attacks:
         attack = part.make(seed=config.seed)
-        Job(run_dir, config, attack, source, [], "").conclude()
+        Job(run_dir, config, attack, source, None, "").conclude()
 
 
-def _attack_own(job, workers, devices):
-    """Attacks this process's slices, on all of its devices."""
-    own = workers.own(len(job.source))
-    total = len(own) * len(job.attack.sizes)
+def _attack_here(job):
+    """Attacks all slices in this process."""
+    total = len(job.source) * len(job.attack.sizes)
     title = f"attack {os.path.basename(job.run_dir)}"
     with progress.bar(total=total, desc=title, unit="slice") as bar:
         for size, before in job.ladder():
-            batches = data.load(job.config, "test", start=workers.index, step=workers.count)
-            work = functools.partial(job.attack_slice, size, before)
-            for done in each(devices, work, zip(own, batches)):
-                job.log(size, before, done)
+            for item in enumerate(data.load(job.config, "test")):
+                job.log(size, before, job.attack_slice(size, before, item))
                 bar.update()

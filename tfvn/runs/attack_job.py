@@ -47,8 +47,8 @@ class Job(NamedTuple):
     config: Any
     attack: attacks.Attack
     source: Any
-    # `RunModels` for each device, of as many draws as the attack sees.
-    models: list
+    # `RunModels` of as many draws as the attack sees; None where slices are only told of.
+    models: Any
     # The hash of the network.
     digest: str
 
@@ -70,7 +70,7 @@ class Job(NamedTuple):
 
     def settings(self, size):
         """What identifies the attack of one size."""
-        return attack_settings(self.models[0].predictor, self.attack, size)
+        return attack_settings(self.models.predictor, self.attack, size)
 
     def read(self, path, size, **made_with):
         """What the file of an attack holds; what is known of it is checked, see `read_attack`."""
@@ -86,20 +86,12 @@ class Job(NamedTuple):
             if kind == self.attack.kind and os.path.exists(path):
                 self.read(path, size, settings=self.settings(size))
 
-    def is_missing_some(self):
-        """Whether a slice of any process has not been attacked."""
-        for size in self.attack.sizes:
-            if not all(os.path.exists(path) for path in self.paths(size)):
-                return True
-        return False
-
-    def attack_slice(self, size, before, device, item):
+    def attack_slice(self, size, before, item):
         """Writes the attack on one slice, unless it is there.
 
         Args:
             size: the size of the attack.
             before: the size that it goes on from, or None.
-            device: the number of the device that is to do it.
             item: the slice, (index, (inputs, reference)).
 
         Returns:
@@ -117,9 +109,8 @@ class Job(NamedTuple):
             there = self.read(path, size, needed=("history",), **made_of)
             return Done(index, there["history"], was_there=True)
         self._check_reference(index, reference)
-        model = self.models[device].predictor
         result = self.attack.run(
-            model,
+            self.models.predictor,
             inputs,
             size,
             reference=reference,
@@ -160,7 +151,7 @@ class Job(NamedTuple):
                 f" slices, {count}. Received: {wanted}"
             )
         slices = data.load(self.config, "validation", held_out=wanted)
-        found = self.attack.learn(self.models[0].predictor, slices, size)
+        found = self.attack.learn(self.models.predictor, slices, size)
         perturbation = found.perturbation[0].numpy()
         attributes = {
             "model_hash": self.digest,
@@ -204,7 +195,7 @@ class Job(NamedTuple):
     def _kspace_norm(self, case, result):
         """The norm of the change of the k-space; NaN where it is A that was changed."""
         inputs, reference = case
-        sense, changes = self.models[0].network.sense, self.attack.changes
+        sense, changes = self.models.network.sense, self.attack.changes
         known = changes.known(sense, inputs, reference)
         kspace = changes.in_kspace(sense, inputs, result.perturbation, known)
         if kspace is None:

@@ -9,7 +9,6 @@
     given.json           what the model is, of one that is in no file, see `tfvn.runs.given`
     tuning/              of a search: see `tfvn.tools.tuning`
     attacks/radius_R/    one HDF5 file a slice; other attacks have folders of other names
-    workers/             signs of life, of a run by several processes
     trained_on.json      what the network was trained on, see `tfvn.runs.trained_on`
     .tfvn-lock           while a process works there, see `tfvn.runs.locks`
 

@@ -13,7 +13,6 @@ import os
 from tfvn import cluster, data, device, files
 from tfvn.runs import directory, given
 from tfvn.runs.models import models_of
-from tfvn.workers import ALONE
 
 __all__ = ["check_files", "kept", "model_of", "ready", "state_of_data"]
 
@@ -44,11 +43,7 @@ def model_of(run_dir, config):
     digest = files.digest(os.path.join(run_dir, directory.MODEL))
     settings = json.dumps([config.seed, config.defence.tree()], sort_keys=True)
 
-    def make():
-        _, models = models_of(run_dir, config, ALONE, 1)
-        return models[0]
-
-    return kept(("model", digest, settings), make)
+    return kept(("model", digest, settings), lambda: models_of(run_dir, config))
 
 
 def state_of_data(config, splits=("test",)):

@@ -33,8 +33,7 @@ def alone(folder, work, worker=None):
         work: what is done there, in words, such as "trains it". It is told to the others.
         worker: the number of this process, where several work on one job. It is then alone with
             that number. So a job that is started twice is refused in each process that meets its
-            double. A process that comes before its double waits for the others, as long as for any
-            that does not come (`tfvn.workers.START`).
+            double.
 
     Raises:
         ValueError: if another process is there; it names that one.

@@ -3,8 +3,6 @@
 import os
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from tfvn import replicas
 from tfvn.files import written
 from tfvn.models.equal import model_hash, with_readout_oversampling
@@ -17,18 +15,23 @@ __all__ = [
     "models_of",
     "network_of",
     "save_network",
-    "with_draws",
     "with_readout_oversampling",
 ]
 
 
 class RunModels(NamedTuple):
-    """The models of a run on one device."""
+    """The models of a run."""
 
     # The trained network.
     network: Any
     # What is attacked and evaluated: the network itself, or a defence around it.
     predictor: Any
+
+    def with_draws(self, num_samples):
+        """The same with another number of random draws of an answer; 0 for as many as it makes."""
+        if not num_samples:
+            return self
+        return self._replace(predictor=self.predictor.with_draws(num_samples))
 
 
 def network_of(run_dir, config):
@@ -55,53 +58,27 @@ def network_of(run_dir, config):
     return load_model(path)
 
 
-def models_of(run_dir, config, workers, count):
-    """The run's models, once for every device that is to work on whole slices.
-
-    If this process has fewer slices than devices and the predictor draws random numbers, all
-    devices share its draws instead.
+def models_of(run_dir, config, strategy=None):
+    """The `RunModels` of a run.
 
     Args:
-        run_dir, config: the run.
-        workers: the `Workers`.
-        count: the number of slices that all of them share.
+        run_dir: the run directory.
+        config: its configuration.
+        strategy: a `tf.distribute` strategy over whose devices draws are split; None for one
+            device.
 
-    Returns:
-        The devices, as for `tfvn.workers.each`, and `RunModels` for each.
+    Raises:
+        ValueError: if the run has not been trained, and for a strategy of a model without draws.
     """
-
-    def loaded(strategy=None):
-        with replicas.scope(strategy):
-            network = network_of(run_dir, config)
-        return RunModels(network, config.defended(network, strategy))
-
-    devices = workers.devices()
-    first, *others = devices
-    with tf.device(first):
-        models = [loaded()]
-    if 0 < len(workers.own(count)) < len(devices) and models[0].predictor.draws:
-        return [None], [loaded(tf.distribute.MirroredStrategy(devices))]
-    for device in others:
-        with tf.device(device):
-            models.append(loaded())
-    return devices, models
-
-
-def with_draws(models, devices, num_samples):
-    """The models of a run on all devices, with another number of random draws of a prediction.
-
-    Args:
-        models: `RunModels` for each device.
-        devices: the devices.
-        num_samples: the number of draws; 0 for as many as they make.
-    """
-    if not num_samples:
-        return models
-    found = []
-    for model, device in zip(models, devices):
-        with tf.device(device):
-            predictor = model.predictor.with_draws(num_samples)
-        found.append(RunModels(model.network, predictor))
+    with replicas.scope(strategy):
+        network = network_of(run_dir, config)
+    found = RunModels(network, config.defended(network, strategy))
+    if strategy is not None and not found.predictor.draws:
+        raise ValueError(
+            f"--strategy shares the random draws of a model between devices, and {run_dir} makes"
+            " none. Leave it out. --workers N shares slices between processes, and --scheduler"
+            " those of machines and GPUs."
+        )
     return found
 
 

@@ -13,7 +13,7 @@ from tfvn.runs.models import network_of, save_network
 from tfvn.training import history, loop, tensorboard
 from tfvn.training.checkpoints import Checkpoints
 from tfvn.training.trainer import Trainer
-from tfvn.workers import ALONE, Watch
+from tfvn.workers import ALONE
 
 __all__ = ["build_network", "build_trainer", "has_weights", "train_run", "trainer_of"]
 
@@ -134,9 +134,8 @@ def train_run(run_dir, config, checked=False, workers=ALONE, tells_next=True):
             " them all by hand."
         )
     directory.make_folder(run_dir)
-    # Two trainings would write into each other's checkpoints, curves and signs.
-    only = locks.alone(run_dir, "trains it", workers.index or None)
-    with only, Watch(os.path.join(run_dir, "workers"), workers, fatal=True) as watch:
+    # Two trainings would write into each other's checkpoints and curves.
+    with locks.alone(run_dir, "trains it", workers.index or None):
         if config.model.file:
             _take_given_network(run_dir, config, checked)
         else:
@@ -144,8 +143,6 @@ def train_run(run_dir, config, checked=False, workers=ALONE, tells_next=True):
             strategy = workers.strategy()
             with _named_where_another_stops(workers):
                 _make(run_dir, config, strategy, checked, workers)
-            if workers.index:
-                watch.wait(lambda: not os.path.exists(path))
     there = config.model.file or os.path.exists(path)
     if tells_next and there and workers.index == 0:
         print(_next_is_attack(run_dir))
@@ -263,6 +260,8 @@ def _train(run_dir, config, trainer, workers):
         ) from error
     if writes:
         _write(run_dir, config.training.iterations, trainer)
+    # None ends before the others: they would take it for lost, or end without the network.
+    replicas.agree(trainer.strategy, done)
 
 
 def _iterate(run_dir, config, trainer, checkpoints, writes):
