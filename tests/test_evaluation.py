@@ -797,7 +797,7 @@ def test_results_may_be_made_anew_also_through_a_link(run_dirs, tmp_path):
     for _ in range(2):
         evaluate.evaluate(run_dirs, tmp_path / "link")
     # Of an attack with a ladder, with a target, and of volumes.
-    optional = {"figure4.png", "targets.png", "volumes.csv"}
+    optional = {"figure4.png", "figure6.png", "targets.png", "volumes.csv"}
     assert set(os.listdir(tmp_path / "real")) == set(writing.FILES) - optional
     for name in sweep.FILES:
         (tmp_path / "real" / name).write_text("mine")

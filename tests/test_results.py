@@ -185,6 +185,25 @@ def test_nothing_is_claimed_of_attacks_that_change_the_operator(slice_, named):
     assert [claim["attack"] for claim in claims] == ["none", "l2"]
 
 
+def test_what_is_proved_stands_beside_what_was_measured():
+    rows = []
+    for model, error, effect in (("linear", 3.0, 1.5), ("network", 1.0, 4.0)):
+        common = {"model": model, "ssim": 0.5, "radius": 0.5}
+        rows.append({**common, "attack": "none", "rmse": error, "kspace_norm": 0, "effect": 0})
+        rows.append({**rows[-1], "rmse": 7 * error})
+        for distance, moved in ((0.5, effect / 2), (2.0, effect), (math.nan, 100.0)):
+            attacked = {"attack": "l2", "rmse": 9.0, "kspace_norm": distance, "effect": moved}
+            rows.append({**common, **attacked})
+    proved = [{"model": "linear", "certificate": "lipschitz", "lipschitz": 2.0}]
+    noisy = [{"model": "network", "certificate": "total-variation", "lipschitz": 400.0}]
+    linear, network = certified.trade_of(rows, [*proved, *noisy])
+    assert (linear["family"], linear["lipschitz"], linear["amplification"]) == ("linear", 2.0, 1.5)
+    assert linear["rmse"] == pytest.approx(15) and linear["ssim"] == 0.5
+    assert math.isnan(network["lipschitz"]) and network["amplification"] == 4
+    assert certified.trade_of(rows, noisy) == []
+    assert certified.trade_of([row for row in rows if row["model"] == "linear"], proved) == []
+
+
 def test_estimates_without_a_level_of_confidence_claim_nothing(named):
     class Guess(Lipschitz):
         confidence = 0.0

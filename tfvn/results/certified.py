@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tfvn.certificates import CERTIFICATES
+from tfvn.certificates.lipschitz import Lipschitz
 from tfvn.certificates.total_variation import range_diameter
 from tfvn.models.base import Statistics
 from tfvn.results.rows import attack_of, is_clean, size_of
@@ -19,6 +20,7 @@ __all__ = [
     "diameter_of",
     "seen_in",
     "smallest_bound",
+    "trade_of",
 ]
 
 # The columns that hold ||A r||, by the norm.
@@ -166,6 +168,41 @@ def _claim(entry, certificate, statistics):
         "certificate": certificate.name,
         "confidence": certificate.confidence,
     }
+
+
+def trade_of(rows, claims):
+    """What `tfvn.figures.trade.figure6` draws: how accurate models are, and how far answers move.
+
+    Args:
+        rows: of `results.csv`.
+        claims: of `certificates_of` for them.
+
+    Returns:
+        A dict for each model that was attacked; [] where fewer than two were, or no Lipschitz
+        constant is proved.
+    """
+    constants = {}
+    for claim in claims:
+        if claim["certificate"] == Lipschitz.name:
+            constants[claim["model"]] = claim["lipschitz"]
+    found = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        # Attacks that change A have no distance.
+        ratios = [row["effect"] / row["kspace_norm"] for row in own if row["kspace_norm"] > 0]
+        if ratios:
+            clean = [row for row in own if is_clean(row)]
+            found.append(
+                {
+                    "family": model,
+                    "budget": math.nan,
+                    "rmse": math.sqrt(np.mean([row["rmse"] ** 2 for row in clean])),
+                    "ssim": float(np.mean([row["ssim"] for row in clean])),
+                    "lipschitz": constants.get(model, math.nan),
+                    "amplification": max(ratios),
+                }
+            )
+    return found if constants and len(found) > 1 else []
 
 
 def certificate_table(claims):

@@ -9,6 +9,8 @@ These are its files:
     figure3.png             the middle slice as every model sees it
     figure4.png             effect against ||r|| of the projected attack and that of Antun et al.,
                             where there are both
+    figure6.png             accuracy against the proved and the measured amplification, where a
+                            constant is proved and several models were attacked
     targets.png             the middle slice under attacks that have a target, or attack discs or
                             all slices at once, where there are any
     certificates.csv        of every model of which something is proved: its Lipschitz constants,

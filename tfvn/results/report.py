@@ -48,6 +48,10 @@ _CAPTIONS = {
     "figure4": (
         "Perturbation effect against the norm of r: the projected attack and that of Antun et al."
     ),
+    "figure6": (
+        "Accuracy without an attack against how far the answer can move, as a multiple of the"
+        " change of the data: what any attack reached, and the constant where one is proved."
+    ),
 }
 
 

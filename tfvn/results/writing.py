@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tfvn import files, tables
 from tfvn.attacks import IMAGE
-from tfvn.figures import curves, paper, targets
+from tfvn.figures import curves, paper, targets, trade
 from tfvn.results import again, certified, flagged, report, volume_protocol, wording
 from tfvn.results.aggregate import aggregate, compare_attacks
 from tfvn.results.candidates import Candidate
@@ -37,6 +37,7 @@ FILES = (
     "figure2.png",
     "figure3.png",
     "figure4.png",
+    "figure6.png",
     "targets.png",
     "certificates.csv",
     "flags.csv",
@@ -45,7 +46,7 @@ FILES = (
     "report.html",
 )
 # Those of them that not every evaluation writes.
-_SOMETIMES = {"figure4.png", "targets.png", "certificates.csv", "volumes.csv"}
+_SOMETIMES = {"figure4.png", "figure6.png", "targets.png", "certificates.csv", "volumes.csv"}
 # So many models figure 3 shows where nobody chose: a page has no room for more.
 SHOWN = 6
 # And so many attacks on parts of the image.
@@ -155,7 +156,7 @@ def write_results(results, table, output, show=()):
         "table1.csv": lambda path: tables.write_csv(path, table),
         "table1.md": lambda path: tables.write_text(path, text),
         "flags.csv": lambda path: tables.write_csv(path, flagged.flag_rows(summary.flags)),
-        **_figures(results, summary.worst, show),
+        **_figures(results, summary, show),
         **_tables_of_some(results, summary.claims),
     }
     # Last, as it shows the figures.
@@ -227,9 +228,9 @@ def _tables_of_some(results, claims):
     return found
 
 
-def _figures(results, worst, show):
-    """The figures by their names: functions that write a path. `worst` is of `strongest`."""
-    rows, shown = results.rows, results.shown
+def _figures(results, summary, show):
+    """The figures by their names: functions that write a path."""
+    rows, shown, worst = results.rows, results.shown, summary.worst
     examples = [run.example for run in results.runs]
     chosen = _shown(examples, show)
     left_out = len(examples) - len(chosen)
@@ -241,6 +242,9 @@ def _figures(results, worst, show):
     }
     if others and not all(is_clean(row) for row in worst):
         figures["figure4.png"] = lambda path: curves.figure4(path, worst, others)
+    proved = certified.trade_of(rows, summary.claims)
+    if proved:
+        figures["figure6.png"] = lambda path: trade.figure6(path, proved)
     aimed = [one for run in results.runs for one in run.aimed][:AIMED]
     if aimed:
         figures["targets.png"] = lambda path: targets.targets(path, aimed)
