@@ -4,6 +4,7 @@ A default says of what type a key is. Where it is None, or where there is none, 
 YAML would read it.
 """
 
+import functools
 import inspect
 import os
 import re
@@ -88,15 +89,25 @@ def keys_of(maker, without=()):
     Returns:
         A dict of names and `Key`s, in the order of the arguments.
     """
+    found = dict(_all_keys(maker))
+    for name in without:
+        found.pop(name, None)
+    return found
+
+
+# A configuration asks for those of one class some hundred times.
+@functools.lru_cache(maxsize=256)
+def _all_keys(maker):
+    """The keys of all arguments, as pairs of names and `Key`s."""
     meanings = _meanings(maker)
     found = {}
     for parameter in inspect.signature(maker).parameters.values():
         has_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if not has_name or parameter.name in _OF_KERAS or parameter.name in without:
+        if not has_name or parameter.name in _OF_KERAS:
             continue
         name = parameter.name
         found[name] = Key(name, parameter.default, meanings.get(name, ""))
-    return found
+    return tuple(found.items())
 
 
 def _meanings(maker):
