@@ -76,7 +76,7 @@ def connected(workers):
     """A client of a scheduler and workers in this process."""
     settings = {"processes": False, "threads_per_worker": 1, "silence_logs": 50}
     with (
-        LocalCluster(workers, dashboard_address="127.0.0.1:0", **settings) as there,
+        LocalCluster(n_workers=workers, dashboard_address="127.0.0.1:0", **settings) as there,
         Client(there) as client,
     ):
         share(client, workers, 0.01, 1)

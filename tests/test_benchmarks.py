@@ -155,6 +155,7 @@ def test_a_board_is_simulated_in_its_order(recorded, monkeypatch):
     by_seconds = [one._replace(seconds=number + 1.0) for number, one in enumerate(found)]
     monkeypatch.setattr(scheduler.cluster, "code", lambda: ())
     with scheduler.connected(2) as client:
+        assert len(client.scheduler_info()["workers"]) == 2
         spent, each = scheduler.simulate(client, by_seconds, 0.5, note)
     assert spent > 0 and each > 0
     names = {2 * one.seconds: one for one in by_seconds}
