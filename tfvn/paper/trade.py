@@ -41,11 +41,12 @@ _ATTACKS = (
     "attacks.random.threat=kspace",
     "attacks.random.sizes=2.6",
     "attacks.random.steps=1",
+    # Noise that they see, of the smoothed network. One table has one attack, so all have it.
+    "attacks.suite.draws=2",
+    "attacks.power.draws=2",
 )
 # How the rows of noise are named.
 _NOISE = "random-kspace"
-# Of the smoothed network: noise that these attacks see.
-_OF_SMOOTHED = ("attacks.suite.draws=2", "attacks.power.draws=2")
 _COLUMNS = (
     "model",
     "family",
@@ -197,8 +198,7 @@ class _Model:
         if any(setting.startswith("attacks=") for setting in overrides):
             return path, [*self.own, *overrides]
         # `attacks` chooses what the others may change.
-        drawn = _OF_SMOOTHED if self.family == "smoothed" else ()
-        return path, [*_ATTACKS, *drawn, *self.own, *overrides]
+        return path, [*_ATTACKS, *self.own, *overrides]
 
     def check(self, overrides):
         """Raises a ValueError where the settings are wrong."""
