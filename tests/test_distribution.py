@@ -376,9 +376,13 @@ def test_a_killed_worker_leaves_a_run_that_resumes(one, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_stands_still_is_not_waited_for(tmp_path):
-    with pair(tmp_path / "run", last=(0, 3), word="SIGSTOP") as (first, _):
-        left = first.wait(timeout=200)
+@pytest.mark.parametrize("still", [1, 0])
+def test_a_worker_that_stands_still_is_not_waited_for(tmp_path, still):
+    # The first one looks after the others.
+    last = [0, 0]
+    last[still] = 3
+    with pair(tmp_path / "run", last=last, word="SIGSTOP") as both:
+        left = both[1 - still].wait(timeout=200)
     assert left.returncode == 2 and "another worker has stopped" in left.stderr, left.stderr[-3000:]
 
 

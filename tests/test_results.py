@@ -196,12 +196,18 @@ def test_what_is_proved_stands_beside_what_was_measured():
             rows.append({**common, **attacked})
     proved = [{"model": "linear", "certificate": "lipschitz", "lipschitz": 2.0}]
     noisy = [{"model": "network", "certificate": "total-variation", "lipschitz": 400.0}]
-    linear, network = certified.trade_of(rows, [*proved, *noisy])
+    table = []
+    for model, error in (("linear", 15.0), ("network", 5.0), ("unknown", math.nan)):
+        clean = {"model": model, "attack": "none", "rmse": error, "ssim": 0.5}
+        table += [clean, {**clean, "attack": "l2", "rmse": 9.0}]
+    linear, network = certified.trade_of(table, rows, [*proved, *noisy])
     assert (linear["family"], linear["lipschitz"], linear["amplification"]) == ("linear", 2.0, 1.5)
-    assert linear["rmse"] == pytest.approx(15) and linear["ssim"] == 0.5
+    assert linear["rmse"] == 15 and linear["ssim"] == 0.5
     assert math.isnan(network["lipschitz"]) and network["amplification"] == 4
-    assert certified.trade_of(rows, noisy) == []
-    assert certified.trade_of([row for row in rows if row["model"] == "linear"], proved) == []
+    assert certified.trade_of(table, rows, noisy) == []
+    assert certified.trade_of(table[:2], rows, proved) == []
+    infinite = [{**proved[0], "lipschitz": math.inf}]
+    assert certified.trade_of(table, rows, infinite) == []
 
 
 def test_estimates_without_a_level_of_confidence_claim_nothing(named):

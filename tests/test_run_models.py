@@ -130,9 +130,11 @@ def test_devices_share_the_draws_of_a_model_that_makes_some(monkeypatch):
     monkeypatch.setattr(run_models, "network_of", lambda *_: ZeroFilled())
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     found = models_of("run", load(settings={"defence": smoothing(0.1)}), strategy)
-    assert found.predictor.strategy is strategy and found.with_draws(7).predictor.draws == 7
+    assert found.predictor.strategy is strategy
+    other = found.with_draws(7).predictor
+    assert other.draws == 7 and other.strategy is strategy
     assert found.with_draws(0) is found
-    with pytest.raises(ValueError, match="--strategy shares the random draws .* run makes none"):
+    with pytest.raises(ValueError, match="--strategy shares the draws .* run has none"):
         models_of("run", load(settings={"defence": smoothing(0.0)}), strategy)
 
 

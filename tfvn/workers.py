@@ -8,13 +8,14 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfvn.choices import STRATEGIES
 
-__all__ = ["ALONE", "STRATEGIES", "Workers", "start"]
+__all__ = ["ALONE", "Workers", "start"]
 
 
 class Workers(NamedTuple):
@@ -62,8 +63,12 @@ def _multiworker_strategy():
 def _ended_by_ctrl_c():
     """Inside, Ctrl-C ends the process: TensorFlow waits for the others where Python hears nothing.
 
-    Nothing has been done by then.
+    Nothing has been done by then but the beginning of a run directory. In other threads than the
+    first, Python sets no signals.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield

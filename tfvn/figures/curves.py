@@ -10,7 +10,17 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfvn.figures.style import COLORS, MARKERS, UNITS, WIDTH, label, open_axes, shortened, styled
+from tfvn.figures.style import (
+    COLORS,
+    MARKERS,
+    UNITS,
+    WIDTH,
+    label,
+    open_axes,
+    room_for,
+    shortened,
+    styled,
+)
 
 __all__ = ["curve", "figure2", "figure4", "figure5"]
 
@@ -62,10 +72,8 @@ def figure2(path, rows):
             `image_norm` = ||y||, and, where effects are certified, `bound`.
     """
     models = _models_of(rows)
-    # As many names side by side as fit at 8 points.
-    longest = max(len(label(model)) for model in models)
-    columns = min(len(models), max(1, int(WIDTH / (0.55 + 0.065 * longest))))
-    figure = Figure((WIDTH, 3.0 + 0.2 * math.ceil(len(models) / columns)), layout="constrained")
+    columns, height = room_for([label(model) for model in models])
+    figure = Figure((WIDTH, 3.0 + height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08)
     effect, error = figure.subplots(1, 2)
     effects = {model: _points(rows, model, "effect") for model in models}

@@ -6,6 +6,7 @@ and no state is left behind.
 """
 
 import functools
+import math
 import warnings
 
 import matplotlib
@@ -20,6 +21,7 @@ __all__ = [
     "axes_at",
     "label",
     "open_axes",
+    "room_for",
     "shortened",
     "show",
     "styled",
@@ -67,6 +69,17 @@ def label(name):
     if text.startswith("_"):
         return f" {text}"
     return text
+
+
+def room_for(names):
+    """How many names of a legend stand side by side at 8 points, and the inches below each other.
+
+    Args:
+        names: all of them, as `label` returns them.
+    """
+    longest = max(len(name) for name in names)
+    columns = min(len(names), max(1, int(WIDTH / (0.55 + 0.065 * longest))))
+    return columns, 0.2 * math.ceil(len(names) / columns)
 
 
 def shortened(name, inches):

@@ -9,7 +9,7 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tfvn.figures.style import COLORS, MARKERS, WIDTH, label, open_axes, styled
+from tfvn.figures.style import COLORS, MARKERS, WIDTH, label, open_axes, room_for, styled
 
 __all__ = ["figure6"]
 
@@ -30,8 +30,9 @@ def figure6(path, rows):
         rows: a dict for each model: `family`; `budget`, NaN where there is none; `rmse` and `ssim`;
             `lipschitz`, NaN where none is proved; `amplification`, the largest that was measured.
     """
-    figure = Figure((WIDTH, 3.4), layout="constrained")
     looks = _looks(rows)
+    columns, height = room_for([*looks, "proved", "measured"])
+    figure = Figure((WIDTH, 2.8 + height), layout="constrained")
     for axes, (key, title) in zip(figure.subplots(1, 2), _QUANTITIES.items()):
         for name, (color, marker) in looks.items():
             own = [row for row in rows if _group(row) == name and math.isfinite(row[key])]
@@ -46,7 +47,7 @@ def figure6(path, rows):
     for face, text in ((COLORS[0], "proved"), ("white", "measured")):
         mark = dict(color=COLORS[0], markerfacecolor=face, marker="o", linestyle="none")
         handles.append(Line2D([], [], label=text, **mark))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path)
 
 

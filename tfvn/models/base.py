@@ -32,6 +32,7 @@ class Reconstructor(Stored):
         reads: "zero_filled", for a model that sees the data through A^H k alone, or "kspace".
         reads_initial_image: whether `call` begins at `inputs["initial_image"]` where it is given.
         draws: number of random draws of one answer; 0 for a deterministic one.
+        strategy: a `tf.distribute` strategy over whose devices it splits its draws, or None.
         has_phase: whether the phase of its image is that of the object.
         has_maps_gradient: whether its gradient in `sensitivity_maps` is that of its answer.
         unit: the largest magnitude that images are expected to have.
@@ -55,6 +56,7 @@ class Reconstructor(Stored):
     reads = "zero_filled"
     reads_initial_image = False
     draws = 0
+    strategy = None
     has_phase = True
     has_maps_gradient = True
     unit = 1.0

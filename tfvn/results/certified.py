@@ -170,35 +170,36 @@ def _claim(entry, certificate, statistics):
     }
 
 
-def trade_of(rows, claims):
+def trade_of(table, rows, claims):
     """What `tfvn.figures.trade.figure6` draws: how accurate models are, and how far answers move.
 
     Args:
-        rows: of `results.csv`.
-        claims: of `certificates_of` for them.
+        table, rows: as for `certificates_of`.
+        claims: what that finds.
 
     Returns:
-        A dict for each model that was attacked; [] where fewer than two were, or no Lipschitz
-        constant is proved.
+        A dict for each model that was attacked and has an error; [] where fewer than two are, or no
+        Lipschitz constant is proved.
     """
     constants = {}
     for claim in claims:
-        if claim["certificate"] == Lipschitz.name:
+        if claim["certificate"] == Lipschitz.name and math.isfinite(claim["lipschitz"]):
             constants[claim["model"]] = claim["lipschitz"]
     found = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
+    for entry in table:
+        if not is_clean(entry) or math.isnan(entry["rmse"]):
+            continue
+        own = [row for row in rows if row["model"] == entry["model"]]
         # Attacks that change A have no distance.
         ratios = [row["effect"] / row["kspace_norm"] for row in own if row["kspace_norm"] > 0]
         if ratios:
-            clean = [row for row in own if is_clean(row)]
             found.append(
                 {
-                    "family": model,
+                    "family": entry["model"],
                     "budget": math.nan,
-                    "rmse": math.sqrt(np.mean([row["rmse"] ** 2 for row in clean])),
-                    "ssim": float(np.mean([row["ssim"] for row in clean])),
-                    "lipschitz": constants.get(model, math.nan),
+                    "rmse": entry["rmse"],
+                    "ssim": entry["ssim"],
+                    "lipschitz": constants.get(entry["model"], math.nan),
                     "amplification": max(ratios),
                 }
             )

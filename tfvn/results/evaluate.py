@@ -97,8 +97,8 @@ def evaluate(run_dirs, output, overrides=(), strategy=None, show=(), probe=False
             replaced, others never.
         overrides: settings of the defences other than those of the runs, such as
             `["defence.num_samples=100"]`. Runs without such a key take none.
-        strategy: a `tf.distribute` strategy over whose devices draws are split; models without
-            draws use one device.
+        strategy: a `tf.distribute` strategy over whose devices draws are split; models that have
+            none to split use one device.
         show: the names of the models in figure 3, in its order. If there is none these are all, and
             of more than `tfvn.results.writing.SHOWN` the first ones.
         probe: whether the models are probed on the middle slice, see `tfvn.results.probes`.
@@ -221,9 +221,7 @@ def _gather(candidates, source, output, strategy, kept, probe):
         shown = write_slices(file, candidates[0].config, source)
         for candidate in candidates:
             bar.set_description(f"evaluate {candidate.name}")
-            loaded = measure.load(candidate)
-            if strategy is not None and loaded.model.draws:
-                loaded = measure.load(candidate, strategy)
+            loaded = measure.load(candidate, strategy)
             file.create_group(f"models/{candidate.name}").attrs["model_hash"] = loaded.digest
             evaluation = Evaluation(candidate, source, loaded, kept)
             runs.append(_gather_run(evaluation, file, bar, probe, transferred))

@@ -35,10 +35,15 @@ class Loaded(NamedTuple):
 
 
 def load(candidate, strategy=None):
-    """The `Loaded` model of a `Candidate`; with a `tf.distribute` strategy, over its replicas."""
+    """The `Loaded` model of a `Candidate`.
+
+    With a `tf.distribute` strategy it is one over its replicas, if it has draws that these share.
+    """
     with replicas.scope(strategy):
         network = network_of(candidate.run_dir, candidate.config)
     model = candidate.config.defended(network, strategy)
+    if strategy is not None and not (model.strategy and model.draws):
+        return load(candidate)
     return Loaded(network, model, model_hash(network))
 
 

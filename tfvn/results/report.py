@@ -50,7 +50,8 @@ _CAPTIONS = {
     ),
     "figure6": (
         "Accuracy without an attack against how far the answer can move, as a multiple of the"
-        " change of the data: what any attack reached, and the constant where one is proved."
+        " change of the data: what any attack reached, and the constant where one is proved. An"
+        " error of a solver is not in it."
     ),
 }
 

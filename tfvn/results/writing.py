@@ -156,7 +156,7 @@ def write_results(results, table, output, show=()):
         "table1.csv": lambda path: tables.write_csv(path, table),
         "table1.md": lambda path: tables.write_text(path, text),
         "flags.csv": lambda path: tables.write_csv(path, flagged.flag_rows(summary.flags)),
-        **_figures(results, summary, show),
+        **_figures(results, table, summary, show),
         **_tables_of_some(results, summary.claims),
     }
     # Last, as it shows the figures.
@@ -228,7 +228,7 @@ def _tables_of_some(results, claims):
     return found
 
 
-def _figures(results, summary, show):
+def _figures(results, table, summary, show):
     """The figures by their names: functions that write a path."""
     rows, shown, worst = results.rows, results.shown, summary.worst
     examples = [run.example for run in results.runs]
@@ -242,7 +242,7 @@ def _figures(results, summary, show):
     }
     if others and not all(is_clean(row) for row in worst):
         figures["figure4.png"] = lambda path: curves.figure4(path, worst, others)
-    proved = certified.trade_of(rows, summary.claims)
+    proved = certified.trade_of(table, rows, summary.claims)
     if proved:
         figures["figure6.png"] = lambda path: trade.figure6(path, proved)
     aimed = [one for run in results.runs for one in run.aimed][:AIMED]

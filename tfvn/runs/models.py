@@ -68,16 +68,17 @@ def models_of(run_dir, config, strategy=None):
             device.
 
     Raises:
-        ValueError: if the run has not been trained, and for a strategy of a model without draws.
+        ValueError: if the run has not been trained, and for a strategy of a model that has no draws
+            to split.
     """
     with replicas.scope(strategy):
         network = network_of(run_dir, config)
     found = RunModels(network, config.defended(network, strategy))
-    if strategy is not None and not found.predictor.draws:
+    if strategy is not None and not (found.predictor.strategy and found.predictor.draws):
         raise ValueError(
-            f"--strategy shares the random draws of a model between devices, and {run_dir} makes"
-            " none. Leave it out. --workers N shares slices between processes, and --scheduler"
-            " those of machines and GPUs."
+            f"--strategy shares the draws of a smoothed model between devices, and {run_dir} has"
+            " none to share. Leave it out. --workers N shares slices between processes, and"
+            " --scheduler between machines and GPUs."
         )
     return found
 

@@ -23,6 +23,13 @@ _UNFINISHED, _CURVE = "unfinished.keras", "history.csv"
 # in nothing else compute the same with the same weights.
 _NOT_OF_NETWORK = ("name", "dtype", "seed", "readout_oversampling")
 _OF_BEGINNING = "initial_"
+# What TensorFlow raises where another process of a training has gone or stands still.
+_OF_LOST_WORKERS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 # What is told of the last validation, and in which words.
 _SCORES = {"rmse": "RMSE", "nrmse": "NRMSE", "ssim": "SSIM"}
 
@@ -139,9 +146,9 @@ def train_run(run_dir, config, checked=False, workers=ALONE, tells_next=True):
         if config.model.file:
             _take_given_network(run_dir, config, checked)
         else:
-            # TensorFlow wants it before it computes anything.
-            strategy = workers.strategy()
             with _named_where_another_stops(workers):
+                # TensorFlow wants it before it computes anything.
+                strategy = workers.strategy()
                 _make(run_dir, config, strategy, checked, workers)
     there = config.model.file or os.path.exists(path)
     if tells_next and there and workers.index == 0:
@@ -154,15 +161,16 @@ def _make(run_dir, config, strategy, checked, workers):
         network = build_network(config)
     # What it is going to be attacked in: a wrong setting is told before the training.
     config.defended(network, strategy)
-    if not has_weights(network):
-        if workers.index == 0:
-            _keep_untrained(run_dir, config, network, checked)
-        return
-    # Before data are read: what it lacks is told at once.
-    trainer = trainer_of(network, config, strategy)
-    if not checked:
-        _check_data(run_dir, config, ("train", "test"))
-    _train(run_dir, config, trainer, workers)
+    if has_weights(network):
+        # Before data are read: what it lacks is told at once.
+        trainer = trainer_of(network, config, strategy)
+        if not checked:
+            _check_data(run_dir, config, ("train", "test"))
+        _train(run_dir, config, trainer, workers)
+    elif workers.index == 0:
+        _keep_untrained(run_dir, config, network, checked)
+    # None ends before the others: they would take it for lost, or end without the network.
+    replicas.agree(strategy, 0)
 
 
 def _addons_callbacks(training):
@@ -219,7 +227,7 @@ def _named_where_another_stops(workers):
     """Inside, TensorFlow's errors of a worker that another has left become a sentence."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+    except _OF_LOST_WORKERS as error:
         if workers.count == 1:
             raise
         raise ValueError(
@@ -260,8 +268,6 @@ def _train(run_dir, config, trainer, workers):
         ) from error
     if writes:
         _write(run_dir, config.training.iterations, trainer)
-    # None ends before the others: they would take it for lost, or end without the network.
-    replicas.agree(trainer.strategy, done)
 
 
 def _iterate(run_dir, config, trainer, checkpoints, writes):
