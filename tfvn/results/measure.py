@@ -16,7 +16,7 @@ from tfvn.physics import measurement
 from tfvn.results.certified import DISTANCES, claimed, diameter_of
 from tfvn.results.rows import CLEAN, dataset_of, size_columns
 from tfvn.runs import elsewhere
-from tfvn.runs.models import model_hash, network_of
+from tfvn.runs.models import model_hash, network_of, splits_draws
 
 __all__ = ["Answer", "Loaded", "load", "load_kept", "measure", "measure_slice"]
 
@@ -42,7 +42,7 @@ def load(candidate, strategy=None):
     with replicas.scope(strategy):
         network = network_of(candidate.run_dir, candidate.config)
     model = candidate.config.defended(network, strategy)
-    if strategy is not None and not (model.strategy and model.draws):
+    if strategy is not None and not splits_draws(model):
         return load(candidate)
     return Loaded(network, model, model_hash(network))
 

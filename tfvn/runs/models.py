@@ -15,6 +15,7 @@ __all__ = [
     "models_of",
     "network_of",
     "save_network",
+    "splits_draws",
     "with_readout_oversampling",
 ]
 
@@ -74,13 +75,18 @@ def models_of(run_dir, config, strategy=None):
     with replicas.scope(strategy):
         network = network_of(run_dir, config)
     found = RunModels(network, config.defended(network, strategy))
-    if strategy is not None and not (found.predictor.strategy and found.predictor.draws):
+    if strategy is not None and not splits_draws(found.predictor):
         raise ValueError(
             f"--strategy shares the draws of a smoothed model between devices, and {run_dir} has"
             " none to share. Leave it out. --workers N shares slices between processes, and"
             " --scheduler between machines and GPUs."
         )
     return found
+
+
+def splits_draws(model):
+    """Whether a model has draws, and a strategy over whose devices it splits them."""
+    return model.strategy is not None and model.draws > 0
 
 
 def save_network(network, run_dir, name=directory.MODEL):
