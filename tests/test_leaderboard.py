@@ -575,7 +575,8 @@ def test_a_dry_run_counts_and_computes_nothing(board, tmp_path, capsys):
         gradients += 3 * part.make(seed=0).num_gradients
     assert f"| {gradients} |" in " ".join(text.split())
     # Two of the rows are one model.
-    missing = "4 of 4 rows, floors of 3 slices, pictures of 3 rows"
+    pairs = "transfers between 6 pairs of rows"
+    missing = f"4 of 4 rows, floors of 3 slices, {pairs}, pictures of 3 rows"
     assert f"To compute: {missing}. Time: unknown." in text
     assert not (tmp_path / "out").exists()
 

@@ -9,7 +9,7 @@ import statistics
 from typing import NamedTuple
 
 from tfvn import data, tables
-from tfvn.leaderboard import store, tasks
+from tfvn.leaderboard import store, tasks, transfers
 from tfvn.leaderboard.board import read
 from tfvn.leaderboard.entrant import entrant_of
 from tfvn.leaderboard.run import attack_left, learns, times_of, told_of_training
@@ -58,6 +58,8 @@ def dry_run(path, output):
     missing = [f"{rows} of {len(board.entries)} rows"]
     if floors := tasks.floor_tasks(there, board):
         missing.append(f"floors of {len(floors)} slices")
+    if pairs := transfers.missing(there, board):
+        missing.append(f"transfers between {len(pairs)} pairs of rows")
     if pictures := tasks.picture_tasks(there, board):
         missing.append(f"pictures of {len(pictures)} rows")
     text += f"\nTo compute: {', '.join(missing)}."

@@ -251,23 +251,15 @@ def _floor(output, config, radii, state, index):
 
 def transfer_tasks(there, board):
     """What is missing of the transfers between rows that are told, a list of tasks."""
-    rows = {}
-    for entry in board.entries:
-        known = store.read_json(there.told(entry.config))
-        rows[entry.name] = entry.config, known["hashes"]["model"]
-    entrants = {name: run.row_entrant(there, config) for name, (config, _) in rows.items()}
-    found, seen = [], set()
-    for target, (config, _) in rows.items():
-        state = elsewhere.state_of_data(config, _SPLITS)
-        for source, (_, digest) in rows.items():
-            path = transfers.path_of(entrants[target], entrants[source])
-            is_own = entrants[target].run_dir == entrants[source].run_dir
-            if is_own or path in seen or store.read_json(path) is not None:
-                continue
-            seen.add(path)
-            given = there.output, (target, config), (source, rows[source][0], digest)
-            name = f"transfer from {source} to {target}"
-            found.append(Task(name, _transfer, (*given, board.radii(), state)))
+    found, states = [], {}
+    for target, source in transfers.missing(there, board):
+        known = store.read_json(there.told(source.config))
+        origin = source.name, source.config, known["hashes"]["model"]
+        if target.name not in states:
+            states[target.name] = elsewhere.state_of_data(target.config, _SPLITS)
+        state = states[target.name]
+        given = there.output, (target.name, target.config), origin, board.radii(), state
+        found.append(Task(f"transfer from {source.name} to {target.name}", _transfer, given))
     return found
 
 

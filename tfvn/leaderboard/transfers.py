@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from tfvn import attacks, data, metrics
 from tfvn.leaderboard import addresses, store
+from tfvn.leaderboard.entrant import entrant_of
 from tfvn.results import measure
 from tfvn.results.candidates import cases
 from tfvn.results.transfer import answer_to, balls
 
-__all__ = ["path_of", "transferred"]
+__all__ = ["missing", "path_of", "transferred"]
 
 
 def transferred(name, entrants, radii, load=measure.load):
@@ -39,13 +40,33 @@ def transferred(name, entrants, radii, load=measure.load):
         if source.run_dir != target.run_dir:
             paths[other] = path_of(target, source)
     found = {other: store.read_json(path) for other, path in paths.items()}
-    missing = {other: entrants[other] for other, known in found.items() if known is None}
-    if missing:
-        print(f"transfer to {name}: from {', '.join(missing)}", flush=True)
-        for other, results in _computed(target, missing, radii, load).items():
+    needed = {other: entrants[other] for other, known in found.items() if known is None}
+    if needed:
+        print(f"transfer to {name}: from {', '.join(needed)}", flush=True)
+        for other, results in _computed(target, needed, radii, load).items():
             store.write_json(paths[other], results)
             found[other] = results
     return found
+
+
+def missing(there, board):
+    """The pairs of rows (target, source) of a board between which nothing is known.
+
+    Args:
+        there: the `tfvn.leaderboard.store.Store`.
+        board: the `tfvn.leaderboard.board.Board`.
+
+    Returns:
+        A list of pairs of `tfvn.leaderboard.board.Entry`, without those of two rows of one hash.
+    """
+    entrants = [entrant_of(there.row(entry.config), entry.config) for entry in board.entries]
+    found = {}
+    for target, changed in zip(board.entries, entrants):
+        for source, given in zip(board.entries, entrants):
+            path = path_of(changed, given)
+            if changed.run_dir != given.run_dir and store.read_json(path) is None:
+                found.setdefault(path, (target, source))
+    return list(found.values())
 
 
 def path_of(target, source):
