@@ -158,7 +158,7 @@ def test_the_limits_belong_to_what_is_looked_for(attacked, smoothed, expected):
 @pytest.mark.slow
 def test_the_problems_of_the_package_can_be_made():
     found = demo_search.problems()
-    assert {"demo", "blur_1"} <= set(found)
+    assert {"first_demo", "blur_1_more_data"} <= set(found)
     for problem in found.values():
         runs = demo_search._Runs(problem, 0, "runs", [])
         runs.check()

@@ -6,10 +6,12 @@ import csv
 import os
 import re
 
+import numpy as np
 import pytest
 
+from tfvn import config as configs
 from tfvn import data
-from tfvn.paper import __main__, comparison, models, protocol
+from tfvn.paper import __main__, comparison, demo, models, protocol
 from tfvn.runs import directory
 
 SMALL = [
@@ -128,6 +130,18 @@ def test_a_second_call_does_nothing_again(rehearsal, capsys):
 def test_another_rehearsal_does_not_take_the_same_folder(rehearsal):
     with pytest.raises(ValueError, match="does not hold these data"):
         __main__.paper(str(rehearsal), None, SMALL, (32, 32, 2))
+
+
+def test_the_knees_of_the_demo_are_smoothed_and_kept_apart(tmp_path):
+    config = configs.load(demo._path("base"), ["data.train_patients=1", "data.train_slices=11"])
+    size, root = (32, 24, 2), str(tmp_path / "data")
+    protocol.write_knees(root, config, size, 0.0, blur=1.0)
+    _, reference = next(iter(data.load(config.changed({"data.path": root}), "test")))
+    expected = data.SyntheticKnee(1, *size, None, 0.0, seed=1, blur=1.0)[0].reference
+    scale = np.abs(reference[0]).max() / np.abs(expected).max()
+    np.testing.assert_allclose(np.abs(reference[0]), scale * np.abs(expected), atol=1e-5)
+    with pytest.raises(ValueError, match="does not hold these data(.|\n)*blur 2.0"):
+        protocol.write_knees(root, config, size, 0.0, blur=2.0)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from tfvn.paper import demo
 from tfvn.paper import protocol
 from tfvn.results import report
 assert pathlib.Path(tfvn.__file__).parents[1] == pathlib.Path("site").resolve()
-for name in ("base", *protocol.MODELS):
+for name in ("base", *demo.MODELS):
     tfvn.config.load(demo._path(name))
 assert report.page_part("report.js") and schema.schema()
 assert board.read(f"{protocol.CONFIGS}/leaderboard/quick.yaml").entries

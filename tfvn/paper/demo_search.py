@@ -35,7 +35,7 @@ __all__ = ["Problem", "main", "problems", "search"]
 _FOLDER = os.path.join(protocol.CONFIGS, "demo_search")
 _BASE = os.path.join(_FOLDER, "base.yaml")
 _PROBLEMS = os.path.join(_FOLDER, "problems.csv")
-_CG_SENSE = os.path.join(protocol.CONFIGS, "models", "cg_sense.yaml")
+_CG_SENSE = os.path.join(protocol.CONFIGS, "demo", "cg_sense.yaml")
 _LEAST_SSIM, _LEAST_FACTOR, _LEAST_SHARE = 0.85, 2, 0.5
 # A first look: too few slices and steps to judge by.
 _SCREEN = ("data.num_test=4", "attacks.ascent.steps=15")

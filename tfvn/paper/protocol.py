@@ -44,7 +44,7 @@ _SPLITS = ("train", "test")
 _TIMED_CALLS = 5
 
 
-def write_knees(root, config, size, receiver_noise, version=5):
+def write_knees(root, config, size, receiver_noise, version=5, blur=0.0):
     """Writes synthetic slices as the knee folder that `config` asks for, unless it is there.
 
     Args:
@@ -52,12 +52,16 @@ def write_knees(root, config, size, receiver_noise, version=5):
         size: (height, width, coils).
         receiver_noise: of `SyntheticKnee`.
         version: of the MATLAB files, as for `data.vlo_folder.write_folder`.
+        blur: of `SyntheticKnee`, in pixels.
 
     Raises:
         ValueError: if the folder holds other slices.
     """
     height, width, coils = size
-    settings = f"synthetic: {height} x {width}, {coils} coils, receiver noise {receiver_noise}\n"
+    settings = f"synthetic: {height} x {width}, {coils} coils, receiver noise {receiver_noise}"
+    if blur:
+        settings += f", blur {blur}"
+    settings += "\n"
     slices = _named_slices(config)
     if os.path.isdir(root):
         _check_knees(root, settings, slices)
@@ -69,7 +73,9 @@ def write_knees(root, config, size, receiver_noise, version=5):
         patients = ranges.numbers(config.data.get(f"{split}_patients"))
         numbers = ranges.numbers(config.data.get(f"{split}_slices"))
         count = len(patients) * len(numbers)
-        source = data.SyntheticKnee(count, height, width, coils, None, receiver_noise, seed)
+        source = data.SyntheticKnee(
+            count, height, width, coils, None, receiver_noise, seed, blur=blur
+        )
         protocol = config.data.protocol
         data.vlo_folder.write_folder(partial, protocol, patients, numbers, source, version)
     _marker(partial).write_text(settings + slices, encoding="utf-8")
