@@ -16,7 +16,8 @@ from tfvn.paper import protocol
 
 __all__ = ["MODELS", "demo", "main"]
 
-MODELS = ("zero_filled", "cg_sense", "original", "sigma_0.05", "sigma_0.1")
+_NETWORKS = ("original", "sigma_0.05", "sigma_0.1")
+MODELS = ("zero_filled", "cg_sense", *_NETWORKS)
 
 _CONFIGS = os.path.join(protocol.CONFIGS, "demo")
 # Small enough for minutes. The images are smooth and the lines few, so that the original network is
@@ -24,7 +25,6 @@ _CONFIGS = os.path.join(protocol.CONFIGS, "demo")
 _SIZE = (128, 96, 8)
 _RECEIVER_NOISE = 0.0001
 _BLUR = 1.0
-_NETWORKS = ("original", "sigma_0.05", "sigma_0.1")
 
 
 @cli.command
