@@ -218,6 +218,7 @@ def test_without_dask_the_flag_is_named(monkeypatch):
     [
         ("attack", "--run-dir r --workers 2 --strategy mirrored", "leave --strategy out"),
         ("evaluate", "r --workers 2 --transfer", "leave the cluster out"),
+        ("evaluate", "r --parts --transfer", "give one of these"),
         ("leaderboard", "b.yaml --workers 2 --scheduler a", "not allowed with"),
         ("leaderboard", "b.yaml --workers 0", "whole number from 1"),
     ],

@@ -14,6 +14,7 @@ import tfvn
 from tfvn.defences import (
     Cyclic,
     DenoisedSmoothing,
+    Dropout,
     Ensemble,
     MedianSmoothed,
     Projected,
@@ -80,6 +81,7 @@ def plain_limits(network, denoiser):
         "median": MedianSmoothed(network, 0),
         "one plain draw": Smoothed(network, 0, 1),
         "stagewise": Stagewise(network, 0),
+        "dropout": Dropout(network, 0),
         "ensemble": Ensemble(network),
         "projected": Projected(network, cg_steps=0),
         "cyclic": Cyclic(network, steps=0),
@@ -102,6 +104,8 @@ def random_ones(network, denoiser, num_samples, chunk_size=1):
         "smoothed": Smoothed(network, 0.1, **given),
         "median": MedianSmoothed(network, 0.1, **given),
         "stagewise": Stagewise(network, 0.1, **given),
+        "dropped pixels": Dropout(network, 0.3, **given),
+        "dropped stages": Dropout(network, 0.5, "stage", **given),
         "purified": Purified(network, denoiser, **steps, **given),
         "denoised": DenoisedSmoothing(network, denoiser, 0.1, **given),
     }
@@ -189,6 +193,47 @@ def test_stagewise_smoothing_needs_stages():
     assert Stagewise(ZeroFilled(), 0.1).draws == 8
     with pytest.raises(ValueError, match="needs a model of stages .* Received: model=UNet"):
         Stagewise(UNet(channels=2, pools=1), 0.1)
+
+
+# Dropout
+
+
+def test_draws_of_dropped_stages_are_networks_without_them(network, inputs):
+    # Of two stages and a rate of 1/2 there are four draws: a denoiser is left out or counts twice.
+    def with_factors(*factors):
+        def part(stage, denoiser, image):
+            return image + factors[stage] * (denoiser(image) - image)
+
+        return magnitude(network.unrolled(inputs, part)).numpy()
+
+    possible = [with_factors(one, other) for one in (0, 2) for other in (0, 2)]
+    model = Dropout(network, 0.5, "stage")
+    seen = set()
+    for draw in range(24):
+        images = model.one(inputs, model.keys([draw, draw]), None).numpy()
+        for number, image in enumerate(images):
+            errors = [np.abs(image - one[number]).max() for one in possible]
+            assert min(errors) < 1e-12
+            seen.add(int(np.argmin(errors)))
+    assert seen == {0, 1, 2, 3}
+
+
+def test_dropped_pixels_leave_what_a_stage_does_in_the_mean(network, inputs):
+    image = tf.ones([2, 40, 50], tf.complex128)
+    keys = tf.constant([[1, 2], [3, 4]])
+    found = Dropout(network, 0.2)._dropped(keys, 1, lambda u: 3 * u, image)
+    values, counts = np.unique(found, return_counts=True)
+    np.testing.assert_allclose(values, [1, 1 + 2 / 0.8])
+    assert abs(counts[0] / counts.sum() - 0.2) < 0.03
+    other = Dropout(network, 0.2)._dropped(keys, 0, lambda u: 3 * u, image)
+    assert np.any(other != found)
+
+
+def test_dropout_needs_stages():
+    with pytest.raises(ValueError, match="dropout needs a model of stages .* model=UNet"):
+        Dropout(UNet(channels=2, pools=1))
+    with pytest.raises(ValueError, match="rate must be a number >= 0 and < 1. Received: rate=1"):
+        Dropout(cascade(), 1)
 
 
 # Ensembles

@@ -334,7 +334,7 @@ def test_a_trained_run_is_left_as_it_is(smoke, capsys):
         (
             train,
             ["--config", SMOKE, "--set", "defence.num_samples=3"],
-            "defence.name is none, and the key is one of denoised, median, purified, smoothed",
+            "defence.name is none, and the key is one of denoised, dropout, median, purified,",
         ),
         (
             train,

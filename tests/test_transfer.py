@@ -1,4 +1,4 @@
-"""Perturbations of one run, given to the models of others."""
+"""Perturbations of one run, given to the models of others; and the parts of their effects."""
 
 import csv
 
@@ -12,6 +12,7 @@ from tfvn import data, load_model
 from tfvn.config import load
 from tfvn.physics import measurement
 from tfvn.results.evaluate import evaluate
+from tfvn.results.split import effect_in_parts
 from tfvn.results.transfer import transfer
 from tfvn.runs import attack_files
 
@@ -82,4 +83,34 @@ def test_the_command_says_what_is_missing(run_dirs, tmp_path, capsys):
     clean = make_run(tmp_path / "clean", "data.num_test=2", attack=False)
     assert program.main([run_dirs[0], clean, *output]) == 2
     assert "clean: []" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_parts_of_an_effect_are_those_that_the_data_see_and_do_not(run_dirs, tmp_path, capsys):
+    assert program.main([*run_dirs, "--parts", "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "parts.md").read_text() in capsys.readouterr().out
+    with open(tmp_path / "parts.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    evaluate(run_dirs, tmp_path)
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        attacked = [row for row in csv.DictReader(file) if row["attack"] != "none"]
+    places = ("model", "slice", "attack", "radius")
+    assert [[row[key] for key in places] for row in found] == [
+        [row[key] for key in places] for row in attacked
+    ]
+    for row, measured in zip(found, attacked):
+        numbers = {key: float(x) for key, x in row.items() if key.startswith(("effect", "r_"))}
+        assert numbers["effect"] == pytest.approx(float(measured["effect"]), rel=1e-4)
+        # Directions that are hardly measured belong to neither part by themselves.
+        for name, whole in (("effect", measured["effect"]), ("r", measured["norm"])):
+            sum_ = np.hypot(numbers[f"{name}_range"], numbers[f"{name}_null"])
+            assert 0.95 * float(whole) < sum_ < 1.001 * float(whole)
+        assert 0 < numbers["effect_null"] < numbers["effect"]
+
+
+def test_parts_need_an_attack_in_a_ball(tmp_path):
+    clean = make_run(tmp_path / "clean", "data.num_test=2", attack=False)
+    with pytest.raises(ValueError, match="parts of an effect need a run with an attack"):
+        effect_in_parts([clean], tmp_path / "out")
     assert not (tmp_path / "out").exists()

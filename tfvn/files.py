@@ -45,6 +45,8 @@ _BEGINNINGS = {
     "flags.csv": "model,flag,state,",
     "num_samples.csv": "model,num_samples,radius,",
     "num_samples.md": "| model",
+    "parts.csv": "model,slice,name,attack,radius,effect,effect_range,",
+    "parts.md": "| model",
     "draws.csv": "model,slice,name,certificate,",
     "draws.md": "| certificate",
     "floor.csv": "slice,name,kind,radius,",

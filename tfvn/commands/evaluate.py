@@ -14,13 +14,14 @@ It writes the paper's Table 1 and Figures 1 to 3, and a report of all.
     {0} runs/original runs/sigma_0.05 --output results
     {0} runs/sigma_0.05 --num-samples 1 3 9 27 81
     {0} runs/original runs/sigma_0.05 --transfer
+    {0} runs/original runs/sigma_0.05 --parts
 """
 
 
 def _add_flags(parser):
     parser.usage = (
         f"{parser.prog} RUN_DIR [RUN_DIR ...] [--output DIR] [--set SECTION.KEY=VALUE ...]\n"
-        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--probe]\n"
+        "           [--show MODEL ...] [--num-samples K ...] [--transfer] [--parts] [--probe]\n"
         "           [--strategy S] [--workers N | --scheduler ADDRESS]"
     )
     parser.add_argument(
@@ -58,6 +59,12 @@ def _add_flags(parser):
         help="instead: the perturbations of every run on the models of all",
     )
     parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="instead: how much of each effect the measured data see, and how much only the network"
+        " says",
+    )
+    parser.add_argument(
         "--probe",
         action="store_true",
         help="also probe every model on one slice for what makes attacks on it fail",
@@ -71,28 +78,32 @@ def _work(arguments, parser, words):
     run_dirs = [*arguments.run_dirs, *arguments.run_dir]
     if not run_dirs:
         parser.error("give at least one RUN_DIR, the directory of a training")
-    instead = [arguments.num_samples, arguments.transfer, arguments.show or arguments.probe]
-    if sum(map(bool, instead)) > 1:
+    instead = [arguments.num_samples, arguments.transfer, arguments.parts]
+    if sum(map(bool, [*instead, arguments.show or arguments.probe])) > 1:
         parser.error(
-            "--num-samples and --transfer each stand in the place of an evaluation, which has"
-            " --show and --probe: give one of these three"
+            "--num-samples, --transfer and --parts each stand in the place of an evaluation, which"
+            " has --show and --probe: give one of these"
         )
     cli.check_cluster(arguments, parser)
-    if (arguments.workers or arguments.scheduler) and (arguments.num_samples or arguments.transfer):
-        parser.error("--num-samples and --transfer work in one process: leave the cluster out")
+    if (arguments.workers or arguments.scheduler) and any(instead):
+        parser.error(
+            "--num-samples, --transfer and --parts work in one process: leave the cluster out"
+        )
     if arguments.transfer and arguments.strategy != "none":
         parser.error("--transfer works on one device: leave --strategy out")
     output = arguments.output or os.path.join(run_dirs[0], "results")
 
     def evaluate():
         from tfvn import cluster, workers
-        from tfvn.results import evaluate, sweep, transfer
+        from tfvn.results import evaluate, split, sweep, transfer
 
         strategy = workers.start(arguments.strategy, arguments.replicas).strategy()
         if arguments.num_samples:
             sweep.sample_sweep(run_dirs, output, arguments.num_samples, arguments.set, strategy)
         elif arguments.transfer:
             transfer.transfer(run_dirs, output, arguments.set)
+        elif arguments.parts:
+            split.effect_in_parts(run_dirs, output, arguments.set, strategy)
         else:
             asked = arguments.show, arguments.probe
             with cluster.connected(arguments.workers, arguments.scheduler) as others:

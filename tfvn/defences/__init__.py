@@ -2,6 +2,7 @@
 
 from tfvn.defences.base import GIVEN, Defence
 from tfvn.defences.cyclic import Cyclic
+from tfvn.defences.dropout import Dropout
 from tfvn.defences.ensemble import Ensemble
 from tfvn.defences.median import MedianSmoothed
 from tfvn.defences.projected import Projected
@@ -14,6 +15,7 @@ __all__ = [
     "DEFENCES",
     "Defence",
     "DenoisedSmoothing",
+    "Dropout",
     "Ensemble",
     "GIVEN",
     "MedianSmoothed",
@@ -27,6 +29,7 @@ __all__ = [
 DEFENCES = {
     "cyclic": Cyclic,
     "denoised": DenoisedSmoothing,
+    "dropout": Dropout,
     "ensemble": Ensemble,
     "median": MedianSmoothed,
     "projected": Projected,

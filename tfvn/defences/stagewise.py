@@ -26,10 +26,10 @@ from tfvn import checks
 from tfvn.defences.randomised import Randomised
 from tfvn.defences.streamed import Draws
 from tfvn.models.base import magnitude
-from tfvn.models.unrolled import Unrolled
+from tfvn.models.unrolled import check_unrolled
 from tfvn.physics import noise
 
-__all__ = ["Stagewise"]
+__all__ = ["Stagewise", "noisy_copies"]
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -53,12 +53,7 @@ class Stagewise(Randomised):
 
     def __init__(self, model, sigma, num_samples=8, chunk_size=1, seed=0):
         super().__init__(model, num_samples, chunk_size, seed)
-        if not isinstance(model, Unrolled):
-            raise ValueError(
-                "stagewise smoothing needs a model of stages that have a denoiser each, such as"
-                f" variational, modl or cascade. Received: model={type(model).__name__}. Smooth the"
-                " whole of it: defence=smoothed."
-            )
+        check_unrolled(model, "stagewise smoothing")
         self.sigma = checks.number("sigma", sigma, 0)
 
     @property
@@ -81,21 +76,35 @@ class Stagewise(Randomised):
 
     def _smoothed(self, key, stage, denoiser, image):
         """The mean of a stage's denoiser under noise, differentiable in the image."""
-        batch = tf.shape(image)[0]
-        key = noise.fold_in_each(key, tf.fill([batch], stage))
 
         def chunk(measured, start, stop):
-            # Draw-major, as all draws are.
-            times = stop - start
-            keys = tf.tile(key, [times, 1])
-            keys = noise.fold_in_each(keys, tf.repeat(tf.range(start, stop), batch))
-            copies = tf.tile(measured[0], [times, 1, 1])
-            copies = tf.ensure_shape(copies, [None, *image.shape[1:]])
-            copies += tf.cast(self.sigma, image.dtype) * noise.white_image(copies, keys)
-            images = denoiser(copies)
-            return tf.reshape(images, tf.concat([[times], tf.shape(image)], 0))
+            copies = noisy_copies(measured[0], self.sigma, key, stage, start, stop)
+            images = denoiser(tf.ensure_shape(copies, [None, *image.shape[1:]]))
+            return tf.reshape(images, tf.concat([[stop - start], tf.shape(image)], 0))
 
         draws = Draws(
             chunk, [image], tf.zeros_like(image), tf.identity(self._num_samples), self.chunk_size
         )
         return draws.mean(self.model, ["zero_filled"])
+
+
+def noisy_copies(image, sigma, key, stage, start, stop):
+    """The images that a stage's denoiser sees, u_t + sigma n_(t,j) for j from start to stop - 1.
+
+    Args:
+        image: u_t, complex (batch, rows, width).
+        sigma: standard deviation of each real component.
+        key: int32 (batch, 2), of the draws of each image.
+        stage, start, stop: t, and which draws.
+
+    Returns:
+        draw-major, every image with one draw and then every image with the next: complex
+        ((stop - start) batch, rows, width).
+    """
+    batch = tf.shape(image)[0]
+    times = stop - start
+    keys = noise.fold_in_each(key, tf.fill([batch], stage))
+    keys = tf.tile(keys, [times, 1])
+    keys = noise.fold_in_each(keys, tf.repeat(tf.range(start, stop), batch))
+    copies = tf.tile(image, [times, 1, 1])
+    return copies + tf.cast(sigma, image.dtype) * noise.white_image(copies, keys)

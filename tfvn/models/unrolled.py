@@ -7,7 +7,7 @@ A defence may put something in the place of D_t, such as its mean under noise.
 
 from tfvn.models.base import Reconstructor
 
-__all__ = ["Unrolled"]
+__all__ = ["Unrolled", "check_unrolled"]
 
 
 class Unrolled(Reconstructor):
@@ -35,3 +35,21 @@ class Unrolled(Reconstructor):
 def _plainly(stage, denoiser, image):
     del stage
     return denoiser(image)
+
+
+def check_unrolled(model, name):
+    """Checks that a model has stages with a denoiser each.
+
+    Args:
+        model: a `Reconstructor`.
+        name: of the defence that needs them.
+
+    Raises:
+        ValueError: for a model without.
+    """
+    if not isinstance(model, Unrolled):
+        raise ValueError(
+            f"{name} needs a model of stages that have a denoiser each, such as variational, modl"
+            f" or cascade. Received: model={type(model).__name__}. Smooth the whole of it:"
+            " defence=smoothed."
+        )

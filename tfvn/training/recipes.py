@@ -11,6 +11,7 @@ from tfvn.training.gan import GAN
 from tfvn.training.generator import Generator
 from tfvn.training.jitter import Jitter
 from tfvn.training.recipe import Recipe
+from tfvn.training.smug import SMUG
 
 __all__ = ["RECIPES", "Clean", "Noise", "Scaled"]
 
@@ -93,6 +94,7 @@ RECIPES = {
     "effect-penalty": EffectPenalty,
     "features": Features,
     "generator": Generator,
+    "smug": SMUG,
     "scaled": Scaled,
     "gan": GAN,
 }

@@ -1,0 +1,120 @@
+"""SMUG's training: its loss is that of the network as it is defended, with exact gradients."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_recipes import differences
+
+import tfvn
+from tfvn.compat import variable_of
+from tfvn.defences import Stagewise
+from tfvn.models import Cascade, MoDL, UNet, VariationalNetwork, magnitude
+from tfvn.runs import trained_on
+from tfvn.runs.attack import attack_run
+from tfvn.runs.train import train_run
+from tfvn.training.recipe import Recipe
+from tfvn.training.smug import SMUG
+from tfvn.training.trainer import Trainer
+
+KEYS = tf.constant([[3, 4]])
+
+
+@pytest.fixture(scope="module")
+def given(case):
+    return case(1, height=8, width=6, dtype="complex128")
+
+
+def modl():
+    model = MoDL(num_iterations=2, num_layers=2, filters=3, cg_steps=3, dtype="float64")
+    return model, model.denoisers[0].kernels[0]
+
+
+def cascade():
+    sizes = dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0.3)
+    model = Cascade(**sizes, dtype="float64")
+    return model, model.trainable_weights[0]
+
+
+def variational():
+    model = VariationalNetwork(num_stages=2, filters=2, kernel_size=3, dtype="float64")
+    return model, model.stages[0].kernel
+
+
+def loss_of(recipe, model, given):
+    measured = model.measured(given)
+    reference = 0.8 * measured["zero_filled"]
+    inputs = recipe(model, measured, reference, KEYS)
+    return recipe.loss(model, inputs, reference, tuple(model.parameter_blocks))
+
+
+@pytest.mark.parametrize("made", [modl, cascade, variational])
+def test_the_gradient_in_the_weights_matches_central_differences(given, made):
+    model, weight = made()
+    weight, recipe = variable_of(weight), SMUG(0.1, num_samples=2, weight=0.3)
+    with tf.GradientTape() as tape:
+        value = loss_of(recipe, model, given)
+    found = tape.gradient(value, weight).numpy()
+    entries = [(0, 0, 0, 0), (1, 2, 1, 1)]
+    expected = differences(lambda: loss_of(recipe, model, given), weight, entries)
+    np.testing.assert_allclose([found[entry] for entry in entries], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("made", [modl, variational])
+def test_without_its_second_term_the_loss_is_the_error_of_the_defended_network(given, made):
+    model, _ = made()
+    found = loss_of(SMUG(0.1, num_samples=3, weight=0.0), model, given)
+    image = Stagewise(model, 0.1, num_samples=3).answer(model.measured(given), KEYS)
+    reference = 0.8 * model.measured(given)["zero_filled"]
+    np.testing.assert_allclose(found, np.sum((image - magnitude(reference)) ** 2) / 2, rtol=1e-10)
+
+
+def test_the_second_term_compares_each_denoiser_with_its_answer_to_the_reference(given):
+    # Denoisers that change nothing: what is left is the noise, and how far the stages are off.
+    model, kernel = modl()
+    kernel.assign(np.zeros(kernel.shape))
+    by_weight = [float(loss_of(SMUG(0.1, 500, weight), model, given)) for weight in (0.0, 1.0)]
+    zero_filled = model.measured(given)["zero_filled"]
+    stages = []
+    model.unrolled(
+        model.measured(given), lambda stage, denoiser, image: stages.append(image) or image
+    )
+    expected = sum(np.sum(np.abs(image - 0.8 * zero_filled) ** 2) / 2 for image in stages)
+    # Two stages of 8 x 6 complex pixels of noise.
+    expected += 2 * 48 * 0.1**2
+    assert by_weight[1] - by_weight[0] == pytest.approx(expected, rel=0.05)
+
+
+def test_without_noise_it_is_the_plain_recipe_bit_for_bit(given):
+    model, _ = cascade()
+    found, expected = (loss_of(recipe, model, given) for recipe in (SMUG(0), Recipe()))
+    assert float(found) == float(expected)
+
+
+def test_gradients_are_counted_and_a_network_needs_stages():
+    counts = []
+    for recipe in (SMUG(0), SMUG(0.1), SMUG(0.1, 3, weight=0)):
+        counts.append(Trainer(cascade()[0], "adam", recipe).gradients_of_slice)
+    assert counts == [1, 5, 3]
+    with pytest.raises(ValueError, match="recipe smug needs a model of stages .* model=UNet"):
+        Trainer(UNet(channels=2, pools=1), "adam", SMUG(0.1))
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_for_its_defence_and_attacked_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "data": {"height": 16, "width": 16, "num_coils": 2, "num_train": 2, "num_test": 1},
+        "sampling": {"mask": "equispaced", "acceleration": 2},
+        "model": {"name": "cascade", "num_cascades": 2, "num_layers": 2, "filters": 3},
+        "training.iterations": 2,
+        "training.batch_size": 2,
+        "training.checkpoint_every": 1,
+        "training.optimizer": {"name": "adam"},
+        "training.recipe": {"name": "smug", "sigma": 0.1},
+        "defence": {"name": "stagewise", "sigma": 0.1, "num_samples": 2},
+        "attacks": [{"name": "ascent", "sizes": [0.5], "steps": 2}],
+    }
+    config = tfvn.config.load(settings=settings)
+    train_run("run", config)
+    assert trained_on.gradients("run") == 2 * 2 * 5
+    attack_run("run", config)
