@@ -14,6 +14,8 @@ Schwab, Antholzer and Haltmeier, Deep null space learning for inverse problems, 
 35(2), 2019.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -69,6 +71,8 @@ def effect_in_parts(run_dirs, output, overrides=(), strategy=None):
 def _rows(candidate, loaded):
     """The rows of one run."""
     model, found = loaded.model, []
+    # Conjugate gradients take long where each step is called by itself.
+    split = tf.function(functools.partial(projected.parts, model.sense), autograph=False)
     source = data.source(candidate.config, "test")
     with progress.bar(total=len(source), desc=f"parts {candidate.name}", unit="slice") as bar:
         for case in cases(candidate.config, source):
@@ -81,18 +85,19 @@ def _rows(candidate, loaded):
                 change = answer_to(model, case, r) - clean
                 place = {"model": candidate.name, "slice": case.index, "name": case.name}
                 place |= {"attack": kind, "radius": radius}
-                found.append({**place, **_norms(model.sense, case, change, r)})
+                found.append({**place, **_norms(split, case, change, r)})
             bar.update()
     return found
 
 
-def _norms(sense, case, change, r):
+def _norms(split, case, change, r):
     """The norms of a change of the magnitude, of its parts, and of those of r, a dict."""
+    operands = {name: tf.constant(case.inputs[name]) for name in ("sensitivity_maps", "mask")}
     phase = tf.math.angle(case.reference)
     turned = tf.cast(change, r.dtype) * tf.cast(tf.exp(tf.complex(0 * phase, phase)), r.dtype)
     numbers = {"effect": _norm(turned)}
     for name, image in (("effect", turned), ("r", r)):
-        in_range, in_null = projected.parts(sense, case.inputs, image)
+        in_range, in_null = split(operands, image)
         numbers |= {f"{name}_range": _norm(in_range), f"{name}_null": _norm(in_null)}
     return numbers
 
