@@ -12,6 +12,8 @@ import attack
 import evaluate
 import tfvn
 from tfvn.defences import (
+    DEFENCES,
+    GIVEN,
     Cyclic,
     DenoisedSmoothing,
     Dropout,
@@ -36,6 +38,7 @@ from tfvn.models import (
     ZeroFilled,
     magnitude,
 )
+from tfvn.models.base import Reconstructor
 from tfvn.runs.attack import attack_run
 
 # Without conjugate gradients: nothing here is compiled.
@@ -94,6 +97,12 @@ def test_at_its_limit_every_defence_is_the_model_bit_for_bit(network, denoiser, 
     for name, defence in plain_limits(network, denoiser).items():
         np.testing.assert_array_equal(answer(defence, inputs), expected, err_msg=name)
         assert defence.draws == 0 and defence.track == "deterministic", name
+
+
+def test_no_setting_of_a_defence_has_the_name_of_something_that_models_have():
+    for name, kind in DEFENCES.items():
+        settings = set(inspect.signature(kind).parameters) - set(GIVEN)
+        assert not settings & set(dir(Reconstructor)), name
 
 
 def random_ones(network, denoiser, num_samples, chunk_size=1):
@@ -522,6 +531,17 @@ def test_a_run_of_an_ensemble_knows_its_networks_and_not_their_files(run, tmp_pa
     capsys.readouterr()
     assert attack.main(["--run-dir", "run"]) == 2
     assert "defence.others" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+@pytest.mark.parametrize("part", ["pixel", "stage"])
+def test_a_run_of_dropout_is_attacked_and_evaluated(run, part):
+    run(name="dropout", part=part, num_samples=2)
+    assert evaluate.main(["run", "--output", "results"]) == 0
+    attacked = rows_of("results/results.csv")[-1]
+    assert (attacked["track"], attacked["num_samples"]) == ("random", "2")
+    assert float(attacked["effect"]) > 0
 
 
 @pytest.mark.slow

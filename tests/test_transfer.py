@@ -1,11 +1,12 @@
 """Perturbations of one run, given to the models of others; and the parts of their effects."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_evaluation import SMOOTHED, make_run
+from test_evaluation import SETTINGS, SMOOTHED, make_run
 
 import evaluate as program
 from tfvn import data, load_model
@@ -14,7 +15,9 @@ from tfvn.physics import measurement
 from tfvn.results.evaluate import evaluate
 from tfvn.results.split import effect_in_parts
 from tfvn.results.transfer import transfer
-from tfvn.runs import attack_files
+from tfvn.runs import attack_files, directory
+from tfvn.runs.attack import attack_run
+from tfvn.runs.train import train_run
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +103,34 @@ def test_the_parts_of_an_effect_are_those_that_the_data_see_and_do_not(run_dirs,
         [row[key] for key in places] for row in attacked
     ]
     for row, measured in zip(found, attacked):
-        numbers = {key: float(x) for key, x in row.items() if key.startswith(("effect", "r_"))}
-        assert numbers["effect"] == pytest.approx(float(measured["effect"]), rel=1e-4)
+        image, numbers = row.pop("image"), {key: float(row[key]) for key in list(row)[5:]}
+        assert image == {"plain": "complex", "smoothed": "magnitude"}[row["model"]]
+        effect = float(measured["effect"])
+        if image == "magnitude":
+            assert numbers["change"] == pytest.approx(effect, rel=1e-4)
+        # A change of the phase is no effect.
+        assert numbers["change"] > 0.999 * effect
         # Directions that are hardly measured belong to neither part by themselves.
-        for name, whole in (("effect", measured["effect"]), ("r", measured["norm"])):
-            sum_ = np.hypot(numbers[f"{name}_range"], numbers[f"{name}_null"])
-            assert 0.95 * float(whole) < sum_ < 1.001 * float(whole)
-        assert 0 < numbers["effect_null"] < numbers["effect"]
+        for whole, part in (("change", ""), ("norm", "r_")):
+            whole = {**numbers, "norm": float(measured["norm"])}[whole]
+            sum_ = np.hypot(numbers[f"{part}range"], numbers[f"{part}null"])
+            assert 0.95 * whole < sum_ < 1.001 * whole
+        assert 0 < numbers["null"] < numbers["change"]
+
+
+@pytest.mark.slow
+def test_what_a_linear_model_is_changed_in_lies_in_the_range(tmp_path):
+    run = tmp_path / "zero-filled"
+    of_others = ("model.", "training.")
+    settings = [text for text in SETTINGS if not text.startswith(of_others)]
+    settings += ["data.num_test=1", "model=zero-filled"]
+    config = directory.open_run(run, os.devnull, settings)
+    train_run(run, config)
+    attack_run(run, config)
+    effect_in_parts([run], tmp_path / "out")
+    with open(tmp_path / "out" / "parts.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            assert float(row["null"]) < 0.02 * float(row["change"])
 
 
 def test_parts_need_an_attack_in_a_ball(tmp_path):

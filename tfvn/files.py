@@ -45,7 +45,7 @@ _BEGINNINGS = {
     "flags.csv": "model,flag,state,",
     "num_samples.csv": "model,num_samples,radius,",
     "num_samples.md": "| model",
-    "parts.csv": "model,slice,name,attack,radius,effect,effect_range,",
+    "parts.csv": "model,slice,name,attack,radius,image,",
     "parts.md": "| model",
     "draws.csv": "model,slice,name,certificate,",
     "draws.md": "| certificate",

@@ -3,7 +3,7 @@
     z_t = u_t + b_t (D_t(u_t) - u_t) / (1 - p),    u_(t+1) = the data step of z_t
 
 b_t is 0 with the chance p and 1 otherwise, others in every stage and draw. So the mean of what a
-stage's denoiser does to its image is left as it is. A unit that is left out together is a pixel of
+stage's denoiser does to its image is left as it is. What is left out together is a pixel of
 the image, or the denoiser of the stage as a whole, which is stochastic depth.
 
 Nothing is certified. The networks here are not trained with it, as those of the sources are.
@@ -21,14 +21,14 @@ from tfvn import checks
 from tfvn.defences.drawn import Drawn
 from tfvn.models.base import magnitude
 from tfvn.models.features import as_complex
-from tfvn.models.unrolled import check_unrolled
+from tfvn.models.unrolled import OTHERWISE, check_unrolled
 from tfvn.physics import noise
 from tfvn.shapes import static_or_dynamic_shape
 
-__all__ = ["UNITS", "Dropout"]
+__all__ = ["PARTS", "Dropout"]
 
 # What is left out together.
-UNITS = ("pixel", "stage")
+PARTS = ("pixel", "stage")
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -38,7 +38,7 @@ class Dropout(Drawn):
     Args:
         model: an `Unrolled` model, such as `MoDL`, `Cascade` or `VariationalNetwork`.
         rate: p, the share that is left out. 0 stands for the model itself.
-        unit: what is left out together, a "pixel" of the image or a "stage".
+        part: what is left out together, a "pixel" of the image or a "stage".
         num_samples: K, draws of one answer.
         chunk_size: draws processed at once, see `Smoothed`.
         seed: of the draws.
@@ -46,15 +46,15 @@ class Dropout(Drawn):
     `num_samples` and `seed` may be set later; nothing is compiled again.
 
     Raises:
-        ValueError: for a model without stages, a rate outside 0 <= p < 1, another unit,
+        ValueError: for a model without stages, a rate outside 0 <= p < 1, another part,
             num_samples < 1 or chunk_size < 0.
     """
 
-    def __init__(self, model, rate=0.1, unit="pixel", num_samples=8, chunk_size=0, seed=0):
+    def __init__(self, model, rate=0.1, part="pixel", num_samples=8, chunk_size=0, seed=0):
         super().__init__(model, num_samples, chunk_size, seed)
-        check_unrolled(model, "dropout")
+        check_unrolled(model, "dropout", OTHERWISE)
         self.rate = checks.number("rate", rate, 0, below=1)
-        self.unit = checks.choice("unit", unit, UNITS)
+        self.part = checks.choice("part", part, PARTS)
 
     @property
     def draws(self):
@@ -85,7 +85,7 @@ class Dropout(Drawn):
         """
         real = image.dtype.real_dtype
         shape = [1, 1]
-        if self.unit == "pixel":
+        if self.part == "pixel":
             shape = static_or_dynamic_shape(image)[1:]
 
         def of_image(key):

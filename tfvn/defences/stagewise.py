@@ -26,7 +26,7 @@ from tfvn import checks
 from tfvn.defences.randomised import Randomised
 from tfvn.defences.streamed import Draws
 from tfvn.models.base import magnitude
-from tfvn.models.unrolled import check_unrolled
+from tfvn.models.unrolled import OTHERWISE, check_unrolled
 from tfvn.physics import noise
 
 __all__ = ["Stagewise", "noisy_copies"]
@@ -53,7 +53,7 @@ class Stagewise(Randomised):
 
     def __init__(self, model, sigma, num_samples=8, chunk_size=1, seed=0):
         super().__init__(model, num_samples, chunk_size, seed)
-        check_unrolled(model, "stagewise smoothing")
+        check_unrolled(model, "stagewise smoothing", OTHERWISE)
         self.sigma = checks.number("sigma", sigma, 0)
 
     @property

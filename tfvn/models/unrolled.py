@@ -7,7 +7,12 @@ A defence may put something in the place of D_t, such as its mean under noise.
 
 from tfvn.models.base import Reconstructor
 
-__all__ = ["Unrolled", "check_unrolled"]
+__all__ = ["OTHERWISE", "Unrolled", "check_unrolled"]
+
+# What a defence tells whose model has no stages.
+OTHERWISE = (
+    "Put it around such a network itself, or smooth the whole of this one: defence=smoothed."
+)
 
 
 class Unrolled(Reconstructor):
@@ -37,12 +42,13 @@ def _plainly(stage, denoiser, image):
     return denoiser(image)
 
 
-def check_unrolled(model, name):
+def check_unrolled(model, name, advice):
     """Checks that a model has stages with a denoiser each.
 
     Args:
         model: a `Reconstructor`.
-        name: of the defence that needs them.
+        name: of what needs them.
+        advice: what to do without them, a sentence.
 
     Raises:
         ValueError: for a model without.
@@ -50,6 +56,5 @@ def check_unrolled(model, name):
     if not isinstance(model, Unrolled):
         raise ValueError(
             f"{name} needs a model of stages that have a denoiser each, such as variational, modl"
-            f" or cascade. Received: model={type(model).__name__}. Smooth the whole of it:"
-            " defence=smoothed."
+            f" or cascade. Received: model={type(model).__name__}. {advice}"
         )

@@ -20,7 +20,7 @@ from tfvn.results.measure import load
 from tfvn.results.writing import prepare_folder, write_all
 from tfvn.runs import locks
 
-__all__ = ["FILES", "answer_to", "balls", "stored", "transfer"]
+__all__ = ["FILES", "answer_to", "balls", "measured_with", "stored", "transfer"]
 
 # What it may write.
 FILES = ("transfer.csv", "transfer.md", "transfer.png")
@@ -144,12 +144,18 @@ def _strongest(model, case, clean, source, digest, radius):
     return max(results)
 
 
+def measured_with(model, case, perturbation):
+    """The measurement of a slice as a model reads it, with r in it or None."""
+    given = model.measured(case.inputs)
+    if perturbation is None:
+        return given
+    known = attacks.IMAGE.known(model.sense, case.inputs)
+    return attacks.IMAGE.enter(model.sense, given, perturbation, known)
+
+
 def answer_to(model, case, perturbation):
     """The answer to a slice, with r in it or None, to the model's own draws."""
-    given = model.measured(case.inputs)
-    if perturbation is not None:
-        known = attacks.IMAGE.known(model.sense, case.inputs)
-        given = attacks.IMAGE.enter(model.sense, given, perturbation, known)
+    given = measured_with(model, case, perturbation)
     return model.reconstruct(given, model.keys(case.inputs["sample_index"]))
 
 

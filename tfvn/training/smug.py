@@ -52,7 +52,7 @@ class SMUG(Recipe):
         return self.num_samples + (1 if self.weight else 0)
 
     def build(self, network, seed):
-        check_unrolled(network, "The recipe smug")
+        check_unrolled(network, "The recipe smug", "Train for smoothing of the whole of it: noise.")
 
     def __call__(self, network, inputs, reference, keys):
         return {**inputs, _KEY: keys}
@@ -65,11 +65,12 @@ class SMUG(Recipe):
         unlike = []
 
         def smoothed(stage, denoiser, image):
-            answers = denoiser(noisy_copies(image, self.sigma, key, stage, 0, self.num_samples))
+            copies = noisy_copies(image, self.sigma, key, stage, 0, self.num_samples)
+            answers = tf.reshape(denoiser(copies), [self.num_samples, *image.shape])
             if self.weight:
                 squares = tf.square(tf.abs(answers - denoiser(reference)))
                 unlike.append(tf.reduce_sum(squares) / (2 * self.num_samples))
-            return tf.reduce_mean(answers, 0, keepdims=True)
+            return tf.reduce_mean(answers, 0)
 
         loss = squared_error(network.unrolled(measured, smoothed), reference)
         if unlike:
