@@ -194,6 +194,7 @@ SECOND_STACK = {
         "test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoint",
     },
     "test_searches": {"test_the_same_seed_gives_the_same_bytes"},
+    "test_smug": {"test_the_gradient_in_the_weights_matches_central_differences"},
     "test_tracks": {
         "test_a_model_is_deterministic_unless_it_draws",
         "test_the_track_is_read_back_with_a_model",
@@ -296,6 +297,7 @@ AS_TRACED = {
     "test_scripts",
     "test_searches",
     "test_smoothing",
+    "test_smug",
     "test_summaries",
     "test_threat_runs",
     "test_threats",
@@ -331,6 +333,7 @@ UNFUSED = {
     "test_run_models",
     "test_searches",
     "test_smoothing",
+    "test_smug",
     "test_summaries",
     "test_threat_runs",
     "test_threats",

@@ -47,7 +47,7 @@ def loss_of(recipe, model, given):
     return recipe.loss(model, inputs, reference, tuple(model.parameter_blocks))
 
 
-@pytest.mark.parametrize("made", [modl, cascade, variational])
+@pytest.mark.parametrize("made", [modl, cascade, pytest.param(variational, marks=pytest.mark.slow)])
 def test_the_gradient_in_the_weights_matches_central_differences(given, made):
     model, weight = made()
     weight, recipe = variable_of(weight), SMUG(0.1, num_samples=2, weight=0.3)
@@ -72,7 +72,7 @@ def test_the_second_term_compares_each_denoiser_with_its_answer_to_the_reference
     # Denoisers that change nothing: what is left is the noise, and how far the stages are off.
     model, kernel = modl()
     kernel.assign(np.zeros(kernel.shape))
-    by_weight = [float(loss_of(SMUG(0.1, 500, weight), model, given)) for weight in (0.0, 1.0)]
+    by_weight = [float(loss_of(SMUG(0.1, 100, weight), model, given)) for weight in (0.0, 1.0)]
     zero_filled = model.measured(given)["zero_filled"]
     stages = []
     model.unrolled(
