@@ -46,6 +46,18 @@ def _add_flags(parser):
         " the first six)",
     )
     cli.add_set(parser, "override defence.num_samples, defence.chunk_size or data.cache_dir")
+    _add_what_is_made_instead(parser)
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="also probe every model on one slice for what makes attacks on it fail",
+    )
+    cli.add_strategy_of_draws(parser)
+    cli.add_cluster(parser)
+
+
+def _add_what_is_made_instead(parser):
+    """The flags that stand in the place of an evaluation."""
     parser.add_several(
         "--num-samples",
         metavar="K",
@@ -64,13 +76,6 @@ def _add_flags(parser):
         help="instead: how much of each effect the measured data see, and how much only the network"
         " says",
     )
-    parser.add_argument(
-        "--probe",
-        action="store_true",
-        help="also probe every model on one slice for what makes attacks on it fail",
-    )
-    cli.add_strategy_of_draws(parser)
-    cli.add_cluster(parser)
 
 
 def _work(arguments, parser, words):
