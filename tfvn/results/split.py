@@ -143,8 +143,8 @@ def _norm(image):
 def _write(rows, left_out, output):
     """Writes and prints the rows. Returns the paths of the files."""
     columns = ("change", "range", "null", "r_range", "r_null")
-    lines = [["model", "image", "attack", "change", "in the range", "null space", "r in the range"]]
-    lines[0].append("null space")
+    heads = ["change", "in the range", "in the null space", "r in the range", "r in the null space"]
+    lines = [["model", "image", "attack", *heads]]
     places = dict.fromkeys(
         (row["model"], row["image"], row["attack"], row["radius"]) for row in rows
     )
