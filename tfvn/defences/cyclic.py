@@ -250,7 +250,7 @@ class _Cycle:
         """A synthesised measurement with the noise of the mask of a number."""
         batch = tf.shape(self.deviation)[0]
         keys = noises.keys(self.defence.seed, noises.SMOOTHING, tf.zeros([batch], tf.int32))
-        keys = noises.fold_in_each(keys, tf.fill([batch], number))
+        keys = noises.fold_in_all(keys, number)
         return measurement.noisy(self.sense, inputs, self.deviation, keys)
 
     def _gradient(self, r):

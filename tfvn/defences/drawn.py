@@ -170,7 +170,7 @@ class Drawn(Randomised):
             is_random = self.model.draws > 0
         if not is_random:
             return None
-        return noise.fold_in_each(keys, tf.fill(tf.shape(keys)[:1], noise.INNER))
+        return noise.fold_in_all(keys, noise.INNER)
 
     def _chunk_size(self, shape):
         if self.chunk_size:

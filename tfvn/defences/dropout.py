@@ -75,7 +75,7 @@ class Dropout(Drawn):
 
     def _dropped(self, keys, stage, denoiser, image):
         """A stage's denoiser with parts of what it changes left out."""
-        keys = noise.fold_in_each(keys, tf.fill(tf.shape(keys)[:1], stage))
+        keys = noise.fold_in_all(keys, stage)
         kept = self._kept(image, keys)
         return image + as_complex(kept / (1 - self.rate)) * (denoiser(image) - image)
 

@@ -90,7 +90,7 @@ class Ensemble(Defence):
         for number, member in enumerate(self.members):
             own = key
             if key is not None and number:
-                own = noise.fold_in_each(key, tf.fill(tf.shape(key)[:1], number))
+                own = noise.fold_in_all(key, number)
             given = measurement.read_as(self.sense, inputs, member.reads)
             images.append(chosen(member)(given, own))
         return tf.add_n(images) / len(images)

@@ -110,7 +110,7 @@ class Purified(Drawn):
         zero_filled = image = measurement.zero_filled(self.sense, inputs)
         for step in range(self.steps):
             level = tf.cast(self.level * (1 - step / self.steps), image.dtype)
-            own = noise.fold_in_each(keys, tf.fill(tf.shape(keys)[:1], step))
+            own = noise.fold_in_all(keys, step)
             noisy = image + level * noise.white_image(image, own)
             image = denoised(self._denoiser, inputs, noisy)
             residual = zero_filled - self.sense.normal(image, *operands)

@@ -76,9 +76,10 @@ class Stagewise(Randomised):
 
     def _smoothed(self, key, stage, denoiser, image):
         """The mean of a stage's denoiser under noise, differentiable in the image."""
+        key = noise.fold_in_all(key, stage)
 
         def chunk(measured, start, stop):
-            copies = noisy_copies(measured[0], self.sigma, key, stage, start, stop)
+            copies = noisy_copies(measured[0], self.sigma, key, start, stop)
             images = denoiser(tf.ensure_shape(copies, [None, *image.shape[1:]]))
             return tf.reshape(images, tf.concat([[stop - start], tf.shape(image)], 0))
 
@@ -88,14 +89,14 @@ class Stagewise(Randomised):
         return draws.mean(self.model, ["zero_filled"])
 
 
-def noisy_copies(image, sigma, key, stage, start, stop):
+def noisy_copies(image, sigma, key, start, stop):
     """The images that a stage's denoiser sees, u_t + sigma n_(t,j) for j from start to stop - 1.
 
     Args:
         image: u_t, complex (batch, rows, width).
         sigma: standard deviation of each real component.
-        key: int32 (batch, 2), of the draws of each image.
-        stage, start, stop: t, and which draws.
+        key: int32 (batch, 2), of the draws of each image in this stage.
+        start, stop: which draws.
 
     Returns:
         draw-major, every image with one draw and then every image with the next: complex
@@ -103,8 +104,7 @@ def noisy_copies(image, sigma, key, stage, start, stop):
     """
     batch = tf.shape(image)[0]
     times = stop - start
-    keys = noise.fold_in_each(key, tf.fill([batch], stage))
-    keys = tf.tile(keys, [times, 1])
+    keys = tf.tile(key, [times, 1])
     keys = noise.fold_in_each(keys, tf.repeat(tf.range(start, stop), batch))
     copies = tf.tile(image, [times, 1, 1])
     return copies + tf.cast(sigma, image.dtype) * noise.white_image(copies, keys)

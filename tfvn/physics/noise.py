@@ -31,6 +31,7 @@ __all__ = [
     "TRAINING",
     "VALIDATION",
     "fold_in",
+    "fold_in_all",
     "fold_in_each",
     "image_noise",
     "keys",
@@ -69,6 +70,11 @@ def fold_in_each(keys, numbers):
     found = _fold_in_each(keys, numbers)
     found.set_shape(keys.shape)
     return found
+
+
+def fold_in_all(keys, number):
+    """`fold_in` of one number into every key of (batch, 2)."""
+    return fold_in_each(keys, tf.fill(tf.shape(keys)[:1], number))
 
 
 def _each_folded(keys, numbers):

@@ -18,7 +18,7 @@ from tfvn.results.rows import CLEAN, dataset_of, size_columns
 from tfvn.runs import elsewhere
 from tfvn.runs.models import model_hash, network_of, splits_draws
 
-__all__ = ["Answer", "Loaded", "load", "load_kept", "measure", "measure_slice"]
+__all__ = ["Answer", "Loaded", "check_finite", "load", "load_kept", "measure", "measure_slice"]
 
 
 class Loaded(NamedTuple):
@@ -91,7 +91,9 @@ def measure_slice(candidate, case, loaded):
     claims = claimed(loaded.model)
     clean = _clean_answer(case, loaded.model)
     for answer in [clean, *_attacked_answers(candidate, case, loaded)]:
-        _check_finite(candidate, case, answer)
+        attacked = {"attack": answer.kind, **size_columns(answer.kind, answer.size)}
+        what = f"{case.name} ({dataset_of(attacked)})"
+        check_finite(candidate, what, answer.image)
         numbers = measure(loaded.model, case, answer, clean, claims)
         row = _row(candidate, case, loaded.model, answer, numbers)
         images[dataset_of(row)] = answer.image[0].numpy()
@@ -120,13 +122,21 @@ def _attacked_answers(candidate, case, loaded):
         yield Answer(kind, size, perturbation, model.statistics(changed, keys))
 
 
-def _check_finite(candidate, case, answer):
-    if not np.isfinite(answer.image).all():
-        attacked = {"attack": answer.kind, **size_columns(answer.kind, answer.size)}
+def check_finite(candidate, what, image):
+    """Checks that a reconstruction is finite.
+
+    Args:
+        candidate: the `Candidate`.
+        what: the name of the slice and, where it has one, of the attack.
+        image: the reconstruction.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not np.isfinite(image).all():
         raise ValueError(
-            f"{candidate.run_dir}: the reconstruction of {case.name} ({dataset_of(attacked)}) is"
-            " not finite. Leave this run out, or train its network again with a lower learning"
-            " rate."
+            f"{candidate.run_dir}: the reconstruction of {what} is not finite. Leave this run out,"
+            " or train its network again with a lower learning rate."
         )
 
 

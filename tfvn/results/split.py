@@ -28,7 +28,7 @@ from tfvn import attacks, data, progress, tables
 from tfvn.defences import projected
 from tfvn.models import compiled
 from tfvn.results.candidates import cases, check_attacks, open_candidates
-from tfvn.results.measure import load
+from tfvn.results.measure import check_finite, load
 from tfvn.results.transfer import answer_to, balls, measured_with
 from tfvn.results.writing import prepare_folder, write_table
 from tfvn.runs import locks
@@ -87,8 +87,8 @@ def _rows(candidate, loaded):
             operands = {name: case.inputs[name] for name in ("sensitivity_maps", "mask")}
             operands = tf.nest.map_structure(tf.convert_to_tensor, operands)
             clean = _image(candidate, model, case, None)
+            nothing = attacks.IMAGE.zero(model.sense, case.inputs)
             for kind, radius in balls(candidate):
-                nothing = attacks.IMAGE.zero(model.sense, case.inputs)
                 r = candidate.perturbation(kind, radius, case, loaded.digest, nothing)
                 change = _image(candidate, model, case, r) - clean
                 place = {"model": candidate.name, "slice": case.index, "name": case.name}
@@ -124,11 +124,7 @@ def _image(candidate, model, case, r):
                 f" {candidate.name} out, or take test data that are fully sampled."
             )
         image = tf.cast(answer_to(model, case, r), phase.dtype) * phase
-    if not np.isfinite(image).all():
-        raise ValueError(
-            f"{candidate.run_dir}: the reconstruction of {case.name} is not finite. Leave this run"
-            " out, or train its network again with a lower learning rate."
-        )
+    check_finite(candidate, case.name, image)
     return image
 
 
@@ -145,16 +141,12 @@ def _write(rows, left_out, output):
     columns = ("change", "range", "null", "r_range", "r_null")
     heads = ["change", "in the range", "in the null space", "r in the range", "r in the null space"]
     lines = [["model", "image", "attack", *heads]]
-    places = dict.fromkeys(
-        (row["model"], row["image"], row["attack"], row["radius"]) for row in rows
-    )
-    for place in places:
-        own = []
-        for row in rows:
-            if (row["model"], row["image"], row["attack"], row["radius"]) == place:
-                own.append([row[column] for column in columns])
-        means = [tables.digits(mean) for mean in np.mean(own, 0)]
-        model, image, kind, radius = place
+    slices = {}
+    for row in rows:
+        place = row["model"], row["image"], row["attack"], row["radius"]
+        slices.setdefault(place, []).append([row[column] for column in columns])
+    for (model, image, kind, radius), norms in slices.items():
+        means = [tables.digits(mean) for mean in np.mean(norms, 0)]
         lines.append([model, image, attacks.of(kind).label(radius), *means])
     text = (
         f"{tables.aligned(lines)}\nMeans of norms over the slices. Range: what the measured data"

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfvn import checks
 from tfvn.defences.stagewise import noisy_copies
 from tfvn.models.unrolled import check_unrolled
+from tfvn.physics import noise
 from tfvn.training.recipe import Recipe, squared_error
 
 __all__ = ["SMUG"]
@@ -65,7 +66,8 @@ class SMUG(Recipe):
         unlike = []
 
         def smoothed(stage, denoiser, image):
-            copies = noisy_copies(image, self.sigma, key, stage, 0, self.num_samples)
+            own = noise.fold_in_all(key, stage)
+            copies = noisy_copies(image, self.sigma, own, 0, self.num_samples)
             answers = tf.reshape(denoiser(copies), [self.num_samples, *image.shape])
             if self.weight:
                 squares = tf.square(tf.abs(answers - denoiser(reference)))
