@@ -28,6 +28,7 @@ from tfvn.defences import (
 from tfvn.defences.cyclic import shifted
 from tfvn.defences.projected import parts
 from tfvn.defences.purified import denoised
+from tfvn.defences.stagewise import noisy_copies
 from tfvn.models import (
     Cascade,
     CGSense,
@@ -39,6 +40,7 @@ from tfvn.models import (
     magnitude,
 )
 from tfvn.models.base import Reconstructor
+from tfvn.physics import noise
 from tfvn.runs.attack import attack_run
 
 # Without conjugate gradients: nothing here is compiled.
@@ -47,6 +49,13 @@ SMALL = dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0.
 
 def cascade(seed=0):
     return Cascade(**SMALL, seed=seed, dtype="float64")
+
+
+def weighing(weigher=2, seed=0):
+    """The same, whose weights of the draws differ."""
+    model = Cascade(**SMALL, weigher=weigher, seed=seed, dtype="float64")
+    model.weigher.slope.assign(tf.fill([weigher, 1], tf.constant(20.0, tf.float64)))
+    return model
 
 
 def variational():
@@ -113,6 +122,7 @@ def random_ones(network, denoiser, num_samples, chunk_size=1):
         "smoothed": Smoothed(network, 0.1, **given),
         "median": MedianSmoothed(network, 0.1, **given),
         "stagewise": Stagewise(network, 0.1, **given),
+        "weighted": Stagewise(weighing(), 0.1, **given),
         "dropped pixels": Dropout(network, 0.3, **given),
         "dropped stages": Dropout(network, 0.5, "stage", **given),
         "purified": Purified(network, denoiser, **steps, **given),
@@ -174,6 +184,36 @@ def test_of_an_exact_denoiser_stagewise_smoothing_is_the_model(case):
     for num_samples in (1, 3):
         found = answer(Stagewise(model, 0.5, num_samples), inputs)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_a_weighted_mean_of_equal_weights_or_of_one_draw_is_the_mean(network, inputs):
+    equal = weighing()
+    equal.weigher.slope.assign(tf.zeros([2, 1], tf.float64))
+    for model, num_samples in ((equal, 3), (weighing(), 1)):
+        found = answer(Stagewise(model, 0.1, num_samples, chunk_size=2), inputs)
+        expected = answer(Stagewise(network, 0.1, num_samples), inputs)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_draws_count_by_their_weights(case):
+    # One stage of D = I, so that its image is the weighted mean of the noisy ones.
+    model = Cascade(1, 1, mu=0.0, data_step="replace", weigher=2, dtype="float64")
+    model.networks[0].kernels[0].assign(np.zeros((3, 3, 2, 2)))
+    model.weigher.slope.assign([[30.0], [-10.0]])
+    image = model.measured(case(1, height=8, width=6, dtype="complex128"))["zero_filled"]
+    key = tf.constant([[3, 4]])
+    found = Stagewise(model, 0.3, 5, chunk_size=2)._smoothed(key, 0, model.networks[0], image)
+    copies = noisy_copies(image, 0.3, noise.fold_in_all(key, 0), 0, 5)
+    weights = model.weigher(copies).numpy()
+    assert weights.min() > 0 and weights.max() < 1 and np.ptp(weights) > 0.01
+    expected = np.average(copies, axis=0, weights=weights)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-12)
+
+
+def test_weights_that_are_no_numbers_any_more_leave_a_finite_image(inputs):
+    model = weighing()
+    model.weigher.offset.assign([-1e4])
+    assert np.isfinite(answer(Stagewise(model, 0.1, 2), inputs)).all()
 
 
 def unrolled_models():

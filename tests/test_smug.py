@@ -11,7 +11,7 @@ from tfvn.defences import Stagewise
 from tfvn.models import Cascade, MoDL, UNet, VariationalNetwork, magnitude
 from tfvn.runs import trained_on
 from tfvn.runs.attack import attack_run
-from tfvn.runs.train import train_run
+from tfvn.runs.train import build_network, train_run
 from tfvn.training.recipe import Recipe
 from tfvn.training.smug import SMUG
 from tfvn.training.trainer import Trainer
@@ -35,6 +35,13 @@ def cascade():
     return model, model.trainable_weights[0]
 
 
+def weighing():
+    model = Cascade(2, 2, filters=3, data_step="replace", mu=0.3, weigher=2, dtype="float64")
+    # Draws whose weights differ.
+    model.weigher.slope.assign([[300.0], [-100.0]])
+    return model, model.weigher.kernels[0]
+
+
 def variational():
     model = VariationalNetwork(num_stages=2, filters=2, kernel_size=3, dtype="float64")
     return model, model.stages[0].kernel
@@ -47,7 +54,9 @@ def loss_of(recipe, model, given):
     return recipe.loss(model, inputs, reference, tuple(model.parameter_blocks))
 
 
-@pytest.mark.parametrize("made", [modl, cascade, pytest.param(variational, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "made", [modl, weighing, cascade, pytest.param(variational, marks=pytest.mark.slow)]
+)
 def test_the_gradient_in_the_weights_matches_central_differences(given, made):
     model, weight = made()
     weight, recipe = variable_of(weight), SMUG(0.1, num_samples=2, weight=0.3)
@@ -59,7 +68,7 @@ def test_the_gradient_in_the_weights_matches_central_differences(given, made):
     np.testing.assert_allclose([found[entry] for entry in entries], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("made", [modl, variational])
+@pytest.mark.parametrize("made", [modl, weighing, variational])
 def test_without_its_second_term_the_loss_is_the_error_of_the_defended_network(given, made):
     model, _ = made()
     found = loss_of(SMUG(0.1, num_samples=3, weight=0.0), model, given)
@@ -85,7 +94,7 @@ def test_the_second_term_compares_each_denoiser_with_its_answer_to_the_reference
 
 
 def test_without_noise_it_is_the_plain_recipe_bit_for_bit(given):
-    model, _ = cascade()
+    model, _ = weighing()
     found, expected = (loss_of(recipe, model, given) for recipe in (SMUG(0), Recipe()))
     assert float(found) == float(expected)
 
@@ -99,13 +108,64 @@ def test_gradients_are_counted_and_a_network_needs_stages():
         Trainer(UNet(channels=2, pools=1), "adam", SMUG(0.1))
 
 
+def test_a_weigher_begins_where_the_network_is_trained_further(tmp_path):
+    plain, network = cascade()[0], weighing()[0]
+    own = network.weigher.get_weights()
+    network.begin_with(plain)
+    for ours, begun in zip(network.weigher.get_weights(), own):
+        np.testing.assert_array_equal(ours, begun)
+    for ours, theirs in zip(network.networks, plain.networks):
+        for one, other in zip(ours.get_weights(), theirs.get_weights()):
+            np.testing.assert_array_equal(one, other)
+    again = Cascade.from_config({**network.get_config(), "seed": 3})
+    again.begin_with(network)
+    for one, other in zip(again.get_weights(), network.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_network_itself_does_not_use_its_weigher(given):
+    plain, network = cascade()[0], weighing()[0]
+    network.begin_with(plain)
+    found, expected = (model.reconstruct(given).numpy() for model in (network, plain))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_file_keeps_a_weigher_and_those_without_one_say_nothing_of_it(tmp_path):
+    network = weighing()[0]
+    network.save(tmp_path / "weighing.keras")
+    loaded = tfvn.load_model(tmp_path / "weighing.keras")
+    assert loaded.get_config() == network.get_config() and loaded.weigher.channels == 2
+    for one, other in zip(loaded.weigher.get_weights(), network.weigher.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    assert "weigher" not in cascade()[0].get_config()
+
+
+def test_weights_with_another_weigher_are_refused(tmp_path):
+    network = weighing()[0]
+    network.save(tmp_path / "weighing.keras")
+    model = {**network.get_config(), "name": "cascade", "weigher": 3}
+    for key in ("dtype", "seed", "readout_oversampling"):
+        model.pop(key)
+    start = str(tmp_path / "weighing.keras")
+    for weigher in (0, 3):
+        settings = {"model": {**model, "weigher": weigher}, "training.initial_weights": start}
+        with pytest.raises(ValueError, match="belong to another network: weigher=2"):
+            build_network(tfvn.config.load(settings=settings))
+
+
 @pytest.mark.slow
 def test_a_network_is_trained_for_its_defence_and_attacked_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = {
         "data": {"height": 16, "width": 16, "num_coils": 2, "num_train": 2, "num_test": 1},
         "sampling": {"mask": "equispaced", "acceleration": 2},
-        "model": {"name": "cascade", "num_cascades": 2, "num_layers": 2, "filters": 3},
+        "model": {
+            "name": "cascade",
+            "num_cascades": 2,
+            "num_layers": 2,
+            "filters": 3,
+            "weigher": 2,
+        },
         "training.iterations": 2,
         "training.batch_size": 2,
         "training.checkpoint_every": 1,
@@ -117,4 +177,7 @@ def test_a_network_is_trained_for_its_defence_and_attacked_in_it(tmp_path, monke
     config = tfvn.config.load(settings=settings)
     train_run("run", config)
     assert trained_on.gradients("run") == 2 * 2 * 5
+    begun, trained = build_network(config), tfvn.load_model("run/model.keras")
+    for one, other in zip(begun.weigher.kernels, trained.weigher.kernels):
+        assert np.abs(one.numpy() - other.numpy()).max() > 1e-5
     attack_run("run", config)

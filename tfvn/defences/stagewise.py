@@ -6,9 +6,12 @@ The n are white noise of the image, normal, of variance 1 in each real component
 every stage and draw. The data steps see no noise. Draws are streamed: memory grows with the stages
 as that of the model does, and not with K.
 
-Two things of the published code are left out. It clips u_t + sigma n to [-1, 1], which ours does
-not: images have a maximum of about 1, and a clipped one has no gradient. Its weighted variant has
-an encoder that must be trained with the model.
+A model with a weigher w has a weighted mean (Weighted SMUG):
+
+    z_t = sum_j w(v_j) D_t(v_j) / sum_j w(v_j),    v_j = u_t + sigma n_(t,j)
+
+The published code clips u_t + sigma n to [-1, 1], which ours does not: images have a maximum of
+about 1, and a clipped one has no gradient.
 
 Its authors prove a bound of the change. With their own settings it is 10^27 times the change of the
 data, so nothing is certified here.
@@ -26,10 +29,15 @@ from tfvn import checks
 from tfvn.defences.randomised import Randomised
 from tfvn.defences.streamed import Draws
 from tfvn.models.base import magnitude
+from tfvn.models.features import as_complex
 from tfvn.models.unrolled import OTHERWISE, check_unrolled
 from tfvn.physics import noise
+from tfvn.shapes import static_or_dynamic_shape
 
-__all__ = ["Stagewise", "noisy_copies"]
+__all__ = ["Stagewise", "noisy_copies", "unweighted", "weighted"]
+
+# Of all draws together.
+_LEAST_WEIGHT = 1e-8
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -77,16 +85,22 @@ class Stagewise(Randomised):
     def _smoothed(self, key, stage, denoiser, image):
         """The mean of a stage's denoiser under noise, differentiable in the image."""
         key = noise.fold_in_all(key, stage)
+        weigher = self.model.weigher
 
         def chunk(measured, start, stop):
             copies = noisy_copies(measured[0], self.sigma, key, start, stop)
-            images = denoiser(tf.ensure_shape(copies, [None, *image.shape[1:]]))
-            return tf.reshape(images, tf.concat([[stop - start], tf.shape(image)], 0))
+            copies = tf.ensure_shape(copies, [None, *image.shape[1:]])
+            images = denoiser(copies)
+            if weigher is not None:
+                images = weighted(images, weigher(copies))
+            return tf.reshape(images, tf.concat([[stop - start], tf.shape(zero)], 0))
 
-        draws = Draws(
-            chunk, [image], tf.zeros_like(image), tf.identity(self._num_samples), self.chunk_size
-        )
-        return draws.mean(self.model, ["zero_filled"])
+        zero = tf.zeros_like(image)
+        if weigher is not None:
+            zero = weighted(zero, tf.zeros_like(tf.math.real(image[:, 0, 0])))
+        draws = Draws(chunk, [image], zero, tf.identity(self._num_samples), self.chunk_size)
+        mean = draws.mean(self.model, ["zero_filled"])
+        return mean if weigher is None else unweighted(mean, image)
 
 
 def noisy_copies(image, sigma, key, start, stop):
@@ -108,3 +122,31 @@ def noisy_copies(image, sigma, key, start, stop):
     keys = noise.fold_in_each(keys, tf.repeat(tf.range(start, stop), batch))
     copies = tf.tile(image, [times, 1, 1])
     return copies + tf.cast(sigma, image.dtype) * noise.white_image(copies, keys)
+
+
+def weighted(images, weights):
+    """Images times their weights, and the weights behind: what a weighted mean is made of.
+
+    Args:
+        images: complex (batch, rows, width).
+        weights: real (batch,).
+
+    Returns:
+        complex (batch, rows width + 1).
+    """
+    weights = as_complex(weights)[:, None]
+    batch, rows, width = static_or_dynamic_shape(images)
+    return tf.concat([weights * tf.reshape(images, [batch, rows * width]), weights], 1)
+
+
+def unweighted(mean, like):
+    """The weighted mean of images, of the mean of what `weighted` makes of them.
+
+    Args:
+        mean: complex (batch, rows width + 1).
+        like: complex (batch, rows, width), of the shape that is returned.
+    """
+    total = tf.math.real(mean[:, -1:])
+    # A weight may be too small for a number.
+    total = as_complex(tf.maximum(total, _LEAST_WEIGHT))
+    return tf.reshape(mean[:, :-1] / total, tf.shape(like))

@@ -38,6 +38,9 @@ EDITION = 1
 TRAINING = "training:"
 # Keys of a training that change how far one call goes and what it shows.
 _OF_ONE_CALL = ("time_budget", "progress", "log_images_every", "profile")
+# Settings of models that are younger than published boards, and the value that stands for what was
+# computed before: with it the hash is that of before.
+_YOUNGER = {"weigher": 0}
 _LETTERS = 24
 # The network of a training in a setting, with its hash as the group.
 NETWORK = re.compile(f"{TRAINING}([0-9a-f]{{{_LETTERS}}})")
@@ -60,7 +63,7 @@ def of_training(config):
     return digest(
         "training",
         config.seed,
-        config.model.tree(),
+        _model(config),
         training,
         _of_start(start),
         _data(config),
@@ -113,6 +116,12 @@ def _of_start(path):
     if not path or path.startswith(TRAINING):
         return ""
     return _of_file(path)
+
+
+def _model(config):
+    """The section of the model, without younger settings that are not made use of."""
+    found = config.model.tree()
+    return {key: value for key, value in found.items() if _YOUNGER.get(key, ...) != value}
 
 
 def _data(config):

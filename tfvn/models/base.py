@@ -305,6 +305,10 @@ class Reconstructor(Stored):
         }
         tf.function(lambda given: self(given), autograph=False).get_concrete_function(inputs)
 
+    def begin_with(self, given):
+        """Takes the weights of another model of the same settings, as a training begins."""
+        self.set_weights(given.get_weights())
+
     # What compiled functions are shared by, see `tfvn.models.compiled`.
 
     # Settings that a model only begins with, and what it is called.

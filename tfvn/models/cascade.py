@@ -51,6 +51,8 @@ class Cascade(Unrolled):
             0 for "cg_sense".
         cg_steps: steps of conjugate gradients at most.
         tolerance: they end before where the residual is this part of what it began with.
+        weigher: channels of the network that weighs the draws of SMUG, see `Unrolled`. 0 stands for
+            none.
         readout_oversampling: the image is the central half of the readout (height).
         seed: of the initial kernels.
 
@@ -72,6 +74,7 @@ class Cascade(Unrolled):
         mu=0.05,
         cg_steps=20,
         tolerance=1e-6,
+        weigher=0,
         readout_oversampling=False,
         seed=0,
         **kwargs,
@@ -97,6 +100,7 @@ class Cascade(Unrolled):
                 dtype=self.dtype,
             )
             self.networks.append(network)
+        self.add_weigher(weigher, self.seed)
         self.built = True
 
     def get_config(self):

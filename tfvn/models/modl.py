@@ -50,6 +50,8 @@ class MoDL(Unrolled):
         cg_steps: steps of conjugate gradients at most. The paper has 10.
         tolerance: they end before where the residual is this part of what it began with.
         initial_lambda: lambda before the training.
+        weigher: channels of the network that weighs the draws of SMUG, see `Unrolled`. 0 stands for
+            none.
         readout_oversampling: the image is the central half of the readout (height).
         seed: of the initial kernels.
 
@@ -72,6 +74,7 @@ class MoDL(Unrolled):
         cg_steps=20,
         tolerance=1e-6,
         initial_lambda=0.05,
+        weigher=0,
         readout_oversampling=False,
         seed=0,
         **kwargs,
@@ -111,6 +114,7 @@ class MoDL(Unrolled):
                 raw_of(self.initial_lambda), dtype or "float32", shape
             ),
         )
+        self.add_weigher(weigher, self.seed)
         self.built = True
 
     def get_config(self):

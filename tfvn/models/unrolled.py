@@ -2,10 +2,14 @@
 
     z_t = D_t(u_t),    u_(t+1) = the data step of z_t
 
-A defence may put something in the place of D_t, such as its mean under noise.
+A defence may put something in the place of D_t, such as its mean under noise. A model may have a
+`Weigher` for that: a network that says how much each noisy image counts.
 """
 
+from tfvn import checks
+from tfvn.compat import weights_in_order
 from tfvn.models.base import Reconstructor
+from tfvn.models.weigher import Weigher
 
 __all__ = ["OTHERWISE", "Unrolled", "check_unrolled"]
 
@@ -19,7 +23,41 @@ class Unrolled(Reconstructor):
     """A model that calls denoisers D_t on its image, between steps towards the data.
 
     A subclass writes `unrolled` in the place of `call`.
+
+    Attributes:
+        weigher: a `Weigher` of the draws of its denoisers, or None. `call` does not use it: the
+            recipe `smug` trains it, and the defence `stagewise` has it weigh its draws.
     """
+
+    def __init__(self, readout_oversampling=False, **kwargs):
+        super().__init__(readout_oversampling, **kwargs)
+        # No attribute of the class: Keras 2 would not find the weights of what takes its place.
+        self.weigher = None
+
+    def add_weigher(self, channels, seed):
+        """Makes the `weigher` of a model whose setting `weigher` is above 0, the channels."""
+        channels = checks.whole("weigher", channels, 0, most=1024)
+        if channels:
+            # Between the seeds of the denoisers, which are 100 apart.
+            seed = seed * 1000 + 50
+            self.weigher = Weigher(channels, seed=seed, name="weigher", dtype=self.dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        # Files of models without one do not name it.
+        if self.weigher is not None:
+            config["weigher"] = self.weigher.channels
+        return config
+
+    def begin_with(self, given):
+        """Takes the weights of a model without a weigher. One that is here stays as it is."""
+        if given.weigher is not None or self.weigher is None:
+            super().begin_with(given)
+            return
+        apart = {id(weight) for weight in self.weigher.weights}
+        own = [weight for weight in weights_in_order(self) if id(weight) not in apart]
+        for weight, value in zip(own, weights_in_order(given)):
+            weight.assign(value)
 
     def unrolled(self, inputs, denoised):
         """The complex image, with a call of one's own in the place of each denoiser's.

@@ -49,7 +49,7 @@ def build_network(config):
     if path:
         given = load_model(path)
         _check_same_network(given, network, path)
-        network.set_weights(given.get_weights())
+        network.begin_with(given)
     return network
 
 
@@ -61,11 +61,12 @@ def _check_same_network(given, network, path):
             f"training.initial_weights must be the file of a {expected}. Received:"
             f" training.initial_weights={path}, of a {type(given).__name__}. Name another file."
         )
-    theirs = _settings_of(given)
+    ours = _settings_of(network)
     differences = []
-    for key, ours in _settings_of(network).items():
-        if theirs[key] != ours:
-            differences.append(f"{key}={theirs[key]!r} (configured: {ours!r})")
+    # A setting that the given one lacks is of a part that begins anew.
+    for key, theirs in _settings_of(given).items():
+        if ours.get(key) != theirs:
+            differences.append(f"{key}={theirs!r} (configured: {ours.get(key)!r})")
     if differences:
         raise ValueError(
             f"training.initial_weights={path} belong to another network:"

@@ -7,6 +7,9 @@ x_T is the answer of the network with the mean of K noisy answers of D_t in ever
 second term asks each denoiser for the answer that it has for the true image, whatever the noise
 and the stage. There is no adversary.
 
+A `weigher` of the network is trained with it (Weighted SMUG). The mean of the K answers is then a
+weighted one, and the second term is not.
+
 The published training begins with a denoiser that was trained by itself. Here it begins with any
 weights, such as those of a plain training (`training.initial_weights`).
 
@@ -17,7 +20,7 @@ and 7; and its code, which differentiates D_t(y), too.
 import tensorflow as tf
 
 from tfvn import checks
-from tfvn.defences.stagewise import noisy_copies
+from tfvn.defences.stagewise import noisy_copies, unweighted, weighted
 from tfvn.models.unrolled import check_unrolled
 from tfvn.physics import noise
 from tfvn.training.recipe import Recipe, squared_error
@@ -68,11 +71,14 @@ class SMUG(Recipe):
         def smoothed(stage, denoiser, image):
             own = noise.fold_in_all(key, stage)
             copies = noisy_copies(image, self.sigma, own, 0, self.num_samples)
-            answers = tf.reshape(denoiser(copies), [self.num_samples, *image.shape])
+            answers = denoiser(copies)
             if self.weight:
                 squares = tf.square(tf.abs(answers - denoiser(reference)))
                 unlike.append(tf.reduce_sum(squares) / (2 * self.num_samples))
-            return tf.reduce_mean(answers, 0)
+            if network.weigher is None:
+                return tf.reduce_mean(answers, 0, keepdims=True)
+            answers = weighted(answers, network.weigher(copies))
+            return unweighted(tf.reduce_mean(answers, 0, keepdims=True), image)
 
         loss = squared_error(network.unrolled(measured, smoothed), reference)
         if unlike:
