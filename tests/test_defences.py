@@ -210,10 +210,15 @@ def test_draws_count_by_their_weights(case):
     np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-12)
 
 
-def test_weights_that_are_no_numbers_any_more_leave_a_finite_image(inputs):
+def test_small_weights_are_weights_and_those_of_zero_leave_a_finite_image(inputs):
     model = weighing()
-    model.weigher.offset.assign([-1e4])
-    assert np.isfinite(answer(Stagewise(model, 0.1, 2), inputs)).all()
+    found = []
+    for offset in (-40.0, -50.0, -1e4):
+        model.weigher.offset.assign([offset])
+        found.append(answer(Stagewise(model, 0.1, 2), inputs))
+    # exp(x) of numbers far below 0, whose ratios do not depend on the offset.
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-9)
+    assert np.isfinite(found[2]).all()
 
 
 def unrolled_models():

@@ -161,6 +161,14 @@ def test_a_hash_changes_with_what_the_result_depends_on(board, settings, same_tr
     assert (trainings[0] == trainings[1], rows[0] == rows[1]) == (same_training, same_row)
 
 
+def test_a_weigher_that_is_not_there_leaves_the_hash_as_it_was():
+    found = []
+    for settings in ({}, {"weigher": 0}, {"weigher": 2}, {"weigher": 3}):
+        config = configs.load(settings={"model": {"name": "modl", **settings}})
+        found.append(addresses.of_training(config))
+    assert found[0] == found[1] and len(set(found)) == 3
+
+
 def test_a_given_network_is_known_by_its_content(tmp_path):
     found = []
     for name, content in {"a.keras": b"1", "b.keras": b"1", "c.keras": b"2"}.items():

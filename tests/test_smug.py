@@ -17,6 +17,7 @@ from tfvn.training.smug import SMUG
 from tfvn.training.trainer import Trainer
 
 KEYS = tf.constant([[3, 4]])
+SIZES = {"num_cascades": 2, "num_layers": 2, "filters": 3}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +31,12 @@ def modl():
 
 
 def cascade():
-    sizes = dict(num_cascades=2, num_layers=2, filters=3, data_step="replace", mu=0.3)
-    model = Cascade(**sizes, dtype="float64")
+    model = Cascade(**SIZES, data_step="replace", mu=0.3, dtype="float64")
     return model, model.trainable_weights[0]
 
 
 def weighing():
-    model = Cascade(2, 2, filters=3, data_step="replace", mu=0.3, weigher=2, dtype="float64")
+    model = Cascade(**SIZES, data_step="replace", mu=0.3, weigher=2, dtype="float64")
     # Draws whose weights differ.
     model.weigher.slope.assign([[300.0], [-100.0]])
     return model, model.weigher.kernels[0]
@@ -47,10 +47,10 @@ def variational():
     return model, model.stages[0].kernel
 
 
-def loss_of(recipe, model, given):
+def loss_of(recipe, model, given, keys=KEYS):
     measured = model.measured(given)
     reference = 0.8 * measured["zero_filled"]
-    inputs = recipe(model, measured, reference, KEYS)
+    inputs = recipe(model, measured, reference, keys)
     return recipe.loss(model, inputs, reference, tuple(model.parameter_blocks))
 
 
@@ -93,6 +93,18 @@ def test_the_second_term_compares_each_denoiser_with_its_answer_to_the_reference
     assert by_weight[1] - by_weight[0] == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize("made", [cascade, weighing])
+def test_slices_are_not_mixed(case, made):
+    model, _ = made()
+    both, keys = case(2, height=8, width=6, dtype="complex128"), tf.constant([[3, 4], [5, 6]])
+    measured = model.measured(both)
+    losses = []
+    for part in (slice(0, 2), slice(0, 1), slice(1, 2)):
+        one = {name: x[part] if x.shape[0] == 2 else x for name, x in measured.items()}
+        losses.append(float(loss_of(SMUG(0.1, 2, weight=0.5), model, one, keys[part])))
+    assert losses[0] == pytest.approx(losses[1] + losses[2], rel=1e-12)
+
+
 def test_without_noise_it_is_the_plain_recipe_bit_for_bit(given):
     model, _ = weighing()
     found, expected = (loss_of(recipe, model, given) for recipe in (SMUG(0), Recipe()))
@@ -109,18 +121,26 @@ def test_gradients_are_counted_and_a_network_needs_stages():
 
 
 def test_a_weigher_begins_where_the_network_is_trained_further(tmp_path):
-    plain, network = cascade()[0], weighing()[0]
-    own = network.weigher.get_weights()
-    network.begin_with(plain)
+    plain = cascade()[0]
+    plain.save(tmp_path / "plain.keras")
+    settings = {
+        "model": {"name": "cascade", **SIZES, "data_step": "replace", "mu": 0.3, "weigher": 2},
+        "training.initial_weights": str(tmp_path / "plain.keras"),
+    }
+    # In single precision, as all networks of configurations.
+    network = build_network(tfvn.config.load(settings=settings))
+    own = Cascade.from_config(network.get_config()).weigher.get_weights()
     for ours, begun in zip(network.weigher.get_weights(), own):
         np.testing.assert_array_equal(ours, begun)
     for ours, theirs in zip(network.networks, plain.networks):
         for one, other in zip(ours.get_weights(), theirs.get_weights()):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(one, other.astype("float32"))
     again = Cascade.from_config({**network.get_config(), "seed": 3})
     again.begin_with(network)
     for one, other in zip(again.get_weights(), network.get_weights()):
         np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError):
+        network.begin_with(Cascade(1, 2, filters=3))
 
 
 def test_the_network_itself_does_not_use_its_weigher(given):
@@ -149,7 +169,8 @@ def test_weights_with_another_weigher_are_refused(tmp_path):
     start = str(tmp_path / "weighing.keras")
     for weigher in (0, 3):
         settings = {"model": {**model, "weigher": weigher}, "training.initial_weights": start}
-        with pytest.raises(ValueError, match="belong to another network: weigher=2"):
+        configured = weigher or "none"
+        with pytest.raises(ValueError, match=rf"weigher=2 \(configured: {configured}\)"):
             build_network(tfvn.config.load(settings=settings))
 
 

@@ -28,9 +28,9 @@ class Drawn(Randomised):
     Args:
         model: the `Reconstructor` that is defended.
         num_samples: K, draws of one answer.
-        chunk_size: draws processed at once. 0 stands for one on a CPU, where more only use more
-            memory. On an accelerator it stands for as many as its free memory holds, if the model
-            tells what one takes (`memory_per_image`).
+        chunk_size: draws processed at once. 0 stands for one on a CPU, where more are faster for
+            small images alone. On an accelerator it stands for as many as its free memory holds, if
+            the model tells what one takes (`memory_per_image`).
         seed: of the draws.
         strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A
             model with weights must have been made or loaded inside its scope.

@@ -27,9 +27,9 @@ class Smoothed(Drawn):
             reads `kspace` sees k + e.
         sigma: standard deviation of each real component of the noise. 0 makes one plain prediction.
         num_samples: K, draws of one prediction.
-        chunk_size: draws processed at once. 0 stands for one on a CPU, where more only use more
-            memory. On an accelerator it stands for as many as its free memory holds, if the model
-            tells what one takes (`memory_per_image`).
+        chunk_size: draws processed at once. 0 stands for one on a CPU, where more are faster for
+            small images alone. On an accelerator it stands for as many as its free memory holds, if
+            the model tells what one takes (`memory_per_image`).
         seed: of the noise.
         law: the distribution of the noise, "gaussian" (the paper's), "uniform" or "laplace".
         strategy: a `tf.distribute` strategy over whose replicas the draws are split, or None. A

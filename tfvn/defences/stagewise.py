@@ -34,10 +34,10 @@ from tfvn.models.unrolled import OTHERWISE, check_unrolled
 from tfvn.physics import noise
 from tfvn.shapes import static_or_dynamic_shape
 
-__all__ = ["Stagewise", "noisy_copies", "unweighted", "weighted"]
+__all__ = ["Stagewise", "noisy_copies", "weighted_mean", "with_weights"]
 
-# Of all draws together.
-_LEAST_WEIGHT = 1e-8
+# Of the mean of all draws, so that no image is divided by 0. Single precision ends at 1e-38.
+_LEAST_WEIGHT = 1e-30
 
 
 @keras.utils.register_keras_serializable(package="tfvn")
@@ -86,21 +86,21 @@ class Stagewise(Randomised):
         """The mean of a stage's denoiser under noise, differentiable in the image."""
         key = noise.fold_in_all(key, stage)
         weigher = self.model.weigher
+        zero = tf.zeros_like(image)
+        if weigher is not None:
+            zero = with_weights(zero, tf.zeros_like(tf.math.real(image[:, 0, 0])))
 
         def chunk(measured, start, stop):
             copies = noisy_copies(measured[0], self.sigma, key, start, stop)
             copies = tf.ensure_shape(copies, [None, *image.shape[1:]])
             images = denoiser(copies)
             if weigher is not None:
-                images = weighted(images, weigher(copies))
+                images = with_weights(images, weigher(copies))
             return tf.reshape(images, tf.concat([[stop - start], tf.shape(zero)], 0))
 
-        zero = tf.zeros_like(image)
-        if weigher is not None:
-            zero = weighted(zero, tf.zeros_like(tf.math.real(image[:, 0, 0])))
         draws = Draws(chunk, [image], zero, tf.identity(self._num_samples), self.chunk_size)
         mean = draws.mean(self.model, ["zero_filled"])
-        return mean if weigher is None else unweighted(mean, image)
+        return mean if weigher is None else weighted_mean(mean, image)
 
 
 def noisy_copies(image, sigma, key, start, stop):
@@ -124,7 +124,7 @@ def noisy_copies(image, sigma, key, start, stop):
     return copies + tf.cast(sigma, image.dtype) * noise.white_image(copies, keys)
 
 
-def weighted(images, weights):
+def with_weights(images, weights):
     """Images times their weights, and the weights behind: what a weighted mean is made of.
 
     Args:
@@ -139,14 +139,13 @@ def weighted(images, weights):
     return tf.concat([weights * tf.reshape(images, [batch, rows * width]), weights], 1)
 
 
-def unweighted(mean, like):
-    """The weighted mean of images, of the mean of what `weighted` makes of them.
+def weighted_mean(mean, like):
+    """The weighted mean of images, of the mean of what `with_weights` makes of them.
 
     Args:
         mean: complex (batch, rows width + 1).
         like: complex (batch, rows, width), of the shape that is returned.
     """
     total = tf.math.real(mean[:, -1:])
-    # A weight may be too small for a number.
     total = as_complex(tf.maximum(total, _LEAST_WEIGHT))
     return tf.reshape(mean[:, :-1] / total, tf.shape(like))

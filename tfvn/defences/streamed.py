@@ -23,7 +23,8 @@ class Draws(NamedTuple):
     chunk: a function (measured, start, stop) to the images of draws start..stop-1, (draws, batch,
         rows, width).
     measured: the tensors that the images are differentiable in.
-    zero: an image of zeros, (batch, rows, width).
+    zero: an image of zeros, (batch, rows, width). What is no image has another shape, here and in
+        the chunks.
     count: the number of draws, a tensor.
     at_once: how many draws are a chunk.
     strategy: over whose replicas they are split, or None.

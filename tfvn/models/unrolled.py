@@ -6,6 +6,8 @@ A defence may put something in the place of D_t, such as its mean under noise. A
 `Weigher` for that: a network that says how much each noisy image counts.
 """
 
+import tensorflow as tf
+
 from tfvn import checks
 from tfvn.compat import weights_in_order
 from tfvn.models.base import Reconstructor
@@ -26,7 +28,8 @@ class Unrolled(Reconstructor):
 
     Attributes:
         weigher: a `Weigher` of the draws of its denoisers, or None. `call` does not use it: the
-            recipe `smug` trains it, and the defence `stagewise` has it weigh its draws.
+            recipe `smug` trains it, other recipes leave it as it began, and the defence
+            `stagewise` has it weigh its draws.
     """
 
     def __init__(self, readout_oversampling=False, **kwargs):
@@ -38,7 +41,7 @@ class Unrolled(Reconstructor):
         """Makes the `weigher` of a model whose setting `weigher` is above 0, the channels."""
         channels = checks.whole("weigher", channels, 0, most=1024)
         if channels:
-            # Between the seeds of the denoisers, which are 100 apart.
+            # Between the seeds of denoisers of up to 50 layers, which are 100 apart.
             seed = seed * 1000 + 50
             self.weigher = Weigher(channels, seed=seed, name="weigher", dtype=self.dtype)
 
@@ -50,14 +53,13 @@ class Unrolled(Reconstructor):
         return config
 
     def begin_with(self, given):
-        """Takes the weights of a model without a weigher. One that is here stays as it is."""
-        if given.weigher is not None or self.weigher is None:
+        """As for all models; where `given` has no weigher, that of this one stays as it is."""
+        own, theirs = _without_weigher(self), _without_weigher(given)
+        if given.weigher is not None or len(own) != len(theirs):
             super().begin_with(given)
             return
-        apart = {id(weight) for weight in self.weigher.weights}
-        own = [weight for weight in weights_in_order(self) if id(weight) not in apart]
-        for weight, value in zip(own, weights_in_order(given)):
-            weight.assign(value)
+        for weight, value in zip(own, theirs):
+            weight.assign(tf.cast(tf.convert_to_tensor(value), weight.dtype))
 
     def unrolled(self, inputs, denoised):
         """The complex image, with a call of one's own in the place of each denoiser's.
@@ -73,6 +75,14 @@ class Unrolled(Reconstructor):
 
     def call(self, inputs):
         return self.unrolled(inputs, _plainly)
+
+
+def _without_weigher(model):
+    """The weights of an `Unrolled` model that are not its weigher's, a list."""
+    apart = set()
+    if model.weigher is not None:
+        apart = {id(weight) for weight in model.weigher.weights}
+    return [weight for weight in weights_in_order(model) if id(weight) not in apart]
 
 
 def _plainly(stage, denoiser, image):

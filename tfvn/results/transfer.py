@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfvn import attacks, data, metrics, progress, tables
 from tfvn.figures import heat_map
+from tfvn.models import compiled
 from tfvn.results.candidates import cases, check_attacks, open_candidates
 from tfvn.results.measure import load
 from tfvn.results.writing import prepare_folder, write_all
@@ -150,6 +151,11 @@ def measured_with(model, case, perturbation):
     if perturbation is None:
         return given
     known = attacks.IMAGE.known(model.sense, case.inputs)
+    # Eagerly A^H A takes as long as an answer.
+    return compiled.shared(model, _entered)(given, perturbation, known)
+
+
+def _entered(model, given, perturbation, known):
     return attacks.IMAGE.enter(model.sense, given, perturbation, known)
 
 

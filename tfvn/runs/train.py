@@ -65,8 +65,9 @@ def _check_same_network(given, network, path):
     differences = []
     # A setting that the given one lacks is of a part that begins anew.
     for key, theirs in _settings_of(given).items():
-        if ours.get(key) != theirs:
-            differences.append(f"{key}={theirs!r} (configured: {ours.get(key)!r})")
+        configured = repr(ours[key]) if key in ours else "none"
+        if configured != repr(theirs):
+            differences.append(f"{key}={theirs!r} (configured: {configured})")
     if differences:
         raise ValueError(
             f"training.initial_weights={path} belong to another network:"

@@ -20,7 +20,7 @@ and 7; and its code, which differentiates D_t(y), too.
 import tensorflow as tf
 
 from tfvn import checks
-from tfvn.defences.stagewise import noisy_copies, unweighted, weighted
+from tfvn.defences.stagewise import noisy_copies, weighted_mean, with_weights
 from tfvn.models.unrolled import check_unrolled
 from tfvn.physics import noise
 from tfvn.training.recipe import Recipe, squared_error
@@ -72,13 +72,15 @@ class SMUG(Recipe):
             own = noise.fold_in_all(key, stage)
             copies = noisy_copies(image, self.sigma, own, 0, self.num_samples)
             answers = denoiser(copies)
+            images = tf.reshape(answers, [self.num_samples, *image.shape])
             if self.weight:
-                squares = tf.square(tf.abs(answers - denoiser(reference)))
+                squares = tf.square(tf.abs(images - denoiser(reference)))
                 unlike.append(tf.reduce_sum(squares) / (2 * self.num_samples))
             if network.weigher is None:
-                return tf.reduce_mean(answers, 0, keepdims=True)
-            answers = weighted(answers, network.weigher(copies))
-            return unweighted(tf.reduce_mean(answers, 0, keepdims=True), image)
+                return tf.reduce_mean(images, 0)
+            rows = with_weights(answers, network.weigher(copies))
+            rows = tf.reshape(rows, [self.num_samples, image.shape[0], rows.shape[-1]])
+            return weighted_mean(tf.reduce_mean(rows, 0), image)
 
         loss = squared_error(network.unrolled(measured, smoothed), reference)
         if unlike:
