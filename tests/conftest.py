@@ -194,7 +194,11 @@ SECOND_STACK = {
         "test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoint",
     },
     "test_searches": {"test_the_same_seed_gives_the_same_bytes"},
-    "test_smug": {"test_the_gradient_in_the_weights_matches_central_differences"},
+    "test_smug": {
+        "test_the_gradient_in_the_weights_matches_central_differences",
+        "test_a_weigher_begins_where_the_network_is_trained_further",
+        "test_a_file_keeps_a_weigher_and_those_without_one_say_nothing_of_it",
+    },
     "test_tracks": {
         "test_a_model_is_deterministic_unless_it_draws",
         "test_the_track_is_read_back_with_a_model",
