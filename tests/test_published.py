@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfvn.leaderboard import addresses, schema
@@ -68,11 +69,16 @@ def test_rows_and_results_agree(board):
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
 def test_its_file_still_stands_for_what_is_published(board):
     # A new setting of a model that changes a hash computes all of its rows again: see `_YOUNGER`.
+    rows, _ = rows_of(board)
+    theirs = next(iter(rows.values()))["origin"]["numpy"]
+    if theirs.split(".")[0] != np.__version__.split(".")[0]:
+        pytest.skip(
+            f"the board was computed with NumPy {theirs}: another one pickles masks otherwise"
+        )
     found = {}
     for entry in read(ROOT / "configs" / "leaderboard" / f"{board.name}.yaml").entries:
         training = addresses.of_training(entry.config)
         found[entry.name] = training, addresses.of_row(entry.config, training)
-    rows, _ = rows_of(board)
     hashes = {name: row["hashes"] for name, row in rows.items()}
     assert found == {name: (one["training"], one["row"]) for name, one in hashes.items()}
 
