@@ -51,10 +51,10 @@ def cascade(seed=0):
     return Cascade(**SMALL, seed=seed, dtype="float64")
 
 
-def weighing(weigher=2, seed=0):
+def weighing():
     """The same, whose weights of the draws differ."""
-    model = Cascade(**SMALL, weigher=weigher, seed=seed, dtype="float64")
-    model.weigher.slope.assign(tf.fill([weigher, 1], tf.constant(20.0, tf.float64)))
+    model = Cascade(**SMALL, weigher=2, dtype="float64")
+    model.weigher.slope.assign([[20.0], [20.0]])
     return model
 
 

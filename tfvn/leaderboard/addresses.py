@@ -121,7 +121,10 @@ def _of_start(path):
 def _model(config):
     """The section of the model, without younger settings that are not made use of."""
     found = config.model.tree()
-    return {key: value for key, value in found.items() if _YOUNGER.get(key, ...) != value}
+    for key, value in _YOUNGER.items():
+        if found.get(key) == value:
+            del found[key]
+    return found
 
 
 def _data(config):

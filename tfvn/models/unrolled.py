@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfvn import checks
 from tfvn.compat import weights_in_order
 from tfvn.models.base import Reconstructor
-from tfvn.models.weigher import Weigher
+from tfvn.models.weigher import MOST_CHANNELS, Weigher
 
 __all__ = ["OTHERWISE", "Unrolled", "check_unrolled"]
 
@@ -39,7 +39,7 @@ class Unrolled(Reconstructor):
 
     def add_weigher(self, channels, seed):
         """Makes the `weigher` of a model whose setting `weigher` is above 0, the channels."""
-        channels = checks.whole("weigher", channels, 0, most=1024)
+        channels = checks.whole("weigher", channels, 0, most=MOST_CHANNELS)
         if channels:
             # Between the seeds of denoisers of up to 50 layers, which are 100 apart.
             seed = seed * 1000 + 50
@@ -56,6 +56,7 @@ class Unrolled(Reconstructor):
         """As for all models; where `given` has no weigher, that of this one stays as it is."""
         own, theirs = _without_weigher(self), _without_weigher(given)
         if given.weigher is not None or len(own) != len(theirs):
+            # Which refuses a network of other weights.
             super().begin_with(given)
             return
         for weight, value in zip(own, theirs):

@@ -18,8 +18,9 @@ from tfvn.models.features import as_channels
 from tfvn.models.residual import KERNEL_SIZE
 from tfvn.models.same_size import correlate_same
 
-__all__ = ["Weigher"]
+__all__ = ["MOST_CHANNELS", "Weigher"]
 
+MOST_CHANNELS = 1024
 _LAYERS = 5
 
 
@@ -40,7 +41,7 @@ class Weigher(keras.layers.Layer):
 
     def __init__(self, channels=16, seed=0, **kwargs):
         super().__init__(**{**kwargs, "dtype": checks.precision(kwargs.get("dtype"))})
-        self.channels = checks.whole("channels", channels, 1, most=1024)
+        self.channels = checks.whole("channels", channels, 1, most=MOST_CHANNELS)
         # Those of a model's networks are a thousand times its own.
         self.seed = checks.whole("seed", seed, limit=2**63)
         self.kernels = []

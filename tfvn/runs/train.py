@@ -65,9 +65,10 @@ def _check_same_network(given, network, path):
     differences = []
     # A setting that the given one lacks is of a part that begins anew.
     for key, theirs in _settings_of(given).items():
-        configured = repr(ours[key]) if key in ours else "none"
-        if configured != repr(theirs):
-            differences.append(f"{key}={theirs!r} (configured: {configured})")
+        if key not in ours:
+            differences.append(f"{key}={theirs!r} (configured: none)")
+        elif ours[key] != theirs:
+            differences.append(f"{key}={theirs!r} (configured: {ours[key]!r})")
     if differences:
         raise ValueError(
             f"training.initial_weights={path} belong to another network:"
