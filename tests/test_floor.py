@@ -1,6 +1,7 @@
 """The error that no method can be below: distances are those of the operator itself."""
 
 import csv
+import dataclasses
 import os
 
 import numpy as np
@@ -100,11 +101,11 @@ def test_outside_of_the_object_there_is_no_lesion(case):
     one, sense = made(case, "columns", False)
     image = one.reference.numpy()
     image[0, :, 3:] *= 1e-3
-    dark = one._replace(reference=tf.constant(image))
+    dark = dataclasses.replace(one, reference=tf.constant(image))
     # Touching discs of 5 columns have less than a tenth of the largest magnitude but for the first.
     maps = one.inputs["sensitivity_maps"].copy()
     maps[..., 5:] = 0
-    blind = dark._replace(inputs={**dark.inputs, "sensitivity_maps": maps})
+    blind = dataclasses.replace(dark, inputs={**dark.inputs, "sensitivity_maps": maps})
     for here, there in zip(
         floor.lesion_floors(dark, sense, [1e-4], DISC),
         floor.lesion_floors(blind, sense, [1e-4], DISC),

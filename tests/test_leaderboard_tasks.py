@@ -85,15 +85,26 @@ def test_transfers_are_of_pairs_of_different_rows_and_pictures_of_each_once(boar
     for entry in board.entries:
         store.write_json(there.told(entry.config), {"hashes": {"model": "5e"}})
     found = {task.name for task in tasks.transfer_tasks(there, board)}
-    names = [("a", "tuned"), ("a", "both"), ("tuned", "both")]
-    pairs = {pair for one, other in names for pair in ((one, other), (other, one))}
     # Those of "a again" are those of "a".
     pictures = [task.name for task in tasks.picture_tasks(there, board)]
     assert pictures == ["pictures of a", "pictures of tuned", "pictures of both"]
     entrant = run.row_entrant(there, board.entries[0].config)
     store.write_json(shown.path_of(entrant, board.middle()), {})
     assert [task.name for task in tasks.picture_tasks(there, board)] == pictures[1:]
-    assert found == {f"transfer from {source} to {target}" for source, target in pairs}
+    assert found == {
+        "transfer from tuned, both to a",
+        "transfer from a, both to tuned",
+        "transfer from a, tuned to both",
+    }
+
+
+def test_a_transfer_has_so_many_sources(board, tmp_path, monkeypatch):
+    there = store.Store(str(tmp_path / "out"))
+    for entry in board.entries:
+        store.write_json(there.told(entry.config), {"hashes": {"model": "5e"}})
+    monkeypatch.setattr(tasks, "_SOURCES", 1)
+    names = [task.name for task in tasks.transfer_tasks(there, board)]
+    assert len(names) == 6 and names[:2] == ["transfer from tuned to a", "transfer from both to a"]
 
 
 def test_floors_are_of_slices_and_wait_for_nothing(board, tmp_path):

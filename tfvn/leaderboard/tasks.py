@@ -5,7 +5,7 @@
     measure    one slice of a row, without an attack or under one
     tell       all that is known of a row
     floor      one slice: what no method can be below
-    transfer   the changes that were found for one row, on the model of another
+    transfer   the changes that were found for some rows, on the model of another
     pictures   of a row
 
 Each does a part of what `tfvn.leaderboard.run` does in one process, and writes the same files. What
@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 _SPLITS = ("train", "test")
+# The sources of one transfer. More of them read the target's slices fewer times, and more is lost
+# with a worker that is killed.
+_SOURCES = 8
 
 
 def compute(cluster, there, board, watch):
@@ -250,27 +253,37 @@ def _floor(output, config, radii, state, index):
 
 
 def transfer_tasks(there, board):
-    """What is missing of the transfers between rows that are told, a list of tasks."""
-    found, states = [], {}
+    """What is missing of the transfers between rows that are told, a list of tasks.
+
+    A task has one target. Its slices are read once for several sources.
+    """
+    waiting = {}
     for target, source in transfers.missing(there, board):
-        known = store.read_json(there.told(source.config))
-        origin = source.name, source.config, known["hashes"]["model"]
-        if target.name not in states:
-            states[target.name] = elsewhere.state_of_data(target.config, _SPLITS)
-        state = states[target.name]
-        given = there.output, (target.name, target.config), origin, board.radii(), state
-        found.append(Task(f"transfer from {source.name} to {target.name}", _transfer, given))
+        waiting.setdefault(target.name, (target, []))[1].append(source)
+    found = []
+    for target, sources in waiting.values():
+        state = elsewhere.state_of_data(target.config, _SPLITS)
+        for start in range(0, len(sources), _SOURCES):
+            some = [_told(there, source) for source in sources[start : start + _SOURCES]]
+            given = there.output, (target.name, target.config), some, board.radii(), state
+            names = ", ".join(name for name, _, _ in some)
+            found.append(Task(f"transfer from {names} to {target.name}", _transfer, given))
     return found
 
 
-def _transfer(output, target, source, radii, state):
-    (name, config), (other, other_config, digest) = target, source
+def _told(there, entry):
+    """Name, configuration and hash of the network of a row that is told."""
+    known = store.read_json(there.told(entry.config))
+    return entry.name, entry.config, known["hashes"]["model"]
+
+
+def _transfer(output, target, sources, radii, state):
+    name, config = target
     elsewhere.ready(config, state, _SPLITS)
     there = store.Store(output)
-    entrants = {
-        name: (run.row_entrant(there, config), None),
-        other: (run.row_entrant(there, other_config), digest),
-    }
+    entrants = {name: (run.row_entrant(there, config), None)}
+    for other, other_config, digest in sources:
+        entrants[other] = run.row_entrant(there, other_config), digest
     transfers.transferred(name, entrants, radii, measure.load_kept)
 
 

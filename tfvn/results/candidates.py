@@ -4,6 +4,8 @@ Before any work, `open_candidates` and `check_attacks` make sure that all runs c
 table: they have the same test data, and attacks of one kind have the same settings.
 """
 
+import dataclasses
+import functools
 import math
 import os
 from typing import NamedTuple
@@ -31,7 +33,8 @@ _SEED = "seed"
 _OF_DEFENCE = "defence."
 
 
-class Case(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
     """A test slice, as a batch of one.
 
     index, name: its number, and its name in the data.
@@ -49,6 +52,7 @@ class Case(NamedTuple):
         """The number by which k-space was divided."""
         return float(self.inputs["scale"][0])
 
+    @functools.cached_property
     def signature(self):
         """As of `tfvn.runs.signature.signature_of`."""
         return signature.signature_of(self.inputs)
@@ -115,7 +119,7 @@ class Candidate(NamedTuple):
         """
         path = self.attack_path(kind, size, case.index)
         found = attack_files.read_attack(
-            path, None, digest, case.scale, case.signature(), (kind, size)
+            path, None, digest, case.scale, case.signature, (kind, size)
         )
         r, name = found["perturbation"], str(found.get("name", case.name))
         shape = tuple(like.shape[1:])

@@ -283,7 +283,7 @@ def _certified(run, case, kept, output):
     plan, model = run.plan._asdict(), run.loaded.model.identity
     made_of = [run.loaded.digest, model, run.candidate.config.seed, plan, settings, states]
     key = json.dumps([case.name, made_of, compared_data(run.candidate.config)])
-    numbers = [case.scale, case.signature().tolist()]
+    numbers = [case.scale, case.signature.tolist()]
     path = kept.path(run.candidate.name, case.index)
     done = kept.read(path, key, numbers)
     if done is None:

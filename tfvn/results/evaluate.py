@@ -165,7 +165,7 @@ class Evaluation(NamedTuple):
         """The images and rows of a `Case`, from the file of a stopped evaluation or made anew."""
         key = self._made_of(case)
         # Not in the key: of estimated maps they differ by rounding between machines.
-        numbers = [case.scale, case.signature().tolist()]
+        numbers = [case.scale, case.signature.tolist()]
         path = self.kept.path(self.candidate.name, case.index)
         done = self.kept.read(path, key, numbers)
         if done is None:
