@@ -34,7 +34,9 @@ def _attack(folder, config, overrides, slices, workers):
     """Seconds of an attack on so many slices; `workers` 0 is one process."""
     run_dir = os.path.join(folder, f"{slices}-{workers}")
     network = os.path.join(folder, "network", "model.keras")
-    changes = [*overrides, *_TRAINING, f"model.file={network}", f"data.num_test={slices}"]
+    # The file tells what the model is.
+    changes = [text for text in overrides if not text.startswith("model.")]
+    changes += [*_TRAINING, f"model.file={network}", f"data.num_test={slices}"]
     given = ["--config", config, "--run-dir", run_dir, "--set", *changes]
     if workers:
         given += ["--workers", str(workers)]
