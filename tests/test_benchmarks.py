@@ -163,3 +163,25 @@ def test_a_board_is_simulated_in_its_order(recorded, monkeypatch):
     assert sorted(order) == sorted(one.name for one in found)
     for one in found:
         assert all(order.index(name) < order.index(one.name) for name in one.after)
+
+
+def test_the_speed_up_is_that_of_the_attacks_without_their_start(benchmarks, monkeypatch, capsys):
+    from benchmarks import speedup
+
+    def run(script, *arguments):
+        if script == "train.py":
+            assert "model.num_stages=2" in arguments
+            return 1.0
+        # The file of the network says it.
+        assert "model.num_stages=2" not in arguments
+        workers = 2 if "--workers" in arguments else 1
+        (slices,) = (int(text[14:]) for text in arguments if text.startswith("data.num_test="))
+        return 10 * workers + 4 * slices / workers
+
+    monkeypatch.setattr(speedup, "_run", run)
+    options = ["--slices", "2", "4", "--set", "model.num_stages=2"]
+    monkeypatch.setattr("sys.argv", ["speedup", *options])
+    speedup.main()
+    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells[2:] == [["one", "10.0", "4.00", "1.00"], ["2 workers", "20.0", "2.00", "2.00"]]
