@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from boards import ATTACKS, TEXT, board_of, flag, known, told_of
 from PIL import Image
-from test_report import CLOSING, NASTY, Page, browser, errors, opened  # noqa: F401
+from test_report import CLOSING, NASTY, Page, browser, errors, opened, resize  # noqa: F401
 
 from tfvn import config as configs
 from tfvn.choices import ABOUT
@@ -509,6 +509,17 @@ def test_points_of_the_plot_are_inside_and_in_the_order_of_their_errors():
     assert found["points"][2]["text"].endswith("unreliable")
 
 
+@pytest.mark.parametrize("number, size", [(16, (400, 270)), (17, (840, 500))])
+def test_many_rows_have_a_larger_plot(number, size):
+    rows = [made(f"row {one}", 1 + one % 5, clean=1 + one % 7) for one in range(number)]
+    found = pareto.plot(rows, 1.0)
+    assert (found["width"], found["height"]) == size and found["is_large"] == (number > 16)
+    right, bottom = (max(point[axis] for point in found["points"]) for axis in "xy")
+    assert size[0] / 2 < right < size[0] and size[1] / 2 < bottom < size[1]
+    labelled = [point["label"]["x"] for point in found["points"]]
+    assert size[0] / 2 < max(labelled) < size[0]
+
+
 def box_of(label):
     """Left, top, right and bottom of a name, with letters of the largest width."""
     width = labels.width_of(label["text"])
@@ -774,20 +785,30 @@ return boxes;
 """
 
 
-def test_a_crowded_plot_is_drawn_without_names_that_overlap(browser, tmp_path):  # noqa: F811
-    board = board_of(tmp_path, *CROWD[2:])
+@pytest.mark.parametrize("number", [16, 24])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_crowded_plot_is_drawn_without_names_that_overlap(
+    browser,  # noqa: F811
+    tmp_path,
+    width,
+    number,
+):
+    board = board_of(tmp_path, *(f"network {one}, trained" for one in range(2, number)))
     summary = known()
-    rows = told_of(board, [summary] * 16)
-    for number, row in enumerate(rows):
+    rows = told_of(board, [summary] * number)
+    for place, row in enumerate(rows):
         # All are as good as each other, up to a thousandth.
-        row["clean"]["rmse"] = 1 + number % 4 / 1000
+        row["clean"]["rmse"] = 1 + place % 4 / 1000
     rows[0]["clean"]["rmse"] = 2.0
     path = tmp_path / "crowded.html"
     path.write_text(page.html(board, rows, summary["rows"]), encoding="utf-8")
+    resize(browser, width)
     browser.get(path.as_uri())
     boxes = browser.execute_script(BOXES)
-    assert len(boxes) == 16 and boxes[0][2] > boxes[0][0]
+    assert len(boxes) == number and boxes[0][2] > boxes[0][0]
     assert sum(overlap(*pair) for pair in itertools.combinations(boxes, 2)) == 0
+    needed = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(needed) <= width
 
 
 def wait_for(browser, script):  # noqa: F811

@@ -309,13 +309,17 @@ def opened(browser, path, width=1280):
     """Opens a page at a width and waits until its first images are drawn. Returns a function for
     scripts in it.
     """
+    resize(browser, width)
+    browser.get(path.as_uri())
+    settled(browser)
+    return lambda script: browser.execute_script(f"return {script}")
+
+
+def resize(browser, width):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
     )
-    browser.get(path.as_uri())
-    settled(browser)
-    return lambda script: browser.execute_script(f"return {script}")
 
 
 def settled(browser, request=1):

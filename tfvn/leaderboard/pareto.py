@@ -12,8 +12,8 @@ from tfvn.leaderboard.ranking import at_radius, front
 
 __all__ = ["Axis", "plot"]
 
-# Width and height of the axes, in the drawing's units.
-_WIDTH, _HEIGHT = 400, 270
+# Width and height of the axes, in the drawing's units: of a few rows, and of more than these.
+_SIZE, _LARGE, _FEW = (400, 270), (840, 500), 16
 # What is left free around the points, as a share of their range.
 _MARGIN = 0.08
 
@@ -26,17 +26,20 @@ def plot(rows, radius):
         radius: at which they are attacked.
 
     Returns:
-        A dict of `xticks` and `yticks`, pairs of a place and a text; `points`, dicts of `number`,
-        `x`, `y`, `text` and `label`, as `tfvn.leaderboard.labels.placed` gives it; and `line`, the
-        corners of the front.
+        A dict of `width` and `height` of the axes; `is_large`, whether they are those of many rows;
+        `xticks` and `yticks`, pairs of a place and a text; `points`, dicts of `number`, `x`, `y`,
+        `text` and `label`, as `tfvn.leaderboard.labels.placed` gives it; and `line`, the corners of
+        the front.
     """
     found = []
     for number, row in enumerate(rows):
         x, y = row["clean"]["rmse"], at_radius(row, radius)["rmse"]
         if x is not None and y is not None:
             found.append((number, x, y, row["unreliable"]))
-    across = Axis([x for _, x, _, _ in found], 0, _WIDTH)
-    up = Axis([y for _, _, y, _ in found], _HEIGHT, 0)
+    is_large = len(found) > _FEW
+    width, height = _LARGE if is_large else _SIZE
+    across = Axis([x for _, x, _, _ in found], 0, width)
+    up = Axis([y for _, _, y, _ in found], height, 0)
     points = []
     for number, x, y, unreliable in found:
         text = f"{rows[number]['name']}: clean {x:.4g}, attacked {y:.4g}"
@@ -45,11 +48,14 @@ def plot(rows, radius):
         points.append({"number": number, "x": across.place(x), "y": up.place(y), "text": text})
     names = [rows[point["number"]]["name"] for point in points]
     places = [(point["x"], point["y"]) for point in points]
-    for point, label in zip(points, placed(places, names, (_WIDTH, _HEIGHT))):
+    for point, label in zip(points, placed(places, names, (width, height))):
         point["label"] = label
     reliable = [(x, y) for _, x, y, unreliable in found if not unreliable]
     best = sorted(one for one, kept in zip(reliable, front(reliable)) if kept)
     return {
+        "width": width,
+        "height": height,
+        "is_large": is_large,
         "xticks": across.ticks(),
         "yticks": up.ticks(),
         "points": points,
