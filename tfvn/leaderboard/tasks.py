@@ -257,14 +257,16 @@ def transfer_tasks(there, board):
 
     A task has one target. Its slices are read once for several sources.
     """
-    waiting = {}
+    waiting, told = {}, {}
     for target, source in transfers.missing(there, board):
-        waiting.setdefault(target.name, (target, []))[1].append(source)
+        if source.name not in told:
+            told[source.name] = _told(there, source)
+        waiting.setdefault(target.name, (target, []))[1].append(told[source.name])
     found = []
     for target, sources in waiting.values():
         state = elsewhere.state_of_data(target.config, _SPLITS)
         for start in range(0, len(sources), _SOURCES):
-            some = [_told(there, source) for source in sources[start : start + _SOURCES]]
+            some = sources[start : start + _SOURCES]
             given = there.output, (target.name, target.config), some, board.radii(), state
             names = ", ".join(name for name, _, _ in some)
             found.append(Task(f"transfer from {names} to {target.name}", _transfer, given))
