@@ -75,8 +75,12 @@ def test_its_file_still_stands_for_what_is_published(board):
         pytest.skip(
             f"the board was computed with NumPy {theirs}: another one pickles masks otherwise"
         )
+    entries = read(ROOT / "configs" / "leaderboard" / f"{board.name}.yaml").entries
+    path = getattr(entries[0].config.dataset, "path", "")
+    if path and not (ROOT / path).exists():
+        pytest.skip(f"{path} is not here: its content is a part of the hashes")
     found = {}
-    for entry in read(ROOT / "configs" / "leaderboard" / f"{board.name}.yaml").entries:
+    for entry in entries:
         training = addresses.of_training(entry.config)
         found[entry.name] = training, addresses.of_row(entry.config, training)
     hashes = {name: row["hashes"] for name, row in rows.items()}

@@ -239,13 +239,15 @@ class ImageSlices(Source):
     def fingerprint(self, index):
         """What a slice is made of: settings, and the state of its files."""
         stack, number, of_all = self._slices[index]
+        # Wherever a file of maps is: its state is among those of the files.
+        coils = self._coils._replace(path="")
         settings = dict(
             source="images",
             stack=stack.settings,
             number=number,
             of_all=of_all,
             size=list(self._size),
-            coils=list(self._coils),
+            coils=list(coils),
             mask=mask_digest(self._mask),
             readout_oversampling=self.readout_oversampling,
         )

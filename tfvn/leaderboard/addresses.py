@@ -8,10 +8,11 @@ other data, another model or another attack is never taken for it.
     attack      settings of one attack
     floor       the slices, and the radii
 
-Of data in files the hash has the state of each file (path, size and time), and not its content:
-a copy elsewhere is computed again.
+A file counts by its content, and not by its path or time: a copy elsewhere is the same. Each file
+of the slices is read for that once in a process.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ __all__ = [
     "of_others",
     "of_row",
     "of_training",
+    "without_places",
 ]
 
 # Of what this package computes from the same settings. A change of a result is a new edition.
@@ -38,6 +40,8 @@ EDITION = 1
 TRAINING = "training:"
 # Keys of a training that change how far one call goes and what it shows.
 _OF_ONE_CALL = ("time_budget", "progress", "log_images_every", "profile")
+# Keys of data and masks that say where files are. What is in them is known by its content.
+_PLACES = ("cache_dir", "path", "sensitivity_path")
 # Settings of models that are younger than published boards, and the value that stands for what was
 # computed before: with it the hash is that of before.
 _YOUNGER = {"weigher": 0}
@@ -66,8 +70,8 @@ def of_training(config):
         _model(config),
         training,
         _of_start(start),
-        _data(config),
-        data.fingerprints(config, "train"),
+        without_places(config),
+        _slices(config, "train"),
     )
 
 
@@ -78,8 +82,8 @@ def of_row(config, training):
         config: the row's.
         training: the hash of its training.
     """
-    slices = data.fingerprints(config, "test")
-    return digest("row", training, config.seed, config.defence.tree(), _data(config), slices)
+    slices = without_places(config), _slices(config, "test")
+    return digest("row", training, config.seed, config.defence.tree(), *slices)
 
 
 def of_attack(part):
@@ -99,7 +103,7 @@ def of_floor(config, radii):
         config: the data and the mask of it count.
         radii: a list.
     """
-    return digest("floor", list(radii), _data(config), data.fingerprints(config, "test"))
+    return digest("floor", list(radii), without_places(config), _slices(config, "test"))
 
 
 def of_others(config):
@@ -127,11 +131,28 @@ def _model(config):
     return found
 
 
-def _data(config):
-    """The sections of data and mask, without the place where prepared slices are kept."""
-    found = dict(config.data.tree())
-    found.pop("cache_dir", None)
-    return [found, config.sampling.tree()]
+def without_places(config):
+    """The sections of data and mask as dicts, without the places of files."""
+    found = [dict(part.tree()) for part in (config.data, config.sampling)]
+    for section in found:
+        for key in _PLACES:
+            section.pop(key, None)
+    return found
+
+
+def _slices(config, split):
+    """What each slice of a split is made of: settings, and the content of its files."""
+    found = []
+    for settings, states in data.fingerprints(config, split):
+        found.append([settings, [_content(*state) for state in states]])
+    return found
+
+
+@functools.cache
+def _content(path, size, changed):
+    """The hash of a file's content, which `files.state` tells from an earlier one."""
+    del size, changed
+    return _of_file(path)
 
 
 def _of_file(path):
@@ -142,5 +163,5 @@ def _of_file(path):
         return files.digest(path)
     except OSError as error:
         raise ValueError(
-            f"cannot read the network {path}: {error.strerror}. Name its file."
+            f"cannot read {path}: {error.strerror}. Name a file that is there."
         ) from error

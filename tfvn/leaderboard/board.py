@@ -11,8 +11,9 @@
       - {name: smoothed, config: ../models/unet.yaml, set: [defence=smoothed, defence.sigma=0.05]}
 
 The sections `data`, `sampling` and `attacks` are those of a configuration. They are the protocol,
-and hold for all rows. What a row says is its model, its training and its defence. `floor: false`
-leaves out what no method can be below.
+and hold for all rows. What a row says is its model, its training and its defence. `source` is a
+text that says where the data are from, and their licence. `floor: false` leaves out what no method
+can be below.
 
 Where a file of a network is asked for, `row:NAME` is the trained network of a row above:
 
@@ -33,7 +34,7 @@ from tfvn.parts import naming, nearest
 __all__ = ["Board", "Entry", "read"]
 
 # What is no section of the protocol.
-_OWN = ("title", "version", "floor", "rows")
+_OWN = ("title", "version", "source", "floor", "rows")
 _PROTOCOL = ("data", "sampling", "attacks")
 # The keys of a row.
 _OF_ROW = ("name", "config", "model", "set", *ABOUT)
@@ -65,6 +66,7 @@ class Board(NamedTuple):
     entries: a list of `Entry`.
     floor: whether what no method can be below stands beside the rows, see
         `tfvn.leaderboard.floors`.
+    source: where the data are from, in words; "" where nothing was said.
     """
 
     title: str
@@ -72,6 +74,7 @@ class Board(NamedTuple):
     protocol: configs.Config
     entries: list
     floor: bool = True
+    source: str = ""
 
     def radii(self):
         """The radii of the l2 balls that attacks of the protocol stay in, in ascending order."""
@@ -89,7 +92,8 @@ class Board(NamedTuple):
 
 
 def read(path):
-    """The `Board` of a YAML file. Paths in it are relative to its folder.
+    """The `Board` of a YAML file. Paths of its rows are relative to its folder, and those of the
+    data as in any configuration.
 
     Raises:
         ValueError: for a key that is not known, a row that is no configuration, two rows of one
@@ -109,7 +113,7 @@ def read(path):
             found.append(_entry(number, rows[number], protocol, os.path.dirname(source), found))
         stem, _ = os.path.splitext(os.path.basename(source))
         named = own.get("title", stem), own.get("version", stem)
-        board = Board(*named, protocol, found, own.get("floor", True))
+        board = Board(*named, protocol, found, own.get("floor", True), own.get("source", ""))
         _check(board)
         return board._replace(entries=[*_missing(board), *found])
 

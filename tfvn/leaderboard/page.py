@@ -234,9 +234,9 @@ def _note(board, rows):
     """What the table says, in words."""
     kinds = ", ".join(part.make(seed=0).kind for part in board.protocol.attacks)
     first = rows[0]
-    patients = f", {first['patients']} patients" if first["patients"] > 1 else ""
+    source = f"Data: {tables.printable(board.source)} " if board.source else ""
     return (
-        f"Protocol {tables.printable(board.version)}: {first['slices']} slices{patients}; data"
+        f"{source}Protocol {tables.printable(board.version)}: {_slices(first)}; data"
         f" {first['hashes']['data'][:12]}; attacks {kinds}. Of every slice the worst result of all"
         f" attacks in l2 balls counts. Rows are ranked by the RMSE at radius {board.middle():g},"
         " the root of the mean square over the slices. An unreliable row has raised a flag: its"
@@ -245,6 +245,16 @@ def _note(board, rows):
         " the same, with the changes found for other rows. Proved bound: no change of that radius"
         " has a larger effect. The attacks have reached that share of it, mean over the slices."
     )
+
+
+def _slices(row):
+    """How many slices a row was tested on, and of how many patients."""
+    slices, patients = row["slices"], row["patients"]
+    if patients > 1:
+        return f"{slices} slices, {patients} patients"
+    if slices > 1:
+        return f"{slices} slices of one patient or file, so that intervals are of single slices"
+    return "1 slice"
 
 
 def html(board, rows, every, pictures=()):

@@ -14,7 +14,7 @@ from tfvn import checks
 __all__ = ["FORMAT", "FORMATS", "check", "faults", "schema"]
 
 # Of the rows. Another one has other keys.
-FORMAT = "tfvn-row-3"
+FORMAT = "tfvn-row-4"
 # How all of them begin.
 FORMATS = "tfvn-row-"
 _PATH = os.path.join(os.path.dirname(__file__), "row.schema.json")

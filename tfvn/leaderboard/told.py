@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from tfvn.leaderboard.addresses import without_places
 from tfvn.leaderboard.certified import certified_of
 from tfvn.leaderboard.floors import floor_of
 from tfvn.leaderboard.ranking import is_preliminary, is_unreliable
@@ -88,9 +89,13 @@ def _protocol(board, entry):
     for part in entry.config.attacks:
         attack = part.make(seed=entry.config.seed)
         gradients[attack.kind] = attack.num_gradients
+    images, mask = without_places(board.protocol)
     return {
         "title": board.title,
         "version": board.version,
+        "source": board.source,
+        "data": images,
+        "sampling": mask,
         "middle": board.middle(),
         "attacks": [part.tree() for part in entry.config.attacks],
         "gradients": gradients,
