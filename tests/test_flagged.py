@@ -83,21 +83,40 @@ def test_a_smoothed_run_is_probed_and_compared_with_its_bound(tmp_path):
     assert "Flags: 0 raised of " in text
 
 
+@pytest.mark.parametrize("kind, measure", [("suite-l2", "effect"), ("suite-l2-error", "rmse")])
 @pytest.mark.parametrize("square, state", [(5.0, RAISED), (2.0, "passed")])
-def test_members_of_a_suite_are_compared_with_each_other(tmp_path, square, state):
+def test_members_of_a_suite_are_compared_with_each_other(tmp_path, square, state, kind, measure):
     path = str(tmp_path / "slice_00000.h5")
     reached = {"power": 3.0, "square": square, "apgd-larger": 4.0}
     arrays = {f"reached_{name}": np.float32(value**2 / 2) for name, value in reached.items()}
     best = max(reached.values())
     arrays["history"] = np.full((2, 3), best**2 / 2, np.float32)
     arrays["perturbation"] = np.ones((2, 2), np.complex64) / 2
-    attributes = {"kind": "suite-l2", "scale": 1.0, "model_hash": "x", "settings": {"radius": 1.0}}
+    attributes = {"kind": kind, "scale": 1.0, "model_hash": "x", "settings": {"radius": 1.0}}
     attack_files.write_attack(path, arrays, attributes)
     candidate = SimpleNamespace(name="m", attack_path=lambda *_: path)
-    rows = [{**row("suite-l2", 1.0, best, 1.0), "draw_norm": 9.0, "operator_norm": 1.0}]
+    rows = [row("none", 0.0, 0.0, 1.0), {**row(kind, 1.0, 1.5, 1.5), measure: best}]
+    rows = [{**one, "draw_norm": 9.0, "operator_norm": 1.0} for one in rows]
     flags = {flag.name: flag for flag in flagged.flags_of_run(candidate, rows, [])}
     assert flags["black box wins"].state == state
     assert flags["black box wins"].case.found == pytest.approx(square / 4 - 1, abs=1e-5)
+    # The whole history is of one number.
+    assert flags["not converged"].case.found == pytest.approx(0)
+
+
+@pytest.mark.parametrize("error, state", [(2.9, "passed"), (3.1, RAISED)])
+def test_an_error_is_at_most_that_without_an_attack_and_a_proved_effect(error, state, monkeypatch):
+    stored = {"settings": {"radius": 1.0}, "history": np.full((1, 3), error**2 / 2)}
+    monkeypatch.setattr(attack_files, "read_attack", lambda *_, **__: stored)
+    monkeypatch.setattr(flagged, "smallest_bound", lambda *_: 2.0)
+    candidate = SimpleNamespace(name="m", attack_path=lambda *_: "")
+    rows = [row("none", 0.0, 0.0, 1.0), row("apgd-l2-error", 1.0, 0.5, error)]
+    # An attack on the effect is not compared with it.
+    rows.append(row("apgd-l2", 1.0, 1.0, 9.0))
+    flags = {flag.name: flag for flag in flagged.flags_of_run(candidate, rows, [])}
+    assert flags["bound violated"].state == state
+    assert flags["bound violated"].case.found == pytest.approx(error / 3 - 1)
+    assert flags["single step wins"].state == NOT_CHECKED
 
 
 RAISED_ONE = flag_of(RULES["black box wins"], [Case(0.05, 3, 1.5, "square-l2", "2.1, and 2")])

@@ -209,6 +209,19 @@ def test_a_given_network_is_known_by_its_content(tmp_path):
         addresses.of_training(configs.load(settings={"model": {"file": "nowhere.keras"}}))
 
 
+@pytest.mark.parametrize("name, key", [("ensemble", "others"), ("purified", "denoiser")])
+def test_the_networks_of_a_defence_are_known_by_their_content(tmp_path, name, key):
+    found = []
+    for content in (b"1", b"2", b"1"):
+        (tmp_path / "a.keras").write_bytes(content)
+        config = configs.load(settings={"defence": {"name": name, key: str(tmp_path / "a.keras")}})
+        found.append(addresses.of_row(config, "a training"))
+    assert found[0] == found[2] != found[1]
+    os.remove(tmp_path / "a.keras")
+    with pytest.raises(ValueError, match="a.keras: No such file"):
+        addresses.of_row(config, "a training")
+
+
 def hashes_of_images(folder):
     files = {"path": "images.npy", "sensitivity_path": "maps.npy"}
     files = {key: str(folder / name) for key, name in files.items()}
@@ -297,10 +310,21 @@ def test_another_rows_change_raises_the_best_known_error_and_a_flag(board):
     assert best["found_for"] == ["strong"] and best["rmse"] > math.sqrt(81 / 3)
     # The ranks are by the row's own attacks.
     assert row["worst"] == plain["worst"]
-    assert ranking.raised(row) == ["transfer wins"] and row["unreliable"]
+    # An effect of 99 is beyond what is proved, too.
+    assert ranking.raised(row) == ["transfer wins", "bound violated"] and row["unreliable"]
     assert ranking.raised(plain) == [] and not plain["unreliable"]
     row = told_of(board, [known()], {"weak": weak})[0]
     assert [one["state"] for one in row["flags"]] == ["passed", "passed"]
+
+
+@pytest.mark.parametrize("effect, raised", [(1.4, []), (1.6, ["bound violated"])])
+def test_a_submitted_change_beyond_a_proof_raises_a_flag(board, effect, raised):
+    results = [{"slice": i, "radius": 1.0, "effect": effect, "rmse": 0.1} for i in range(3)]
+    one = {"hash": "1a", "by": "me", "note": "", "radius": 1.0, "results": results}
+    row = told.row_of(board, board.entries[0], known(), {}, [one])
+    assert ranking.raised(row) == raised
+    found = [flag for flag in row["flags"] if flag["flag"] == "bound violated"]
+    assert [flag["attack"] for flag in found] == ["found by me"][: len(raised)]
 
 
 def test_a_row_is_as_the_schema_says_and_stays_so_as_json(board):
@@ -707,6 +731,11 @@ def test_there_is_a_file_for_each_row_under_a_harmless_name(written):
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.") for name in names)
     found = [store.read_json(output / "rows" / name) for name in names]
     assert {one["name"] for one in found} == {row["name"] for row in rows}
+
+
+def test_two_names_of_one_network_have_two_files():
+    rows = [{"name": name, "hashes": {"row": "1a" * 12}} for name in ("a b", "a, b", "c")]
+    assert page.files_of(rows) == ["a-b-1a1a1a1a.json", "a-b-1a1a1a1a-1.json", "c-1a1a1a1a.json"]
 
 
 def names_in(output):

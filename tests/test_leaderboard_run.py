@@ -327,6 +327,8 @@ def test_what_is_no_submission_or_comes_too_early_is_told(board, submitted, tmp_
     (tmp_path / "text.h5").write_text("r", encoding="utf-8")
     with pytest.raises(ValueError, match="text.h5: no file of tfvn.leaderboard.submission.write"):
         submission.submit(str(path), str(output), str(tmp_path / "text.h5"))
+    with pytest.raises(ValueError, match="out is not there: no row has been computed. Compute"):
+        submission.submit(str(path), str(tmp_path / "out"), str(file))
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="row 'zero-filled' has not been computed yet"):
         submission.submit(str(path), str(tmp_path / "out"), str(file))

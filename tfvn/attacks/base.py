@@ -56,6 +56,7 @@ class Attack:
         steady: whether its first steps are those of a shorter search too.
         measures_effect: whether E(r) is half the squared change of the model's answer to
             `perturbation`.
+        measures_error: whether E(r) is half the squared error of that answer.
     """
 
     name = ""
@@ -73,6 +74,7 @@ class Attack:
     sort = "gradient"
     steady = False
     measures_effect = True
+    measures_error = False
 
     def __repr__(self):
         return checks.described(self, self.keywords())

@@ -149,6 +149,13 @@ class SearchedAttack(Attack):
         """Whether E is half the squared change of the model's answer."""
         return self.goal == "effect" and not self.goal_region
 
+    @property
+    def measures_error(self):
+        """Whether E is half the squared error of the model's answer, to the image of the data."""
+        if self.changes.needs_truth:
+            return False
+        return self.goal == "error" and not self.goal_region
+
     def check_sizes(self, sizes):
         """The radii; in ascending order, where each goes on from the one before."""
         found = super().check_sizes(sizes)

@@ -19,6 +19,8 @@ import os
 import re
 
 from tfvn import data, files
+from tfvn.defences import DEFENCES
+from tfvn.settings import texts_of
 
 __all__ = [
     "EDITION",
@@ -83,7 +85,7 @@ def of_row(config, training):
         training: the hash of its training.
     """
     slices = without_places(config), _slices(config, "test")
-    return digest("row", training, config.seed, config.defence.tree(), *slices)
+    return digest("row", training, config.seed, _defence(config), *slices)
 
 
 def of_attack(part):
@@ -129,6 +131,20 @@ def _model(config):
         if found.get(key) == value:
             del found[key]
     return found
+
+
+def _defence(config):
+    """The section of the defence, with the content of the networks that it names as files."""
+    found = config.defence.tree()
+    if config.defence.is_named:
+        for key in DEFENCES[config.defence.name].network_settings:
+            found[key] = ",".join(map(_of_network, texts_of(found[key])))
+    return found
+
+
+def _of_network(path):
+    """The hash of the file of a network; the network of a training has one already."""
+    return path if path.startswith(TRAINING) else _of_file(path)
 
 
 def without_places(config):

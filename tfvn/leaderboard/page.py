@@ -26,7 +26,7 @@ from tfvn.results.rows import dataset_of, is_clean, size_of
 from tfvn.results.strongest import strongest
 from tfvn.runs import directory
 
-__all__ = ["FILES", "check_output", "columns", "file_of", "html", "lines_of", "markdown", "write"]
+__all__ = ["FILES", "check_output", "columns", "files_of", "html", "lines_of", "markdown", "write"]
 
 # What the command may write; `store` and `times.csv` beside them.
 FILES = ("results.csv", "floor.csv", "leaderboard.md", "leaderboard.html", "rows")
@@ -65,7 +65,7 @@ def write(board, rows, measured, output, pictures=(), lowest=()):
     for row, own in zip(rows, measured):
         every.extend({**one, "model": row["name"]} for one in own)
     folder = os.path.join(output, "rows")
-    paths = [os.path.join(folder, file_of(row)) for row in rows]
+    paths = [os.path.join(folder, name) for name in files_of(rows)]
     for path, row in zip(paths, rows):
         store.write_json(path, row, indent=1)
     _remove_others(folder, paths)
@@ -91,10 +91,17 @@ def write(board, rows, measured, output, pictures=(), lowest=()):
     return paths
 
 
-def file_of(row):
-    """The name of the file of a row."""
-    stem = _KEPT.sub("-", row["name"])[:_LONGEST].strip("-.") or "row"
-    return f"{stem}-{row['hashes']['row'][:8]}.json"
+def files_of(rows):
+    """The names of the files of all rows, no two of which are the same."""
+    found = []
+    for number, row in enumerate(rows):
+        stem = _KEPT.sub("-", row["name"])[:_LONGEST].strip("-.") or "row"
+        name = f"{stem}-{row['hashes']['row'][:8]}"
+        # One network may be two rows, whose names differ in a sign alone.
+        if f"{name}.json" in found:
+            name = f"{name}-{number}"
+        found.append(f"{name}.json")
+    return found
 
 
 def _remove_others(folder, paths):
@@ -242,8 +249,9 @@ def _note(board, rows):
         " the root of the mean square over the slices. An unreliable row has raised a flag: its"
         " numbers are likely to be too good. A preliminary one has raised no other than"
         ' "not converged": its numbers are lower bounds, which a longer attack raises. Best known:'
-        " the same, with the changes found for other rows. Proved bound: no change of that radius"
-        " has a larger effect. The attacks have reached that share of it, mean over the slices."
+        " the same, with the changes found for other rows and with those submitted. Proved bound:"
+        " no change of that radius has a larger effect. The attacks have reached that share of it,"
+        " mean over the slices."
     )
 
 
@@ -287,7 +295,7 @@ def html(board, rows, every, pictures=()):
         floor_note=floors.NOTE,
         proved=certified.plot(rows, middle),
         heat=heat.cells_of(rows, middle),
-        files=[file_of(row) for row in rows],
+        files=files_of(rows),
         pictures=[_without_reference(one) for one in pictures],
         reference=_reference(pictures),
         texts=[json.dumps(row, indent=1, ensure_ascii=False) for row in rows],

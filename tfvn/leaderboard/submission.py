@@ -160,6 +160,11 @@ def submit(path, output, given):
     """
     one = opened(given)
     board = read(path)
+    if not os.path.isdir(output):
+        raise ValueError(
+            f"{output} is not there: no row has been computed. Compute the board first, or name"
+            " the folder of its results (--output)."
+        )
     with locks.alone(output, "computes a leaderboard in it"), _naming(given):
         _check_radius(one.radius, board.radii())
         entrant = _entrant_of(board, store.Store(output), one)

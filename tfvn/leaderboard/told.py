@@ -27,8 +27,8 @@ __all__ = ["interval", "numbers_of", "row_of"]
 
 _DRAWN_AGAIN, _SEED = 2000, 0
 _INTERVAL = (2.5, 97.5)
-# The rule that other rows are needed for.
-_TRANSFER = "transfer wins"
+# The rule that other rows are needed for, and that which changes of others may break too.
+_TRANSFER, _BOUND = "transfer wins", "bound violated"
 # Means over the slices.
 _MEANS = ("nrmse", "ssim", "psnr", "effect", "norm", "kspace_norm", "relative_radius")
 
@@ -55,7 +55,8 @@ def row_of(board, entry, known, transferred, submitted=(), floors=()):
         at.append({"radius": radius, **numbers_of(own, patients)})
         best.append(_best_known(radius, own, transferred, submitted))
     flags = [_flag(flag) for flag in known["flags"]]
-    flags = _with_transfer(flags, worst, transferred)
+    beyond = _against_proofs(known["proved"], transferred, submitted)
+    flags = _with_others(flags, [*_of_transfers(worst, transferred), *beyond])
     return {
         "format": FORMAT,
         "name": entry.name,
@@ -215,8 +216,8 @@ def _submission(one):
     return found
 
 
-def _with_transfer(flags, worst, transferred):
-    """The flags, with what the changes found for other rows say in the place of "transfer wins"."""
+def _of_transfers(worst, transferred):
+    """What the changes found for other rows do, and the row's own, in the mean: `Reached`."""
     reached = []
     for radius in sorted({size_of(one) for one in worst}):
         own = np.mean([one["effect"] for one in worst if size_of(one) == radius])
@@ -225,11 +226,32 @@ def _with_transfer(flags, worst, transferred):
             effects = [one["effect"] for one in results if one["radius"] == radius]
             effect = float(np.mean(effects))
             reached.append(Reached(f"found for {name}", None, radius, effect, "transfer"))
-    found = []
+    return reached
+
+
+def _against_proofs(proved, transferred, submitted):
+    """What changes of others do to each slice, with what is proved of it: a list of `Reached`."""
+    bounds = {one["radius"]: one["bound"] for one in proved}
+    others = [(f"found for {name}", results) for name, results in transferred.items()]
+    others += [(f"found by {one['by']}", one["results"]) for one in submitted]
+    reached = []
+    for name, results in others:
+        for one in results:
+            place = name, one["slice"], one["radius"], one["effect"], "transfer"
+            bound = bounds.get(one["radius"], math.nan)
+            reached.append(Reached(*place, ball=name, bound=bound))
+    return reached
+
+
+def _with_others(flags, reached):
+    """The flags, with what changes of others say: in the place of "transfer wins", and of "bound
+    violated" where that is raised.
+    """
+    said = {}
     for flag in flags_of_results(reached):
-        if flag.name == _TRANSFER:
-            found = [_flag(row_of_flag("", flag))]
-    return [*found, *(flag for flag in flags if flag["flag"] != _TRANSFER)]
+        if flag.name == _TRANSFER or (flag.name == _BOUND and flag.raised):
+            said[flag.name] = _flag(row_of_flag("", flag))
+    return [*said.values(), *(flag for flag in flags if flag["flag"] not in said)]
 
 
 def _flag(flag):

@@ -46,31 +46,30 @@ def flags_of_run(candidate, rows, certificates, probed=(), transferred=()):
         A list with a `Flag` for every name of a rule.
     """
     reached = _of_others(candidate.name, rows, transferred)
+    clean = {row["slice"]: row["rmse"] for row in rows if is_clean(row)}
     for row in rows:
         if not is_clean(row):
-            reached.extend(_of_row(candidate, row, smallest_bound(row, rows, certificates)))
+            bound = smallest_bound(row, rows, certificates)
+            reached.extend(_of_row(candidate, row, clean.get(row["slice"], math.nan), bound))
     probed = probed or [unchecked(rule, _NOT_PROBED) for rule in OF_MODELS]
     return merged(flags_of_results(reached, rows[0]["track"]), probed)
 
 
-def _of_row(candidate, row, bound):
-    """What a row and the file of its attack say, a list of `Reached`."""
+def _of_row(candidate, row, clean, bound):
+    """What a row and the file of its attack say, a list of `Reached`.
+
+    Args:
+        candidate: the `Candidate`.
+        row: of an attack.
+        clean: the error of the same slice without an attack; NaN where it is not known.
+        bound: the largest effect that a certificate allows.
+    """
     path = candidate.attack_path(row["attack"], size_of(row), row["slice"])
     stored = attack_files.read_attack(path, needed=("history",))
     attack = attacks.of(row["attack"], stored["settings"])
-    # Of attacks with another goal the effect is no measure. Other sizes bound no change, so that a
-    # larger one need not be worse.
-    if not (attack.measures_effect and attack.comparable):
+    one = _measured(attack, row, clean, bound)
+    if one is None:
         return []
-    one = Reached(
-        attack.kind,
-        row["slice"],
-        size_of(row),
-        row["effect"],
-        attack.sort,
-        attack.ball,
-        bound=bound,
-    )
     members = _members(one, stored)
     one = one._replace(ways=tuple(member.sort for member in members))
     # Steps of an attack on a random model see other draws each, and draws make a largest value
@@ -79,6 +78,23 @@ def _of_row(candidate, row, bound):
         return [_on_draws(one, attack.on_draws(stored))]
     one = _as_its_strongest(one, members)
     return [one, *members, *_with_less(one, attack, stored)]
+
+
+def _measured(attack, row, clean, bound):
+    """What an attack reached in its own measure, a `Reached`; None where that is another one.
+
+    Arguments as for `_of_row`. The error is at most that without an attack and the effect.
+    """
+    # Other sizes bound no change, so that a larger one need not be worse.
+    if not attack.comparable:
+        return None
+    place = attack.kind, row["slice"], size_of(row)
+    if attack.measures_effect:
+        return Reached(*place, row["effect"], attack.sort, attack.ball, bound=bound)
+    if attack.measures_error:
+        ball, bound = f"{attack.ball}, error", clean + bound
+        return Reached(*place, row["rmse"], attack.sort, ball, bound=bound)
+    return None
 
 
 def _of_others(name, rows, transferred):
@@ -114,7 +130,7 @@ def _mean_of_the_worst(rows, radius):
 
 
 def _agree(one, other):
-    """Whether two effects are one, up to rounding. NaN agrees with nothing."""
+    """Whether two numbers are one, up to rounding. NaN agrees with nothing."""
     return abs(one - other) <= _SAME * other
 
 
@@ -132,8 +148,8 @@ def _members(one, stored):
     """What the members of a suite reached, on the draws that they saw; `stored` is its file."""
     found = []
     for name, sort, objective in attacks.of(one.attack).members_of(stored):
-        effect = math.sqrt(2 * max(objective, 0))
-        found.append(one._replace(attack=f"{one.attack}, {name}", value=effect, sort=sort))
+        value = math.sqrt(2 * max(objective, 0))
+        found.append(one._replace(attack=f"{one.attack}, {name}", value=value, sort=sort))
     return found
 
 
@@ -149,17 +165,17 @@ def _with_less(one, attack, stored):
     """The same attack with one search less, and with all, as the history of its file says.
 
     A single search whose steps do not depend on their number is compared with the first half of
-    it. The list is empty where the history says nothing of the effect.
+    it. The list is empty where the history says nothing of what was measured.
     """
-    effects = np.sqrt(2 * np.maximum(stored["history"], 0))
-    searches, steps = effects.shape
-    whole = effects.max()
+    history = np.sqrt(2 * np.maximum(stored["history"], 0))
+    searches, steps = history.shape
+    whole = history.max()
     if not _agree(whole, one.value):
         return []
     if searches > 1:
-        less, amounts = effects[:-1].max(), (searches - 1, searches)
+        less, amounts = history[:-1].max(), (searches - 1, searches)
     elif attack.steady and steps > 2:
-        less, amounts = effects[0, : steps // 2 + 1].max(), (steps // 2, steps - 1)
+        less, amounts = history[0, : steps // 2 + 1].max(), (steps // 2, steps - 1)
     else:
         return []
     values = zip((float(less), one.value), amounts)

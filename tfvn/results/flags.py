@@ -169,7 +169,8 @@ class Reached(NamedTuple):
     value: how far the answer moved, || f(k') - f(k) ||, or any other number that all of these
         attacks are judged by, such as the error.
     sort: what it works with, one of `SORTS`.
-    ball: what its change lies in. Results in one ball, and of one size, are compared.
+    ball: what its change lies in, and what the value is of. Results in one ball, and of one size,
+        are compared.
     budget: the number of its gradients, or of its passes where it takes none; 0: not known.
     draws: of the mean that it made large; 0: none, or not known.
     bound: the largest value that a certificate allows; NaN without one.
