@@ -23,6 +23,7 @@ from tfvn.leaderboard import (
     certified,
     floors,
     heat,
+    intervals,
     labels,
     named,
     page,
@@ -287,11 +288,44 @@ def test_the_score_is_the_mean_of_the_worst_and_not_the_worst_of_the_means(board
 
 def test_the_interval_draws_patients_and_not_slices():
     errors = np.array([1.0, 3.0, 2.0, 2.0])
-    low, high = told.interval(errors, ["a", "a", "b", "b"])
+    low, high = intervals.interval(errors, ["a", "a", "b", "b"])
     assert low == pytest.approx(2.0) and high == pytest.approx(math.sqrt(5))
-    low, high = told.interval(errors, [""] * 4)
+    low, high = intervals.interval(errors, [""] * 4)
     assert low < 1.5 and high > 2.4
-    assert all(map(math.isnan, told.interval(errors[:1], ["a"])))
+    assert all(map(math.isnan, intervals.interval(errors[:1], ["a"])))
+
+
+def test_rows_are_compared_in_pairs_of_slices():
+    errors = np.array([1.0, 2.0, 4.0, 8.0])
+    patients = ["a", "b", "c", "d"]
+    # On every slice 10 % above: the slices differ more, and their intervals overlap.
+    share, low, high = intervals.excess(1.1 * errors, errors, patients)
+    assert share == pytest.approx(0.1) and (low, high) == (pytest.approx(0.1), pytest.approx(0.1))
+    ends = [intervals.interval(one, patients) for one in (errors, 1.1 * errors)]
+    assert ends[1][0] < ends[0][1]
+    _, low, high = intervals.excess(errors[::-1], errors, patients)
+    assert low < 0 < high
+    # Of two patients the slices are drawn together: here both rows have the same two numbers.
+    share, low, high = intervals.excess([1.0, 3.0, 2.0, 2.0], [3.0, 1.0, 2.0, 2.0], list("aabb"))
+    assert (share, low, high) == (0, pytest.approx(0), pytest.approx(0))
+    share, low, high = intervals.excess([2.0], [1.0], ["a"])
+    assert share == 1 and math.isnan(low + high)
+
+
+def test_how_far_a_row_is_above_the_rank_before_stands_in_the_table(board):
+    rows = told_of(board, [known(n) for n in range(4)])
+    head = [name for name, _ in page.columns(board)].index("% above the rank before")
+    first, *others = [cells for _, cells in page.lines_of(board, rows)]
+    assert first[head] == ("-", None)
+    part = ranking.ranked(rows, board.middle())[0].rows
+    for cells, row, before in zip(others, part[1:], part):
+        errors = [ranking.at_radius(one, 1.0)["errors"] for one in (row, before)]
+        share, low, high = intervals.excess(*errors, ["a", "a", "b"])
+        assert cells[head][1] == pytest.approx(100 * share)
+        assert cells[head][0] == f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    assert rows[0]["patient_of"] == [0, 0, 1]
+    part[1]["worst"][1]["errors"][0] = None
+    assert page.lines_of(board, rows)[1][1][head] == ("-", None)
 
 
 def test_another_rows_change_raises_the_best_known_error_and_a_flag(board):

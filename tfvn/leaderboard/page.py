@@ -13,13 +13,14 @@ A call that computes nothing writes the same bytes. So there is no date in them.
 
 import contextlib
 import json
+import math
 import os
 import re
 
 from tfvn import attacks, files, tables
 from tfvn.leaderboard import certified, floors, heat, named, schema, store
 from tfvn.leaderboard.pareto import plot
-from tfvn.leaderboard.ranking import at_radius, bound_at, raised, ranked, share_of_bound
+from tfvn.leaderboard.ranking import above, at_radius, bound_at, raised, ranked, share_of_bound
 from tfvn.results import report
 from tfvn.results.charts import charts_of
 from tfvn.results.rows import dataset_of, is_clean, size_of
@@ -138,6 +139,7 @@ def columns(board):
         ("RMSE, clean", "number"),
         *[(f"RMSE, radius {radius:g}", "number") for radius in board.radii()],
         (f"95 % interval, {middle}", "number"),
+        ("% above the rank before", "number"),
         (f"best known, {middle}", "number"),
         (f"effect, {middle}", "number"),
         ("proved bound", "number"),
@@ -161,24 +163,35 @@ def lines_of(board, rows):
     names = named.names_of(rows)
     found = []
     for part in ranked(rows, board.middle()):
+        before = None
         for rank, row in enumerate(part.rows, 1):
             text = f"{rank}, preliminary" if row["preliminary"] else str(rank)
-            found.append((numbers[row["name"]], _cells(board, row, names, text, rank)))
+            cells = _cells(board, row, names, (text, rank), before)
+            found.append((numbers[row["name"]], cells))
+            before = row
         for row in part.apart:
-            found.append((numbers[row["name"]], _cells(board, row, names, "unreliable", None)))
+            cells = _cells(board, row, names, ("unreliable", None), None)
+            found.append((numbers[row["name"]], cells))
     return found
 
 
-def _cells(board, row, names, told, rank):
-    """The cells of a row, pairs (text, value)."""
+def _cells(board, row, names, rank, before):
+    """The cells of a row, pairs (text, value).
+
+    Args:
+        board, row, names: the `Board`, the row, and the names of the networks of the board.
+        rank: the first cell.
+        before: the row of the rank before; None without one.
+    """
     middle = board.middle()
     worst, model = at_radius(row, middle), row["model"]
     return [
-        (told, rank),
+        rank,
         _word(row["name"]),
         _number(row["clean"]["rmse"]),
         *[_number(at_radius(row, radius)["rmse"]) for radius in board.radii()],
         _interval(*worst["interval"]),
+        _above(row, before, middle),
         _number(at_radius(row, middle, "best_known")["rmse"]),
         _number(worst["effect"]),
         _number(bound_at(row, middle)),
@@ -206,6 +219,17 @@ def _percent(share):
 
 def _interval(low, high):
     return "-" if low is None else f"{_told(low)} to {_told(high)}", low
+
+
+def _above(row, before, radius):
+    """By how many percent a row is above that of the rank before, with the interval of that."""
+    found = before and above(row, before, radius)
+    if not found:
+        return "-", None
+    share, low, high = (100 * number for number in found)
+    if math.isnan(low):
+        return f"{share:.1f}", share
+    return f"{share:.1f} ({low:.1f} to {high:.1f})", share
 
 
 def _defence(tree, names):
@@ -246,7 +270,9 @@ def _note(board, rows):
         f"{source}Protocol {tables.printable(board.version)}: {_slices(first)}; data"
         f" {first['hashes']['data'][:12]}; attacks {kinds}. Of every slice the worst result of all"
         f" attacks in l2 balls counts. Rows are ranked by the RMSE at radius {board.middle():g},"
-        " the root of the mean square over the slices. An unreliable row has raised a flag: its"
+        " the root of the mean square over the slices. How far a row is above the one of the rank"
+        " before has an interval of its own, from both on the same slices: where it holds 0, these"
+        " slices do not tell which is better. An unreliable row has raised a flag: its"
         " numbers are likely to be too good. A preliminary one has raised no other than"
         ' "not converged": its numbers are lower bounds, which a longer attack raises. Best known:'
         " the same, with the changes found for other rows and with those submitted. Proved bound:"

@@ -13,10 +13,12 @@ import math
 from typing import NamedTuple
 
 from tfvn.choices import TRACKS
+from tfvn.leaderboard.intervals import excess
 from tfvn.results.flags import RAISED
 
 __all__ = [
     "Ranked",
+    "above",
     "at_radius",
     "bound_at",
     "front",
@@ -67,6 +69,16 @@ def _order(row, radius):
 def at_radius(row, radius, key="worst"):
     """What a row reaches at a radius in the worst case, a dict; or what is "best_known" of it."""
     return next(one for one in row[key] if one["radius"] == radius)
+
+
+def above(row, other, radius):
+    """By what share the worst-case rmse of a row is above that of another one, and the interval of
+    that share: (share, lowest, highest). None where an error of a slice is not known.
+    """
+    own, theirs = (at_radius(one, radius)["errors"] for one in (row, other))
+    if None in (*own, *theirs) or not any(theirs):
+        return None
+    return excess(own, theirs, row["patient_of"])
 
 
 def bound_at(row, radius):

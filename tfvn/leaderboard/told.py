@@ -2,8 +2,7 @@
 
     rmse        sqrt(mean_i e_i^2) with e_i = || f_i - |y_i| ||_2, over the slices
     worst case  of every slice the worst e_i of all attacks of a radius, and then the same
-    interval    from the 2.5th to the 97.5th percentile of the rmse of slices that are drawn again,
-                whole patients at a time, 2000 times (Efron, Annals of Statistics 7, 1979)
+    interval    of that, see `tfvn.leaderboard.intervals`
 
 The score is the mean over slices of the worst result, and never the worst of the means. Numbers are
 in units of images of maximum 1.
@@ -16,6 +15,7 @@ import numpy as np
 from tfvn.leaderboard.addresses import without_places
 from tfvn.leaderboard.certified import certified_of
 from tfvn.leaderboard.floors import floor_of
+from tfvn.leaderboard.intervals import interval
 from tfvn.leaderboard.ranking import is_preliminary, is_unreliable
 from tfvn.leaderboard.schema import FORMAT
 from tfvn.results.flags import Reached, flags_of_results
@@ -23,10 +23,8 @@ from tfvn.results.flags import row_of as row_of_flag
 from tfvn.results.rows import attack_of, is_clean, size_of
 from tfvn.results.strongest import strongest
 
-__all__ = ["interval", "numbers_of", "row_of"]
+__all__ = ["numbers_of", "row_of"]
 
-_DRAWN_AGAIN, _SEED = 2000, 0
-_INTERVAL = (2.5, 97.5)
 # The rule that other rows are needed for, and that which changes of others may break too.
 _TRANSFER, _BOUND = "transfer wins", "bound violated"
 # Means over the slices.
@@ -52,7 +50,9 @@ def row_of(board, entry, known, transferred, submitted=(), floors=()):
     at, best = [], []
     for radius in board.radii():
         own = [one for one in worst if size_of(one) == radius]
-        at.append({"radius": radius, **numbers_of(own, patients)})
+        own.sort(key=lambda one: one["slice"])
+        errors = [_number(one["rmse"]) for one in own]
+        at.append({"radius": radius, "errors": errors, **numbers_of(own, patients)})
         best.append(_best_known(radius, own, transferred, submitted))
     flags = [_flag(flag) for flag in known["flags"]]
     beyond = _against_proofs(known["proved"], transferred, submitted)
@@ -68,6 +68,7 @@ def row_of(board, entry, known, transferred, submitted=(), floors=()):
         "model": known["model"],
         "slices": len(patients),
         "patients": len(set(patients)),
+        "patient_of": _numbered(patients),
         "clean": numbers_of(clean, patients),
         "attacks": [_attacked(own, patients) for own in _by_attack(rows)],
         "worst": at,
@@ -126,30 +127,10 @@ def numbers_of(rows, patients):
     return found
 
 
-def interval(errors, patients):
-    """Between which two numbers the rmse lies where other patients are drawn, a pair.
-
-    Of slices of one patient alone nothing is known, and both are NaN.
-
-    Args:
-        errors: e_i of each slice.
-        patients: the patient of each slice. Where all are of one, as in data that do not tell, each
-            slice stands for itself.
-    """
-    groups = {}
-    for place, patient in enumerate(patients):
-        groups.setdefault(patient, []).append(place)
-    groups = list(groups.values())
-    if len(groups) == 1:
-        groups = [[place] for place in groups[0]]
-    if len(groups) == 1:
-        return math.nan, math.nan
-    squares = np.array([np.sum(np.square(errors[group])) for group in groups])
-    counts = np.array([len(group) for group in groups])
-    drawn = np.random.default_rng(_SEED).integers(len(groups), size=(_DRAWN_AGAIN, len(groups)))
-    means = squares[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(np.sqrt(means), _INTERVAL)
-    return float(low), float(high)
+def _numbered(patients):
+    """The number of the patient of each slice, from 0. Their names are nobody's business."""
+    numbers = {}
+    return [numbers.setdefault(patient, len(numbers)) for patient in patients]
 
 
 def _by_attack(rows):
