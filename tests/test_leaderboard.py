@@ -710,7 +710,7 @@ def test_a_dry_run_counts_and_computes_nothing(board, tmp_path, capsys):
     # Two of the rows are one model.
     pairs = "transfers between 6 pairs of rows"
     missing = f"4 of 4 rows, floors of 3 slices, {pairs}, pictures of 3 rows"
-    assert f"To compute: {missing}. Time: unknown." in text
+    assert f"To compute: {missing}. Time of trainings and attacks: unknown." in text
     assert not (tmp_path / "out").exists()
 
 

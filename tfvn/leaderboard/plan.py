@@ -64,7 +64,7 @@ def dry_run(path, output):
         missing.append(f"pictures of {len(pictures)} rows")
     text += f"\nTo compute: {', '.join(missing)}."
     if every:
-        text += f" Time: {_told(seconds_left(every, times))}."
+        text += f" Time of trainings and attacks: {_told(seconds_left(every, times))}."
     print(text)
     return text
 
