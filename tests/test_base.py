@@ -1,6 +1,7 @@
 """Any model: what the base class gives to a network that only writes `call`."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tensorflow import keras
 from test_models import ROWS
 
 from tfvn.data import DataWarning
-from tfvn.models import MODELS, Reconstructor, ZeroFilled, magnitude
+from tfvn.models import MODELS, Reconstructor, ZeroFilled, load_model, magnitude
 from tfvn.physics.noise import SMOOTHING, keys
 
 
@@ -138,6 +139,13 @@ def test_architectures_are_equal_for_models_that_compute_the_same():
 def test_models_are_saved_to_keras_files_alone(tmp_path):
     with pytest.raises(ValueError, match="a file with the ending .keras. Received: filepath="):
         ZeroFilled().save(tmp_path / "model.h5")
+
+
+def test_any_thread_saves_a_model(tmp_path):
+    # Keras 2 takes the file for HDF5 in all threads but one.
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(ZeroFilled().save, tmp_path / "model.keras").result()
+    assert isinstance(load_model(tmp_path / "model.keras"), ZeroFilled)
 
 
 class OfNumPy(Residual):

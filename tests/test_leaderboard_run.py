@@ -465,3 +465,46 @@ def test_three_and_four_workers_give_the_bytes_of_one_process(board, tmp_path, c
     for name in ("cg", "zero-filled"):
         for key in ("hashes", "attacks", "best_known", "transfer", "certified", "floor"):
             assert found[name][key] == expected[name][key]
+
+
+TRAINED = """\
+data: {format: synthetic, height: 20, width: 16, num_coils: 2, num_train: 2, num_test: 1}
+sampling: {mask: equispaced, acceleration: 2}
+attacks: [{name: ascent, sizes: [0.5], steps: 2}]
+rows:
+  - {name: first, config: t.yaml}
+  - {name: second, config: t.yaml, set: ["training.initial_weights=row:first", seed=2]}
+"""
+NETWORK = """\
+model: {name: unet, channels: 2, pools: 1}
+training: {iterations: 3, batch_size: 1, optimizer: {name: adam, learning_rate: 0.01}}
+"""
+
+
+ALONE = """
+import sys
+from tfvn.leaderboard import run
+run.leaderboard(*sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_networks_that_workers_train_are_those_of_one_process(tmp_path):
+    path = tmp_path / "board.yaml"
+    path.write_text(TRAINED, encoding="utf-8")
+    (tmp_path / "t.yaml").write_text(NETWORK, encoding="utf-8")
+    done = processes.run(ALONE, str(path), str(tmp_path / "alone"))
+    assert done.returncode == 0, done.stderr
+    with workers_of(2) as workers:
+        computed_by(workers, path, tmp_path / "out")
+    found, expected = (rows_of(tmp_path / name) for name in ("out", "alone"))
+    clean = [expected[name]["clean"]["rmse"] for name in ("first", "second")]
+    assert clean[0] != clean[1]
+    for name in ("first", "second"):
+        # The hash of the weights is among these.
+        for key in ("hashes", "clean", "attacks", "best_known", "transfer"):
+            assert found[name][key] == expected[name][key]
+        training = os.path.join("store", "models", expected[name]["hashes"]["training"])
+        for file in ("history.csv", "trained_on.json"):
+            both = [tmp_path / folder / training / file for folder in ("out", "alone")]
+            assert both[0].read_bytes() == both[1].read_bytes()

@@ -7,7 +7,7 @@ import numpy as np
 from tensorflow import keras
 
 from tfvn import checks
-from tfvn.compat import KERAS_3, weights_in_order
+from tfvn.compat import KERAS_3, SAVED_AS, weights_in_order
 
 __all__ = ["Stored"]
 
@@ -36,7 +36,7 @@ class Stored(keras.Model):
                 f"{filepath}: the network's weights are NaN or infinite: it has diverged and is "
                 "not saved. Train it again with a lower learning rate."
             )
-        return super().save(filepath, *args, **kwargs)
+        return super().save(filepath, *args, **{**SAVED_AS, **kwargs})
 
     def places(self, names):
         """Where the weights lie in the file of weights: a dict from paths to weights.
