@@ -274,6 +274,53 @@ def test_a_model_that_sees_all_misses_no_feature_and_one_that_sees_little_does(c
     assert [attack.changes.missed(arrays["lost"], 1.0) for arrays in found] == [0, 1]
 
 
+@pytest.fixture(scope="module")
+def half(case):
+    """A fully sampled measurement of an image that is 0 in its right half, and the image."""
+    inputs = case(1, height=16, width=14)
+    sense = ZeroFilled().sense
+    reference = ZeroFilled().zero_filled(inputs) * tf.constant(np.arange(14) < 7, tf.complex64)
+    mask = np.ones((1, 1, 1, 14), np.float32)
+    kspace = sense.forward(reference, inputs["sensitivity_maps"], mask)
+    return {**inputs, "kspace": kspace, "mask": mask}, reference
+
+
+@pytest.mark.slow
+def test_no_feature_is_asked_for_outside_of_the_object(half):
+    inputs, reference = half
+    model, attack = ZeroFilled(), Blobs(sizes=(0.5,), steps=5)
+    for index in range(4):
+        found = attack.run(model, inputs, 0.5, reference=reference, index=np.array([index]))
+        assert not found.perturbation[..., 7:].numpy().any()
+        assert attack.arrays(found)["lost"] < 1e-3
+    # Of a change that holds more, no more enters, and no more is asked for.
+    every = tf.fill(reference.shape, tf.constant(0.5, tf.complex64))
+    known = attack.changes.known(model.sense, inputs, reference)
+    given = attack.changes.enter(model.sense, model.measured(inputs), every, known)
+    wanted = attack.changes.follow(tf.abs(reference), every, known, is_truth=False)
+    np.testing.assert_allclose(model.answer(given), wanted, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_that_sees_all_learns_of_features_in_the_object_alone(half):
+    inputs, reference = half
+    model, recipe = ZeroFilled(), Features()
+    given = {**model.measured(inputs), MEASURED_MASK: tf.constant(inputs["mask"])}
+    for number in range(4):
+        found = recipe.worst(model, given, reference, tf.constant([number, 0]))
+        assert not found[..., 7:].numpy().any()
+        loss = recipe.loss(model, {**given, "feature": found}, reference, ())
+        assert float(loss) < 1e-6
+
+
+def test_an_object_without_a_zero_takes_every_feature_as_it_is(slice_):
+    inputs, reference = slice_
+    threat = Features().threat
+    known = {"object": reference, "mask": inputs[MEASURED_MASK]}
+    drawn = threat.draw(tf.zeros_like(reference), KEYS[:1], tf.constant(0.5, tf.float64))
+    np.testing.assert_array_equal(threat.entering(drawn, known), drawn)
+
+
 # The average of the weights
 
 
