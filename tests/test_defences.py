@@ -29,6 +29,7 @@ from tfvn.defences.cyclic import shifted
 from tfvn.defences.projected import parts
 from tfvn.defences.purified import denoised
 from tfvn.defences.stagewise import noisy_copies
+from tfvn.leaderboard import summary
 from tfvn.models import (
     Cascade,
     CGSense,
@@ -300,6 +301,20 @@ def test_an_ensemble_answers_with_the_mean(inputs):
     np.testing.assert_allclose(answer(found, inputs), expected, rtol=0, atol=1e-12)
     assert found.identity["others"].count(",") == 1
     assert found.identity != Ensemble(models[0], models[:2]).identity
+
+
+def test_the_parameters_are_those_of_all_networks_each_once(network, denoiser):
+    one = summary._parameters(network)
+    assert one == sum(weight.size for weight in network.get_weights()) > 0
+    of_denoiser = summary._parameters(denoiser)
+    for defence, expected in (
+        (Ensemble(network, [cascade(1), cascade(2)]), 3 * one),
+        (Ensemble(network, [network]), one),
+        (Purified(network, denoiser), one + of_denoiser),
+        (DenoisedSmoothing(Ensemble(network, [cascade(1)]), denoiser, 0.1), 2 * one + of_denoiser),
+        (Smoothed(network, 0.1), one),
+    ):
+        assert summary._parameters(defence) == expected
 
 
 def test_models_of_both_views_make_an_ensemble_that_reads_k_space(case, tmp_path):
