@@ -375,6 +375,9 @@ def test_a_projected_answer_agrees_with_the_data_and_keeps_the_null_space(networ
     sizes = [np.linalg.norm(part) for part in of_change]
     assert math.hypot(*sizes) == pytest.approx(np.linalg.norm(consistent - image), rel=1e-3)
     np.testing.assert_allclose(answer(found, inputs), magnitude(consistent), atol=1e-12)
+    # Of a larger mu they share directions, and point to one side.
+    shared = parts(network.sense, inputs, consistent - image, mu=0.1)
+    assert np.vdot(*shared).real > 0.01 * np.linalg.norm(consistent - image) ** 2
     # Of all trust in the model nothing changes.
     trusting = Projected(network, mu=1e9)
     np.testing.assert_allclose(answer(trusting, inputs), network.answer(inputs), atol=1e-7)
