@@ -340,6 +340,15 @@ def test_an_ensemble_is_as_random_as_its_members(network, inputs):
     assert np.abs(images[0] - images[1]).max() > 1e-4
 
 
+def test_members_of_one_seed_share_no_noise(network, inputs):
+    noisy = Smoothed(network, 0.1, 1)
+    alone, twice = noisy.answer(inputs), Ensemble(noisy, [noisy])
+    found = twice.answer(inputs)
+    assert np.abs(found - alone).max() > 1e-3
+    # Without a key they are those of the image 0, as of other defences.
+    np.testing.assert_array_equal(found, answer(twice, inputs, [0, 0]))
+
+
 def test_what_is_no_network_is_told(network):
     with pytest.raises(ValueError, match="others must be the files of networks.*others=3"):
         Ensemble(network, 3)
