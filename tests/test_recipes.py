@@ -341,6 +341,24 @@ def test_the_average_is_its_formula_and_leaves_the_weights_alone(network):
     weight.assign(start)
 
 
+@pytest.mark.parametrize("decay, first", [(0.9, 80), (0.97, 290), (0.99, 890)])
+def test_a_decay_counts_from_its_step_on(network, decay, first):
+    weight = variable_of(network.slope)
+    start = weight.numpy()
+    assert (10 * decay - 1) / (1 - decay) == pytest.approx(first)
+    # Each begins at 0 and takes a weight of 1: what is missing is what the step keeps.
+    kept = []
+    for number in (first - 1, first, first + 100):
+        weight.assign(np.zeros(2))
+        average = WeightAverage(network, decay)
+        weight.assign(np.ones(2))
+        average.update(number)
+        kept.append(1 - average.averages[0].numpy()[0])
+    weight.assign(start)
+    assert kept[0] == pytest.approx(first / (first + 9)) and kept[0] < decay
+    np.testing.assert_allclose(kept[1:], decay, rtol=1e-12)
+
+
 def trainer(averaging, radius=0.5):
     recipe = Generator(radius=radius, channels=1, pools=1)
     return Trainer(Curved(), AdamSteps(learning_rate=0.01), recipe, averaging=averaging)
