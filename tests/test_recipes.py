@@ -9,6 +9,7 @@ from tfvn.compat import variable_of
 from tfvn.models.base import Reconstructor
 from tfvn.models.classical import ZeroFilled
 from tfvn.physics import measurement
+from tfvn.physics.noise import fold_in
 from tfvn.projections import norm
 from tfvn.training.attacked import Adversarial, EffectPenalty, OneStep
 from tfvn.training.averaging import WeightAverage, averaged
@@ -184,30 +185,67 @@ def test_the_ascent_ends_inside_a_ball_of_its_own_and_above_random_changes(netwo
     turned = tf.nest.map_structure(lambda array: array[::-1], (inputs, reference, KEYS))
     np.testing.assert_array_equal(attacked(*turned)[::-1], found)
 
-    def errors(change):
-        moved = measurement.perturbed(network.sense, inputs, change)
-        wrong = tf.abs(network(moved)) - tf.abs(reference)
-        return tf.reduce_sum(tf.square(wrong), [1, 2]).numpy()
+    for change in random_changes(sizes):
+        errors = [distances(network, inputs, one, reference) for one in (found, change)]
+        assert (errors[0] > errors[1]).all()
 
+
+def random_changes(sizes):
+    """Five random changes of two slices, of these norms."""
     rng = np.random.default_rng(3)
     for _ in range(5):
-        change = tf.constant(rng.standard_normal((2, 16, 14)) + 0j)
-        change *= tf.cast(sizes / norm(change), change.dtype)[:, None, None]
-        assert (errors(found) > errors(change)).all()
+        parts = rng.standard_normal((2, 2, 16, 14))
+        change = tf.constant(parts[0] + 1j * parts[1])
+        yield change * tf.cast(sizes / norm(change), change.dtype)[:, None, None]
 
 
-def test_jitter_has_the_energy_of_its_radius(network, batch):
+def distances(network, inputs, change, image):
+    """The squared distances of the answers to a change from the magnitudes of an image."""
+    moved = measurement.perturbed(network.sense, inputs, change)
+    wrong = tf.abs(network(moved)) - tf.abs(image)
+    return tf.reduce_sum(tf.square(wrong), [1, 2]).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe", [OneStep(radius=2.0), EffectPenalty(radius=2.0)], ids=["one step", "penalty"]
+)
+def test_an_attack_in_training_raises_what_its_recipe_lowers(network, batch, recipe):
     inputs, reference = batch
-    recipe = Jitter(radius=2.0)
-    deviations = recipe.deviation(network.sense, inputs, reference, KEYS).numpy()
-    count = 2 * 2 * 16 * inputs["mask"].numpy().sum((1, 2, 3))
-    sizes = deviations * np.sqrt(count)
-    assert (sizes > 0).all() and (sizes < 2).all() and sizes[0] != sizes[1]
-    noisy = recipe(network, inputs, reference, KEYS)["zero_filled"] - inputs["zero_filled"]
-    # The adjoint leaves no more of it than there is.
-    assert (norm(noisy).numpy() < 1.3 * sizes).all() and (norm(noisy).numpy() > 0).all()
-    linear = Jitter(radius=0.1, rule="linear", noise=0.01)
-    assert (linear.deviation(network.sense, inputs, reference, KEYS).numpy() > 0).all()
+    found = recipe(network, inputs, reference, KEYS)["perturbation"]
+    sizes = norm(found).numpy()
+    assert (sizes > 0).all() and (sizes <= 2).all()
+    is_effect = isinstance(recipe, EffectPenalty)
+    image = network(inputs) if is_effect else reference
+    reached = distances(network, inputs, found, image)
+    for change in random_changes(sizes):
+        assert (reached > 1.1 * distances(network, inputs, change, image)).all()
+
+
+def test_jitter_has_the_energy_of_its_rule(network, batch):
+    inputs, reference = batch
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    kspace = network.sense.forward(reference, maps, mask)
+    given = {"kspace": kspace, "sensitivity_maps": maps, "mask": mask}
+    count = 2 * maps.shape[1] * 16 * mask.numpy().sum((1, 2, 3))
+    shares = [tf.random.stateless_uniform([], fold_in(key, 0), dtype=tf.float64) for key in KEYS]
+    drawn = np.square(2.0 * np.array(shares))
+    # Fewer than the numbers of the image, in the subspace of the data.
+    dimensions = np.minimum(count, 2 * 16 * 14)
+    signal, noise = norm(kspace).numpy(), dimensions * 0.01**2
+    root = np.sqrt(noise * (signal**2 - 0.01 + noise))
+    linear = (0.01 * noise + 0.1 * signal * root) / (signal**2 - 0.01) * count / dimensions
+    for recipe, energy in (
+        (Jitter(radius=2.0), drawn),
+        (Jitter(radius=0.1, rule="linear", noise=0.01), linear),
+    ):
+        deviation = recipe.deviation(network.sense, given, reference, KEYS)
+        np.testing.assert_allclose(count * np.square(deviation), energy, rtol=1e-12)
+        added = recipe(network, given, reference, KEYS)["kspace"] - kspace
+        # A sum of so many squares, within three deviations.
+        np.testing.assert_allclose(
+            np.square(norm(added)), energy, rtol=3 * np.sqrt(2 / count.min())
+        )
 
 
 def test_the_linear_rule_gives_the_best_answer_to_the_worst_change():
