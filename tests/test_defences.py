@@ -11,6 +11,7 @@ import tensorflow as tf
 import attack
 import evaluate
 import tfvn
+from tfvn.attacks.threats import IMAGE
 from tfvn.defences import (
     DEFENCES,
     GIVEN,
@@ -41,7 +42,8 @@ from tfvn.models import (
     magnitude,
 )
 from tfvn.models.base import Reconstructor
-from tfvn.physics import noise
+from tfvn.physics import measurement, noise
+from tfvn.projections import norm
 from tfvn.runs.attack import attack_run
 
 # Without conjugate gradients: nothing here is compiled.
@@ -402,18 +404,49 @@ def test_a_mask_is_moved_but_for_its_centre():
     np.testing.assert_array_equal(shifted(mask, 0), mask)
 
 
+def attacked(network, inputs):
+    """The measurement with the r of norm 1 that a power iteration of five steps ends with."""
+    clean = network.answer(inputs)
+    rng = np.random.default_rng(0)
+    r = tf.constant(rng.standard_normal((2, 8, 6)) + 0j)
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            tape.watch(r)
+            image = network.answer(measurement.perturbed(network.sense, inputs, r))
+            effect = tf.reduce_sum(tf.square(image - clean))
+        r = IMAGE.steepest(tape.gradient(effect, r))
+    return measurement.perturbed(network.sense, inputs, r)
+
+
 @pytest.mark.slow
 def test_the_steps_make_an_attacked_model_more_consistent(network, inputs):
-    few, many = (Cyclic(network, steps=count, noise=0, bound=0.1) for count in (1, 6))
-    images = [answer(defence, inputs) for defence in (few, many)]
-    assert np.abs(images[0] - images[1]).max() > 1e-4
-    cycle = cyclic._Cycle(many, inputs)
-    start = cycle.start()
-    losses = [cycle.loss(start.r)]
-    for stop in (2, 6):
-        losses.append(cycle.loss(cycle.last(cycle.descended(start, 0, stop))))
-    assert (losses[1] < losses[0]).numpy().all()
-    assert (losses[2] <= losses[1] + 1e-12).numpy().all()
+    given = attacked(network, inputs)
+    assert (norm(network.answer(given) - network.answer(inputs)) > 1).numpy().all()
+    defence = Cyclic(network, steps=6, noise=0, bound=0.1, step_size=0.02)
+    cycle = cyclic._Cycle(defence, given)
+    state = cycle.start()
+    losses = [cycle.loss(state.r)]
+    for first in (0, 2, 4):
+        # That of the last r: the least one of all cannot rise.
+        state = cycle.descended(state, first, first + 2)
+        losses.append(cycle.loss(state.r))
+    assert (np.diff(losses, axis=0) < 0).all() and (losses[-1] < 0.97 * losses[0]).numpy().all()
+    expected = network.answer(measurement.perturbed(network.sense, given, cycle.last(state)))
+    np.testing.assert_allclose(answer(defence, given), expected, rtol=0, atol=1e-12)
+
+
+def test_the_noise_of_a_cycle_is_of_its_seed_and_not_of_its_slice(network, inputs):
+    defence = Cyclic(network, noise=1.0)
+    cycle = cyclic._Cycle(defence, inputs, tf.ones([2], tf.float64))
+    blank = {**inputs, "zero_filled": tf.zeros_like(inputs["zero_filled"])}
+    # Two slices of one scan.
+    same = {key: tf.repeat(x[:1], 2, 0) for key, x in blank.items()}
+    found = cycle._noisy(same, 0)["zero_filled"].numpy()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found).max() > 0.1
+    assert (found != cycle._noisy(same, 1)["zero_filled"]).numpy().any()
+    other = cyclic._Cycle(Cyclic(network, noise=1.0, seed=1), inputs, cycle.deviation)
+    assert (found != other._noisy(same, 0)["zero_filled"]).numpy().any()
 
 
 def test_the_noise_of_a_cycle_is_that_of_the_data(case):
@@ -437,12 +470,21 @@ def test_the_noise_of_a_cycle_is_that_of_the_data(case):
 
 
 @pytest.mark.slow
-def test_the_last_steps_are_those_of_the_answer(network, inputs):
-    for steps in (2, 5):
+def test_the_last_steps_are_those_of_the_answer(network, inputs, monkeypatch):
+    led, step = [], cyclic._Cycle.differentiable_step
+
+    def counted(self, state, number):
+        led.append(int(number))
+        return step(self, state, number)
+
+    monkeypatch.setattr(cyclic._Cycle, "differentiable_step", counted)
+    for steps in (2, 7):
         defence = Cyclic(network, steps=steps)
         np.testing.assert_allclose(
             defence.last_steps(inputs), defence.answer(inputs), rtol=0, atol=1e-9
         )
+    # Both of two, and the last five of seven.
+    assert led == [0, 1, 2, 3, 4, 5, 6]
     assert defence.track == "dynamic" and defence.draws == 0
 
 
@@ -543,14 +585,27 @@ def test_a_step_of_a_cycle_is_pulled_back_by_second_differences(network, inputs)
 
 @pytest.mark.slow
 def test_an_attack_is_led_through_the_last_steps(network, inputs):
-    defence = Cyclic(network, steps=4)
-    gradients = []
+    # Differences so long that signs move: what an attack sees of the steps.
+    span, defence = 0.02, Cyclic(network, steps=5, bound=0.05, step_size=0.02)
+    first = {key: x[:1] for key, x in inputs.items()}
+    units = np.eye(48).reshape(48, 8, 6)
+    moves = np.concatenate([units, 1j * units])
+    many = {key: tf.repeat(x, len(moves), 0) for key, x in first.items()}
+
+    def energies(step):
+        moved = {**many, "zero_filled": many["zero_filled"] + step * moves}
+        return tf.reduce_sum(defence.answer(moved) ** 2, [1, 2]).numpy()
+
+    path = np.tensordot((energies(span) - energies(-span)) / (2 * span), moves, 1)
+    cosines = []
     for function in (defence.answer, defence.last_steps):
         with tf.GradientTape() as tape:
-            tape.watch(inputs["zero_filled"])
-            value = tf.reduce_sum(function(inputs) ** 2)
-        gradients.append(tape.gradient(value, inputs["zero_filled"]).numpy())
-    assert np.linalg.norm(gradients[0] - gradients[1]) > 1e-6 * np.linalg.norm(gradients[0])
+            tape.watch(first["zero_filled"])
+            value = tf.reduce_sum(function(first) ** 2)
+        gradient = tape.gradient(value, first["zero_filled"])[0].numpy()
+        norms = np.linalg.norm(gradient) * np.linalg.norm(path)
+        cosines.append(np.vdot(gradient, path).real / norms)
+    assert cosines[1] > cosines[0] + 0.003 and cosines[1] > 0.5
 
 
 # What is said of them
