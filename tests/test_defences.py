@@ -11,6 +11,7 @@ import tensorflow as tf
 import attack
 import evaluate
 import tfvn
+from tfvn.attacks.suite import SUITES, Suite
 from tfvn.attacks.threats import IMAGE
 from tfvn.defences import (
     DEFENCES,
@@ -669,6 +670,55 @@ def test_a_run_of_dropout_is_attacked_and_evaluated(run, part):
     attacked = rows_of("results/results.csv")[-1]
     assert (attacked["track"], attacked["num_samples"]) == ("random", "2")
     assert float(attacked["effect"]) > 0
+
+
+OTHER_RUNS = {
+    "cyclic": ({"steps": 2}, "dynamic"),
+    "purified": ({"denoiser": "denoiser.keras", "steps": 1, "cg_steps": 2}, "dynamic"),
+    "projected": ({"cg_steps": 2}, "deterministic"),
+    "median": ({"sigma": 0.1, "num_samples": 2}, "random"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_a_run_of_every_other_defence_is_attacked_and_evaluated(run, name):
+    settings, track = OTHER_RUNS[name]
+    denoiser = UNet(channels=2, pools=1)
+    denoiser.make_weights()
+    denoiser.save("denoiser.keras")
+    run(name=name, **settings)
+    # What was stored is read again, and is what was attacked.
+    assert attack.main(["--run-dir", "run"]) == 0
+    assert evaluate.main(["run", "--output", "results"]) == 0
+    clean, attacked = rows_of("results/results.csv")
+    assert (clean["attack"], attacked["track"]) == ("none", track)
+    assert float(attacked["effect"]) > 0 and float(attacked["norm"]) == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", ["cyclic", "purified"])
+def test_the_dynamic_suite_attacks_a_defence(name, case, monkeypatch):
+    members = []
+    for member in SUITES["dynamic-1"]:
+        members.append(member._replace(settings={**member.settings, "steps": 2}))
+    monkeypatch.setitem(SUITES, "dynamic-1", tuple(members))
+    network, denoiser = Cascade(**SMALL), UNet(channels=2, pools=1)
+    defence = {
+        "cyclic": Cyclic(network, steps=2),
+        "purified": Purified(network, denoiser, steps=1, level=0.0, cg_steps=2),
+    }[name]
+    inputs = case(1, height=8, width=6)
+    result = Suite(version="dynamic-1").run(defence, inputs, 0.5, index=np.array([3]))
+    assert list(result.reached) == ["last-steps", "straight", "surrogate", "square"]
+    reached = np.array([value.numpy() for value in result.reached.values()])
+    assert (reached > 0).all()
+    np.testing.assert_allclose(result.objective, reached.max(0), rtol=1e-4)
+    changed = measurement.perturbed(network.sense, defence.measured(inputs), result.perturbation)
+    effect = norm(defence.answer(changed) - defence.answer(defence.measured(inputs)))
+    np.testing.assert_allclose(tf.square(effect) / 2, result.objective, rtol=1e-2)
 
 
 @pytest.mark.slow
