@@ -217,9 +217,11 @@ def test_an_attack_in_training_raises_what_its_recipe_lowers(network, batch, rec
     assert (sizes > 0).all() and (sizes <= 2).all()
     is_effect = isinstance(recipe, EffectPenalty)
     image = network(inputs) if is_effect else reference
+    # Five steps of the ascent reach far more than one.
+    least = 3 if is_effect else 1.1
     reached = distances(network, inputs, found, image)
     for change in random_changes(sizes):
-        assert (reached > 1.1 * distances(network, inputs, change, image)).all()
+        assert (reached > least * distances(network, inputs, change, image)).all()
 
 
 def test_jitter_has_the_energy_of_its_rule(network, batch):
