@@ -29,6 +29,13 @@ PARAMETERS = dict(
 )
 
 
+def test_shares_of_an_average_count_within_the_training_and_its_trials():
+    config = load(ROOT / "configs/defences/average.yaml", ["training.initial_weights="])
+    iterations = min(config.training.iterations, config.search.iterations)
+    for share in (config.training.averaging, *config.search.averaging):
+        assert (10 * share - 1) / (1 - share) < iterations
+
+
 @pytest.mark.slow_cases
 @pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}/{path.stem}" for path in FILES])
 def test_a_configuration_is_read_and_its_network_is_made(path):

@@ -11,6 +11,8 @@ import tensorflow as tf
 import attack
 import evaluate
 import tfvn
+from tfvn.attacks.suite import SUITES, Suite
+from tfvn.attacks.threats import IMAGE
 from tfvn.defences import (
     DEFENCES,
     GIVEN,
@@ -29,6 +31,7 @@ from tfvn.defences.cyclic import shifted
 from tfvn.defences.projected import parts
 from tfvn.defences.purified import denoised
 from tfvn.defences.stagewise import noisy_copies
+from tfvn.leaderboard import summary
 from tfvn.models import (
     Cascade,
     CGSense,
@@ -40,7 +43,8 @@ from tfvn.models import (
     magnitude,
 )
 from tfvn.models.base import Reconstructor
-from tfvn.physics import noise
+from tfvn.physics import measurement, noise
+from tfvn.projections import norm
 from tfvn.runs.attack import attack_run
 
 # Without conjugate gradients: nothing here is compiled.
@@ -302,6 +306,20 @@ def test_an_ensemble_answers_with_the_mean(inputs):
     assert found.identity != Ensemble(models[0], models[:2]).identity
 
 
+def test_the_parameters_are_those_of_all_networks_each_once(network, denoiser):
+    one = summary._parameters(network)
+    assert one == sum(weight.size for weight in network.get_weights()) > 0
+    of_denoiser = summary._parameters(denoiser)
+    for defence, expected in (
+        (Ensemble(network, [cascade(1), cascade(2)]), 3 * one),
+        (Ensemble(network, [network]), one),
+        (Purified(network, denoiser), one + of_denoiser),
+        (DenoisedSmoothing(Ensemble(network, [cascade(1)]), denoiser, 0.1), 2 * one + of_denoiser),
+        (Smoothed(network, 0.1), one),
+    ):
+        assert summary._parameters(defence) == expected
+
+
 def test_models_of_both_views_make_an_ensemble_that_reads_k_space(case, tmp_path):
     given = case(1, height=8, width=8)
     unet, varnet = UNet(channels=2, pools=1), E2EVarNet(num_cascades=1, channels=2, pools=1)
@@ -323,6 +341,15 @@ def test_an_ensemble_is_as_random_as_its_members(network, inputs):
     assert found.with_draws(2).draws == 2
     images = [answer(found, inputs, index) for index in ([0, 0], [1, 1])]
     assert np.abs(images[0] - images[1]).max() > 1e-4
+
+
+def test_members_of_one_seed_share_no_noise(network, inputs):
+    noisy = Smoothed(network, 0.1, 1)
+    alone, twice = noisy.answer(inputs), Ensemble(noisy, [noisy])
+    found = twice.answer(inputs)
+    assert np.abs(found - alone).max() > 1e-3
+    # Without a key they are those of the image 0, as of other defences.
+    np.testing.assert_array_equal(found, answer(twice, inputs, [0, 0]))
 
 
 def test_what_is_no_network_is_told(network):
@@ -360,6 +387,9 @@ def test_a_projected_answer_agrees_with_the_data_and_keeps_the_null_space(networ
     sizes = [np.linalg.norm(part) for part in of_change]
     assert math.hypot(*sizes) == pytest.approx(np.linalg.norm(consistent - image), rel=1e-3)
     np.testing.assert_allclose(answer(found, inputs), magnitude(consistent), atol=1e-12)
+    # Of a larger mu they share directions, and point to one side.
+    shared = parts(network.sense, inputs, consistent - image, mu=0.1)
+    assert np.vdot(*shared).real > 0.01 * np.linalg.norm(consistent - image) ** 2
     # Of all trust in the model nothing changes.
     trusting = Projected(network, mu=1e9)
     np.testing.assert_allclose(answer(trusting, inputs), network.answer(inputs), atol=1e-7)
@@ -375,18 +405,49 @@ def test_a_mask_is_moved_but_for_its_centre():
     np.testing.assert_array_equal(shifted(mask, 0), mask)
 
 
+def attacked(network, inputs):
+    """The measurement with the r of norm 1 that a power iteration of five steps ends with."""
+    clean = network.answer(inputs)
+    rng = np.random.default_rng(0)
+    r = tf.constant(rng.standard_normal((2, 8, 6)) + 0j)
+    for _ in range(5):
+        with tf.GradientTape() as tape:
+            tape.watch(r)
+            image = network.answer(measurement.perturbed(network.sense, inputs, r))
+            effect = tf.reduce_sum(tf.square(image - clean))
+        r = IMAGE.steepest(tape.gradient(effect, r))
+    return measurement.perturbed(network.sense, inputs, r)
+
+
 @pytest.mark.slow
 def test_the_steps_make_an_attacked_model_more_consistent(network, inputs):
-    few, many = (Cyclic(network, steps=count, noise=0, bound=0.1) for count in (1, 6))
-    images = [answer(defence, inputs) for defence in (few, many)]
-    assert np.abs(images[0] - images[1]).max() > 1e-4
-    cycle = cyclic._Cycle(many, inputs)
-    start = cycle.start()
-    losses = [cycle.loss(start.r)]
-    for stop in (2, 6):
-        losses.append(cycle.loss(cycle.last(cycle.descended(start, 0, stop))))
-    assert (losses[1] < losses[0]).numpy().all()
-    assert (losses[2] <= losses[1] + 1e-12).numpy().all()
+    given = attacked(network, inputs)
+    assert (norm(network.answer(given) - network.answer(inputs)) > 1).numpy().all()
+    defence = Cyclic(network, steps=6, noise=0, bound=0.1, step_size=0.02)
+    cycle = cyclic._Cycle(defence, given)
+    state = cycle.start()
+    losses = [cycle.loss(state.r)]
+    for first in (0, 2, 4):
+        # That of the last r: the least one of all cannot rise.
+        state = cycle.descended(state, first, first + 2)
+        losses.append(cycle.loss(state.r))
+    assert (np.diff(losses, axis=0) < 0).all() and (losses[-1] < 0.97 * losses[0]).numpy().all()
+    expected = network.answer(measurement.perturbed(network.sense, given, cycle.last(state)))
+    np.testing.assert_allclose(answer(defence, given), expected, rtol=0, atol=1e-12)
+
+
+def test_the_noise_of_a_cycle_is_of_its_seed_and_not_of_its_slice(network, inputs):
+    defence = Cyclic(network, noise=1.0)
+    cycle = cyclic._Cycle(defence, inputs, tf.ones([2], tf.float64))
+    blank = {**inputs, "zero_filled": tf.zeros_like(inputs["zero_filled"])}
+    # Two slices of one scan.
+    same = {key: tf.repeat(x[:1], 2, 0) for key, x in blank.items()}
+    found = cycle._noisy(same, 0)["zero_filled"].numpy()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found).max() > 0.1
+    assert (found != cycle._noisy(same, 1)["zero_filled"]).numpy().any()
+    other = cyclic._Cycle(Cyclic(network, noise=1.0, seed=1), inputs, cycle.deviation)
+    assert (found != other._noisy(same, 0)["zero_filled"]).numpy().any()
 
 
 def test_the_noise_of_a_cycle_is_that_of_the_data(case):
@@ -410,12 +471,21 @@ def test_the_noise_of_a_cycle_is_that_of_the_data(case):
 
 
 @pytest.mark.slow
-def test_the_last_steps_are_those_of_the_answer(network, inputs):
-    for steps in (2, 5):
+def test_the_last_steps_are_those_of_the_answer(network, inputs, monkeypatch):
+    led, step = [], cyclic._Cycle.differentiable_step
+
+    def counted(self, state, number):
+        led.append(int(number))
+        return step(self, state, number)
+
+    monkeypatch.setattr(cyclic._Cycle, "differentiable_step", counted)
+    for steps in (2, 7):
         defence = Cyclic(network, steps=steps)
         np.testing.assert_allclose(
             defence.last_steps(inputs), defence.answer(inputs), rtol=0, atol=1e-9
         )
+    # Both of two, and the last five of seven.
+    assert led == [0, 1, 2, 3, 4, 5, 6]
     assert defence.track == "dynamic" and defence.draws == 0
 
 
@@ -516,14 +586,27 @@ def test_a_step_of_a_cycle_is_pulled_back_by_second_differences(network, inputs)
 
 @pytest.mark.slow
 def test_an_attack_is_led_through_the_last_steps(network, inputs):
-    defence = Cyclic(network, steps=4)
-    gradients = []
+    # Differences so long that signs move: what an attack sees of the steps.
+    span, defence = 0.02, Cyclic(network, steps=5, bound=0.05, step_size=0.02)
+    first = {key: x[:1] for key, x in inputs.items()}
+    units = np.eye(48).reshape(48, 8, 6)
+    moves = np.concatenate([units, 1j * units])
+    many = {key: tf.repeat(x, len(moves), 0) for key, x in first.items()}
+
+    def energies(step):
+        moved = {**many, "zero_filled": many["zero_filled"] + step * moves}
+        return tf.reduce_sum(defence.answer(moved) ** 2, [1, 2]).numpy()
+
+    path = np.tensordot((energies(span) - energies(-span)) / (2 * span), moves, 1)
+    cosines = []
     for function in (defence.answer, defence.last_steps):
         with tf.GradientTape() as tape:
-            tape.watch(inputs["zero_filled"])
-            value = tf.reduce_sum(function(inputs) ** 2)
-        gradients.append(tape.gradient(value, inputs["zero_filled"]).numpy())
-    assert np.linalg.norm(gradients[0] - gradients[1]) > 1e-6 * np.linalg.norm(gradients[0])
+            tape.watch(first["zero_filled"])
+            value = tf.reduce_sum(function(first) ** 2)
+        gradient = tape.gradient(value, first["zero_filled"])[0].numpy()
+        norms = np.linalg.norm(gradient) * np.linalg.norm(path)
+        cosines.append(np.vdot(gradient, path).real / norms)
+    assert cosines[1] > cosines[0] + 0.003 and cosines[1] > 0.5
 
 
 # What is said of them
@@ -587,6 +670,55 @@ def test_a_run_of_dropout_is_attacked_and_evaluated(run, part):
     attacked = rows_of("results/results.csv")[-1]
     assert (attacked["track"], attacked["num_samples"]) == ("random", "2")
     assert float(attacked["effect"]) > 0
+
+
+OTHER_RUNS = {
+    "cyclic": ({"steps": 2}, "dynamic"),
+    "purified": ({"denoiser": "denoiser.keras", "steps": 1, "cg_steps": 2}, "dynamic"),
+    "projected": ({"cg_steps": 2}, "deterministic"),
+    "median": ({"sigma": 0.1, "num_samples": 2}, "random"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_a_run_of_every_other_defence_is_attacked_and_evaluated(run, name):
+    settings, track = OTHER_RUNS[name]
+    denoiser = UNet(channels=2, pools=1)
+    denoiser.make_weights()
+    denoiser.save("denoiser.keras")
+    run(name=name, **settings)
+    # What was stored is read again, and is what was attacked.
+    assert attack.main(["--run-dir", "run"]) == 0
+    assert evaluate.main(["run", "--output", "results"]) == 0
+    clean, attacked = rows_of("results/results.csv")
+    assert (clean["attack"], attacked["track"]) == ("none", track)
+    assert float(attacked["effect"]) > 0 and float(attacked["norm"]) == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+@pytest.mark.parametrize("name", ["cyclic", "purified"])
+def test_the_dynamic_suite_attacks_a_defence(name, case, monkeypatch):
+    members = []
+    for member in SUITES["dynamic-1"]:
+        members.append(member._replace(settings={**member.settings, "steps": 2}))
+    monkeypatch.setitem(SUITES, "dynamic-1", tuple(members))
+    network, denoiser = Cascade(**SMALL), UNet(channels=2, pools=1)
+    defence = {
+        "cyclic": Cyclic(network, steps=2),
+        "purified": Purified(network, denoiser, steps=1, level=0.0, cg_steps=2),
+    }[name]
+    inputs = case(1, height=8, width=6)
+    result = Suite(version="dynamic-1").run(defence, inputs, 0.5, index=np.array([3]))
+    assert list(result.reached) == ["last-steps", "straight", "surrogate", "square"]
+    reached = np.array([value.numpy() for value in result.reached.values()])
+    assert (reached > 0).all()
+    np.testing.assert_allclose(result.objective, reached.max(0), rtol=1e-4)
+    changed = measurement.perturbed(network.sense, defence.measured(inputs), result.perturbation)
+    effect = norm(defence.answer(changed) - defence.answer(defence.measured(inputs)))
+    np.testing.assert_allclose(tf.square(effect) / 2, result.objective, rtol=1e-2)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Every recipe goes through train, attack and evaluate, and the table compares what they cost."""
 
 import csv
+import math
 import re
 
 import pytest
@@ -11,6 +12,8 @@ import evaluate
 import train
 from tfvn import load_model, models
 from tfvn.config import load
+from tfvn.leaderboard import summary
+from tfvn.results.candidates import Candidate
 from tfvn.runs import trained_on
 
 EXPERIMENT = """
@@ -84,3 +87,21 @@ def test_gradients_are_those_of_the_initial_weights_too(start, found, tmp_path):
     settings = {"training": {"initial_weights": start}, "data": {"height": 24, "width": 16}}
     trained_on.write(tmp_path, load(settings=settings), 5)
     assert trained_on.gradients(tmp_path) == found
+
+
+@pytest.mark.parametrize("defence", [("ensemble", "others"), ("purified", "denoiser")])
+@pytest.mark.parametrize("beside, found", [(7, 12), (None, None)])
+def test_gradients_are_those_of_all_networks_of_a_defence(defence, beside, found, tmp_path):
+    for name, own in (("run", 5), ("beside", beside)):
+        (tmp_path / name).mkdir()
+        settings = {"data": {"height": 24, "width": 16}}
+        trained_on.write(tmp_path / name, load(settings=settings), own)
+    name, key = defence
+    config = load(settings={"defence": {"name": name, key: str(tmp_path / "beside")}})
+    run = str(tmp_path / "run")
+    assert trained_on.gradients_of_all(run, config) == found
+    entrant = Candidate("model", run, config, [])
+    assert entrant.gradients == found or (found is None and math.isnan(entrant.gradients))
+    told = summary._trained_on(entrant, run)
+    assert told.get("gradients") == found and told["height"] == 24
+    assert trained_on.gradients(run) == 5

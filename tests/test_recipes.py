@@ -9,6 +9,7 @@ from tfvn.compat import variable_of
 from tfvn.models.base import Reconstructor
 from tfvn.models.classical import ZeroFilled
 from tfvn.physics import measurement
+from tfvn.physics.noise import fold_in
 from tfvn.projections import norm
 from tfvn.training.attacked import Adversarial, EffectPenalty, OneStep
 from tfvn.training.averaging import WeightAverage, averaged
@@ -184,30 +185,69 @@ def test_the_ascent_ends_inside_a_ball_of_its_own_and_above_random_changes(netwo
     turned = tf.nest.map_structure(lambda array: array[::-1], (inputs, reference, KEYS))
     np.testing.assert_array_equal(attacked(*turned)[::-1], found)
 
-    def errors(change):
-        moved = measurement.perturbed(network.sense, inputs, change)
-        wrong = tf.abs(network(moved)) - tf.abs(reference)
-        return tf.reduce_sum(tf.square(wrong), [1, 2]).numpy()
+    for change in random_changes(sizes):
+        errors = [distances(network, inputs, one, reference) for one in (found, change)]
+        assert (errors[0] > errors[1]).all()
 
+
+def random_changes(sizes):
+    """Five random changes of two slices, of these norms."""
     rng = np.random.default_rng(3)
     for _ in range(5):
-        change = tf.constant(rng.standard_normal((2, 16, 14)) + 0j)
-        change *= tf.cast(sizes / norm(change), change.dtype)[:, None, None]
-        assert (errors(found) > errors(change)).all()
+        parts = rng.standard_normal((2, 2, 16, 14))
+        change = tf.constant(parts[0] + 1j * parts[1])
+        yield change * tf.cast(sizes / norm(change), change.dtype)[:, None, None]
 
 
-def test_jitter_has_the_energy_of_its_radius(network, batch):
+def distances(network, inputs, change, image):
+    """The squared distances of the answers to a change from the magnitudes of an image."""
+    moved = measurement.perturbed(network.sense, inputs, change)
+    wrong = tf.abs(network(moved)) - tf.abs(image)
+    return tf.reduce_sum(tf.square(wrong), [1, 2]).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe", [OneStep(radius=2.0), EffectPenalty(radius=2.0)], ids=["one step", "penalty"]
+)
+def test_an_attack_in_training_raises_what_its_recipe_lowers(network, batch, recipe):
     inputs, reference = batch
-    recipe = Jitter(radius=2.0)
-    deviations = recipe.deviation(network.sense, inputs, reference, KEYS).numpy()
-    count = 2 * 2 * 16 * inputs["mask"].numpy().sum((1, 2, 3))
-    sizes = deviations * np.sqrt(count)
-    assert (sizes > 0).all() and (sizes < 2).all() and sizes[0] != sizes[1]
-    noisy = recipe(network, inputs, reference, KEYS)["zero_filled"] - inputs["zero_filled"]
-    # The adjoint leaves no more of it than there is.
-    assert (norm(noisy).numpy() < 1.3 * sizes).all() and (norm(noisy).numpy() > 0).all()
-    linear = Jitter(radius=0.1, rule="linear", noise=0.01)
-    assert (linear.deviation(network.sense, inputs, reference, KEYS).numpy() > 0).all()
+    found = recipe(network, inputs, reference, KEYS)["perturbation"]
+    sizes = norm(found).numpy()
+    assert (sizes > 0).all() and (sizes <= 2).all()
+    is_effect = isinstance(recipe, EffectPenalty)
+    image = network(inputs) if is_effect else reference
+    # Five steps of the ascent reach far more than one.
+    least = 3 if is_effect else 1.1
+    reached = distances(network, inputs, found, image)
+    for change in random_changes(sizes):
+        assert (reached > least * distances(network, inputs, change, image)).all()
+
+
+def test_jitter_has_the_energy_of_its_rule(network, batch):
+    inputs, reference = batch
+    maps, mask = inputs["sensitivity_maps"], inputs["mask"]
+    kspace = network.sense.forward(reference, maps, mask)
+    given = {"kspace": kspace, "sensitivity_maps": maps, "mask": mask}
+    count = 2 * maps.shape[1] * 16 * mask.numpy().sum((1, 2, 3))
+    shares = [tf.random.stateless_uniform([], fold_in(key, 0), dtype=tf.float64) for key in KEYS]
+    drawn = np.square(2.0 * np.array(shares))
+    # Fewer than the numbers of the image, in the subspace of the data.
+    dimensions = np.minimum(count, 2 * 16 * 14)
+    signal, noise = norm(kspace).numpy(), dimensions * 0.01**2
+    root = np.sqrt(noise * (signal**2 - 0.01 + noise))
+    linear = (0.01 * noise + 0.1 * signal * root) / (signal**2 - 0.01) * count / dimensions
+    for recipe, energy in (
+        (Jitter(radius=2.0), drawn),
+        (Jitter(radius=0.1, rule="linear", noise=0.01), linear),
+    ):
+        deviation = recipe.deviation(network.sense, given, reference, KEYS)
+        np.testing.assert_allclose(count * np.square(deviation), energy, rtol=1e-12)
+        added = recipe(network, given, reference, KEYS)["kspace"] - kspace
+        # A sum of so many squares, within three deviations.
+        np.testing.assert_allclose(
+            np.square(norm(added)), energy, rtol=3 * np.sqrt(2 / count.min())
+        )
 
 
 def test_the_linear_rule_gives_the_best_answer_to_the_worst_change():
@@ -274,6 +314,53 @@ def test_a_model_that_sees_all_misses_no_feature_and_one_that_sees_little_does(c
     assert [attack.changes.missed(arrays["lost"], 1.0) for arrays in found] == [0, 1]
 
 
+@pytest.fixture(scope="module")
+def half(case):
+    """A fully sampled measurement of an image that is 0 in its right half, and the image."""
+    inputs = case(1, height=16, width=14)
+    sense = ZeroFilled().sense
+    reference = ZeroFilled().zero_filled(inputs) * tf.constant(np.arange(14) < 7, tf.complex64)
+    mask = np.ones((1, 1, 1, 14), np.float32)
+    kspace = sense.forward(reference, inputs["sensitivity_maps"], mask)
+    return {**inputs, "kspace": kspace, "mask": mask}, reference
+
+
+@pytest.mark.slow
+def test_no_feature_is_asked_for_outside_of_the_object(half):
+    inputs, reference = half
+    model, attack = ZeroFilled(), Blobs(sizes=(0.5,), steps=5)
+    for index in range(4):
+        found = attack.run(model, inputs, 0.5, reference=reference, index=np.array([index]))
+        assert not found.perturbation[..., 7:].numpy().any()
+        assert attack.arrays(found)["lost"] < 1e-3
+    # Of a change that holds more, no more enters, and no more is asked for.
+    every = tf.fill(reference.shape, tf.constant(0.5, tf.complex64))
+    known = attack.changes.known(model.sense, inputs, reference)
+    given = attack.changes.enter(model.sense, model.measured(inputs), every, known)
+    wanted = attack.changes.follow(tf.abs(reference), every, known, is_truth=False)
+    np.testing.assert_allclose(model.answer(given), wanted, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_that_sees_all_learns_of_features_in_the_object_alone(half):
+    inputs, reference = half
+    model, recipe = ZeroFilled(), Features()
+    given = {**model.measured(inputs), MEASURED_MASK: tf.constant(inputs["mask"])}
+    for number in range(4):
+        found = recipe.worst(model, given, reference, tf.constant([number, 0]))
+        assert not found[..., 7:].numpy().any()
+        loss = recipe.loss(model, {**given, "feature": found}, reference, ())
+        assert float(loss) < 1e-6
+
+
+def test_an_object_without_a_zero_takes_every_feature_as_it_is(slice_):
+    inputs, reference = slice_
+    threat = Features().threat
+    known = {"object": reference, "mask": inputs[MEASURED_MASK]}
+    drawn = threat.draw(tf.zeros_like(reference), KEYS[:1], tf.constant(0.5, tf.float64))
+    np.testing.assert_array_equal(threat.entering(drawn, known), drawn)
+
+
 # The average of the weights
 
 
@@ -292,6 +379,24 @@ def test_the_average_is_its_formula_and_leaves_the_weights_alone(network):
     average.take()
     np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-15)
     weight.assign(start)
+
+
+@pytest.mark.parametrize("decay, first", [(0.9, 80), (0.97, 290), (0.99, 890)])
+def test_a_decay_counts_from_its_step_on(network, decay, first):
+    weight = variable_of(network.slope)
+    start = weight.numpy()
+    assert (10 * decay - 1) / (1 - decay) == pytest.approx(first)
+    # Each begins at 0 and takes a weight of 1: what is missing is what the step keeps.
+    kept = []
+    for number in (first - 1, first, first + 100):
+        weight.assign(np.zeros(2))
+        average = WeightAverage(network, decay)
+        weight.assign(np.ones(2))
+        average.update(number)
+        kept.append(1 - average.averages[0].numpy()[0])
+    weight.assign(start)
+    assert kept[0] == pytest.approx(first / (first + 9)) and kept[0] < decay
+    np.testing.assert_allclose(kept[1:], decay, rtol=1e-12)
 
 
 def trainer(averaging, radius=0.5):

@@ -6,6 +6,9 @@ b is a blob: the pixels that a random walk of a few steps goes through, which be
 half of the image. Their brightness is random, and the largest is R. It has the phase of the true
 image y, and so it adds itself to |y|. The data hold it like all else of the object.
 
+Where y is 0 there is no object, and most often no coil that sees anything. There b is 0 too, in the
+data and in what is asked of an answer.
+
 An answer is to show it: it is compared with |y| + b, or with f(k) + b. So the effect is
 
     || f(k') - f(k) - b ||
@@ -90,7 +93,12 @@ class BlobThreat(Threat):
         del sense
         return known_object(inputs, reference, "A feature has the phase of the true image.")
 
+    def entering(self, change, known):
+        """The part of a blob that lies in the object."""
+        return tf.where(known["object"] != 0, change, tf.zeros_like(change))
+
     def enter(self, sense, inputs, change, known):
+        # The phase is 0 outside of the object: it leaves the same part as `entering`.
         image = change * phase_of(known["object"])
         return measurement.perturbed(sense, inputs, image, known["mask"])
 
@@ -101,7 +109,7 @@ class BlobThreat(Threat):
     def follow(self, image, change, known, is_truth):
         if is_truth:
             image = tf.abs(known["object"])
-        return image + tf.math.real(change)
+        return image + tf.math.real(self.entering(change, known))
 
     def full_size(self, inputs, reference):
         """The norm of the true image."""
@@ -132,7 +140,8 @@ class Blobs(RandomSearch):
     gradient.
 
     Args:
-        sizes: the brightness of the brightest pixel, in units of images of maximum 1.
+        sizes: the brightness of the brightest pixel, in units of images of maximum 1. A feature at
+            the border of the object may lack that pixel.
         goal: what is made large: the "effect", which is what the answer lacks of the feature, or
             the "error" of it against the truth with the feature.
         steps: the number of features that are tried. Each takes one answer of the model.
@@ -175,7 +184,9 @@ class Blobs(RandomSearch):
         found = super().arrays(result)
         if self.measures_effect:
             wrong = tf.sqrt(2 * result.objective[0])
-            found[_LOST] = (wrong / norm(result.perturbation)[0]).numpy()
+            # Of a feature without a pixel in the object nothing is lost.
+            lost = tf.math.divide_no_nan(wrong, norm(result.perturbation)[0])
+            found[_LOST] = lost.numpy()
         return found
 
     def remark(self, found):

@@ -127,7 +127,7 @@ class Problem:
     def random(self, number, radius=None):
         """A random change on the surface of the ball, or of one of another radius.
 
-        It is nearer to no change where the goal is a target.
+        It is nearer to no change where the goal is a target, and where a part of it cannot enter.
 
         Args:
             number: of the change, a whole number.
@@ -136,7 +136,8 @@ class Problem:
         radius = self.radius if radius is None else radius
         radius *= self.start_share
         if self._support is None:
-            return self.threat.draw(self.like, self.keys(number), radius)
+            change = self.threat.draw(self.like, self.keys(number), radius)
+            return self.threat.entering(change, self.known)
         # On the surface again after the entries outside are gone.
         change = self._support * self.threat.draw(self.like, self.keys(number), radius)
         size = loop.by_image(self.threat.size(change), change)

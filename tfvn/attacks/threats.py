@@ -83,6 +83,16 @@ class Threat:
         del sense, inputs, reference
         return {}
 
+    def entering(self, change, known):
+        """The part of a change that can enter a measurement: all of it, unless a threat says
+        otherwise.
+
+        Args:
+            change, known: as for `enter`.
+        """
+        del known
+        return change
+
     def enter(self, sense, inputs, change, known):
         """The measurement with the change in it.
 

@@ -10,8 +10,8 @@ does not. So the data are changed, k' = k + A r with every real and imaginary pa
 f(k') at the least L that was found.
 
 The deviation of the e_j is a multiple of that of the residual A^H A f(k) - A^H k, so the data alone
-say it. They are drawn from the seed, and an attacker who knows it knows them: no random draws are
-behind the answer.
+say it. They are drawn from the seed alone, before that multiple and the mask the same for every
+slice, and an attacker who knows it knows them: no random draws are behind the answer.
 
 Two things differ from the published method. There z = A^H k' is changed in a box, and k' is found
 of it by conjugate gradients; here k' is a measurement always. And the residual is compared in the
@@ -20,9 +20,10 @@ image, where a model that reads A^H k has it.
 Its authors bound the error of a slice by L. Nothing is proved of what the steps do.
 
 Gradients. A sign has none: by its formula the answer has that of f at k', with r as a constant,
-which is the gradient of `answer`. `last_steps` leads an attack through the last steps: there the
-sign g / |g| has the derivative of g / sqrt(g^2 + m^2), where m^2 is the mean of |g|^2 over the
-image, and the second derivative of L is the central difference of its first ones.
+which is the gradient of `answer`. `last_steps` leads an attack through the last five steps: there
+the sign g / |g| has the derivative of g / sqrt(g^2 + m^2), where m^2 is the mean of |g|^2 over the
+image, and the second derivative of L is the central difference of its first ones. The last steps
+are the shortest: those before them, of which more of the path is made, count as constant.
 
 Source: Saberi, Zhang and Akcakaya, ICML 2026, arXiv 2501.01908.
 """
@@ -40,8 +41,8 @@ from tfvn.physics import noise as noises
 
 __all__ = ["Cyclic", "shifted"]
 
-# Steps that an attack is led through.
-_LED = 3
+# Steps that an attack is led through. All of them would lead it better, and each is compiled anew.
+_LED = 5
 _TINY = 1e-12
 
 
@@ -56,7 +57,7 @@ class Cyclic(Defence):
         bound: of the real and the imaginary part of r.
         shifts: by how many lines the masks are moved.
         noise: deviation of the e_j, as a multiple of that of the data's residual.
-        seed: of the e_j.
+        seed: of the e_j, the same for every slice.
 
     Raises:
         ValueError: for settings outside their ranges, and for a model of magnitudes or of draws.

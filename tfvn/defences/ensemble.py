@@ -87,7 +87,9 @@ class Ensemble(Defence):
         return self._mean(inputs, key, _surrogate_of)
 
     def _mean(self, inputs, key, chosen):
-        """The mean of a method of all members."""
+        """The mean of a method of all members. Without a key each has draws of its own too."""
+        if key is None:
+            key = self.keys(tf.zeros(tf.shape(inputs["sensitivity_maps"])[:1], tf.int32))
         images = []
         for number, member in enumerate(self.members):
             own = key

@@ -68,7 +68,10 @@ class Projected(Defence):
 
 
 class Parts(NamedTuple):
-    """A change of an image in two orthogonal parts; || range ||^2 + || null ||^2 is that of all.
+    """A change of an image in two parts, whose sum it is.
+
+    They are orthogonal as mu falls to 0. With mu > 0 a direction of singular value s is shared by
+    both, and || range ||^2 + || null ||^2 falls short of that of all by twice their inner product.
 
     range, null: the parts that the measured data say something of, and nothing. Complex (batch,
         rows, width).
@@ -82,7 +85,7 @@ def parts(sense, inputs, change, mu=1e-4, iterations=500):
     """The parts of a change of the image in the range of A^H and in the null space of A.
 
     The part in the range is (A^H A + mu I)^-1 A^H A c. A direction of singular value s is taken for
-    s^2 / (s^2 + mu) in it, so mu says what counts as measured.
+    s^2 / (s^2 + mu) in it and for mu / (s^2 + mu) in the other, so mu says what counts as measured.
 
     Args:
         sense: the `Sense` of A.

@@ -17,6 +17,7 @@ from tfvn.results.aggregate import aggregate
 from tfvn.results.candidates import cases
 from tfvn.results.flags import row_of
 from tfvn.results.probes import flags_of_model
+from tfvn.runs import trained_on
 
 __all__ = ["data_hash", "summary_of"]
 
@@ -59,7 +60,7 @@ def summary_of(entrant, config, training, rows):
             "data": data_hash(every),
             "attacks": hashes,
         },
-        "model": _model(loaded, config, training, middle),
+        "model": _model(loaded, config, _trained_on(entrant, training), middle),
         "flags": [row_of(entrant.name, flag) for flag in flags],
         "proved": _proved(claims, entrant, rows),
         "certificates": certified.certificates_of(aggregate(rows), rows, {entrant.name: claims}),
@@ -94,12 +95,27 @@ def data_hash(every):
     return found.hexdigest()
 
 
-def _model(loaded, config, training, case):
+def _trained_on(entrant, training):
+    """What `trained_on.json` says of the row's own network, with the gradients of all networks."""
+    found = store.read_json(os.path.join(training, trained_on.NAME))
+    if not found or "gradients" not in found:
+        return found
+    found["gradients"] = trained_on.gradients_of_all(training, entrant.config)
+    if found["gradients"] is None:
+        del found["gradients"]
+    return found
+
+
+def _parameters(model):
+    """The number of trainable weights of a model in its defence, each once."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def _model(loaded, config, known, case):
     """What the model of a row is, and how long one of its answers takes."""
-    sizes = [int(np.prod(weight.shape)) for weight in loaded.network.trainable_weights]
     return {
         "class": type(loaded.network).__name__,
-        "parameters": sum(sizes),
+        "parameters": _parameters(loaded.model),
         "draws": int(loaded.model.draws),
         "track": loaded.model.track,
         "seconds_a_slice": _seconds(loaded.model, case),
@@ -107,7 +123,7 @@ def _model(loaded, config, training, case):
         "settings": config.model.tree(),
         "defence": config.defence.tree(),
         "training": config.training.tree() if loaded.network.trainable_weights else {},
-        "trained_on": store.read_json(os.path.join(training, "trained_on.json")),
+        "trained_on": known,
     }
 
 

@@ -82,8 +82,8 @@ class Candidate(NamedTuple):
 
     @property
     def gradients(self):
-        """How many gradients of a slice trained its network; NaN where that is unknown."""
-        found = trained_on.gradients(self.run_dir)
+        """How many gradients of a slice trained all its networks; NaN where that is unknown."""
+        found = trained_on.gradients_of_all(self.run_dir, self.config)
         return math.nan if found is None else found
 
     def attack_path(self, kind, size, index):

@@ -86,7 +86,8 @@ def evaluate(run_dirs, output, overrides=(), strategy=None, show=(), probe=False
     * `effect` = ||f(k + A r) - f(k)||_2.
     * `missed` = 1 where the change is a feature that the answer lacks, and 0 where it shows it.
     * `sigma`, `noise`, `num_samples` and `seed` of the model, and its `track`: how it must be
-      attacked, see `tfvn.choices.TRACKS`. `gradients` = how many gradients of a slice trained it.
+      attacked, see `tfvn.choices.TRACKS`. `gradients` = how many gradients of a slice trained it
+      and the other networks of its defence.
 
     Without a reference the columns that need one are empty.
 

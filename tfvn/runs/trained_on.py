@@ -11,7 +11,8 @@ says, of some of its training slices:
     rms             root mean square of |A^H k|, whose maximum is 1
 
 Beside it stands `gradients`: how many gradients of a slice its training takes, with that of its
-initial weights. It is left out where theirs is not known.
+initial weights. It is left out where theirs is not known. Of the other networks of a defence it
+holds nothing: each has a file of its own.
 
 Of runs that have none the configuration tells some of it. Nothing is said where nothing is known.
 """
@@ -28,6 +29,7 @@ from tfvn import data
 from tfvn.checks import DataWarning
 from tfvn.data.centre import lines_of
 from tfvn.data.sample import combine, ifft2c, mask_array
+from tfvn.defences.networks import files_of
 from tfvn.files import replacing
 from tfvn.runs import directory
 
@@ -36,6 +38,7 @@ __all__ = [
     "describe",
     "differences",
     "gradients",
+    "gradients_of_all",
     "known",
     "warn",
     "warn_of_data",
@@ -136,6 +139,22 @@ def gradients(model_path):
     """
     found = known(model_path).get("gradients")
     return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def gradients_of_all(run_dir, config):
+    """How many gradients of a slice the trainings of all networks of a run take; None where that of
+    one is unknown.
+
+    They are those of its own network and of the networks of its defence, added up. A start that
+    several of them have in common counts for each.
+
+    Args:
+        run_dir: the run directory, with the run's own network.
+        config: its `tfvn.config.Config`.
+    """
+    paths = [run_dir, *files_of(config.defence.tree())]
+    found = [gradients(path) for path in paths]
+    return None if None in found else sum(found)
 
 
 def write_untrained(run_dir):

@@ -3,7 +3,8 @@
     average <- average + (1 - d_n) (weights - average),    d_n = min(decay, (1 + n) / (10 + n))
 
 after step n = 0, 1, 2, ... The first steps keep less, so that a short training is no mean of what
-it began with.
+it began with. A decay counts from step n = (10 decay - 1) / (1 - decay) on: 80 of 0.9, 290 of 0.97,
+890 of 0.99 and 8990 of 0.999. Trainings that end before have one average, whatever their decay.
 
 A constraint set of the networks here is convex, and so the average lies in it too. It is a property
 of a training and no recipe: whatever a network is trained on, its weights may be averaged.
@@ -27,7 +28,8 @@ class WeightAverage(tf.Module):
 
     Args:
         network: the model. Its weights are what the average begins with.
-        decay: what a late step keeps of the average, in (0, 1).
+        decay: what a late step keeps of the average, in (0, 1). It counts from the step
+            (10 decay - 1) / (1 - decay) on; before it a step keeps less.
         strategy: the `tf.distribute` strategy of the network, or None.
     """
 

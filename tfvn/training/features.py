@@ -2,9 +2,9 @@
 
     1/2 || f(k') - |y| - b ||^2 + w/2 || N (f(k') - |y| - b) ||^2,    k' = k + A (b exp(i arg y))
 
-b is a blob that data and reference both hold, see `tfvn.attacks.blobs`, and N the pixels of it and
-around it. Of some blobs at random places, that of which the answer loses most is taken. This is no
-gradient: each of them costs an answer, and one more is f(k).
+b is a blob in the object that data and reference both hold, see `tfvn.attacks.blobs`, and N the
+pixels of it and around it. Of some blobs at random places, that of which the answer loses most is
+taken. This is no gradient: each of them costs an answer, and one more is f(k).
 
 Cheng et al., MIDL 2020, and Caliva et al., arXiv 2011.00070.
 """
@@ -70,7 +70,8 @@ class Features(Recipe):
         brightness = tf.constant(self.brightness, like.dtype.real_dtype)
 
         def body(number, best, best_value):
-            found = self.threat.draw(like, fold_in(key, number)[None], brightness)
+            drawn = self.threat.draw(like, fold_in(key, number)[None], brightness)
+            found = self.threat.entering(drawn, known)
             best, best_value = loop.better(found, objective.value(found), best, best_value)
             return number + 1, best, best_value
 

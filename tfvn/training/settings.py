@@ -15,7 +15,8 @@ class Training:
         iterations: training iterations, one batch each.
         batch_size: slices of a training batch.
         initial_weights: start from these: a run directory or a model file.
-        averaging: share of the weights' average that a step keeps, such as 0.999; 0: no average.
+        averaging: share of the weights' average that a step keeps, such as 0.99; 0: no average. A
+            share a counts from the iteration (10 a - 1) / (1 - a) on: 80 of 0.9, 890 of 0.99.
         checkpoint_every: iterations between checkpoints and validations.
         log_images_every: validations between sets of pictures in TensorBoard; 0: none.
         profile: iterations for TensorFlow's profiler, as in '11-15'; empty: none.
@@ -66,7 +67,7 @@ class Search:
         weight: of models that have one, such as total-variation, to try, as many in each decade.
         recipe_radius: radii to try, of recipes that have one, such as adversarial.
         recipe_weight: weights to try, of recipes that have one, such as effect-penalty.
-        averaging: shares of the weights' average to try.
+        averaging: shares of the weights' average to try; each counts late, see training.averaging.
         method: hyperband (many short trials, the best go on) | bayesian (Gaussian process).
         trials: bayesian: trials.
         iterations: training iterations of a whole trial.
