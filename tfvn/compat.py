@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 KERAS_3 = hasattr(keras, "ops")
-# What `keras.Model.save` needs to be told for a file NAME.keras. Keras 2 takes the ending for that of
-# HDF5 in all threads but the one that imported it.
+# What `keras.Model.save` needs to be told for a file NAME.keras. Keras 2 takes the ending for that
+# of HDF5 in all threads but the one that imported it.
 SAVED_AS = {} if KERAS_3 else {"save_format": "keras_v3"}
 # The largest one below 2^31 - 2.
 _PRIME = 2**31 - 19

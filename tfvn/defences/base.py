@@ -24,14 +24,12 @@ class Defence(Reconstructor):
 
     Attributes:
         computed_with: the keywords that say how an answer is computed, and do not change it.
-        network_settings: the keywords that name files of networks.
 
     Raises:
         ValueError: for something that is no model.
     """
 
     computed_with = ()
-    network_settings = ()
     # An answer is a magnitude, and most defences have no other image.
     has_phase = False
 

@@ -31,8 +31,6 @@ class Ensemble(Defence):
         ValueError: for a file that is none of a network, and for models of another precision.
     """
 
-    network_settings = ("others",)
-
     def __init__(self, model, others=""):
         super().__init__(model)
         self.others = others

@@ -10,10 +10,10 @@ from tfvn.models.equal import model_hash, with_readout_oversampling
 from tfvn.models.network_files import load_model
 from tfvn.settings import texts_of
 
-__all__ = ["files_of", "identity_of", "opened"]
+__all__ = ["SETTINGS", "files_of", "identity_of", "opened"]
 
 # The settings of defences that are networks.
-_SETTINGS = ("others", "denoiser")
+SETTINGS = ("others", "denoiser")
 
 
 def opened(name, given, like):
@@ -50,7 +50,7 @@ def files_of(settings):
     Args:
         settings: of the defence, a dict.
     """
-    return [path for name in _SETTINGS for path in texts_of(settings.get(name, ""))]
+    return [path for name in SETTINGS for path in texts_of(settings.get(name, ""))]
 
 
 def _of_file(name, path):

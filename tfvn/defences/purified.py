@@ -56,8 +56,6 @@ class Purified(Drawn):
             or has no phase.
     """
 
-    network_settings = ("denoiser",)
-
     def __init__(
         self,
         model,
@@ -138,8 +136,6 @@ class DenoisedSmoothing(Smoothed):
     Raises:
         ValueError: as `Smoothed`, for a sigma of 0, and for a denoiser as `Purified`.
     """
-
-    network_settings = ("denoiser",)
 
     def __init__(self, model, denoiser, sigma, num_samples=9, chunk_size=0, seed=0, law="gaussian"):
         checks.number("sigma", sigma, above=0)

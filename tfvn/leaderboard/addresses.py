@@ -19,7 +19,7 @@ import os
 import re
 
 from tfvn import data, files
-from tfvn.defences import DEFENCES
+from tfvn.defences import networks
 from tfvn.settings import texts_of
 
 __all__ = [
@@ -136,8 +136,8 @@ def _model(config):
 def _defence(config):
     """The section of the defence, with the content of the networks that it names as files."""
     found = config.defence.tree()
-    if config.defence.is_named:
-        for key in DEFENCES[config.defence.name].network_settings:
+    for key in networks.SETTINGS:
+        if key in found:
             found[key] = ",".join(map(_of_network, texts_of(found[key])))
     return found
 
