@@ -73,10 +73,10 @@ def at_radius(row, radius, key="worst"):
 
 def above(row, other, radius):
     """By what share the worst-case rmse of a row is above that of another one, and the interval of
-    that share: (share, lowest, highest). None where an error of a slice is not known.
+    that share: (share, lowest, highest). None where an error of a slice is not known, or is 0.
     """
     own, theirs = (at_radius(one, radius)["errors"] for one in (row, other))
-    if None in (*own, *theirs) or not any(theirs):
+    if None in (*own, *theirs) or not all(theirs):
         return None
     return excess(own, theirs, row["patient_of"])
 
