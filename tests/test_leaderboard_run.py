@@ -467,6 +467,21 @@ def test_three_and_four_workers_give_the_bytes_of_one_process(board, tmp_path, c
             assert found[name][key] == expected[name][key]
 
 
+def test_a_row_more_asks_for_the_changes_that_a_published_folder_lacks(board, tmp_path):
+    path, alone, *_ = board
+    output = tmp_path / "out"
+    shutil.copytree(alone, output)
+    for folder in output.glob("store/rows/*/*/attacks"):
+        shutil.rmtree(folder)
+    more = "  - {name: more, config: c.yaml, set: [model=cg-sense, model.mu=0.5]}\n"
+    other = path.with_name("more.yaml")
+    other.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match="for the row 'zero-filled' are not there: .*To attack all"
+    ):
+        run.leaderboard(str(other), str(output))
+
+
 TRAINED = """\
 data: {format: synthetic, height: 20, width: 16, num_coils: 2, num_train: 2, num_test: 1}
 sampling: {mask: equispaced, acceleration: 2}

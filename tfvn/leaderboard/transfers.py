@@ -32,6 +32,9 @@ def transferred(name, entrants, radii, load=measure.load):
     Returns:
         A dict from the names of the other rows to lists of dicts: `slice`, `radius`, and the
         largest `effect` and `rmse` of all attacks in l2 balls. They may be of two attacks.
+
+    Raises:
+        ValueError: if a change that is needed is not there.
     """
     target, _ = entrants[name]
     paths = {}
@@ -77,6 +80,8 @@ def path_of(target, source):
 
 def _computed(target, sources, radii, load):
     """The same, for some sources, computed."""
+    for other, (source, _) in sources.items():
+        _check(other, source)
     model = load(target).model
     slices = data.source(target.config, "test")
     found = {other: [] for other in sources}
@@ -87,6 +92,18 @@ def _computed(target, sources, radii, load):
                 worst = _worst(model, case, clean, source, digest, radius)
                 found[other].append({"slice": case.index, "radius": radius, **worst})
     return found
+
+
+def _check(name, source):
+    """Checks that the changes found for a row are there. A published folder is without them."""
+    for kind, size in balls(source):
+        path = source.attack_path(kind, size, 0)
+        if not os.path.exists(path):
+            raise ValueError(
+                f"the changes that were found for the row {name!r} are not there: {path}. A row"
+                " more needs those of all others. To attack all again, remove the files"
+                f" {os.path.join(os.path.dirname(source.run_dir), '*', 'row-*.json')}"
+            )
 
 
 def _worst(model, case, clean, source, digest, radius):
