@@ -65,7 +65,7 @@ HEARTS = os.path.join("..", "shared", "data", "cardiac_slices.npz")
 
 
 @pytest.mark.parametrize(
-    "name, rows", [("quick", 4), ("small", 14), ("defences", 31), ("hearts", 12)]
+    "name, rows", [("quick", 4), ("small", 14), ("defences", 31), ("hearts", 13)]
 )
 def test_the_boards_of_the_package_can_be_read(name, rows):
     if name == "hearts" and not os.path.exists(HEARTS):
