@@ -158,10 +158,8 @@ def _best_known(radius, own, transferred, submitted):
         transferred, submitted: as for `row_of`.
     """
     errors = {one["slice"]: one["rmse"] for one in own}
-    others = [("found_for", name, results) for name, results in transferred.items()]
-    others += [("found_by", one["by"], one["results"]) for one in submitted]
     whose = {}
-    for key, name, results in others:
+    for key, name, results in _of_others(transferred, submitted):
         for one in results:
             if one["radius"] == radius and one["rmse"] > errors[one["slice"]]:
                 errors[one["slice"]] = one["rmse"]
@@ -170,6 +168,12 @@ def _best_known(radius, own, transferred, submitted):
     for key in ("found_for", "found_by"):
         found[key] = sorted({name for other, name in whose.values() if other == key})
     return found
+
+
+def _of_others(transferred, submitted):
+    """What others have found, a list of ("found_for" or "found_by", name, results)."""
+    found = [("found_for", name, results) for name, results in transferred.items()]
+    return found + [("found_by", one["by"], one["results"]) for one in submitted]
 
 
 def _mean(errors):
@@ -213,14 +217,13 @@ def _of_transfers(worst, transferred):
 def _against_proofs(proved, transferred, submitted):
     """What changes of others do to each slice, with what is proved of it: a list of `Reached`."""
     bounds = {one["radius"]: one["bound"] for one in proved}
-    others = [(f"found for {name}", results) for name, results in transferred.items()]
-    others += [(f"found by {one['by']}", one["results"]) for one in submitted]
     reached = []
-    for name, results in others:
+    for key, name, results in _of_others(transferred, submitted):
+        whose = f"{key.replace('_', ' ')} {name}"
         for one in results:
-            place = name, one["slice"], one["radius"], one["effect"], "transfer"
+            place = whose, one["slice"], one["radius"], one["effect"], "transfer"
             bound = bounds.get(one["radius"], math.nan)
-            reached.append(Reached(*place, ball=name, bound=bound))
+            reached.append(Reached(*place, ball=whose, bound=bound))
     return reached
 
 
