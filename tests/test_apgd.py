@@ -675,6 +675,12 @@ VERSIONS = {
         ("surrogate", "apgd", {"steps": 60, "gradient": "surrogate"}),
         ("square", "square", {"steps": 300}),
     ],
+    "dynamic-small-1": [
+        ("last-steps", "apgd", {"steps": 15, "gradient": "last-steps"}),
+        ("straight", "apgd", {"steps": 15, "gradient": "straight-through"}),
+        ("surrogate", "apgd", {"steps": 40, "gradient": "surrogate"}),
+        ("square", "square", {"steps": 20}),
+    ],
 }
 # What members do not say, the defaults of their searches do.
 DEFAULTS = {
@@ -700,7 +706,12 @@ def test_the_versions_of_suites_are_what_they_were():
 
 @pytest.mark.parametrize(
     "version, gradients, answers",
-    [("small-1", 120, 0), ("standard-1", 600, 372), ("dynamic-1", 180, 300)],
+    [
+        ("small-1", 120, 0),
+        ("standard-1", 600, 372),
+        ("dynamic-1", 180, 300),
+        ("dynamic-small-1", 70, 20),
+    ],
 )
 def test_suites_take_the_gradients_and_answers_that_they_say(version, gradients, answers):
     suite = Suite(sizes=[1.0, 2.0], version=version)

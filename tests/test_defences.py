@@ -472,21 +472,50 @@ def test_the_noise_of_a_cycle_is_that_of_the_data(case):
 
 @pytest.mark.slow
 def test_the_last_steps_are_those_of_the_answer(network, inputs, monkeypatch):
-    led, step = [], cyclic._Cycle.differentiable_step
+    led, path = [], cyclic._Cycle._path
 
-    def counted(self, state, number):
-        led.append(int(number))
-        return step(self, state, number)
+    def counted(self, r, first):
+        led.append((first, self.defence.steps))
+        return path(self, r, first)
 
-    monkeypatch.setattr(cyclic._Cycle, "differentiable_step", counted)
+    monkeypatch.setattr(cyclic._Cycle, "_path", counted)
     for steps in (2, 7):
         defence = Cyclic(network, steps=steps)
         np.testing.assert_allclose(
             defence.last_steps(inputs), defence.answer(inputs), rtol=0, atol=1e-9
         )
     # Both of two, and the last five of seven.
-    assert led == [0, 1, 2, 3, 4, 5, 6]
+    assert led == [(0, 2), (2, 7)]
     assert defence.track == "dynamic" and defence.draws == 0
+
+
+@pytest.mark.slow
+def test_the_gradient_of_the_last_steps_is_that_of_one_after_the_other(network, inputs):
+    cycle = cyclic._Cycle(Cyclic(network, steps=3, step_size=0.02, noise=0), inputs)
+    rs, losses = [cycle.start().r], []
+    for number in range(3):
+        moved, loss = cycle._step(rs[-1], tf.constant(number))
+        rs.append(moved)
+        losses.append(loss)
+    chosen = np.argmin([*losses, cycle.loss(rs[-1])], 0)
+    assert chosen.max() > 0
+    rng = np.random.default_rng(5)
+    shape = rs[0].shape
+    cotangent = tf.constant(rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
+
+    def of(number):
+        return cotangent * (chosen == number)[:, None, None]
+
+    now, expected = of(3), 0
+    for number in (2, 1, 0):
+        now, more = cycle._pulled_back(rs[number], tf.constant(number), now)
+        now, expected = now + of(number), expected + more
+    with tf.GradientTape() as tape:
+        tape.watch(cycle.measured)
+        best = cycle.led(cycle.start(), 0)
+    (found,) = tape.gradient(best, cycle.measured, cotangent)
+    np.testing.assert_array_equal(best, tf.gather(tf.stack(rs, 1), chosen, batch_dims=1))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
 # Purification

@@ -128,6 +128,7 @@ def test_a_row_takes_the_networks_of_rows_above(tmp_path):
 
 
 ROW = "  - {name: a, config: c.yaml}\n"
+OWN = "  - {{name: a, config: c.yaml, attacks: [{}]}}\n"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,14 @@ ROW = "  - {name: a, config: c.yaml}\n"
         ("rows: a\n", "", "rows are a list"),
         ("title: [a]\n", ROW, "title is a text"),
         ("floor: perhaps\n", ROW, "floor is true or false. Received: 'perhaps'"),
+        (
+            "",
+            OWN.format("{name: apgd, sizes: [3]}"),
+            "radii that the protocol has, [0.5, 1.0, 2.5]",
+        ),
+        ("", OWN.format("{name: power, sizes: [1]}"), "of different kinds"),
+        ("", OWN.format("{name: apgd, stps: 3}"), "the attacks of row 'a'"),
+        ("", "  - {name: a, config: c.yaml, set: [{a: b}]}\n", "set of a row has no sections"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told(tmp_path, changed, rows, message):
@@ -156,6 +165,21 @@ def test_what_is_wrong_with_the_file_is_told(tmp_path, changed, rows, message):
     with pytest.raises(ValueError, match="board.yaml") as raised:
         read(tmp_path / "board.yaml")
     assert message in str(raised.value)
+
+
+def test_a_row_may_be_attacked_by_more_than_the_protocol_has(tmp_path):
+    board_of(tmp_path)
+    rows = OWN.format("{name: apgd, goal: error, gradient: last-steps, sizes: [0.5, 2.5]}, linf")
+    rows += ROW.replace("name: a", "name: b")
+    text = TEXT.format(title="t", rows=rows.replace("linf", "{name: ascent, norm: linf}"))
+    (tmp_path / "board.yaml").write_text(text, encoding="utf-8")
+    own, other = (entry.config for entry in read(tmp_path / "board.yaml").entries[-2:])
+    kinds = [part.make(seed=0).kind for part in own.attacks]
+    assert kinds == ["l2", "power-l2", "apgd-l2-error", "linf"]
+    assert own.attacks[:2] == other.attacks
+    # The network and its slices are those of any other row; what was measured of them is not.
+    assert addresses.of_training(own) == addresses.of_training(other)
+    assert addresses.of_attacks(own) != addresses.of_attacks(other)
 
 
 def test_a_protocol_needs_an_attack_in_l2_balls(tmp_path):
@@ -349,6 +373,21 @@ def test_another_rows_change_raises_the_best_known_error_and_a_flag(board):
     assert ranking.raised(plain) == [] and not plain["unreliable"]
     row = told_of(board, [known()], {"weak": weak})[0]
     assert [one["state"] for one in row["flags"]] == ["passed", "passed"]
+
+
+@pytest.mark.parametrize("share, preliminary", [(1.019, True), (1.021, False)])
+def test_a_change_of_another_row_that_does_little_more_leaves_the_rank(board, share, preliminary):
+    found = known()
+    found["proved"] = []
+    (plain,) = told_of(board, [found])
+    others = []
+    for one in plain["worst"]:
+        for index in range(3):
+            numbers = {"effect": share * one["effect"], "rmse": 0.1}
+            others.append({"slice": index, "radius": one["radius"], **numbers})
+    row = told_of(board, [found], {"other": others})[0]
+    assert ranking.raised(row) == ["transfer wins"]
+    assert (row["preliminary"], row["unreliable"]) == (preliminary, not preliminary)
 
 
 @pytest.mark.parametrize("effect, raised", [(1.4, []), (1.6, ["bound violated"])])

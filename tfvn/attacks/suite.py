@@ -68,6 +68,13 @@ SUITES = {
         Member("surrogate", AutoProjectedGradient, {"steps": 60, "gradient": SURROGATE}),
         Member("square", Square, {"steps": 300}),
     ),
+    # 70 gradients, and 20 answers without one: the same, where an answer takes a second.
+    "dynamic-small-1": (
+        Member("last-steps", AutoProjectedGradient, {"steps": 15, "gradient": "last-steps"}),
+        Member("straight", AutoProjectedGradient, {"steps": 15, "gradient": "straight-through"}),
+        Member("surrogate", AutoProjectedGradient, {"steps": 40, "gradient": SURROGATE}),
+        Member("square", Square, {"steps": 20}),
+    ),
 }
 
 
@@ -82,8 +89,8 @@ class Suite(SearchedAttack):
         version: the list of searches. "small-1" takes 120 gradients a slice and radius,
             "standard-1" 600, and 372 answers without a gradient. "dynamic-1" is for models that
             optimise or sample for each measurement: it takes 180 gradients in three ways round one
-            that may be cut, and 300 answers. Square, which makes 300 of these, is left out for
-            threats and goals that it does not know.
+            that may be cut, and 300 answers. "dynamic-small-1" takes 70 and 20. Square, which
+            makes these answers, is left out for threats and goals that it does not know.
         threat: what the adversary changes. "l2", "l1" and "linf" are an image r in a ball of that
             norm, k + A r; "kspace" are sampled entries of the k-space in an l2 ball, k + e; "maps"
             are the coil maps, S + d, and the radius is that of || d ||_2 / || S ||_2.

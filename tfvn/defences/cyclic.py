@@ -41,7 +41,8 @@ from tfvn.physics import noise as noises
 
 __all__ = ["Cyclic", "shifted"]
 
-# Steps that an attack is led through. All of them would lead it better, and each is compiled anew.
+# Steps that an attack is led through, of which each costs three gradients of L more. All of them
+# would lead it better.
 _LED = 5
 _TINY = 1e-12
 
@@ -107,9 +108,7 @@ class Cyclic(Defence):
         first = max(self.steps - _LED, 0)
         state = cycle.descended(cycle.start(), 0, first)
         led = _Cycle(self, inputs, cycle.deviation)
-        for number in range(first, self.steps):
-            state = led.differentiable_step(state, tf.constant(number))
-        return self._at(inputs, led.last(state))
+        return self._at(inputs, led.led(state, first))
 
     def _at(self, inputs, r):
         """The answer of the model inside to the data that are changed by r."""
@@ -212,20 +211,82 @@ class _Cycle:
         """The best r of all, with that of the last step."""
         return state.after(state.r, self.loss(tf.stop_gradient(state.r))).best
 
-    def differentiable_step(self, state, number):
-        """The state after a step, with a gradient in the data and in r, see above."""
+    def led(self, state, first):
+        """The best r of all after the steps from `first` on, with a gradient in the data.
+
+        That of the step before is found from that of the step after, in a loop as the steps are: a
+        graph of all of them side by side takes minutes to compile.
+        """
 
         @tf.custom_gradient
-        def step(r, *measured):
-            moved, loss = self._step(r, number)
+        def found(*measured):
+            path, losses = self._path(state.r, first)
+            every = tf.concat([state.least[None], losses], 0)
+            # An L that is no number is no better than another one.
+            every = tf.where(tf.math.is_nan(every), every.dtype.max, every)
+            chosen = tf.argmin(every, 0, tf.int32)
+            rs = tf.concat([state.best[None], path], 0)
+            best = tf.gather(tf.transpose(rs, [1, 0, 2, 3]), chosen, batch_dims=1)
 
-            def gradient(cotangent, _, variables=None):
-                found = self._pulled_back(r, number, cotangent)
-                return found if variables is None else (found, [None] * len(variables))
+            def gradient(cotangent, variables=None):
+                # What stood before is a constant.
+                of_data = self._led_back(path, first, chosen - 1, cotangent)
+                return of_data if variables is None else (of_data, [None] * len(variables))
 
-            return (moved, loss), gradient
+            return best, gradient
 
-        return state.after(*step(state.r, *self.measured))
+        return found(*self.measured)
+
+    def _path(self, r, first):
+        """The r before each of the steps from `first` on and that after the last one, and their L:
+        (steps + 1, batch, rows, width) and (steps + 1, batch).
+        """
+        count = self.defence.steps - first
+        shapes = r.shape, r.shape[:1]
+        arrays = []
+        for dtype, shape in zip((r.dtype, r.dtype.real_dtype), shapes):
+            arrays.append(tf.TensorArray(dtype, size=count + 1, element_shape=shape))
+
+        def body(number, r, path, losses):
+            moved, loss = self._step(r, first + number)
+            return number + 1, moved, path.write(number, r), losses.write(number, loss)
+
+        _, r, path, losses = tf.while_loop(
+            lambda number, *_: number < count,
+            body,
+            (tf.constant(0), r, *arrays),
+            parallel_iterations=1,
+        )
+        path, losses = path.write(count, r), losses.write(count, self.loss(r))
+        return path.stack(), losses.stack()
+
+    def _led_back(self, path, first, chosen, cotangent):
+        """The gradients of the best r in the data, a list.
+
+        Args:
+            path: as `_path` returns it.
+            first: the number of its first step.
+            chosen: which r of it is the best of each sample; below 0 for none of them.
+            cotangent: of the best.
+        """
+
+        def of(number):
+            here = (chosen == number)[:, None, None]
+            return tf.where(here, cotangent, tf.zeros_like(cotangent))
+
+        def body(number, now, *sums):
+            back, *more = self._pulled_back(path[number], first + number, now)
+            return number - 1, back + of(number), *(x + y for x, y in zip(sums, more))
+
+        last = self.defence.steps - first
+        nothing = map(tf.zeros_like, self.measured)
+        _, _, *found = tf.while_loop(
+            lambda number, *_: number >= 0,
+            body,
+            (tf.constant(last - 1), of(last), *nothing),
+            parallel_iterations=1,
+        )
+        return found
 
     def _image(self, inputs):
         return self.defence.model.call_for(inputs, ())

@@ -15,6 +15,13 @@ and hold for all rows. What a row says is its model, its training and its defenc
 text that says where the data are from, and their licence. `floor: false` leaves out what no method
 can be below.
 
+A row may be attacked by more than the protocol has, by what knows its defence, and never by less:
+
+      - name: cyclic
+        config: ../defences/cyclic.yaml
+        attacks:
+          - {name: apgd, goal: error, gradient: last-steps, sizes: [1.5, 2.5, 3.5]}
+
 Where a file of a network is asked for, `row:NAME` is the trained network of a row above:
 
       - name: fine-tuned
@@ -25,7 +32,7 @@ Where a file of a network is asked for, `row:NAME` is the trained network of a r
 import os
 from typing import NamedTuple
 
-from tfvn import checks, yaml_text
+from tfvn import attacks, checks, yaml_text
 from tfvn import config as configs
 from tfvn.choices import ABOUT
 from tfvn.leaderboard import addresses
@@ -37,7 +44,7 @@ __all__ = ["Board", "Entry", "read"]
 _OWN = ("title", "version", "source", "floor", "rows")
 _PROTOCOL = ("data", "sampling", "attacks")
 # The keys of a row.
-_OF_ROW = ("name", "config", "model", "set", *ABOUT)
+_OF_ROW = ("name", "config", "model", "set", "attacks", *ABOUT)
 _FLAGS = {"true": True, "false": False}
 # How the network of another row begins in a setting.
 _OF_OTHER = "row:"
@@ -49,7 +56,8 @@ class Entry(NamedTuple):
     """A row as the file has it.
 
     name: in the table.
-    config: its `tfvn.config.Config`, with the data, the sampling and the attacks of the protocol.
+    config: its `tfvn.config.Config`, with the data and the sampling of the protocol, and with the
+        attacks of the protocol and its own.
     about: a dict of texts by the names of `tfvn.choices.ABOUT`, "" where nothing was said.
     """
 
@@ -78,17 +86,21 @@ class Board(NamedTuple):
 
     def radii(self):
         """The radii of the l2 balls that attacks of the protocol stay in, in ascending order."""
-        found = set()
-        for part in self.protocol.attacks:
-            attack = part.make(seed=0)
-            if attack.bounded_in_l2:
-                found.update(attack.sizes)
-        return sorted(found - {0})
+        return _radii(self.protocol)
 
     def middle(self):
         """The radius that rows are ranked at, the lower one of two in the middle."""
         radii = self.radii()
         return radii[(len(radii) - 1) // 2]
+
+
+def _radii(protocol):
+    found = set()
+    for part in protocol.attacks:
+        attack = part.make(seed=0)
+        if attack.bounded_in_l2:
+            found.update(attack.sizes)
+    return sorted(found - {0})
 
 
 def read(path):
@@ -135,15 +147,21 @@ def _take(entry, own, sections, rows):
         return
     if len(entry.path) == 1 and not entry.value:
         return
-    if len(entry.path) != 3:
+    if len(entry.path) < 3:
         raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")
-    _, number, key = entry.path
+    _, number, key, *inside = entry.path
     if key not in _OF_ROW:
         raise ValueError(
             f"line {entry.line}: a row has the keys {', '.join(_OF_ROW)}. Received:"
             f" {checks.shown(key)}{nearest(key, _OF_ROW)}"
         )
-    rows.setdefault(number, {})[key] = entry.value if key == "set" else _text(entry)
+    row = rows.setdefault(number, {})
+    if key == "attacks":
+        row.setdefault(key, []).append(entry._replace(path=(key, *inside)))
+    elif inside:
+        raise ValueError(f"line {entry.line}: {key} of a row has no sections.")
+    else:
+        row[key] = entry.value if key == "set" else _text(entry)
 
 
 def _text(entry):
@@ -182,7 +200,8 @@ def _entry(number, row, protocol, folder, above):
     if "model" in row:
         overrides.append(f"model.file={os.path.join(folder, row['model'])}")
     about = {key: row.get(key, "") for key in ABOUT}
-    return Entry(row["name"], _under(protocol, configs.load(path, overrides)), about)
+    config = _under(protocol, configs.load(path, overrides), _own_attacks(protocol, row))
+    return Entry(row["name"], config, about)
 
 
 def _with_others(text, above):
@@ -201,8 +220,13 @@ def _with_others(text, above):
     return text
 
 
-def _under(protocol, config):
-    """The configuration of a row, with the data and the attacks of the protocol."""
+def _under(protocol, config, own=()):
+    """The configuration of a row, with the data and the attacks of the protocol.
+
+    Args:
+        protocol, config: a `tfvn.config.Config` each.
+        own: attacks of this row alone, a tuple of `tfvn.parts.Part`.
+    """
     return configs.Config(
         config.seed,
         protocol.data,
@@ -210,9 +234,28 @@ def _under(protocol, config):
         config.model,
         config.training,
         config.defence,
-        protocol.attacks,
+        (*protocol.attacks, *own),
         config.search,
     )
+
+
+def _own_attacks(protocol, row):
+    """The attacks that a row has beside those of the protocol, a tuple of `tfvn.parts.Part`."""
+    if "attacks" not in row:
+        return ()
+    source = f"the attacks of row {checks.shown(row['name'])}"
+    found = configs.of_entries(source, row["attacks"]).attacks
+    made = [part.make(seed=0) for part in (*protocol.attacks, *found)]
+    attacks.check_kinds(made)
+    radii = _radii(protocol)
+    for attack in made[len(protocol.attacks) :]:
+        others = sorted(set(attack.sizes) - {0, *radii})
+        if attack.bounded_in_l2 and others:
+            raise ValueError(
+                f"{source} must have radii that the protocol has, {checks.shown(radii)}, as the"
+                f" table has no others. Received: {checks.shown(others)}"
+            )
+    return found
 
 
 def _check(board):

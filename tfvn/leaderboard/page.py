@@ -24,6 +24,7 @@ from tfvn.leaderboard.ranking import above, at_radius, bound_at, raised, ranked,
 from tfvn.results import report
 from tfvn.results.charts import charts_of
 from tfvn.results.rows import dataset_of, is_clean, size_of
+from tfvn.results.rules import GAIN
 from tfvn.results.strongest import strongest
 from tfvn.runs import directory
 
@@ -263,7 +264,7 @@ def markdown(board, rows):
 
 def _note(board, rows):
     """What the table says, in words."""
-    kinds = ", ".join(part.make(seed=0).kind for part in board.protocol.attacks)
+    kinds = _kinds(board.protocol.attacks)
     first = rows[0]
     source = f"Data: {tables.printable(board.source)} " if board.source else ""
     return (
@@ -274,11 +275,27 @@ def _note(board, rows):
         " before has an interval of its own, from both on the same slices: where it holds 0, these"
         " slices do not tell which is better. An unreliable row has raised a flag: its"
         " numbers are likely to be too good. A preliminary one has raised no other than"
-        ' "not converged": its numbers are lower bounds, which a longer attack raises. Best known:'
-        " the same, with the changes found for other rows and with those submitted. Proved bound:"
-        " no change of that radius has a larger effect. The attacks have reached that share of it,"
-        " mean over the slices."
+        f' "not converged", or "transfer wins" by at most {100 * GAIN:g} %: its numbers are lower'
+        " bounds, which a longer attack raises. Best known: the same, with the changes found for"
+        " other rows and with those submitted. Proved bound: no change of that radius has a larger"
+        " effect. The attacks have reached that share of it, mean over the slices."
+        f"{_own_attacks(board)}"
     )
+
+
+def _own_attacks(board):
+    """Which rows are attacked by more than the protocol has, in words."""
+    text = ""
+    for entry in board.entries:
+        own = entry.config.attacks[len(board.protocol.attacks) :]
+        if own:
+            name = tables.printable(entry.name)
+            text += f" Attacks of the row {name} alone: {_kinds(own)}."
+    return text
+
+
+def _kinds(parts):
+    return ", ".join(part.make(seed=0).kind for part in parts)
 
 
 def _slices(row):

@@ -4,9 +4,10 @@ Rows of one track are ranked by the worst-case rmse at the middle radius, the lo
 
     unreliable   a flag is raised that says that an attack has failed: the number is likely to be
                  too good. The row has no rank, and stands apart.
-    preliminary  "not converged" is raised, and nothing else: more steps reach more. The attack
-                 works, and its number is a lower bound that a longer one raises. The row keeps its
-                 rank.
+    preliminary  flags are raised that say that an attack was short, and no others: "not
+                 converged", as more steps reach more, or "transfer wins" where a change found for
+                 another row does a little more. The attack works, and its number is a lower bound
+                 that a longer one raises. The row keeps its rank.
 """
 
 import math
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from tfvn.choices import TRACKS
 from tfvn.leaderboard.intervals import excess
 from tfvn.results.flags import RAISED
+from tfvn.results.rules import GAIN
 
 __all__ = [
     "Ranked",
@@ -29,8 +31,9 @@ __all__ = [
     "share_of_bound",
 ]
 
-# The flag that says no more than that an attack was short.
-_SHORT = "not converged"
+# The flags that say no more than that an attack was short, and up to which number they do. More
+# steps may raise a mean by as much without any flag.
+_SHORT = {"not converged": math.inf, "transfer wins": GAIN}
 
 
 class Ranked(NamedTuple):
@@ -98,21 +101,28 @@ def share_of_bound(row, radius):
 
 def raised(row):
     """The names of the flags that a row has raised."""
-    return _raised(row["flags"])
+    return [flag["flag"] for flag in _raised(row["flags"])]
 
 
 def is_unreliable(flags):
     """Whether flags, as rows have them, say that a number is likely to be too good."""
-    return any(name != _SHORT for name in _raised(flags))
+    return not all(_is_short(flag) for flag in _raised(flags))
 
 
 def is_preliminary(flags):
     """Whether all that flags, as rows have them, say is that an attack was short."""
-    return _raised(flags) == [_SHORT]
+    found = _raised(flags)
+    return bool(found) and all(map(_is_short, found))
+
+
+def _is_short(flag):
+    # A number that JSON does not know is None.
+    found = math.inf if flag["found"] is None else flag["found"]
+    return found <= _SHORT.get(flag["flag"], -math.inf)
 
 
 def _raised(flags):
-    return [flag["flag"] for flag in flags if flag["state"] == RAISED]
+    return [flag for flag in flags if flag["state"] == RAISED]
 
 
 def front(points):

@@ -10,7 +10,17 @@ the flags of AutoAttack (Croce and Hein, ICML 2020).
 
 from typing import NamedTuple
 
-__all__ = ["GRADIENT", "NO_BETTER", "OF_MODELS", "OF_RESULTS", "REPEATED", "RULES", "STILL", "Rule"]
+__all__ = [
+    "GAIN",
+    "GRADIENT",
+    "NO_BETTER",
+    "OF_MODELS",
+    "OF_RESULTS",
+    "REPEATED",
+    "RULES",
+    "STILL",
+    "Rule",
+]
 
 # Of the derivative. A right gradient agrees to 1 % in single precision, and one that is cut
 # somewhere is off by tens of percent.
