@@ -65,7 +65,7 @@ HEARTS = os.path.join("..", "shared", "data", "cardiac_slices.npz")
 
 
 @pytest.mark.parametrize(
-    "name, rows", [("quick", 4), ("small", 14), ("defences", 31), ("hearts", 13)]
+    "name, rows", [("quick", 4), ("small", 14), ("defences", 31), ("dynamic", 6), ("hearts", 13)]
 )
 def test_the_boards_of_the_package_can_be_read(name, rows):
     if name == "hearts" and not os.path.exists(HEARTS):
@@ -388,6 +388,24 @@ def test_a_change_of_another_row_that_does_little_more_leaves_the_rank(board, sh
     row = told_of(board, [found], {"other": others})[0]
     assert ranking.raised(row) == ["transfer wins"]
     assert (row["preliminary"], row["unreliable"]) == (preliminary, not preliminary)
+
+
+@pytest.mark.parametrize("key, raised", [("effect", []), ("rmse", ["transfer wins"])])
+def test_a_row_that_was_attacked_on_its_error_is_compared_in_its_error(board, key, raised):
+    found = known()
+    found["proved"] = []
+    for one in found["rows"]:
+        one["attack"] = {"l2": "apgd-l2-error", "power-l2": "power-l2-error"}.get(
+            one["attack"], one["attack"]
+        )
+    (plain,) = told_of(board, [found])
+    others = []
+    for one in plain["worst"]:
+        for index in range(3):
+            numbers = {"effect": 0.1, "rmse": 0.1, key: 2 * max(one["errors"])}
+            others.append({"slice": index, "radius": one["radius"], **numbers})
+    row = told_of(board, [found], {"other": others})[0]
+    assert ranking.raised(row) == raised
 
 
 @pytest.mark.parametrize("effect, raised", [(1.4, []), (1.6, ["bound violated"])])

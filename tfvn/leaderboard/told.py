@@ -56,7 +56,8 @@ def row_of(board, entry, known, transferred, submitted=(), floors=()):
         best.append(_best_known(radius, own, transferred, submitted))
     flags = [_flag(flag) for flag in known["flags"]]
     beyond = _against_proofs(known["proved"], transferred, submitted)
-    flags = _with_others(flags, [*_of_transfers(worst, transferred), *beyond])
+    wins = _of_transfers(_sought(rows), worst, transferred)
+    flags = _with_others(flags, [*wins, *beyond])
     return {
         "format": FORMAT,
         "name": entry.name,
@@ -201,16 +202,29 @@ def _submission(one):
     return found
 
 
-def _of_transfers(worst, transferred):
-    """What the changes found for other rows do, and the row's own, in the mean: `Reached`."""
+def _sought(rows):
+    """What attacks in l2 balls make large: the "effect"; the "rmse" where none of them does that.
+
+    An attack on the error alone has not searched for the largest effect, which a change for another
+    row may well have.
+    """
+    for row in {row["attack"]: row for row in rows if not is_clean(row)}.values():
+        attack = attack_of(row)
+        if attack.bounded_in_l2 and attack.measures_effect:
+            return "effect"
+    return "rmse"
+
+
+def _of_transfers(sought, worst, transferred):
+    """What the changes found for other rows do, and the row's own, over the slices: `Reached`."""
+    together = {"effect": np.mean, "rmse": _mean}[sought]
     reached = []
     for radius in sorted({size_of(one) for one in worst}):
-        own = np.mean([one["effect"] for one in worst if size_of(one) == radius])
+        own = together([one[sought] for one in worst if size_of(one) == radius])
         reached.append(Reached("its own attacks", None, radius, float(own)))
         for name, results in transferred.items():
-            effects = [one["effect"] for one in results if one["radius"] == radius]
-            effect = float(np.mean(effects))
-            reached.append(Reached(f"found for {name}", None, radius, effect, "transfer"))
+            value = float(together([one[sought] for one in results if one["radius"] == radius]))
+            reached.append(Reached(f"found for {name}", None, radius, value, "transfer"))
     return reached
 
 
