@@ -390,8 +390,9 @@ def test_a_change_of_another_row_that_does_little_more_leaves_the_rank(board, sh
     assert (row["preliminary"], row["unreliable"]) == (preliminary, not preliminary)
 
 
+@pytest.mark.parametrize("last", [0.1, math.nan])
 @pytest.mark.parametrize("key, raised", [("effect", []), ("rmse", ["transfer wins"])])
-def test_a_row_that_was_attacked_on_its_error_is_compared_in_its_error(board, key, raised):
+def test_a_row_that_was_attacked_on_its_error_is_compared_in_its_error(board, key, raised, last):
     found = known()
     found["proved"] = []
     for one in found["rows"]:
@@ -404,7 +405,9 @@ def test_a_row_that_was_attacked_on_its_error_is_compared_in_its_error(board, ke
         for index in range(3):
             numbers = {"effect": 0.1, "rmse": 0.1, key: 2 * max(one["errors"])}
             others.append({"slice": index, "radius": one["radius"], **numbers})
-    row = told_of(board, [found], {"other": others})[0]
+    # A change that the row has no answer to is no better than another one.
+    none = [{**one, "effect": last, "rmse": last} for one in others]
+    row = told_of(board, [found], {"none": none, "other": others})[0]
     assert ranking.raised(row) == raised
 
 

@@ -178,8 +178,12 @@ def _of_others(transferred, submitted):
 
 
 def _mean(errors):
-    """The root of the mean square."""
-    return _number(np.sqrt(np.mean(np.square(list(errors)))))
+    """The root of the mean square, for JSON."""
+    return _number(_root(list(errors)))
+
+
+def _root(errors):
+    return np.sqrt(np.mean(np.square(errors)))
 
 
 def _transfer(board, transferred):
@@ -217,7 +221,7 @@ def _sought(rows):
 
 def _of_transfers(sought, worst, transferred):
     """What the changes found for other rows do, and the row's own, over the slices: `Reached`."""
-    together = {"effect": np.mean, "rmse": _mean}[sought]
+    together = {"effect": np.mean, "rmse": _root}[sought]
     reached = []
     for radius in sorted({size_of(one) for one in worst}):
         own = together([one[sought] for one in worst if size_of(one) == radius])

@@ -348,8 +348,8 @@ def _grouped(reached, *fields):
 
 
 def _best(reached):
-    """The result of the largest value; None of none."""
-    return max(reached, key=lambda one: one.value, default=None)
+    """The result of the largest value, one of NaN after all others; None of none."""
+    return max(reached, key=lambda one: (not math.isnan(one.value), one.value), default=None)
 
 
 def _excess(value, other):
