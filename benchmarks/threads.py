@@ -12,7 +12,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 
 __all__ = ["main", "measured", "milliseconds"]
 
@@ -30,6 +29,7 @@ def milliseconds(model, shape):
     """
     import tensorflow as tf
 
+    from benchmarks.measure import seconds
     from tfvn import config, data
     from tfvn.attacks import IMAGE
     from tfvn.physics import measurement
@@ -50,12 +50,7 @@ def milliseconds(model, shape):
 
     r = IMAGE.zero(network.sense, inputs) + 0.01
     gradient(r)
-    times = []
-    for _ in range(_CALLS):
-        start = time.perf_counter()
-        gradient(r).numpy()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+    return 1000 * statistics.median(seconds(lambda: gradient(r)) for _ in range(_CALLS))
 
 
 def measured(processes, model, shape, threads):

@@ -242,10 +242,8 @@ class _Cycle:
         (steps + 1, batch, rows, width) and (steps + 1, batch).
         """
         count = self.defence.steps - first
-        shapes = r.shape, r.shape[:1]
-        arrays = []
-        for dtype, shape in zip((r.dtype, r.dtype.real_dtype), shapes):
-            arrays.append(tf.TensorArray(dtype, size=count + 1, element_shape=shape))
+        path = tf.TensorArray(r.dtype, count + 1, element_shape=r.shape)
+        losses = tf.TensorArray(r.dtype.real_dtype, count + 1, element_shape=r.shape[:1])
 
         def body(number, r, path, losses):
             moved, loss = self._step(r, first + number)
@@ -254,7 +252,7 @@ class _Cycle:
         _, r, path, losses = tf.while_loop(
             lambda number, *_: number < count,
             body,
-            (tf.constant(0), r, *arrays),
+            (tf.constant(0), r, path, losses),
             parallel_iterations=1,
         )
         path, losses = path.write(count, r), losses.write(count, self.loss(r))
