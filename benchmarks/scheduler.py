@@ -21,6 +21,7 @@ import contextlib
 import pickle
 import time
 
+import dask
 from distributed import Client, LocalCluster, wait
 
 from tfvn import cluster
@@ -74,8 +75,13 @@ def _sleep(code, packed, after=()):
 @contextlib.contextmanager
 def connected(workers):
     """A client of a scheduler and workers in this process."""
-    settings = {"processes": False, "threads_per_worker": 1, "silence_logs": 50}
+    # Each worker looks at the stacks of all threads 100 times a second, and here these are the
+    # threads of all workers.
+    alone = {"distributed.worker.profile.enabled": False}
+    # A worker has a share of the memory, and pauses when its process takes more.
+    settings = {"processes": False, "threads_per_worker": 1, "memory_limit": 0, "silence_logs": 50}
     with (
+        dask.config.set(alone),
         LocalCluster(n_workers=workers, dashboard_address="127.0.0.1:0", **settings) as there,
         Client(there) as client,
     ):

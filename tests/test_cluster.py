@@ -5,9 +5,12 @@ These workers are threads of this process. test_leaderboard_run has some of thei
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
+import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import processes
 import pytest
+import yaml
 
 from tfvn import cluster, commands
 from tfvn.cluster import Cluster, Refused, Task, connected
@@ -196,6 +200,20 @@ def test_a_killed_scheduler_is_one_error_and_the_same_call_goes_on(tmp_path):
     assert not (tmp_path / ".tfvn-cluster").exists()
 
 
+def fill():
+    """A task of a worker that has no memory left for others."""
+    memory = distributed.get_worker().memory_manager
+    memory.memory_limit = cluster.peak_bytes()
+    # Several times as long as it takes until Dask looks.
+    time.sleep(5 * memory.memory_monitor_interval)
+
+
+def test_a_worker_that_has_needed_much_memory_goes_on(tmp_path):
+    with workers() as found:
+        tasks = [Task("a", fill, ()), Task("b", note, (str(tmp_path), "b"), ("a",))]
+        assert names(Cluster(scheduler=found.scheduler_address), tasks, tmp_path) == ["a", "b"]
+
+
 def test_several_tasks_in_one_process_are_refused(tmp_path):
     with workers(threads=2) as found, pytest.raises(Refused, match="2 threads.*--nthreads 1"):
         names(Cluster(scheduler=found.scheduler_address), [Task("a", fail, ("",))], tmp_path)
@@ -229,10 +247,15 @@ def test_flags_that_do_not_fit_are_refused(command, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def blocks(kind):
+    """The blocks of code of the page."""
+    text = (ROOT / "docs" / "howto" / "scale.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.M | re.S)
+
+
 def test_the_job_of_the_page_starts_a_worker_of_one_thread(tmp_path, monkeypatch):
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
-    text = (ROOT / "docs" / "howto" / "scale.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```py\n(.*?)^```$", text, re.M | re.S)
+    (block,) = blocks("py")
     # A queue that takes jobs and starts none, and a command that does nothing.
     (tmp_path / "sbatch").write_text('#!/bin/sh\ncp "$1" job-$$\necho Submitted batch job $$\n')
     (tmp_path / "scancel").write_text("#!/bin/sh\n")
@@ -252,3 +275,53 @@ def test_the_job_of_the_page_starts_a_worker_of_one_thread(tmp_path, monkeypatch
     assert "#SBATCH -n 1" in job and "#SBATCH -t 24:00:00" in job
     worker = job.splitlines()[-1]
     assert "--nthreads 1" in worker and "--nworkers" not in worker
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A function that starts a program of Dask as the page has it, until the test ends."""
+    found = []
+    programs = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def start(words, **environment):
+        # What it says is for a test that fails.
+        with open(tmp_path / f"said-{len(found)}", "w") as said:
+            own = {**os.environ, **programs, **environment}
+            # A shell and what it has started are one group.
+            given = {"env": own, "stdout": said, "stderr": said, "start_new_session": True}
+            found.append(subprocess.Popen(words, **given))
+
+    yield start
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_start_workers_of_one_thread_and_any_memory(started, tmp_path):
+    manifest = yaml.safe_load(next(block for block in blocks("text") if "kind:" in block))
+    containers = {
+        part: manifest["spec"][part]["spec"]["containers"][0] for part in ("scheduler", "worker")
+    }
+    file = tmp_path / "scheduler.json"
+    # On any port, and not on that of the file.
+    port = ["--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
+    started([*containers["scheduler"]["args"], *port])
+    wait(file)
+    address = json.loads(file.read_text(encoding="utf-8"))["address"]
+    # What Kubernetes puts in, and what the operator sets.
+    words = [word.replace("$(DASK_WORKER_NAME)", "w") for word in containers["worker"]["args"]]
+    started(words, DASK_SCHEDULER_ADDRESS=address)
+    (loop,) = re.findall(r"^for gpu .*?^done$", "".join(blocks("sh")), re.M | re.S)
+    (line,) = re.findall(r"^\.venv/bin/dask worker .*$", "".join(blocks("sh")), re.M)
+    for text in (loop.replace("0 1 2 3", "0 1"), line.replace("--nworkers 4", "--nworkers 2")):
+        text = text.replace("tcp://10.0.0.1:8786", address).replace(".venv/bin/", "")
+        started(["bash", "-c", f"{text}\nwait"])
+    with distributed.Client(address, set_as_default=False) as client:
+        client.wait_for_workers(5, timeout=100)
+        found = client.scheduler_info(n_workers=-1)["workers"].values()
+        gpus = client.run(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+    assert {(one["nthreads"], one["memory_limit"]) for one in found} == {(1, 0)}
+    assert "w" in {one["id"] for one in found}
+    assert sorted(gpus.values(), key=str)[:2] == ["0", "1"]

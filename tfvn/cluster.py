@@ -251,7 +251,8 @@ class Cluster:
         except KilledWorker as error:
             raise ValueError(
                 f"{task.name}: every worker that was given it has ended, the last one"
-                f" {error.last_worker.address}. Is there enough memory? The same command goes on."
+                f" {error.last_worker.address}. Is there enough memory? Dask ends a worker beyond"
+                " its --memory-limit; 0 is none. The same command goes on."
             ) from error
         except Exception as error:
             if _is_lost(error):
@@ -332,9 +333,13 @@ def here():
 
 def _perform(terms, packed, after):
     """Does a task in a worker. Returns its `Answer`."""
+    from distributed import get_worker
+
     # Dask waits for them.
     del after
     _check(terms)
+    # TensorFlow keeps what memory it has had: a worker that pauses for it would never go on.
+    get_worker().memory_manager.memory_pause_fraction = False
     os.chdir(terms.folder)
     work, arguments = pickle.loads(packed)
     start = time.monotonic()
