@@ -150,7 +150,11 @@ OWN = "  - {{name: a, config: c.yaml, attacks: [{}]}}\n"
             OWN.format("{name: apgd, sizes: [3]}"),
             "radii that the protocol has, [0.5, 1.0, 2.5]",
         ),
-        ("", OWN.format("{name: power, sizes: [1]}"), "of different kinds"),
+        (
+            "",
+            OWN.format("{name: power, sizes: [1]}"),
+            "the attacks of row 'a', with those of the protocol: attacks must be of different",
+        ),
         ("", OWN.format("{name: apgd, stps: 3}"), "the attacks of row 'a'"),
         ("", "  - {name: a, config: c.yaml, set: [{a: b}]}\n", "set of a row has no sections"),
     ],

@@ -246,7 +246,10 @@ def _own_attacks(protocol, row):
     source = f"the attacks of row {checks.shown(row['name'])}"
     found = configs.of_entries(source, row["attacks"]).attacks
     made = [part.make(seed=0) for part in (*protocol.attacks, *found)]
-    attacks.check_kinds(made)
+    try:
+        attacks.check_kinds(made)
+    except ValueError as error:
+        raise ValueError(f"{source}, with those of the protocol: {error}") from error
     radii = _radii(protocol)
     for attack in made[len(protocol.attacks) :]:
         others = sorted(set(attack.sizes) - {0, *radii})
