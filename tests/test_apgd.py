@@ -614,6 +614,23 @@ def test_a_suite_stores_what_each_member_reached(suite):
     assert Suite().remark(told) == "strongest: power 1, one-step 0, apgd-larger 2"
 
 
+def test_a_suite_keeps_the_first_number_that_is_none(network, batch, monkeypatch):
+    # As a single search does, so that it is reported.
+    original, values = PowerIteration.run, iter([1.0, np.nan, 2.0])
+
+    def made_up(self, *arguments):
+        result = original(self, *arguments)
+        return result._replace(
+            history=0 * result.history + next(values),
+            perturbation=0 * result.perturbation + self.steps,
+        )
+
+    monkeypatch.setattr(PowerIteration, "run", made_up)
+    members = [Member(str(steps), PowerIteration, {"steps": steps}) for steps in (1, 2, 3)]
+    monkeypatch.setitem(SUITES, "three", members)
+    assert (run(Suite(version="three"), network, batch).perturbation == 2).numpy().all()
+
+
 @pytest.mark.slow
 def test_a_member_may_go_on_from_the_strongest_change(network, batch, monkeypatch):
     first = SUITES["small-1"][0]

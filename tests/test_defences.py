@@ -11,8 +11,10 @@ import tensorflow as tf
 import attack
 import evaluate
 import tfvn
+from tfvn.attacks.apgd import AutoProjectedGradient
 from tfvn.attacks.suite import SUITES, Suite
 from tfvn.attacks.threats import IMAGE
+from tfvn.certificates.total_variation import TotalVariation
 from tfvn.defences import (
     DEFENCES,
     GIVEN,
@@ -341,6 +343,39 @@ def test_an_ensemble_is_as_random_as_its_members(network, inputs):
     assert found.with_draws(2).draws == 2
     images = [answer(found, inputs, index) for index in ([0, 0], [1, 1])]
     assert np.abs(images[0] - images[1]).max() > 1e-4
+
+
+def test_graphs_can_be_made_around_random_models(network, denoiser, inputs):
+    noisy = Smoothed(network, 0.1, 2)
+    ensemble = Ensemble(network, [noisy])
+    found = ensemble.reconstruct(inputs).numpy()
+    np.testing.assert_allclose(np.abs(found), answer(ensemble, inputs, [0, 0]), atol=1e-10)
+    # Without a step it is the model inside, with draws of its own.
+    none = Purified(noisy, denoiser, steps=0)
+    assert none.identity != noisy.identity and none.reconstruct(inputs).shape == found.shape
+
+
+@pytest.mark.slow
+def test_a_dynamic_defence_of_a_random_model_is_attacked_in_every_way(network, denoiser, inputs):
+    purified = Purified(Smoothed(network, 0.1, 2), denoiser, steps=1)
+    for gradient in ("surrogate", "straight-through"):
+        attack = AutoProjectedGradient(sizes=[0.1], steps=2, draws=2, gradient=gradient)
+        assert np.isfinite(attack.run(purified, inputs, 0.1).objective).all()
+
+
+def test_without_noise_a_random_model_inside_has_other_draws_and_another_identity(network, inputs):
+    noisy = Smoothed(network, 0.1, 2)
+    around = Smoothed(noisy, 0, 4)
+    assert around.draws == 2 and around.identity != noisy.identity
+    assert np.abs(answer(around, inputs, [0, 1]) - answer(noisy, inputs, [0, 1])).max() > 1e-4
+    assert Smoothed(network, 0).identity == network.identity
+
+
+def test_a_denoiser_stays_without_noise_and_so_does_what_is_proved(network, denoiser):
+    found = DenoisedSmoothing(CGSense(dtype="float64"), denoiser, 0.1)
+    with pytest.raises(ValueError, match="sigma must be a number > 0. Received: sigma=0"):
+        found.sigma = 0
+    assert found.sigma == 0.1 and type(found.certificates[0]) is TotalVariation
 
 
 def test_members_of_one_seed_share_no_noise(network, inputs):

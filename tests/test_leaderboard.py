@@ -65,7 +65,15 @@ HEARTS = os.path.join("..", "shared", "data", "cardiac_slices.npz")
 
 
 @pytest.mark.parametrize(
-    "name, rows", [("quick", 4), ("small", 14), ("defences", 31), ("dynamic", 6), ("hearts", 13)]
+    "name, rows",
+    [
+        ("quick", 4),
+        ("small", 14),
+        ("defences", 31),
+        ("modl", 15),
+        ("dynamic", 7),
+        ("hearts", 13),
+    ],
 )
 def test_the_boards_of_the_package_can_be_read(name, rows):
     if name == "hearts" and not os.path.exists(HEARTS):
@@ -95,6 +103,42 @@ def test_what_the_data_are_stands_in_each_row_and_where_they_are_from_below_the_
     table = page.markdown(board, rows)
     assert "Data: hearts of *A*, MIT. Protocol made-1: 3 slices" in table
     assert "Data: hearts of *A*, MIT. Protocol" in page.html(board, rows, known()["rows"])
+
+
+def test_weights_to_begin_with_are_known_by_their_content(tmp_path):
+    hashes = []
+    for name, content in (("a.keras", b"1"), ("b.keras", b"1"), ("c.keras", b"2")):
+        (tmp_path / name).write_bytes(content)
+        start = f"training.initial_weights={tmp_path / name}"
+        hashes.append(addresses.of_training(configs.load("configs/smoke.yaml", [start])))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_folder_with_a_comma_would_be_two_networks_of_an_ensemble(tmp_path):
+    with pytest.raises(ValueError, match="must have no comma in its path.*knees, 20"):
+        page.check_output(str(tmp_path / "knees, 20"))
+
+
+def test_a_row_whose_error_nobody_knows_has_no_rank(tmp_path):
+    board = board_of(tmp_path, "a", "b")
+    summaries = [known(seed) for seed in range(len(board.entries))]
+    for one in summaries[-1]["rows"]:
+        one["rmse"] = math.nan
+    lines = page.lines_of(board, told_of(board, summaries))
+    assert [cells[0] for _, cells in lines] == [("1", 1), ("2", 2), ("3", 3), ("-", None)]
+
+
+def test_curves_are_of_all_attacks_of_a_row(tmp_path):
+    every = [one for seed in (1, 2) for one in known(seed)["rows"]]
+    names = ["plain", "attacked by more"]
+    for one, name in zip(every, np.repeat(names, len(every) // 2)):
+        one["model"] = str(name)
+    more = [{**one, "attack": "apgd-l2", "effect": 9.0} for one in every if one["radius"] == 1.0]
+    found = page._worst([*every, *(one for one in more if one["model"] == names[1])])
+    largest = {name: {one["effect"] for one in found if one["model"] == name} for name in names}
+    assert 9.0 in largest[names[1]] and 9.0 not in largest[names[0]]
+    # One curve: one name for all.
+    assert len({one["attack"] for one in found}) == 2
 
 
 def test_a_row_of_that_model_stands_for_the_exact_one(tmp_path):
@@ -136,6 +180,17 @@ OWN = "  - {{name: a, config: c.yaml, attacks: [{}]}}\n"
     [
         ("", "  - {name: a, confg: c.yaml}\n", "Did you mean 'config'"),
         ("", "  - {config: c.yaml}\n", "row 1 has no name"),
+        ("", "  a: {config: c.yaml}\n", "rows are a list of '- name: ...'"),
+        (
+            "",
+            ROW + "  - {name: b, config: c.yaml, set: ['training.initial_weights=row:a, plain']}\n",
+            "There is none of that name. Received: 'training.initial_weights=row:a, plain'",
+        ),
+        (
+            "",
+            ROW + "  - {name: b, config: c.yaml, set: ['model.file=row:a']}\n",
+            "model.file is a file. For the network of a row above give training.initial_weights",
+        ),
         ("", "  - {name: a}\n", "row 'a' has no model"),
         ("", ROW + ROW, "different names. Received twice: 'a'"),
         ("", "  - {name: a, config: c.yaml, set: [model.filtrs=3]}\n", "filtrs"),

@@ -369,6 +369,12 @@ def test_anybodys_change_raises_the_best_known_error_once(board, submitted, tmp_
     assert commands.call("leaderboard", words) == 2
     assert "it was submitted before, by 'me'" in capsys.readouterr().err
     assert files_of(output) == before
+    (kept,) = output.glob("store/rows/*/submitted/*.json")
+    text = kept.read_text(encoding="utf-8")
+    kept.write_text(text[:100], encoding="utf-8")
+    assert commands.call("leaderboard", words[:3]) == 2
+    assert "is damaged. Remove it, and submit the change again." in capsys.readouterr().err
+    kept.write_text(text, encoding="utf-8")
 
 
 def kill_one(workers, folder):

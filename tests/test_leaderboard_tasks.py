@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from boards import TEXT, board_of
 
-from tfvn.leaderboard import floors, run, shown, store, tasks
+from tfvn.leaderboard import floors, plan, run, shown, store, tasks, transfers
 from tfvn.leaderboard.board import read
 
 ROWS = """\
@@ -78,6 +78,32 @@ def test_what_is_there_is_no_task(board, tmp_path):
     assert "measure clean on a, slice 0" not in found
     store.write_json(there.told(config), {})
     assert not [name for name in tasks_of(there, board) if name.endswith(("on a", " a"))]
+
+
+def test_a_damaged_row_is_told_again(board, tmp_path):
+    there = store.Store(str(tmp_path / "out"))
+    for entry in board.entries:
+        store.write_json(there.told(entry.config), {})
+    assert not tasks.row_tasks(there, board, {})
+    Path(there.told(board.entries[0].config)).write_text('{"rows": [', encoding="utf-8")
+    assert tasks.row_tasks(there, board, {})[-1].name == "tell a"
+    assert plan.work_of(there, board.entries[0].config)
+
+
+def test_what_is_found_for_a_network_is_given_to_the_same_one_that_was_attacked_otherwise(tmp_path):
+    board_of(tmp_path)
+    own = "  - {name: more, config: c.yaml, attacks: [{name: apgd, sizes: [0.5]}]}\n"
+    path = tmp_path / "board.yaml"
+    rows = "  - {name: a, config: c.yaml}\n  - {name: a again, config: c.yaml}\n" + own
+    path.write_text(TEXT.format(title="t", rows=rows), encoding="utf-8")
+    board = read(path)
+    found = transfers.missing(
+        store.Store(str(tmp_path / "out")), board._replace(entries=board.entries[-3:])
+    )
+    assert [(target.name, source.name) for target, source in found] == [
+        ("a", "more"),
+        ("more", "a"),
+    ]
 
 
 def test_transfers_are_of_pairs_of_different_rows_and_pictures_of_each_once(board, tmp_path):

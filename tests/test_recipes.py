@@ -10,6 +10,7 @@ from tfvn.models.base import Reconstructor
 from tfvn.models.classical import ZeroFilled
 from tfvn.physics import measurement
 from tfvn.physics.noise import fold_in
+from tfvn.physics.sense import Sense
 from tfvn.projections import norm
 from tfvn.training.attacked import Adversarial, EffectPenalty, OneStep
 from tfvn.training.averaging import WeightAverage, averaged
@@ -261,6 +262,14 @@ def test_the_linear_rule_gives_the_best_answer_to_the_worst_change():
     best = shares[np.argmin(worst(shares))]
     energy = float(linear_energy(*(tf.constant(x, tf.float64) for x in (radius, signal, noise))))
     assert signal**2 / (signal**2 + noise + energy) == pytest.approx(best, abs=1e-5)
+
+
+def test_the_linear_rule_needs_data_that_are_larger_than_the_attack(case):
+    inputs = case(1, height=8, width=6)
+    reference = tf.ones([1, 8, 6], tf.complex64)
+    recipe = Jitter(radius=1e3, rule="linear", noise=0.01)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a norm above the radius 1000: "):
+        recipe.deviation(Sense(), inputs, reference, None)
 
 
 def test_the_linear_rule_needs_noise_in_the_data():

@@ -222,6 +222,10 @@ def told(error):
     if isinstance(error, MemoryError):
         return f"there is not enough memory. {error}".strip()
     if isinstance(error, OSError) or (tensorflow and isinstance(error, tensorflow.errors.OpError)):
+        # What a graph has checked says it below where that was.
+        checked = re.search(r"assertion failed: \[(.*?)\]", str(error))
+        if checked:
+            return checked[1]
         first, *_ = [*str(error).strip().splitlines(), ""]
         return f"{type(error).__name__}: {first}"
     return None

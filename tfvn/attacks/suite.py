@@ -192,10 +192,12 @@ class Suite(SearchedAttack):
             # On the draws that the attack saw: it cannot know the model's.
             reached[member.name] = tf.reduce_max(result.history, [0, 1])
             histories.append(result.history)
+            found = reached[member.name]
             if best is None:
-                best, value = result, reached[member.name]
-            improved = reached[member.name] > value
-            best, value = _where(improved, result, best), tf.maximum(reached[member.name], value)
+                best, value = result, found
+            # As `loop.better`: a NaN counts as larger.
+            improved = (found > value) | tf.math.is_nan(found)
+            best, value = _where(improved, result, best), tf.where(improved, found, value)
         return best._replace(history=_side_by_side(histories), reached=reached)
 
     def _attacks(self):

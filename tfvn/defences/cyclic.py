@@ -76,9 +76,16 @@ class Cyclic(Defence):
         self.steps = checks.whole("steps", steps, 0)
         self.step_size = checks.number("step_size", step_size, above=0)
         self.bound = checks.number("bound", bound, 0)
-        self.shifts = [checks.whole("shifts", shift) for shift in shifts]
-        if not self.shifts:
+        shifts = [shifts] if isinstance(shifts, int) else shifts
+        shifts = [checks.whole("shifts", shift) for shift in shifts]
+        if not shifts:
             raise ValueError("shifts must hold at least one number of lines. Received: shifts=[]")
+        if 0 in shifts:
+            raise ValueError(
+                "shifts must not hold 0: a mask that stays asks for nothing but the data. Received:"
+                f" shifts={shifts}"
+            )
+        self.shifts = shifts
         self.noise = checks.number("noise", noise, 0)
         self.seed = checks.whole("seed", seed)
         self.reads_initial_image = False

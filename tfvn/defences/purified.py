@@ -91,7 +91,8 @@ class Purified(Drawn):
 
     @property
     def identity(self):
-        if not self.steps:
+        # Without steps it is the model inside; a random one has other draws here.
+        if not self.steps and not self.model.draws:
             return self.model.identity
         found = {**super().identity, "denoiser": identity_of([self._denoiser])}
         if self.level:
@@ -138,7 +139,6 @@ class DenoisedSmoothing(Smoothed):
     """
 
     def __init__(self, model, denoiser, sigma, num_samples=9, chunk_size=0, seed=0, law="gaussian"):
-        checks.number("sigma", sigma, above=0)
         super().__init__(model, sigma, num_samples, chunk_size, seed, law)
         self.denoiser = denoiser
         self._denoiser = _denoiser(denoiser, model)
@@ -146,6 +146,10 @@ class DenoisedSmoothing(Smoothed):
     @property
     def identity(self):
         return {**super().identity, "denoiser": identity_of([self._denoiser])}
+
+    def _checked_sigma(self, value):
+        # Without noise it is not the model inside, whose certificates it would have.
+        return checks.number("sigma", value, above=0)
 
     def one(self, inputs, keys, answer):
         def behind(noisy, key):

@@ -45,7 +45,9 @@ class Randomised(Defence):
 
     @property
     def num_samples(self):
-        return int(self._num_samples)
+        # A graph that asks how it is to be built asks for what is set now.
+        with tf.init_scope():
+            return int(self._num_samples)
 
     @num_samples.setter
     def num_samples(self, value):

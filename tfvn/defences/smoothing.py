@@ -67,11 +67,16 @@ class Smoothed(Drawn):
 
     @property
     def sigma(self):
-        return float(self._sigma)
+        # As `num_samples`.
+        with tf.init_scope():
+            return float(self._sigma)
 
     @sigma.setter
     def sigma(self, value):
-        self._sigma.assign(checks.number("sigma", value, 0))
+        self._sigma.assign(self._checked_sigma(value))
+
+    def _checked_sigma(self, value):
+        return checks.number("sigma", value, 0)
 
     @property
     def draws(self):
@@ -92,8 +97,9 @@ class Smoothed(Drawn):
 
     @property
     def identity(self):
-        # Without noise it is the model inside.
-        return super().identity if self.sigma else self.model.identity
+        # Without noise it is the model inside; a random one has other draws here.
+        is_inside = not self.sigma and not self.model.draws
+        return self.model.identity if is_inside else super().identity
 
     def varies(self):
         return self._sigma > 0

@@ -66,6 +66,9 @@ def of_training(config):
     for key in _OF_ONE_CALL:
         training.pop(key, None)
     start = config.training.initial_weights
+    if not start.startswith(TRAINING):
+        # A file is known by its content.
+        training["initial_weights"] = ""
     return digest(
         "training",
         config.seed,

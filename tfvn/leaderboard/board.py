@@ -150,6 +150,8 @@ def _take(entry, own, sections, rows):
     if len(entry.path) < 3:
         raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")
     _, number, key, *inside = entry.path
+    if not isinstance(number, int):
+        raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")
     if key not in _OF_ROW:
         raise ValueError(
             f"line {entry.line}: a row has the keys {', '.join(_OF_ROW)}. Received:"
@@ -206,18 +208,36 @@ def _entry(number, row, protocol, folder, above):
 
 def _with_others(text, above):
     """A setting with the trainings of rows above in the place of their names."""
+    if text.startswith(f"model.file={_OF_OTHER}"):
+        raise ValueError(
+            "model.file is a file. For the network of a row above give"
+            f" training.initial_weights={_OF_OTHER}NAME and training.iterations=0. Received:"
+            f" {checks.shown(text)}"
+        )
+    given = text
     # A name may begin with another one.
     for entry in sorted(above, key=lambda entry: len(entry.name), reverse=True):
         named = _OF_OTHER + entry.name
         if named in text:
             training = addresses.of_training(entry.config)
             text = text.replace(named, addresses.TRAINING + training)
-    if _OF_OTHER in text:
+    if _OF_OTHER in text or (text != given and not all(map(_is_network, _values(text)))):
         raise ValueError(
             f"{_OF_OTHER}NAME is the network of a row above. There is none of that name. Received:"
-            f" {checks.shown(text)}"
+            f" {checks.shown(given)}"
         )
     return text
+
+
+def _values(text):
+    """The values of a setting, which may be several with commas between them."""
+    _, _, value = text.partition("=")
+    return [one.strip() for one in value.split(",")]
+
+
+def _is_network(value):
+    """Whether a value is the network of a training, or a file. What is left of a name is none."""
+    return bool(addresses.NETWORK.fullmatch(value)) or os.path.exists(value)
 
 
 def _under(protocol, config, own=()):

@@ -17,7 +17,7 @@ import math
 import os
 import re
 
-from tfvn import attacks, files, tables
+from tfvn import attacks, checks, files, tables
 from tfvn.leaderboard import certified, floors, heat, named, schema, store
 from tfvn.leaderboard.pareto import plot
 from tfvn.leaderboard.ranking import above, at_radius, bound_at, raised, ranked, share_of_bound
@@ -43,6 +43,11 @@ def check_output(output):
         ValueError: if a file of the same name is there that is no earlier result.
     """
     directory.check_name(output, "the folder of results")
+    if "," in str(output):
+        raise ValueError(
+            "the folder of results must have no comma in its path, which stands between the"
+            f" networks of an ensemble. Received: {checks.shown(str(output))}"
+        )
     files.check_replaceable(output, FILES)
 
 
@@ -166,8 +171,11 @@ def lines_of(board, rows):
     for part in ranked(rows, board.middle()):
         before = None
         for rank, row in enumerate(part.rows, 1):
-            text = f"{rank}, preliminary" if row["preliminary"] else str(rank)
-            cells = _cells(board, row, names, (text, rank), before)
+            shown = (f"{rank}, preliminary" if row["preliminary"] else str(rank), rank)
+            if at_radius(row, board.middle())["rmse"] is None:
+                # Nothing says how good it is.
+                shown = ("-", None)
+            cells = _cells(board, row, names, shown, before)
             found.append((numbers[row["name"]], cells))
             before = row
         for row in part.apart:
@@ -358,8 +366,14 @@ def _without_reference(one):
 
 
 def _worst(every):
-    """The worst case of all attacks, with the names of datasets."""
-    return [{**one, "dataset": dataset_of(one)} for one in strongest(every)]
+    """The worst case of all attacks that a row has, with the names of datasets."""
+    found = []
+    for model in dict.fromkeys(one["model"] for one in every):
+        found.extend(strongest([one for one in every if one["model"] == model]))
+    # One curve for all rows, whichever attack was the strongest.
+    name = next((one["attack"] for one in found if not is_clean(one)), None)
+    found = [one if is_clean(one) else {**one, "attack": name} for one in found]
+    return [{**one, "dataset": dataset_of(one)} for one in found]
 
 
 def _labels(every):

@@ -58,7 +58,8 @@ class Submission(NamedTuple):
     @property
     def digest(self):
         """The hash of what was found, whoever found it."""
-        single = np.ascontiguousarray(self.r.astype(np.complex64))
+        # 0 and -0 are the same change.
+        single = np.ascontiguousarray(self.r.astype(np.complex64)) + 0
         content = hashlib.sha256(single.tobytes()).hexdigest()
         return addresses.digest("perturbation", self.hashes, self.radius, content)
 
@@ -198,9 +199,13 @@ def submitted(folder):
     found = []
     for name in sorted(os.listdir(_folder(folder))):
         stem, suffix = os.path.splitext(name)
-        known = store.read_json(os.path.join(_folder(folder), name)) if suffix == ".json" else None
-        if known is not None:
-            found.append({"hash": stem, **known})
+        if suffix != ".json":
+            continue
+        path = os.path.join(_folder(folder), name)
+        known = store.read_json(path)
+        if known is None:
+            raise ValueError(f"{path} is damaged. Remove it, and submit the change again.")
+        found.append({"hash": stem, **known})
     return found
 
 

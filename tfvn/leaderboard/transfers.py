@@ -39,8 +39,7 @@ def transferred(name, entrants, radii, load=measure.load):
     target, _ = entrants[name]
     paths = {}
     for other, (source, _) in entrants.items():
-        # Two rows of one hash are one.
-        if source.run_dir != target.run_dir:
+        if not _is_one(source, target):
             paths[other] = path_of(target, source)
     found = {other: store.read_json(path) for other, path in paths.items()}
     needed = {other: entrants[other] for other, known in found.items() if known is None}
@@ -67,9 +66,15 @@ def missing(there, board):
     for target, changed in zip(board.entries, entrants):
         for source, given in zip(board.entries, entrants):
             path = path_of(changed, given)
-            if changed.run_dir != given.run_dir and store.read_json(path) is None:
+            if not _is_one(changed, given) and store.read_json(path) is None:
                 found.setdefault(path, (target, source))
     return list(found.values())
+
+
+def _is_one(one, other):
+    """Whether two rows are of one hash and were attacked alike: then they are one."""
+    alike = addresses.of_attacks(one.config) == addresses.of_attacks(other.config)
+    return one.run_dir == other.run_dir and alike
 
 
 def path_of(target, source):

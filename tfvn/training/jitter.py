@@ -100,5 +100,11 @@ class Jitter(Recipe):
         numbers = 2 * math.prod(reference.shape[1:])
         dimensions = tf.minimum(count, tf.constant(numbers, real))
         signal = norm(sense.forward(reference, maps, mask))
+        tf.debugging.assert_greater(
+            signal,
+            radius,
+            f"the rule linear needs data of a norm above the radius {self.radius:g}: beyond it the"
+            " best linear answer is 0. Give the recipe a smaller radius, or rule=drawn.",
+        )
         energy = linear_energy(radius, signal, dimensions * self.noise**2)
         return tf.sqrt(energy / dimensions)
