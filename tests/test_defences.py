@@ -378,6 +378,14 @@ def test_a_denoiser_stays_without_noise_and_so_does_what_is_proved(network, deno
     assert found.sigma == 0.1 and type(found.certificates[0]) is TotalVariation
 
 
+def test_masks_are_moved_by_one_number_of_lines_or_by_several(network):
+    for given in (-2, (-2,)):
+        assert list(Cyclic(network, shifts=given).shifts) == [-2]
+    for wrong in (0, (1, 0), ()):
+        with pytest.raises(ValueError, match="shifts must hold numbers of lines other than 0"):
+            Cyclic(network, shifts=wrong)
+
+
 def test_members_of_one_seed_share_no_noise(network, inputs):
     noisy = Smoothed(network, 0.1, 1)
     alone, twice = noisy.answer(inputs), Ensemble(noisy, [noisy])

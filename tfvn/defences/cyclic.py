@@ -76,16 +76,14 @@ class Cyclic(Defence):
         self.steps = checks.whole("steps", steps, 0)
         self.step_size = checks.number("step_size", step_size, above=0)
         self.bound = checks.number("bound", bound, 0)
-        shifts = [shifts] if isinstance(shifts, int) else shifts
-        shifts = [checks.whole("shifts", shift) for shift in shifts]
-        if not shifts:
-            raise ValueError("shifts must hold at least one number of lines. Received: shifts=[]")
-        if 0 in shifts:
+        given = [shifts] if isinstance(shifts, int) else shifts
+        self.shifts = [checks.whole("shifts", shift) for shift in given]
+        # A mask that stays asks for nothing but the data.
+        if not self.shifts or 0 in self.shifts:
             raise ValueError(
-                "shifts must not hold 0: a mask that stays asks for nothing but the data. Received:"
-                f" shifts={shifts}"
+                "shifts must hold numbers of lines other than 0, and at least one. Received:"
+                f" shifts={checks.shown(given)}"
             )
-        self.shifts = shifts
         self.noise = checks.number("noise", noise, 0)
         self.seed = checks.whole("seed", seed)
         self.reads_initial_image = False
