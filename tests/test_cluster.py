@@ -18,6 +18,7 @@ from pathlib import Path
 
 import processes
 import pytest
+import test_docs
 import yaml
 
 from tfvn import cluster, commands
@@ -248,9 +249,9 @@ def test_flags_that_do_not_fit_are_refused(command, words, message, capsys):
 
 
 def blocks(kind):
-    """The blocks of code of the page."""
+    """The blocks of code of the page in one language."""
     text = (ROOT / "docs" / "howto" / "scale.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.M | re.S)
+    return [content for language, content in test_docs.blocks(text) if language == kind]
 
 
 def test_the_job_of_the_page_starts_a_worker_of_one_thread(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ __all__ = [
     "ascend",
     "better",
     "by_image",
+    "is_better",
     "nothing_yet",
     "on_the_sphere",
     "scaled",
@@ -76,10 +77,15 @@ def nothing_yet(like):
     return tf.fill(tf.shape(like)[:1], tf.constant(float("-inf"), like.dtype.real_dtype))
 
 
+def is_better(value, best_value):
+    """Image by image, whether a value is larger than the best one so far."""
+    # A NaN counts as larger: it is reported, not hidden behind an older value.
+    return (value > best_value) | tf.math.is_nan(value)
+
+
 def better(candidate, value, best, best_value):
     """Image by image, the pair with the larger value."""
-    # A NaN counts as larger: it is reported, not hidden behind an older value.
-    improved = (value > best_value) | tf.math.is_nan(value)
+    improved = is_better(value, best_value)
     best = tf.where(by_image(improved, best), candidate, best)
     return best, tf.where(improved, value, best_value)
 

@@ -195,8 +195,7 @@ class Suite(SearchedAttack):
             found = reached[member.name]
             if best is None:
                 best, value = result, found
-            # As `loop.better`: a NaN counts as larger.
-            improved = (found > value) | tf.math.is_nan(found)
+            improved = loop.is_better(found, value)
             best, value = _where(improved, result, best), tf.where(improved, found, value)
         return best._replace(history=_side_by_side(histories), reached=reached)
 

@@ -147,11 +147,9 @@ def _take(entry, own, sections, rows):
         return
     if len(entry.path) == 1 and not entry.value:
         return
-    if len(entry.path) < 3:
+    if len(entry.path) < 3 or not isinstance(entry.path[1], int):
         raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")
     _, number, key, *inside = entry.path
-    if not isinstance(number, int):
-        raise ValueError(f"line {entry.line}: rows are a list of '- name: ...'.")
     if key not in _OF_ROW:
         raise ValueError(
             f"line {entry.line}: a row has the keys {', '.join(_OF_ROW)}. Received:"
@@ -266,10 +264,8 @@ def _own_attacks(protocol, row):
     source = f"the attacks of row {checks.shown(row['name'])}"
     found = configs.of_entries(source, row["attacks"]).attacks
     made = [part.make(seed=0) for part in (*protocol.attacks, *found)]
-    try:
+    with naming(f"{source}, with those of the protocol"):
         attacks.check_kinds(made)
-    except ValueError as error:
-        raise ValueError(f"{source}, with those of the protocol: {error}") from error
     radii = _radii(protocol)
     for attack in made[len(protocol.attacks) :]:
         others = sorted(set(attack.sizes) - {0, *radii})

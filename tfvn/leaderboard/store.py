@@ -50,6 +50,10 @@ class Store:
         """The file of all that is known of a row."""
         return os.path.join(self.row(config), name_of_row(config))
 
+    def knows(self, config):
+        """Whether that is there, and not damaged."""
+        return read_json(self.told(config)) is not None
+
     def floor(self, config, radii):
         """The folder of what no method can be below, for test slices and radii."""
         return self._in("floors", addresses.of_floor(config, radii))

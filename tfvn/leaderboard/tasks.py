@@ -88,7 +88,7 @@ def training_tasks(there, board):
         run_dir = there.training(config)
         address = os.path.basename(run_dir)
         is_there = os.path.exists(os.path.join(run_dir, directory.MODEL))
-        if is_there or address in found or store.read_json(there.told(config)) is not None:
+        if is_there or address in found or there.knows(config):
             continue
         given = there.output, config, elsewhere.state_of_data(config, _SPLITS)
         after = _names(addresses.of_others(config), found)
@@ -132,7 +132,7 @@ def row_tasks(there, board, trainings):
     for entry in board.entries:
         path = there.told(entry.config)
         # Two rows of one hash are one.
-        if path not in seen and store.read_json(path) is None:
+        if path not in seen and not there.knows(entry.config):
             seen.add(path)
             found.extend(_Row(there, entry, trainings).tasks())
     return found

@@ -73,8 +73,9 @@ def missing(there, board):
 
 def _is_one(one, other):
     """Whether two rows are of one hash and were attacked alike: then they are one."""
-    alike = addresses.of_attacks(one.config) == addresses.of_attacks(other.config)
-    return one.run_dir == other.run_dir and alike
+    if one.run_dir != other.run_dir:
+        return False
+    return addresses.of_attacks(one.config) == addresses.of_attacks(other.config)
 
 
 def path_of(target, source):
