@@ -104,6 +104,7 @@ ONE_STACK = {
     "test_layers",
     "test_leaderboard",
     "test_leaderboard_add",
+    "test_leaderboard_intervals",
     "test_leaderboard_run",
     "test_leaderboard_tasks",
     "test_lipschitz",
