@@ -7,12 +7,13 @@ the interpreter ends, is not tested with them.
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["Process", "run"]
+__all__ = ["Process", "kill", "run"]
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tfvn.runs.train", "tfvn.results.evaluate"])
@@ -21,6 +22,27 @@ _CONTEXT.set_forkserver_preload(["tfvn.runs.train", "tfvn.results.evaluate"])
 _AS_TRACED = """
 import tensorflow as tf
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+"""
+
+_KILLED = """
+import os, signal
+from tfvn.results import evaluate, measure
+from tfvn.runs import attack_files
+from tfvn import files
+from tfvn.attacks import apgd, ascent
+from tfvn.training import loop
+module, name, number = {module}, {name!r}, {number}
+original, calls = getattr(module, name), []
+
+def counted(*arguments, **keywords):
+    calls.append(0)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **keywords)
+
+setattr(module, name, counted)
+import {script}
+{script}.main({arguments!r})
 """
 
 
@@ -74,6 +96,17 @@ def run(code, *arguments, timeout=600, **settings):
         return process.wait(timeout)
     finally:
         process.kill()
+
+
+def kill(script, arguments, module, name, number):
+    """Runs a script in a process of its own that is killed (SIGKILL) at the n-th call of a
+    function.
+    """
+    code = _KILLED.format(
+        script=script, arguments=arguments, module=module, name=name, number=number
+    )
+    done = run(code, as_traced=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def _work(code, arguments, folder, environment, names):

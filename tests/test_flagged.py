@@ -104,6 +104,22 @@ def test_members_of_a_suite_are_compared_with_each_other(tmp_path, square, state
     assert flags["not converged"].case.found == pytest.approx(0)
 
 
+@pytest.mark.parametrize("version", ["dynamic-1", "dynamic-small-1"])
+def test_a_last_search_of_another_kind_says_nothing_of_convergence(tmp_path, version):
+    """The proposals that end these suites find less than their gradients, however short."""
+    path = str(tmp_path / "slice_00000.h5")
+    settings = {"radius": 1.0, "version": version}
+    attributes = {"kind": "suite-l2", "scale": 1.0, "model_hash": "x", "settings": settings}
+    arrays = {"history": np.float32([[0.0, 8.0], [0.0, 0.5]])}
+    arrays["perturbation"] = np.ones((2, 2), np.complex64) / 2
+    attack_files.write_attack(path, arrays, attributes)
+    candidate = SimpleNamespace(name="m", attack_path=lambda *_: path)
+    rows = [row("none", 0.0, 0.0, 1.0), {**row("suite-l2", 1.0, 4.0, 1.5)}]
+    rows = [{**one, "draw_norm": 9.0, "operator_norm": 1.0} for one in rows]
+    flags = {flag.name: flag for flag in flagged.flags_of_run(candidate, rows, [])}
+    assert flags["not converged"].state == NOT_CHECKED
+
+
 @pytest.mark.parametrize("error, state", [(2.9, "passed"), (3.1, RAISED)])
 def test_an_error_is_at_most_that_without_an_attack_and_a_proved_effect(error, state, monkeypatch):
     stored = {"settings": {"radius": 1.0}, "history": np.full((1, 3), error**2 / 2)}

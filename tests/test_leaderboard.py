@@ -349,6 +349,17 @@ def test_each_attack_has_a_folder_of_its_own(board, tmp_path):
 # What is told
 
 
+def test_effects_at_all_radii_and_gradients_stand_in_the_table(board):
+    trained = known(model={**known()["model"], "trained_on": {"gradients": 4520}})
+    heads = [name for name, _ in page.columns(board)]
+    for summary, gradients in ((trained, ("4,520", 4520)), (known(), ("-", None))):
+        rows = told_of(board, [summary])
+        ((_, cells),) = page.lines_of(board, rows)
+        assert cells[heads.index("gradients")] == gradients
+        effects = [cells[heads.index(f"effect, radius {radius:g}")][1] for radius in board.radii()]
+        assert effects == [one["effect"] for one in rows[0]["worst"]]
+
+
 def test_the_score_is_the_mean_of_the_worst_and_not_the_worst_of_the_means(board):
     summary = known()
     row = told_of(board, [summary])[0]

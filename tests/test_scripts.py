@@ -13,8 +13,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import processes
 import pytest
+from processes import kill
 from tensorflow import keras
 
 import attack
@@ -153,39 +153,6 @@ def test_without_tensorflow_addons_its_callbacks_name_another_way(
     )
     assert f"Use {instead}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-_KILLED = """
-import os, signal
-from tfvn.results import evaluate, measure
-from tfvn.runs import attack_files
-from tfvn import files
-from tfvn.attacks import apgd
-from tfvn.training import loop
-module, name, number = {module}, {name!r}, {number}
-original, calls = getattr(module, name), []
-
-def counted(*arguments, **keywords):
-    calls.append(0)
-    if len(calls) == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments, **keywords)
-
-setattr(module, name, counted)
-import {script}
-{script}.main({arguments!r})
-"""
-
-
-def kill(script, arguments, module, name, number):
-    """Runs a script in a process of its own that is killed (SIGKILL) at the n-th call of a
-    function.
-    """
-    code = _KILLED.format(
-        script=script, arguments=arguments, module=module, name=name, number=number
-    )
-    done = processes.run(code, as_traced=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.mark.slow

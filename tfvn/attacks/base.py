@@ -54,6 +54,7 @@ class Attack:
         needs_reference: whether `run` needs the true image.
         sort: what it works with, "gradient", "single step" or "no gradient", as flags compare it.
         steady: whether its first steps are those of a shorter search too.
+        repeats: whether its last search is one more of the kind before it, or goes on from there.
         measures_effect: whether E(r) is half the squared change of the model's answer to
             `perturbation`.
         measures_error: whether E(r) is half the squared error of that answer.
@@ -73,6 +74,7 @@ class Attack:
     needs_reference = False
     sort = "gradient"
     steady = False
+    repeats = True
     measures_effect = True
     measures_error = False
 

@@ -138,6 +138,12 @@ class Suite(SearchedAttack):
         return found
 
     @property
+    def repeats(self):
+        """Whether its last member is several searches, or goes on from those before it."""
+        last = self.members[-1]
+        return last.goes_on or last.settings.get("restarts", 1) > 1
+
+    @property
     def num_gradients(self):
         """The number of gradients of all sizes together, for one image."""
         return len(self.sizes) * sum(attack.num_gradients for attack in self._attacks())

@@ -147,7 +147,7 @@ def columns(board):
         (f"95 % interval, {middle}", "number"),
         ("% above the rank before", "number"),
         (f"best known, {middle}", "number"),
-        (f"effect, {middle}", "number"),
+        *[(f"effect, radius {radius:g}", "number") for radius in board.radii()],
         ("proved bound", "number"),
         ("% of the bound", "number"),
         ("SSIM, clean", "number"),
@@ -155,6 +155,7 @@ def columns(board):
         ("track", "text"),
         ("defence", "text"),
         ("parameters", "number"),
+        ("gradients", "number"),
         ("s a slice", "number"),
     ]
 
@@ -202,14 +203,15 @@ def _cells(board, row, names, rank, before):
         _interval(*worst["interval"]),
         _above(row, before, middle),
         _number(at_radius(row, middle, "best_known")["rmse"]),
-        _number(worst["effect"]),
+        *[_number(at_radius(row, radius)["effect"]) for radius in board.radii()],
         _number(bound_at(row, middle)),
         _percent(share_of_bound(row, middle)),
         _number(row["clean"]["ssim"]),
         _word(", ".join(raised(row)) or "-"),
         _word(row["track"]),
         _word(_defence(model["defence"], names)),
-        (f"{model['parameters']:,}", model["parameters"]),
+        _count(model["parameters"]),
+        _count((model["trained_on"] or {}).get("gradients")),
         _number(model["seconds_a_slice"]),
     ]
 
@@ -220,6 +222,10 @@ def _word(word):
 
 def _number(value):
     return _told(value), value
+
+
+def _count(value):
+    return "-" if value is None else f"{value:,}", value
 
 
 def _percent(share):
@@ -286,7 +292,8 @@ def _note(board, rows):
         f' "not converged", or "transfer wins" by at most {100 * GAIN:g} %: its numbers are lower'
         " bounds, which a longer attack raises. Best known: the same, with the changes found for"
         " other rows and with those submitted. Proved bound: no change of that radius has a larger"
-        " effect. The attacks have reached that share of it, mean over the slices."
+        " effect. The attacks have reached that share of it, mean over the slices. Gradients: of a"
+        " slice, in the training."
         f"{_own_attacks(board)}"
     )
 

@@ -165,12 +165,13 @@ def _with_less(one, attack, stored):
     """The same attack with one search less, and with all, as the history of its file says.
 
     A single search whose steps do not depend on their number is compared with the first half of
-    it. The list is empty where the history says nothing of what was measured.
+    it. The list is empty where the history says nothing of what was measured, and where the last
+    search is of another kind: that it found no more says nothing of the others.
     """
     history = np.sqrt(2 * np.maximum(stored["history"], 0))
     searches, steps = history.shape
     whole = history.max()
-    if not _agree(whole, one.value):
+    if not attack.repeats or not _agree(whole, one.value):
         return []
     if searches > 1:
         less, amounts = history[:-1].max(), (searches - 1, searches)
