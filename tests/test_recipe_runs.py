@@ -105,3 +105,33 @@ def test_gradients_are_those_of_all_networks_of_a_defence(defence, beside, found
     told = summary._trained_on(entrant, run)
     assert told.get("gradients") == found and told["height"] == 24
     assert trained_on.gradients(run) == 5
+
+
+_MEMORY = """
+import sys
+import numpy as np
+import tensorflow as tf
+from tfvn.models.unet import UNet
+from tfvn.training.attacked import Adversarial
+from tfvn.training.first_order import AdamSteps
+from tfvn.training.trainer import Trainer
+
+rng = np.random.default_rng(0)
+model = Trainer(UNet(channels=16, pools=2), AdamSteps(), Adversarial(steps=1))
+for batch in map(int, sys.argv[1:]):
+    numbers = rng.standard_normal((2, batch, 1, 160, 160, 2), np.float32)
+    maps, kspace = numbers.view(np.complex64)[..., 0] / 2
+    mask = np.ones((batch, 1, 1, 160), np.float32)
+    inputs = {"kspace": kspace, "sensitivity_maps": maps, "mask": mask}
+    data = tf.data.Dataset.from_tensors((inputs, kspace[:, 0])).repeat()
+    model.fit(data, steps_per_epoch=1, epochs=1, verbose=0)
+    report_peak()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+def test_memory_of_a_training_does_not_grow_with_the_batch(peak_memory):
+    # The first batch is of two, so that sizes are unknown to the graph from the second one on.
+    _, few, many = peak_memory(_MEMORY, 2, 3, 8)
+    assert many <= 1.1 * few, f"{few / 1e6:.0f} MB with 3 slices, {many / 1e6:.0f} MB with 8"
