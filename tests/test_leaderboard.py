@@ -70,6 +70,7 @@ HEARTS = os.path.join("..", "shared", "data", "cardiac_slices.npz")
         ("quick", 4),
         ("small", 14),
         ("defences", 31),
+        ("smoothed", 14),
         ("modl", 17),
         ("dynamic", 7),
         ("hearts", 13),

@@ -382,8 +382,7 @@ def finite_image(name, array):
 def check_result(model, result):
     """Checks that the model's answer at the start of an attack was finite.
 
-    It is looked at where it is known, not inside a graph. Steps that diverge later show in the
-    result itself.
+    Inside a graph nothing is known of it. Steps that diverge later show in the result itself.
 
     Raises:
         ValueError: if it was not.
