@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-import h5py
 import pytest
 import yaml
 from processes import kill
+from stored import attacks_of
 
 import attack
 import evaluate
@@ -25,15 +25,6 @@ SETTINGS = {
     "cyclic": {"steps": 2},
     "purified": {"denoiser": "denoiser.keras", "steps": 1, "cg_steps": 2},
 }
-
-
-def changes(run_dir):
-    """The changes of the data that an attack has found, as bytes, by their files."""
-    found = {}
-    for path in sorted(Path(run_dir, "attacks").rglob("*.h5")):
-        with h5py.File(path) as file:
-            found[path.name] = file["perturbation"][()].tobytes()
-    return found
 
 
 @pytest.fixture
@@ -73,9 +64,9 @@ def test_a_defence_that_is_killed_ends_in_the_same_bytes(name, arguments):
     assert attack.main([*given, "whole"]) == 0
     # As it begins the second slice.
     kill("attack", [*given, "run"], "ascent.ProjectedGradientAscent", "run", 2)
-    assert len(changes("run")) == 1
+    assert len(attacks_of("run")) == 1
     assert attack.main([*given, "run"]) == 0
-    assert changes("run") == changes("whole") and len(changes("run")) == 2
+    assert attacks_of("run") == attacks_of("whole") and len(attacks_of("run")) == 2
     assert evaluate.main(["run", "--output", "results"]) == 0
     rows = Path("results/results.csv").read_bytes()
     shutil.rmtree("results")

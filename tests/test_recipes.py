@@ -445,6 +445,29 @@ def all_weights(model):
     return [np.array(weight) for weight in found]
 
 
+def continued(made, data, folder):
+    """A trainer after two steps, and another that went on from a checkpoint between them.
+
+    Args:
+        made: a function that makes a trainer.
+        data: what it is trained on.
+        folder: where the checkpoint is kept.
+
+    Returns:
+        The weights before the first step and after it, and both trainers.
+    """
+    model = made()
+    before = all_weights(model)
+    fit(model, data, 1)
+    between = all_weights(model)
+    Checkpoints(model.checkpoint(), folder).save(1)
+    fit(model, data, 1)
+    again = made()
+    Checkpoints(again.checkpoint(), folder).restore()
+    fit(again, data, 1)
+    return before, between, model, again
+
+
 @pytest.fixture(scope="module")
 def data(case):
     inputs = case(2, height=16, width=14)
@@ -454,16 +477,8 @@ def data(case):
 
 @pytest.mark.slow
 def test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoint(data, tmp_path):
-    model = trainer(0.9)
-    before = all_weights(model)
-    fit(model, data, 1)
-    assert np.mean([(a != b).any() for a, b in zip(before, all_weights(model))]) > 0.9
-    Checkpoints(model.checkpoint(), tmp_path).save(1)
-    fit(model, data, 1)
-
-    again = trainer(0.9)
-    Checkpoints(again.checkpoint(), tmp_path).restore()
-    fit(again, data, 1)
+    before, between, model, again = continued(lambda: trainer(0.9), data, tmp_path)
+    assert np.mean([(a != b).any() for a, b in zip(before, between)]) > 0.9
     for a, b in zip(all_weights(model), all_weights(again)):
         np.testing.assert_array_equal(a, b)
     own = again.network.get_weights()[0]
@@ -494,20 +509,13 @@ def test_a_training_with_an_adversary_and_an_average_continues_after_a_checkpoin
     ids=["noise", "jitter", "linear", "error", "effect", "one step", "penalty", "features"],
 )
 def test_a_training_of_each_recipe_continues_after_a_checkpoint(data, tmp_path, recipe):
-    """SMUG has its own network: `test_smug`."""
-    ends = []
-    for name in ("whole", "first", "second"):
-        model = Trainer(Curved(), AdamSteps(learning_rate=0.01), recipe())
-        checkpoints = Checkpoints(model.checkpoint(), tmp_path)
-        if name == "second":
-            checkpoints.restore()
-        fit(model, data, 2 if name == "whole" else 1)
-        if name == "first":
-            checkpoints.save(1)
-        ends.append(model.network.get_weights()[0])
-    whole, first, second = ends
-    np.testing.assert_array_equal(second, whole)
-    assert (first != whole).all()
+    def made():
+        return Trainer(Curved(), AdamSteps(learning_rate=0.01), recipe(), averaging=0.9)
+
+    _, between, model, again = continued(made, data, tmp_path)
+    for a, b in zip(all_weights(model), all_weights(again)):
+        np.testing.assert_array_equal(a, b)
+    assert (between[0] != model.network.get_weights()[0]).all()
 
 
 def test_gradients_are_counted(network):

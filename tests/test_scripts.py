@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from processes import kill
+from stored import attacks_of
 from tensorflow import keras
 
 import attack
@@ -39,12 +40,9 @@ QUICK = [*SMALL, "training.optimizer=adam"]
 
 
 def contents(run_dir):
-    """Weights and perturbations of a run, as bytes."""
-    result = {"weights": b"".join(w.tobytes() for w in tfvn.load_model(run_dir).get_weights())}
-    for path in sorted(Path(run_dir, "attacks").rglob("*.h5")):
-        with h5py.File(path) as file:
-            result[str(path.relative_to(run_dir))] = file["perturbation"][()].tobytes()
-    return result
+    """Weights and attacks of a run, as bytes."""
+    weights = b"".join(w.tobytes() for w in tfvn.load_model(run_dir).get_weights())
+    return {"weights": weights, **attacks_of(run_dir)}
 
 
 @pytest.fixture(scope="module")

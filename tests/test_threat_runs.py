@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from stored import attacks_of
 from test_evaluation import make_run
 
 from tfvn import cluster
@@ -65,7 +66,7 @@ def test_a_worker_of_dask_finds_the_bytes_of_this_process(run_dir, output, tmp_p
     with workers() as found:
         own = cluster.Cluster(scheduler=found.scheduler_address)
         attack_run(shared, open_run(shared), cluster=own)
-        assert stored(shared) == stored(run_dir)
+        assert attacks_of(shared) == attacks_of(run_dir)
         evaluate([shared], tmp_path / "results", cluster=own)
     for name in ("results.csv", "table1.csv", "flags.csv"):
         assert (tmp_path / "results" / name).read_bytes() == (output / name).read_bytes()
@@ -238,13 +239,3 @@ def test_discs_and_changes_for_all_slices_are_shown(run_dir, output, rows):
     assert (output / "targets.png").stat().st_size > 20_000
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "attack discs or all slices" in page
-
-
-def stored(run_dir):
-    """The bytes of all arrays of the attacks of a run, by file and name."""
-    found = {}
-    for path in sorted(Path(run_dir, "attacks").rglob("*.h5")):
-        with h5py.File(path) as file:
-            for name in file:
-                found[f"{path.relative_to(run_dir)}", name] = file[name][()].tobytes()
-    return found
